@@ -1,0 +1,59 @@
+"""Every error Omniconv raises on purpose.
+
+A message always reads *problem; need rule, e.g. fix | problem line*, so that the values, the rule that
+they break and a way out stand in one line::
+
+    groups=3 does not divide in_channels=64; need in_channels % groups == 0, e.g. groups=2 or 4 | conv ic64 ...
+"""
+
+from __future__ import annotations
+
+
+class OmniconvError(Exception):
+    """Base of all errors of this package.
+
+    Args:
+        problem: what is wrong, with the values.
+        need: the rule that was broken.
+        fix: a value or an action that satisfies the rule.
+        at: the one-line problem text, or the node or file where it was found.
+    """
+
+    def __init__(self, problem: str, *, need: str = "", fix: str = "", at: str = "") -> None:
+        self.problem, self.need, self.fix, self.at = problem, need, fix, at
+        message = problem
+        if need:
+            message += f"; need {need}"
+        if fix:
+            message += f", e.g. {fix}" if need else f"; {fix}"
+        if at:
+            message += f" | {at}"
+        super().__init__(message)
+
+
+class SpecError(OmniconvError, ValueError):
+    """A description of a convolution that breaks a rule of its own (channels, groups, sizes, text)."""
+
+
+class ShapeError(OmniconvError, ValueError):
+    """Arrays or shapes that do not fit the description they are used with."""
+
+
+class DataError(OmniconvError, TypeError):
+    """An array of a kind that is not accepted: wrong dtype, not an array, not writable where it must be."""
+
+
+class LimitError(OmniconvError, MemoryError):
+    """A request that would take more memory than allowed. It is refused before anything is allocated."""
+
+
+class ModelError(OmniconvError, ValueError):
+    """A model file that is damaged, inconsistent or unsafe to open."""
+
+
+class UnsupportedError(OmniconvError, NotImplementedError):
+    """A valid request that this version cannot carry out; the message names the nearest supported form."""
+
+
+class VerificationError(OmniconvError, AssertionError):
+    """Two implementations that must agree do not."""

@@ -1,0 +1,13 @@
+"""What a convolution is: immutable descriptions and the integer geometry behind them. Standard library only."""
+
+from omniconv.spec.activation import Activation
+from omniconv.spec.chain import Chain, Spec, Split, Step
+from omniconv.spec.conv import Conv, Shape
+from omniconv.spec.geometry import Axis, Phase
+from omniconv.spec.rearrange import PixelShuffle, Resize, Shuffle
+from omniconv.spec.text import parse
+
+__all__ = [
+    "Activation", "Axis", "Chain", "Conv", "Phase", "PixelShuffle", "Resize", "Shape", "Shuffle", "Spec", "Split",
+    "Step", "parse",
+]  # fmt: skip

@@ -1,0 +1,388 @@
+r"""`Conv`: one convolution of any kind, described once.
+
+.. math:: y[o, c] = b[c] + \sum_{(t, \delta)} \sum_{j < C_{in}/g} x[q(o) s' + \delta,\; m(c, j)] \; w[t, c, j]
+
+with the taps :math:`(t, \delta)` of the output phase of :math:`o` (see :mod:`omniconv.spec.geometry`) and the channel map
+:math:`m(c, j) = \lfloor c g / C_{out} \rfloor C_{in}/g + j`. Every kind differs only in its taps and its channel map.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeAlias
+
+from omniconv.errors import ShapeError, SpecError, UnsupportedError
+from omniconv.spec.geometry import Axis, Pair, Phase, plan_same_padding
+
+PADDING_MODES: Final = ("zeros", "reflect", "replicate", "circular")
+SAME: Final = ("same_upper", "same_lower")
+LIMIT: Final = 2**31 - 1
+"""No size, stride, dilation, padding or channel count may be larger."""
+
+Shape: TypeAlias = tuple[int, ...]
+IntOrTuple: TypeAlias = int | Sequence[int]
+PaddingLike: TypeAlias = int | str | Sequence[int] | Sequence[Sequence[int]]
+
+
+def per_axis(name: str, value: IntOrTuple, dims: int, minimum: int) -> Shape:
+    """Normalise an int or a sequence to one int an axis, each at least ``minimum``."""
+    given = [value] * dims if isinstance(value, int) else list(value)
+    if len(given) != dims:
+        raise SpecError(f"{name}={value!r} has {len(given)} values", need=f"one, or one for each of {dims} axes")
+    values = []
+    for item in given:
+        try:
+            number = item.__index__()
+        except AttributeError:
+            raise SpecError(f"{name}={value!r} is not made of integers", need="integers") from None
+        if not minimum <= number <= LIMIT or isinstance(item, bool):
+            raise SpecError(f"{name}={value!r} is out of range", need=f"integers from {minimum} to {LIMIT}")
+        values.append(number)
+    return tuple(values)
+
+
+def normalise_padding(
+    padding: PaddingLike, kernel: Shape, stride: Shape, dilation: Shape, *, transposed: bool, output_padding: Shape
+) -> tuple[tuple[Pair, ...] | str, Shape]:
+    """Turn every accepted way to write padding into ``((before, after), ...)`` (or a size-dependent "same").
+
+    Accepted: an int; one int an axis; one pair an axis; ``"valid"``; ``"same"`` (= ``"same_upper"``), ``"same_lower"``;
+    ``"causal"`` (all of it before). For a transposed convolution ``"same"`` means output = input * stride and ``"causal"``
+    crops the surplus at the end. "Same" with a stride above 1 depends on the input size and is kept by name; see
+    :meth:`Conv.resolve`.
+
+    Returns:
+        The padding and the output padding (which "same" sets where a transposed kernel is smaller than its stride).
+    """
+    dims = len(kernel)
+    extents = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    if isinstance(padding, str):
+        name = "same_upper" if padding == "same" else padding
+        if name == "valid":
+            return ((0, 0),) * dims, output_padding
+        if name == "causal":
+            if transposed:
+                return tuple((0, max(e - s, 0)) for e, s in zip(extents, stride, strict=True)), tuple(
+                    max(s - e, 0) for e, s in zip(extents, stride, strict=True)
+                )
+            return tuple((e - 1, 0) for e in extents), output_padding
+        if name in SAME:
+            if transposed:
+                totals = [e - s for e, s in zip(extents, stride, strict=True)]
+                output_padding = tuple(max(-total, 0) for total in totals)
+            elif all(s == 1 for s in stride):
+                totals = [e - 1 for e in extents]
+            else:
+                return name, output_padding
+            halves = [(max(total, 0) // 2, max(total, 0) - max(total, 0) // 2) for total in totals]
+            return tuple(h if name == "same_upper" else (h[1], h[0]) for h in halves), output_padding
+        raise SpecError(
+            f"padding={padding!r} is unknown", need='an integer, pairs, "valid", "same", "same_lower" or "causal"'
+        )
+    if isinstance(padding, Iterable) and any(isinstance(item, Iterable) for item in padding):
+        pairs = [per_axis("padding", item, 2, 0) for item in padding]  # type: ignore[arg-type]
+        if len(pairs) != dims:
+            raise SpecError(f"padding={padding!r} has {len(pairs)} pairs", need=f"one pair for each of {dims} axes")
+        return tuple((pair[0], pair[1]) for pair in pairs), output_padding
+    each = per_axis("padding", padding, dims, 0)  # type: ignore[arg-type]
+    return tuple((p, p) for p in each), output_padding
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """One convolution layer: channels, taps and channel map; no sizes and no weights.
+
+    Example:
+        >>> spec = Conv.of(64, 128, 3, stride=2, padding=1)
+        >>> spec.output_shape((1, 64, 56, 56))
+        (1, 128, 28, 28)
+        >>> spec.weight_shape
+        (128, 64, 3, 3)
+
+    Shapes:
+        ``x: (N, in_channels, *spatial)``; ``w: (out_channels, in_channels / groups, *kernel)``, transposed
+        ``(in_channels, out_channels / groups, *kernel)``; ``b: (out_channels,)``.
+
+    Use :meth:`of` (or a constructor of :mod:`omniconv.kinds`) to build one: it normalises and checks its arguments.
+
+    Raises:
+        SpecError: groups that do not divide the channels, values out of range, combinations without a meaning.
+    """
+
+    in_channels: int
+    out_channels: int
+    kernel_size: Shape
+    stride: Shape
+    dilation: Shape
+    padding: tuple[Pair, ...] | str
+    groups: int = 1
+    transposed: bool = False
+    output_padding: Shape = ()
+    flip: bool = False
+    padding_mode: str = "zeros"
+
+    @classmethod
+    def of(
+        cls,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrTuple,
+        *,
+        dims: int | None = None,
+        stride: IntOrTuple = 1,
+        dilation: IntOrTuple = 1,
+        padding: PaddingLike = 0,
+        groups: int = 1,
+        transposed: bool = False,
+        output_padding: IntOrTuple = 0,
+        flip: bool = False,
+        padding_mode: str = "zeros",
+    ) -> Conv:
+        """Build a `Conv` from ints, tuples or names, for ``dims`` axes (default: what the tuples say, else 2)."""
+        lengths = {
+            len(value)
+            for value in (kernel_size, stride, dilation, output_padding, padding)
+            if isinstance(value, Sequence) and not isinstance(value, str)
+        }
+        if dims is None:
+            dims = lengths.pop() if len(lengths) == 1 else 2
+        if not isinstance(dims, int) or not 1 <= dims <= 3:
+            raise SpecError(f"dims={dims!r} is out of range", need="1, 2 or 3 spatial axes")
+        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
+            per_axis(name, value, 1, 1)
+        kernel = per_axis("kernel_size", kernel_size, dims, 1)
+        strides = per_axis("stride", stride, dims, 1)
+        dilations = per_axis("dilation", dilation, dims, 1)
+        extra = per_axis("output_padding", output_padding, dims, 0)
+        pairs, extra = normalise_padding(
+            padding, kernel, strides, dilations, transposed=transposed, output_padding=extra
+        )
+        return cls(
+            int(in_channels), int(out_channels), kernel, strides, dilations, pairs, int(groups),
+            transposed, extra, flip, padding_mode,
+        )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if not self.output_padding:
+            object.__setattr__(self, "output_padding", (0,) * self.dims)
+        for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
+            if channels % self.groups:
+                common = math.gcd(self.in_channels, self.out_channels)
+                legal = [g for g in range(2, common + 1) if common % g == 0][:2] or [1]
+                raise SpecError(
+                    f"groups={self.groups} does not divide {name}={channels}",
+                    need=f"{name} % groups == 0",
+                    fix=" or ".join(f"groups={g}" for g in legal),
+                    at=self.text(),
+                )
+        if self.padding_mode not in PADDING_MODES:
+            raise SpecError(f"padding_mode={self.padding_mode!r} is unknown", need="one of " + ", ".join(PADDING_MODES))
+        if self.padding_mode != "zeros" and self.transposed:
+            raise SpecError(
+                f"padding_mode={self.padding_mode!r} with transposed=True has no meaning: its padding crops the output",
+                need='padding_mode="zeros"',
+                at=self.text(),
+            )
+        for extra, stride, dilation in zip(self.output_padding, self.stride, self.dilation, strict=True):
+            if extra and not self.transposed:
+                raise SpecError(
+                    f"output_padding={self.output_padding} on a convolution that is not transposed",
+                    need="output_padding=0",
+                    at=self.text(),
+                )
+            if extra and extra >= max(stride, dilation):
+                raise SpecError(
+                    f"output_padding={extra} is not below stride={stride} or dilation={dilation}",
+                    need="output_padding < max(stride, dilation)",
+                    fix=f"output_padding={max(stride, dilation) - 1}",
+                    at=self.text(),
+                )
+
+    @property
+    def dims(self) -> int:
+        """Number of spatial axes, 1 to 3."""
+        return len(self.kernel_size)
+
+    @property
+    def weight_shape(self) -> Shape:
+        """Shape of ``w``, as in PyTorch."""
+        if self.transposed:
+            return (self.in_channels, self.out_channels // self.groups, *self.kernel_size)
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+
+    @property
+    def weight_shapes(self) -> tuple[Shape, ...]:
+        """Shapes of the weights of all steps that have weights: one, for a `Conv`."""
+        return (self.weight_shape,)
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether every group has one input channel (and there is more than one group)."""
+        return self.groups == self.in_channels > 1
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether the kernel covers a single position."""
+        return all(k == 1 for k in self.kernel_size)
+
+    @property
+    def label(self) -> str:
+        """The most specific structural name, e.g. ``depthwise``, ``pointwise_grouped``, ``transposed``."""
+        if self.transposed:
+            return "depthwise_transposed" if self.is_depthwise else "transposed"
+        if self.is_depthwise:
+            return "depthwise"
+        if self.is_pointwise:
+            return "pointwise_grouped" if self.groups > 1 else "pointwise"
+        if self.groups > 1:
+            return "grouped"
+        if any(d > 1 and k > 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)):
+            return "dilated"
+        return "convolution"
+
+    def axes(self) -> tuple[Axis, ...]:
+        """The axes, with explicit padding.
+
+        Raises:
+            SpecError: padding is "same" with a stride and needs :meth:`resolve` first.
+        """
+        if isinstance(self.padding, str):
+            raise SpecError(
+                f"padding={self.padding!r} with stride={self.stride} depends on the input size",
+                need="a shape",
+                fix="spec.resolve(shape)",
+                at=self.text(),
+            )
+        return tuple(
+            Axis(k, s, d, p, self.transposed, extra, self.flip)
+            for k, s, d, p, extra in zip(
+                self.kernel_size, self.stride, self.dilation, self.padding, self.output_padding, strict=True
+            )
+        )
+
+    def resolve(self, shape: Sequence[int]) -> Conv:
+        """The same layer with explicit padding for inputs of ``shape`` ``(N, C, *spatial)``."""
+        if not isinstance(self.padding, str):
+            return self
+        lower = self.padding == "same_lower"
+        free = replace(self, padding=((0, 0),) * self.dims).axes()
+        pairs = tuple(
+            plan_same_padding(axis, size, lower=lower) for axis, size in zip(free, shape[2:], strict=True)
+        )
+        return replace(self, padding=pairs)
+
+    def check_input(self, shape: Sequence[int]) -> Shape:
+        """Check an input shape against this layer and return it as a tuple.
+
+        Raises:
+            ShapeError: wrong rank or channels, empty axes, reflection wider than the input, kernel larger than the
+                padded input.
+        """
+        try:
+            shape = tuple(size.__index__() for size in shape)
+        except (AttributeError, TypeError):
+            raise ShapeError(f"shape={shape!r} is not made of integers", need="(N, C, *spatial)") from None
+        at = self.text()
+        if len(shape) != self.dims + 2:
+            raise ShapeError(
+                f"input of shape {shape} has rank {len(shape)}",
+                need=f"(N, C, *spatial) of rank {self.dims + 2}",
+                fix=f"{(1, self.in_channels, *(32,) * self.dims)}",
+                at=at,
+            )
+        at = self.text(shape)
+        if any(not 1 <= size <= LIMIT for size in shape):
+            raise ShapeError(
+                f"input of shape {shape} has an empty, negative or absurd axis", need=f"sizes from 1 to {LIMIT}", at=at
+            )
+        if shape[1] != self.in_channels:
+            raise ShapeError(
+                f"input of shape {shape} has {shape[1]} channels",
+                need=f"in_channels={self.in_channels} on axis 1 (channels first)",
+                fix=f"{(shape[0], self.in_channels, *shape[2:])}",
+                at=at,
+            )
+        for index, (axis, size) in enumerate(zip(self.resolve(shape).axes(), shape[2:], strict=True)):
+            widest = {"reflect": size - 1, "circular": size}.get(self.padding_mode)
+            if widest is not None and max(axis.padding) > widest:
+                raise ShapeError(
+                    f"{self.padding_mode} padding {axis.padding} on spatial axis {index} of size {size}",
+                    need=f"at most {widest}",
+                    at=at,
+                )
+            output = axis.infer_output(size)
+            if output < 1:
+                detail = "input" if axis.transposed else "padded input"
+                raise ShapeError(
+                    f"spatial axis {index} would have output size {output}: kernel extent {axis.extent}, "
+                    f"{detail} size {size if axis.transposed else size + sum(axis.padding)}",
+                    need="kernel extent <= padded input size" if not axis.transposed else "output size >= 1",
+                    fix=f"padding={axis.extent // 2}" if not axis.transposed else "less padding",
+                    at=at,
+                )
+            if output > LIMIT:
+                raise ShapeError(f"spatial axis {index} would have output size {output}", need=f"at most {LIMIT}", at=at)
+        return shape
+
+    def output_shape(self, shape: Sequence[int]) -> Shape:
+        """Output shape ``(N, out_channels, *spatial)`` for an input of ``shape``; sizes follow :class:`Axis`.
+
+        Raises:
+            ShapeError: see :meth:`check_input`.
+        """
+        shape = self.check_input(shape)
+        sizes = (axis.infer_output(size) for axis, size in zip(self.resolve(shape).axes(), shape[2:], strict=True))
+        return (shape[0], self.out_channels, *sizes)
+
+    def phases(self, shape: Sequence[int]) -> tuple[tuple[Phase, ...], ...]:
+        """Per axis, the output phases for an input of ``shape``; the N-D phases are their product."""
+        axes = self.resolve(shape).axes()
+        return tuple(axis.phases(size) for axis, size in zip(axes, shape[2:], strict=True))
+
+    def adjoint(self, shape: Sequence[int]) -> Conv:
+        r"""The layer :math:`A^*` with :math:`\langle A x, y \rangle = \langle x, A^* y \rangle` and the same ``w``.
+
+        The adjoint of a convolution is a transposed convolution and the other way round; it maps the output shape of
+        ``shape`` back to ``shape``, and it is the backward pass of this layer with respect to its input.
+
+        Raises:
+            UnsupportedError: padding modes other than zeros, whose adjoint folds the border and is no `Conv`.
+        """
+        if self.padding_mode != "zeros":
+            raise UnsupportedError(
+                f"adjoint of padding_mode={self.padding_mode!r}", need='padding_mode="zeros"', at=self.text(shape)
+            )
+        spec = self.resolve(self.check_input(shape))
+        mirrored = replace(
+            spec, in_channels=spec.out_channels, out_channels=spec.in_channels, transposed=False, output_padding=()
+        )
+        if spec.transposed:
+            # Trailing output padding of a stride or more would add outputs: take it off the padding after.
+            pairs = tuple(
+                (axis.padding[0], axis.padding[1] - (axis.output_padding if axis.output_padding >= axis.stride else 0))
+                for axis in spec.axes()
+            )
+            if any(after < 0 for _, after in pairs):
+                raise UnsupportedError(
+                    f"adjoint of output_padding={self.output_padding} with stride={self.stride}",
+                    need="output_padding < stride, or no more than the padding after",
+                    at=self.text(shape),
+                )
+            return replace(mirrored, padding=pairs)
+        sizes = spec.output_shape(shape)[2:]
+        surplus = tuple(
+            size - ((out - 1) * axis.stride + axis.extent - sum(axis.padding))
+            for size, out, axis in zip(shape[2:], sizes, spec.axes(), strict=True)
+        )
+        return replace(mirrored, transposed=True, output_padding=surplus)
+
+    def text(self, shape: Sequence[int] | None = None) -> str:
+        """The one-line problem text; see :mod:`omniconv.spec.text`."""
+        from omniconv.spec.text import format_conv
+
+        return format_conv(self, shape)
+
+    def __str__(self) -> str:
+        return self.text()
