@@ -28,7 +28,7 @@ PaddingLike: TypeAlias = int | str | Sequence[int] | Sequence[Sequence[int]]
 
 def per_axis(name: str, value: IntOrTuple, dims: int, minimum: int) -> Shape:
     """Normalise an int or a sequence to one int an axis, each at least ``minimum``."""
-    given = [value] * dims if isinstance(value, int) else list(value)
+    given = list(value) if isinstance(value, Iterable) else [value] * dims
     if len(given) != dims:
         raise SpecError(f"{name}={value!r} has {len(given)} values", need=f"one, or one for each of {dims} axes")
     values = []
@@ -82,7 +82,7 @@ def normalise_padding(
             f"padding={padding!r} is unknown", need='an integer, pairs, "valid", "same", "same_lower" or "causal"'
         )
     if isinstance(padding, Iterable) and any(isinstance(item, Iterable) for item in padding):
-        pairs = [per_axis("padding", item, 2, 0) for item in padding]  # type: ignore[arg-type]
+        pairs = [per_axis("padding", item, 2, 0) for item in padding]
         if len(pairs) != dims:
             raise SpecError(f"padding={padding!r} has {len(pairs)} pairs", need=f"one pair for each of {dims} axes")
         return tuple((pair[0], pair[1]) for pair in pairs), output_padding
@@ -148,7 +148,7 @@ class Conv:
         }
         if dims is None:
             dims = lengths.pop() if len(lengths) == 1 else 2
-        if not isinstance(dims, int) or not 1 <= dims <= 3:
+        if type(dims) is not int or dims not in {1, 2, 3}:
             raise SpecError(f"dims={dims!r} is out of range", need="1, 2 or 3 spatial axes")
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
             per_axis(name, value, 1, 1)
@@ -340,6 +340,16 @@ class Conv:
         """Per axis, the output phases for an input of ``shape``; the N-D phases are their product."""
         axes = self.resolve(shape).axes()
         return tuple(axis.phases(size) for axis, size in zip(axes, shape[2:], strict=True))
+
+    def count_macs(self, shape: Sequence[int]) -> int:
+        """Nominal multiply-accumulates [MAC]: every tap counts, also where it lands in the padding.
+
+        Output positions times taps times channels; for a transposed convolution input positions times taps times
+        channels, since there each input meets every tap once.
+        """
+        result = self.output_shape(shape)
+        positions = math.prod(shape[2:]) if self.transposed else math.prod(result[2:])
+        return shape[0] * positions * math.prod(self.weight_shape)
 
     def adjoint(self, shape: Sequence[int]) -> Conv:
         r"""The layer :math:`A^*` with :math:`\langle A x, y \rangle = \langle x, A^* y \rangle` and the same ``w``.

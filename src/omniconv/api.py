@@ -1,0 +1,124 @@
+"""`compile`: a layer, a chain or an ONNX network becomes an `Executable`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from omniconv.compiler.from_spec import program_of
+from omniconv.compiler.plan import LAYOUTS, plan
+from omniconv.compiler.program import Program
+from omniconv.compiler.target import Target, select_target
+from omniconv.errors import ShapeError, SpecError
+from omniconv.limits import check_memory
+from omniconv.reference import check_weights
+from omniconv.runtime.executable import Executable
+from omniconv.runtime.threads import MAX_THREADS
+from omniconv.spec import Chain, Conv, Spec
+
+if TYPE_CHECKING:
+    import onnx
+
+    from omniconv.graph.network import Network
+
+Model: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
+
+
+def compile(  # noqa: A001 - the name of the public interface
+    model: Spec | Model,
+    shape: Sequence[int] | None = None,
+    weights: Sequence[Any] | None = None,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    threads: int = 1,
+    layout: str = "NCHW",
+    target: str | None = None,
+    memory_limit: int | None = None,
+) -> Executable | Network:
+    """Compile a layer, a chain or a trained network for fixed shapes.
+
+    Example:
+        >>> import numpy as np, omniconv as oc
+        >>> spec = oc.depthwise(channels=4, kernel_size=3, padding="same")
+        >>> weights = oc.random_weights(spec, np.random.default_rng(0))
+        >>> f = oc.compile(spec, (1, 4, 8, 8), weights)
+        >>> x = np.ones((1, 4, 8, 8), np.float32)
+        >>> bool(np.allclose(f(x), oc.reference(spec, x, weights), atol=1e-6))
+        True
+
+    Args:
+        model: a `Conv` or `Chain`; or an ONNX model as a path, bytes or ``ModelProto``.
+        shape: for a spec, the input shape, channels first whatever ``layout`` says.
+        weights: for a spec, one ``(w, b)`` or ``(w, None)``; for a chain, one pair for each convolution.
+        shapes: for a model, shapes of inputs by name; needed where the model leaves dimensions open. Where they stay open,
+            the first call decides.
+        constants: for a model, values that replace inputs by name (weights that are fed from outside, for example).
+        threads: threads that share each call. Results do not depend on it.
+        layout: of the caller's arrays, ``"NCHW"`` (channels first, any number of axes) or ``"NHWC"``.
+        target: instruction set (``"native"``, ``"x86-64-v3"`` ...); default: ``OMNICONV_TARGET``, else this machine's.
+        memory_limit: most memory to use [bytes]; default: ``OMNICONV_MEMORY_LIMIT``, else half of the machine's.
+
+    Raises:
+        SpecError, ShapeError, DataError: arguments that do not fit one another.
+        ModelError: a damaged or unsafe model file.
+        UnsupportedError: an operator or a target that is not supported.
+        LimitError: more memory than allowed; nothing has been allocated then.
+    """
+    if layout not in LAYOUTS:
+        raise SpecError(f"layout={layout!r} is unknown", need="one of " + ", ".join(LAYOUTS))
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise SpecError(f"threads={threads!r} is out of range", need=f"an integer from 1 to {MAX_THREADS}")
+    chosen = select_target(target)
+    options = {"threads": threads, "layout": layout, "memory_limit": memory_limit}
+    if isinstance(model, Conv | Chain):
+        if shape is None or weights is None:
+            raise ShapeError(
+                "a spec is compiled for a shape and with weights", need="compile(spec, shape, weights)", at=model.text()
+            )
+        if shapes or constants:
+            raise SpecError("shapes= and constants= belong to models", need="shape and weights", at=model.text())
+        return _compile_spec(model, shape, weights, chosen, options)
+    if shape is not None or weights is not None:
+        raise SpecError("shape and weights belong to specs", need='shapes={"input": shape} for a model')
+    from omniconv.graph import input_signature, load, to_program
+    from omniconv.graph.network import Network
+
+    graph = load(model, memory_limit=memory_limit)
+    bound = constants or {}
+
+    def build(fixed: Mapping[str, Sequence[int]]) -> Executable:
+        program = to_program(graph, shapes=fixed, constants=bound, memory_limit=memory_limit)
+        return _compile_program(program, chosen, options, _describe(model))
+
+    signature = {name: dims for name, dims in input_signature(graph).items() if name not in bound}
+    given = shapes or {}
+    if all(name in given or all(isinstance(dim, int) for dim in dims) for name, dims in signature.items()):
+        return build(given)
+    return Network(build, signature, layout)
+
+
+def _describe(model: Model) -> str:
+    """Where a model came from, for messages."""
+    return f"file {os.fspath(model)!r}" if isinstance(model, str | os.PathLike) else "model"
+
+
+def _compile_spec(
+    spec: Spec, shape: Sequence[int], weights: Sequence[Any], target: Target, options: dict[str, Any]
+) -> Executable:
+    result = spec.output_shape(shape)
+    at = spec.text(shape)
+    needed = 4 * (int(np.prod(shape, dtype=object)) + int(np.prod(result, dtype=object)))
+    check_memory(needed, "input and output together", limit=options["memory_limit"], at=at)
+    pairs = tuple(
+        (np.asarray(w, np.float32), None if b is None else np.asarray(b, np.float32))
+        for w, b in check_weights(spec, weights)
+    )
+    return _compile_program(program_of(spec, shape, pairs), target, options, at)
+
+
+def _compile_program(program: Program, target: Target, options: dict[str, Any], at: str) -> Executable:
+    return Executable(plan(program, target, options["layout"]), at=at, **options)

@@ -1,0 +1,222 @@
+"""Elementary functions in float32 vector arithmetic.
+
+exp follows Cody and Waite: :math:`x = n \\ln 2 + r`, :math:`|r| \\le \\ln 2 / 2`, a degree-6 polynomial for :math:`e^r` and the
+exponent field for :math:`2^n`. Errors against float64 (tests/compiler/test_elementary.py measures them): exp 2 ulp; sigmoid, SiLU
+and tanh 4 ulp of the result or 2^-24 absolute; erf 3e-7 absolute. NaN propagates.
+"""
+
+from __future__ import annotations
+
+import math as scalar
+from collections.abc import Callable
+from typing import Final
+
+import llvmlite.ir as ir
+
+from omniconv.compiler.ir import I32, Kernel, Value
+from omniconv.spec import Activation
+
+_LN2_HIGH: Final = 0.693359375
+_LN2_LOW: Final = -2.12194440e-4
+_ROUND: Final = 1.5 * 2.0**23
+
+
+def emit_polynomial(k: Kernel, x: Value, coefficients: list[float]) -> Value:
+    """Horner's rule, highest power first."""
+    result = k.splat(coefficients[0], x.type)
+    for coefficient in coefficients[1:]:
+        result = k.fma(result, x, k.splat(coefficient, x.type))
+    return result
+
+
+def emit_clamp(k: Kernel, x: Value, low: float, high: float) -> Value:
+    """``min(max(x, low), high)``; NaN stays NaN."""
+    if low != -scalar.inf:
+        x = k.larger(k.splat(low, x.type), x)
+    if high != scalar.inf:
+        x = k.smaller(k.splat(high, x.type), x)
+    return x
+
+
+def emit_exp(k: Kernel, x: Value) -> Value:
+    """e^x: 0 below -103.97, infinity above 88.72."""
+    bounded = emit_clamp(k, x, -104.0, 89.0)
+    # Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits.
+    shifted = k.fma(bounded, k.splat(1.0 / scalar.log(2.0), x.type), k.splat(_ROUND, x.type))
+    n = k.b.fsub(shifted, k.splat(_ROUND, x.type))
+    r = k.fma(n, k.splat(-_LN2_HIGH, x.type), bounded)
+    r = k.fma(n, k.splat(-_LN2_LOW, x.type), r)
+    p = emit_polynomial(k, r, [1.0 / scalar.factorial(i) for i in range(7, -1, -1)])
+    # 2^n in two factors, so that results below the normal range come out gradually. A NaN makes any integer here and
+    # is still in p.
+    integers = _integers(x)
+    whole = k.b.sub(k.b.bitcast(shifted, integers), _splat_int(integers, 0x4B400000))
+    half = k.b.ashr(whole, _splat_int(integers, 1))
+    for part in (half, k.b.sub(whole, half)):
+        exponent = k.b.shl(k.b.add(part, _splat_int(integers, 127)), _splat_int(integers, 23))
+        p = k.b.fmul(p, k.b.bitcast(exponent, x.type))
+    return p
+
+
+def emit_log(k: Kernel, x: Value) -> Value:
+    """ln x: -infinity at 0, NaN below, infinity at infinity.
+
+    x = m 2^e with m in [sqrt(1/2), sqrt 2); the polynomial for (ln(1 + f) - f + f^2/2) / f^3 is Moshier's (Cephes).
+    """
+    integers = _integers(x)
+    tiny = k.b.fcmp_ordered("<", x, k.splat(2.0**-126, x.type))
+    scaled = k.b.select(tiny, k.b.fmul(x, k.splat(2.0**23, x.type)), x)
+    bits = k.b.bitcast(scaled, integers)
+    # The exponent counts from sqrt(1/2), whose bits are 0x3F3504F3.
+    offset = k.b.sub(bits, _splat_int(integers, 0x3F3504F3))
+    exponent = k.b.ashr(offset, _splat_int(integers, 23))
+    mantissa = k.b.sub(bits, k.b.shl(exponent, _splat_int(integers, 23)))
+    e = k.b.sitofp(exponent, x.type)
+    e = k.b.select(tiny, k.b.fsub(e, k.splat(23.0, x.type)), e)
+    f = k.b.fsub(k.b.bitcast(mantissa, x.type), k.splat(1.0, x.type))
+    squared = k.b.fmul(f, f)
+    p = emit_polynomial(
+        k, f,
+        [7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
+         2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1],
+    )  # fmt: skip
+    p = k.fma(e, k.splat(_LN2_LOW, x.type), k.b.fmul(k.b.fmul(p, f), squared))
+    p = k.b.fadd(k.fma(squared, k.splat(-0.5, x.type), p), f)
+    result = k.fma(e, k.splat(_LN2_HIGH, x.type), p)
+    infinity, zero = k.splat(scalar.inf, x.type), k.splat(0.0, x.type)
+    result = k.b.select(k.b.fcmp_ordered("==", x, zero), k.splat(-scalar.inf, x.type), result)
+    result = k.b.select(k.b.fcmp_ordered("==", x, infinity), infinity, result)
+    invalid = k.b.fcmp_unordered("<", x, zero)  # also true of a NaN
+    return k.b.select(invalid, k.splat(scalar.nan, x.type), result)
+
+
+def _integers(x: Value) -> ir.Type:
+    return ir.VectorType(I32, x.type.count) if isinstance(x.type, ir.VectorType) else I32
+
+
+def _splat_int(kind: ir.Type, value: int) -> Value:
+    if isinstance(kind, ir.VectorType):
+        return ir.Constant(kind, [ir.Constant(I32, value)] * kind.count)
+    return ir.Constant(kind, value)
+
+
+def emit_sigmoid(k: Kernel, x: Value) -> Value:
+    """1 / (1 + e^-x)."""
+    one = k.splat(1.0, x.type)
+    return k.b.fdiv(one, k.b.fadd(one, emit_exp(k, k.b.fneg(x))))
+
+
+def emit_tanh(k: Kernel, x: Value) -> Value:
+    """An odd polynomial below 0.625, 1 - 2 / (e^2|x| + 1) with the sign of x above."""
+    magnitude = k.call("fabs", x)
+    one = k.splat(1.0, x.type)
+    squared = k.b.fmul(x, x)
+    # Minimax coefficients of (tanh(x)/x - 1)/x^2 on |x| < 0.625 (Moshier, Cephes).
+    small = emit_polynomial(
+        k, squared, [-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1]
+    )
+    small = k.fma(k.b.fmul(small, squared), x, x)
+    exponential = emit_exp(k, k.b.fadd(magnitude, magnitude))
+    large = k.b.fsub(one, k.b.fdiv(k.splat(2.0, x.type), k.b.fadd(exponential, one)))
+    large = k.call("copysign", large, x)
+    return k.b.select(k.b.fcmp_ordered("<", magnitude, k.splat(0.625, x.type)), small, large)
+
+
+def _erf_near(k: Kernel, x: Value) -> Value:
+    """erf by Taylor's series, for |x| < 1."""
+    series = [(-1.0) ** n / (scalar.factorial(n) * (2 * n + 1)) * 2.0 / scalar.sqrt(scalar.pi) for n in range(10, -1, -1)]
+    return k.b.fmul(emit_polynomial(k, k.b.fmul(x, x), series), x)
+
+
+def _erfc_far(k: Kernel, magnitude: Value, squared: Value) -> Value:
+    """erfc(|x|) = t e^(-x^2 + P(t)), t = 1 / (1 + |x|/2) (Press et al., Numerical Recipes 6.2); ``squared`` is x^2."""
+    t = k.b.fdiv(k.splat(1.0, magnitude.type), k.fma(magnitude, k.splat(0.5, magnitude.type), k.splat(1.0, magnitude.type)))
+    p = emit_polynomial(
+        k, t,
+        [0.17087277, -0.82215223, 1.48851587, -1.13520398, 0.27886807, -0.18628806, 0.09678418, 0.37409196, 1.00002368,
+         -1.26551223],
+    )  # fmt: skip
+    return k.b.fmul(t, k.b.fmul(emit_exp(k, k.b.fneg(squared)), emit_exp(k, p)))
+
+
+def emit_erf(k: Kernel, x: Value) -> Value:
+    """erf x: a series below 1, 1 - erfc above."""
+    magnitude = k.call("fabs", x)
+    one = k.splat(1.0, x.type)
+    large = k.call("copysign", k.b.fsub(one, _erfc_far(k, magnitude, k.b.fmul(x, x))), x)
+    return k.b.select(k.b.fcmp_ordered("<", magnitude, one), _erf_near(k, x), large)
+
+
+def _gelu(k: Kernel, x: Value, _: Activation) -> Value:
+    # Far below zero 1 + erf would cancel: x/2 erfc(-z) there, x (1 - erfc(z) / 2) far above, z = x / sqrt 2.
+    half, one = k.b.fmul(x, k.splat(0.5, x.type)), k.splat(1.0, x.type)
+    z = k.b.fmul(x, k.splat(scalar.sqrt(0.5), x.type))
+    magnitude = k.call("fabs", z)
+    tail = _erfc_far(k, magnitude, k.b.fmul(half, x))
+    above = k.b.fmul(x, k.fma(tail, k.splat(-0.5, x.type), one))
+    far = k.b.select(k.b.fcmp_ordered("<", x, k.splat(0.0, x.type)), k.b.fmul(half, tail), above)
+    near = k.fma(half, _erf_near(k, z), half)
+    return k.b.select(k.b.fcmp_ordered("<", magnitude, one), near, far)
+
+
+def _gelu_tanh(k: Kernel, x: Value, _: Activation) -> Value:
+    # (1 + tanh u) / 2 = 1 / (1 + e^-2u)
+    cubic = k.fma(k.b.fmul(k.b.fmul(x, x), x), k.splat(0.044715, x.type), x)
+    exponent = k.b.fmul(cubic, k.splat(-2.0 * scalar.sqrt(2.0 / scalar.pi), x.type))
+    return k.b.fdiv(x, k.b.fadd(k.splat(1.0, x.type), emit_exp(k, exponent)))
+
+
+def _leaky(k: Kernel, x: Value, act: Activation) -> Value:
+    scaled = k.b.fmul(x, k.splat(act["alpha"], x.type))
+    return k.b.select(k.b.fcmp_ordered("<", x, k.splat(0.0, x.type)), scaled, x)
+
+
+def _elu(k: Kernel, x: Value, act: Activation) -> Value:
+    # Near zero e^x - 1 cancels; its series takes over where it is exact to rounding.
+    zero, alpha = k.splat(0.0, x.type), k.splat(act["alpha"], x.type)
+    series = k.b.fmul(emit_polynomial(k, x, [1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0]), x)
+    direct = k.b.fsub(emit_exp(k, x), k.splat(1.0, x.type))
+    near = k.b.fcmp_ordered(">", x, k.splat(-0.35, x.type))
+    below = k.b.fmul(alpha, k.b.select(near, series, direct))
+    return k.b.select(k.b.fcmp_ordered("<", x, zero), below, x)
+
+
+def _hard_sigmoid(k: Kernel, x: Value, act: Activation) -> Value:
+    line = k.fma(x, k.splat(act["alpha"], x.type), k.splat(act["beta"], x.type))
+    return emit_clamp(k, line, 0.0, 1.0)
+
+
+def _hard_swish(k: Kernel, x: Value, _: Activation) -> Value:
+    line = k.fma(x, k.splat(1.0 / 6.0, x.type), k.splat(0.5, x.type))
+    return k.b.fmul(x, emit_clamp(k, line, 0.0, 1.0))
+
+
+def _silu(k: Kernel, x: Value, _: Activation) -> Value:
+    one = k.splat(1.0, x.type)
+    return k.b.fdiv(x, k.b.fadd(one, emit_exp(k, k.b.fneg(x))))
+
+
+EMITTERS: Final[dict[str, Callable[[Kernel, Value, Activation], Value]]] = {
+    "relu": lambda k, x, _: emit_clamp(k, x, 0.0, scalar.inf),
+    "relu6": lambda k, x, _: emit_clamp(k, x, 0.0, 6.0),
+    "clip": lambda k, x, act: emit_clamp(k, x, act["lo"], act["hi"]),
+    "leaky_relu": _leaky,
+    "elu": _elu,
+    "sigmoid": lambda k, x, _: emit_sigmoid(k, x),
+    "silu": _silu,
+    "hard_sigmoid": _hard_sigmoid,
+    "hard_swish": _hard_swish,
+    "tanh": lambda k, x, _: emit_tanh(k, x),
+    "exp": lambda k, x, _: emit_exp(k, x),
+    "sqrt": lambda k, x, _: k.call("sqrt", x),
+    "abs": lambda k, x, _: k.call("fabs", x),
+    "neg": lambda k, x, _: k.b.fneg(x),
+    "gelu": _gelu,
+    "gelu_tanh": _gelu_tanh,
+}
+"""One emitter for each name of :data:`omniconv.spec.activation.FORMULAS`."""
+
+
+def emit_activation(k: Kernel, x: Value, activation: Activation) -> Value:
+    """``activation(x)`` on a vector or a scalar."""
+    return EMITTERS[activation.name](k, x, activation)

@@ -1,0 +1,89 @@
+"""Where the elements of a value lie: strides in elements over the logical, channels-first shape."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from omniconv.spec import Shape
+
+
+class Grid(NamedTuple):
+    """A value seen as N x C x D x H x W: sizes, strides [elements], and the positions of its channels."""
+
+    n: int
+    c: int
+    sizes: tuple[int, int, int]
+    sn: int
+    sc: int
+    strides: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Sizes and strides of one value inside its buffer.
+
+    Attributes:
+        shape: logical shape, channels first.
+        strides: distance between neighbours along each logical axis [elements].
+        tail: the lanes that follow the last channel, up to a whole vector, belong to this value: they may be
+            written with anything. (Every arena buffer may be *read* a vector past its end.)
+        readable: whole vectors may be read even where they reach past the last channel.
+        channels: storage position of each logical channel, in units of the channel stride; ``None`` when in order.
+    """
+
+    shape: Shape
+    strides: Shape
+    tail: bool = False
+    readable: bool = False
+    channels: tuple[int, ...] | None = None
+
+    @property
+    def channels_last(self) -> bool:
+        """Whether neighbouring channels are neighbours in memory."""
+        return len(self.shape) >= 2 and (self.strides[1] == 1 or self.shape[1] == 1)
+
+    @property
+    def grid(self) -> Grid:
+        """The five-axis view; shapes of rank 2 to 5 only."""
+        dims = len(self.shape) - 2
+        sizes, strides = (1,) * (3 - dims) + self.shape[2:], (0,) * (3 - dims) + self.strides[2:]
+        return Grid(
+            self.shape[0], self.shape[1], (sizes[0], sizes[1], sizes[2]),
+            self.strides[0], self.strides[1] if self.shape[1] > 1 else 1, (strides[0], strides[1], strides[2]),
+        )  # fmt: skip
+
+    @property
+    def extent(self) -> int:
+        """Elements from the first to one past the last."""
+        return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
+
+    def ordered(self) -> Layout:
+        """The same storage with its channels in storage order."""
+        return replace(self, channels=None)
+
+
+def plan_pitch(channels: int, lanes: int) -> int:
+    """Distance between pixels [elements]: whole vectors, and never a multiple of 1 KiB (which would alias in the L1)."""
+    pitch = -(channels // -lanes) * lanes
+    return pitch + lanes if pitch % 256 == 0 else pitch
+
+
+def channels_last(shape: Shape, pitch: int | None = None, *, owned: bool = False) -> Layout:
+    """Channels last, ``pitch`` elements a pixel (default: the channels)."""
+    pitch = shape[1] if pitch is None else pitch
+    strides = [pitch] * len(shape)
+    for axis in range(len(shape) - 2, 1, -1):
+        strides[axis] = strides[axis + 1] * shape[axis + 1]
+    strides[0] = pitch * math.prod(shape[2:])
+    strides[1] = 1
+    return Layout(shape, tuple(strides), tail=owned, readable=owned)
+
+
+def row_major(shape: Shape) -> Layout:
+    """Plain C order over the logical shape."""
+    strides = [1] * len(shape)
+    for axis in range(len(shape) - 2, -1, -1):
+        strides[axis] = strides[axis + 1] * shape[axis + 1]
+    return Layout(shape, tuple(strides))

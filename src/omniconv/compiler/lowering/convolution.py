@@ -1,0 +1,218 @@
+"""Convolutions and dense layers: layouts in, kernel family and tile chosen, weights packed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from omniconv.compiler import lane, panel
+from omniconv.compiler.epilogue import Post
+from omniconv.compiler.layout import Layout
+from omniconv.compiler.lowering.copying import pad_value
+from omniconv.compiler.lowering.posts import has_operands, lower_posts
+from omniconv.compiler.planner import Planner
+from omniconv.compiler.program import Array, ConvStep, DenseStep
+from omniconv.compiler.schedule import Choice, Problem, plan_conv, reject_lane
+from omniconv.compiler.storage import Ref, Stored, merge_axes, permutation_of
+from omniconv.compiler.walk import AxisWalk, walks
+from omniconv.errors import UnsupportedError
+from omniconv.spec import Conv
+
+DIRECT = 16
+"""Up to so many input channels a panel kernel reads channels-first input in place; above, a copy pays."""
+
+
+def lower_conv(planner: Planner, step: ConvStep) -> None:
+    """A convolution of any kind."""
+    spec, x = step.spec, planner.get(step.x)
+    shape = planner.shape(step.x)
+    if spec.padding_mode != "zeros":
+        assert not isinstance(spec.padding, str)
+        x = pad_value(planner, planner.channels_last(step.x), ((0, 0), (0, 0), *spec.padding), spec.padding_mode)
+        shape = x.layout.shape
+        spec = replace(spec, padding=((0, 0),) * spec.dims, padding_mode="zeros")
+    axes = walks(spec, shape[2:])
+    problem = Problem(shape[0], axes, spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups, True)
+    serves = reject_lane(problem, planner.target) is None
+    if serves or (not x.layout.channels_last and spec.in_channels > DIRECT):
+        x = _neighbours(planner, step, x, serves)
+    w, b = step.w, step.b
+    order = permutation_of(x.layout) if serves else None
+    if order is not None:
+        # A depthwise layer commutes with a permutation of its channels: its weights follow the storage order.
+        w, b = w[order], None if b is None else b[order]
+    y = planner.produce(step.y)
+    posts, refs = lower_posts(planner, step.post, planner.shape(step.y), lane.ARGS if serves else panel.ARGS)
+    if serves:
+        _call_lane(planner, plan_conv(problem, planner.target), problem, x, y, posts, refs, spec, w, b)
+        if x.layout.channels is not None:
+            planner.stored[step.y] = replace(y, layout=replace(y.layout, channels=x.layout.channels))
+    else:
+        _call_panel(planner, problem, x, y, posts, refs, spec, w, b)
+
+
+def _neighbours(planner: Planner, step: ConvStep, x: Stored, serves: bool) -> Stored:
+    """Input with neighbouring channels; a permuted one is kept where the layer commutes with the permutation."""
+    spec = step.spec
+    commutes = (
+        serves and spec.is_depthwise and spec.in_channels == spec.out_channels
+        and x.layout.channels_last and permutation_of(x.layout) is not None
+        and not has_operands(step.post) and step.y not in planner.places
+    )  # fmt: skip
+    if commutes or (x.layout.channels_last and x.layout.channels is None):
+        return x
+    if step.spec.padding_mode != "zeros":
+        return x
+    return planner.channels_last(step.x)
+
+
+def lower_dense(planner: Planner, step: DenseStep) -> None:
+    """A dense layer: a pointwise convolution over rows."""
+    shape = planner.shape(step.x)
+    x = planner.get(step.x) if len(shape) == 2 else planner.row_major(step.x)
+    rows = math.prod(shape[:-1])
+    if len(shape) != 2:
+        x = replace(x, layout=Layout((rows, shape[-1]), (shape[-1], 1), readable=x.layout.readable))
+    y = planner.produce(step.y, plain=len(shape) != 2)
+    posts, refs = lower_posts(planner, step.post, planner.shape(step.y), panel.ARGS, 1 if len(shape) == 2 else -1)
+    outputs = step.w.shape[0]
+    if len(shape) != 2:
+        posts = _flatten_rows(posts, planner.shape(step.y))
+        y = replace(y, layout=Layout((rows, outputs), (outputs, 1), readable=True))
+    spec = Conv.of(shape[-1], outputs, 1, dims=1)
+    axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(1))
+    problem = Problem(rows, axes, 1, shape[-1], outputs, True)
+    _call_panel(planner, problem, x, y, posts, refs, spec, step.w[:, :, None], step.b)
+
+
+def _flatten_rows(posts: Sequence[Post], shape: tuple[int, ...]) -> tuple[Post, ...]:
+    """Epilogue operands of a rank-n dense layer, seen from its rows."""
+    found = []
+    for post in posts:
+        if post.operand is not None:
+            n, c, *rest = post.operand.strides
+            sizes = (shape[0], *(1,) * (5 - len(shape)), *shape[1:-1])
+            merged = merge_axes(sizes, (n, *rest)) if any((n, *rest)) else (1, (0,))
+            if merged is None:
+                raise UnsupportedError("an operand broadcast over some rows of a dense layer", need="all rows, or none")
+            post = replace(post, operand=replace(post.operand, strides=(merged[1][0], c, 0, 0, 0)))
+        found.append(post)
+    return tuple(found)
+
+
+def _call_lane(
+    planner: Planner, choice: Choice, problem: Problem, x: Stored, y: Stored, posts: Sequence[Post], refs: list[Ref],
+    spec: Conv, w: Array, b: Array | None,
+) -> None:  # fmt: skip
+    assert isinstance(choice.tile, lane.LaneTile)
+    source, result = x.layout.grid, y.layout.grid
+    recipe = lane.Lane(
+        problem.batch, problem.axes, problem.groups, problem.inputs, problem.outputs,
+        (source.sn, *source.strides), (result.sn, *result.strides), x.layout.readable, y.layout.tail,
+        tuple(posts), choice.tile, planner.target.lanes,
+    )  # fmt: skip
+    size = recipe.vectors * recipe.lanes * recipe.inputs * math.prod(axis.kernel for axis in problem.axes)
+    weights = planner.constant(size, lambda: recipe.pack_weights(w, transposed=spec.transposed, flip=spec.flip))
+    bias = planner.constant(recipe.vectors * recipe.lanes, lambda: recipe.pack_bias(b))
+    zero = planner.zeros(source.c + 2 * recipe.lanes)
+    planner.call(recipe, [x.ref, weights, bias, y.ref, zero, *refs], "lane", choice.rejected)
+
+
+class _Source(NamedTuple):
+    """Input channels of a panel kernel: where they start, their step, an optional list, and the order of weights."""
+
+    ref: Ref
+    step: int
+    offsets: tuple[int, ...] | None
+    order: tuple[int, ...] | None
+
+
+def _channel_source(x: Stored, groups: int) -> _Source:
+    """How the reduction walks the input channels.
+
+    Within a group the order is free (the weights follow), so positions are sorted: a whole permutation becomes a plain walk.
+    """
+    step = x.layout.grid.sc
+    if x.layout.channels is None:
+        return _Source(x.ref, step, None, None)
+    positions = np.asarray(x.layout.channels).reshape(groups, -1)
+    order = np.argsort(positions, axis=1, kind="stable")
+    walk = np.take_along_axis(positions, order, axis=1).reshape(-1)
+    width = positions.shape[1]
+    reorder = tuple(int(i) for i in (order + np.arange(groups)[:, None] * width).reshape(-1))
+    if np.array_equal(walk, np.arange(walk[0], walk[0] + walk.size)):
+        return _Source(Ref(x.buffer, 4 * (x.offset + int(walk[0]) * step)), step, None, reorder)
+    return _Source(x.ref, step, tuple(int(p) * step for p in walk), reorder)
+
+
+def _reorder_inputs(w: Array, order: tuple[int, ...] | None, groups: int, transposed: bool) -> Array:
+    """Weights with the input channels of each group in walking order."""
+    if order is None:
+        return w
+    if transposed:
+        return w[list(order)]
+    width = w.shape[1]
+    within = np.asarray(order).reshape(groups, width) % width
+    outputs = w.shape[0] // groups
+    index = np.repeat(within, outputs, axis=0).reshape(w.shape[0], width, *(1,) * (w.ndim - 2))
+    return np.take_along_axis(w, index, axis=1)
+
+
+def _call_panel(
+    planner: Planner, problem: Problem, x: Stored, y: Stored, posts: Sequence[Post], refs: list[Ref],
+    spec: Conv, w: Array, b: Array | None,
+) -> None:  # fmt: skip
+    source, result = x.layout.grid, y.layout.grid
+    x_strides, y_strides = (source.sn, *source.strides), (result.sn, *result.strides)
+    flat = _flatten(problem, x_strides, y_strides, posts)
+    if flat is not None:
+        problem, x_strides, y_strides, posts = flat
+    choice = plan_conv(replace(problem, neighbours=False), planner.target)
+    assert isinstance(choice.tile, panel.PanelTile)
+    channels = _channel_source(x, problem.groups)
+    recipe = panel.Panel(
+        problem.batch, problem.axes, problem.groups, problem.inputs, problem.outputs, x_strides, y_strides,
+        channels.step, channels.offsets is not None, y.layout.tail, tuple(posts), choice.tile,
+        planner.target.lanes,
+    )  # fmt: skip
+    weights = planner.constant(
+        recipe.groups * recipe.depth * recipe.vectors * recipe.lanes,
+        lambda: recipe.pack_weights(
+            _reorder_inputs(w, channels.order, recipe.groups, spec.transposed),
+            transposed=spec.transposed, flip=spec.flip,
+        ),
+    )  # fmt: skip
+    bias = planner.constant(recipe.groups * recipe.vectors * recipe.lanes, lambda: recipe.pack_bias(b))
+    furthest = max(channels.offsets) if channels.offsets else (problem.groups * problem.inputs) * channels.step
+    zero = planner.zeros(furthest + 1)
+    table = planner.table(channels.offsets) if channels.offsets is not None else zero
+    planner.call(recipe, [channels.ref, weights, bias, y.ref, zero, table, *refs], "panel", choice.rejected)
+
+
+def _flatten(
+    problem: Problem, x_strides: tuple[int, int, int, int], y_strides: tuple[int, int, int, int], posts: Sequence[Post]
+) -> tuple[Problem, tuple[int, int, int, int], tuple[int, int, int, int], tuple[Post, ...]] | None:
+    """A layer whose outputs each read the one input at their own position, as one long row of positions."""
+    if any(
+        axis.kernel > 1 or not axis.static or axis.in_step > 1 or axis.out_step > 1 or axis.first[0] or
+        axis.output != axis.size for axis in problem.axes
+    ):  # fmt: skip
+        return None
+    sizes = (problem.batch, *(axis.size for axis in problem.axes))
+    operands = [(s[0], *s[2:]) for post in posts if post.operand is not None for s in [post.operand.strides]]
+    merged = merge_axes(sizes, x_strides, y_strides, *operands)
+    if merged is None:
+        return None
+    count, (sx, sy, *rest) = merged
+    steps = iter(rest)
+    moved = tuple(
+        post if post.operand is None
+        else replace(post, operand=replace(post.operand, strides=(0, post.operand.strides[1], 0, 0, next(steps))))
+        for post in posts
+    )  # fmt: skip
+    axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(count))
+    return replace(problem, batch=1, axes=axes), (0, 0, 0, sx), (0, 0, 0, sy), moved

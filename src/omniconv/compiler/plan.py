@@ -1,0 +1,110 @@
+"""From a `Program` to a `Plan`: values get places in memory, steps become calls of kernels.
+
+The rules are few. A value of rank 3 to 5 is stored channels last, its pixels a whole number of vectors apart. Slices,
+shuffles and reshapes of a stored value are views. What a concatenation joins is produced in place, inside the joined value.
+Outputs are produced in the caller's array where its layout allows. A step that needs another layout than it finds gets a copy.
+How each kind of step becomes calls is in :mod:`omniconv.compiler.lowering`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from omniconv.compiler.layout import Layout, channels_last, row_major
+from omniconv.compiler.lowering import lower
+from omniconv.compiler.planner import Call, Planner
+from omniconv.compiler.program import ChannelStep, ConcatStep, Program, RearrangeStep, SliceStep
+from omniconv.compiler.storage import Buffer, Stored, plan_arena
+from omniconv.compiler.target import Target
+from omniconv.spec import Shape
+
+VIEWS = (ChannelStep, RearrangeStep, SliceStep)
+LAYOUTS = ("NCHW", "NHWC")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is needed to run, except machine code and memory."""
+
+    program: Program
+    target: Target
+    calls: tuple[Call, ...]
+    buffers: tuple[Buffer, ...]
+    offsets: tuple[int, ...]
+    arena_bytes: int
+    zero_bytes: int
+    inputs: dict[str, Layout]
+    outputs: dict[str, Layout]
+
+    @property
+    def constant_bytes(self) -> int:
+        """Size of weights and tables [bytes]."""
+        return sum(buffer.size for buffer in self.buffers if buffer.kind == "constant")
+
+
+def plan(program: Program, target: Target, layout: str = "NCHW") -> Plan:
+    """Lay a program out in memory and turn its steps into kernel calls. Nothing is allocated or compiled here."""
+    planner = Planner(program, target, layout)
+    inputs, outputs = {}, {}
+    for index, name in enumerate(program.inputs):
+        inputs[name] = _boundary(planner, program.shapes[name])
+        buffer = planner.add_buffer("input", inputs[name].extent, index=index)
+        planner.stored[name] = Stored(buffer, 0, inputs[name])
+    slots = []
+    for index, name in enumerate(program.outputs):
+        outputs[name] = _boundary(planner, program.shapes[name])
+        slots.append(planner.add_buffer("output", outputs[name].extent, index=index))
+    _place(planner, outputs, slots)
+    for index, step in enumerate(program.steps):
+        planner.step = index
+        lower(planner, step)
+    planner.step = -1
+    for slot, name in zip(slots, program.outputs, strict=True):
+        if planner.stored[name].buffer != slot:
+            planner.copy(planner.stored[name], Stored(slot, 0, outputs[name]))
+    offsets, total = plan_arena(planner.buffers)
+    planner.buffers[planner.zero].size = planner.zero_bytes
+    return Plan(
+        program, target, tuple(planner.calls), tuple(planner.buffers), tuple(offsets), total,
+        planner.zero_bytes, inputs, outputs,
+    )  # fmt: skip
+
+
+def _boundary(planner: Planner, shape: Shape) -> Layout:
+    """Layout of the caller's arrays: without gaps, channels first or last."""
+    if planner.layout == "NHWC" and 3 <= len(shape) <= 5:
+        return channels_last(shape)
+    return row_major(shape)
+
+
+def _place(planner: Planner, outputs: dict[str, Layout], slots: Sequence[int]) -> None:
+    """Decide, before anything is lowered, which values are produced inside others or inside the caller's arrays."""
+    program = planner.program
+    producers = {step.y: step for step in program.steps}
+    for slot, name in zip(slots, program.outputs, strict=True):
+        step = producers.get(name)
+        if step is None or isinstance(step, VIEWS) or name in planner.places:
+            continue
+        layout = outputs[name]
+        if layout.channels_last or math.prod(layout.shape[2:]) == 1:
+            planner.places[name] = (slot, 0, layout)
+    for step in reversed(program.steps):
+        if not isinstance(step, ConcatStep) or step.axis != 1 or not 2 <= len(program.shapes[step.y]) <= 5:
+            continue
+        members = [
+            name for name in dict.fromkeys(step.xs)
+            if name in producers and not isinstance(producers[name], VIEWS) and name not in planner.places
+        ]  # fmt: skip
+        if not members:
+            continue
+        if step.y not in planner.places:
+            whole = planner.fresh(program.shapes[step.y])
+            planner.places[step.y] = (whole.buffer, 0, whole.layout)
+        buffer, offset, layout = planner.places[step.y]
+        for position, name in enumerate(step.xs):
+            if name in members and step.xs.index(name) == position:
+                first = sum(program.shapes[x][1] for x in step.xs[:position])
+                part = replace(layout, shape=program.shapes[name], tail=False)
+                planner.places[name] = (buffer, offset + first * layout.strides[1], part)

@@ -1,0 +1,169 @@
+"""`Planner`: what lowerings work with: buffers, the places of values, and the kernel calls planned so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from omniconv.compiler.copy import Copy
+from omniconv.compiler.layout import Layout, channels_last, plan_pitch, row_major
+from omniconv.compiler.program import Program
+from omniconv.compiler.storage import Buffer, Ref, Stored
+from omniconv.compiler.target import Target
+from omniconv.spec import Shape
+
+
+class Recipe(Protocol):
+    """What a kernel is made from; its ``repr`` identifies the code."""
+
+    @property
+    def units(self) -> int:
+        """Units of work, shared out over the threads."""
+
+    def emit(self, name: str, target: Target) -> str:
+        """The IR of the kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One kernel call.
+
+    Attributes:
+        recipe: what to run.
+        args: what to run it on.
+        step: index of the program's step that it belongs to (-1 for input and output conversion).
+        what: a word for tables: ``conv``, ``copy``, ``pool`` ...
+        why: the choice of the kernel in words, for `explain`.
+    """
+
+    recipe: Recipe
+    args: tuple[Ref, ...]
+    step: int
+    what: str
+    why: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Planner:
+    """The state of planning; lowerings read and extend it."""
+
+    program: Program
+    target: Target
+    layout: str
+    calls: list[Call] = field(default_factory=list)
+    buffers: list[Buffer] = field(default_factory=list)
+    stored: dict[str, Stored] = field(default_factory=dict)
+    places: dict[str, tuple[int, int, Layout]] = field(default_factory=dict)
+    converted: dict[tuple[str, str], Stored] = field(default_factory=dict)
+    step: int = -1
+    zero: int = field(init=False)
+    zero_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.zero = self.add_buffer("zero", 0)
+
+    # -- buffers -----------------------------------------------------------------------------------------------------
+
+    def add_buffer(self, kind: str, elements: int, **details: Any) -> int:
+        """A new buffer of floats."""
+        self.buffers.append(Buffer(kind, 4 * elements, **details))
+        return len(self.buffers) - 1
+
+    def constant(self, elements: int, make: Callable[[], npt.NDArray[Any]]) -> Ref:
+        """A constant of ``elements`` floats that ``make`` computes once memory is granted."""
+        return Ref(self.add_buffer("constant", elements, make=make))
+
+    def table(self, values: Sequence[int]) -> Ref:
+        """A constant table of 64-bit integers."""
+        return self.constant(2 * len(values), lambda: np.asarray(values, np.int64))
+
+    def zeros(self, elements: int) -> Ref:
+        """A place with at least ``elements`` zeros behind it."""
+        self.zero_bytes = max(self.zero_bytes, 4 * elements)
+        return Ref(self.zero)
+
+    def fresh(self, shape: Shape) -> Stored:
+        """New room for a value that belongs to no name: channels last for rank 2 to 5, row major otherwise."""
+        layout = self._default(shape)
+        return Stored(self.add_buffer("arena", layout.extent + self.target.lanes), 0, layout)
+
+    def fresh_plain(self, shape: Shape) -> Stored:
+        """New room in row-major order without gaps."""
+        layout = replace(row_major(shape), readable=True)
+        return Stored(self.add_buffer("arena", layout.extent + self.target.lanes), 0, layout)
+
+    def _default(self, shape: Shape) -> Layout:
+        if 2 <= len(shape) <= 5:
+            return channels_last(shape, plan_pitch(shape[1], self.target.lanes), owned=True)
+        return replace(row_major(shape), readable=True)
+
+    def call(self, recipe: Recipe, args: Sequence[Ref], what: str, why: tuple[str, ...] = ()) -> None:
+        """Append a kernel call."""
+        for ref in args:
+            self.buffers[ref.buffer].touch(len(self.calls))
+        self.calls.append(Call(recipe, tuple(args), self.step, what, why))
+
+    # -- values --------------------------------------------------------------------------------------------------------
+
+    def shape(self, name: str) -> Shape:
+        """Logical shape of a value."""
+        return self.program.shapes[name]
+
+    def get(self, name: str) -> Stored:
+        """Where a value is, in whatever layout."""
+        return self.stored[name]
+
+    def produce(self, name: str, *, plain: bool = False) -> Stored:
+        """Room for a value that the current step produces; ``plain`` asks for row-major order."""
+        if name in self.places:
+            buffer, offset, layout = self.places[name]
+            found = Stored(buffer, offset, layout)
+        elif plain:
+            found = self.fresh_plain(self.shape(name))
+        else:
+            found = self.fresh(self.shape(name))
+        self.stored[name] = found
+        return found
+
+    def channels_last(self, name: str) -> Stored:
+        """A value as channels last in natural order, by a copy where it is not."""
+        found = self.get(name)
+        if found.layout.channels_last and found.layout.channels is None:
+            return found
+        return self._convert(name, "last", self._default(self.shape(name)))
+
+    def row_major(self, name: str) -> Stored:
+        """A value in row-major order without gaps, by a copy where it is not."""
+        found = self.get(name)
+        wanted = row_major(found.layout.shape)
+        same = all(
+            a == b or size == 1
+            for a, b, size in zip(found.layout.strides, wanted.strides, wanted.shape, strict=True)
+        )
+        if same and found.layout.channels is None:
+            return found
+        return self._convert(name, "plain", replace(wanted, readable=True))
+
+    def _convert(self, name: str, kind: str, layout: Layout) -> Stored:
+        if (name, kind) not in self.converted:
+            room = Stored(self.add_buffer("arena", layout.extent + self.target.lanes), 0, layout)
+            self.copy(self.get(name), room)
+            self.converted[name, kind] = room
+        return self.converted[name, kind]
+
+    def copy(self, x: Stored, y: Stored) -> None:
+        """Copy a value into another place and layout, channels put in natural order."""
+        dims = list(zip(x.layout.shape, x.layout.strides, y.layout.strides, strict=True))
+        if x.layout.channels is None:
+            self.copy_axes(dims, x.ref, y.ref)
+            return
+        table = self.table([position * dims[1][1] for position in x.layout.channels])
+        self.call(Copy.of(dims, self.target.lanes, gathered=1), [x.ref, y.ref, table], "gather")
+
+    def copy_axes(self, dims: Sequence[tuple[int, int, int]], x: Ref, y: Ref) -> None:
+        """A copy over axes of (size, stride of x, stride of y)."""
+        self.call(Copy.of(dims, self.target.lanes), [x, y], "copy")

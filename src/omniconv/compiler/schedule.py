@@ -1,0 +1,130 @@
+"""The choice of a kernel and of its tile sizes: a pure function of the problem and the target.
+
+Nothing is measured here and nothing depends on the machine that runs it, so the choice can be asked (and tested) for
+machines that we do not have. Costs are in vector operations: one multiply-add, or one vector load, a cycle; two broadcasts a
+cycle.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from omniconv.compiler.lane import LaneTile
+from omniconv.compiler.panel import PanelTile
+from omniconv.compiler.target import Target
+from omniconv.compiler.walk import AxisWalk
+
+UNITS = 16
+"""Units of work wanted at least, so that a few threads get even shares."""
+FEWEST = 4
+"""Below so many units the channels are divided too, which costs locality."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was chosen for a layer, and why nothing else."""
+
+    family: str
+    tile: LaneTile | PanelTile
+    rejected: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What the choice depends on: sizes, channels of one group, and how the input's channels lie."""
+
+    batch: int
+    axes: tuple[AxisWalk, AxisWalk, AxisWalk]
+    groups: int
+    inputs: int
+    outputs: int
+    neighbours: bool
+
+
+def plan_conv(problem: Problem, target: Target) -> Choice:
+    """Choose the kernel family and its tile."""
+    reason = reject_lane(problem, target)
+    if reason is None:
+        return Choice("lane", plan_lane(problem, target), ("panel: groups do not fill a vector",))
+    return Choice("panel", plan_panel(problem, target), (f"lane: {reason}",))
+
+
+def reject_lane(problem: Problem, target: Target) -> str | None:
+    """Why the lane kernel does not serve a problem; ``None`` where it does."""
+    if problem.groups == 1:
+        return "one group: every lane needs every input channel"
+    if target.lanes % problem.outputs:
+        return f"{problem.outputs} output channels a group do not divide {target.lanes} lanes"
+    if problem.inputs > problem.outputs:
+        return f"{problem.inputs} input channels a group are more than its {problem.outputs} output channels"
+    if not problem.neighbours:
+        return "input channels are not neighbours in memory"
+    return None
+
+
+def _waste(count: int, tile: int) -> float:
+    return -(count // -tile) * tile / count
+
+
+def plan_lane(problem: Problem, target: Target) -> LaneTile:
+    """Tile of the lane kernel: wide enough to hide latency, matched to the output's sizes.
+
+    Input rows shared by the rows of a tile are read once, so tiles of a strided layer are tall rather than wide.
+    """
+    height, width = problem.axes[1], problem.axes[2]
+    count = min(width.counts)
+    room = 14 if target.registers >= 32 else 8
+    best, best_cost = (1, 1), math.inf
+    if height.static and width.static and height.kernel * width.kernel <= 9 and problem.inputs == 1:
+        for rows in range(1, min(height.output, 4) + 1):
+            for columns in range(1, min(count, room // rows) + 1):
+                cost = _lane_cost(height, width, rows, columns) * _waste(height.output, rows) * _waste(count, columns)
+                if cost < best_cost - 1e-9:
+                    best, best_cost = (rows, columns), cost
+    unrolled = best_cost < math.inf
+    if not unrolled:
+        wide = 14 if target.registers >= 32 else 7
+        best = 1, min(range(1, min(wide, count) + 1), key=lambda tile: _waste(count, tile) * (1 + 1.5 / tile))
+    rows, columns = best
+    vectors = -(problem.groups * problem.outputs // -target.lanes)
+    lines = problem.batch * problem.axes[0].output * -(height.output // -rows)
+    tiles = -(count // -columns)
+    block = max(1, min(tiles, tiles * lines // UNITS))
+    split = min(vectors, max(1, FEWEST // (lines * -(tiles // -block))))
+    chunk = min(4, width.kernel) if problem.inputs == 1 else width.kernel if width.kernel * problem.inputs <= 24 else 1
+    return LaneTile(rows, columns, unrolled, chunk, block, split)
+
+
+def _lane_cost(height: AxisWalk, width: AxisWalk, rows: int, columns: int) -> float:
+    """Cycles for one output of an unrolled tile: multiply-adds, and the loads of inputs, weights and results."""
+    taps = height.kernel * width.kernel
+    lines = len({r * height.in_step + i * height.ostep for r in range(rows) for i in range(height.kernel)})
+    inputs = lines * len({t * width.in_step + i * width.ostep for t in range(columns) for i in range(width.kernel)})
+    outputs = rows * columns
+    latency = max(1.0, 4.0 / outputs)
+    # Rows of the input come from a farther cache than its columns, which the neighbouring tile has just read.
+    return (taps * outputs * latency + 0.5 * (inputs + taps + outputs) + 2.0 * lines * width.in_step * columns) / outputs
+
+
+def plan_panel(problem: Problem, target: Target) -> PanelTile:
+    """Tile of the panel kernel: the cheapest of all that fit the registers, by the load and multiply-add counts."""
+    count = min(problem.axes[2].counts)
+    vectors = -(problem.outputs // -target.lanes)
+    best, best_cost = (1, 1), math.inf
+    for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
+        tall = max(1, (target.registers - 1 - wide) // wide)
+        for rows in range(1, min(count, tall, 14) + 1):
+            cost = 0.0
+            for panel in (wide,) * (vectors // wide) + ((vectors % wide,) if vectors % wide else ()):
+                latency = 4.0 if target.fma else 8.0
+                cost += max(rows * panel, rows / 2 + panel, latency) + 0.35 * (rows / 2 + panel) + 1.0
+            cost *= -(count // -rows)
+            if cost < best_cost - 1e-9:
+                best, best_cost = (rows, wide), cost
+    rows, wide = best
+    unroll = 4 if problem.inputs % 4 == 0 or problem.inputs > 8 else min(problem.inputs, 3)
+    tiles = -(count // -rows)
+    lines = problem.batch * problem.axes[0].output * problem.axes[1].output * problem.groups * -(vectors // -wide)
+    block = max(1, min(tiles, tiles * lines // UNITS, 16))
+    return PanelTile(rows, wide, unroll, block)

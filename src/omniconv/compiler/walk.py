@@ -1,0 +1,122 @@
+"""Walking the output of a convolution: rows, phases and affine taps, shared by the lane and the panel kernels.
+
+Along one axis, tap t of phase f has kernel index ``k0[f] + t * kstep`` and reads input position
+``q * in_step + first[f] + t * ostep`` for output position ``start[f] + out_step * q``. A plain convolution has one phase whose
+numbers are Python integers, so that all of this folds away; the phases of a transposed convolution come from small
+constant tables, so that the code does not grow with their number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from omniconv.compiler.ir import Index, Kernel, Value
+from omniconv.spec import Axis, Conv, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class AxisWalk:
+    """The phases of one axis, for one input size."""
+
+    size: int
+    output: int
+    in_step: int
+    out_step: int
+    ostep: int
+    kstep: int
+    kernel: int
+    first: tuple[int, ...]
+    k0: tuple[int, ...]
+    taps: tuple[int, ...]
+    counts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, axis: Axis, size: int) -> AxisWalk:
+        """The walk of one axis; a flipped kernel is expected to be packed in reverse."""
+        phases = replace(axis, flip=False).phases(size)
+        longest = max((phase.taps for phase in phases), key=len)
+        several = len(longest) > 1
+        return cls(
+            size=size,
+            output=axis.infer_output(size),
+            in_step=phases[0].in_step,
+            out_step=phases[0].step,
+            ostep=longest[1][1] - longest[0][1] if several else 0,
+            kstep=longest[1][0] - longest[0][0] if several else 1,
+            kernel=axis.kernel,
+            first=tuple(phase.taps[0][1] if phase.taps else 0 for phase in phases),
+            k0=tuple(phase.taps[0][0] if phase.taps else 0 for phase in phases),
+            taps=tuple(len(phase.taps) for phase in phases),
+            counts=tuple(phase.count for phase in phases),
+        )
+
+    @classmethod
+    def flat(cls, size: int) -> AxisWalk:
+        """The walk of a pointwise axis."""
+        return cls.of(Axis(1), size)
+
+    @property
+    def phases(self) -> int:
+        """Number of phases."""
+        return len(self.counts)
+
+    @property
+    def static(self) -> bool:
+        """Whether there is a single phase, so that nothing about it depends on the output position."""
+        return len(self.counts) == 1
+
+    @property
+    def bordered(self) -> bool:
+        """Whether some tap of some output lands outside the input."""
+        for first, taps, count in zip(self.first, self.taps, self.counts, strict=True):
+            ends = [first, first + max(taps - 1, 0) * self.ostep]
+            if taps and (min(ends) < 0 or max(ends) + (count - 1) * self.in_step >= self.size):
+                return True
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One phase on the machine: values are integers where the axis is static."""
+
+    start: Index
+    first: Index
+    k0: Index
+    taps: Index
+    count: Index
+
+
+class PhaseTables:
+    """The constant tables of one axis inside a kernel."""
+
+    def __init__(self, k: Kernel, walk: AxisWalk) -> None:
+        self.k, self.walk = k, walk
+        self._tables: dict[str, Value] = {}
+        if not walk.static:
+            for name in ("first", "k0", "taps", "counts"):
+                values: tuple[int, ...] = getattr(walk, name)
+                if len(set(values)) > 1:
+                    self._tables[name] = k.table(list(values))
+
+    def _value(self, name: str, phase: Index) -> Index:
+        if name in self._tables:
+            return self.k.lookup(self._tables[name], phase)
+        return getattr(self.walk, name)[0]
+
+    def phase(self, phase: Index) -> Phase:
+        """The numbers of one phase."""
+        return Phase(phase, *(self._value(name, phase) for name in ("first", "k0", "taps", "counts")))
+
+    def at(self, output: Index) -> tuple[Phase, Index]:
+        """The phase of an output position and its index q within the phase."""
+        if self.walk.static:
+            return self.phase(0), output
+        q, phase = self.k.divmod(output, self.walk.out_step)
+        return self.phase(phase), q
+
+
+def walks(spec: Conv, spatial: Shape) -> tuple[AxisWalk, AxisWalk, AxisWalk]:
+    """The walks of a resolved layer along depth, height and width; missing axes are pointwise."""
+    found = [AxisWalk.of(axis, size) for axis, size in zip(spec.axes(), spatial, strict=True)]
+    padded = [AxisWalk.flat(1)] * (3 - len(found)) + found
+    return padded[0], padded[1], padded[2]

@@ -1,0 +1,236 @@
+"""`Executable`: a plan with its machine code, its constants and its memory; calling it runs the network."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from omniconv.compiler.build import Source, load
+from omniconv.compiler.cache import open_cache
+from omniconv.compiler.layout import Layout
+from omniconv.compiler.plan import Plan
+from omniconv.compiler.storage import ALIGNMENT
+from omniconv.errors import DataError, ShapeError
+from omniconv.limits import check_memory
+from omniconv.runtime.arena import Arena
+from omniconv.runtime.report import LayerInfo, StepProfile, describe_call, describe_step
+from omniconv.runtime.threads import acquire_team
+from omniconv.spec import Shape
+
+Array: TypeAlias = npt.NDArray[np.float32]
+STEP_WORDS = 4
+
+
+@dataclass(slots=True)
+class _Frame:
+    """What one caller at a time runs in: an arena, and the tables with its addresses."""
+
+    arena: Arena
+    args: npt.NDArray[np.int64]
+    steps: npt.NDArray[np.int64]
+
+
+class Executable:
+    """A compiled layer, chain or network. Thread-safe: concurrent callers each get memory of their own.
+
+    Example:
+        >>> import numpy as np, omniconv as oc
+        >>> spec = oc.pointwise(in_channels=2, out_channels=1)
+        >>> f = oc.compile(spec, (1, 2, 1, 3), (np.float32([[[[1]], [[10]]]]), None))
+        >>> f(np.float32([[[[1, 2, 3]], [[4, 5, 6]]]]))
+        array([[[[41., 52., 63.]]]], dtype=float32)
+
+    Attributes:
+        inputs, outputs: name -> shape of the arrays at the boundary (in the boundary's layout).
+        threads: threads that share each call.
+        compile_seconds: time spent to plan, compile and pack [s].
+        kernels: distinct kernels; ``cached_kernels`` of them came from the disk or were loaded already.
+        arena_bytes, constant_bytes: memory of each concurrent caller, and of weights and tables [bytes].
+    """
+
+    def __init__(
+        self, plan: Plan, *, threads: int = 1, layout: str = "NCHW", memory_limit: int | None = None, at: str = ""
+    ) -> None:
+        started = time.perf_counter()
+        self.plan, self.threads, self.layout, self.target = plan, threads, layout, plan.target
+        self.inputs = {name: _boundary_shape(plan.inputs[name], layout) for name in plan.program.inputs}
+        self.outputs = {name: _boundary_shape(plan.outputs[name], layout) for name in plan.program.outputs}
+        self.arena_bytes, self.constant_bytes = plan.arena_bytes, plan.constant_bytes
+        outputs = sum(4 * item.extent for item in plan.outputs.values())
+        needed = plan.arena_bytes + plan.constant_bytes + outputs
+        check_memory(needed, "weights, intermediate values and outputs together", limit=memory_limit, at=at)
+        self._limit = memory_limit
+        sources = [
+            Source(repr(call.recipe), lambda name, recipe=call.recipe: recipe.emit(name, plan.target), call.what)
+            for call in plan.calls
+        ]
+        self._code = load(sources, plan.target, cache=open_cache())
+        distinct = {kernel.digest: kernel for kernel in self._code}
+        self.kernels = len(distinct)
+        self.cached_kernels = sum(kernel.cached for kernel in distinct.values())
+        self._constants, self._offsets = self._make_constants()
+        self._zero = Arena(plan.zero_bytes + 64)
+        self._idle: deque[_Frame] = deque(maxlen=8)
+        self._patches = self._find_patches()
+        self._idle.append(self._make_frame())
+        self.compile_seconds = time.perf_counter() - started
+
+    # -- running ---------------------------------------------------------------------------------------------------------
+
+    def __call__(self, x: Any) -> Array:
+        """Run on one input and return the one output. NumPy arrays and anything with ``__dlpack__`` are taken.
+
+        Raises:
+            ShapeError: another shape than compiled for, or a network with several inputs or outputs.
+            DataError: not float32.
+        """
+        if len(self.inputs) != 1 or len(self.outputs) != 1:
+            raise ShapeError(
+                f"inputs {list(self.inputs)} and outputs {list(self.outputs)}",
+                need="one input and one output",
+                fix="net.run({name: array})",
+            )
+        return self._run([self._check(next(iter(self.inputs)), x)], None)[0]
+
+    def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """Run on named inputs and return all outputs by name.
+
+        Raises:
+            ShapeError: missing or unknown inputs, or another shape than compiled for.
+            DataError: not float32.
+        """
+        return dict(zip(self.outputs, self._run(self._gather(inputs), None), strict=True))
+
+    def profile(self, inputs: Any, repeat: int = 10) -> list[StepProfile]:
+        """Median time of each step over some runs, on one array or on named inputs.
+
+        Steps include the conversions at the boundary; the waits between steps count for the step before them.
+        """
+        named = inputs if isinstance(inputs, Mapping) else {next(iter(self.inputs)): inputs}
+        arrays = self._gather(named)
+        times = np.zeros((max(repeat, 1), len(self.plan.calls) + 1), np.int64)
+        scale = 1.0
+        for row in times:
+            scale = self._run_timed(arrays, row)
+        seconds = np.median(np.diff(times, axis=1), axis=0) * scale
+        total = float(seconds.sum()) or 1.0
+        return [
+            describe_call(self.plan, call, float(spent), float(spent) / total)
+            for call, spent in zip(self.plan.calls, seconds, strict=True)
+        ]
+
+    @property
+    def layers(self) -> list[LayerInfo]:
+        """The steps of the program in order: kind, problem line, shapes, parameters and MACs."""
+        return [describe_step(self.plan.program, index) for index in range(len(self.plan.program.steps))]
+
+    def explain(self) -> str:
+        """For every step the kernel that was chosen, its tile, and what was rejected and why."""
+        lines = [f"target {self.target}; {self.threads} threads; {self.kernels} kernels; arena {self.arena_bytes} bytes"]
+        for call in self.plan.calls:
+            record = describe_call(self.plan, call, 0.0, 0.0)
+            lines.append(f"{record.name}: {record.text or record.kind}")
+            tile = getattr(call.recipe, "tile", None)
+            chosen = f"    {call.what} kernel, {call.recipe.units} units" + (f", {tile}" if tile is not None else "")
+            lines.append(chosen)
+            lines += [f"    rejected {reason}" for reason in call.why]
+        return "\n".join(lines)
+
+    # -- inside --------------------------------------------------------------------------------------------------------------
+
+    def _gather(self, inputs: Mapping[str, Any]) -> list[Array]:
+        if set(inputs) != set(self.inputs):
+            raise ShapeError(f"inputs {sorted(inputs)} were given", need=f"exactly {sorted(self.inputs)}")
+        return [self._check(name, inputs[name]) for name in self.inputs]
+
+    def _check(self, name: str, x: Any) -> Array:
+        """An input as a contiguous float32 array of the expected shape. Other orders in memory are copied."""
+        if not isinstance(x, np.ndarray):
+            if not hasattr(x, "__dlpack__"):
+                raise DataError(
+                    f"input {name!r} is a {type(x).__name__}", need="a NumPy array or an object with __dlpack__"
+                )
+            x = np.from_dlpack(x)
+        if x.dtype != np.float32:
+            raise DataError(f"input {name!r} has dtype {x.dtype}", need="float32", fix="x.astype(numpy.float32)")
+        if x.shape != self.inputs[name]:
+            raise ShapeError(
+                f"input {name!r} has shape {x.shape}", need=f"{self.inputs[name]}, the shape compiled for ({self.layout})"
+            )
+        return np.ascontiguousarray(x)
+
+    def _run(self, arrays: list[Array], times: npt.NDArray[np.int64] | None) -> list[Array]:
+        results = [np.empty(shape, np.float32) for shape in self.outputs.values()]
+        try:
+            frame = self._idle.pop()
+        except IndexError:
+            frame = self._make_frame()
+        for where, (kind, index), offset in self._patches:
+            array = arrays[index] if kind == "input" else results[index]
+            frame.args[where] = array.ctypes.data + offset
+        if len(frame.steps):
+            with acquire_team(self.threads) as team:
+                team.run(frame.steps.ctypes.data, len(frame.steps), 0 if times is None else times.ctypes.data)
+        self._idle.append(frame)
+        return results
+
+    def _run_timed(self, arrays: list[Array], times: npt.NDArray[np.int64]) -> float:
+        self._run(arrays, times)
+        with acquire_team(self.threads) as team:
+            return team.tick_seconds
+
+    def _find_patches(self) -> list[tuple[int, tuple[str, int], int]]:
+        """Which args hold addresses of the caller's arrays: position, which array, offset [bytes]."""
+        refs = [ref for call in self.plan.calls for ref in call.args]
+        buffers = self.plan.buffers
+        return [
+            (where, (buffers[ref.buffer].kind, buffers[ref.buffer].index), ref.offset)
+            for where, ref in enumerate(refs)
+            if buffers[ref.buffer].kind in ("input", "output")
+        ]
+
+    def _make_constants(self) -> tuple[Arena, dict[int, int]]:
+        """All constants, computed into one block."""
+        offsets, total = {}, 0
+        for index, buffer in enumerate(self.plan.buffers):
+            if buffer.kind == "constant":
+                offsets[index] = total
+                total += -(buffer.size // -ALIGNMENT) * ALIGNMENT + ALIGNMENT
+        block = Arena(total)
+        for index, offset in offsets.items():
+            make = self.plan.buffers[index].make
+            assert make is not None
+            content = make()
+            assert content.nbytes == self.plan.buffers[index].size, (content.nbytes, self.plan.buffers[index])
+            block.view(offset, content.shape, content.dtype)[...] = content
+        return block, offsets
+
+    def _make_frame(self) -> _Frame:
+        plan = self.plan
+        arena = Arena(plan.arena_bytes, limit=self._limit)
+        base = {"arena": arena.address, "constant": self._constants.address, "zero": self._zero.address}
+        args: list[int] = []
+        starts: list[int] = []
+        for call in plan.calls:
+            starts.append(len(args))
+            for ref in call.args:
+                buffer = plan.buffers[ref.buffer]
+                inner = {"arena": plan.offsets[ref.buffer], "constant": self._offsets.get(ref.buffer, 0)}
+                args.append(base.get(buffer.kind, 0) + inner.get(buffer.kind, 0) + ref.offset)
+        table = np.asarray(args, np.int64)
+        steps = np.zeros((len(plan.calls), STEP_WORDS), np.int64)
+        for row, call, kernel, start in zip(steps, plan.calls, self._code, starts, strict=True):
+            row[:] = kernel.address, table.ctypes.data + 8 * start, call.recipe.units, 0
+        return _Frame(arena, table, steps)
+
+
+def _boundary_shape(layout: Layout, order: str) -> Shape:
+    """Shape of the caller's array: channels moved last for NHWC."""
+    shape = layout.shape
+    return (shape[0], *shape[2:], shape[1]) if order == "NHWC" and 3 <= len(shape) <= 5 else shape
