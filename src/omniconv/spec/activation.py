@@ -57,9 +57,7 @@ class Activation:
         allowed = tuple(FORMULAS[self.name][1])
         given = tuple(key for key, _ in self.parameters)
         if given != allowed:
-            raise SpecError(
-                f"activation {self.name} got parameters {given}", need=f"exactly {allowed}, in this order"
-            )
+            raise SpecError(f"activation {self.name} got parameters {given}", need=f"exactly {allowed}, in this order")
 
     @classmethod
     def of(cls, name: str, **parameters: float) -> Activation:

@@ -78,7 +78,7 @@ class Chain:
         if not convs:
             raise SpecError("a chain without a convolution", need="at least one Conv or Split among the steps")
         if len({conv.dims for conv in convs}) > 1:
-            raise SpecError("steps of a chain differ in their number of axes", need="equal numbers of axes", at=self.text())
+            raise SpecError("steps of a chain differ in their number of axes", need="equal numbers of axes")
         channels = self.in_channels
         for index, step in enumerate(self.steps):
             if isinstance(step, Conv | Split):
@@ -92,7 +92,10 @@ class Chain:
             elif isinstance(step, Shuffle):
                 step.source(channels)
             elif isinstance(step, PixelShuffle):
-                channels = step.output_shape((1, channels, *(1,) * self.dims))[1]
+                try:
+                    channels = step.output_shape((1, channels, *(1,) * self.dims))[1]
+                except ShapeError as error:
+                    raise SpecError(error.problem, need=error.need, at=self.text()) from None
 
     @property
     def convs(self) -> tuple[Conv, ...]:

@@ -2,8 +2,9 @@ r"""`Conv`: one convolution of any kind, described once.
 
 .. math:: y[o, c] = b[c] + \sum_{(t, \delta)} \sum_{j < C_{in}/g} x[q(o) s' + \delta,\; m(c, j)] \; w[t, c, j]
 
-with the taps :math:`(t, \delta)` of the output phase of :math:`o` (see :mod:`omniconv.spec.geometry`) and the channel map
-:math:`m(c, j) = \lfloor c g / C_{out} \rfloor C_{in}/g + j`. Every kind differs only in its taps and its channel map.
+with the taps :math:`(t, \delta)` of the output phase of :math:`o` (see :mod:`omniconv.spec.geometry`) and the channel
+map :math:`m(c, j) = \lfloor c g / C_{out} \rfloor C_{in}/g + j`. Every kind differs only in its taps and its channel
+map.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ def normalise_padding(
     """Turn every accepted way to write padding into ``((before, after), ...)`` (or a size-dependent "same").
 
     Accepted: an int; one int an axis; one pair an axis; ``"valid"``; ``"same"`` (= ``"same_upper"``), ``"same_lower"``;
-    ``"causal"`` (all of it before). For a transposed convolution ``"same"`` means output = input * stride and ``"causal"``
-    crops the surplus at the end. "Same" with a stride above 1 depends on the input size and is kept by name; see
-    :meth:`Conv.resolve`.
+    ``"causal"`` (all of it before). For a transposed convolution ``"same"`` means output = input * stride and
+    ``"causal"`` crops the surplus at the end. "Same" with a stride above 1 depends on the input size and is kept by
+    name; see :meth:`Conv.resolve`.
 
     Returns:
         The padding and the output padding (which "same" sets where a transposed kernel is smaller than its stride).
@@ -82,6 +83,8 @@ def normalise_padding(
             f"padding={padding!r} is unknown", need='an integer, pairs, "valid", "same", "same_lower" or "causal"'
         )
     if isinstance(padding, Iterable) and any(isinstance(item, Iterable) for item in padding):
+        if not all(isinstance(item, Iterable) for item in padding):
+            raise SpecError(f"padding={padding!r} mixes integers and pairs", need="one or the other")
         pairs = [per_axis("padding", item, 2, 0) for item in padding]
         if len(pairs) != dims:
             raise SpecError(f"padding={padding!r} has {len(pairs)} pairs", need=f"one pair for each of {dims} axes")
@@ -268,9 +271,7 @@ class Conv:
             return self
         lower = self.padding == "same_lower"
         free = replace(self, padding=((0, 0),) * self.dims).axes()
-        pairs = tuple(
-            plan_same_padding(axis, size, lower=lower) for axis, size in zip(free, shape[2:], strict=True)
-        )
+        pairs = tuple(plan_same_padding(axis, size, lower=lower) for axis, size in zip(free, shape[2:], strict=True))
         return replace(self, padding=pairs)
 
     def check_input(self, shape: Sequence[int]) -> Shape:
@@ -323,7 +324,9 @@ class Conv:
                     at=at,
                 )
             if output > LIMIT:
-                raise ShapeError(f"spatial axis {index} would have output size {output}", need=f"at most {LIMIT}", at=at)
+                raise ShapeError(
+                    f"spatial axis {index} would have output size {output}", need=f"at most {LIMIT}", at=at
+                )
         return shape
 
     def output_shape(self, shape: Sequence[int]) -> Shape:

@@ -10,9 +10,9 @@ and for the transposed convolution, its adjoint,
 .. math:: y[i s + t d - p] \mathrel{+}= x[i]\; w[t] .
 
 Both are written here as *phases*: output positions ``start + step * q`` for ``q < count`` share one list of taps,
-and tap ``(t, offset)`` reads ``x[q * in_step + offset]`` (zero outside). A cross-correlation has one phase; a transposed
-convolution has up to ``s`` of them, each an ordinary stride-1 correlation. Everything else (reference, machine code,
-receptive fields, overlap) is derived from these lists. Integers only, standard library only.
+and tap ``(t, offset)`` reads ``x[q * in_step + offset]`` (zero outside). A cross-correlation has one phase; a
+transposed convolution has up to ``s`` of them, each an ordinary stride-1 correlation. Everything else (reference,
+machine code, receptive fields, overlap) is derived from these lists. Integers only, standard library only.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ class Phase:
         return range(self.start, self.start + self.step * self.count, self.step)
 
     def inside(self, offset: int, size: int) -> Pair:
-        """The half-open range of ``q`` for which the tap at ``offset`` lands inside an input of ``size``."""
-        low = max(0, -(offset // self.in_step))
+        """The half-open range of ``q < count`` for which the tap at ``offset`` lands inside an input of ``size``."""
+        low = min(self.count, max(0, -(offset // self.in_step)))
         high = min(self.count, (size - 1 - offset) // self.in_step + 1)
         return low, max(low, high)
 

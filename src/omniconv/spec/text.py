@@ -8,9 +8,10 @@
 
 The first word is the structural label of the layer (:attr:`Conv.label`). Then key and integer: batch ``n``, channels
 ``ic oc``, and for each axis (``d`` depth, ``h`` height, ``w`` width) input size ``i``, kernel ``k``, stride ``s``,
-dilation ``d`` and output padding ``a``; padding ``pf pk`` (front, back), ``pt pb`` (top, bottom), ``pl pr`` (left, right);
-groups ``g``. Words: ``flip``, ``same_upper``, ``same_lower``, ``reflect``, ``replicate``, ``circular``. Batch and sizes may be
-left out; strides, dilations and groups default to 1 and paddings to 0 when read. Everything after ``#`` is a comment.
+dilation ``d`` and output padding ``a``; padding ``pf pk`` (front, back), ``pt pb`` (top, bottom), ``pl pr`` (left,
+right); groups ``g``. Words: ``flip``, ``same_upper``, ``same_lower``, ``reflect``, ``replicate``, ``circular``. Batch
+and sizes may be left out; strides, dilations and groups default to 1 and paddings to 0 when read. Everything after
+``#`` is a comment.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Final
 from omniconv.errors import SpecError
 from omniconv.spec.activation import FORMULAS, Activation
 from omniconv.spec.chain import Chain, Spec, Split, Step
-from omniconv.spec.conv import PADDING_MODES, SAME, Conv, Shape
+from omniconv.spec.conv import LIMIT, PADDING_MODES, SAME, Conv, Shape
 from omniconv.spec.rearrange import RESIZE_MODES, PixelShuffle, Resize, Shuffle
 
 AXES: Final = "dhw"
@@ -30,7 +31,7 @@ PADS: Final = {"d": ("pf", "pk"), "h": ("pt", "pb"), "w": ("pl", "pr")}
 LABELS: Final = frozenset(
     "convolution pointwise pointwise_grouped grouped depthwise dilated transposed depthwise_transposed".split()
 )
-_TOKEN: Final = re.compile(r"([a-z]+)(-?\d+)")
+_TOKEN: Final = re.compile(r"([a-z]+)(-?[0-9]{1,18})")
 
 
 def _axis_letters(dims: int) -> str:
@@ -91,6 +92,33 @@ def format_chain(chain: Chain, shape: Sequence[int] | None = None) -> str:
     return " > ".join([" ".join(head), *map(_format_step, chain.steps)])
 
 
+def _parse_keys(words: Sequence[str], line: str) -> dict[str, int]:
+    values: dict[str, int] = {}
+    for word in words:
+        token = _TOKEN.fullmatch(word)
+        if token is None:
+            raise SpecError(f"word {word!r} is not part of the grammar", need="key and integer, e.g. kh3", at=line)
+        if token[1] in values:
+            raise SpecError(f"key {token[1]!r} is given twice", need="each key once", at=line)
+        values[token[1]] = int(token[2])
+    return values
+
+
+def _check_keys(values: dict[str, int], known: set[str], line: str) -> None:
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise SpecError(f"unknown keys {', '.join(unknown)}", need="keys of " + " ".join(sorted(known)), at=line)
+
+
+def _parse_layer(text: str, line: str) -> Conv:
+    """A convolution inside a chain, whose sizes stand in the head of the line."""
+    spec, values = _parse_conv(text, line)
+    sizes = [key for key in ("n", *(f"i{a}" for a in _axis_letters(spec.dims))) if key in values]
+    if sizes:
+        raise SpecError(f"{' '.join(sizes)} inside a chain", need="sizes after the word chain", at=line)
+    return spec
+
+
 def _parse_conv(text: str, line: str) -> tuple[Conv, dict[str, int]]:
     words = text.split()
     if not words or words[0] not in LABELS:
@@ -99,18 +127,8 @@ def _parse_conv(text: str, line: str) -> tuple[Conv, dict[str, int]]:
             need="one of " + ", ".join(sorted(LABELS)),
             at=line,
         )
-    values: dict[str, int] = {}
-    flags: set[str] = set()
-    for word in words[1:]:
-        token = _TOKEN.fullmatch(word)
-        if token is None:
-            if word not in {"flip", *SAME, *PADDING_MODES}:
-                raise SpecError(f"word {word!r} is not part of the grammar", need="key and integer, e.g. kh3", at=line)
-            flags.add(word)
-        elif token[1] in values:
-            raise SpecError(f"key {token[1]!r} is given twice", need="each key once", at=line)
-        else:
-            values[token[1]] = int(token[2])
+    flags = {word for word in words[1:] if word in {"flip", *SAME, *PADDING_MODES}}
+    values = _parse_keys([word for word in words[1:] if word not in flags], line)
     axes = "".join(a for a in AXES if f"k{a}" in values)
     if not axes or axes not in ("w", "hw", "dhw"):
         raise SpecError("kernel sizes are missing", need="kw, or kh kw, or kd kh kw", at=line)
@@ -118,9 +136,7 @@ def _parse_conv(text: str, line: str) -> tuple[Conv, dict[str, int]]:
     if missing:
         raise SpecError(f"{' and '.join(missing)} missing", need="ic and oc", at=line)
     known = {"n", "ic", "oc", "g", *(f"{k}{a}" for k in "iksda" for a in axes), *(p for a in axes for p in PADS[a])}
-    unknown = sorted(set(values) - known)
-    if unknown:
-        raise SpecError(f"unknown keys {', '.join(unknown)}", need="keys of " + " ".join(sorted(known)), at=line)
+    _check_keys(values, known, line)
     same = flags & set(SAME)
     modes = flags & set(PADDING_MODES)
     if len(same) > 1 or len(modes) > 1:
@@ -158,15 +174,17 @@ def _shape(values: dict[str, int], channels: int, dims: int, line: str) -> Shape
         return None
     if len(given) < dims:
         raise SpecError(f"only {' '.join(given)} given", need=" ".join(keys[1:]) + ", or none of them", at=line)
+    for key in keys:
+        if not 1 <= values.get(key, 1) <= LIMIT:
+            raise SpecError(f"{key}={values[key]} is out of range", need=f"integers from 1 to {LIMIT}", at=line)
     return (values.get("n", 1), channels, *(values[key] for key in keys[1:]))
 
 
 def _parse_step(text: str, line: str) -> Step:
     words = text.split()
     match words:
-        case ["split", *_]:
-            branches = text.split(None, 1)[1].split(" + ")
-            return Split(tuple(_parse_conv(branch, line)[0] for branch in branches))
+        case ["split", *rest]:
+            return Split(tuple(_parse_layer(branch, line) for branch in " ".join(rest).split(" + ")))
         case ["shuffle", word] if re.fullmatch(r"g\d+", word):
             return Shuffle(int(word[1:]))
         case ["pixel_shuffle", word] if re.fullmatch(r"f\d+", word):
@@ -178,9 +196,15 @@ def _parse_step(text: str, line: str) -> Step:
                 pairs = {key: float(value) for key, value in (p.split("=", 1) for p in parameters)}
             except ValueError:
                 raise SpecError(f"step {text!r} is not readable", need="name key=number ...", at=line) from None
+            if len(pairs) < len(parameters) or not set(pairs) <= set(FORMULAS[name][1]):
+                raise SpecError(
+                    f"step {text!r} is not readable",
+                    need=f"some of {tuple(FORMULAS[name][1])}, each once" if FORMULAS[name][1] else "no parameters",
+                    at=line,
+                )
             return Activation.of(name, **pairs)
         case _:
-            return _parse_conv(text, line)[0]
+            return _parse_layer(text, line)
 
 
 def parse(line: str) -> tuple[Spec, Shape | None]:
@@ -202,9 +226,10 @@ def parse(line: str) -> tuple[Spec, Shape | None]:
         spec, values = _parse_conv(line, line)
         return spec, _shape(values, spec.in_channels, spec.dims, line)
     head, *steps = (part.strip() for part in line.split(">"))
-    tokens = [_TOKEN.fullmatch(word) for word in head.split()[1:]]
-    if any(token is None for token in tokens):
-        raise SpecError(f"chain head {head!r} is not readable", need="chain n1 ih56 iw56", at=line)
-    values = {token[1]: int(token[2]) for token in tokens if token}
-    chain = Chain(tuple(_parse_step(step, line) for step in steps))
+    values = _parse_keys(head.split()[1:], line)
+    try:
+        chain = Chain(tuple(_parse_step(step, line) for step in steps))
+    except SpecError as error:
+        raise SpecError(error.problem, need=error.need, fix=error.fix, at=line) from None
+    _check_keys(values, {"n", *(f"i{a}" for a in _axis_letters(chain.dims))}, line)
     return chain, _shape(values, chain.in_channels, chain.dims, line)

@@ -1,0 +1,74 @@
+"""Every kind's every sample through every property, on every engine; random specs through the same properties."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from tests.registry.properties import ENGINES, PROPERTIES, Case
+from tests.strategies import chains, convs
+
+from omniconv.kinds import kinds
+from omniconv.spec import Chain, Conv
+
+SAMPLES = [(kind, sample) for kind in kinds().values() for sample in kind.samples]
+NAMES = [f"{kind.name}-{kind.samples.index(sample)}" for kind, sample in SAMPLES]
+RUNS = [
+    pytest.param(prop, engine, id=f"{prop.name}-{engine.name}" if prop.computes else prop.name)
+    for prop in PROPERTIES.values()
+    for engine in (ENGINES.values() if prop.computes else [ENGINES["reference"]])
+]
+
+
+@pytest.mark.parametrize(("kind", "sample"), SAMPLES, ids=NAMES)
+@pytest.mark.parametrize(("prop", "engine"), RUNS)
+def test_sample(prop, engine, kind, sample):
+    case = Case(kind.build(sample), sample.shape, engine)
+    if not prop.needs <= case.traits:
+        pytest.skip(f"needs {', '.join(sorted(prop.needs - case.traits))}")
+    prop(case)
+
+
+@pytest.mark.parametrize("kind", kinds().values(), ids=list(kinds()))
+def test_samples_are_varied(kind):
+    specs = [kind.build(sample) for sample in kind.samples]
+    assert 4 <= len(specs) <= 10
+    assert len({(spec, sample.shape) for spec, sample in zip(specs, kind.samples, strict=True)}) == len(specs)
+    assert {spec.dims for spec in specs} >= ({2, 3} if kind.name == "factorised" else {1, 2, 3})
+    assert any(sample.shape[0] > 1 for sample in kind.samples)
+    assert any(spec.in_channels % 2 for spec in specs)
+
+
+@pytest.mark.parametrize("kind", kinds().values(), ids=list(kinds()))
+def test_traits_hold(kind):
+    specs = [kind.build(sample) for sample in kind.samples]
+    assert ("single" in kind.traits) == all(isinstance(spec, Conv) for spec in specs)
+    assert ("chain" in kind.traits) == all(isinstance(spec, Chain) for spec in specs)
+    convs = [conv for spec in specs for conv in ((spec,) if isinstance(spec, Conv) else spec.convs)]
+    if "per_channel" in kind.traits:
+        assert all(conv.groups == conv.in_channels for conv in convs)
+    assert ("flips" in kind.traits) == all(conv.flip for conv in convs)
+    grows = [
+        any(o > 2 * i for i, o in zip(sample.shape[2:], spec.output_shape(sample.shape)[2:], strict=True))
+        or spec.output_shape(sample.shape)[2:] == tuple(2 * i for i in sample.shape[2:])
+        for spec, sample in zip(specs, kind.samples, strict=True)
+    ]
+    assert ("upsamples" in kind.traits) == any(grows)
+
+
+@pytest.mark.parametrize("prop", PROPERTIES.values(), ids=list(PROPERTIES))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(problem=convs())
+def test_random_conv(prop, problem):
+    _check(prop, problem)
+
+
+@pytest.mark.parametrize("prop", PROPERTIES.values(), ids=list(PROPERTIES))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(problem=chains(longest=4))
+def test_random_chain(prop, problem):
+    _check(prop, problem)
+
+
+def _check(prop, problem):
+    for engine in ENGINES.values() if prop.computes else [ENGINES["reference"]]:
+        case = Case(problem.spec, problem.shape, engine)
+        if prop.needs <= case.traits:
+            prop(case)
