@@ -36,6 +36,7 @@ def compile(  # noqa: A001 - the name of the public interface
     constants: Mapping[str, Any] | None = None,
     threads: int = 1,
     layout: str = "NCHW",
+    exact: bool = False,
     target: str | None = None,
     memory_limit: int | None = None,
 ) -> Executable | Network:
@@ -59,6 +60,7 @@ def compile(  # noqa: A001 - the name of the public interface
         constants: for a model, values that replace inputs by name (weights that are fed from outside, for example).
         threads: threads that share each call. Results do not depend on it.
         layout: of the caller's arrays, ``"NCHW"`` (channels first, any number of axes) or ``"NHWC"``.
+        exact: forbid Winograd filtering, whose rounding errors are about three times those of a direct sum.
         target: instruction set (``"native"``, ``"x86-64-v3"`` ...); default: ``OMNICONV_TARGET``, else this machine's.
         memory_limit: most memory to use [bytes]; default: ``OMNICONV_MEMORY_LIMIT``, else half of the machine's.
 
@@ -73,7 +75,7 @@ def compile(  # noqa: A001 - the name of the public interface
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
         raise SpecError(f"threads={threads!r} is out of range", need=f"an integer from 1 to {MAX_THREADS}")
     chosen = select_target(target)
-    options = {"threads": threads, "layout": layout, "memory_limit": memory_limit}
+    options = {"threads": threads, "layout": layout, "memory_limit": memory_limit, "exact": exact}
     if isinstance(model, Conv | Chain):
         if shape is None or weights is None:
             raise ShapeError(
@@ -121,4 +123,5 @@ def _compile_spec(
 
 
 def _compile_program(program: Program, target: Target, options: dict[str, Any], at: str) -> Executable:
-    return Executable(plan(program, target, options["layout"]), at=at, **options)
+    planned = plan(program, target, options["layout"], exact=options["exact"])
+    return Executable(planned, at=at, **{key: value for key, value in options.items() if key != "exact"})

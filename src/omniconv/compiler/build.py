@@ -72,9 +72,22 @@ class Kernel:
 
 
 _LOCK: Final = threading.RLock()
-if hasattr(os, "register_at_fork"):  # the child of a fork must not inherit a lock that another thread holds
-    os.register_at_fork(before=_LOCK.acquire, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 _LOADED: Final[WeakValueDictionary[str, Kernel]] = WeakValueDictionary()
+
+
+def _hold_at_fork() -> None:
+    """Make a fork wait for the lock here and the one inside llvmlite: its child must not inherit them held."""
+    inner = getattr(llvm.ffi.lib, "_lock", None)
+    for lock in (_LOCK,) if inner is None else (inner, _LOCK):  # the last to be registered is the first to be taken
+        os.register_at_fork(
+            before=lock.__enter__,
+            after_in_parent=lambda lock=lock: lock.__exit__(None, None, None),
+            after_in_child=lambda lock=lock: lock.__exit__(None, None, None),
+        )
+
+
+if hasattr(os, "register_at_fork"):
+    _hold_at_fork()
 
 
 def load(sources: Sequence[Source], target: Target, *, cache: ObjectCache | None) -> list[Kernel]:
@@ -112,17 +125,15 @@ def symbol_of(source: Source, digest: str) -> str:
 def compile_object(ir: str, target: Target) -> bytes:
     """Optimise LLVM IR and compile it to relocatable object code."""
     _initialise()
-    with _LOCK:
-        machine = _make_machine(target)
-        return bytes(machine.emit_object(_optimise(ir, machine)))
+    machine = _make_machine(target)
+    return bytes(machine.emit_object(_optimise(ir, machine)))
 
 
 def compile_assembly(ir: str, target: Target) -> str:
     """The assembly text of what :func:`compile_object` makes, for reading."""
     _initialise()
-    with _LOCK:
-        machine = _make_machine(target)
-        return str(machine.emit_assembly(_optimise(ir, machine)))
+    machine = _make_machine(target)
+    return str(machine.emit_assembly(_optimise(ir, machine)))
 
 
 def _link(missing: dict[str, Source], target: Target, cache: ObjectCache | None) -> list[Kernel]:

@@ -3,9 +3,9 @@
 Axes are merged where both arrays allow it and ordered as y stores them. What is left decides the method:
 
 - *vector*: some axis has neighbouring elements in x and in y; vectors run along it.
-- *transpose*: neighbours in x lie along one axis and neighbours in y along another; square tiles of vectors are transposed
-  in registers. The last tile overlaps the one before it instead of being cut. Where the shorter of the two axes is shorter
-  than a vector and packed, whole vectors are shuffled instead.
+- *transpose*: neighbours in x lie along one axis and neighbours in y along another; square tiles of vectors are
+  transposed in registers. The last tile overlaps the one before it instead of being cut. Where the shorter of the two
+  axes is shorter than a vector and packed, whole vectors are shuffled instead.
 - *scalar*: anything else.
 
 x and y must be different buffers.
@@ -17,7 +17,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Final
 
-import llvmlite.ir as ir
+from llvmlite import ir
 
 from omniconv.compiler.ir import Index, Kernel, Value
 from omniconv.compiler.target import Target

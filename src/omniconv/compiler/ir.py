@@ -26,9 +26,10 @@ PTR = ir.PointerType()
 
 
 class Kernel:
-    """One function ``void name(ptr args, i64 begin, i64 end)`` under construction.
+    """One function ``void name(ptr args, i64 begin, i64 end, i64 thread)`` under construction.
 
-    ``args`` points to an array of buffer addresses; ``begin`` and ``end`` are this thread's share of the units of work.
+    ``args`` points to an array of buffer addresses; ``begin`` and ``end`` are this thread's share of the units of work, and
+    ``thread`` is its number, for scratch memory of its own.
     """
 
     def __init__(self, name: str, target: Target) -> None:
@@ -36,9 +37,9 @@ class Kernel:
         self.lanes = target.lanes
         self.module = ir.Module(name=name)
         self.module.triple = target.triple
-        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64]), name)
+        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64, I64]), name)
         function.attributes.add("nounwind")
-        self._args, self.begin, self.end = function.args
+        self._args, self.begin, self.end, self.thread = function.args
         self._entry = ir.IRBuilder(function.append_basic_block("entry"))
         start = function.append_basic_block("start")
         self.b = ir.IRBuilder(start)

@@ -1,17 +1,19 @@
 r"""Local response normalisation across channels.
 
-.. math:: y_c = x_c \Big/ \Big(b + \frac{\alpha}{k} \sum_{j = c - \lfloor (k-1)/2 \rfloor}^{c + \lfloor k/2 \rfloor} x_j^2\Big)^{\beta}
+.. math::
+    y_c = x_c \Big/ \Big(b + \frac{\alpha}{k} \sum_{j = c - \lfloor (k-1)/2 \rfloor}^{c + \lfloor k/2 \rfloor} x_j^2
+    \Big)^{\beta}
 
-over the channels j that exist. The window of a vector of channels is one unaligned load for each offset; at either end the
-channels that do not exist are shifted in as zeros. The power is made of square roots where beta is 1/2, 3/4 or 1, else
-:math:`e^{-\beta \ln d}`, whose relative error grows to :math:`2^{-24} \beta |\ln d|`.
+over the channels j that exist. The window of a vector of channels is one unaligned load for each offset; at either
+end the channels that do not exist are shifted in as zeros. The power is made of square roots where beta is 1/2, 3/4
+or 1, else :math:`e^{-\beta \ln d}`, whose relative error grows to :math:`2^{-24} \beta |\ln d|`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import llvmlite.ir as ir
+from llvmlite import ir
 
 from omniconv.compiler.elementary import emit_exp, emit_log
 from omniconv.compiler.ir import I32, Index, Kernel, Value

@@ -1,7 +1,7 @@
 """Elementwise steps: ``y = posts(x)``, where x broadcasts to y.
 
-The five axes are first merged as far as every array allows: a run of neighbours along the innermost axis is worked on in
-vectors, whatever it stood for. Each element is read before it is written, so that x and y may be the same buffer.
+The five axes are first merged as far as every array allows: a run of neighbours along the innermost axis is worked on
+in vectors, whatever it stood for. Each element is read before it is written, so that x and y may be the same buffer.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import llvmlite.ir as ir
+from llvmlite import ir
 
 from omniconv.compiler.epilogue import Position, Post, emit_epilogue
 from omniconv.compiler.ir import I32, Index, Kernel, Value

@@ -37,7 +37,8 @@ def source_positions(size: int, before: int, after: int, mode: str) -> npt.NDArr
 
     Args:
         size: of the axis.
-        before, after: positions to add; negative ones take away.
+        before: positions to add in front; negative ones take away.
+        after: positions to add behind.
         mode: constant, reflect, edge or wrap; the names that convolutions use (zeros, replicate, circular) do too.
     """
     at = np.arange(-before, size + after, dtype=np.int64)
@@ -153,10 +154,11 @@ class Pad:
     def _fill(self, k: Kernel, y: Value, begin: int, end: int, *, last: bool) -> None:
         """The constant in channels ``begin`` to ``end``."""
         constant = k.splat(self.value)
+        spare = last and self.tail and begin % self.lanes == 0
 
         def body(c: Index, vectors: int, tail: int | None) -> None:
             for v in range(vectors):
-                count = tail if v == vectors - 1 and not (last and self.tail) else None
+                count = tail if v == vectors - 1 and not spare else None
                 k.store(constant, y, k.add(c, begin + v * self.lanes), count=count)
 
         if end > begin:
@@ -171,7 +173,8 @@ class Pad:
             kept = self.x_sizes[1] + min(before, 0) + min(after, 0)
             first = max(before, 0)
             self._fill(k, y, 0, first, last=False)
-            self._channels(k, k.shift(x, max(-before, 0)), k.shift(y, first), kept, spare=self.tail and after <= 0)
+            spare = self.tail and after <= 0 and first % self.lanes == 0
+            self._channels(k, k.shift(x, max(-before, 0)), k.shift(y, first), kept, spare=spare)
             self._fill(k, y, first + kept, self.sizes[1], last=True)
         else:
             with k.loop(self.sizes[1]) as c:

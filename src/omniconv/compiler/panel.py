@@ -54,6 +54,7 @@ class Panel:
         inputs, outputs: channels of one group.
         x_strides, y_strides: N, D, H, W strides [elements].
         x_channel: distance between input channels [elements].
+        x_group, y_group: distance between the first channels of neighbouring groups [elements].
         mapped: whether channel positions come from the list at ``args[MAP]``, one for each input channel of each group.
         tail: whether lanes after the last output channel may be written.
         posts: the epilogue.
@@ -67,6 +68,8 @@ class Panel:
     x_strides: tuple[int, int, int, int]
     y_strides: tuple[int, int, int, int]
     x_channel: int
+    x_group: int
+    y_group: int
     mapped: bool
     tail: bool
     posts: tuple[Post, ...]
@@ -165,13 +168,15 @@ class _Row:
         self.height, self.height_q = tables[1].at(oh)
         self.width_tables = tables[2]
         xn, yn = panel.x_strides[0], panel.y_strides[0]
-        first = 0 if panel.mapped else k.mul(group, panel.inputs * panel.x_channel)
+        first = 0 if panel.mapped else k.mul(group, panel.x_group)
         self.x = k.shift(k.arg(X), k.add(k.mul(n, xn), first))
         self.zero = k.arg(ZERO)
         rows = k.add(k.mul(od, panel.y_strides[1]), k.mul(oh, panel.y_strides[2]))
         self.y = k.shift(k.arg(Y), k.add(k.mul(n, yn), rows))
         lanes = panel.lanes
-        self.channel = k.add(k.mul(group, panel.outputs), k.mul(index, panel.tile.vectors * lanes))
+        within = k.mul(index, panel.tile.vectors * lanes)
+        self.channel = k.add(k.mul(group, panel.outputs), within)
+        self.column = k.add(k.mul(group, panel.y_group), within)
         self.w = k.shift(
             k.arg(W),
             k.add(
@@ -228,8 +233,8 @@ class _Row:
                 count = tail if v == vectors - 1 else None
                 at = Position(self.n, self.od, self.oh, ow, channel)
                 value = emit_epilogue(k, p.posts, k.get(acc[r][v]), at, count)
-                where = k.add(k.mul(ow, p.y_strides[3]), channel)
-                k.store(value, self.y, where, count=None if p.tail and p.groups == 1 else count)
+                where = k.add(k.mul(ow, p.y_strides[3]), k.add(self.column, v * p.lanes))
+                k.store(value, self.y, where, count=None if p.tail else count)
 
     def _taps(self, phase: Phase, q: Index, acc: list[list[Value]], *, checked: bool) -> None:
         k, p = self.k, self.p

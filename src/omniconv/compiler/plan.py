@@ -44,9 +44,12 @@ class Plan:
         return sum(buffer.size for buffer in self.buffers if buffer.kind == "constant")
 
 
-def plan(program: Program, target: Target, layout: str = "NCHW") -> Plan:
-    """Lay a program out in memory and turn its steps into kernel calls. Nothing is allocated or compiled here."""
-    planner = Planner(program, target, layout)
+def plan(program: Program, target: Target, layout: str = "NCHW", *, exact: bool = False) -> Plan:
+    """Lay a program out in memory and turn its steps into kernel calls. Nothing is allocated or compiled here.
+
+    ``exact`` keeps to direct sums, in which every product appears as it is; without, 3x3 layers may use Winograd filtering.
+    """
+    planner = Planner(program, target, layout, exact)
     inputs, outputs = {}, {}
     for index, name in enumerate(program.inputs):
         inputs[name] = _boundary(planner, program.shapes[name])

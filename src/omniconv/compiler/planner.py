@@ -54,6 +54,7 @@ class Planner:
     program: Program
     target: Target
     layout: str
+    exact: bool = False
     calls: list[Call] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
     stored: dict[str, Stored] = field(default_factory=dict)
@@ -157,13 +158,14 @@ class Planner:
 
     def copy(self, x: Stored, y: Stored) -> None:
         """Copy a value into another place and layout, channels put in natural order."""
-        dims = list(zip(x.layout.shape, x.layout.strides, y.layout.strides, strict=True))
+        dims = tuple(zip(x.layout.shape, x.layout.strides, y.layout.strides, strict=True))
+        lanes, flags = self.target.lanes, {"readable": x.layout.readable, "tail": y.layout.tail}
         if x.layout.channels is None:
-            self.copy_axes(dims, x.ref, y.ref)
+            self.call(Copy.of(dims, lanes, **flags), [x.ref, y.ref], "copy")
             return
-        table = self.table([position * dims[1][1] for position in x.layout.channels])
-        self.call(Copy.of(dims, self.target.lanes, gathered=1), [x.ref, y.ref, table], "gather")
+        table = self.table([position * x.layout.strides[1] for position in x.layout.channels])
+        self.call(Copy.of(dims, lanes, mapped=1, **flags), [x.ref, y.ref, table], "gather")
 
     def copy_axes(self, dims: Sequence[tuple[int, int, int]], x: Ref, y: Ref) -> None:
         """A copy over axes of (size, stride of x, stride of y)."""
-        self.call(Copy.of(dims, self.target.lanes), [x, y], "copy")
+        self.call(Copy.of(tuple(dims), self.target.lanes), [x, y], "copy")

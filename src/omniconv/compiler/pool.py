@@ -2,10 +2,10 @@ r"""Pooling: the maximum or the mean over a window of each channel.
 
 .. math:: y_q = \max_{t} x_{q s - p + t d} \qquad\text{or}\qquad y_q = \frac{1}{|T_q|} \sum_t x_{q s - p + t d}
 
-over the taps t that land inside the input. Several neighbouring outputs form a tile: each input column of the tile is reduced
-over the rows of the window once, and the columns are then combined for every output that covers them. Windows wider than
-the registers hold loop over their taps instead. Columns outside the input read one inside and are then replaced by the
-neutral element.
+over the taps t that land inside the input. Several neighbouring outputs form a tile: each input column of the tile is
+reduced over the rows of the window once, and the columns are then combined for every output that covers them. Windows
+wider than the registers hold loop over their taps instead. Columns outside the input read one inside and are then
+replaced by the neutral element.
 """
 
 from __future__ import annotations
@@ -51,12 +51,9 @@ class PoolAxis:
     @property
     def filled(self) -> bool:
         """Whether every window has a tap inside the input."""
-        for o in range(self.output):
-            start = o * self.stride - self.before
-            taps = range(start, start + self.reach + 1, self.dilation)
-            if not any(0 <= at < self.size for at in taps):
-                return False
-        return True
+        starts = range(-self.before, self.output * self.stride - self.before, self.stride)
+        windows = (range(start, start + self.reach + 1, self.dilation) for start in starts)
+        return all(any(0 <= at < self.size for at in window) for window in windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,8 @@ class Pool:
             bound = size + (after if step.count_padding else 0)
             axes.append(PoolAxis(size, output, step.kernel[i], step.stride[i], step.dilation[i], before, bound))
         columns, group = _plan_tile(axes[1], axes[2], 24 if lanes == 16 else 12)
-        group = min(group, -(gx.c // -lanes))
+        vectors = -(gx.c // -lanes)
+        group = max(g for g in range(1, group + 1) if vectors % g == 0)  # no second body for the rest
         rows = gy.n * gy.sizes[0] * gy.sizes[1]
         groups = count_groups(gx.c, lanes, group)
         split = 1 if rows >= _SHARES else min(groups, -(_SHARES // -rows))
@@ -130,14 +128,14 @@ class Pool:
 def _plan_tile(height: PoolAxis, width: PoolAxis, registers: int) -> tuple[int, int]:
     """Outputs in a tile, and vectors at a time: the fewest operations that the registers have room for."""
     best: tuple[float, int, int] | None = None
-    for columns in range(1, min(8, width.output) + 1):
+    for columns in range(1, min(4, width.output) + 1):
         needed = len(_columns(width, columns))
         if needed > registers:
             break
         tiles = -(width.output // -columns)
         cost = tiles * (needed * height.kernel + columns * width.kernel)
         if best is None or cost < best[0]:
-            best = (cost, columns, max(1, min(4, registers // needed)))
+            best = (cost, columns, max(1, min(4 if columns == 1 else 2, registers // needed)))
     return (0, 4) if best is None else best[1:]
 
 
@@ -187,8 +185,8 @@ class _Row:
         p = self.p
 
         def body(c: Index, vectors: int, tail: int | None) -> None:
-            tile = self._tile if p.columns else self._looped
-            for t, row in enumerate(tile(ow, c, vectors, tail, checked=checked)):
+            at = (ow, c, vectors, tail)
+            for t, row in enumerate(self._tile(*at, checked=checked) if p.columns else self._looped(*at)):
                 self._finish(row, self.k.add(ow, t), c, tail, checked=checked)
 
         masked = not (p.tail and p.readable)
@@ -268,9 +266,8 @@ class _Row:
             results.append(row)
         return results
 
-    def _looped(self, ow: Index, c: Index, vectors: int, tail: int | None, *, checked: bool) -> list[list[Value]]:
+    def _looped(self, ow: Index, c: Index, vectors: int, tail: int | None) -> list[list[Value]]:
         """One output, with loops over the taps inside the input."""
-        del checked
         k, p, axis = self.k, self.p, self.p.axes[2]
         start, low, high = self._taps(axis, ow)
         acc = [k.variable(k.vector_type(), self._neutral) for _ in range(vectors)]
@@ -289,10 +286,7 @@ class _Row:
             count: Index = 1
             for axis, output in zip(p.axes, (self.od, self.oh, ow), strict=True):
                 count = k.mul(count, self._counted(axis, output, inside=axis is p.axes[2] and not checked))
-            if isinstance(count, int):
-                divisor = k.splat(float(count))
-            else:
-                divisor = k.spread(k.b.sitofp(count, F32))
+            divisor = k.splat(float(count)) if isinstance(count, int) else k.spread(k.b.sitofp(count, F32))
         for v, value in enumerate(row):
             result = value if divisor is None else k.b.fdiv(value, divisor)
             where = k.add(k.add(k.mul(ow, p.y_strides[3]), c), v * p.lanes)

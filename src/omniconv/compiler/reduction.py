@@ -2,8 +2,8 @@ r"""Reductions of every channel over all positions: mean, sum or maximum.
 
 .. math:: y_{n,c} = \frac{1}{|D||H||W|} \sum_{d,h,w} x_{n,c,d,h,w}
 
-Each unit takes one image and a few neighbouring vectors of channels, with several running values along the innermost axis
-that are combined at the end, so that the order of additions does not depend on the number of threads.
+Each unit takes one image and a few neighbouring vectors of channels, with several running values along the innermost
+axis that are combined at the end, so that the order of additions does not depend on the number of threads.
 """
 
 from __future__ import annotations

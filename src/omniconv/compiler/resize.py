@@ -2,8 +2,9 @@ r"""Separable resampling: each output is a weighted sum of a few input positions
 
 .. math:: y_{d,h,w} = \sum_{r,s,t} x_{I^D_{r,d},\, I^H_{s,h},\, I^W_{t,w}} \; W^D_{r,d} W^H_{s,h} W^W_{t,w}
 
-Indices and weights are tables, so that one kernel serves every interpolation with as many taps. A few taps are unrolled, and
-their addresses and weights serve all channels; many are looped over. A single tap of weight one is a copy.
+Indices and weights are tables, so that one kernel serves every interpolation with as many taps. A few taps are
+unrolled, and their addresses and weights serve all channels; many are looped over. A single tap of weight one is a
+copy.
 """
 
 from __future__ import annotations

@@ -8,12 +8,13 @@ cycle.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omniconv.compiler.lane import LaneTile
 from omniconv.compiler.panel import PanelTile
 from omniconv.compiler.target import Target
 from omniconv.compiler.walk import AxisWalk
+from omniconv.compiler.winograd import FILTERINGS, BlockAxis, Blocks
 
 UNITS = 16
 """Units of work wanted at least, so that a few threads get even shares."""
@@ -61,6 +62,43 @@ def reject_lane(problem: Problem, target: Target) -> str | None:
     if not problem.neighbours:
         return "input channels are not neighbours in memory"
     return None
+
+
+SLAB_BYTES = 640 * 1024
+"""Transformed inputs and products of one slab of Winograd blocks: most of a core's second-level cache."""
+
+
+def plan_winograd(problem: Problem, target: Target) -> tuple[Blocks | None, str]:
+    """The Winograd blocks of a layer, or ``None`` and why the direct sum is expected to be as fast."""
+    depth, height, width = problem.axes
+    if depth.kernel > 1 or (height.kernel, width.kernel) != (3, 3):
+        return None, "the kernel is not 3x3"
+    if not (height.static and width.static) or height.in_step > 1 or width.in_step > 1 or problem.groups > 1:
+        return None, "strided, transposed or grouped"
+    if problem.inputs < target.lanes or problem.outputs < target.lanes or depth.size > 1:
+        return None, "fewer channels than lanes"
+    vectors = -(problem.outputs // -target.lanes)
+    direct = problem.batch * height.output * width.output * 9.0 * problem.inputs * vectors
+    best, best_cost = None, direct * 0.92
+    for m in FILTERINGS:
+        axes = [BlockAxis.of(a.size, a.output, -a.first[0], max(a.ostep, 1), m) for a in (height, width)]
+        count = problem.batch * len(axes[0].starts) * len(axes[1].starts)
+        points = (m + 2) ** 2
+        room = max(14, SLAB_BYTES // (4 * points * (problem.inputs + problem.outputs)))
+        slabs = -(count // -room)
+        slab = -(count // -slabs)
+        blocks = Blocks(m, problem.batch, axes[0], axes[1], slab)
+        tile = plan_panel(replace(problem, batch=1, axes=(depth, AxisWalk.flat(1), AxisWalk.flat(slab))), target)
+        rows = -(count // -slab) * -(slab // -tile.rows) * tile.rows
+        products = points * rows * problem.inputs * vectors * 1.05
+        transforms = count * (points * 6.0) * (problem.inputs / target.lanes + vectors)
+        # The transformed weights are read once a slab, from beyond the second-level cache when they are large.
+        weights = 4.0 * points * problem.inputs * problem.outputs
+        stream = weights / 12 * -(count // -slab) if weights > 2**19 else 0.0
+        cost = max(products, stream) + transforms
+        if cost < best_cost:
+            best, best_cost = blocks, cost
+    return best, "" if best else "its transforms cost more than they save"
 
 
 def _waste(count: int, tile: int) -> float:

@@ -1,9 +1,11 @@
 r"""Softmax along one axis of a strided array, or its logarithm.
 
-.. math:: y_i = \frac{e^{x_i - m}}{\sum_j e^{x_j - m}}, \qquad \log y_i = x_i - m - \ln \sum_j e^{x_j - m}, \qquad m = \max_j x_j
+.. math::
+    y_i = \frac{e^{x_i - m}}{\sum_j e^{x_j - m}}, \qquad \log y_i = x_i - m - \ln \sum_j e^{x_j - m},
+    \qquad m = \max_j x_j
 
-Vectors run along the axis where its elements are neighbours, else across neighbours of another axis, one result per lane;
-where nothing is contiguous the same code works on scalars. x and y may be the same buffer.
+Vectors run along the axis where its elements are neighbours, else across neighbours of another axis, one result per
+lane; where nothing is contiguous the same code works on scalars. x and y may be the same buffer.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import llvmlite.ir as ir
+from llvmlite import ir
 
 from omniconv.compiler.elementary import emit_exp, emit_log
 from omniconv.compiler.ir import F32, I1, Index, Kernel, Value
@@ -46,7 +48,7 @@ class Softmax:
     lanes: int
 
     @classmethod
-    def of(cls, log: bool, others: tuple[Dim, ...], axis: Dim, lanes: int) -> Softmax:  # noqa: FBT001
+    def of(cls, log: bool, others: tuple[Dim, ...], axis: Dim, lanes: int) -> Softmax:
         """The recipe for one step; ``others`` lists every axis but ``axis``, in any order."""
         kept = sorted((dim for dim in others if dim[0] != 1), key=lambda dim: -abs(dim[2]))
         inner = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import llvmlite.ir as ir
+from llvmlite import ir
 
 from omniconv.compiler.ir import I32, Index, Kernel, Value
 
@@ -18,7 +18,8 @@ def emit_vectors(
     Args:
         k: the kernel.
         channels: how many there are.
-        body: emits the work on some neighbouring vectors; the last of them holds only ``tail`` channels unless that is None.
+        body: emits the work on some neighbouring vectors; the last of them holds only ``tail`` channels unless that
+            is None.
         group: vectors at a time.
         masked: whether a last vector that is not full needs its tail told; without, it counts as a whole one.
         part: this share.
@@ -78,7 +79,8 @@ def emit_gather(k: Kernel, sources: Sequence[Value], wanted: Sequence[tuple[int,
     if not others:
         return k.b.shuffle_vector(sources[first], undefined, ir.Constant(kind, lanes))
     second, *others = others
-    lanes = [lane + (k.lanes if source == second else 0) if source in {first, second} else 0 for source, lane in wanted]
+    start = {first: 0, second: k.lanes}
+    lanes = [start[source] + lane if source in start else 0 for source, lane in wanted]
     result = k.b.shuffle_vector(sources[first], sources[second], ir.Constant(kind, lanes))
     for other in others:
         lanes = [k.lanes + at[1] if at[0] == other else place for place, at in enumerate(wanted)]

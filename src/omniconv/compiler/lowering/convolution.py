@@ -13,17 +13,18 @@ from omniconv.compiler import lane, panel
 from omniconv.compiler.epilogue import Post
 from omniconv.compiler.layout import Layout
 from omniconv.compiler.lowering.copying import pad_value
+from omniconv.compiler.lowering.filtering import call_winograd
 from omniconv.compiler.lowering.posts import has_operands, lower_posts
 from omniconv.compiler.planner import Planner
 from omniconv.compiler.program import Array, ConvStep, DenseStep
-from omniconv.compiler.schedule import Choice, Problem, plan_conv, reject_lane
+from omniconv.compiler.schedule import Choice, Problem, plan_conv, plan_winograd, reject_lane
 from omniconv.compiler.storage import Ref, Stored, merge_axes, permutation_of
 from omniconv.compiler.walk import AxisWalk, walks
 from omniconv.errors import UnsupportedError
 from omniconv.spec import Conv
 
 DIRECT = 16
-"""Up to so many input channels a panel kernel reads channels-first input in place; above, a copy pays."""
+"""Below so many input channels a panel kernel reads channels-first input in place; from here on, a copy pays."""
 
 
 def lower_conv(planner: Planner, step: ConvStep) -> None:
@@ -38,7 +39,7 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     axes = walks(spec, shape[2:])
     problem = Problem(shape[0], axes, spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups, True)
     serves = reject_lane(problem, planner.target) is None
-    if serves or (not x.layout.channels_last and spec.in_channels > DIRECT):
+    if serves or (not x.layout.channels_last and spec.in_channels >= DIRECT):
         x = _neighbours(planner, step, x, serves)
     w, b = step.w, step.b
     order = permutation_of(x.layout) if serves else None
@@ -51,8 +52,12 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
         _call_lane(planner, plan_conv(problem, planner.target), problem, x, y, posts, refs, spec, w, b)
         if x.layout.channels is not None:
             planner.stored[step.y] = replace(y, layout=replace(y.layout, channels=x.layout.channels))
+        return
+    blocks, why = (None, "exact=True") if planner.exact else plan_winograd(problem, planner.target)
+    if blocks is None:
+        _call_panel(planner, problem, x, y, posts, refs, spec, w, b, f"winograd: {why}")
     else:
-        _call_panel(planner, problem, x, y, posts, refs, spec, w, b)
+        call_winograd(planner, blocks, x, y, posts, refs, w[:, :, ::-1, ::-1] if spec.flip else w, b)
 
 
 def _neighbours(planner: Planner, step: ConvStep, x: Stored, serves: bool) -> Stored:
@@ -164,7 +169,7 @@ def _reorder_inputs(w: Array, order: tuple[int, ...] | None, groups: int, transp
 
 def _call_panel(
     planner: Planner, problem: Problem, x: Stored, y: Stored, posts: Sequence[Post], refs: list[Ref],
-    spec: Conv, w: Array, b: Array | None,
+    spec: Conv, w: Array, b: Array | None, why: str = "",
 ) -> None:  # fmt: skip
     source, result = x.layout.grid, y.layout.grid
     x_strides, y_strides = (source.sn, *source.strides), (result.sn, *result.strides)
@@ -176,8 +181,8 @@ def _call_panel(
     channels = _channel_source(x, problem.groups)
     recipe = panel.Panel(
         problem.batch, problem.axes, problem.groups, problem.inputs, problem.outputs, x_strides, y_strides,
-        channels.step, channels.offsets is not None, y.layout.tail, tuple(posts), choice.tile,
-        planner.target.lanes,
+        channels.step, problem.inputs * channels.step, problem.outputs, channels.offsets is not None,
+        y.layout.tail and problem.groups == 1, tuple(posts), choice.tile, planner.target.lanes,
     )  # fmt: skip
     weights = planner.constant(
         recipe.groups * recipe.depth * recipe.vectors * recipe.lanes,
@@ -190,7 +195,7 @@ def _call_panel(
     furthest = max(channels.offsets) if channels.offsets else (problem.groups * problem.inputs) * channels.step
     zero = planner.zeros(furthest + 1)
     table = planner.table(channels.offsets) if channels.offsets is not None else zero
-    planner.call(recipe, [channels.ref, weights, bias, y.ref, zero, table, *refs], "panel", choice.rejected)
+    planner.call(recipe, [channels.ref, weights, bias, y.ref, zero, table, *refs], "panel", (*choice.rejected, why))
 
 
 def _flatten(

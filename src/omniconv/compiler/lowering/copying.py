@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from omniconv.compiler.layout import Layout
-from omniconv.compiler.pad import Pad
+from omniconv.compiler.pad import MODES, Pad
 from omniconv.compiler.planner import Planner
 from omniconv.compiler.program import (
     ChannelStep,
@@ -21,6 +21,7 @@ from omniconv.compiler.program import (
 )
 from omniconv.compiler.resize import Resize
 from omniconv.compiler.storage import Stored, common_split, reshape_strides, take_channels
+from omniconv.errors import UnsupportedError
 from omniconv.spec import Shape
 
 
@@ -130,22 +131,24 @@ def lower_slice(planner: Planner, step: SliceStep) -> None:
 
 def lower_pad(planner: Planner, step: PadStep) -> None:
     """Padding of any axes."""
-    x = planner.channels_last(step.x) if 2 <= len(planner.shape(step.x)) <= 5 else planner.row_major(step.x)
-    _pad(planner, step, x, planner.produce(step.y))
+    rank = len(planner.shape(step.x))
+    if not 2 <= rank <= 5:
+        raise UnsupportedError(f"padding of a value of rank {rank}", need="rank 2 to 5")
+    _pad(planner, step, planner.channels_last(step.x), planner.produce(step.y))
 
 
 def pad_value(planner: Planner, x: Stored, pads: tuple[tuple[int, int], ...], mode: str) -> Stored:
     """A padded copy of a value that belongs to no name: the padding modes of a convolution."""
     shape = tuple(size + sum(pair) for size, pair in zip(x.layout.shape, pads, strict=True))
     y = planner.fresh(shape)
-    step = PadStep("", "", pads, {"zeros": "constant", "replicate": "edge", "circular": "wrap"}.get(mode, mode))
-    _pad(planner, step, x, y)
+    _pad(planner, PadStep("", "", pads, MODES.get(mode, mode)), x, y)
     return y
 
 
 def _pad(planner: Planner, step: PadStep, x: Stored, y: Stored) -> None:
     recipe = Pad.of(step, x.layout, y.layout, planner.target.lanes)
-    planner.call(recipe, [x.ref, y.ref, *(planner.table(values) for values in recipe.tables)], "pad")
+    tables = recipe.tables()
+    planner.call(recipe, [x.ref, y.ref, planner.constant(2 * tables.size, lambda: tables)], "pad")
 
 
 def lower_resize(planner: Planner, step: ResizeStep) -> None:
@@ -153,7 +156,6 @@ def lower_resize(planner: Planner, step: ResizeStep) -> None:
     x = planner.channels_last(step.x)
     y = planner.produce(step.y)
     recipe = Resize.of(step, x.layout, y.layout, planner.target.lanes)
-    index = [planner.table([int(i) for i in table.reshape(-1)]) for table in step.index]
-    weight = [planner.constant(table.size, lambda table=table: table.reshape(-1)) for table in step.weight]
-    planner.call(recipe, [x.ref, y.ref, *index, *weight], "resize")
-
+    index, weight = recipe.pack_tables(step)
+    tables = [planner.constant(2 * index.size, lambda: index), planner.constant(weight.size, lambda: weight)]
+    planner.call(recipe, [x.ref, y.ref, *tables], "resize")

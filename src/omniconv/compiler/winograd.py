@@ -1,0 +1,295 @@
+r"""Winograd's minimal filtering for 3x3 kernels of stride 1: fewer multiplications, paid for with additions.
+
+.. math:: Y = A^T \Big[ \sum_c (G\, g_c\, G^T) \odot (B^T d_c\, B) \Big] A
+
+An m x m block of outputs takes :math:`(m + 2)^2` products a channel pair instead of :math:`9 m^2`: a quarter for m = 4. The
+products of all blocks are :math:`(m + 2)^2` dense layers, which the panel kernel computes as its groups; here are the two
+transforms around it. Dilation d is a stride-1 layer on every d-th position, so only the positions of a block change.
+
+Blocks are worked off in slabs that stay in the cache. Rounding: the transforms multiply by up to 8 and divide by up to
+24; the relative error against the direct sum grows by about 3 for m = 4 (docs/guide/numerics.md).
+
+Source: Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from omniconv.compiler.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.ir import Index, Kernel, Value
+from omniconv.compiler.program import Array
+from omniconv.compiler.target import Target
+
+Matrix = tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filtering:
+    """The matrices of F(m x m, 3 x 3): ``data`` is B^T, ``kernel`` is G, ``result`` is A^T."""
+
+    data: Matrix
+    kernel: Matrix
+    result: Matrix
+
+
+FILTERINGS: Final = {
+    2: Filtering(
+        data=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
+        kernel=((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
+        result=((1, 1, 1, 0), (0, 1, -1, -1)),
+    ),
+    4: Filtering(
+        data=(
+            (4, 0, -5, 0, 1, 0),
+            (0, -4, -4, 1, 1, 0),
+            (0, 4, -4, -1, 1, 0),
+            (0, -2, -1, 2, 1, 0),
+            (0, 2, -1, -2, 1, 0),
+            (0, 4, 0, -5, 0, 1),
+        ),
+        kernel=(
+            (1 / 4, 0, 0),
+            (-1 / 6, -1 / 6, -1 / 6),
+            (-1 / 6, 1 / 6, -1 / 6),
+            (1 / 24, 1 / 12, 1 / 6),
+            (1 / 24, -1 / 12, 1 / 6),
+            (0, 0, 1),
+        ),
+        result=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAxis:
+    """Blocks along one axis: outputs ``starts[i] + dilation * j``, j < m, as far as they exist."""
+
+    size: int
+    output: int
+    before: int
+    dilation: int
+    starts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, size: int, output: int, before: int, dilation: int, m: int) -> BlockAxis:
+        """Blocks of every residue of the output position modulo the dilation."""
+        starts = [
+            residue + dilation * first
+            for residue in range(min(dilation, output))
+            for first in range(0, -((residue - output) // dilation), m)
+        ]
+        return cls(size, output, before, dilation, tuple(starts))
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """All blocks of a layer, and how many are worked on together."""
+
+    m: int
+    batch: int
+    height: BlockAxis
+    width: BlockAxis
+    slab: int
+
+    def stride(self, pitch: int) -> int:
+        """Distance between the points of a slab [elements]: an odd number of lines, so that points share no cache set."""
+        lines = -(self.slab * pitch // -16)
+        return 16 * (lines + 1 - lines % 2)
+
+    @property
+    def count(self) -> int:
+        """Blocks of all images."""
+        return self.batch * len(self.height.starts) * len(self.width.starts)
+
+    @property
+    def points(self) -> int:
+        """Products of one block and channel pair."""
+        return (self.m + 2) ** 2
+
+
+class _Walk:
+    """The position of one block on the machine."""
+
+    def __init__(self, k: Kernel, blocks: Blocks, block: Index) -> None:
+        n, y, x = k.split(block, blocks.batch, len(blocks.height.starts), len(blocks.width.starts))
+        self.n = n
+        self.y = self._start(k, blocks.height, y)
+        self.x = self._start(k, blocks.width, x)
+
+    def _start(self, k: Kernel, axis: BlockAxis, index: Index) -> Index:
+        steps = {b - a for a, b in zip(axis.starts, axis.starts[1:], strict=False)}
+        if len(steps) <= 1:
+            return k.mul(index, steps.pop()) if steps else axis.starts[0]
+        return k.lookup(k.table(list(axis.starts)), index)
+
+
+def _combine(k: Kernel, row: Sequence[float], values: Sequence[Value]) -> Value:
+    """``sum(c * v)`` over the nonzero c, largest factors last so that they fuse."""
+    terms = sorted(((c, v) for c, v in zip(row, values, strict=True) if c), key=lambda term: (abs(term[0]) != 1, -term[0]))
+    factor, total = terms[0]
+    if factor != 1:
+        total = k.b.fneg(total) if factor == -1 else k.b.fmul(total, k.splat(factor))
+    for factor, value in terms[1:]:
+        if factor == 1:
+            total = k.b.fadd(total, value)
+        elif factor == -1:
+            total = k.b.fsub(total, value)
+        else:
+            total = k.fma(value, k.splat(factor), total)
+    return total
+
+
+def _transform(k: Kernel, matrix: Matrix, grid: list[list[Value]]) -> list[list[Value]]:
+    """``matrix @ grid @ matrix.T``."""
+    columns = [[_combine(k, row, column) for row in matrix] for column in zip(*grid, strict=True)]
+    lines = list(zip(*columns, strict=True))
+    return [[_combine(k, row, line) for row in matrix] for line in lines]
+
+
+@dataclass(frozen=True, slots=True)
+class WinogradInput:
+    """The recipe of B^T d B for a slab of blocks: x to ``[point][block][channel]``.
+
+    Args of the kernel: x, the transformed slab, zeros, and a table with the first block of the slab.
+    """
+
+    blocks: Blocks
+    channels: int
+    x_strides: tuple[int, int, int]
+    readable: bool
+    pitch: int
+    lanes: int
+
+    @property
+    def units(self) -> int:
+        """Blocks in a slab."""
+        return self.blocks.slab
+
+    def emit(self, name: str, target: Target) -> str:
+        """The kernel's IR."""
+        k = Kernel(name, target)
+        blocks, (sn, sh, sw) = self.blocks, self.x_strides
+        first = k.lookup(k.arg(3), 0)
+        size, step = blocks.m + 2, blocks.width.dilation
+        with k.loop(k.end, start=k.begin) as unit:
+            # Past the last block of the layer, the last one is transformed again.
+            at = _Walk(k, blocks, k.min(k.add(first, unit), blocks.count - 1))
+            iy, ix = k.sub(at.y, blocks.height.before), k.sub(at.x, blocks.width.before)
+            image = k.shift(k.arg(0), k.mul(at.n, sn))
+            origin = k.shift(image, k.add(k.mul(iy, sh), k.mul(ix, sw)))
+            target_row = k.shift(k.arg(1), k.mul(unit, self.pitch))
+            rows = [k.within(k.add(iy, i * blocks.height.dilation), blocks.height.size) for i in range(size)]
+            columns = [k.within(k.add(ix, j * step), blocks.width.size) for j in range(size)]
+            inside = rows[0]
+            for condition in (rows[-1], columns[0], columns[-1]):
+                inside = k.both(inside, condition)
+
+            def emit(*, checked: bool) -> None:
+                pixels = [
+                    [
+                        k.choose(k.both(rows[i], columns[j]), pixel, k.arg(2)) if checked else pixel
+                        for j in range(size)
+                        for pixel in [k.shift(origin, i * blocks.height.dilation * sh + j * step * sw)]
+                    ]
+                    for i in range(size)
+                ]
+                self._channels(k, pixels, target_row)
+
+            if isinstance(inside, bool):
+                emit(checked=not inside)
+            else:
+                with k.branches(inside) as (fast, slow):
+                    with fast:
+                        emit(checked=False)
+                    with slow:
+                        emit(checked=True)
+        return k.finish()
+
+    def _channels(self, k: Kernel, pixels: list[list[Value]], row: Value) -> None:
+        vectors = -(self.channels // -self.lanes)
+        ragged = 0 if self.readable else self.channels % self.lanes
+
+        def emit(channel: Index, count: int | None) -> None:
+            grid = [[k.load(pixel, channel, count=count) for pixel in line] for line in pixels]
+            result = _transform(k, FILTERINGS[self.blocks.m].data, grid)
+            for i, line in enumerate(result):
+                for j, value in enumerate(line):
+                    point = i * len(line) + j
+                    k.store(value, row, k.add(point * self.blocks.stride(self.pitch), channel))
+
+        whole = vectors - 1 if ragged else vectors
+        if whole:
+            with k.loop(whole) as v:
+                emit(k.mul(v, self.lanes), None)
+        if ragged:
+            emit((vectors - 1) * self.lanes, ragged)
+
+
+@dataclass(frozen=True, slots=True)
+class WinogradOutput:
+    """The recipe of A^T m A, bias and epilogue for a slab of blocks: ``[point][block][channel]`` to y.
+
+    Args of the kernel: the products, bias, y, and a table with the first block of the slab; then the epilogue's operands.
+    """
+
+    blocks: Blocks
+    channels: int
+    pitch: int
+    y_strides: tuple[int, int, int]
+    tail: bool
+    posts: tuple[Post, ...]
+    lanes: int
+
+    @property
+    def units(self) -> int:
+        """Blocks in a slab."""
+        return self.blocks.slab
+
+    def emit(self, name: str, target: Target) -> str:
+        """The kernel's IR."""
+        k = Kernel(name, target)
+        blocks = self.blocks
+        first = k.lookup(k.arg(3), 0)
+        with k.loop(k.min(k.end, k.sub(blocks.count, first)), start=k.begin) as unit:
+            at = _Walk(k, blocks, k.add(first, unit))
+            source = k.shift(k.arg(0), k.mul(unit, self.pitch))
+            vectors = -(self.channels // -self.lanes)
+            ragged = self.channels % self.lanes
+            with k.loop(vectors - 1 if ragged else vectors) as v:
+                self._vector(k, at, source, k.mul(v, self.lanes), None)
+            if ragged:
+                self._vector(k, at, source, (vectors - 1) * self.lanes, ragged)
+        return k.finish()
+
+    def _vector(self, k: Kernel, at: _Walk, source: Value, channel: Index, count: int | None) -> None:
+        blocks, (sn, sh, sw) = self.blocks, self.y_strides
+        size, stride = blocks.m + 2, blocks.stride(self.pitch)
+        grid = [
+            [k.load(source, k.add((i * size + j) * stride, channel)) for j in range(size)]
+            for i in range(size)
+        ]
+        bias = k.load(k.arg(1), channel)
+        image = k.shift(k.arg(2), k.mul(at.n, sn))
+        for i, line in enumerate(_transform(k, FILTERINGS[blocks.m].result, grid)):
+            oh = k.add(at.y, i * blocks.height.dilation)
+            with k.when(k.compare("<", oh, blocks.height.output)):
+                for j, value in enumerate(line):
+                    ow = k.add(at.x, j * blocks.width.dilation)
+                    with k.when(k.compare("<", ow, blocks.width.output)):
+                        place = Position(at.n, 0, oh, ow, channel)
+                        result = emit_epilogue(k, self.posts, k.b.fadd(value, bias), place, count)
+                        where = k.add(k.add(k.mul(oh, sh), k.mul(ow, sw)), channel)
+                        k.store(result, image, where, count=None if self.tail else count)
+
+
+def transform_weights(w: Array, m: int) -> Array:
+    """G g G^T in float64, rounded once: ``(out, in, 3, 3)`` to ``(points * out, in)``."""
+    g: npt.NDArray[np.float64] = np.asarray(FILTERINGS[m].kernel)
+    u = np.einsum("ik,ockl,jl->ijoc", g, w.astype(np.float64), g, optimize=True)
+    return u.reshape(-1, w.shape[1]).astype(np.float32)
