@@ -1,0 +1,133 @@
+"""Omniconv: a compiler for convolutions, every kind described once and compiled for its exact shapes.
+
+Importing this package loads descriptions and errors only; NumPy, LLVM and ONNX load when a name that needs them is
+used. Where a function has the name of a subpackage (``kinds``, ``reference``), the name means the function; what else
+the subpackage holds is imported from it: ``from omniconv.reference import random_weights``.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
+
+from omniconv.errors import (
+    DataError,
+    LimitError,
+    ModelError,
+    OmniconvError,
+    ShapeError,
+    SpecError,
+    UnsupportedError,
+    VerificationError,
+)
+from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shuffle, Split, parse
+
+if TYPE_CHECKING:
+    from omniconv.api import compile  # noqa: A004
+    from omniconv.kinds import (
+        asymmetric,
+        blueprint_separable,
+        causal,
+        convolution,
+        cross_correlation,
+        depthwise,
+        depthwise_separable,
+        dilated,
+        factorised,
+        flattened,
+        grouped,
+        kinds,
+        mixed,
+        pointwise,
+        pointwise_grouped,
+        resize_conv,
+        shuffled_grouped,
+        spatially_separable,
+        sub_pixel,
+        transposed,
+    )
+    from omniconv.reference import random_weights, reference
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Activation",
+    "Chain",
+    "Conv",
+    "DataError",
+    "LimitError",
+    "ModelError",
+    "OmniconvError",
+    "PixelShuffle",
+    "Resize",
+    "ShapeError",
+    "Shuffle",
+    "SpecError",
+    "Split",
+    "UnsupportedError",
+    "VerificationError",
+    "asymmetric",
+    "blueprint_separable",
+    "causal",
+    "compile",
+    "convolution",
+    "cross_correlation",
+    "depthwise",
+    "depthwise_separable",
+    "dilated",
+    "factorised",
+    "flattened",
+    "grouped",
+    "kinds",
+    "mixed",
+    "parse",
+    "pointwise",
+    "pointwise_grouped",
+    "random_weights",
+    "reference",
+    "resize_conv",
+    "shuffled_grouped",
+    "spatially_separable",
+    "sub_pixel",
+    "transposed",
+]
+
+_LAZY: Final = {
+    "compile": "omniconv.api",
+    "kinds": "omniconv.kinds",
+    "random_weights": "omniconv.reference",
+    "reference": "omniconv.reference",
+}
+"""Name -> module that defines it. Every other lazy name is a constructor of :mod:`omniconv.kinds`."""
+
+
+class _Package(ModuleType):
+    """Keeps the name of a function where the import system would set a subpackage of the same name."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in _LAZY and isinstance(value, ModuleType):
+            return
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
+
+
+def __getattr__(name: str) -> Any:
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _LAZY:
+        value = getattr(import_module(_LAZY[name]), name)
+    else:
+        try:
+            value = import_module("omniconv.kinds").__dict__["kinds"]()[name].constructor
+        except KeyError:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,68 @@
+r"""Nominal cost of a spec: the textbook formulas, in integers.
+
+A convolution of any kind over an output of size :math:`O = \prod o_i` does
+
+.. math:: N \cdot O \cdot C_{out} \cdot \frac{C_{in}}{g} \cdot \prod k_i \quad [\mathrm{MAC}],
+
+a transposed one the same with the input size in place of :math:`O`. Nominal means that taps outside the input count
+too. 1 MAC = 2 FLOP.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from omniconv.spec import Activation, Chain, Conv, Spec, Split
+
+
+def count_parameters(spec: Spec, *, bias: bool = True) -> int:
+    """Number of weights, and of biases (one for each output channel of each convolution) if ``bias``.
+
+    Example:
+        >>> count_parameters(Conv.of(64, 128, 3, groups=64), bias=False)
+        1152
+    """
+    convs = [spec] if isinstance(spec, Conv) else list(spec.convs)
+    return sum(math.prod(conv.weight_shape) + (conv.out_channels if bias else 0) for conv in convs)
+
+
+def count_macs(spec: Spec, shape: Sequence[int]) -> int:
+    """Nominal multiply-accumulates for an input of ``shape`` ``(N, C, *spatial)`` [MAC].
+
+    Example:
+        >>> count_macs(Conv.of(64, 64, 3, padding=1), (1, 64, 56, 56)) == 56 * 56 * 64 * 64 * 9
+        True
+    """
+    if isinstance(spec, Conv):
+        return spec.count_macs(shape)
+    total = 0
+    for step, given in zip(spec.steps, spec.shapes(shape), strict=False):
+        if isinstance(step, Conv):
+            total += count_macs(step, given)
+        elif isinstance(step, Split):
+            total += sum(count_macs(branch, (given[0], branch.in_channels, *given[2:])) for branch in step.branches)
+    return total
+
+
+def list_steps(spec: Spec, shape: Sequence[int]) -> list[tuple[str, str, tuple[int, ...], int, int]]:
+    """One row for each step: name, problem text, output shape, parameters without bias, MACs."""
+    if isinstance(spec, Conv):
+        row = (spec.label, spec.text(shape), spec.output_shape(tuple(shape)))
+        return [(*row, count_parameters(spec, bias=False), count_macs(spec, shape))]
+    rows = []
+    shapes = spec.shapes(shape)
+    for step, given, produced in zip(spec.steps, shapes, shapes[1:], strict=False):
+        if isinstance(step, Conv):
+            rows.append(
+                (step.label, step.text(given), produced, count_parameters(step, bias=False), count_macs(step, given))
+            )
+        elif isinstance(step, Split):
+            chain = Chain((step,))
+            parameters = count_parameters(chain, bias=False)
+            rows.append(("split", chain.text(given), produced, parameters, count_macs(chain, given)))
+        elif isinstance(step, Activation):
+            rows.append((step.name, "", produced, 0, 0))
+        else:
+            rows.append((type(step).__name__.lower(), repr(step), produced, 0, 0))
+    return rows

@@ -1,0 +1,126 @@
+"""PyTorch: problem lines only, since nothing here turns an ONNX model into a PyTorch one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import torch
+import torch.nn.functional as functional  # noqa: PLR0402
+
+from omniconv.bench.peers import Call, PeerError
+from omniconv.bench.workload import Array, Workload
+from omniconv.spec import Activation, Conv, PixelShuffle, Resize, Shape, Shuffle, Split
+from omniconv.spec.chain import Step
+
+NAME: Final = "PyTorch"
+PACKAGE: Final = "torch"
+PAD_MODES: Final = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
+ACTIVATIONS: Final[dict[str, Callable[..., Any]]] = {
+    "relu": functional.relu,
+    "relu6": functional.relu6,
+    "clip": torch.clamp,
+    "leaky_relu": functional.leaky_relu,
+    "elu": functional.elu,
+    "sigmoid": torch.sigmoid,
+    "silu": functional.silu,
+    "hard_sigmoid": lambda x, alpha, beta: torch.clamp(alpha * x + beta, 0, 1),
+    "hard_swish": functional.hardswish,
+    "tanh": torch.tanh,
+    "exp": torch.exp,
+    "sqrt": torch.sqrt,
+    "abs": torch.abs,
+    "neg": torch.neg,
+    "gelu": functional.gelu,
+    "gelu_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+}
+
+Function = Callable[[Any], Any]
+
+
+def load(workload: Workload, threads: int) -> Call:
+    """Prepare a layer or a chain. The number of threads is a setting of the whole process."""
+    if workload.spec is None:
+        raise PeerError("no converter from ONNX to PyTorch")
+    torch.set_num_threads(threads)
+    pairs = iter(workload.weights)
+    shape = workload.shape
+    steps = (workload.spec,) if isinstance(workload.spec, Conv) else workload.spec.steps
+    functions = []
+    for step in steps:
+        functions.append(prepare(step, shape, pairs))
+        shape = shape if isinstance(step, Activation) else step.output_shape(shape)
+    x = torch.from_numpy(np.ascontiguousarray(next(iter(workload.inputs.values()))))
+
+    def call() -> Sequence[Array]:
+        with torch.inference_mode():
+            value = x
+            for function in functions:
+                value = function(value)
+            return [value.numpy()]
+
+    return call
+
+
+def prepare(step: Step, shape: Shape, pairs: Any) -> Function:
+    """One step as a function of a tensor; a convolution takes its weights from ``pairs``."""
+    match step:
+        case Conv():
+            return prepare_conv(step.resolve(shape), *next(pairs))
+        case Split():
+            sizes = [branch.in_channels for branch in step.branches]
+            branches = [prepare(b, (shape[0], b.in_channels, *shape[2:]), pairs) for b in step.branches]
+
+            def split(x: Any) -> Any:
+                parts = torch.split(x, sizes, 1)
+                return torch.cat([branch(part) for branch, part in zip(branches, parts, strict=True)], 1)
+
+            return split
+        case Shuffle():
+            return lambda x: functional.channel_shuffle(x, step.groups)
+        case PixelShuffle():
+            if len(shape) == 4:
+                return lambda x: functional.pixel_shuffle(x, step.factor)
+            return lambda x: shuffle_pixels(x, step.factor)
+        case Resize():
+            mode = step.mode if step.mode == "nearest" else {3: "linear", 4: "bilinear", 5: "trilinear"}[len(shape)]
+            return lambda x: functional.interpolate(x, scale_factor=step.factor, mode=mode)
+        case Activation():
+            function, parameters = ACTIVATIONS[step.name], [value for _, value in step.parameters]
+            return lambda x: function(x, *parameters)
+
+
+def prepare_conv(spec: Conv, kernel: Array, bias: Array | None) -> Function:
+    """A convolution; padding that its function does not take is a step before it."""
+    if spec.flip:
+        kernel = np.flip(kernel, tuple(range(2, kernel.ndim)))
+    w = torch.from_numpy(np.ascontiguousarray(kernel, dtype=np.float32))
+    b = None if bias is None else torch.from_numpy(np.ascontiguousarray(bias, dtype=np.float32))
+    pads = [axis.padding for axis in spec.axes()]
+    even = spec.padding_mode == "zeros" and all(before == after for before, after in pads)
+    settings: dict[str, Any] = {
+        "stride": spec.stride,
+        "padding": tuple(before for before, _ in pads) if even else 0,
+        "dilation": spec.dilation,
+        "groups": spec.groups,
+    }
+    if spec.transposed:
+        if not even:
+            raise PeerError("its transposed convolutions crop the same amount on both sides")
+        settings["output_padding"] = spec.output_padding
+    function = getattr(functional, f"conv{'_transpose' if spec.transposed else ''}{spec.dims}d")
+    if even:
+        return lambda x: function(x, w, b, **settings)
+    flat = [size for pair in reversed(pads) for size in pair]
+    mode = PAD_MODES[spec.padding_mode]
+    return lambda x: function(functional.pad(x, flat, mode=mode), w, b, **settings)
+
+
+def shuffle_pixels(x: Any, factor: int) -> Any:
+    """Depth to space for one or three axes."""
+    batch, channels, *sizes = x.shape
+    dims = len(sizes)
+    split = x.reshape(batch, channels // factor**dims, *(factor,) * dims, *sizes)
+    order = (0, 1, *(axis for i in range(dims) for axis in (2 + dims + i, 2 + i)))
+    return split.permute(order).reshape(batch, -1, *(size * factor for size in sizes))

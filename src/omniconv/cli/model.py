@@ -1,0 +1,192 @@
+"""Opening a model and making its inputs, for the commands that take a MODEL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from omniconv.bench.profile import Layer, StepTime
+from omniconv.cli.console import progress
+from omniconv.cli.exits import UsageProblemError
+from omniconv.errors import DataError, ModelError, ShapeError
+from omniconv.spec import Shape
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+class Network(Protocol):
+    """What the commands use of a compiled model."""
+
+    @property
+    def inputs(self) -> Mapping[str, Shape]:
+        """Shape of each input."""
+
+    @property
+    def target(self) -> object:
+        """The machine it is compiled for."""
+
+    @property
+    def compile_seconds(self) -> float:
+        """Time compiling took [s]."""
+
+    @property
+    def kernels(self) -> Any:
+        """The distinct kernels."""
+
+    @property
+    def cached_kernels(self) -> Any:
+        """Those of them that came from the cache."""
+
+    @property
+    def arena_bytes(self) -> int:
+        """Memory for values between steps [bytes]."""
+
+    @property
+    def layers(self) -> Sequence[Layer]:
+        """The layers as they stand in the model."""
+
+    def run(self, inputs: dict[str, Array], /) -> dict[str, Array]:
+        """Compute all outputs."""
+
+    def profile(self, x: Any, /) -> Sequence[StepTime]:
+        """Time every step."""
+
+    def explain(self) -> str:
+        """The plan in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInput:
+    """One input that a model declares; a size that is not fixed is its name, or empty."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: tuple[int | str, ...]
+
+
+def count(value: Any) -> int:
+    """A number, or how many there are."""
+    return int(value) if isinstance(value, int | np.integer) else len(value)
+
+
+def read_inputs(path: Path) -> list[ModelInput]:
+    """The inputs that an ONNX file declares, without those that have a stored value.
+
+    Raises:
+        ModelError: a file that is missing or is not ONNX.
+    """
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    if not path.is_file():
+        raise ModelError(f"{path} is not a file", need="an ONNX file")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
+        raise ModelError(f"{path} is not a readable ONNX model ({error})", need="an ONNX file") from error
+    stored = {tensor.name for tensor in model.graph.initializer}
+    found = []
+    for value in model.graph.input:
+        if value.name in stored:
+            continue
+        tensor = value.type.tensor_type
+        try:
+            dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type))
+        except (KeyError, ValueError, TypeError):
+            raise ModelError(f"input {value.name!r} of {path} has no readable type", need="a tensor") from None
+        sizes = tuple(d.dim_value if d.HasField("dim_value") else d.dim_param for d in tensor.shape.dim)
+        found.append(ModelInput(value.name, dtype, sizes))
+    return found
+
+
+def fix_shapes(inputs: Sequence[ModelInput], given: Mapping[str, Shape] | None) -> dict[str, Shape]:
+    """A shape for every input: as given, else as declared with a batch of 1.
+
+    Raises:
+        UsageProblemError: a size other than the batch that neither the model nor an option gives.
+    """
+    shapes: dict[str, Shape] = {}
+    for item in inputs:
+        if given is not None and item.name in given:
+            shapes[item.name] = check_shape(item, given[item.name])
+            continue
+        sizes = [1 if axis == 0 and isinstance(size, str) else size for axis, size in enumerate(item.shape)]
+        if any(isinstance(size, str) for size in sizes):
+            known = ",".join(str(size) if isinstance(size, int) else "?" for size in sizes)
+            raise UsageProblemError(
+                f"input {item.name!r} has sizes that the model leaves open ({known}); need --shape {item.name}={known} "
+                "with numbers in place of ?"
+            )
+        shapes[item.name] = tuple(int(size) for size in sizes)
+    return shapes
+
+
+def check_shape(item: ModelInput, shape: Shape) -> Shape:
+    """Check a shape against what the model declares and return it.
+
+    Raises:
+        ShapeError: another rank, or another size where the model fixes one.
+    """
+    declared = ",".join(str(size) if isinstance(size, int) else "?" for size in item.shape)
+    if len(shape) != len(item.shape) or any(
+        isinstance(size, int) and size != wanted for size, wanted in zip(item.shape, shape, strict=False)
+    ):
+        raise ShapeError(f"shape {shape} does not fit input {item.name!r}", need=f"{declared}, any number for ?")
+    return shape
+
+
+def random_arrays(inputs: Sequence[ModelInput], shapes: Mapping[str, Shape], seed: int) -> dict[str, Array]:
+    """Standard normal values (small non-negative ones for integer inputs), the same for the same seed."""
+    generator = np.random.default_rng(seed)
+    found: dict[str, Array] = {}
+    for item in inputs:
+        if item.dtype.kind == "f":
+            found[item.name] = generator.standard_normal(shapes[item.name], np.float32).astype(item.dtype)
+        else:
+            found[item.name] = generator.integers(0, 2, shapes[item.name]).astype(item.dtype)
+    return found
+
+
+def load_arrays(path: Path, inputs: Sequence[ModelInput]) -> dict[str, Array]:
+    """Inputs from a ``.npy`` file (for a model with one input) or an ``.npz`` file (one array a name).
+
+    Raises:
+        DataError: a file that NumPy cannot read without running code from it, or that lacks an input.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise DataError(f"{path} is not readable ({error})", need="a .npy or .npz file of plain numbers") from error
+    arrays: dict[str, Array]
+    if isinstance(loaded, np.ndarray):
+        if len(inputs) != 1:
+            names = ", ".join(item.name for item in inputs)
+            raise DataError(
+                f"{path} holds one array and the model has {len(inputs)} inputs", need=f"an .npz with {names}"
+            )
+        arrays = {inputs[0].name: loaded}
+    else:
+        with loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+    missing = [item.name for item in inputs if item.name not in arrays]
+    if missing:
+        raise DataError(f"{path} has no array {', '.join(missing)}", need="an array for each input of the model")
+    return {item.name: arrays[item.name] for item in inputs}
+
+
+def open_model(path: Path, shapes: Mapping[str, Shape], threads: int) -> Network:
+    """Compile a model."""
+    from omniconv.api import compile as compile_model
+
+    with progress(f"compiling {path.name}"):
+        return cast("Network", compile_model(str(path), shapes=dict(shapes), threads=threads))
+
+
+def profile_input(arrays: Mapping[str, Array]) -> Any:
+    """What ``profile`` takes: the array of the only input, or all by name."""
+    return next(iter(arrays.values())) if len(arrays) == 1 else dict(arrays)

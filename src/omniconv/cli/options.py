@@ -1,0 +1,74 @@
+"""Options that several commands share, and the reading of their values."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+from omniconv.cli.exits import UsageProblemError
+from omniconv.spec import Shape
+
+Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Threads: TypeAlias = Annotated[
+    int, typer.Option("--threads", "-t", min=1, max=1024, help="Number of threads.", show_default=True)
+]
+Shapes: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        "-s",
+        metavar="[NAME=]N,C,H,W",
+        help="Shape of an input, e.g. x=1,3,224,224; once for each input. The name may be left out when there is one.",
+    ),
+]
+Model: TypeAlias = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.", show_default=False)]
+Seed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Seed of random inputs.")]
+
+
+def default_threads() -> int:
+    """Number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def parse_shape(text: str) -> tuple[str, Shape]:
+    """Read ``[name=]1,3,224,224`` (also with ``x`` between the sizes).
+
+    Example:
+        >>> parse_shape("x=1,3,224,224"), parse_shape("1x64x56")
+        (('x', (1, 3, 224, 224)), ('', (1, 64, 56)))
+    """
+    name, _, sizes = text.rpartition("=")
+    try:
+        shape = tuple(int(size) for size in sizes.replace("x", ",").split(",") if size.strip())
+    except ValueError:
+        raise UsageProblemError(f"--shape {text}: sizes are not integers; need e.g. x=1,3,224,224") from None
+    if not shape or any(size < 0 for size in shape):
+        raise UsageProblemError(f"--shape {text}: no sizes, or negative ones; need e.g. x=1,3,224,224")
+    return name.strip(), shape
+
+
+def parse_shapes(texts: Sequence[str] | None, names: Sequence[str] = ()) -> dict[str, Shape] | None:
+    """Read all ``--shape`` options; a shape without a name belongs to the only input.
+
+    Args:
+        texts: values of the option.
+        names: names of the inputs of the model.
+    """
+    found: dict[str, Shape] = {}
+    for text in texts or ():
+        name, shape = parse_shape(text)
+        if not name:
+            if len(names) != 1:
+                listed = ", ".join(names) or "unknown"
+                raise UsageProblemError(f"--shape {text}: name the input it belongs to; the model has {listed}")
+            name = names[0]
+        if names and name not in names:
+            raise UsageProblemError(f"--shape {text}: no input {name!r}; the model has {', '.join(names)}")
+        if name in found:
+            raise UsageProblemError(f"--shape {text}: input {name!r} has two shapes")
+        found[name] = shape
+    return found or None

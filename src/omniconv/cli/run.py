@@ -1,0 +1,93 @@
+"""``omniconv run``: compile a model, run it once, show or save its outputs."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from omniconv.cli.console import format_shape, format_time, make_table, out, print_json
+from omniconv.cli.model import Array, count, fix_shapes, load_arrays, open_model, random_arrays, read_inputs
+from omniconv.cli.options import Json, Model, Seed, Shapes, Threads, parse_shapes
+
+
+def run(
+    model: Model,
+    data: Annotated[
+        Path | None, typer.Option("--input", "-i", help="A .npy or .npz file with the inputs; default: random ones.")
+    ] = None,
+    shape: Shapes = None,
+    seed: Seed = 0,
+    save: Annotated[Path | None, typer.Option("--save", "-o", help="Write the outputs to this .npz file.")] = None,
+    threads: Threads = 1,
+    json: Json = False,
+) -> None:
+    """Compile a [bold]model[/bold], run it once and show or save its outputs.
+
+    Sizes that the model leaves open come from --shape, or from the file with the inputs; a batch is 1 by default.
+    """
+    inputs = read_inputs(model)
+    given = parse_shapes(shape, [item.name for item in inputs])
+    arrays = None if data is None else load_arrays(data, inputs)
+    if arrays is not None:
+        given = {**{name: tuple(array.shape) for name, array in arrays.items()}, **(given or {})}
+    shapes = fix_shapes(inputs, given)
+    network = open_model(model, shapes, threads)
+    if arrays is None:
+        arrays = random_arrays(inputs, shapes, seed)
+    network.run(arrays)
+    start = time.perf_counter()
+    outputs = network.run(arrays)
+    seconds = time.perf_counter() - start
+    if save is not None:
+        save = save if save.suffix == ".npz" else save.with_name(save.name + ".npz")
+        save.parent.mkdir(parents=True, exist_ok=True)
+        arrays_out: dict[str, Any] = {name: np.asarray(value) for name, value in outputs.items()}
+        np.savez(save, **arrays_out)
+    report: dict[str, Any] = {
+        "model": model.name,
+        "inputs": {name: list(array.shape) for name, array in arrays.items()},
+        "input_source": str(data) if data is not None else f"standard normal, seed {seed}",
+        "outputs": {name: summarise(value) for name, value in outputs.items()},
+        "threads": threads,
+        "target": str(network.target),
+        "compile_seconds": network.compile_seconds,
+        "kernels": count(network.kernels),
+        "cached_kernels": count(network.cached_kernels),
+        "run_seconds": seconds,
+        "saved": None if save is None else str(save),
+    }
+    if json:
+        print_json(report)
+        return
+    columns = ("output", "shape", "min", "mean", "max", "not finite", "first values")
+    rows = []
+    for name, item in report["outputs"].items():
+        numbers = [f"{item[key]:.5g}" for key in ("min", "mean", "max")]
+        first = " ".join(f"{value:.4g}" for value in item["first"])
+        rows.append((name, format_shape(item["shape"]), *numbers, item["not_finite"], first))
+    console = out()
+    console.print(make_table(model.name, columns, rows))
+    console.print(
+        f"{format_time(seconds)} on {threads} thread{'s' if threads > 1 else ''} ({network.target}); compiled in "
+        f"{format_time(network.compile_seconds)}, {report['cached_kernels']} of {report['kernels']} kernels cached"
+    )
+    if save is not None:
+        console.print(f"outputs written to {save}", highlight=False, soft_wrap=True)
+
+
+def summarise(value: Array) -> dict[str, Any]:
+    """Shape, range and first values of an output."""
+    finite = value[np.isfinite(value)]
+    return {
+        "shape": list(value.shape),
+        "dtype": str(value.dtype),
+        "min": float(finite.min()) if finite.size else float("nan"),
+        "mean": float(finite.mean(dtype=np.float64)) if finite.size else float("nan"),
+        "max": float(finite.max()) if finite.size else float("nan"),
+        "not_finite": int(value.size - finite.size),
+        "first": [float(item) for item in value.ravel()[:4]],
+    }

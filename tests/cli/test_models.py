@@ -1,0 +1,138 @@
+"""`run`, `inspect` and `bench` on a small model."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import omniconv.bench.peers.onnxruntime as peer
+from omniconv.bench.workload import Workload
+
+
+def expected(path, x):
+    return peer.load(Workload("", path, {"x": x}), 1)()[0]
+
+
+def test_run_is_repeatable_and_right(invoke, model, tmp_path):
+    x = np.random.default_rng(7).standard_normal((2, 3, 64, 64), np.float32)
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "x.npz", x=x, unused=x)
+    for name in ("x.npy", "x.npz"):
+        found = invoke("run", model, "-i", tmp_path / name, "-o", tmp_path / "y", "--json")
+        assert found.code == 0, found.err
+        report = json.loads(found.out)
+        assert report["inputs"] == {"x": [2, 3, 64, 64]}
+        assert report["outputs"]["y"]["shape"] == [2, 10]
+        with np.load(tmp_path / "y.npz") as saved:
+            np.testing.assert_allclose(saved["y"], expected(model, x), rtol=0, atol=1e-6)
+
+
+def test_run_with_random_inputs_follows_the_seed(invoke, model):
+    first, again, other = (
+        json.loads(invoke("run", model, "--seed", seed, "--json").out)["outputs"] for seed in (1, 1, 2)
+    )
+    assert first == again != other
+    assert "standard normal" not in invoke("run", model).out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["-s", "y=1,3,64,64"], 2, "no input 'y'; the model has x"),
+        (["-s", "1,3,64"], 3, "does not fit input 'x'; need ?,3,64,64"),
+        (["-s", "1,4,64,64"], 3, "does not fit input 'x'; need ?,3,64,64"),
+        (["-s", "1,3,-1,64"], 2, "negative"),
+        (["-s", "1,3,64,64", "-s", "1,3,64,64"], 2, "has two shapes"),
+        (["-i", "missing.npy"], 3, "missing.npy"),
+    ],
+)
+def test_run_refuses_shapes_and_files_that_do_not_fit(invoke, model, words, code, message):
+    found = invoke("run", model, *words)
+    assert (found.code, found.out) == (code, "")
+    assert message in found.err
+    assert found.err.startswith("error: ")
+    assert found.err.count("\n") == 1
+
+
+def test_run_does_not_unpickle(invoke, model, tmp_path):
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    found = invoke("run", model, "-i", tmp_path / "x.npy")
+    assert found.code == 3
+    assert "need a .npy or .npz file of plain numbers" in found.err
+
+
+@pytest.mark.parametrize("command", ["run", "inspect", "bench"])
+def test_files_that_are_no_models(invoke, model, tmp_path, command):
+    truncated = tmp_path / "truncated.onnx"
+    truncated.write_bytes(model.read_bytes()[:500])
+    for path in (tmp_path / "missing.onnx", tmp_path, truncated):
+        found = invoke(command, path)
+        assert found.code == 3, found.err
+        assert path.name in found.err
+        assert found.err.count("\n") == 1
+
+
+def test_inspect_counts(invoke, model):
+    report = json.loads(invoke("inspect", model, "--json").out)
+    layers = {layer["name"]: layer for layer in report["layers"]}
+    assert layers["stem"]["macs"] == 16 * 3 * 9 * 32 * 32
+    assert layers["depthwise"]["kind"] == "depthwise"
+    assert layers["depthwise"]["macs"] == 16 * 9 * 32 * 32
+    assert sum(kind["share"] for kind in report["kinds"]) == pytest.approx(1)
+    assert "depthwise" in invoke("inspect", model).out
+
+
+def test_inspect_without_running(invoke, model):
+    report = json.loads(invoke("inspect", model, "--no-time", "--json").out)
+    assert report["kinds"] == []
+    assert all(layer["seconds"] is None for layer in report["layers"])
+
+
+def test_bench_verifies_and_times(invoke, model, tmp_path):
+    words = ["--peer", "onnxruntime", "--rounds", 3, "--seconds", 0, "-o", tmp_path / "report.json"]
+    found = invoke("bench", model, *words, "--json")
+    assert found.code == 0, found.err
+    report = json.loads(found.out)
+    assert report == json.loads((tmp_path / "report.json").read_text())
+    [result] = report["results"]
+    [other] = result["peers"]
+    assert other["name"] == "ONNX Runtime"
+    assert other["max_difference"] < 1e-5
+    assert other["ratio"] == pytest.approx(other["median_ms"] / result["omniconv"]["median_ms"])
+    assert report["machine"]["threads"] == 1
+    assert "ONNX Runtime" in invoke("bench", model, *words).out
+
+
+def test_bench_reports_disagreement(invoke, model, monkeypatch):
+    load = peer.load
+
+    def wrong(workload, threads):
+        call = load(workload, threads)
+        return lambda: [value + 1e-3 for value in call()]
+
+    monkeypatch.setattr(peer, "load", wrong)
+    found = invoke("bench", model, "--peer", "onnxruntime", "--rounds", 1, "--seconds", 0)
+    assert found.code == 4
+    assert "DISAGREES" in found.out
+
+
+def test_bench_of_a_corpus(invoke, tmp_path):
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("# two problems\npointwise ic8 oc16 iw9 kw1  # first\n\ngrouped n2 ic8 oc8 ih9 iw9 kh3 kw3 g2\n")
+    found = invoke("bench", corpus, "--peer", "onnxruntime", "--rounds", 2, "--seconds", 0, "--json")
+    assert found.code == 0, found.err
+    results = json.loads(found.out)["results"]
+    assert [result["title"] for result in results] == ["first", ""]
+    assert [result["macs"] for result in results] == [8 * 16 * 9, 2 * 8 * 4 * 9 * 49]
+    corpus.write_text("pointwise ic8 oc16 iw9 kw1\npointwise ic8 oc16 iw9 kx1\n")
+    found = invoke("bench", corpus, "--peer", "onnxruntime")
+    assert found.code == 3
+    assert "corpus.txt:2" in found.err
+
+
+def test_bench_knows_its_peers(invoke, model):
+    found = invoke("bench", model, "--peer", "caffe")
+    assert found.code == 2
+    assert "need one of onnxruntime, openvino, torch" in found.err

@@ -1,0 +1,271 @@
+"""What a `Program` means: a NumPy float64 interpreter of every step, clear and slow.
+
+It is written from the docstrings of :mod:`omniconv.compiler.program` alone and shares no code with the compiler or with
+the passes over graphs, so that it can judge both.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from omniconv.compiler.program import (
+    ChannelStep,
+    ConcatStep,
+    ConvStep,
+    DenseStep,
+    LrnStep,
+    MapStep,
+    PadStep,
+    PoolStep,
+    PostOp,
+    Program,
+    ProgramStep,
+    RearrangeStep,
+    ReduceStep,
+    ResizeStep,
+    SliceStep,
+    SoftmaxStep,
+)  # fmt: skip
+from omniconv.spec import Activation
+
+Float64 = npt.NDArray[np.float64]
+Values = dict[str, Float64]
+
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def _sigmoid(x: Float64) -> Float64:
+    return np.asarray(np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))), 1 - 1 / (1 + np.exp(-np.abs(x)))))
+
+
+ACTIVATIONS: dict[str, Callable[..., Any]] = {
+    "relu": lambda x: np.maximum(x, 0),
+    "relu6": lambda x: np.minimum(np.maximum(x, 0), 6),
+    "clip": lambda x, lo, hi: np.minimum(np.maximum(x, lo), hi),
+    "leaky_relu": lambda x, alpha: np.where(x >= 0, x, alpha * x),
+    "elu": lambda x, alpha: np.where(x >= 0, x, alpha * (np.exp(np.minimum(x, 0)) - 1)),
+    "sigmoid": _sigmoid,
+    "silu": lambda x: x * _sigmoid(x),
+    "hard_sigmoid": lambda x, alpha, beta: np.minimum(np.maximum(alpha * x + beta, 0), 1),
+    "hard_swish": lambda x: x * np.minimum(np.maximum(x / 6 + 0.5, 0), 1),
+    "tanh": np.tanh,
+    "exp": np.exp,
+    "sqrt": np.sqrt,
+    "abs": np.abs,
+    "neg": np.negative,
+    "gelu": lambda x: x / 2 * (1 + _erf(x / math.sqrt(2))),
+    "gelu_tanh": lambda x: x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))),
+}
+
+BINARY: dict[str, Callable[[Float64, Float64], Any]] = {
+    "add": lambda v, a: v + a,
+    "sub": lambda v, a: v - a,
+    "rsub": lambda v, a: a - v,
+    "mul": lambda v, a: v * a,
+    "div": lambda v, a: v / a,
+    "rdiv": lambda v, a: a / v,
+    "max": np.maximum,
+    "min": np.minimum,
+    "prelu": lambda v, a: np.where(v >= 0, v, a * v),
+}
+
+
+def activate(activation: Activation, x: Float64) -> Float64:
+    """One activation in float64."""
+    return np.asarray(ACTIVATIONS[activation.name](x, **dict(activation.parameters)), np.float64)
+
+
+def apply_post(v: Float64, post: Sequence[PostOp], values: Values) -> Float64:
+    """The elementwise operations after a step."""
+    for op in post:
+        if op.op == "act":
+            assert op.activation is not None
+            v = activate(op.activation, v)
+        else:
+            assert op.operand is not None
+            a = values[op.operand] if isinstance(op.operand, str) else op.operand.astype(np.float64)
+            v = np.asarray(BINARY[op.op](v, a), np.float64)
+    return v
+
+
+def _pad_spatial(x: Float64, pairs: Sequence[tuple[int, int]], mode: str) -> Float64:
+    modes: dict[str, Any] = {"zeros": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+    return np.pad(x, [(0, 0), (0, 0), *pairs], mode=modes[mode])
+
+
+def _window(start: Sequence[int], stride: Sequence[int], count: Sequence[int]) -> tuple[slice, ...]:
+    return (
+        slice(None),
+        slice(None),
+        *(slice(a, a + s * (n - 1) + 1, s) for a, s, n in zip(start, stride, count, strict=True)),
+    )
+
+
+def run_conv(step: ConvStep, x: Float64) -> Float64:
+    """A convolution, tap by tap."""
+    spec, groups = step.spec, step.spec.groups
+    w = step.w.astype(np.float64)
+    taps = list(itertools.product(*map(range, spec.kernel_size)))
+    n, sizes = x.shape[0], x.shape[2:]
+    split = x.reshape(n, groups, spec.in_channels // groups, *sizes)
+    out_group = spec.out_channels // groups
+    assert not isinstance(spec.padding, str)
+
+    def tap_weight(tap: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(k - 1 - t for k, t in zip(spec.kernel_size, tap, strict=True)) if spec.flip else tap
+
+    if spec.transposed:
+        wg = w.reshape(groups, spec.in_channels // groups, out_group, *spec.kernel_size)
+        full = [
+            (i - 1) * s + d * (k - 1) + 1 + extra
+            for i, s, d, k, extra in zip(
+                sizes, spec.stride, spec.dilation, spec.kernel_size, spec.output_padding, strict=True
+            )
+        ]
+        y = np.zeros((n, spec.out_channels, *full))
+        for tap in taps:
+            wt = wg[(slice(None),) * 3 + tap_weight(tap)]
+            part = np.einsum("gio,ngi...->ngo...", wt, split, optimize=True).reshape(n, spec.out_channels, *sizes)
+            y[_window([t * d for t, d in zip(tap, spec.dilation, strict=True)], spec.stride, sizes)] += part
+        y = y[
+            (slice(None), slice(None), *(slice(a, size - b) for (a, b), size in zip(spec.padding, full, strict=True)))
+        ]
+    else:
+        padded = _pad_spatial(x, spec.padding, spec.padding_mode)
+        counts = [
+            (size - d * (k - 1) - 1) // s + 1
+            for size, d, k, s in zip(padded.shape[2:], spec.dilation, spec.kernel_size, spec.stride, strict=True)
+        ]
+        padded = padded.reshape(n * groups, spec.in_channels // groups, *padded.shape[2:])
+        wg = w.reshape(groups, out_group, spec.in_channels // groups, *spec.kernel_size)
+        y = np.zeros((n, groups, out_group, math.prod(counts)))
+        for tap in taps:
+            wt = wg[(slice(None),) * 3 + tap_weight(tap)]
+            view = padded[_window([t * d for t, d in zip(tap, spec.dilation, strict=True)], spec.stride, counts)]
+            y += wt @ view.reshape(n, groups, spec.in_channels // groups, -1)
+        y = y.reshape(n, spec.out_channels, *counts)
+    if step.b is not None:
+        y = y + step.b.astype(np.float64).reshape(1, -1, *(1,) * spec.dims)
+    return y
+
+
+def run_pool(step: PoolStep, x: Float64, shape: Sequence[int]) -> Float64:
+    """A pool: taps over an input widened far enough for every window."""
+    counts = shape[2:]
+    far = [
+        (before, max(after, (n - 1) * s + d * (k - 1) + 1 - before - size))
+        for (before, after), n, s, d, k, size in zip(
+            step.padding, counts, step.stride, step.dilation, step.kernel, x.shape[2:], strict=True
+        )
+    ]
+    wide = np.pad(x, [(0, 0), (0, 0), *far], constant_values=-np.inf if step.op == "max" else 0.0)
+    # Positions that count in the divisor: the input, or the input with its explicit padding.
+    counted = step.padding if step.count_padding else ((0, 0),) * len(far)
+    inside = np.pad(np.ones((1, 1, *x.shape[2:])), [(0, 0), (0, 0), *counted], constant_values=1.0)
+    rest = [(f[0] - c[0], f[1] - c[1]) for f, c in zip(far, counted, strict=True)]
+    inside = np.pad(inside, [(0, 0), (0, 0), *rest])
+    result = np.full(tuple(shape), -np.inf if step.op == "max" else 0.0)
+    divisor = np.zeros((1, 1, *counts))
+    for tap in itertools.product(*map(range, step.kernel)):
+        window = _window([t * d for t, d in zip(tap, step.dilation, strict=True)], step.stride, counts)
+        result = np.maximum(result, wide[window]) if step.op == "max" else result + wide[window]
+        divisor += inside[window]
+    return result if step.op == "max" else result / divisor
+
+
+def _softmax(step: SoftmaxStep, x: Float64) -> Float64:
+    shifted = x - x.max(step.axis, keepdims=True)
+    total = np.exp(shifted).sum(step.axis, keepdims=True)
+    return np.asarray(shifted - np.log(total) if step.log else np.exp(shifted) / total)
+
+
+def _lrn(step: LrnStep, x: Float64) -> Float64:
+    squares = np.zeros_like(x)
+    channels = x.shape[1]
+    for c in range(channels):
+        low, high = max(c - (step.size - 1) // 2, 0), min(c + step.size // 2, channels - 1)
+        squares[:, c] = (x[:, low : high + 1] ** 2).sum(1)
+    return np.asarray(x / (step.bias + step.alpha / step.size * squares) ** step.beta)
+
+
+def _slice(step: SliceStep, x: Float64, shape: Sequence[int]) -> Float64:
+    for axis, (start, stride, count) in enumerate(zip(step.starts, step.steps, shape, strict=True)):
+        x = np.take(x, start + stride * np.arange(count), axis)
+    return x
+
+
+def _resize(step: ResizeStep, x: Float64) -> Float64:
+    for axis, (index, weight) in enumerate(zip(step.index, step.weight, strict=True), 2):
+        form = [1] * x.ndim
+        form[axis] = index.shape[1]
+        x = sum(
+            (
+                np.take(x, row, axis) * factor.astype(np.float64).reshape(form)
+                for row, factor in zip(index, weight, strict=True)
+            ),
+            start=np.zeros(()),
+        )
+    return x
+
+
+def run_step(step: ProgramStep, values: Values, shape: Sequence[int]) -> Float64:
+    """One step; ``shape`` is the shape its value must have."""
+    match step:
+        case ConcatStep():
+            return np.concatenate([values[name] for name in step.xs], step.axis)
+        case ConvStep():
+            return apply_post(run_conv(step, values[step.x]), step.post, values)
+        case DenseStep():
+            y = values[step.x] @ step.w.astype(np.float64).T
+            return apply_post(y if step.b is None else y + step.b.astype(np.float64), step.post, values)
+        case PoolStep():
+            return run_pool(step, values[step.x], shape)
+        case ReduceStep():
+            x = values[step.x]
+            functions: dict[str, Callable[..., Any]] = {"mean": np.mean, "max": np.max, "sum": np.sum}
+            return np.asarray(functions[step.op](x, axis=tuple(range(2, x.ndim)))).reshape(tuple(shape))
+        case MapStep():
+            return apply_post(np.array(np.broadcast_to(values[step.x], tuple(shape))), step.post, values)
+        case SoftmaxStep():
+            return _softmax(step, values[step.x])
+        case LrnStep():
+            return _lrn(step, values[step.x])
+        case ChannelStep():
+            return values[step.x][:, list(step.source)]
+        case RearrangeStep():
+            return values[step.x].reshape(step.split).transpose(step.perm).reshape(tuple(shape))
+        case SliceStep():
+            return _slice(step, values[step.x], shape)
+        case PadStep():
+            mode: Any = step.mode
+            more = {"constant_values": step.value} if mode == "constant" else {}
+            return np.pad(values[step.x], step.pads, mode=mode, **more)
+        case ResizeStep():
+            return _resize(step, values[step.x])
+
+
+def run_program(program: Program, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Float64]:
+    """Run a program in float64 and check every shape on the way.
+
+    Args:
+        program: the program.
+        inputs: an array for each input, by name.
+
+    Returns:
+        The outputs by name.
+    """
+    values: Values = {name: np.asarray(inputs[name], np.float64) for name in program.inputs}
+    for name, value in values.items():
+        assert value.shape == program.shapes[name], (name, value.shape, program.shapes[name])
+    with np.errstate(all="ignore"):
+        for step in program.steps:
+            value = run_step(step, values, program.shapes[step.y])
+            assert value.shape == program.shapes[step.y], (step.y, value.shape, program.shapes[step.y])
+            values[step.y] = value
+    return {name: values[name] for name in program.outputs}
