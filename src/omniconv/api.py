@@ -52,10 +52,10 @@ def compile(  # noqa: A001 - the name of the public interface
         True
 
     Args:
-        model: a `Conv` or `Chain`; or an ONNX model as a path, bytes or ``ModelProto``.
-        shape: for a spec, the input shape, channels first whatever ``layout`` says.
-        weights: for a spec, one ``(w, b)`` or ``(w, None)``; for a chain, one pair for each convolution.
-        shapes: for a model, shapes of inputs by name; needed where the model leaves dimensions open. Where they stay open,
+        model: a `Conv` or `Chain`; or an ONNX model as a path, bytes or ``ModelProto``. shape: for a spec, the input
+        shape, channels first whatever ``layout`` says. weights: for a spec, one ``(w, b)`` or ``(w, None)``; for a
+        chain, one pair for each convolution. shapes: for a model, shapes of inputs by name; needed where the model
+        leaves dimensions open. Where they stay open,
             the first call decides.
         constants: for a model, values that replace inputs by name (weights that are fed from outside, for example).
         threads: threads that share each call. Results do not depend on it.
@@ -72,7 +72,7 @@ def compile(  # noqa: A001 - the name of the public interface
     """
     if layout not in LAYOUTS:
         raise SpecError(f"layout={layout!r} is unknown", need="one of " + ", ".join(LAYOUTS))
-    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+    if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
         raise SpecError(f"threads={threads!r} is out of range", need=f"an integer from 1 to {MAX_THREADS}")
     chosen = select_target(target)
     options = {"threads": threads, "layout": layout, "memory_limit": memory_limit, "exact": exact}
@@ -87,7 +87,7 @@ def compile(  # noqa: A001 - the name of the public interface
     if shape is not None or weights is not None:
         raise SpecError("shape and weights belong to specs", need='shapes={"input": shape} for a model')
     from omniconv.graph import input_signature, load, to_program
-    from omniconv.graph.network import Network
+    from omniconv.graph.network import Network, is_fixed
 
     graph = load(model, memory_limit=memory_limit)
     bound = constants or {}
@@ -98,7 +98,7 @@ def compile(  # noqa: A001 - the name of the public interface
 
     signature = {name: dims for name, dims in input_signature(graph).items() if name not in bound}
     given = shapes or {}
-    if all(name in given or all(isinstance(dim, int) for dim in dims) for name, dims in signature.items()):
+    if all(name in given or is_fixed(dims) for name, dims in signature.items()):
         return build(given)
     return Network(build, signature, layout)
 

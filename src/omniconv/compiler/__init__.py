@@ -1,0 +1,1 @@
+"""From a description to machine code: program, layouts, schedules, kernels, object code."""

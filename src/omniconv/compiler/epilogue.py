@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from omniconv.compiler.ir import Index, Kernel, Value
 from omniconv.compiler.elementary import emit_activation
+from omniconv.compiler.ir import Index, Kernel, Value
 from omniconv.spec import Activation
 
 

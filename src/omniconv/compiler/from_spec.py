@@ -44,7 +44,9 @@ def program_of(spec: Spec, shape: Sequence[int], weights: Sequence[tuple[Array, 
             last = first
             while last < len(chain.steps) and isinstance(chain.steps[last], Activation):
                 last += 1
-            posts = tuple(PostOp("act", activation=act) for act in chain.steps[first:last] if isinstance(act, Activation))
+            posts = tuple(
+                PostOp("act", activation=act) for act in chain.steps[first:last] if isinstance(act, Activation)
+            )
             index = last - 1
         current = _add(program, step, current, name, label, posts, shapes[index + 1], remaining)
         index += 1

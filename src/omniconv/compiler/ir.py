@@ -1,8 +1,8 @@
 """The kernel builder: a thin, typed layer over llvmlite's IR builder, in the vocabulary of tiled loops.
 
 A lowering is Python that runs while generating (tiles, taps, unrolling); what it calls on a :class:`Kernel` runs on the
-machine. Indices may be Python integers or machine values: arithmetic on integers folds at once, so the same lowering code
-serves static and dynamic bounds.
+machine. Indices may be Python integers or machine values: arithmetic on integers folds at once, so the same lowering
+code serves static and dynamic bounds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-import llvmlite.ir as ir
+from llvmlite import ir
 
 from omniconv.compiler.target import Target
 
@@ -28,8 +28,8 @@ PTR = ir.PointerType()
 class Kernel:
     """One function ``void name(ptr args, i64 begin, i64 end, i64 thread)`` under construction.
 
-    ``args`` points to an array of buffer addresses; ``begin`` and ``end`` are this thread's share of the units of work, and
-    ``thread`` is its number, for scratch memory of its own.
+    ``args`` points to an array of buffer addresses; ``begin`` and ``end`` are this thread's share of the units of work,
+    and ``thread`` is its number, for scratch memory of its own.
     """
 
     def __init__(self, name: str, target: Target) -> None:
@@ -52,7 +52,7 @@ class Kernel:
         self._entry.branch(self._start)
         return str(self.module)
 
-    # -- arguments and scalars -------------------------------------------------------------------------------------
+    # -- arguments and scalars
 
     def arg(self, index: int) -> Value:
         """The buffer address at ``args[index]``, loaded once on entry."""
@@ -158,7 +158,7 @@ class Kernel:
         """``table[index]`` of a :meth:`table`."""
         return self.b.load(self.b.gep(table, [self.index(index)], source_etype=I64), typ=I64)
 
-    # -- control -----------------------------------------------------------------------------------------------------
+    # -- control
 
     @contextmanager
     def loop(self, count: Index, start: Index = 0, step: int = 1) -> Iterator[Index]:
@@ -198,7 +198,7 @@ class Kernel:
         with self.b.if_else(condition) as pair:
             yield pair
 
-    # -- memory --------------------------------------------------------------------------------------------------------
+    # -- memory
 
     def shift(self, pointer: Value, elements: Index) -> Value:
         """``pointer + elements`` (floats)."""
@@ -275,7 +275,7 @@ class Kernel:
         """Store one float."""
         self.b.store(value, self.shift(pointer, elements), align=4)
 
-    # -- arithmetic on vectors (or scalars: the type follows the operands) ------------------------------------------------
+    # -- arithmetic on vectors (or scalars: the type follows the operands)
 
     def _intrinsic(self, name: str, result: Any, parameters: list[Any], align: tuple[int, int] | None = None) -> Value:
         found = self.module.globals.get(name)

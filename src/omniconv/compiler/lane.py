@@ -1,9 +1,11 @@
 r"""The lane kernel: each SIMD lane is one output channel, whose inputs lie in the same vector.
 
-.. math:: y_{q, l} = b_l + \sum_t \sum_{j < C_{in}/g} x_{q + \delta_t,\; \lfloor l g / C_{out} \rfloor C_{in}/g + j} \; w_{t, j, l}
+.. math:: y_{q, l} = b_l + \sum_t \sum_{j < C_{in}/g} x_{q + \delta_t,\; \lfloor l g / C_{out} \rfloor C_{in}/g + j} \;
+w_{t, j, l}
 
-It serves depthwise layers (j = 0 and the lanes of x are the lanes of y), channel multipliers and groups of a few channels:
-input j of every group reaches its lanes by one constant permutation of the loaded vector, made once and used by all taps.
+It serves depthwise layers (j = 0 and the lanes of x are the lanes of y), channel multipliers and groups of a few
+channels: input j of every group reaches its lanes by one constant permutation of the loaded vector, made once and used
+by all taps.
 
 Short kernels are unrolled into a tile of output rows and columns, in which each input vector is loaded once and serves
 every tap that needs it. Longer kernels, and the phases of transposed ones, loop over their taps.
@@ -302,9 +304,7 @@ class _Tiles:
             for value, slot in zip(row, slots, strict=True):
                 k.set(slot, value)
 
-    def _looped(
-        self, plane: Value, line: Index, phase: Phase, q: Index, acc: list[Value], *, checked: bool
-    ) -> None:
+    def _looped(self, plane: Value, line: Index, phase: Phase, q: Index, acc: list[Value], *, checked: bool) -> None:
         """Loops over the taps, ``chunk`` of the width at a time."""
         k, p = self.k, self.p
         height, width = p.axes[1], p.axes[2]

@@ -65,7 +65,9 @@ class Layout:
 
 
 def plan_pitch(channels: int, lanes: int) -> int:
-    """Distance between pixels [elements]: whole vectors, and never a multiple of 1 KiB (which would alias in the L1)."""
+    """Distance between pixels [elements]: whole vectors, and never a multiple of 1 KiB (which would alias in the
+    L1).
+    """
     pitch = -(channels // -lanes) * lanes
     return pitch + lanes if pitch % 256 == 0 else pitch
 

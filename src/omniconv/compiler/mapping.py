@@ -88,9 +88,7 @@ class Map:
         """The kernel's IR."""
         k = Kernel(name, target)
         with k.loop(k.end, start=k.begin) as unit:
-            n, d, h, block, part = k.split(
-                unit, self.sizes[0], self.sizes[2], self.sizes[3], self.blocks, self.parts
-            )
+            n, d, h, block, part = k.split(unit, self.sizes[0], self.sizes[2], self.sizes[3], self.blocks, self.parts)
             first = k.mul(block, self.block)
             with k.loop(k.min(k.add(first, self.block), self.sizes[4]), start=first) as w:
                 self._pixel(k, (n, d, h, w), part)

@@ -111,9 +111,9 @@ class Pad:
 
     def tables(self) -> npt.NDArray[np.int64]:
         """Source positions along N, C, D, H and W, one after the other."""
-        return np.concatenate([
-            source_positions(size, *pad, self.mode) for size, pad in zip(self.x_sizes, self.pads, strict=True)
-        ])
+        return np.concatenate(
+            [source_positions(size, *pad, self.mode) for size, pad in zip(self.x_sizes, self.pads, strict=True)]
+        )
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""

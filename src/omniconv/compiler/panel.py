@@ -2,10 +2,10 @@ r"""The panel kernel: one input value, broadcast, times a panel of output-channe
 
 .. math:: y_{q, c} = b_c + \sum_{t} \sum_{j < C_{in}/g} x_{q + \delta_t,\; m_j} \; w_{t, j, c}
 
-A tile holds ``rows`` output positions by ``vectors`` vectors of output channels in registers while taps and input channels
-run past. It serves every layer whose groups fill a vector, and every other layer correctly: pointwise, dense, transposed,
-grouped. Input channels may lie anywhere (a stride or a list of positions), so shuffles and channels-first inputs are read in
-place. Positions outside the input are read from a block of zeros.
+A tile holds ``rows`` output positions by ``vectors`` vectors of output channels in registers while taps and input
+channels run past. It serves every layer whose groups fill a vector, and every other layer correctly: pointwise, dense,
+transposed, grouped. Input channels may lie anywhere (a stride or a list of positions), so shuffles and channels-first
+inputs are read in place. Positions outside the input are read from a block of zeros.
 """
 
 from __future__ import annotations
@@ -262,9 +262,7 @@ class _Row:
                                 pixels.append(k.choose(inside, pixel, self.zero))
                         else:
                             base = k.shift(row, k.mul(ix, p.x_strides[3]))
-                            pixels = [
-                                k.shift(base, r * width.in_step * p.x_strides[3]) for r in range(len(acc))
-                            ]
+                            pixels = [k.shift(base, r * width.in_step * p.x_strides[3]) for r in range(len(acc))]
                         self._reduce(pixels, weights, acc)
 
     def _reduce(self, pixels: list[Value], weights: Value, acc: list[list[Value]]) -> None:

@@ -1,9 +1,9 @@
 """From a `Program` to a `Plan`: values get places in memory, steps become calls of kernels.
 
 The rules are few. A value of rank 3 to 5 is stored channels last, its pixels a whole number of vectors apart. Slices,
-shuffles and reshapes of a stored value are views. What a concatenation joins is produced in place, inside the joined value.
-Outputs are produced in the caller's array where its layout allows. A step that needs another layout than it finds gets a copy.
-How each kind of step becomes calls is in :mod:`omniconv.compiler.lowering`.
+shuffles and reshapes of a stored value are views. What a concatenation joins is produced in place, inside the joined
+value. Outputs are produced in the caller's array where its layout allows. A step that needs another layout than it
+finds gets a copy. How each kind of step becomes calls is in :mod:`omniconv.compiler.lowering`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class Plan:
 def plan(program: Program, target: Target, layout: str = "NCHW", *, exact: bool = False) -> Plan:
     """Lay a program out in memory and turn its steps into kernel calls. Nothing is allocated or compiled here.
 
-    ``exact`` keeps to direct sums, in which every product appears as it is; without, 3x3 layers may use Winograd filtering.
+    ``exact`` keeps to direct sums, in which every product appears as it is; without, 3x3 layers may use Winograd
+    filtering.
     """
     planner = Planner(program, target, layout, exact)
     inputs, outputs = {}, {}

@@ -67,7 +67,7 @@ class Planner:
     def __post_init__(self) -> None:
         self.zero = self.add_buffer("zero", 0)
 
-    # -- buffers -----------------------------------------------------------------------------------------------------
+    # -- buffers
 
     def add_buffer(self, kind: str, elements: int, **details: Any) -> int:
         """A new buffer of floats."""
@@ -108,7 +108,7 @@ class Planner:
             self.buffers[ref.buffer].touch(len(self.calls))
         self.calls.append(Call(recipe, tuple(args), self.step, what, why))
 
-    # -- values --------------------------------------------------------------------------------------------------------
+    # -- values
 
     def shape(self, name: str) -> Shape:
         """Logical shape of a value."""
@@ -142,8 +142,7 @@ class Planner:
         found = self.get(name)
         wanted = row_major(found.layout.shape)
         same = all(
-            a == b or size == 1
-            for a, b, size in zip(found.layout.strides, wanted.strides, wanted.shape, strict=True)
+            a == b or size == 1 for a, b, size in zip(found.layout.strides, wanted.strides, wanted.shape, strict=True)
         )
         if same and found.layout.channels is None:
             return found

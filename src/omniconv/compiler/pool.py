@@ -148,21 +148,20 @@ class _Row:
     """Emission of one unit: an output row, over a part of the channels."""
 
     def __init__(self, recipe: Pool, k: Kernel, part: Index, n: Index, od: Index, oh: Index) -> None:
-        self.p, self.k, self.part = recipe, k, part
+        self.p, self.k, self.part, self.od, self.oh = recipe, k, part, od, oh
         self.x = k.shift(k.arg(X), k.mul(n, recipe.x_strides[0]))
         rows = k.add(k.mul(od, recipe.y_strides[1]), k.mul(oh, recipe.y_strides[2]))
         self.y = k.shift(k.arg(Y), k.add(k.mul(n, recipe.y_strides[0]), rows))
-        self.od, self.oh = od, oh
         self.depth, self.height = self._taps(recipe.axes[0], od), self._taps(recipe.axes[1], oh)
 
     def emit(self) -> None:
         """All tiles of the row."""
-        k, p, axis = self.k, self.p, self.p.axes[2]
-        wide = max(p.columns, 1)
+        k, axis = self.k, self.p.axes[2]
+        wide = max(self.p.columns, 1)
         with k.loop(-(axis.output // -wide)) as tile:
             # The last tile overlaps the one before it instead of being cut.
             ow = k.min(k.mul(tile, wide), axis.output - wide)
-            inside = self._inside(ow) if p.columns else False
+            inside = self._inside(ow)
             if isinstance(inside, bool):
                 self._channels(ow, checked=not inside)
             else:
@@ -175,8 +174,8 @@ class _Row:
     def _inside(self, ow: Index) -> Value | bool:
         """Whether every tap of the tile lands inside the input along the width."""
         k, axis = self.k, self.p.axes[2]
-        if not axis.bordered:
-            return True
+        if not axis.bordered or not self.p.columns:
+            return not axis.bordered
         first = k.sub(k.mul(ow, axis.stride), axis.before)
         reach = (self.p.columns - 1) * axis.stride + axis.reach
         return k.both(k.compare(">=", first, 0), k.compare("<", k.add(first, reach), axis.size))
@@ -288,16 +287,13 @@ class _Row:
                 count = k.mul(count, self._counted(axis, output, inside=axis is p.axes[2] and not checked))
             divisor = k.splat(float(count)) if isinstance(count, int) else k.spread(k.b.sitofp(count, F32))
         for v, value in enumerate(row):
-            result = value if divisor is None else k.b.fdiv(value, divisor)
             where = k.add(k.add(k.mul(ow, p.y_strides[3]), c), v * p.lanes)
-            k.store(result, self.y, where, count=tail if v == len(row) - 1 and not p.tail else None)
+            count = tail if v == len(row) - 1 and not p.tail else None
+            k.store(value if divisor is None else k.b.fdiv(value, divisor), self.y, where, count=count)
 
     def _counted(self, axis: PoolAxis, output: Index, *, inside: bool) -> Index:
         """Positions of the window along one axis that count towards the divisor."""
         if inside or not axis.bordered:
             return axis.kernel
-        if not self.p.count_padding:
-            _, low, high = self._taps(axis, output)
-            return self._not_below(self.k.sub(high, low), 0)
-        start = self.k.sub(self.k.mul(output, axis.stride), axis.before)
-        return self._end(axis, start, axis.bound)
+        start, low, high = self._taps(axis, output)
+        return self._end(axis, start, axis.bound) if self.p.count_padding else self._not_below(self.k.sub(high, low), 0)

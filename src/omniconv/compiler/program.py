@@ -122,7 +122,9 @@ class LrnStep:
 
 @dataclass(frozen=True, slots=True)
 class ChannelStep:
-    """``y[:, c] = x[:, source[c]]``: shuffles, permutations and slices of channels. Folded into a view where possible."""
+    """``y[:, c] = x[:, source[c]]``: shuffles, permutations and slices of channels. Folded into a view where
+    possible.
+    """
 
     x: str
     y: str

@@ -1,8 +1,8 @@
 """The choice of a kernel and of its tile sizes: a pure function of the problem and the target.
 
 Nothing is measured here and nothing depends on the machine that runs it, so the choice can be asked (and tested) for
-machines that we do not have. Costs are in vector operations: one multiply-add, or one vector load, a cycle; two broadcasts a
-cycle.
+machines that we do not have. Costs are in vector operations: one multiply-add, or one vector load, a cycle; two
+broadcasts a cycle.
 """
 
 from __future__ import annotations
@@ -142,7 +142,9 @@ def _lane_cost(height: AxisWalk, width: AxisWalk, rows: int, columns: int) -> fl
     outputs = rows * columns
     latency = max(1.0, 4.0 / outputs)
     # Rows of the input come from a farther cache than its columns, which the neighbouring tile has just read.
-    return (taps * outputs * latency + 0.5 * (inputs + taps + outputs) + 2.0 * lines * width.in_step * columns) / outputs
+    return (
+        taps * outputs * latency + 0.5 * (inputs + taps + outputs) + 2.0 * lines * width.in_step * columns
+    ) / outputs
 
 
 def plan_panel(problem: Problem, target: Target) -> PanelTile:

@@ -26,7 +26,8 @@ class Buffer:
     """A block of memory that kernels are given the address of.
 
     Attributes:
-        kind: ``arena`` (planned below), ``input`` and ``output`` (the caller's arrays), ``constant`` (weights and tables,
+        kind: ``arena`` (planned below), ``input`` and ``output`` (the caller's arrays), ``constant`` (weights and
+        tables,
             made once), ``zero`` (nothing but zeros, shared).
         size: bytes.
         index: for inputs and outputs, which one.
@@ -62,7 +63,9 @@ class Stored:
 
 
 def reshape_strides(sizes: Sequence[int], strides: Sequence[int], shape: Shape) -> tuple[int, ...] | None:
-    """Strides of ``shape`` as a row-major view of an array of ``sizes`` and ``strides``; ``None`` where it needs a copy."""
+    """Strides of ``shape`` as a row-major view of an array of ``sizes`` and ``strides``; ``None`` where it needs a
+    copy.
+    """
     if math.prod(sizes) != math.prod(shape):
         raise AssertionError(f"reshape of {tuple(sizes)} to {shape}")
     old = [(size, stride) for size, stride in zip(sizes, strides, strict=True) if size != 1]

@@ -70,7 +70,7 @@ def emit_fold(k: Kernel, combine: Callable[[Value, Value], Value], vector: Value
 
 
 def emit_gather(k: Kernel, sources: Sequence[Value], wanted: Sequence[tuple[int, int]]) -> Value:
-    """The vector whose lanes are ``sources[s]`` lane l for ``(s, l)`` in ``wanted``: constant shuffles of two vectors."""
+    """The vector whose lanes are lane l of ``sources[s]`` for ``(s, l)`` in ``wanted``, by constant shuffles."""
     used = sorted({source for source, _ in wanted})
     undefined = ir.Constant(sources[0].type, ir.Undefined)
     kind = ir.VectorType(I32, len(wanted))

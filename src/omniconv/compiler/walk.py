@@ -1,9 +1,9 @@
 """Walking the output of a convolution: rows, phases and affine taps, shared by the lane and the panel kernels.
 
-Along one axis, tap t of phase f has kernel index ``k0[f] + t * kstep`` and reads input position
-``q * in_step + first[f] + t * ostep`` for output position ``start[f] + out_step * q``. A plain convolution has one phase whose
-numbers are Python integers, so that all of this folds away; the phases of a transposed convolution come from small
-constant tables, so that the code does not grow with their number.
+Along one axis, tap t of phase f has kernel index ``k0[f] + t * kstep`` and reads input position ``q * in_step +
+first[f] + t * ostep`` for output position ``start[f] + out_step * q``. A plain convolution has one phase whose numbers
+are Python integers, so that all of this folds away; the phases of a transposed convolution come from small constant
+tables, so that the code does not grow with their number.
 """
 
 from __future__ import annotations

@@ -2,9 +2,10 @@ r"""Winograd's minimal filtering for 3x3 kernels of stride 1: fewer multiplicati
 
 .. math:: Y = A^T \Big[ \sum_c (G\, g_c\, G^T) \odot (B^T d_c\, B) \Big] A
 
-An m x m block of outputs takes :math:`(m + 2)^2` products a channel pair instead of :math:`9 m^2`: a quarter for m = 4. The
-products of all blocks are :math:`(m + 2)^2` dense layers, which the panel kernel computes as its groups; here are the two
-transforms around it. Dilation d is a stride-1 layer on every d-th position, so only the positions of a block change.
+An m x m block of outputs takes :math:`(m + 2)^2` products a channel pair instead of :math:`9 m^2`: a quarter for m = 4.
+The products of all blocks are :math:`(m + 2)^2` dense layers, which the panel kernel computes as its groups; here are
+the two transforms around it. Dilation d is a stride-1 layer on every d-th position, so only the positions of a block
+change.
 
 Blocks are worked off in slabs that stay in the cache. Rounding: the transforms multiply by up to 8 and divide by up to
 24; the relative error against the direct sum grows by about 3 for m = 4 (docs/guide/numerics.md).
@@ -98,7 +99,9 @@ class Blocks:
     slab: int
 
     def stride(self, pitch: int) -> int:
-        """Distance between the points of a slab [elements]: an odd number of lines, so that points share no cache set."""
+        """Distance between the points of a slab [elements]: an odd number of lines, so that points share no cache
+        set.
+        """
         lines = -(self.slab * pitch // -16)
         return 16 * (lines + 1 - lines % 2)
 
@@ -131,7 +134,9 @@ class _Walk:
 
 def _combine(k: Kernel, row: Sequence[float], values: Sequence[Value]) -> Value:
     """``sum(c * v)`` over the nonzero c, largest factors last so that they fuse."""
-    terms = sorted(((c, v) for c, v in zip(row, values, strict=True) if c), key=lambda term: (abs(term[0]) != 1, -term[0]))
+    terms = sorted(
+        ((c, v) for c, v in zip(row, values, strict=True) if c), key=lambda term: (abs(term[0]) != 1, -term[0])
+    )
     factor, total = terms[0]
     if factor != 1:
         total = k.b.fneg(total) if factor == -1 else k.b.fmul(total, k.splat(factor))
@@ -235,7 +240,8 @@ class WinogradInput:
 class WinogradOutput:
     """The recipe of A^T m A, bias and epilogue for a slab of blocks: ``[point][block][channel]`` to y.
 
-    Args of the kernel: the products, bias, y, and a table with the first block of the slab; then the epilogue's operands.
+    Args of the kernel: the products, bias, y, and a table with the first block of the slab; then the epilogue's
+    operands.
     """
 
     blocks: Blocks
@@ -270,10 +276,7 @@ class WinogradOutput:
     def _vector(self, k: Kernel, at: _Walk, source: Value, channel: Index, count: int | None) -> None:
         blocks, (sn, sh, sw) = self.blocks, self.y_strides
         size, stride = blocks.m + 2, blocks.stride(self.pitch)
-        grid = [
-            [k.load(source, k.add((i * size + j) * stride, channel)) for j in range(size)]
-            for i in range(size)
-        ]
+        grid = [[k.load(source, k.add((i * size + j) * stride, channel)) for j in range(size)] for i in range(size)]
         bias = k.load(k.arg(1), channel)
         image = k.shift(k.arg(2), k.mul(at.n, sn))
         for i, line in enumerate(_transform(k, FILTERINGS[blocks.m].result, grid)):
@@ -291,5 +294,6 @@ class WinogradOutput:
 def transform_weights(w: Array, m: int) -> Array:
     """G g G^T in float64, rounded once: ``(out, in, 3, 3)`` to ``(points * out, in)``."""
     g: npt.NDArray[np.float64] = np.asarray(FILTERINGS[m].kernel)
-    u = np.einsum("ik,ockl,jl->ijoc", g, w.astype(np.float64), g, optimize=True)
-    return u.reshape(-1, w.shape[1]).astype(np.float32)
+    u: npt.NDArray[np.float64] = np.einsum("ik,ockl,jl->ijoc", g, w.astype(np.float64), g, optimize=True)
+    transformed: Array = u.reshape(-1, w.shape[1]).astype(np.float32)
+    return transformed

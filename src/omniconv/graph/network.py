@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from omniconv.runtime.report import StepProfile
     from omniconv.spec import Shape
 
-    Dims = tuple[int | str | None, ...]
+    Dims = tuple[int | str | None, ...] | None
+
+
+def is_fixed(dims: Dims) -> bool:
+    """Whether a model says all sizes of an input."""
+    return dims is not None and all(isinstance(size, int) for size in dims)
 
 
 class Network:

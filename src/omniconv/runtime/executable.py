@@ -15,7 +15,9 @@ from omniconv.compiler.build import Source, load
 from omniconv.compiler.cache import open_cache
 from omniconv.compiler.layout import Layout
 from omniconv.compiler.plan import Plan
+from omniconv.compiler.planner import Call
 from omniconv.compiler.storage import ALIGNMENT
+from omniconv.compiler.target import Target
 from omniconv.errors import DataError, ShapeError
 from omniconv.limits import check_memory
 from omniconv.runtime.arena import Arena
@@ -66,11 +68,7 @@ class Executable:
         needed = plan.arena_bytes + plan.constant_bytes + outputs
         check_memory(needed, "weights, intermediate values and outputs together", limit=memory_limit, at=at)
         self._limit = memory_limit
-        sources = [
-            Source(repr(call.recipe), lambda name, recipe=call.recipe: recipe.emit(name, plan.target), call.what)
-            for call in plan.calls
-        ]
-        self._code = load(sources, plan.target, cache=open_cache())
+        self._code = load([_source(call, plan.target) for call in plan.calls], plan.target, cache=open_cache())
         distinct = {kernel.digest: kernel for kernel in self._code}
         self.kernels = len(distinct)
         self.cached_kernels = sum(kernel.cached for kernel in distinct.values())
@@ -81,7 +79,7 @@ class Executable:
         self._idle.append(self._make_frame())
         self.compile_seconds = time.perf_counter() - started
 
-    # -- running ---------------------------------------------------------------------------------------------------------
+    # -- running
 
     def __call__(self, x: Any) -> Array:
         """Run on one input and return the one output. NumPy arrays and anything with ``__dlpack__`` are taken.
@@ -132,7 +130,9 @@ class Executable:
 
     def explain(self) -> str:
         """For every step the kernel that was chosen, its tile, and what was rejected and why."""
-        lines = [f"target {self.target}; {self.threads} threads; {self.kernels} kernels; arena {self.arena_bytes} bytes"]
+        lines = [
+            f"target {self.target}; {self.threads} threads; {self.kernels} kernels; arena {self.arena_bytes} bytes"
+        ]
         for call in self.plan.calls:
             record = describe_call(self.plan, call, 0.0, 0.0)
             lines.append(f"{record.name}: {record.text or record.kind}")
@@ -142,7 +142,7 @@ class Executable:
             lines += [f"    rejected {reason}" for reason in call.why]
         return "\n".join(lines)
 
-    # -- inside --------------------------------------------------------------------------------------------------------------
+    # -- inside
 
     def _gather(self, inputs: Mapping[str, Any]) -> list[Array]:
         if set(inputs) != set(self.inputs):
@@ -161,7 +161,8 @@ class Executable:
             raise DataError(f"input {name!r} has dtype {x.dtype}", need="float32", fix="x.astype(numpy.float32)")
         if x.shape != self.inputs[name]:
             raise ShapeError(
-                f"input {name!r} has shape {x.shape}", need=f"{self.inputs[name]}, the shape compiled for ({self.layout})"
+                f"input {name!r} has shape {x.shape}",
+                need=f"{self.inputs[name]}, the shape compiled for ({self.layout})",
             )
         return np.ascontiguousarray(x)
 
@@ -228,6 +229,10 @@ class Executable:
         for row, call, kernel, start in zip(steps, plan.calls, self._code, starts, strict=True):
             row[:] = kernel.address, table.ctypes.data + 8 * start, call.recipe.units, 0
         return _Frame(arena, table, steps)
+
+
+def _source(call: Call, target: Target) -> Source:
+    return Source(repr(call.recipe), lambda name: call.recipe.emit(name, target), call.what)
 
 
 def _boundary_shape(layout: Layout, order: str) -> Shape:

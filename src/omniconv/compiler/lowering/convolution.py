@@ -37,7 +37,9 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
         shape = x.layout.shape
         spec = replace(spec, padding=((0, 0),) * spec.dims, padding_mode="zeros")
     axes = walks(spec, shape[2:])
-    problem = Problem(shape[0], axes, spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups, True)
+    problem = Problem(
+        shape[0], axes, spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups, True
+    )
     serves = reject_lane(problem, planner.target) is None
     if serves or (not x.layout.channels_last and spec.in_channels >= DIRECT):
         x = _neighbours(planner, step, x, serves)
@@ -139,7 +141,8 @@ class _Source(NamedTuple):
 def _channel_source(x: Stored, groups: int) -> _Source:
     """How the reduction walks the input channels.
 
-    Within a group the order is free (the weights follow), so positions are sorted: a whole permutation becomes a plain walk.
+    Within a group the order is free (the weights follow), so positions are sorted: a whole permutation becomes a plain
+    walk.
     """
     step = x.layout.grid.sc
     if x.layout.channels is None:

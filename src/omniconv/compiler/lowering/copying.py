@@ -87,9 +87,7 @@ def _view(layout: Layout, split: Shape, perm: Sequence[int], result: Shape) -> L
     return Layout(result, moved, readable=layout.readable)
 
 
-def _dims(
-    x: Layout, y: Layout, split: Shape, perm: Sequence[int], result: Shape
-) -> list[tuple[int, int, int]] | None:
+def _dims(x: Layout, y: Layout, split: Shape, perm: Sequence[int], result: Shape) -> list[tuple[int, int, int]] | None:
     """Sizes and strides of the copy from x to y, over axes fine enough for both sides."""
     sizes = tuple(split[axis] for axis in perm)
     fine = common_split(sizes, result)
@@ -103,7 +101,7 @@ def _dims(
         while math.prod(part) != size:
             part.append(remaining.pop(0))
         refined.append(part)
-    by_axis = {axis: part for axis, part in zip(perm, refined, strict=True)}
+    by_axis = dict(zip(perm, refined, strict=True))
     split_fine = tuple(size for axis in range(len(split)) for size in by_axis[axis])
     sx = reshape_strides(x.shape, x.strides, split_fine)
     sy = reshape_strides(result, y.strides, fine)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from omniconv.compiler import mapping
 from omniconv.compiler.layout import Layout
 from omniconv.compiler.lowering.posts import has_operands, lower_posts
 from omniconv.compiler.lowering.windows import keep_order, restore_order
 from omniconv.compiler.lrn import Lrn
-from omniconv.compiler import mapping
 from omniconv.compiler.mapping import Map
 from omniconv.compiler.planner import Planner
 from omniconv.compiler.program import LrnStep, MapStep, SoftmaxStep
@@ -33,7 +33,9 @@ def lower_map(planner: Planner, step: MapStep) -> None:
     x = planner.row_major(step.x)
     y = planner.produce(step.y, plain=True)
     posts, refs = lower_posts(planner, step.post, shape, mapping.ARGS, -1)
-    recipe = Map.of(_last_axis_first(x.layout, len(shape)), _last_axis_first(y.layout, len(shape)), posts, planner.target.lanes)
+    recipe = Map.of(
+        _last_axis_first(x.layout, len(shape)), _last_axis_first(y.layout, len(shape)), posts, planner.target.lanes
+    )
     planner.call(recipe, [x.ref, y.ref, *refs], "map")
 
 
@@ -64,4 +66,3 @@ def lower_lrn(planner: Planner, step: LrnStep) -> None:
     x = planner.channels_last(step.x)
     y = planner.produce(step.y)
     planner.call(Lrn.of(step, x.layout, y.layout, planner.target.lanes), [x.ref, y.ref], "lrn")
-

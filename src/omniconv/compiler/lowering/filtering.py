@@ -32,9 +32,7 @@ def call_winograd(
     products = planner.add_buffer("arena", points * blocks.stride(narrow) + lanes)
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
     tile = plan_panel(Problem(1, axes, points, inputs, outputs, True), planner.target)
-    forward = WinogradInput(
-        blocks, inputs, (source.sn, *source.strides[1:]), x.layout.readable, wide, lanes
-    )
+    forward = WinogradInput(blocks, inputs, (source.sn, *source.strides[1:]), x.layout.readable, wide, lanes)
     panel = Panel(
         1, axes, points, inputs, outputs, (0, 0, 0, wide), (0, 0, 0, narrow), 1,
         blocks.stride(wide), blocks.stride(narrow), False, True, (), tile, lanes,

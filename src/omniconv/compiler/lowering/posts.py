@@ -28,7 +28,8 @@ def lower_posts(
 
     ``channel_axis`` is the axis that is vectorised: 1, or the last one for results in row-major order.
     """
-    found, refs = [], []
+    found: list[Post] = []
+    refs: list[Ref] = []
     for post in posts:
         if post.operand is None:
             found.append(Post(post.op, post.activation))

@@ -1,0 +1,17 @@
+"""Graphs: ONNX in, as a :class:`~omniconv.compiler.program.Program`, and specs out as ONNX."""
+
+from omniconv.graph.export import export
+from omniconv.graph.load import NEWEST_OPSET, OLDEST_OPSET, ModelLike, load
+from omniconv.graph.operator import supported_operators
+from omniconv.graph.program import input_signature, to_program
+
+__all__ = [
+    "NEWEST_OPSET",
+    "OLDEST_OPSET",
+    "ModelLike",
+    "export",
+    "input_signature",
+    "load",
+    "supported_operators",
+    "to_program",
+]

@@ -1,0 +1,91 @@
+"""`Builder`: what an operator writes its steps with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from omniconv.compiler.program import MapStep, PostOp, Program, ProgramStep, RearrangeStep
+from omniconv.errors import ShapeError
+from omniconv.graph.memory import Budget
+from omniconv.graph.nodes import Node
+from omniconv.graph.operands import Ref
+from omniconv.spec import Activation, Shape
+
+
+@dataclass(slots=True)
+class Builder:
+    """The program so far, the node being lowered, and the memory budget.
+
+    Attributes:
+        program: the steps emitted so far.
+        budget: the memory limit.
+        taken: every name of the graph; values that the builder invents avoid them.
+        node: the node being lowered.
+    """
+
+    program: Program
+    budget: Budget
+    taken: set[str]
+    node: Node
+    _counter: int = field(default=0)
+
+    def fresh(self, what: str) -> str:
+        """A new name for an intermediate value."""
+        while True:
+            self._counter += 1
+            name = f"{self.node.label}/{what}.{self._counter}"
+            if name not in self.taken:
+                self.taken.add(name)
+                return name
+
+    def out(self, index: int = 0) -> str:
+        """Name of the node's output, or a new one where it is unused."""
+        names = self.node.outputs
+        return names[index] if index < len(names) and names[index] else self.fresh("unused")
+
+    def add(self, step: ProgramStep, shape: Iterable[int]) -> Ref:
+        """Append a step whose value has ``shape``.
+
+        Raises:
+            ShapeError: an empty axis.
+            LimitError: a value above the memory limit.
+        """
+        sizes = tuple(int(size) for size in shape)
+        if any(size < 1 for size in sizes):
+            raise ShapeError(f"the result would have shape {sizes}", need="sizes of 1 or more")
+        self.budget.check(sizes, 4, "the result")
+        self.program.add(step, sizes, self.node.label)
+        return Ref(step.y, sizes)
+
+    def map(self, x: Ref, *post: PostOp, y: str | None = None, shape: Shape | None = None) -> Ref:
+        """Append an elementwise step."""
+        return self.add(MapStep(x.name, y or self.out(), post), shape or x.shape)
+
+    def activate(self, x: Ref, name: str, **parameters: float) -> Ref:
+        """Append an activation that produces the node's output."""
+        return self.map(x, PostOp("act", activation=Activation.of(name, **parameters)))
+
+    def rearrange(
+        self,
+        x: Ref,
+        shape: Iterable[int],
+        *,
+        split: Shape | None = None,
+        perm: Iterable[int] | None = None,
+        y: str | None = None,
+    ) -> Ref:
+        """Append a reshape, or with ``perm`` a transpose of the view ``split`` read as ``shape``.
+
+        Raises:
+            ShapeError: another number of elements.
+        """
+        sizes = tuple(shape)
+        split = split or x.shape
+        order = tuple(perm) if perm is not None else tuple(range(len(split)))
+        if math.prod(sizes) != math.prod(x.shape) or math.prod(split) != math.prod(x.shape):
+            raise ShapeError(f"shape {x.shape} cannot be read as {sizes}", need="equal numbers of elements")
+        if sizes == x.shape and order == tuple(range(len(split))):
+            return x
+        return self.add(RearrangeStep(x.name, y or self.out(), split, order), sizes)

@@ -1,0 +1,99 @@
+"""The walk: each node of a `Graph` is folded where its inputs are constants, and lowered to steps where they are not.
+
+Shapes are known at every node, because each step is appended with its shape; nothing is ever inferred twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from omniconv.compiler.program import MapStep, Program
+from omniconv.errors import OmniconvError, UnsupportedError
+from omniconv.graph.builder import Builder
+from omniconv.graph.memory import Budget
+from omniconv.graph.nodes import AnyArray, Graph, Node, shorten
+from omniconv.graph.operands import Operand, Ref
+from omniconv.graph.operator import find_operator
+from omniconv.graph.passes.fold_constants import fold_node
+from omniconv.graph.rewrite import rename
+from omniconv.graph.schema import check_node
+from omniconv.spec import Shape
+
+
+def lower(graph: Graph, shapes: Mapping[str, Shape], constants: Mapping[str, AnyArray], budget: Budget) -> Program:
+    """Lower every node.
+
+    Args:
+        graph: the checked graph.
+        shapes: the fixed shape of every input that is not bound to a constant.
+        constants: initialisers and bound inputs.
+        budget: the memory limit.
+
+    Raises:
+        OmniconvError: whatever a node breaks, with the node's place in ``at``.
+    """
+    for name, shape in shapes.items():
+        budget.check(shape, 4, shorten(f"input {name!r}"))
+    program = Program(tuple(shapes), shapes=dict(shapes))
+    values: dict[str, Operand] = dict(constants)
+    values.update({name: Ref(name, shape) for name, shape in shapes.items()})
+    taken = set(values) | {name for node in graph.nodes for name in node.outputs}
+    for node in graph.nodes:
+        build = Builder(program, budget, taken, node)
+        try:
+            results = _lower_node(node, [values[name] if name else None for name in node.inputs], build)
+        except OmniconvError as error:
+            raise _place(error, node) from error
+        values.update({name: result for name, result in zip(node.outputs, results, strict=False) if name})
+    return _name_outputs(graph, program, values)
+
+
+def _lower_node(node: Node, given: Sequence[Operand], build: Builder) -> Sequence[Operand]:
+    operator = find_operator(node)
+    inputs = check_node(node, given)
+    results: Operand | Sequence[Operand]
+    if operator.fold is not None and not any(isinstance(item, Ref) for item in inputs):
+        results = fold_node(operator.fold, node, [item for item in inputs if not isinstance(item, Ref)], build.budget)
+    elif operator.lower is not None:
+        results = operator.lower(node, inputs, build)
+    else:
+        raise UnsupportedError(
+            f"{node.op} of a value computed while the model runs", need=f"constant inputs of {node.op}"
+        )
+    return results if isinstance(results, Sequence) else (results,)
+
+
+def _place(error: OmniconvError, node: Node) -> OmniconvError:
+    """The error with the node's place, where it does not name one yet."""
+    if node.place in error.at:
+        return error
+    at = f"{node.place}: {error.at}" if error.at else node.place
+    return type(error)(error.problem, need=error.need, fix=error.fix, at=at)
+
+
+def _name_outputs(graph: Graph, program: Program, values: Mapping[str, Operand]) -> Program:
+    """Give every output its own name: rename the value behind it, or copy where that has a name to keep."""
+    wanted = [info.name for info in graph.outputs]
+    names: dict[str, str] = {}
+    copies: dict[str, Ref] = {}
+    keep = {*program.inputs, *wanted}
+    for name in wanted:
+        value = values[name]
+        if not isinstance(value, Ref):
+            raise UnsupportedError(
+                f"output {shorten(name)!r} is a constant",
+                need="outputs computed in float32 from the inputs",
+                at=shorten(f"output {name!r}"),
+            )
+        if value.name == name or name in copies:
+            continue
+        if value.name in keep or value.name in names:
+            copies[name] = value
+        else:
+            names[value.name] = name
+    new = Program(program.inputs, tuple(wanted), {name: program.shapes[name] for name in program.inputs})
+    for step, label in zip(program.steps, program.labels, strict=True):
+        new.add(rename(step, names), program.shapes[step.y], label)
+    for name, value in copies.items():
+        new.add(MapStep(names.get(value.name, value.name), name, ()), value.shape, name)
+    return new

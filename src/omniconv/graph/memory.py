@@ -1,0 +1,57 @@
+"""How much memory a model may ask for, checked with Python integers before anything is allocated."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from omniconv.errors import LimitError, ShapeError
+from omniconv.limits import VARIABLE, format_size
+
+MAX_RANK: Final = 16
+"""Arrays of more axes than this are refused."""
+
+
+@dataclass(slots=True)
+class Budget:
+    """The limit, and what has been promised from it so far [bytes]."""
+
+    limit: int
+    used: int = 0
+
+    def check(self, shape: Sequence[int], itemsize: int, what: str) -> int:
+        """Bytes of an array of ``shape``; nothing is promised.
+
+        Raises:
+            ShapeError: a negative size.
+            LimitError: more bytes than the limit, or more axes than :data:`MAX_RANK`.
+        """
+        if len(shape) > MAX_RANK:
+            raise LimitError(f"{what} has {len(shape)} axes", need=f"at most {MAX_RANK} axes")
+        if any(size < 0 for size in shape):
+            raise ShapeError(f"{what} has shape {tuple(shape)}", need="sizes of 0 or more")
+        size = math.prod(shape) * itemsize
+        if size > self.limit:
+            raise self._refuse(what, shape, size, size)
+        return size
+
+    def take(self, shape: Sequence[int], itemsize: int, what: str) -> None:
+        """Promise the bytes of an array of ``shape`` to ``what``.
+
+        Raises:
+            ShapeError, LimitError: see :meth:`check`; also when all promises together pass the limit.
+        """
+        size = self.check(shape, itemsize, what)
+        if self.used + size > self.limit:
+            raise self._refuse(what, shape, size, self.used + size)
+        self.used += size
+
+    def _refuse(self, what: str, shape: Sequence[int], size: int, needed: int) -> LimitError:
+        after = f" after {format_size(self.used)} of other constants" if needed > size else ""
+        return LimitError(
+            f"{what} of shape {tuple(shape)} takes {format_size(size)}{after}",
+            need=f"at most {format_size(self.limit)} in all",
+            fix=f"{VARIABLE}={-(-needed // 2**20)}M" if needed < 2**50 else "smaller sizes",
+        )

@@ -1,0 +1,39 @@
+"""Cast: of constants between numbers; of computed values only float32 to float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+
+from omniconv.errors import UnsupportedError
+from omniconv.graph.builder import Builder
+from omniconv.graph.memory import Budget
+from omniconv.graph.nodes import AnyArray, Node
+from omniconv.graph.operands import Operand, Operands, as_ref
+from omniconv.graph.operator import register
+from omniconv.graph.tensors import find_dtype, name_dtype
+
+
+def _lower(node: Node, inputs: Operands, _build: Builder) -> Operand:
+    x = as_ref(inputs[0], "the input")
+    target = node.integer("to")
+    if target != onnx.TensorProto.FLOAT:
+        raise UnsupportedError(
+            f"Cast of a computed value to {name_dtype(target)}", need="FLOAT", fix="convert the model to float32"
+        )
+    return x
+
+
+def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
+    x = arrays[0]
+    assert x is not None
+    dtype = find_dtype(node.integer("to"), node.place)
+    if dtype == x.dtype:
+        return x
+    budget.take(x.shape, dtype.itemsize, "a constant")
+    return np.asarray(x.astype(dtype))
+
+
+register("Cast", lower=_lower, fold=_fold, since=6)

@@ -1,0 +1,65 @@
+"""Expand and Tile. Of computed values: broadcasting axes of size 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from omniconv.errors import ModelError, UnsupportedError
+from omniconv.graph.builder import Builder
+from omniconv.graph.memory import MAX_RANK, Budget
+from omniconv.graph.nodes import AnyArray, Node
+from omniconv.graph.operands import Operand, Operands, as_integers, as_ref, broadcast, shape_of
+from omniconv.graph.operator import register
+from omniconv.spec import Shape
+
+
+def _expanded(inputs: Operands) -> Shape:
+    given = as_integers(inputs[1], "the input shape")
+    if len(given) > MAX_RANK or any(size < 0 for size in given):
+        raise ModelError(f"shape={given[:32]}", need=f"at most {MAX_RANK} sizes of 0 or more")
+    return broadcast(shape_of(inputs[0], "the input"), given)
+
+
+def _repeats(inputs: Operands) -> tuple[int, ...]:
+    shape = shape_of(inputs[0], "the input")
+    given = as_integers(inputs[1], "the input repeats")
+    if len(given) != len(shape) or any(count < 0 for count in given):
+        raise ModelError(f"repeats={given[:32]} for shape {shape}", need="one count of 0 or more for each axis")
+    return given
+
+
+def _lower_expand(_node: Node, inputs: Operands, build: Builder) -> Operand:
+    x = as_ref(inputs[0], "the input")
+    shape = _expanded(inputs)
+    return x if shape == x.shape else build.map(x, shape=shape)
+
+
+def _fold_expand(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
+    x = arrays[0]
+    assert x is not None
+    shape = _expanded(arrays)
+    budget.take(shape, x.dtype.itemsize, "a constant")
+    return np.broadcast_to(x, shape)
+
+
+def _lower_tile(_node: Node, inputs: Operands, build: Builder) -> Operand:
+    x = as_ref(inputs[0], "the input")
+    repeats = _repeats(inputs)
+    if any(count != 1 and size != 1 for count, size in zip(repeats, x.shape, strict=True)):
+        raise UnsupportedError(f"Tile of shape {x.shape} by {repeats}", need="repeated axes of size 1", fix="Concat")
+    shape = tuple(count * size for count, size in zip(repeats, x.shape, strict=True))
+    return x if shape == x.shape else build.map(x, shape=shape)
+
+
+def _fold_tile(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
+    x = arrays[0]
+    assert x is not None
+    repeats = _repeats(arrays)
+    budget.take([count * size for count, size in zip(repeats, x.shape, strict=True)], x.dtype.itemsize, "a constant")
+    return np.tile(x, repeats)
+
+
+register("Expand", lower=_lower_expand, fold=_fold_expand)
+register("Tile", lower=_lower_tile, fold=_fold_tile, since=6)

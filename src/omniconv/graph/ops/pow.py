@@ -1,0 +1,58 @@
+"""Pow with a constant scalar exponent of 1/2, 1, 2, 3 or 4, and Reciprocal; other exponents only between constants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from omniconv.compiler.program import PostOp
+from omniconv.errors import ModelError, UnsupportedError
+from omniconv.graph.builder import Builder
+from omniconv.graph.memory import Budget
+from omniconv.graph.nodes import AnyArray, Node
+from omniconv.graph.operands import Operand, Operands, as_constant, as_ref, as_scalar, broadcast
+from omniconv.graph.operator import register
+from omniconv.graph.ops._constants import scalar
+
+
+def _lower_pow(_node: Node, inputs: Operands, build: Builder) -> Operand:
+    x = as_ref(inputs[0], "the base X")
+    if as_constant(inputs[1], "the exponent Y").size != 1:
+        raise UnsupportedError("Pow with an exponent for each element", need="one exponent")
+    exponent = as_scalar(inputs[1], "the exponent Y")
+    if exponent == 1.0:
+        return x
+    if exponent == 0.5:
+        return build.activate(x, "sqrt")
+    if exponent in (2.0, 3.0):
+        return build.map(x, *(PostOp("mul", x.name),) * (int(exponent) - 1))
+    if exponent == 4.0:
+        square = build.map(x, PostOp("mul", x.name), y=build.fresh("square"))
+        return build.map(square, PostOp("mul", square.name))
+    raise UnsupportedError(f"Pow with exponent {exponent}", need="an exponent of 0.5, 1, 2, 3 or 4")
+
+
+def _fold_pow(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
+    x, y = arrays
+    assert x is not None
+    assert y is not None
+    budget.take(broadcast(x.shape, y.shape), 8, "a constant")
+    if x.dtype.kind in "iu" and y.dtype.kind in "iu" and y.size and int(y.min()) < 0:
+        raise ModelError("Pow of integer constants with a negative exponent", need="exponents of 0 or more")
+    return np.asarray(np.power(x, y)).astype(x.dtype)
+
+
+def _lower_reciprocal(_node: Node, inputs: Operands, build: Builder) -> Operand:
+    return build.map(as_ref(inputs[0], "the input X"), PostOp("rdiv", scalar(1.0)))
+
+
+def _fold_reciprocal(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
+    x = arrays[0]
+    assert x is not None
+    budget.take(x.shape, x.dtype.itemsize, "a constant")
+    return np.asarray(np.reciprocal(x))
+
+
+register("Pow", lower=_lower_pow, fold=_fold_pow, since=7)
+register("Reciprocal", lower=_lower_reciprocal, fold=_fold_reciprocal)

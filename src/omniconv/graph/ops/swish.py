@@ -1,0 +1,23 @@
+"""Swish (opset 24): ``x * sigmoid(alpha * x)``; with alpha = 1 the activation ``silu``."""
+
+from __future__ import annotations
+
+from omniconv.compiler.program import PostOp
+from omniconv.graph.builder import Builder
+from omniconv.graph.nodes import Node
+from omniconv.graph.operands import Operand, Operands, as_ref
+from omniconv.graph.operator import register
+from omniconv.graph.ops._constants import scalar
+from omniconv.spec import Activation
+
+
+def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
+    x = as_ref(inputs[0], "the input X")
+    alpha = node.number("alpha", 1.0)
+    if alpha == 1.0:
+        return build.activate(x, "silu")
+    gate = PostOp("act", activation=Activation.of("sigmoid"))
+    return build.map(x, PostOp("mul", scalar(alpha)), gate, PostOp("mul", x.name))
+
+
+register("Swish", lower=_lower)

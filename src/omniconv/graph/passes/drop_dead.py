@@ -1,0 +1,20 @@
+"""Pass: remove steps that no output depends on.
+
+It must not fire on: steps whose value is an output, even an unread one.
+"""
+
+from __future__ import annotations
+
+from omniconv.compiler.program import Program, operands
+from omniconv.graph.rewrite import Item, rebuild, with_labels
+
+
+def drop_dead(program: Program) -> Program:
+    """The program without dead steps."""
+    wanted = set(program.outputs)
+    kept: list[Item] = []
+    for step, label in reversed(list(with_labels(program))):
+        if step.y in wanted:
+            wanted.update(operands(step))
+            kept.append((step, label))
+    return rebuild(program, reversed(kept))

@@ -1,0 +1,116 @@
+"""`to_program`: a model to a `Program`, with all shapes fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from omniconv.compiler.program import Program
+from omniconv.errors import DataError, ShapeError
+from omniconv.graph.load import ModelLike, load
+from omniconv.graph.lower import lower
+from omniconv.graph.memory import Budget
+from omniconv.graph.nodes import AnyArray, Dims, Graph, shorten
+from omniconv.graph.passes import run_passes
+from omniconv.graph.passes.fix_shapes import fix_shapes, show
+from omniconv.graph.tensors import DTYPES, name_dtype
+from omniconv.limits import memory_limit as find_memory_limit
+from omniconv.spec import Shape
+
+
+def input_signature(model: ModelLike, *, memory_limit: int | None = None) -> dict[str, Dims]:
+    """Names and declared sizes of the inputs, in order: an int, the name of a symbolic size, or ``None``.
+
+    An input whose rank is not declared has no sizes here, and needs ``shapes``. Inputs with an initialiser are
+    constants and do not appear.
+    """
+    return {info.name: info.dims or () for info in load(model, memory_limit=memory_limit).inputs}
+
+
+def to_program(
+    model: ModelLike,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    constants: Mapping[str, npt.ArrayLike] | None = None,
+    memory_limit: int | None = None,
+) -> Program:
+    """Read, check, fold and lower a model.
+
+    Args:
+        model: a path, the bytes of a file, an ``onnx.ModelProto``, or a `Graph` from :func:`load`.
+        shapes: the shape of each input whose sizes are not all declared, by name.
+        constants: inputs whose values are known now, by name; they become constants of the program.
+        memory_limit: most bytes that constants together, or any single value, may take; default half of the machine's
+            memory, or ``OMNICONV_MEMORY_LIMIT``.
+
+    Returns:
+        The program; its inputs are the model's inputs without ``constants``, its outputs the model's outputs, by name.
+
+    Raises:
+        ModelError: a damaged, inconsistent or unsafe model.
+        ShapeError: shapes that are missing or do not fit.
+        UnsupportedError: an operator, attribute or element type that is not handled.
+        LimitError: more memory than allowed.
+
+    Numerics:
+        Batch norm and per-channel factors are folded into weights in float64 and rounded to float32 once.
+    """
+    graph = load(model, memory_limit=memory_limit)
+    budget = Budget(find_memory_limit(memory_limit))
+    bound = _bind(graph, constants or {})
+    fixed = fix_shapes(graph, shapes, bound)
+    program = lower(graph, fixed, {**graph.constants, **bound}, budget)
+    _check_outputs(graph, program)
+    return run_passes(program)
+
+
+def _bind(graph: Graph, constants: Mapping[str, npt.ArrayLike]) -> dict[str, AnyArray]:
+    declared = {info.name: info for info in graph.inputs}
+    bound: dict[str, AnyArray] = {}
+    for name, value in constants.items():
+        info = declared.get(name)
+        if info is None:
+            raise ShapeError(
+                f"constants for {name!r}, which is no input",
+                need="names among " + shorten(", ".join(map(repr, declared))),
+            )
+        array = np.asarray(value)
+        if DTYPES.get(info.dtype) != array.dtype:
+            raise DataError(
+                f"constant for input {shorten(name)!r} is {array.dtype}", need=f"{name_dtype(info.dtype)}, as declared"
+            )
+        dims = info.dims
+        if dims is not None and (
+            len(dims) != array.ndim
+            or any(isinstance(dim, int) and dim != size for dim, size in zip(dims, array.shape, strict=True))
+        ):
+            raise ShapeError(f"constant for input {shorten(name)!r} has shape {array.shape}", need=show(dims))
+        bound[name] = array
+    return bound
+
+
+def _check_outputs(graph: Graph, program: Program) -> None:
+    """Declared sizes of outputs must be true.
+
+    Raises:
+        ShapeError: an output whose declared sizes the nodes do not produce.
+        UnsupportedError: an output that is not float32.
+    """
+    for info in graph.outputs:
+        at = shorten(f"output {info.name!r}")
+        shape: Shape = program.shapes[info.name]
+        if info.dtype not in (0, 1):
+            raise ShapeError(
+                f"the output is declared {name_dtype(info.dtype)}, the nodes produce FLOAT", need="FLOAT", at=at
+            )
+        if info.dims is None:
+            continue
+        if len(info.dims) != len(shape) or any(
+            isinstance(dim, int) and dim != size for dim, size in zip(info.dims, shape, strict=True)
+        ):
+            raise ShapeError(
+                f"the output is declared {show(info.dims)}, the nodes produce {shape}", need="equal sizes",
+                fix="onnx.shape_inference.infer_shapes after removing the declared shape", at=at,
+            )  # fmt: skip

@@ -1,0 +1,137 @@
+"""Checks a node against ONNX's own schema of its operator: arity, attributes and element types.
+
+What passes here can be relied on by the operators, so none of them repeats these checks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import numpy as np
+import onnx.defs
+
+from omniconv.errors import ModelError, UnsupportedError
+from omniconv.graph.nodes import AnyArray, Attribute, Node, shorten
+from omniconv.graph.operands import Operand, Operands, Ref
+
+_TYPES: Final = {
+    "float32": "tensor(float)", "float64": "tensor(double)", "float16": "tensor(float16)", "bool": "tensor(bool)",
+    **{f"{sign}int{bits}": f"tensor({sign}int{bits})" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Input:
+    name: str
+    required: bool
+    type_name: str
+    types: frozenset[str]
+    homogeneous: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Schema:
+    inputs: tuple[_Input, ...]
+    variadic: bool
+    arity: tuple[int, int]
+    outputs: tuple[int, int]
+    attributes: dict[str, str]
+    required: tuple[str, ...]
+
+
+@lru_cache(maxsize=1024)
+def _find(op: str, version: int, domain: str) -> _Schema | None:
+    try:
+        schema = onnx.defs.get_schema(op, version, domain)
+    except onnx.defs.SchemaError:
+        return None
+    if schema.deprecated:
+        return None
+    single, many = onnx.defs.OpSchema.FormalParameterOption.Single, onnx.defs.OpSchema.FormalParameterOption.Variadic
+    inputs = tuple(
+        _Input(item.name, item.option == single, item.type_str, frozenset(item.types), item.is_homogeneous)
+        for item in schema.inputs
+    )
+    variadic = bool(schema.inputs) and schema.inputs[-1].option == many
+    kinds = {name: item.type.name for name, item in schema.attributes.items()}
+    required = tuple(name for name, item in schema.attributes.items() if item.required)
+    return _Schema(
+        inputs, variadic, (schema.min_input, schema.max_input), (schema.min_output, schema.max_output), kinds, required
+    )
+
+
+def _kind_of(value: Attribute, declared: str) -> str:
+    match value:
+        case bool() | int():
+            return "INT"
+        case float():
+            return "FLOAT"
+        case bytes():
+            return "STRING"
+        case np.ndarray():
+            return "TENSOR"
+        case ():
+            return declared if declared.endswith("S") else "empty list"
+        case tuple():
+            return {int: "INTS", float: "FLOATS", bytes: "STRINGS"}[type(value[0])]
+    return declared if declared in ("GRAPH", "GRAPHS", "SPARSE_TENSOR", "TYPE_PROTO") else "another kind"
+
+
+def check_node(node: Node, operands: Operands) -> tuple[Operand, ...]:
+    """Check a node and its operands; returns the operands, with ``None`` appended for optional ones left out.
+
+    Raises:
+        ModelError: numbers of inputs or outputs, attributes or element types that the schema forbids.
+        UnsupportedError: an operator that does not exist in this opset, or left it.
+    """
+    schema = _find(node.op, node.version, node.domain)
+    if schema is None:
+        raise UnsupportedError(
+            f"{node.op} does not exist in opset {node.version}",
+            need="an operator of that opset",
+            fix="onnx.version_converter.convert_version(model, 17)",
+        )
+    for what, count, (low, high) in (
+        ("inputs", len(operands), schema.arity), ("outputs", len(node.outputs), schema.outputs)
+    ):  # fmt: skip
+        if not low <= count <= high:
+            raise ModelError(f"{node.op} has {count} {what}", need=f"{low} to {high}" if low != high else f"{low}")
+    for key, value in node.attributes.items():
+        if key not in schema.attributes:
+            raise ModelError(
+                f"attribute {shorten(key)!r} does not exist on {node.op} of opset {node.version}",
+                need="one of " + (", ".join(sorted(schema.attributes)) or "none"),
+            )
+        declared = schema.attributes[key]
+        if _kind_of(value, declared) != declared:
+            raise ModelError(f"attribute {key} is {_kind_of(value, declared)}", need=declared)
+    for key in schema.required:
+        if key not in node.attributes:
+            raise ModelError(f"attribute {key} of {node.op} is missing", need=f"{key}, {schema.attributes[key]}")
+    bound: dict[str, str] = {}
+    for index, operand in enumerate(operands):
+        declared_input = schema.inputs[min(index, len(schema.inputs) - 1)]
+        if operand is None:
+            if declared_input.required:
+                raise ModelError(f"input {declared_input.name} of {node.op} is left out", need="this input")
+            continue
+        _check_type(node, declared_input, operand, bound)
+    if schema.variadic:
+        return tuple(operands)
+    return (*operands, *(None,) * (len(schema.inputs) - len(operands)))
+
+
+def _check_type(node: Node, declared: _Input, operand: Ref | AnyArray, bound: dict[str, str]) -> None:
+    dtype = "float32" if isinstance(operand, Ref) else operand.dtype.name
+    name = _TYPES.get(dtype, dtype)
+    if name not in declared.types:
+        raise ModelError(
+            f"input {declared.name} of {node.op} is {dtype}", need="one of " + ", ".join(sorted(declared.types))
+        )
+    if declared.homogeneous and bound.setdefault(declared.type_name, name) != name:
+        raise ModelError(
+            f"input {declared.name} of {node.op} is {name}, another input is {bound[declared.type_name]}",
+            need="equal element types",
+        )

@@ -1,0 +1,127 @@
+"""`Arena`: one block of zeroed memory for everything a caller computes in, and a pool with one arena a caller."""
+
+from __future__ import annotations
+
+import mmap
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from math import prod
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from omniconv.errors import LimitError, ShapeError, SpecError
+from omniconv.limits import check_memory, format_size
+
+PAGE: Final = 4096
+HUGE_PAGE: Final = 2 * 2**20
+
+
+class Arena:
+    """Anonymous memory of this process: zero at first, and a page that is never touched costs nothing.
+
+    Blocks of several huge pages start on one, and the system is asked to use them.
+
+    Args:
+        size: at least so many bytes; 0 counts as 1.
+        alignment: of the first byte, a power of two; at least a page.
+        limit: see :func:`omniconv.limits.check_memory`.
+        at: where it is for, for the message of an error.
+
+    Raises:
+        LimitError: the size is above the limit, or the system has no room for it.
+    """
+
+    def __init__(self, size: int, *, alignment: int = PAGE, limit: int | None = None, at: str = "") -> None:
+        if size < 0 or alignment < 1 or alignment & (alignment - 1):
+            raise SpecError(f"arena of {size} bytes aligned to {alignment}", need="a size and a power of two", at=at)
+        check_memory(size, "working memory", limit=limit, at=at)
+        alignment = max(alignment, HUGE_PAGE if size >= 2 * HUGE_PAGE else PAGE)
+        self.size = max(-(-size // PAGE), 1) * PAGE
+        slack = alignment if alignment > mmap.PAGESIZE else 0
+        try:
+            self._map = _map_memory(self.size + slack)
+        except (OSError, OverflowError) as error:
+            what = f"the system has no room for {format_size(size)} of working memory ({error})"
+            raise LimitError(what, need="a smaller problem or a larger machine", at=at) from error
+        whole = np.frombuffer(self._map, np.uint8)
+        skip = -whole.ctypes.data % alignment
+        self._bytes: npt.NDArray[np.uint8] = whole[skip : skip + self.size]
+        self.address: int = self._bytes.ctypes.data
+
+    def view(self, offset: int, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[np.generic]:
+        """An array over part of the block, in C order; it keeps the memory alive.
+
+        Args:
+            offset: of its first element [bytes], a multiple of the element size.
+            shape: of the array.
+            dtype: of its elements.
+
+        Raises:
+            ShapeError: the array does not fit, or the offset is not a multiple of the element size.
+        """
+        kind = np.dtype(dtype)
+        end = offset + prod(shape) * kind.itemsize
+        if offset < 0 or offset % kind.itemsize or min(shape, default=0) < 0 or end > self.size:
+            raise ShapeError(
+                f"{kind} array of shape {shape} at byte {offset} is outside an arena of {self.size} bytes",
+                need="offset % itemsize == 0 and offset + size <= arena",
+            )
+        return self._bytes[offset:end].view(kind).reshape(shape)
+
+    def __len__(self) -> int:
+        return self.size
+
+
+class ArenaPool:
+    """Arenas of one size for callers that come and go, in any thread. A call uses one, and puts it back.
+
+    What an arena holds when it is taken is what its last user left, or zeros.
+
+    Args:
+        size: of each arena [bytes].
+        keep: how many idle arenas are kept; further ones are freed.
+        alignment: see :class:`Arena`.
+        limit: see :class:`Arena`.
+        at: see :class:`Arena`.
+    """
+
+    def __init__(
+        self, size: int, *, keep: int = 8, alignment: int = PAGE, limit: int | None = None, at: str = ""
+    ) -> None:
+        self.size, self.alignment, self.limit, self.at = size, alignment, limit, at
+        self._idle: deque[Arena] = deque(maxlen=keep)  # append and pop are atomic: no lock that a fork could copy
+
+    def take(self) -> Arena:
+        """An arena that nobody else uses: the one that was given back last, or a new one."""
+        with suppress(IndexError):
+            return self._idle.pop()
+        return Arena(self.size, alignment=self.alignment, limit=self.limit, at=self.at)
+
+    def give(self, arena: Arena) -> None:
+        """Put an arena back."""
+        self._idle.append(arena)
+
+    @contextmanager
+    def use(self) -> Iterator[Arena]:
+        """An arena for the duration of a ``with`` block."""
+        arena = self.take()
+        try:
+            yield arena
+        finally:
+            self.give(arena)
+
+
+def _map_memory(size: int) -> mmap.mmap:
+    """Anonymous memory that belongs to this process alone (a child of a fork gets a copy)."""
+    if hasattr(mmap, "MAP_PRIVATE"):
+        block = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    else:
+        block = mmap.mmap(-1, size)
+    advice = getattr(mmap, "MADV_HUGEPAGE", None)
+    if advice is not None and size >= 2 * HUGE_PAGE:
+        with suppress(OSError):  # a system without huge pages
+            block.madvise(advice)
+    return block

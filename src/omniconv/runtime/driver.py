@@ -1,0 +1,96 @@
+r"""The driver: the machine code that runs a table of steps on a team of threads, as LLVM IR.
+
+Every thread t of T runs the same steps, each on its own share of the units, and they meet between steps::
+
+    for each step (function, args, units, flags):
+        begin, end = units * t // T, units * (t + 1) // T
+        if begin < end: function(args, begin, end)
+        if it is the last step or not flags & NO_BARRIER: barrier
+
+Thread 0 is the caller. The others live in the worker loop: they spin on the epoch for a short while, then announce
+that they sleep and wait for a semaphore. The caller raises the epoch first and looks for sleepers second, a worker
+announces itself first and looks at the epoch second, both in one total order, so that one of them sees the other. A
+semaphore may be posted once too often (to a worker that saw the epoch itself) and a wait may end early (a signal); a
+worker that wakes up looks at the epoch again, so neither does harm.
+
+The driver has the signature of a kernel, ``void driver(ptr control, i64 thread, i64 count)``, and does one of three
+things: ``thread = 0`` one run of the table as the caller, ``thread > 0`` the worker loop until it is told to stop,
+``thread < 0`` nothing but ``count`` pauses, for measuring them. The control block is an array of 64-bit words.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from omniconv.compiler.build import Source
+from omniconv.compiler.target import Host, Target
+from omniconv.runtime.driver_ir import DRIVER
+
+STEP_WORDS: Final = 4
+"""Words of one record of a step table: address of the function, address of its arguments, units, flags."""
+NO_BARRIER: Final = 1
+"""Flag of a step whose results no thread needs before its next barrier."""
+
+LINE: Final = 16
+"""Words between two words that different threads write: two cache lines, because processors fetch them in pairs."""
+
+# Words of the control block. Written by the caller before it raises the epoch:
+TABLE, STEPS, TIMES, STOP = 0, 1, 2, 3
+# ... and once, before any thread starts:
+THREADS, IDLE_SPINS, BARRIER_SPINS, WAIT, POST, YIELD, CLOCK = 4, 5, 6, 7, 8, 9, 10
+EPOCH: Final = LINE
+ARRIVED: Final = 2 * LINE
+PHASE: Final = 3 * LINE
+WORKERS: Final = 4 * LINE
+"""First word of the line of thread 0 (unused); thread t has the line at ``WORKERS + t * LINE``."""
+SLEEPS, SEMAPHORE, ROOM = 0, 1, 8
+"""Words in the line of a thread: whether it announced that it sleeps, its semaphore's handle and the room for that."""
+
+_PAUSE: Final = {"x86-64": "call void @llvm.x86.sse2.pause()", "aarch64": "call void @llvm.aarch64.hint(i32 1)"}
+_PAUSE_DECLARED: Final = {
+    "x86-64": "declare void @llvm.x86.sse2.pause()",
+    "aarch64": "declare void @llvm.aarch64.hint(i32)",
+}
+
+# Times are read with `int clock_gettime(int clock, struct timespec *)`, or where there is none with
+# `int QueryPerformanceCounter(int64_t *)`.
+_GETTIME: Final = """
+  call i32 %clock(i32 <MONOTONIC>, ptr %now)
+  %seconds = load i64, ptr %now
+  %rest = getelementptr i64, ptr %now, i64 1
+  %nanoseconds = load i64, ptr %rest
+  %scaled = mul i64 %seconds, 1000000000
+  %ticks = add i64 %scaled, %nanoseconds"""
+_CLOCKS: Final = {
+    "posix": _GETTIME.replace("<MONOTONIC>", "1"),
+    "mac": _GETTIME.replace("<MONOTONIC>", "6"),
+    "windows": """
+  call i32 %clock(ptr %now)
+  %ticks = load i64, ptr %now""",
+}
+
+
+def driver_source(target: Target, clock: str) -> Source:
+    """The recipe of the driver.
+
+    Args:
+        target: what it is compiled for.
+        clock: how time is read: ``posix``, ``mac`` or ``windows``.
+    """
+    arch = Host(target.cpu, (), target.triple).arch
+    return Source(f"driver {arch} {clock}", lambda name: emit_driver(name, arch, clock), "driver")
+
+
+def emit_driver(name: str, arch: str, clock: str) -> str:
+    """LLVM IR of the driver under the given symbol."""
+    fields = {
+        "NAME": name,
+        "PAUSE": _PAUSE.get(arch, ""),
+        "DECLARE_PAUSE": _PAUSE_DECLARED.get(arch, ""),
+        "READ_CLOCK": _CLOCKS[clock],
+        **{word: str(value) for word, value in globals().items() if word.isupper() and isinstance(value, int)},
+    }
+    text = DRIVER
+    for word in sorted(fields, key=len, reverse=True):
+        text = text.replace(f"<{word}>", fields[word])
+    return text

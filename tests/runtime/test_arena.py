@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import gc
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from omniconv.errors import LimitError, ShapeError, SpecError
+from omniconv.runtime.arena import HUGE_PAGE, PAGE, Arena, ArenaPool
+
+STATM = Path("/proc/self/statm")
+
+
+@pytest.mark.parametrize("size", [0, 1, PAGE, PAGE + 1, 3 * 2**20 - 1, 4 * HUGE_PAGE + 5])
+def test_zeroed_and_aligned(size: int) -> None:
+    arena = Arena(size)
+    assert arena.size >= max(size, 1)
+    assert arena.size - size <= PAGE
+    assert len(arena) == arena.size
+    assert arena.address % (HUGE_PAGE if size >= 2 * HUGE_PAGE else PAGE) == 0
+    assert not arena.view(0, (arena.size,), np.uint8).any()
+
+
+@pytest.mark.parametrize("alignment", [1, 64, PAGE, 2**14, 2**20])
+def test_alignment(alignment: int) -> None:
+    arena = Arena(10_000, alignment=alignment)
+    assert arena.address % max(alignment, PAGE) == 0
+    arena.view(0, (arena.size,), np.uint8)[:] = 255
+
+
+@pytest.mark.skipif(not STATM.exists(), reason="no /proc")
+def test_untouched_pages_cost_nothing() -> None:
+    before = int(STATM.read_text().split()[1])
+    arena = Arena(2**30, limit=2**31)
+    arena.view(0, (1,))[0] = 1
+    assert (int(STATM.read_text().split()[1]) - before) * PAGE < 2**26
+
+
+def test_views_are_windows_on_the_block() -> None:
+    arena = Arena(PAGE)
+    whole = arena.view(0, (PAGE // 4,))
+    part = arena.view(64, (2, 3))
+    assert part.ctypes.data == arena.address + 64
+    assert part.dtype == np.float32
+    part[1, 2] = 5
+    assert whole[16 + 5] == 5
+    assert arena.view(PAGE, (0,)).size == 0
+    assert arena.view(8, (), np.int64).shape == ()
+
+
+@pytest.mark.parametrize(
+    ("offset", "shape", "dtype"),
+    [(-4, (1,), "f4"), (2, (1,), "f4"), (0, (PAGE,), "f4"), (PAGE - 4, (2,), "f4"), (PAGE, (1,), "u1"),
+     (0, (-1, -4), "f4"), (4, (1,), "f8")],
+)  # fmt: skip
+def test_views_stay_inside(offset: int, shape: tuple[int, ...], dtype: str) -> None:
+    with pytest.raises(ShapeError, match="outside an arena of 4096 bytes"):
+        Arena(PAGE).view(offset, shape, np.dtype(dtype))
+
+
+def test_a_view_keeps_the_memory() -> None:
+    view = Arena(PAGE).view(0, (PAGE // 4,))
+    gc.collect()
+    view[:] = 3
+    assert view.sum() == 3 * PAGE // 4
+
+
+def test_limits_come_before_the_allocation() -> None:
+    with pytest.raises(LimitError, match=r"working memory needs 1\.0 TiB, .* 1\.0 MiB.* \| net 5"):
+        Arena(2**40, limit=2**20, at="net 5")
+    with pytest.raises(LimitError, match="no room"):
+        Arena(2**62, limit=2**63)
+    for size, alignment in ((-1, 64), (1, 0), (1, 48)):
+        with pytest.raises(SpecError, match="power of two"):
+            Arena(size, alignment=alignment)
+
+
+def test_a_pool_hands_an_arena_to_one_caller_at_a_time() -> None:
+    pool = ArenaPool(PAGE, keep=2)
+    with pool.use() as a, pool.use() as b:
+        assert a is not b
+        first = a
+    with pool.use() as c, pool.use() as d:
+        assert {c, d} == {a, b}
+        assert c is first  # given back last, so probably still in the cache
+        with pool.use() as e:
+            assert e not in (c, d)
+    with pool.use() as a, pool.use() as b, pool.use() as f:
+        assert len({a, b, f}) == 3
+
+
+def test_a_pool_in_many_threads() -> None:
+    pool = ArenaPool(PAGE, keep=3)
+    wrong = []
+
+    def work(number: int) -> None:
+        for _ in range(300):
+            with pool.use() as arena:
+                view = arena.view(0, (8,), np.int64)
+                view[:] = number
+                if (view != number).any():
+                    wrong.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+def test_the_child_of_a_fork_has_a_copy() -> None:
+    arena = Arena(PAGE)
+    view = arena.view(0, (1,), np.int64)
+    view[0] = 1
+    child = os.fork()
+    if child == 0:
+        view[0] += 1
+        os._exit(int(view[0]))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
+    assert view[0] == 1

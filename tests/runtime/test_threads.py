@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from tests.runtime.ring import Kernels, make_table, run_ring
+
+from omniconv.errors import SpecError
+from omniconv.runtime import driver, system, threads
+from omniconv.runtime.threads import Team, load_driver
+
+
+@pytest.mark.parametrize("units", [0, 1, 2, 3, 5, 7, 8, 100, 2**40 + 1])
+def test_shares_cover_every_unit_once(team: Team, kernels: Kernels, units: int) -> None:
+    shares = [(units * t // team.threads, units * (t + 1) // team.threads) for t in range(team.threads)]
+    if units > 1000:  # too many to mark
+        assert shares[-1][1] == units
+        return
+    ends = np.full(units + 1, -1, np.int64)
+    args = np.array([ends.ctypes.data], np.int64)
+    table = make_table([(kernels.share.address, args.ctypes.data, units, 0)])
+    team.run(table.ctypes.data, 1)
+    assert [(begin, int(end)) for begin, end in enumerate(ends) if end >= 0] == [s for s in shares if s[0] < s[1]]
+
+
+def test_steps_follow_one_another(team: Team, kernels: Kernels) -> None:
+    for size in (1, 2, team.threads, 29):
+        values, wrong = run_ring(team, kernels, 501, size)
+        assert wrong == 0
+        assert values.tolist() == [501] * size
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_hundred_thousand_barriers(count: int, kernels: Kernels) -> None:
+    team = Team(count)
+    values, wrong = run_ring(team, kernels, 100_000, 8)
+    assert wrong == 0
+    assert values.tolist() == [100_000] * 8
+    team.close()
+
+
+def test_many_short_runs(team: Team, kernels: Kernels) -> None:
+    counts = np.zeros(16, np.int64)
+    args = np.array([counts.ctypes.data], np.int64)
+    table = make_table([(kernels.count.address, args.ctypes.data, 16, 0)])
+    for _ in range(2000):
+        team.run(table.ctypes.data, 1)
+    assert counts.tolist() == [2000] * 16
+
+
+@pytest.mark.parametrize("idle", [0.0, 5.0])
+def test_workers_wake_up_again(idle: float, kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "IDLE_US", idle)
+    team = Team(2)
+    for pause in [0.0, 0.00001, 0.00003, 0.0001, 0.001, 0.02] * 30:
+        time.sleep(pause)
+        values, wrong = run_ring(team, kernels, 3, 5)
+        assert (wrong, values.tolist()) == (0, [3] * 5)
+    team.close()
+
+
+def test_steps_without_a_barrier_still_end_together(team: Team, kernels: Kernels) -> None:
+    counts = np.zeros((50, 64), np.int64)
+    args = [np.array([row.ctypes.data], np.int64) for row in counts]
+    table = make_table([(kernels.count.address, arg.ctypes.data, 64, driver.NO_BARRIER) for arg in args])
+    for _ in range(20):
+        team.run(table.ctypes.data, 50)
+    assert (counts == 20).all()
+
+
+def test_no_steps_is_nothing(team: Team) -> None:
+    team.run(0, 0)
+
+
+def test_times_rise_and_are_seconds(team: Team, kernels: Kernels) -> None:
+    counts = np.zeros(100_000, np.int64)
+    args = np.array([counts.ctypes.data], np.int64)
+    table = make_table([(kernels.count.address, args.ctypes.data, 100_000, 0)] * 5)
+    times = np.full(7, -1, np.int64)
+    before = time.monotonic()
+    team.run(table.ctypes.data, 5, times.ctypes.data)
+    after = time.monotonic()
+    assert times[6] == -1
+    assert (np.diff(times[:6]) > 0).all()
+    assert (times[5] - times[0]) * team.tick_seconds <= after - before
+    if sys.platform == "linux":
+        assert before <= times[0] * team.tick_seconds
+        assert times[5] * team.tick_seconds <= after
+
+
+@pytest.mark.parametrize("wrong", [0, -1, 1025, True])
+def test_team_sizes(wrong: int) -> None:
+    with pytest.raises(SpecError, match="from 1 to 1024"):
+        Team(wrong)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="POSIX signals")
+def test_signals_do_not_disturb_a_run(kernels: Kernels) -> None:
+    caught: list[int] = []
+    old = signal.signal(signal.SIGALRM, lambda number, _: caught.append(number))
+    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+    try:
+        team = Team(2)
+        for _ in range(200):
+            time.sleep(0.0004)
+            values, wrong = run_ring(team, kernels, 200, 9)
+            assert (wrong, values.tolist()) == (0, [200] * 9)
+        team.close()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    assert caught
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_an_interrupt_comes_after_the_run(kernels: Kernels) -> None:
+    counts = np.zeros(2_000_000, np.int64)
+    args = np.array([counts.ctypes.data], np.int64)
+    table = make_table([(kernels.count.address, args.ctypes.data, counts.size, 0)] * 200)
+    team = Team(2)
+    team.run(table.ctypes.data, 1)
+    timer = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+
+    def run_on_and_on() -> None:
+        for _ in range(10_000):
+            team.run(table.ctypes.data, 200)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_on_and_on()
+    timer.join()
+    assert not ((counts - 1) % 200).any()
+    assert run_ring(team, kernels, 5, 9)[1] == 0
+    team.close()
+
+
+def test_a_machine_with_one_processor(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "count_cpus", lambda: 1)
+    team = Team(3)
+    values, wrong = run_ring(team, kernels, 300, 9)
+    assert (wrong, values.tolist()) == (0, [300] * 9)
+    assert team._control is not None
+    assert team._control.words[driver.BARRIER_SPINS] == 0
+    team.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no thread affinity")
+def test_one_allowed_processor(kernels: Kernels) -> None:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        team = Team(3)
+        values, wrong = run_ring(team, kernels, 300, 9)
+        assert (wrong, values.tolist()) == (0, [300] * 9)
+        team.close()
+    finally:
+        os.sched_setaffinity(0, allowed)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or system.count_cpus() < 2, reason="needs two processors")
+def test_workers_keep_off_the_processor_of_the_caller(kernels: Kernels) -> None:
+    allowed = os.sched_getaffinity(0)
+    team = Team(2)
+    run_ring(team, kernels, 3, 9)
+    assert team._control is not None
+    worker = team._control.workers[0].native_id
+    assert worker is not None
+    try:
+        for cpu in sorted(allowed)[:2]:
+            os.sched_setaffinity(0, {cpu})
+            run_ring(team, kernels, 3, 9)
+            assert os.sched_getaffinity(worker) == allowed - {cpu}
+    finally:
+        os.sched_setaffinity(0, allowed)
+    team.close()
+
+
+@pytest.mark.parametrize("arch", ["x86-64", "aarch64", ""])
+@pytest.mark.parametrize("clock", ["posix", "mac", "windows"])
+def test_the_driver_is_valid_for_every_system(arch: str, clock: str) -> None:
+    import llvmlite.binding as llvm
+
+    llvm.parse_assembly(driver.emit_driver("f", arch, clock), context=llvm.create_context()).verify()
+
+
+def test_pauses_are_measured() -> None:
+    assert threads.pauses_per_us() > 0
+    entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(load_driver().address)
+    entry(None, -1, 1)
