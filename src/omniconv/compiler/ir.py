@@ -7,7 +7,7 @@ code serves static and dynamic bounds.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -198,6 +198,17 @@ class Kernel:
         with self.b.if_else(condition) as pair:
             yield pair
 
+    def both_ways(self, condition: Any, body: Callable[[bool], None]) -> None:
+        """Emit ``body(True)`` for when a condition holds and ``body(False)`` for when not; only one where it is known."""
+        if isinstance(condition, bool):
+            body(condition)
+            return
+        with self.branches(condition) as (then, otherwise):
+            with then:
+                body(True)
+            with otherwise:
+                body(False)
+
     # -- memory
 
     def shift(self, pointer: Value, elements: Index) -> Value:
@@ -205,6 +216,16 @@ class Kernel:
         if isinstance(elements, int) and elements == 0:
             return pointer
         return self.b.gep(pointer, [self.index(elements)], source_etype=F32)
+
+    def anchor(self, pointer: Value) -> Value:
+        """The same pointer, its origin hidden from the optimiser.
+
+        LLVM's loop strength reduction looks for common parts in the sums behind all addresses of a loop, which takes most
+        of the compile time of an unrolled tile and gains nothing: the tile's offsets are constants already.
+        """
+        name = "llvm.launder.invariant.group.p0"
+        found = self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(PTR, [PTR]), name)
+        return self.b.call(found, [pointer])
 
     def variable(self, kind: Any, initial: Value | None = None) -> Value:
         """A stack slot; the optimiser turns it into a register."""

@@ -7,13 +7,14 @@ It serves depthwise layers (j = 0 and the lanes of x are the lanes of y), channe
 channels: input j of every group reaches its lanes by one constant permutation of the loaded vector, made once and used
 by all taps.
 
-Short kernels are unrolled into a tile of output rows and columns, in which each input vector is loaded once and serves
-every tap that needs it. Longer kernels, and the phases of transposed ones, loop over their taps.
+Taps are looped over, so that neither code nor compile time grows with the kernel or with the phases of a transposed
+layer. Short kernels have a faster form, :mod:`omniconv.compiler.stencil`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,16 +35,13 @@ class LaneTile:
     """Sizes chosen by the schedule.
 
     Attributes:
-        rows, columns: output positions in a tile.
-        unrolled: whether all taps of height and width are unrolled (single-phase axes only).
-        chunk: taps of the width unrolled together where they are looped over.
+        columns: output positions in a tile.
+        chunk: taps of the width that are unrolled together.
         block: tiles of a row in one unit of work.
         split: parts that the channels are divided into, as units of work.
     """
 
-    rows: int
     columns: int
-    unrolled: bool
     chunk: int
     block: int
     split: int
@@ -93,11 +91,6 @@ class Lane:
         return self.lanes // self.outputs * self.inputs
 
     @property
-    def rows(self) -> int:
-        """Tiles along the height."""
-        return -(self.axes[1].output // -self.tile.rows)
-
-    @property
     def blocks(self) -> int:
         """Blocks of tiles along the width."""
         tiles = -(max(self.axes[2].counts) // -min(self.tile.columns, *self.axes[2].counts))
@@ -105,18 +98,18 @@ class Lane:
 
     @property
     def units(self) -> int:
-        """Units of work: parts of the channels, times tile rows, times blocks."""
-        return self.tile.split * self.batch * self.axes[0].output * self.rows * self.blocks
+        """Units of work: parts of the channels, times output rows, times blocks."""
+        return self.tile.split * self.batch * self.axes[0].output * self.axes[1].output * self.blocks
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target)
         tables = (PhaseTables(k, self.axes[0]), PhaseTables(k, self.axes[1]), PhaseTables(k, self.axes[2]))
         with k.loop(k.end, start=k.begin) as unit:
-            part, n, od, row, block = k.split(
-                unit, self.tile.split, self.batch, self.axes[0].output, self.rows, self.blocks
+            part, n, od, oh, block = k.split(
+                unit, self.tile.split, self.batch, self.axes[0].output, self.axes[1].output, self.blocks
             )
-            _Tiles(self, k, tables, part, n, od, row, block).emit()
+            _Row(self, k, tables, part, n, od, oh, block).emit()
         return k.finish()
 
     def pack_weights(self, w: Array, *, transposed: bool, flip: bool) -> Array:
@@ -143,23 +136,93 @@ class Lane:
         return packed
 
 
-class _Tiles:
-    """Emission of one unit: a row of tiles, over a part of the channels."""
+class ChannelLoop:
+    """What tiles of the lane family share: addresses, the loop over channels, inputs, weights and the epilogue."""
 
-    def __init__(
-        self, recipe: Lane, k: Kernel, tables: tuple[PhaseTables, PhaseTables, PhaseTables],
-        part: Index, n: Index, od: Index, row: Index, block: Index,
-    ) -> None:  # fmt: skip
-        self.p, self.k, self.part, self.n, self.od, self.block = recipe, k, part, n, od, block
-        self.depth, self.depth_q = tables[0].at(od)
-        # The last tile row overlaps the one before it instead of being cut.
-        self.th = min(recipe.tile.rows, recipe.axes[1].output)
-        self.oh = k.min(k.mul(row, self.th), recipe.axes[1].output - self.th)
-        self.height, self.height_q = tables[1].at(self.oh)
-        self.width_tables = tables[2]
+    def __init__(self, recipe: Lane, k: Kernel, depth: PhaseTables, part: Index, n: Index, od: Index) -> None:
+        self.p, self.k, self.part, self.n, self.od = recipe, k, part, n, od
+        self.depth, self.depth_q = depth.at(od)
         self.x = k.shift(k.arg(X), k.mul(n, recipe.x_strides[0]))
         self.y = k.shift(k.arg(Y), k.add(k.mul(n, recipe.y_strides[0]), k.mul(od, recipe.y_strides[1])))
         self.zero = k.arg(ZERO)
+
+    def channels(self, tile: Callable[[Index, int | None], None]) -> None:
+        """Run ``tile(vector, tail)`` for every vector of this part's channels; the last may hold ``tail`` channels."""
+        k, p = self.k, self.p
+        ragged = p.channels % p.lanes
+        masked = bool(ragged) and not (p.tail and p.readable)
+        whole = p.vectors - 1 if masked else p.vectors
+        begin: Index = 0
+        end: Index = whole
+        last: Index = p.vectors
+        if p.tile.split > 1:
+            begin = k.divmod(k.mul(self.part, p.vectors), p.tile.split)[0]
+            last = k.divmod(k.mul(k.add(self.part, 1), p.vectors), p.tile.split)[0]
+            end = k.min(last, whole)
+        if whole:
+            with k.loop(end, start=begin) as v:
+                self._vector(tile, v, None)
+        if masked:
+            with k.when(k.compare("==", last, p.vectors)):
+                self._vector(tile, p.vectors - 1, ragged)
+
+    def _vector(self, tile: Callable[[Index, int | None], None], v: Index, tail: int | None) -> None:
+        k, p = self.k, self.p
+        self.v = v
+        taps = p.axes[0].kernel * p.axes[1].kernel * p.axes[2].kernel
+        self.weights = k.anchor(k.shift(k.arg(W), k.mul(v, taps * p.inputs * p.lanes)))
+        self.column = k.mul(v, p.span)
+        self.count = None
+        if not p.readable:
+            left = p.groups * p.inputs - (p.vectors - 1) * p.span
+            self.count = p.span if tail is None else min(left, p.lanes)
+        tile(v, tail)
+
+    @contextmanager
+    def planes(self) -> Iterator[tuple[Value, Index]]:
+        """Loop over the taps of the depth: the plane of x and the first row of the kernel."""
+        k, axis = self.k, self.p.axes[0]
+        with k.loop(self.depth.taps) as tap:
+            iz = k.add(k.add(k.mul(self.depth_q, axis.in_step), self.depth.first), k.mul(tap, axis.ostep))
+            kz = k.add(self.depth.k0, k.mul(tap, axis.kstep))
+            with k.when(k.within(iz, axis.size) if axis.bordered else True):
+                yield k.shift(self.x, k.mul(iz, self.p.x_strides[1])), k.mul(kz, self.p.axes[1].kernel)
+
+    def bias(self) -> Value:
+        """The bias of the current vector."""
+        return self.k.load(self.k.arg(B), self.k.mul(self.v, self.p.lanes))
+
+    def inputs(self, pixel: Value) -> Iterator[tuple[int, Value]]:
+        """The loaded vector, permuted for each input j of the groups."""
+        k, p = self.k, self.p
+        loaded = k.load(pixel, self.column, count=self.count)
+        for j in range(p.inputs):
+            yield j, k.permute(loaded, [lane // p.outputs * p.inputs + j for lane in range(p.lanes)])
+
+    def weight(self, tap: Index, j: int) -> Value:
+        """The weights of one tap and input."""
+        k, p = self.k, self.p
+        return k.load(self.weights, k.mul(k.add(k.mul(tap, p.inputs), j), p.lanes))
+
+    def finish(self, value: Value, oh: Index, ow: Index, tail: int | None) -> None:
+        """Epilogue and store of one result."""
+        k, p = self.k, self.p
+        channel = k.mul(self.v, p.lanes)
+        result = emit_epilogue(k, p.posts, value, Position(self.n, self.od, oh, ow, channel), tail)
+        where = k.add(k.add(k.mul(oh, p.y_strides[2]), k.mul(ow, p.y_strides[3])), channel)
+        k.store(result, self.y, where, count=None if p.tail else tail)
+
+
+class _Row(ChannelLoop):
+    """Emission of one unit: tiles of an output row, over a part of the channels."""
+
+    def __init__(
+        self, recipe: Lane, k: Kernel, tables: tuple[PhaseTables, PhaseTables, PhaseTables],
+        part: Index, n: Index, od: Index, oh: Index, block: Index,
+    ) -> None:  # fmt: skip
+        super().__init__(recipe, k, tables[0], part, n, od)
+        self.oh, self.block, self.width_tables = oh, block, tables[2]
+        self.height, self.height_q = tables[1].at(oh)
 
     def emit(self) -> None:
         """All tiles of the unit."""
@@ -171,140 +234,36 @@ class _Tiles:
             begin = k.mul(self.block, self.p.tile.block)
             end = k.min(tiles, k.add(begin, self.p.tile.block)) if self.p.blocks > 1 else tiles
             with k.loop(end, start=begin) as tile:
+                # The last tile overlaps the one before it instead of being cut.
                 q = k.min(k.mul(tile, tw), k.sub(phase.count, tw))
-                inside = self._inside(phase, q, tw)
-                if isinstance(inside, bool):
-                    self._channels(phase, q, tw, checked=not inside)
-                else:
-                    with k.branches(inside) as (fast, slow):
-                        with fast:
-                            self._channels(phase, q, tw, checked=False)
-                        with slow:
-                            self._channels(phase, q, tw, checked=True)
+                k.both_ways(self._inside(phase, q, tw), lambda inside: self._tile(phase, q, tw, checked=not inside))
 
     def _inside(self, phase: Phase, q: Index, tw: int) -> Value | bool:
-        """Whether no tap of the tile leaves the input along the width (and the height, where that is unrolled)."""
-        k = self.k
-        conditions = [(self.p.axes[2], phase, q, tw)]
-        if self.p.tile.unrolled:
-            conditions.append((self.p.axes[1], self.height, self.height_q, self.th))
-        result: Value | bool = True
-        for axis, numbers, first, count in conditions:
-            if not axis.bordered:
-                continue
-            low, high = numbers.first, k.add(numbers.first, k.mul(k.sub(numbers.taps, 1), axis.ostep))
-            if axis.ostep < 0:
-                low, high = high, low
-            result = k.both(result, k.compare(">=", k.add(k.mul(first, axis.in_step), low), 0))
-            last = k.add(k.mul(k.add(first, count - 1), axis.in_step), high)
-            result = k.both(result, k.compare("<", last, axis.size))
-        return result
+        """Whether no tap of the tile leaves the input along the width."""
+        k, axis = self.k, self.p.axes[2]
+        if not axis.bordered:
+            return True
+        low, high = phase.first, k.add(phase.first, k.mul(k.sub(phase.taps, 1), axis.ostep))
+        if axis.ostep < 0:
+            low, high = high, low
+        last = k.add(k.mul(k.add(q, tw - 1), axis.in_step), high)
+        return k.both(k.compare(">=", k.add(k.mul(q, axis.in_step), low), 0), k.compare("<", last, axis.size))
 
-    def _channels(self, phase: Phase, q: Index, tw: int, *, checked: bool) -> None:
+    def _tile(self, phase: Phase, q: Index, tw: int, *, checked: bool) -> None:
         k, p = self.k, self.p
-        ragged = p.channels % p.lanes
-        masked = bool(ragged) and not (p.tail and p.readable)
-        whole = p.vectors - 1 if masked else p.vectors
-        begin: Index = 0
-        end: Index = whole
-        if p.tile.split > 1:
-            begin = k.divmod(k.mul(self.part, p.vectors), p.tile.split)[0]
-            end = k.divmod(k.mul(k.add(self.part, 1), p.vectors), p.tile.split)[0]
-            last = end
-            end = k.min(end, whole)
-        if whole:
-            with k.loop(end, start=begin) as v:
-                self._tile(phase, q, tw, v, None, checked=checked)
-        if masked:
-            with k.when(True if p.tile.split == 1 else k.compare("==", last, p.vectors)):
-                self._tile(phase, q, tw, p.vectors - 1, ragged, checked=checked)
 
-    def _tile(self, phase: Phase, q: Index, tw: int, v: Index, tail: int | None, *, checked: bool) -> None:
-        k, p = self.k, self.p
-        bias = k.load(k.arg(B), k.mul(v, p.lanes))
-        acc = [[k.variable(k.vector_type(), bias) for _ in range(tw)] for _ in range(self.th)]
-        self.taps = p.axes[0].kernel * p.axes[1].kernel * p.axes[2].kernel
-        self.weights = k.shift(k.arg(W), k.mul(v, self.taps * p.inputs * p.lanes))
-        self.column = k.mul(v, p.span)
-        self.count = None
-        if not p.readable:
-            left = p.groups * p.inputs - (p.vectors - 1) * p.span
-            self.count = p.span if tail is None else min(left, p.lanes)
-        depth, height = p.axes[0], p.axes[1]
-        with k.loop(self.depth.taps) as td:
-            iz = k.add(k.add(k.mul(self.depth_q, depth.in_step), self.depth.first), k.mul(td, depth.ostep))
-            kz = k.add(self.depth.k0, k.mul(td, depth.kstep))
-            with k.when(k.within(iz, depth.size) if depth.bordered else True):
-                plane = k.shift(self.x, k.mul(iz, p.x_strides[1]))
-                line = k.mul(kz, height.kernel)
-                if p.tile.unrolled:
-                    self._unrolled(plane, line, phase, q, acc, checked=checked)
-                else:
-                    self._looped(plane, line, phase, q, acc[0], checked=checked)
-        for r in range(self.th):
-            oh = k.add(self.oh, r)
+        def tile(_: Index, tail: int | None) -> None:
+            bias = self.bias()
+            acc = [k.variable(k.vector_type(), bias) for _ in range(tw)]
+            with self.planes() as (plane, line):
+                self._taps(plane, line, phase, q, acc, checked=checked)
             for t in range(tw):
                 ow = k.add(phase.start, k.mul(k.add(q, t), p.axes[2].out_step))
-                channel = k.mul(v, p.lanes)
-                at = Position(self.n, self.od, oh, ow, channel)
-                value = emit_epilogue(k, p.posts, k.get(acc[r][t]), at, tail)
-                where = k.add(k.add(k.mul(oh, p.y_strides[2]), k.mul(ow, p.y_strides[3])), channel)
-                k.store(value, self.y, where, count=None if p.tail else tail)
+                self.finish(k.get(acc[t]), self.oh, ow, tail)
 
-    def _inputs(self, pixel: Value) -> Iterator[tuple[int, Value]]:
-        """The loaded vector, permuted for each input j of the groups."""
-        k, p = self.k, self.p
-        loaded = k.load(pixel, self.column, count=self.count)
-        for j in range(p.inputs):
-            yield j, k.permute(loaded, [lane // p.outputs * p.inputs + j for lane in range(p.lanes)])
+        self.channels(tile)
 
-    def _weight(self, tap: Index, j: int) -> Value:
-        k, p = self.k, self.p
-        return k.load(self.weights, k.mul(k.add(k.mul(tap, p.inputs), j), p.lanes))
-
-    def _unrolled(
-        self, plane: Value, line: Index, phase: Phase, q: Index, acc: list[list[Value]], *, checked: bool
-    ) -> None:
-        """Every input position of the tile once, used by every tap that needs it."""
-        k, p = self.k, self.p
-        height, width = p.axes[1], p.axes[2]
-        tw = len(acc[0])
-        values = [[k.get(slot) for slot in row] for row in acc]
-        ys = sorted({r * height.in_step + i * height.ostep for r in range(self.th) for i in range(height.kernel)})
-        xs = sorted({t * width.in_step + i * width.ostep for t in range(tw) for i in range(width.kernel)})
-        iy0 = k.add(k.mul(self.height_q, height.in_step), self.height.first)
-        ix0 = k.add(k.mul(q, width.in_step), phase.first)
-        origin = k.shift(plane, k.add(k.mul(iy0, p.x_strides[2]), k.mul(ix0, p.x_strides[3])))
-        for dy in ys:
-            users = [
-                (r, i) for r in range(self.th) for i in range(height.kernel)
-                if r * height.in_step + i * height.ostep == dy
-            ]  # fmt: skip
-            weights = {
-                (i, c, j): self._weight(k.add(k.mul(k.add(line, i), width.kernel), c), j)
-                for i in sorted({i for _, i in users}) for c in range(width.kernel) for j in range(p.inputs)
-            }  # fmt: skip
-            for dx in xs:
-                pixel = k.shift(origin, dy * p.x_strides[2] + dx * p.x_strides[3])
-                if checked:
-                    inside = k.both(
-                        k.within(k.add(iy0, dy), height.size) if height.bordered else True,
-                        k.within(k.add(ix0, dx), width.size) if width.bordered else True,
-                    )
-                    pixel = k.choose(inside, pixel, self.zero)
-                taps = [
-                    (t, c) for t in range(tw) for c in range(width.kernel)
-                    if t * width.in_step + c * width.ostep == dx
-                ]  # fmt: skip
-                for j, value in self._inputs(pixel):
-                    for t, c in taps:
-                        for r, i in users:
-                            values[r][t] = k.fma(value, weights[i, c, j], values[r][t])
-        for row, slots in zip(values, acc, strict=True):
-            for value, slot in zip(row, slots, strict=True):
-                k.set(slot, value)
-
-    def _looped(self, plane: Value, line: Index, phase: Phase, q: Index, acc: list[Value], *, checked: bool) -> None:
+    def _taps(self, plane: Value, line: Index, phase: Phase, q: Index, acc: list[Value], *, checked: bool) -> None:
         """Loops over the taps, ``chunk`` of the width at a time."""
         k, p = self.k, self.p
         height, width = p.axes[1], p.axes[2]
@@ -334,14 +293,14 @@ class _Tiles:
         width = p.axes[2]
         ix = k.add(k.add(k.mul(q, width.in_step), phase.first), k.mul(tw, width.ostep))
         kx = k.add(phase.k0, k.mul(tw, width.kstep))
-        weights = {(c, j): self._weight(k.add(k.add(start, kx), c), j) for c in range(chunk) for j in range(p.inputs)}
-        base = k.shift(row, k.mul(ix, p.x_strides[3]))
+        weights = {(c, j): self.weight(k.add(k.add(start, kx), c), j) for c in range(chunk) for j in range(p.inputs)}
+        base = k.anchor(k.shift(row, k.mul(ix, p.x_strides[3])))
         values = [k.get(slot) for slot in acc]
         for dx in sorted({t * width.in_step + c * width.ostep for t in range(len(acc)) for c in range(chunk)}):
             pixel = k.shift(base, dx * p.x_strides[3])
             if checked and width.bordered:
                 pixel = k.choose(k.within(k.add(ix, dx), width.size), pixel, self.zero)
-            for j, value in self._inputs(pixel):
+            for j, value in self.inputs(pixel):
                 for t in range(len(acc)):
                     for c in range(chunk):
                         if t * width.in_step + c * width.ostep == dx:

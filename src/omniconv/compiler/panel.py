@@ -252,18 +252,26 @@ class _Row:
                     with k.loop(phase.taps) as tw:
                         ix = k.add(k.add(k.mul(q, width.in_step), phase.first), k.mul(tw, width.ostep))
                         kx = k.add(phase.k0, k.mul(tw, width.kstep))
-                        weights = k.shift(self.w, k.mul(k.add(line, kx), step))
-                        if checked:
-                            pixels = []
-                            for r in range(len(acc)):
-                                at = k.add(ix, r * width.in_step)
-                                inside = k.within(at, width.size)
-                                pixel = k.shift(row, k.mul(at, p.x_strides[3]))
-                                pixels.append(k.choose(inside, pixel, self.zero))
-                        else:
-                            base = k.shift(row, k.mul(ix, p.x_strides[3]))
+                        weights = k.anchor(k.shift(self.w, k.mul(k.add(line, kx), step)))
+                        if not checked:
+                            base = k.anchor(k.shift(row, k.mul(ix, p.x_strides[3])))
                             pixels = [k.shift(base, r * width.in_step * p.x_strides[3]) for r in range(len(acc))]
-                        self._reduce(pixels, weights, acc)
+                            self._reduce(pixels, weights, acc)
+                        else:
+                            self._reduce_inside(row, ix, weights, acc)
+
+    def _reduce_inside(self, row: Value, ix: Index, weights: Value, acc: list[list[Value]]) -> None:
+        """One tap of a tile at the border: positions outside read zeros; a tap that is all outside is left out."""
+        k, width = self.k, self.p.axes[2]
+        reach = (len(acc) - 1) * width.in_step
+        touches = k.both(k.compare(">=", k.add(ix, reach), 0), k.compare("<", ix, width.size))
+        with k.when(touches):
+            pixels = []
+            for r in range(len(acc)):
+                at = k.add(ix, r * width.in_step)
+                pixel = k.shift(row, k.mul(at, self.p.x_strides[3]))
+                pixels.append(k.choose(k.within(at, width.size), pixel, self.zero))
+            self._reduce(pixels, weights, acc)
 
     def _reduce(self, pixels: list[Value], weights: Value, acc: list[list[Value]]) -> None:
         k, p = self.k, self.p

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from omniconv.compiler.lane import LaneTile
 from omniconv.compiler.panel import PanelTile
+from omniconv.compiler.stencil import StencilTile, TileAxis
 from omniconv.compiler.target import Target
 from omniconv.compiler.walk import AxisWalk
 from omniconv.compiler.winograd import FILTERINGS, BlockAxis, Blocks
@@ -106,45 +107,69 @@ def _waste(count: int, tile: int) -> float:
 
 
 def plan_lane(problem: Problem, target: Target) -> LaneTile:
-    """Tile of the lane kernel: wide enough to hide latency, matched to the output's sizes.
-
-    Input rows shared by the rows of a tile are read once, so tiles of a strided layer are tall rather than wide.
-    """
-    height, width = problem.axes[1], problem.axes[2]
+    """Tile of the lane family: a stencil where the kernel is short, else a row of outputs with loops over the taps."""
+    found = _plan_stencil(problem, target)
+    if found is not None:
+        return found
+    width = problem.axes[2]
     count = min(width.counts)
+    wide = 14 if target.registers >= 32 else 7
+    columns = min(range(1, min(wide, count) + 1), key=lambda tile: _waste(count, tile) * (1 + 1.5 / tile))
+    block, split = _share(problem, target, problem.axes[1].output, -(count // -columns))
+    chunk = min(4, width.kernel)
+    if problem.inputs > 1:
+        chunk = width.kernel if width.kernel * problem.inputs <= 24 else 1
+    return LaneTile(columns, chunk, block, split)
+
+
+def _plan_stencil(problem: Problem, target: Target) -> StencilTile | None:
+    """The stencil whose outputs cost least, by multiply-adds and loads; ``None`` where the kernel is too long."""
+    height, width = problem.axes[1], problem.axes[2]
+    taps = max(height.taps) * max(width.taps)
+    if taps > 9 or problem.inputs > 1:
+        return None
+    spread = (_spread(height), _spread(width))
     room = 14 if target.registers >= 32 else 8
-    best, best_cost = (1, 1), math.inf
-    if height.static and width.static and height.kernel * width.kernel <= 9 and problem.inputs == 1:
-        for rows in range(1, min(height.output, 4) + 1):
-            for columns in range(1, min(count, room // rows) + 1):
-                cost = _lane_cost(height, width, rows, columns) * _waste(height.output, rows) * _waste(count, columns)
-                if cost < best_cost - 1e-9:
-                    best, best_cost = (rows, columns), cost
-    unrolled = best_cost < math.inf
-    if not unrolled:
-        wide = 14 if target.registers >= 32 else 7
-        best = 1, min(range(1, min(wide, count) + 1), key=lambda tile: _waste(count, tile) * (1 + 1.5 / tile))
-    rows, columns = best
+    best: tuple[float, int, int] | None = None
+    for rows in _counts(height, spread[0], 4):
+        for columns in _counts(width, spread[1], room // rows):
+            axes = TileAxis(height, rows, spread[0]), TileAxis(width, columns, spread[1])
+            lines, across = (len({offset for each in axis.taps() for offset, _ in each}) for axis in axes)
+            work = sum(map(len, axes[0].taps())) * sum(map(len, axes[1].taps()))
+            outputs = rows * columns
+            # A few accumulators do not hide the latency of a multiply-add. Rows come from a farther cache than
+            # columns, which the neighbouring tile has just read.
+            cost = work * max(1.0, 4.0 / outputs) + 0.5 * (lines * across + taps + outputs)
+            cost += 2.0 * lines * width.in_step * columns / width.out_step
+            cost *= axes[0].tiles * axes[1].tiles
+            if best is None or cost < best[0] * (1 - 1e-9):
+                best = cost, rows, columns
+    if best is None:
+        return None
+    _, rows, columns = best
+    axes = TileAxis(height, rows, spread[0]), TileAxis(width, columns, spread[1])
+    block, split = _share(problem, target, axes[0].tiles, axes[1].tiles)
+    return StencilTile(columns, 1, block, split, rows, spread)
+
+
+def _spread(axis: AxisWalk) -> int:
+    """Distance between outputs that share inputs: the dilation, for layers of stride 1."""
+    return min(axis.ostep, axis.output) if axis.static and axis.in_step == 1 and axis.ostep > 1 else 1
+
+
+def _counts(axis: AxisWalk, spread: int, most: int) -> range:
+    """Tile sizes to consider: whole phases, no more than there are outputs."""
+    step = axis.out_step if not axis.static else 1
+    limit = max(step, min(most, -(axis.output // -spread)))
+    return range(step, limit + 1, step)
+
+
+def _share(problem: Problem, target: Target, rows: int, tiles: int) -> tuple[int, int]:
+    """Tiles in a unit, and parts of the channels, so that there are enough units for a few threads."""
+    lines = problem.batch * problem.axes[0].output * rows
     vectors = -(problem.groups * problem.outputs // -target.lanes)
-    lines = problem.batch * problem.axes[0].output * -(height.output // -rows)
-    tiles = -(count // -columns)
     block = max(1, min(tiles, tiles * lines // UNITS))
-    split = min(vectors, max(1, FEWEST // (lines * -(tiles // -block))))
-    chunk = min(4, width.kernel) if problem.inputs == 1 else width.kernel if width.kernel * problem.inputs <= 24 else 1
-    return LaneTile(rows, columns, unrolled, chunk, block, split)
-
-
-def _lane_cost(height: AxisWalk, width: AxisWalk, rows: int, columns: int) -> float:
-    """Cycles for one output of an unrolled tile: multiply-adds, and the loads of inputs, weights and results."""
-    taps = height.kernel * width.kernel
-    lines = len({r * height.in_step + i * height.ostep for r in range(rows) for i in range(height.kernel)})
-    inputs = lines * len({t * width.in_step + i * width.ostep for t in range(columns) for i in range(width.kernel)})
-    outputs = rows * columns
-    latency = max(1.0, 4.0 / outputs)
-    # Rows of the input come from a farther cache than its columns, which the neighbouring tile has just read.
-    return (
-        taps * outputs * latency + 0.5 * (inputs + taps + outputs) + 2.0 * lines * width.in_step * columns
-    ) / outputs
+    return block, min(vectors, max(1, FEWEST // (lines * -(tiles // -block))))
 
 
 def plan_panel(problem: Problem, target: Target) -> PanelTile:

@@ -62,8 +62,11 @@ class AxisWalk:
 
     @property
     def static(self) -> bool:
-        """Whether there is a single phase, so that nothing about it depends on the output position."""
-        return len(self.counts) == 1
+        """Whether nothing depends on the output position: a single phase, in which every tap of the kernel lands.
+
+        (The one output of a strided transposed axis has a single phase with some of the taps.)
+        """
+        return len(self.counts) == 1 and self.taps[0] == self.kernel
 
     @property
     def bordered(self) -> bool:

@@ -167,7 +167,7 @@ class Executable:
         return np.ascontiguousarray(x)
 
     def _run(self, arrays: list[Array], times: npt.NDArray[np.int64] | None) -> list[Array]:
-        results = [np.empty(shape, np.float32) for shape in self.outputs.values()]
+        results = [make_result(shape) for shape in self.outputs.values()]
         try:
             frame = self._idle.pop()
         except IndexError:
@@ -233,6 +233,11 @@ class Executable:
 
 def _source(call: Call, target: Target) -> Source:
     return Source(repr(call.recipe), lambda name: call.recipe.emit(name, target), call.what)
+
+
+def make_result(shape: Shape) -> Array:
+    """Room for an output; the kernels write every element of it."""
+    return np.empty(shape, np.float32)
 
 
 def _boundary_shape(layout: Layout, order: str) -> Shape:

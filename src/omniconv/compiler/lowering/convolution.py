@@ -18,6 +18,7 @@ from omniconv.compiler.lowering.posts import has_operands, lower_posts
 from omniconv.compiler.planner import Planner
 from omniconv.compiler.program import Array, ConvStep, DenseStep
 from omniconv.compiler.schedule import Choice, Problem, plan_conv, plan_winograd, reject_lane
+from omniconv.compiler.stencil import Stencil, StencilTile
 from omniconv.compiler.storage import Ref, Stored, merge_axes, permutation_of
 from omniconv.compiler.walk import AxisWalk, walks
 from omniconv.errors import UnsupportedError
@@ -117,7 +118,8 @@ def _call_lane(
 ) -> None:  # fmt: skip
     assert isinstance(choice.tile, lane.LaneTile)
     source, result = x.layout.grid, y.layout.grid
-    recipe = lane.Lane(
+    family = Stencil if isinstance(choice.tile, StencilTile) else lane.Lane
+    recipe = family(
         problem.batch, problem.axes, problem.groups, problem.inputs, problem.outputs,
         (source.sn, *source.strides), (result.sn, *result.strides), x.layout.readable, y.layout.tail,
         tuple(posts), choice.tile, planner.target.lanes,
