@@ -16,17 +16,32 @@ from omniconv.runtime import driver, system, threads
 from omniconv.runtime.threads import Team, load_driver
 
 
-@pytest.mark.parametrize("units", [0, 1, 2, 3, 5, 7, 8, 100, 2**40 + 1])
-def test_shares_cover_every_unit_once(team: Team, kernels: Kernels, units: int) -> None:
-    shares = [(units * t // team.threads, units * (t + 1) // team.threads) for t in range(team.threads)]
-    if units > 1000:  # too many to mark
-        assert shares[-1][1] == units
-        return
+@pytest.mark.parametrize("units", [0, 1, 2, 3, 5, 7, 8, 100])
+@pytest.mark.parametrize("grain", [0, 1, 3, 1000])
+def test_shares_cover_every_unit_once(team: Team, kernels: Kernels, units: int, grain: int) -> None:
+    counts = np.zeros(units + 1, np.int64)
+    args = np.array([counts.ctypes.data], np.int64)
+    table = make_table([(kernels.count.address, args.ctypes.data, units, grain)])
+    for _ in range(20):
+        team.run(table.ctypes.data, 1)
+    assert counts.tolist() == [20] * units + [0]
+
+
+@pytest.mark.parametrize("grain", [0, 1, 2, 1000])
+def test_no_one_takes_more_than_the_grain(team: Team, kernels: Kernels, grain: int) -> None:
+    units = 100
     ends = np.full(units + 1, -1, np.int64)
     args = np.array([ends.ctypes.data], np.int64)
-    table = make_table([(kernels.share.address, args.ctypes.data, units, 0)])
+    table = make_table([(kernels.share.address, args.ctypes.data, units, grain)])
     team.run(table.ctypes.data, 1)
-    assert [(begin, int(end)) for begin, end in enumerate(ends) if end >= 0] == [s for s in shares if s[0] < s[1]]
+    parts = [(begin, int(end)) for begin, end in enumerate(ends) if end >= 0]
+    assert [begin for begin, _ in parts] == [0, *(end for _, end in parts[:-1])]
+    assert parts[-1][1] == units
+    owners = {units * t // team.threads for t in range(team.threads)}
+    assert owners <= {begin for begin, _ in parts}
+    if team.threads > 1:
+        most = grain or max(1, units // (team.threads * driver.CLAIMS))
+        assert max(end - begin for begin, end in parts) <= most
 
 
 def test_steps_follow_one_another(team: Team, kernels: Kernels) -> None:
@@ -63,15 +78,6 @@ def test_workers_wake_up_again(idle: float, kernels: Kernels, monkeypatch: pytes
         values, wrong = run_ring(team, kernels, 3, 5)
         assert (wrong, values.tolist()) == (0, [3] * 5)
     team.close()
-
-
-def test_steps_without_a_barrier_still_end_together(team: Team, kernels: Kernels) -> None:
-    counts = np.zeros((50, 64), np.int64)
-    args = [np.array([row.ctypes.data], np.int64) for row in counts]
-    table = make_table([(kernels.count.address, arg.ctypes.data, 64, driver.NO_BARRIER) for arg in args])
-    for _ in range(20):
-        team.run(table.ctypes.data, 50)
-    assert (counts == 20).all()
 
 
 def test_no_steps_is_nothing(team: Team) -> None:

@@ -73,45 +73,85 @@ done:
   ret void
 }
 
+define internal ptr @claim(ptr %control, i64 %thread, i64 %parity) {
+  %offset = mul i64 %thread, <LINE>
+  %line = add i64 %offset, <WORKERS>
+  %word = add i64 %line, <CLAIM>
+  %index = add i64 %word, %parity
+  %address = getelementptr i64, ptr %control, i64 %index
+  ret ptr %address
+}
+
 define internal void @share(ptr %control, i64 %thread, ptr %times) {
   %threads = call i64 @word(ptr %control, i64 <THREADS>)
   %steps = call i64 @word(ptr %control, i64 <STEPS>)
   %table_address = call i64 @word(ptr %control, i64 <TABLE>)
   %table = inttoptr i64 %table_address to ptr
-  %next = add i64 %thread, 1
+  %first = call i64 @word(ptr %control, i64 <FIRST>)
   call void @stamp(ptr %control, ptr %times, i64 0)
   br label %step
 step:
-  %index = phi i64 [ 0, %0 ], [ %following, %passed ]
+  %index = phi i64 [ 0, %0 ], [ %following, %met ]
   %following = add i64 %index, 1
   %offset = mul i64 %index, <STEP_WORDS>
   %record = getelementptr i64, ptr %table, i64 %offset
   %function_address = call i64 @word(ptr %record, i64 0)
   %args_address = call i64 @word(ptr %record, i64 1)
   %units = call i64 @word(ptr %record, i64 2)
-  %flags = call i64 @word(ptr %record, i64 3)
+  %given = call i64 @word(ptr %record, i64 3)
   %function = inttoptr i64 %function_address to ptr
   %args = inttoptr i64 %args_address to ptr
-  %low = mul i64 %units, %thread
+  %count = add i64 %first, %index
+  %parity = and i64 %count, 1
+  %later = xor i64 %parity, 1
+  %mine = call ptr @claim(ptr %control, i64 %thread, i64 %later)
+  store atomic i64 0, ptr %mine monotonic, align 8
+  %alone = icmp eq i64 %threads, 1
+  br i1 %alone, label %whole, label %several
+whole:
+  %any = icmp ne i64 %units, 0
+  br i1 %any, label %once, label %met
+once:
+  call void %function(ptr %args, i64 0, i64 %units, i64 0)
+  br label %met
+several:
+  %parts = mul i64 %threads, <CLAIMS>
+  %fair = udiv i64 %units, %parts
+  %fixed = icmp ne i64 %given, 0
+  %wanted = select i1 %fixed, i64 %given, i64 %fair
+  %none = icmp eq i64 %wanted, 0
+  %grain = select i1 %none, i64 1, i64 %wanted
+  br label %victim
+victim:
+  %turn = phi i64 [ 0, %several ], [ %turned, %exhausted ]
+  %turned = add i64 %turn, 1
+  %sum = add i64 %thread, %turn
+  %owner = urem i64 %sum, %threads
+  %next = add i64 %owner, 1
+  %low = mul i64 %units, %owner
   %high = mul i64 %units, %next
   %begin = udiv i64 %low, %threads
   %end = udiv i64 %high, %threads
-  %some = icmp ult i64 %begin, %end
-  br i1 %some, label %work, label %worked
+  %claims = call ptr @claim(ptr %control, i64 %owner, i64 %parity)
+  br label %take
+take:
+  %taken = atomicrmw add ptr %claims, i64 %grain monotonic
+  %from = add i64 %begin, %taken
+  %some = icmp ult i64 %from, %end
+  br i1 %some, label %work, label %exhausted
 work:
-  call void %function(ptr %args, i64 %begin, i64 %end, i64 %thread)
-  br label %worked
-worked:
-  %last = icmp eq i64 %following, %steps
-  %bit = and i64 %flags, <NO_BARRIER>
-  %needed = icmp eq i64 %bit, 0
-  %meet = or i1 %last, %needed
-  br i1 %meet, label %met, label %passed
+  %beyond = add i64 %from, %grain
+  %short = icmp ult i64 %beyond, %end
+  %to = select i1 %short, i64 %beyond, i64 %end
+  call void %function(ptr %args, i64 %from, i64 %to, i64 %thread)
+  br label %take
+exhausted:
+  %others = icmp ult i64 %turned, %threads
+  br i1 %others, label %victim, label %met
 met:
   call void @barrier(ptr %control, i64 %threads)
-  br label %passed
-passed:
   call void @stamp(ptr %control, ptr %times, i64 %following)
+  %last = icmp eq i64 %following, %steps
   br i1 %last, label %done, label %step
 done:
   ret void

@@ -20,13 +20,13 @@ from omniconv.compiler.storage import ALIGNMENT
 from omniconv.compiler.target import Target
 from omniconv.errors import DataError, ShapeError
 from omniconv.limits import check_memory
+from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena
 from omniconv.runtime.report import LayerInfo, StepProfile, describe_call, describe_step
 from omniconv.runtime.threads import acquire_team
 from omniconv.spec import Shape
 
 Array: TypeAlias = npt.NDArray[np.float32]
-STEP_WORDS = 4
 
 
 @dataclass(slots=True)
@@ -225,7 +225,7 @@ class Executable:
                 inner = {"arena": plan.offsets[ref.buffer], "constant": self._offsets.get(ref.buffer, 0)}
                 args.append(base.get(buffer.kind, 0) + inner.get(buffer.kind, 0) + ref.offset)
         table = np.asarray(args, np.int64)
-        steps = np.zeros((len(plan.calls), STEP_WORDS), np.int64)
+        steps = np.zeros((len(plan.calls), driver.STEP_WORDS), np.int64)
         for row, call, kernel, start in zip(steps, plan.calls, self._code, starts, strict=True):
             row[:] = kernel.address, table.ctypes.data + 8 * start, call.recipe.units, 0
         return _Frame(arena, table, steps)

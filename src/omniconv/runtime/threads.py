@@ -135,6 +135,7 @@ class Team:
             words = control.words
             words[driver.TABLE], words[driver.STEPS], words[driver.TIMES] = table, steps, times
             control.entry(control.address, 0, 0)
+            words[driver.FIRST] += steps  # the next run goes on with the other counters
 
     def close(self) -> None:
         """Stop the workers and wait until they are gone. A later run starts new ones."""
