@@ -67,15 +67,15 @@ def emit_binary(k: Kernel, op: str, v: Value, a: Value) -> Value:
     raise AssertionError(op)
 
 
-def emit_operand(k: Kernel, operand: Operand, at: Position, count: int | None) -> Value:
-    """The operand's vector at a position."""
+def emit_operand(k: Kernel, operand: Operand, at: Position, lanes: int, count: int | None) -> Value:
+    """The operand's vector of ``lanes`` lanes at a position."""
     offset: Index = 0
     for index, stride in zip((at.n, at.c, at.d, at.h, at.w), operand.strides, strict=True):
         offset = k.add(offset, k.mul(index, stride))
     pointer = k.arg(operand.arg)
     if operand.strides[1] == 0:
-        return k.load_splat(pointer, offset)
-    return k.load(pointer, offset, count=None if operand.readable else count)
+        return k.load_splat(pointer, offset, lanes=lanes)
+    return k.load(pointer, offset, count=None if operand.readable else count, lanes=lanes)
 
 
 def emit_epilogue(k: Kernel, posts: Sequence[Post], value: Value, at: Position, count: int | None = None) -> Value:
@@ -84,5 +84,5 @@ def emit_epilogue(k: Kernel, posts: Sequence[Post], value: Value, at: Position, 
         if post.activation is not None:
             value = emit_activation(k, value, post.activation)
         elif post.operand is not None:
-            value = emit_binary(k, post.op, value, emit_operand(k, post.operand, at, count))
+            value = emit_binary(k, post.op, value, emit_operand(k, post.operand, at, value.type.count, count))
     return value

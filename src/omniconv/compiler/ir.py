@@ -247,24 +247,27 @@ class Kernel:
         lanes = self.lanes if lanes is None else lanes
         return F32 if lanes == 1 else ir.VectorType(F32, lanes)
 
-    def _mask(self, count: int) -> Value:
-        kind = ir.VectorType(I1, self.lanes)
-        return ir.Constant(kind, [ir.Constant(I1, int(lane < count)) for lane in range(self.lanes)])
+    def _mask(self, count: int, lanes: int) -> Value:
+        kind = ir.VectorType(I1, lanes)
+        return ir.Constant(kind, [ir.Constant(I1, int(lane < count)) for lane in range(lanes)])
 
-    def load(self, pointer: Value, elements: Index = 0, *, count: int | None = None) -> Value:
+    def load(
+        self, pointer: Value, elements: Index = 0, *, count: int | None = None, lanes: int | None = None
+    ) -> Value:  # fmt: skip
         """Load one vector of floats; with ``count`` only the first lanes are touched, the others are zero."""
+        lanes = self.lanes if lanes is None else lanes
         address = self.shift(pointer, elements)
-        kind = self.vector_type()
-        if count is None or count >= self.lanes:
+        kind = self.vector_type(lanes)
+        if count is None or count >= lanes:
             value = self.b.load(address, typ=kind)
             value.align = 4
             return value
+        zero = self.splat(0.0, kind)
         if count == 1:
-            scalar = self.load_scalar(address)
-            return self.b.insert_element(self.splat(0.0), scalar, ir.Constant(I32, 0))
-        mask = self._mask(count)
-        function = self._intrinsic(f"llvm.masked.load.v{self.lanes}f32.p0", kind, [PTR, mask.type, kind], align=(0, 4))
-        return self.b.call(function, [address, mask, self.splat(0.0)], arg_attrs={0: ("noundef",)})
+            return self.b.insert_element(zero, self.load_scalar(address), ir.Constant(I32, 0))
+        mask = self._mask(count, lanes)
+        function = self._intrinsic(f"llvm.masked.load.v{lanes}f32.p0", kind, [PTR, mask.type, kind], align=(0, 4))
+        return self.b.call(function, [address, mask, zero], arg_attrs={0: ("noundef",)})
 
     def load_scalar(self, pointer: Value, elements: Index = 0) -> Value:
         """Load one float."""
@@ -272,23 +275,24 @@ class Kernel:
         value.align = 4
         return value
 
-    def load_splat(self, pointer: Value, elements: Index = 0) -> Value:
+    def load_splat(self, pointer: Value, elements: Index = 0, *, lanes: int | None = None) -> Value:
         """Load one float into every lane."""
-        return self.spread(self.load_scalar(pointer, elements))
+        return self.spread(self.load_scalar(pointer, elements), lanes)
 
     def store(self, value: Value, pointer: Value, elements: Index = 0, *, count: int | None = None) -> None:
         """Store one vector; with ``count`` only its first lanes."""
         address = self.shift(pointer, elements)
-        if count is None or count >= self.lanes:
+        lanes = value.type.count
+        if count is None or count >= lanes:
             self.b.store(value, address, align=4)
             return
         if count == 1:
             self.store_scalar(self.b.extract_element(value, ir.Constant(I32, 0)), address)
             return
-        mask = self._mask(count)
-        kind = self.vector_type()
+        mask = self._mask(count, lanes)
+        kind = value.type
         function = self._intrinsic(
-            f"llvm.masked.store.v{self.lanes}f32.p0", ir.VoidType(), [kind, PTR, mask.type], align=(1, 4)
+            f"llvm.masked.store.v{lanes}f32.p0", ir.VoidType(), [kind, PTR, mask.type], align=(1, 4)
         )
         self.b.call(function, [value, address, mask])
 
@@ -322,16 +326,20 @@ class Kernel:
             return ir.Constant(kind, value)
         return ir.Constant(kind, [ir.Constant(F32, value)] * kind.count)
 
-    def spread(self, scalar: Value) -> Value:
+    def spread(self, scalar: Value, lanes: int | None = None) -> Value:
         """A scalar in every lane."""
-        kind = self.vector_type()
+        kind = self.vector_type(lanes)
         undefined = ir.Constant(kind, ir.Undefined)
         first = self.b.insert_element(undefined, scalar, ir.Constant(I32, 0))
-        return self.b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, self.lanes), [0] * self.lanes))
+        return self.b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count))
+
+    def narrow(self, value: Value, lanes: int) -> Value:
+        """The first ``lanes`` lanes: another name for the same register."""
+        return self.permute(value, list(range(lanes)))
 
     def permute(self, value: Value, lanes: list[int]) -> Value:
         """``value[lanes]``, with constant lane numbers."""
-        if lanes == list(range(self.lanes)):
+        if lanes == list(range(value.type.count)):
             return value
         index = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
         return self.b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), index)

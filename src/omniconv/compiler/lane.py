@@ -54,7 +54,7 @@ class Lane:
     Attributes:
         batch: images.
         axes: walks along depth, height, width.
-        groups: groups; ``outputs`` channels of each divide the vector.
+        groups: groups; a vector holds as many whole ones as fit.
         inputs, outputs: channels of one group, inputs <= outputs.
         x_strides, y_strides: N, D, H, W strides [elements]; channels are neighbours.
         readable: whether whole vectors of x may be read.
@@ -81,9 +81,14 @@ class Lane:
         return self.groups * self.outputs
 
     @property
+    def width(self) -> int:
+        """Output channels in one vector: those of whole groups."""
+        return self.lanes // self.outputs * self.outputs
+
+    @property
     def vectors(self) -> int:
         """Vectors of output channels."""
-        return -(self.channels // -self.lanes)
+        return -(self.channels // -self.width)
 
     @property
     def span(self) -> int:
@@ -106,8 +111,9 @@ class Lane:
         k = Kernel(name, target)
         tables = (PhaseTables(k, self.axes[0]), PhaseTables(k, self.axes[1]), PhaseTables(k, self.axes[2]))
         with k.loop(k.end, start=k.begin) as unit:
-            part, n, od, oh, block = k.split(
-                unit, self.tile.split, self.batch, self.axes[0].output, self.axes[1].output, self.blocks
+            # Depth runs inside height: neighbouring planes then find each other's rows in the cache.
+            part, n, oh, od, block = k.split(
+                unit, self.tile.split, self.batch, self.axes[1].output, self.axes[0].output, self.blocks
             )
             _Row(self, k, tables, part, n, od, oh, block).emit()
         return k.finish()
@@ -124,16 +130,18 @@ class Lane:
         flat = w.reshape(-1, self.inputs, self.channels)
         packed = np.zeros((self.vectors, flat.shape[0], self.inputs, self.lanes), np.float32)
         for v in range(self.vectors):
-            part = flat[:, :, v * self.lanes : (v + 1) * self.lanes]
+            part = flat[:, :, v * self.width : (v + 1) * self.width]
             packed[v, :, :, : part.shape[2]] = part
         return packed.reshape(-1)
 
     def pack_bias(self, b: Array | None) -> Array:
-        """Bias padded to whole vectors."""
-        packed = np.zeros(self.vectors * self.lanes, np.float32)
+        """Bias of each vector, spare lanes included."""
+        packed = np.zeros((self.vectors, self.lanes), np.float32)
         if b is not None:
-            packed[: self.channels] = b
-        return packed
+            whole = np.zeros(self.vectors * self.width, np.float32)
+            whole[: self.channels] = b
+            packed[:, : self.width] = whole.reshape(self.vectors, self.width)
+        return packed.reshape(-1)
 
 
 class ChannelLoop:
@@ -149,8 +157,8 @@ class ChannelLoop:
     def channels(self, tile: Callable[[Index, int | None], None]) -> None:
         """Run ``tile(vector, tail)`` for every vector of this part's channels; the last may hold ``tail`` channels."""
         k, p = self.k, self.p
-        ragged = p.channels % p.lanes
-        masked = bool(ragged) and not (p.tail and p.readable)
+        ragged = p.channels % p.width
+        masked = bool(ragged) and not (p.tail and p.readable and p.width == p.lanes)
         whole = p.vectors - 1 if masked else p.vectors
         begin: Index = 0
         end: Index = whole
@@ -197,7 +205,12 @@ class ChannelLoop:
         k, p = self.k, self.p
         loaded = k.load(pixel, self.column, count=self.count)
         for j in range(p.inputs):
-            yield j, k.permute(loaded, [lane // p.outputs * p.inputs + j for lane in range(p.lanes)])
+            yield (
+                j,
+                k.permute(
+                    loaded, [lane // p.outputs * p.inputs + j if lane < p.width else 0 for lane in range(p.lanes)]
+                ),
+            )
 
     def weight(self, tap: Index, j: int) -> Value:
         """The weights of one tap and input."""
@@ -207,10 +220,11 @@ class ChannelLoop:
     def finish(self, value: Value, oh: Index, ow: Index, tail: int | None) -> None:
         """Epilogue and store of one result."""
         k, p = self.k, self.p
-        channel = k.mul(self.v, p.lanes)
-        result = emit_epilogue(k, p.posts, value, Position(self.n, self.od, oh, ow, channel), tail)
+        channel = k.mul(self.v, p.width)
+        count = (tail or p.width) if p.width < p.lanes or not p.tail else None
+        result = emit_epilogue(k, p.posts, value, Position(self.n, self.od, oh, ow, channel), count)
         where = k.add(k.add(k.mul(oh, p.y_strides[2]), k.mul(ow, p.y_strides[3])), channel)
-        k.store(result, self.y, where, count=None if p.tail else tail)
+        k.store(result, self.y, where, count=count)
 
 
 class _Row(ChannelLoop):

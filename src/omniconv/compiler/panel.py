@@ -82,6 +82,17 @@ class Panel:
         return -(self.outputs // -self.lanes)
 
     @property
+    def narrow(self) -> int:
+        """Lanes of a group's last vector: fewer where that holds its channels, because narrow vectors cost less."""
+        rest = self.outputs - (self.vectors - 1) * self.lanes
+        return next(lanes for lanes in (4, 8, 16, self.lanes) if lanes >= min(rest, self.lanes))
+
+    @property
+    def columns(self) -> int:
+        """Weights of one group for one tap and input channel, spare lanes included."""
+        return (self.vectors - 1) * self.lanes + self.narrow
+
+    @property
     def panels(self) -> int:
         """Panels of output channels in a group."""
         return -(self.vectors // -self.tile.vectors)
@@ -112,18 +123,16 @@ class Panel:
             )
             group, index = k.divmod(panel, self.panels)
             last = self.vectors - (self.panels - 1) * self.tile.vectors
+            tail = self.outputs - (self.vectors - 1) * self.lanes
+            full, rest = (self.lanes,) * self.tile.vectors, ((self.lanes,) * (last - 1) + (self.narrow,))
             row = _Row(self, k, tables, n, od, oh, block, group, index)
-            if last == self.tile.vectors and self.outputs % self.lanes == 0:
-                row.emit(self.tile.vectors, None)
-            elif self.panels == 1:
-                row.emit(last, self.outputs - (last - 1) * self.lanes)
+            if full == rest and tail == self.lanes:
+                row.emit(full, None)
             else:
-                tail = self.outputs - (self.vectors - 1) * self.lanes
-                with k.branches(k.compare("<", index, self.panels - 1)) as (full, rest):
-                    with full:
-                        row.emit(self.tile.vectors, None)
-                    with rest:
-                        row.emit(last, tail)
+                k.both_ways(
+                    k.compare("<", index, self.panels - 1),
+                    lambda whole: row.emit(full, None) if whole else row.emit(rest, tail),
+                )
         return k.finish()
 
     def pack_weights(self, w: Array, *, transposed: bool, flip: bool) -> Array:
@@ -136,11 +145,11 @@ class Panel:
         if flip:
             w = w[:, ::-1, ::-1, ::-1]
         flat = w.reshape(self.groups, self.depth, self.outputs)
-        packed = np.zeros(self.groups * self.depth * self.vectors * self.lanes, np.float32)
+        packed = np.zeros(self.groups * self.depth * self.columns, np.float32)
         position, width = 0, self.tile.vectors * self.lanes
         for group in flat:
             for first in range(0, self.outputs, width):
-                wide = min(width, self.vectors * self.lanes - first)
+                wide = min(width, self.columns - first)
                 part = group[:, first : first + wide]
                 target = packed[position : position + self.depth * wide].reshape(self.depth, wide)
                 target[:, : part.shape[1]] = part
@@ -148,8 +157,8 @@ class Panel:
         return packed
 
     def pack_bias(self, b: Array | None) -> Array:
-        """Bias of each group, padded to whole vectors."""
-        packed = np.zeros((self.groups, self.vectors * self.lanes), np.float32)
+        """Bias of each group, spare lanes included."""
+        packed = np.zeros((self.groups, self.columns), np.float32)
         if b is not None:
             packed[:, : self.outputs] = b.reshape(self.groups, self.outputs)
         return packed.reshape(-1)
@@ -180,16 +189,14 @@ class _Row:
         self.w = k.shift(
             k.arg(W),
             k.add(
-                k.mul(group, panel.depth * panel.vectors * lanes),
+                k.mul(group, panel.depth * panel.columns),
                 k.mul(index, panel.depth * panel.tile.vectors * lanes),
             ),
         )
-        self.bias = k.shift(
-            k.arg(B), k.add(k.mul(group, panel.vectors * lanes), k.mul(index, panel.tile.vectors * lanes))
-        )
+        self.bias = k.shift(k.arg(B), k.add(k.mul(group, panel.columns), k.mul(index, panel.tile.vectors * lanes)))
 
-    def emit(self, vectors: int, tail: int | None) -> None:
-        """All tiles of the unit, ``vectors`` wide; the last vector holds ``tail`` channels when given."""
+    def emit(self, widths: Sequence[int], tail: int | None) -> None:
+        """All tiles of the unit, for vectors of ``widths``; the last one holds ``tail`` channels when given."""
         k, p = self.k, self.p
         axis = p.axes[2]
         with k.loop(axis.phases) as index:
@@ -201,13 +208,13 @@ class _Row:
             with k.loop(end, start=begin) as tile:
                 # The last tile overlaps the one before it instead of being cut.
                 q = k.min(k.mul(tile, rows), k.sub(phase.count, rows))
-                self._tile(phase, q, rows, vectors, tail)
+                self._tile(phase, q, rows, widths, tail)
 
-    def _tile(self, phase: Phase, q: Index, rows: int, vectors: int, tail: int | None) -> None:
+    def _tile(self, phase: Phase, q: Index, rows: int, widths: Sequence[int], tail: int | None) -> None:
         k, p = self.k, self.p
         axis = p.axes[2]
-        bias = [k.load(self.bias, v * p.lanes) for v in range(vectors)]
-        acc = [[k.variable(k.vector_type(), bias[v]) for v in range(vectors)] for _ in range(rows)]
+        bias = [k.load(self.bias, v * p.lanes, lanes=lanes) for v, lanes in enumerate(widths)]
+        acc = [[k.variable(value.type, value) for value in bias] for _ in range(rows)]
         if not axis.bordered:
             self._taps(phase, q, acc, checked=False)
         else:
@@ -217,20 +224,12 @@ class _Row:
                 low, high = high, low
             left = k.compare(">=", k.add(k.mul(q, axis.in_step), low), 0)
             right = k.compare("<", k.add(k.mul(k.add(q, rows - 1), axis.in_step), high), axis.size)
-            inside = k.both(left, right)
-            if isinstance(inside, bool):
-                self._taps(phase, q, acc, checked=not inside)
-            else:
-                with k.branches(inside) as (fast, slow):
-                    with fast:
-                        self._taps(phase, q, acc, checked=False)
-                    with slow:
-                        self._taps(phase, q, acc, checked=True)
+            k.both_ways(k.both(left, right), lambda inside: self._taps(phase, q, acc, checked=not inside))
         for r in range(rows):
             ow = k.add(phase.start, k.mul(k.add(q, r), axis.out_step))
-            for v in range(vectors):
+            for v in range(len(widths)):
                 channel = k.add(self.channel, v * p.lanes)
-                count = tail if v == vectors - 1 else None
+                count = tail if v == len(widths) - 1 else None
                 at = Position(self.n, self.od, self.oh, ow, channel)
                 value = emit_epilogue(k, p.posts, k.get(acc[r][v]), at, count)
                 where = k.add(k.mul(ow, p.y_strides[3]), k.add(self.column, v * p.lanes))
@@ -239,7 +238,7 @@ class _Row:
     def _taps(self, phase: Phase, q: Index, acc: list[list[Value]], *, checked: bool) -> None:
         k, p = self.k, self.p
         depth, height, width = p.axes
-        step = p.inputs * len(acc[0]) * p.lanes
+        step = p.inputs * sum(slot.allocated_type.count for slot in acc[0])
         with k.loop(self.depth.taps) as td:
             iz = k.add(k.add(k.mul(self.depth_q, depth.in_step), self.depth.first), k.mul(td, depth.ostep))
             kz = k.add(self.depth.k0, k.mul(td, depth.kstep))
@@ -275,7 +274,8 @@ class _Row:
 
     def _reduce(self, pixels: list[Value], weights: Value, acc: list[list[Value]]) -> None:
         k, p = self.k, self.p
-        vectors, unroll = len(acc[0]), min(p.tile.unroll, p.inputs)
+        widths = [slot.allocated_type.count for slot in acc[0]]
+        unroll = min(p.tile.unroll, p.inputs)
         rounds, rest = divmod(p.inputs, unroll)
 
         def step(first: Index, number: int) -> None:
@@ -286,12 +286,12 @@ class _Row:
                     offset = k.lookup(k.arg(MAP), k.add(k.mul(self.group, p.inputs), j))
                 else:
                     offset = k.mul(j, p.x_channel)
-                line = k.mul(j, vectors * p.lanes)
-                w = [k.load(weights, k.add(line, v * p.lanes)) for v in range(vectors)]
+                line = k.mul(j, sum(widths))
+                w = [k.load(weights, k.add(line, v * p.lanes), lanes=lanes) for v, lanes in enumerate(widths)]
                 for r, pixel in enumerate(pixels):
-                    x = k.load_splat(pixel, offset)
-                    for v in range(vectors):
-                        values[r][v] = k.fma(x, w[v], values[r][v])
+                    x = k.load_splat(pixel, offset, lanes=widths[0])
+                    for v, lanes in enumerate(widths):
+                        values[r][v] = k.fma(k.narrow(x, lanes), w[v], values[r][v])
             for row, slots in zip(values, acc, strict=True):
                 for value, slot in zip(row, slots, strict=True):
                     k.set(slot, value)

@@ -56,8 +56,12 @@ def reject_lane(problem: Problem, target: Target) -> str | None:
     """Why the lane kernel does not serve a problem; ``None`` where it does."""
     if problem.groups == 1:
         return "one group: every lane needs every input channel"
-    if target.lanes % problem.outputs:
-        return f"{problem.outputs} output channels a group do not divide {target.lanes} lanes"
+    if problem.outputs > target.lanes:
+        return f"{problem.outputs} output channels a group fill more than {target.lanes} lanes"
+    if target.lanes // problem.outputs == 1 and target.lanes % problem.outputs:
+        return (
+            f"one group of {problem.outputs} output channels fills a vector of {target.lanes} lanes as well as it can"
+        )
     if problem.inputs > problem.outputs:
         return f"{problem.inputs} input channels a group are more than its {problem.outputs} output channels"
     if not problem.neighbours:
@@ -75,14 +79,17 @@ def plan_winograd(problem: Problem, target: Target) -> tuple[Blocks | None, str]
     if depth.kernel > 1 or (height.kernel, width.kernel) != (3, 3):
         return None, "the kernel is not 3x3"
     if not (height.static and width.static) or height.in_step > 1 or width.in_step > 1 or problem.groups > 1:
-        return None, "strided, transposed or grouped"
+        return None, "strided or grouped"
     if problem.inputs < target.lanes or problem.outputs < target.lanes or depth.size > 1:
         return None, "fewer channels than lanes"
     vectors = -(problem.outputs // -target.lanes)
     direct = problem.batch * height.output * width.output * 9.0 * problem.inputs * vectors
     best, best_cost = None, direct * 0.92
     for m in FILTERINGS:
-        axes = [BlockAxis.of(a.size, a.output, -a.first[0], max(a.ostep, 1), m) for a in (height, width)]
+        axes = [
+            BlockAxis.of(a.size, a.output, -min(a.first[0], a.first[0] + 2 * a.ostep), abs(a.ostep), m)
+            for a in (height, width)
+        ]
         count = problem.batch * len(axes[0].starts) * len(axes[1].starts)
         points = (m + 2) ** 2
         room = max(14, SLAB_BYTES // (4 * points * (problem.inputs + problem.outputs)))
@@ -167,7 +174,7 @@ def _counts(axis: AxisWalk, spread: int, most: int) -> range:
 def _share(problem: Problem, target: Target, rows: int, tiles: int) -> tuple[int, int]:
     """Tiles in a unit, and parts of the channels, so that there are enough units for a few threads."""
     lines = problem.batch * problem.axes[0].output * rows
-    vectors = -(problem.groups * problem.outputs // -target.lanes)
+    vectors = -(problem.groups // -(target.lanes // problem.outputs))
     block = max(1, min(tiles, tiles * lines // UNITS))
     return block, min(vectors, max(1, FEWEST // (lines * -(tiles // -block))))
 
@@ -176,14 +183,19 @@ def plan_panel(problem: Problem, target: Target) -> PanelTile:
     """Tile of the panel kernel: the cheapest of all that fit the registers, by the load and multiply-add counts."""
     count = min(problem.axes[2].counts)
     vectors = -(problem.outputs // -target.lanes)
+    rest = problem.outputs - (vectors - 1) * target.lanes
     best, best_cost = (1, 1), math.inf
     for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
         tall = max(1, (target.registers - 1 - wide) // wide)
         for rows in range(1, min(count, tall, 14) + 1):
             cost = 0.0
-            for panel in (wide,) * (vectors // wide) + ((vectors % wide,) if vectors % wide else ()):
+            for panel in range(0, vectors, wide):
+                held = min(wide, vectors - panel)
+                # A vector of half the lanes takes half a cycle on machines that split the widest ones.
+                narrow = 0.5 if panel + held == vectors and target.lanes == 16 and rest <= 8 else 0.0
                 latency = 4.0 if target.fma else 8.0
-                cost += max(rows * panel, rows / 2 + panel, latency) + 0.35 * (rows / 2 + panel) + 1.0
+                loads = rows / 2 + held
+                cost += max(rows * (held - narrow), loads, latency) + 0.35 * loads + 1.0
             cost *= -(count // -rows)
             if cost < best_cost - 1e-9:
                 best, best_cost = (rows, wide), cost

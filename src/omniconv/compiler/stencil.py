@@ -113,8 +113,9 @@ class Stencil(Lane):
         depth = PhaseTables(k, self.axes[0])
         height, width = self.tiles
         with k.loop(k.end, start=k.begin) as unit:
-            part, n, od, row, block = k.split(
-                unit, self.tile.split, self.batch, self.axes[0].output, height.tiles, self.blocks
+            # Depth runs inside height: neighbouring planes then find each other's rows in the cache.
+            part, n, row, od, block = k.split(
+                unit, self.tile.split, self.batch, height.tiles, self.axes[0].output, self.blocks
             )
             tiles = _Tiles(self, k, depth, part, n, od)
             begin = k.mul(block, self.tile.block)

@@ -60,7 +60,9 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     if blocks is None:
         _call_panel(planner, problem, x, y, posts, refs, spec, w, b, f"winograd: {why}")
     else:
-        call_winograd(planner, blocks, x, y, posts, refs, w[:, :, ::-1, ::-1] if spec.flip else w, b)
+        # A transposed layer of stride 1 is a plain one with its kernel turned round.
+        w = w.swapaxes(0, 1) if spec.transposed else w
+        call_winograd(planner, blocks, x, y, posts, refs, w[:, :, ::-1, ::-1] if spec.flip != spec.transposed else w, b)
 
 
 def _neighbours(planner: Planner, step: ConvStep, x: Stored, serves: bool) -> Stored:
@@ -190,13 +192,13 @@ def _call_panel(
         y.layout.tail and problem.groups == 1, tuple(posts), choice.tile, planner.target.lanes,
     )  # fmt: skip
     weights = planner.constant(
-        recipe.groups * recipe.depth * recipe.vectors * recipe.lanes,
+        recipe.groups * recipe.depth * recipe.columns,
         lambda: recipe.pack_weights(
             _reorder_inputs(w, channels.order, recipe.groups, spec.transposed),
             transposed=spec.transposed, flip=spec.flip,
         ),
     )  # fmt: skip
-    bias = planner.constant(recipe.groups * recipe.vectors * recipe.lanes, lambda: recipe.pack_bias(b))
+    bias = planner.constant(recipe.groups * recipe.columns, lambda: recipe.pack_bias(b))
     furthest = max(channels.offsets) if channels.offsets else (problem.groups * problem.inputs) * channels.step
     zero = planner.zeros(furthest + 1)
     table = planner.table(channels.offsets) if channels.offsets is not None else zero

@@ -41,11 +41,11 @@ def call_winograd(
         blocks, outputs, narrow, (result.sn, *result.strides[1:]), y.layout.tail,
         _renumber(posts), lanes,
     )  # fmt: skip
-    size = points * panel.depth * panel.vectors * lanes
+    size = points * panel.depth * panel.columns
     weights = planner.constant(
         size, lambda: panel.pack_weights(transform_weights(w, blocks.m)[:, :, None, None], transposed=False, flip=False)
     )
-    nothing = planner.constant(points * panel.vectors * lanes, lambda: panel.pack_bias(None))
+    nothing = planner.constant(points * panel.columns, lambda: panel.pack_bias(None))
     bias = planner.constant(panel.vectors * lanes, lambda: _pad_bias(b, panel.vectors * lanes))
     zero = planner.zeros(max(inputs, wide) + 2 * lanes)
     for first in range(0, blocks.count, blocks.slab):
