@@ -12,8 +12,9 @@ from google.protobuf.descriptor import FieldDescriptor
 INTEGERS = (0, 1, -1, 2, 3, 7, -7, 16, 255, 65536, 2**31 - 1, -(2**31), 2**31, 2**40, 2**63 - 1, -(2**63))
 FLOATS = (0.0, 1.0, -1.0, 1e-30, 1e38, float("inf"), float("-inf"), float("nan"), 0.3, 1e9)
 OPERATORS = (
-    "Conv", "ConvTranspose", "Relu", "Add", "Div", "Reshape", "Slice", "Gather", "Shape", "Concat", "Resize", "Pad", "Softmax",
-    "MaxPool", "Transpose", "ConstantOfShape", "Expand", "Tile", "Range", "Loop", "Identity", "Cast", "ReduceMean", "MatMul",
+    "Conv", "ConvTranspose", "Relu", "Add", "Div", "Reshape", "Slice", "Gather", "Shape", "Concat", "Resize", "Pad",
+    "Softmax", "MaxPool", "Transpose", "ConstantOfShape", "Expand", "Tile", "Range", "Loop", "Identity", "Cast",
+    "ReduceMean", "MatMul",
 )  # fmt: skip
 
 
@@ -109,7 +110,7 @@ def mutate_fields(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:
 
 
 def mutate_values(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:
-    """One or two edits that keep the graph connected: attributes, operators, opset, and the values of integer constants."""
+    """One or two edits that keep the graph connected: attributes, operators, opset, values of integer constants."""
     rng = random.Random(seed)
     damaged = onnx.ModelProto()
     damaged.CopyFrom(model)

@@ -52,7 +52,9 @@ class OnnxCase:
 
 
 def _case(name: str, model: onnx.ModelProto, inputs: list, outputs: list, **tolerance: float) -> OnnxCase | None:
-    arrays = [numpy_helper.to_array(item) if isinstance(item, onnx.TensorProto) else item for item in (*inputs, *outputs)]
+    arrays = [
+        numpy_helper.to_array(item) if isinstance(item, onnx.TensorProto) else item for item in (*inputs, *outputs)
+    ]
     if not all(isinstance(item, np.ndarray | np.generic) for item in arrays):
         return None
     initialised = {tensor.name for tensor in model.graph.initializer}
@@ -94,7 +96,9 @@ def stored_cases(folder: str) -> tuple[OnnxCase, ...]:
     for directory in sorted((DATA / folder).iterdir()):
         model = onnx.load(directory / "model.onnx")
         for data in sorted(directory.glob("test_data_set_*")):
-            inputs, outputs = ([onnx.load_tensor(path) for path in sorted(data.glob(f"{kind}_*.pb"))] for kind in ("input", "output"))
+            inputs, outputs = (
+                [onnx.load_tensor(path) for path in sorted(data.glob(f"{kind}_*.pb"))] for kind in ("input", "output")
+            )
             case = _case(directory.name, model, inputs, outputs)
             if case is not None:
                 found.append(case)

@@ -87,7 +87,9 @@ def shuffle() -> onnx.ModelProto:
     view = g.node("Transpose", g.node("Reshape", joined, shape), perm=[0, 2, 1, 3, 4])
     mixed = g.node("Reshape", view, g.node("Concat", batch, g.ints(-1, 6, 6), axis=0))
     a, b = g.node("Split", mixed, g.ints(3, 5), count=2, axis=1)
-    return g.model(g.node("Neg", a, name="y"), g.node("Abs", b, name="z"), shapes=[["batch", 3, 6, 6], ["batch", 5, 6, 6]])
+    return g.model(
+        g.node("Neg", a, name="y"), g.node("Abs", b, name="z"), shapes=[["batch", 3, 6, 6], ["batch", 5, 6, 6]]
+    )
 
 
 def upsampling() -> onnx.ModelProto:

@@ -52,7 +52,7 @@ def test_steps_follow_one_another(team: Team, kernels: Kernels) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_a_hundred_thousand_barriers(count: int, kernels: Kernels) -> None:
+def test_a_hundred_thousand_steps(count: int, kernels: Kernels) -> None:
     team = Team(count)
     values, wrong = run_ring(team, kernels, 100_000, 8)
     assert wrong == 0

@@ -154,7 +154,7 @@ def _link(missing: dict[str, Source], target: Target, cache: ObjectCache | None)
             if cache is not None:
                 cache.put(digest, code)
         found.append((digest, symbol_of(source, digest), code, time.perf_counter() - start, cached))
-    empty = llvm.parse_assembly("", context=llvm.create_context())
+    empty = llvm.parse_assembly("", context=_shared_context())
     empty.triple = target.triple
     engine = llvm.create_mcjit_compiler(empty, machine)  # takes the machine over
     for _, _, code, _, _ in found:
@@ -201,6 +201,16 @@ def _make_machine(target: Target) -> llvm.TargetMachine:
     """
     llvm_target = llvm.Target.from_triple(target.triple)
     return llvm_target.create_target_machine(cpu=target.cpu, features=target.features, opt=3, jit=True)
+
+
+@once
+def _shared_context() -> llvm.ContextRef:
+    """The context of every engine's empty module.
+
+    It is never freed: where the garbage collector finds an engine in a cycle, it may free a context that belongs to the
+    engine first, and the engine would then free a module in memory that is gone.
+    """
+    return llvm.create_context()
 
 
 @once

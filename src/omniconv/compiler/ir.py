@@ -199,7 +199,8 @@ class Kernel:
             yield pair
 
     def both_ways(self, condition: Any, body: Callable[[bool], None]) -> None:
-        """Emit ``body(True)`` for when a condition holds and ``body(False)`` for when not; only one where it is known."""
+        """Emit ``body(True)`` for when a condition holds and ``body(False)`` for when not; only one where it is
+        known."""
         if isinstance(condition, bool):
             body(condition)
             return
@@ -220,8 +221,8 @@ class Kernel:
     def anchor(self, pointer: Value) -> Value:
         """The same pointer, its origin hidden from the optimiser.
 
-        LLVM's loop strength reduction looks for common parts in the sums behind all addresses of a loop, which takes most
-        of the compile time of an unrolled tile and gains nothing: the tile's offsets are constants already.
+        LLVM's loop strength reduction looks for common parts in the sums behind all addresses of a loop, which takes
+        most of the compile time of an unrolled tile and gains nothing: the tile's offsets are constants already.
         """
         name = "llvm.launder.invariant.group.p0"
         found = self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(PTR, [PTR]), name)

@@ -1,8 +1,8 @@
 r"""The stencil: the lane kernel for short kernels, all taps of height and width unrolled into a tile of outputs.
 
 Each input vector of the tile is loaded once and serves every tap of every output that needs it. Outputs of a dilated
-layer are taken ``dilation`` apart, so that they share inputs as those of a dense layer do; outputs of a transposed layer
-are taken in all phases together.
+layer are taken ``dilation`` apart, so that they share inputs as those of a dense layer do; outputs of a transposed
+layer are taken in all phases together.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from omniconv.compiler.walk import AxisWalk, PhaseTables
 class TileAxis:
     """Tiles of ``count`` outputs, ``spread`` apart, along one axis.
 
-    Tiles come in blocks of ``spread`` that fill ``count * spread`` neighbouring outputs. The last block overlaps the one
-    before it as far as the phases allow; what then still hangs over is not stored.
+    Tiles come in blocks of ``spread`` that fill ``count * spread`` neighbouring outputs. The last block overlaps the
+    one before it as far as the phases allow; what then still hangs over is not stored.
     """
 
     walk: AxisWalk

@@ -103,6 +103,8 @@ def _convert(proto: onnx.ModelProto, directory: Path | None, budget: Budget) -> 
     graph = proto.graph
     if len(graph.sparse_initializer):
         raise UnsupportedError("sparse initialisers", need="dense initialisers")
+    if any(function.domain in ("", "ai.onnx") for function in proto.functions):
+        raise UnsupportedError("functions that replace ONNX's own operators", need="functions of other domains")
     if not len(graph.output):
         raise ModelError("the graph has no outputs", need="at least one output")
     counted = (len(graph.node), len(graph.initializer), len(graph.input), len(graph.output))

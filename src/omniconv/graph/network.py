@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from omniconv.errors import ShapeError
+from omniconv.errors import DataError, ShapeError
 
 if TYPE_CHECKING:
     from omniconv.runtime.executable import Array, Executable
@@ -69,12 +69,20 @@ class Network:
     def _fix(self, inputs: Mapping[str, Any]) -> Executable:
         with self._lock:
             if self._executable is None:
+                if not isinstance(inputs, Mapping):
+                    raise DataError(f"inputs is a {type(inputs).__name__}", need="arrays by name", fix="{name: array}")
                 if set(inputs) != set(self.signature):
-                    raise ShapeError(f"inputs {sorted(inputs)} were given", need=f"exactly {sorted(self.signature)}")
+                    raise ShapeError(f"inputs {sorted(map(str, inputs))} were given", need=f"exactly
+                    {sorted(self.signature)}")
                 self._executable = self._build({name: self._logical(x) for name, x in inputs.items()})
             return self._executable
 
     def _logical(self, x: Any) -> Shape:
+        if not hasattr(x, "shape"):
+            raise DataError(
+                f"input is a {type(x).__name__}", need="a NumPy array or an object with __dlpack__",
+                fix="numpy.asarray(x, numpy.float32)",
+            )  # fmt: skip
         shape = tuple(int(size) for size in x.shape)
         if self._layout == "NHWC" and 3 <= len(shape) <= 5:
             return (shape[0], shape[-1], *shape[1:-1])

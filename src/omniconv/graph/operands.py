@@ -72,7 +72,7 @@ def as_constant(operand: Operand, what: str) -> AnyArray:
 
 
 def as_weights(operand: Operand, what: str) -> Array:
-    """A constant that takes part in float32 arithmetic, contiguous.
+    """A constant that takes part in float32 arithmetic, contiguous and aligned.
 
     Raises:
         UnsupportedError: another element type, or a value computed while the model runs.
@@ -80,7 +80,7 @@ def as_weights(operand: Operand, what: str) -> Array:
     array = as_constant(operand, what)
     if array.dtype != np.float32:
         raise UnsupportedError(f"{what} is {array.dtype}", need="float32", fix="convert the model to float32")
-    return np.ascontiguousarray(array, dtype=np.float32).reshape(array.shape)
+    return np.require(array, np.float32, ["C", "A"])
 
 
 def as_integers(operand: Operand, what: str) -> tuple[int, ...]:

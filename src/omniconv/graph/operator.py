@@ -43,8 +43,8 @@ class Operator:
 OPERATORS: Final[dict[tuple[str, str], Operator]] = {}
 
 _INSTEAD: Final = {
-    "LayerNormalization": "InstanceNormalization or BatchNormalization",
-    "GroupNormalization": "InstanceNormalization",
+    "RMSNormalization": "LayerNormalization",
+    "LpNormalization": "LayerNormalization",
     "ConvInteger": "Conv in float32",
     "QLinearConv": "DequantizeLinear removed and Conv in float32",
     "DeformConv": "Conv",
@@ -101,7 +101,10 @@ def find_operator(node: Node) -> Operator:
         raise UnsupportedError(
             f"operator {node.place.split(' ')[0]} is not supported",
             need="an operator of `omniconv.graph.supported_operators()`",
-            fix=_INSTEAD.get(node.op) or " or ".join(near) or "Conv",
+            fix=(node.domain and "onnx.inliner.inline_local_functions(model) where it is a function of the model")
+            or _INSTEAD.get(node.op)
+            or " or ".join(near)
+            or "Conv",
             at=node.place,
         )
     if node.version < operator.since or (operator.until is not None and node.version > operator.until):

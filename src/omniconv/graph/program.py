@@ -58,7 +58,7 @@ def to_program(
         Batch norm and per-channel factors are folded into weights in float64 and rounded to float32 once.
     """
     graph = load(model, memory_limit=memory_limit)
-    budget = Budget(find_memory_limit(memory_limit))
+    budget = Budget(find_memory_limit(memory_limit), sum(array.nbytes for array in graph.constants.values()))
     bound = _bind(graph, constants or {})
     fixed = fix_shapes(graph, shapes, bound)
     program = lower(graph, fixed, {**graph.constants, **bound}, budget)

@@ -1,16 +1,18 @@
 r"""The driver: the machine code that runs a table of steps on a team of threads, as LLVM IR.
 
-Every thread t of T runs the same steps, and they meet between steps. Of each step a thread owns the units from
-``units * t // T`` to ``units * (t + 1) // T`` and takes them a few at a time; then it helps the threads after it with what
-they have left, so that a thread that the system holds up does not hold up the others::
+Of each step a thread t of T owns the units from ``units * t // T`` to ``units * (t + 1) // T`` and takes them a few at
+a time; then it helps the threads after it with what they have left. A step is over when all of its units are done,
+whoever did them: nobody waits for a thread that is still asleep, or that the system holds up between two turns::
 
     for each step (function, args, units, grain):
         for owner in t, t + 1, ... (mod T):
             while owner has units left: take up to grain of them and call function(args, begin, end, t)
-        barrier
+        add what was done here to the count of the step, and wait until that is full
 
-How many units of an owner are taken is one counter of that owner. There are two of them, used in turn: while one
-counts, the other is set to zero, and the barrier keeps the two uses apart.
+The counters (how many units of each owner are taken, and how many are done) carry the number of the run in their upper
+half; one of an earlier run counts as zero, so that nothing has to be reset. A worker that comes late runs through the
+finished steps. One that comes after the end must not look at the table: workers count themselves into ACTIVE before
+they look whether the run is OPEN, and the caller closes it before it waits for ACTIVE to be zero.
 
 Thread 0 is the caller. The others live in the worker loop: they spin on the epoch for a short while, then announce
 that they sleep and wait for a semaphore. The caller raises the epoch first and looks for sleepers second, a worker
@@ -32,8 +34,8 @@ from omniconv.compiler.target import Host, Target
 from omniconv.runtime.driver_ir import DRIVER
 
 STEP_WORDS: Final = 4
-"""Words of one record of a step table: address of the function, address of its arguments, units, and the most units that
-a thread takes at a time (0: a share divided by :data:`CLAIMS`)."""
+"""Words of one record of a step table: address of the function, address of its arguments, units, and the most units
+that a thread takes at a time (0: a share divided by :data:`CLAIMS`)."""
 CLAIMS: Final = 4
 """Turns in which a thread takes its share where the step does not say."""
 
@@ -41,17 +43,16 @@ LINE: Final = 16
 """Words between two words that different threads write: two cache lines, because processors fetch them in pairs."""
 
 # Words of the control block. Written by the caller before it raises the epoch:
-TABLE, STEPS, TIMES, STOP, FIRST = 0, 1, 2, 3, 11
+TABLE, STEPS, TIMES, STOP, COUNTERS, TAG = 0, 1, 2, 3, 11, 12
 # ... and once, before any thread starts:
 THREADS, IDLE_SPINS, BARRIER_SPINS, WAIT, POST, YIELD, CLOCK = 4, 5, 6, 7, 8, 9, 10
 EPOCH: Final = LINE
-ARRIVED: Final = 2 * LINE
-PHASE: Final = 3 * LINE
+OPEN: Final = 2 * LINE
+ACTIVE: Final = 3 * LINE
 WORKERS: Final = 4 * LINE
 """First word of the line of thread 0; thread t has the line at ``WORKERS + t * LINE``."""
-SLEEPS, SEMAPHORE, CLAIM, ROOM = 0, 1, 4, 8
-"""Words in the line of a thread: whether it announced that it sleeps, its semaphore's handle, how many of its units are
-taken (two counters), and the room for the semaphore."""
+SLEEPS, SEMAPHORE, ROOM = 0, 1, 8
+"""Words in the line of a thread: whether it announced that it sleeps, its semaphore's handle and the room for that."""
 
 _PAUSE: Final = {"x86-64": "call void @llvm.x86.sse2.pause()", "aarch64": "call void @llvm.aarch64.hint(i32 1)"}
 _PAUSE_DECLARED: Final = {

@@ -1,13 +1,13 @@
 """LLVM IR of the driver, with ``<WORDS>`` that :func:`omniconv.runtime.driver.emit_driver` fills in.
 
-Functions, from the inside out: ``word`` reads one word; ``stamp`` writes the time, if times are wanted; ``barrier``
-counts arrivals and raises a phase; ``share`` runs one thread's part of the table; ``run`` is one call of the caller;
-``serve`` is the loop of a worker; ``linger`` pauses.
+Functions, from the inside out: ``word`` reads one word; ``stamp`` writes the time, if times are wanted; ``rest`` is one
+turn of a wait; ``count`` reads a counter of this run; ``share`` is one thread's part of a run; ``run`` is one call of
+the caller; ``serve`` is the loop of a worker; ``linger`` pauses.
 
-Memory order: what a thread wrote before a barrier is seen by all after it, because arriving is an acquire-release
-operation on one word, the last to arrive releases the phase and the others acquire it. What the caller wrote to the
-control block reaches the workers through the epoch in the same way. Announcements of sleep and the epoch are
-sequentially consistent.
+Memory order: what a thread wrote in a step is seen by all after it, because adding to the step's count of finished
+units is a release, every later addition continues it, and who waits for the full count acquires it. What the caller
+wrote to the control block reaches the workers through OPEN, which is sequentially consistent with ACTIVE, as the epoch
+is with the announcements of sleep.
 """
 
 from __future__ import annotations
@@ -38,56 +38,40 @@ done:
   ret void
 }
 
-define internal void @barrier(ptr %control, i64 %threads) {
-  %arrived = getelementptr i64, ptr %control, i64 <ARRIVED>
-  %phase = getelementptr i64, ptr %control, i64 <PHASE>
-  %spins = call i64 @word(ptr %control, i64 <BARRIER_SPINS>)
-  %old = load atomic i64, ptr %phase monotonic, align 8
-  %before = atomicrmw add ptr %arrived, i64 1 acq_rel
-  %count = add i64 %before, 1
-  %last = icmp eq i64 %count, %threads
-  br i1 %last, label %open, label %wait
-open:
-  store atomic i64 0, ptr %arrived monotonic, align 8
-  %new = add i64 %old, 1
-  store atomic i64 %new, ptr %phase release, align 8
-  ret void
-wait:
-  %spun = phi i64 [ 0, %0 ], [ %more, %spin ], [ %spun, %give ]
-  %now = load atomic i64, ptr %phase acquire, align 8
-  %waits = icmp eq i64 %now, %old
-  br i1 %waits, label %again, label %done
-again:
+define internal i64 @rest(ptr %control, i64 %spun, i64 %spins) {
   %patient = icmp ult i64 %spun, %spins
   br i1 %patient, label %spin, label %give
 spin:
   <PAUSE>
   %more = add i64 %spun, 1
-  br label %wait
+  ret i64 %more
 give:
   %address = call i64 @word(ptr %control, i64 <YIELD>)
   %yield = inttoptr i64 %address to ptr
   call i32 %yield()
-  br label %wait
-done:
-  ret void
+  ret i64 %spun
 }
 
-define internal ptr @claim(ptr %control, i64 %thread, i64 %parity) {
-  %offset = mul i64 %thread, <LINE>
-  %line = add i64 %offset, <WORKERS>
-  %word = add i64 %line, <CLAIM>
-  %index = add i64 %word, %parity
-  %address = getelementptr i64, ptr %control, i64 %index
-  ret ptr %address
+define internal i64 @count(i64 %value, i64 %tag) alwaysinline {
+  %run = and i64 %value, -4294967296
+  %now = icmp eq i64 %run, %tag
+  %low = and i64 %value, 4294967295
+  %count = select i1 %now, i64 %low, i64 0
+  ret i64 %count
 }
 
 define internal void @share(ptr %control, i64 %thread, ptr %times) {
+  %sum = alloca i64
   %threads = call i64 @word(ptr %control, i64 <THREADS>)
   %steps = call i64 @word(ptr %control, i64 <STEPS>)
+  %spins = call i64 @word(ptr %control, i64 <BARRIER_SPINS>)
+  %tag = call i64 @word(ptr %control, i64 <TAG>)
   %table_address = call i64 @word(ptr %control, i64 <TABLE>)
   %table = inttoptr i64 %table_address to ptr
-  %first = call i64 @word(ptr %control, i64 <FIRST>)
+  %counters_address = call i64 @word(ptr %control, i64 <COUNTERS>)
+  %counters = inttoptr i64 %counters_address to ptr
+  %places = add i64 %threads, 1
+  %stride = mul i64 %places, <LINE>
   call void @stamp(ptr %control, ptr %times, i64 0)
   br label %step
 step:
@@ -101,55 +85,88 @@ step:
   %given = call i64 @word(ptr %record, i64 3)
   %function = inttoptr i64 %function_address to ptr
   %args = inttoptr i64 %args_address to ptr
-  %count = add i64 %first, %index
-  %parity = and i64 %count, 1
-  %later = xor i64 %parity, 1
-  %mine = call ptr @claim(ptr %control, i64 %thread, i64 %later)
-  store atomic i64 0, ptr %mine monotonic, align 8
+  %nothing = icmp eq i64 %units, 0
+  br i1 %nothing, label %met, label %some
+some:
   %alone = icmp eq i64 %threads, 1
   br i1 %alone, label %whole, label %several
 whole:
-  %any = icmp ne i64 %units, 0
-  br i1 %any, label %once, label %met
-once:
   call void %function(ptr %args, i64 0, i64 %units, i64 0)
   br label %met
 several:
+  %first = mul i64 %index, %stride
+  %lines = getelementptr i64, ptr %counters, i64 %first
   %parts = mul i64 %threads, <CLAIMS>
   %fair = udiv i64 %units, %parts
   %fixed = icmp ne i64 %given, 0
   %wanted = select i1 %fixed, i64 %given, i64 %fair
   %none = icmp eq i64 %wanted, 0
   %grain = select i1 %none, i64 1, i64 %wanted
-  br label %victim
-victim:
+  store i64 0, ptr %sum
+  br label %owner
+owner:
   %turn = phi i64 [ 0, %several ], [ %turned, %exhausted ]
   %turned = add i64 %turn, 1
-  %sum = add i64 %thread, %turn
-  %owner = urem i64 %sum, %threads
-  %next = add i64 %owner, 1
-  %low = mul i64 %units, %owner
+  %place = add i64 %thread, %turn
+  %whose = urem i64 %place, %threads
+  %next = add i64 %whose, 1
+  %low = mul i64 %units, %whose
   %high = mul i64 %units, %next
   %begin = udiv i64 %low, %threads
   %end = udiv i64 %high, %threads
-  %claims = call ptr @claim(ptr %control, i64 %owner, i64 %parity)
+  %length = sub i64 %end, %begin
+  %line = mul i64 %whose, <LINE>
+  %claims = getelementptr i64, ptr %lines, i64 %line
   br label %take
 take:
-  %taken = atomicrmw add ptr %claims, i64 %grain monotonic
-  %from = add i64 %begin, %taken
-  %some = icmp ult i64 %from, %end
-  br i1 %some, label %work, label %exhausted
+  %seen = load atomic i64, ptr %claims monotonic, align 8
+  %taken = call i64 @count(i64 %seen, i64 %tag)
+  %left = sub i64 %length, %taken
+  %empty = icmp eq i64 %left, 0
+  br i1 %empty, label %exhausted, label %claim
+claim:
+  %short = icmp ult i64 %left, %grain
+  %amount = select i1 %short, i64 %left, i64 %grain
+  %more = add i64 %taken, %amount
+  %tagged = or i64 %tag, %more
+  %swap = cmpxchg ptr %claims, i64 %seen, i64 %tagged monotonic monotonic
+  %mine = extractvalue { i64, i1 } %swap, 1
+  br i1 %mine, label %work, label %take
 work:
-  %beyond = add i64 %from, %grain
-  %short = icmp ult i64 %beyond, %end
-  %to = select i1 %short, i64 %beyond, i64 %end
+  %from = add i64 %begin, %taken
+  %to = add i64 %begin, %more
   call void %function(ptr %args, i64 %from, i64 %to, i64 %thread)
+  %before = load i64, ptr %sum
+  %after = add i64 %before, %amount
+  store i64 %after, ptr %sum
   br label %take
 exhausted:
   %others = icmp ult i64 %turned, %threads
-  br i1 %others, label %victim, label %met
+  br i1 %others, label %owner, label %report
+report:
+  %last_line = mul i64 %threads, <LINE>
+  %finished = getelementptr i64, ptr %lines, i64 %last_line
+  %goal = or i64 %tag, %units
+  %done_here = load i64, ptr %sum
+  %idle = icmp eq i64 %done_here, 0
+  br i1 %idle, label %wait, label %add
+add:
+  %old = load atomic i64, ptr %finished monotonic, align 8
+  %so_far = call i64 @count(i64 %old, i64 %tag)
+  %total = add i64 %so_far, %done_here
+  %new = or i64 %tag, %total
+  %put = cmpxchg ptr %finished, i64 %old, i64 %new acq_rel monotonic
+  %was_put = extractvalue { i64, i1 } %put, 1
+  br i1 %was_put, label %wait, label %add
+wait:
+  %spun = phi i64 [ 0, %report ], [ 0, %add ], [ %again, %again_block ]
+  %now = load atomic i64, ptr %finished acquire, align 8
+  %complete = icmp eq i64 %now, %goal
+  br i1 %complete, label %met, label %again_block
+again_block:
+  %again = call i64 @rest(ptr %control, i64 %spun, i64 %spins)
+  br label %wait
 met:
-  call void @barrier(ptr %control, i64 %threads)
   call void @stamp(ptr %control, ptr %times, i64 %following)
   %last = icmp eq i64 %following, %steps
   br i1 %last, label %done, label %step
@@ -162,7 +179,16 @@ define internal void @run(ptr %control) {
   %threads = call i64 @word(ptr %control, i64 <THREADS>)
   %post_address = call i64 @word(ptr %control, i64 <POST>)
   %post = inttoptr i64 %post_address to ptr
-  atomicrmw add ptr %epoch, i64 1 seq_cst
+  %active = getelementptr i64, ptr %control, i64 <ACTIVE>
+  %open = getelementptr i64, ptr %control, i64 <OPEN>
+  %tag_at = getelementptr i64, ptr %control, i64 <TAG>
+  %spins = call i64 @word(ptr %control, i64 <BARRIER_SPINS>)
+  %before = load atomic i64, ptr %epoch monotonic, align 8
+  %number = add i64 %before, 1
+  %tag = shl i64 %number, 32
+  store i64 %tag, ptr %tag_at
+  store atomic i64 %number, ptr %open seq_cst, align 8
+  store atomic i64 %number, ptr %epoch seq_cst, align 8
   br label %look
 look:
   %thread = phi i64 [ 1, %0 ], [ %next, %looked ]
@@ -190,17 +216,30 @@ looked:
 go:
   %steps = call i64 @word(ptr %control, i64 <STEPS>)
   %empty = icmp eq i64 %steps, 0
-  br i1 %empty, label %done, label %work
+  br i1 %empty, label %close, label %work
 work:
   %times_address = call i64 @word(ptr %control, i64 <TIMES>)
   %times = inttoptr i64 %times_address to ptr
   call void @share(ptr %control, i64 0, ptr %times)
-  br label %done
+  br label %close
+close:
+  store atomic i64 0, ptr %open seq_cst, align 8
+  br label %leaving
+leaving:
+  %spun = phi i64 [ 0, %close ], [ %again, %stay ]
+  %inside = load atomic i64, ptr %active seq_cst, align 8
+  %left = icmp eq i64 %inside, 0
+  br i1 %left, label %done, label %stay
+stay:
+  %again = call i64 @rest(ptr %control, i64 %spun, i64 %spins)
+  br label %leaving
 done:
   ret void
 }
 
 define internal void @serve(ptr %control, i64 %thread) {
+  %active = getelementptr i64, ptr %control, i64 <ACTIVE>
+  %open = getelementptr i64, ptr %control, i64 <OPEN>
   %epoch = getelementptr i64, ptr %control, i64 <EPOCH>
   %spins = call i64 @word(ptr %control, i64 <IDLE_SPINS>)
   %wait_address = call i64 @word(ptr %control, i64 <WAIT>)
@@ -238,14 +277,23 @@ awake:
   atomicrmw xchg ptr %line, i64 0 seq_cst
   br label %look
 begin:
+  atomicrmw add ptr %active, i64 1 seq_cst
   %stop = call i64 @word(ptr %control, i64 <STOP>)
   %stopped = icmp ne i64 %stop, 0
-  br i1 %stopped, label %done, label %work
+  br i1 %stopped, label %leave, label %join
+join:
+  %run = load atomic i64, ptr %open seq_cst, align 8
+  %opened = icmp eq i64 %run, %now
+  br i1 %opened, label %work, label %worked
 work:
   call void @share(ptr %control, i64 %thread, ptr null)
   br label %worked
 worked:
+  atomicrmw sub ptr %active, i64 1 seq_cst
   br label %idle
+leave:
+  atomicrmw sub ptr %active, i64 1 seq_cst
+  br label %done
 done:
   ret void
 }

@@ -67,13 +67,13 @@ class Executable:
         outputs = sum(4 * item.extent for item in plan.outputs.values())
         needed = plan.arena_bytes + plan.constant_bytes + outputs
         check_memory(needed, "weights, intermediate values and outputs together", limit=memory_limit, at=at)
-        self._limit = memory_limit
+        self._limit, self._at = memory_limit, at
         self._code = load([_source(call, plan.target) for call in plan.calls], plan.target, cache=open_cache())
         distinct = {kernel.digest: kernel for kernel in self._code}
         self.kernels = len(distinct)
         self.cached_kernels = sum(kernel.cached for kernel in distinct.values())
         self._constants, self._offsets = self._make_constants()
-        self._zero = Arena(plan.zero_bytes + 64)
+        self._zero = Arena(plan.zero_bytes + 64, limit=memory_limit)
         self._idle: deque[_Frame] = deque(maxlen=8)
         self._patches = self._find_patches()
         self._idle.append(self._make_frame())
@@ -93,6 +93,7 @@ class Executable:
                 f"inputs {list(self.inputs)} and outputs {list(self.outputs)}",
                 need="one input and one output",
                 fix="net.run({name: array})",
+                at=self._at,
             )
         return self._run([self._check(next(iter(self.inputs)), x)], None)[0]
 
@@ -145,8 +146,13 @@ class Executable:
     # -- inside
 
     def _gather(self, inputs: Mapping[str, Any]) -> list[Array]:
+        if not isinstance(inputs, Mapping):
+            raise DataError(
+                f"inputs is a {type(inputs).__name__}", need="arrays by name", fix="{name: array}", at=self._at
+            )
         if set(inputs) != set(self.inputs):
-            raise ShapeError(f"inputs {sorted(inputs)} were given", need=f"exactly {sorted(self.inputs)}")
+            given = sorted(map(str, inputs))
+            raise ShapeError(f"inputs {given} were given", need=f"exactly {sorted(self.inputs)}", at=self._at)
         return [self._check(name, inputs[name]) for name in self.inputs]
 
     def _check(self, name: str, x: Any) -> Array:
@@ -154,17 +160,27 @@ class Executable:
         if not isinstance(x, np.ndarray):
             if not hasattr(x, "__dlpack__"):
                 raise DataError(
-                    f"input {name!r} is a {type(x).__name__}", need="a NumPy array or an object with __dlpack__"
+                    f"input {name!r} is a {type(x).__name__}",
+                    need="a NumPy array or an object with __dlpack__",
+                    fix="numpy.asarray(x, numpy.float32)",
+                    at=self._at,
                 )
-            x = np.from_dlpack(x)
+            try:
+                x = np.from_dlpack(x)
+            except (BufferError, RuntimeError, TypeError, ValueError) as error:
+                problem = f"input {name!r} cannot be read as a NumPy array: {error}"
+                raise DataError(problem, need="an array in host memory, without gradients", at=self._at) from error
         if x.dtype != np.float32:
-            raise DataError(f"input {name!r} has dtype {x.dtype}", need="float32", fix="x.astype(numpy.float32)")
+            raise DataError(
+                f"input {name!r} has dtype {x.dtype}", need="float32", fix="x.astype(numpy.float32)", at=self._at
+            )
         if x.shape != self.inputs[name]:
             raise ShapeError(
                 f"input {name!r} has shape {x.shape}",
                 need=f"{self.inputs[name]}, the shape compiled for ({self.layout})",
+                at=self._at,
             )
-        return np.ascontiguousarray(x)
+        return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
 
     def _run(self, arrays: list[Array], times: npt.NDArray[np.int64] | None) -> list[Array]:
         results = [make_result(shape) for shape in self.outputs.values()]
@@ -203,7 +219,7 @@ class Executable:
             if buffer.kind == "constant":
                 offsets[index] = total
                 total += -(buffer.size // -ALIGNMENT) * ALIGNMENT + ALIGNMENT
-        block = Arena(total)
+        block = Arena(total, limit=self._limit)
         for index, offset in offsets.items():
             make = self.plan.buffers[index].make
             assert make is not None

@@ -36,7 +36,7 @@ MAX_IDLE: Final = max(16, 4 * count_cpus())
 IDLE_US: Final = 50.0
 """How long a worker spins for the next run before it sleeps [us]."""
 BARRIER_US: Final = 20.0
-"""How long a thread spins in a barrier before it gives its processor to others, again and again [us]."""
+"""How long a thread spins for the end of a step before it gives its processor to others, again and again [us]."""
 
 _ENTRY: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
 
@@ -53,6 +53,8 @@ class _Control:
     workers: list[threading.Thread] = field(default_factory=list)
     allowed: frozenset[int] = frozenset()
     avoided: int = -1
+    counters: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    capacity: int = 0
 
     def spread(self) -> None:
         """Keep the workers off the processor that the caller runs on, where the system lets us say so.
@@ -73,6 +75,14 @@ class _Control:
                     os.sched_setaffinity(worker.native_id, others)
         except OSError:  # the set of processors was changed from outside: leave them where they are
             self.allowed = frozenset()
+
+    def reserve(self, steps: int) -> None:
+        """Make room for the counters of so many steps. Between runs only."""
+        if steps > self.capacity:
+            threads = int(self.words[driver.THREADS])
+            self.capacity = max(steps, 2 * self.capacity)
+            self.counters = np.zeros(self.capacity * (threads + 1) * driver.LINE + driver.LINE, np.int64)
+            self.words[driver.COUNTERS] = self.counters.ctypes.data + -self.counters.ctypes.data % (8 * driver.LINE)
 
     def stop(self) -> None:
         """Tell the workers to leave. Between runs only; to be called once."""
@@ -125,7 +135,7 @@ class Team:
             table: address of ``steps`` records of :data:`driver.STEP_WORDS` words.
             steps: number of records.
             times: address of ``steps + 1`` words, or 0. The caller writes the time before the first step and after
-                each step (past its barrier, if it has one), in units of :attr:`tick_seconds`.
+                each step, in units of :attr:`tick_seconds`.
         """
         if steps < 1:
             return
@@ -133,9 +143,9 @@ class Team:
             control = self._start() if self._control is None else self._control
             control.spread()
             words = control.words
+            control.reserve(steps)
             words[driver.TABLE], words[driver.STEPS], words[driver.TIMES] = table, steps, times
             control.entry(control.address, 0, 0)
-            words[driver.FIRST] += steps  # the next run goes on with the other counters
 
     def close(self) -> None:
         """Stop the workers and wait until they are gone. A later run starts new ones."""

