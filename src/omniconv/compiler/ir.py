@@ -200,7 +200,8 @@ class Kernel:
 
     def both_ways(self, condition: Any, body: Callable[[bool], None]) -> None:
         """Emit ``body(True)`` for when a condition holds and ``body(False)`` for when not; only one where it is
-        known."""
+        known.
+        """
         if isinstance(condition, bool):
             body(condition)
             return

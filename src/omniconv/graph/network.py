@@ -72,8 +72,9 @@ class Network:
                 if not isinstance(inputs, Mapping):
                     raise DataError(f"inputs is a {type(inputs).__name__}", need="arrays by name", fix="{name: array}")
                 if set(inputs) != set(self.signature):
-                    raise ShapeError(f"inputs {sorted(map(str, inputs))} were given", need=f"exactly
-                    {sorted(self.signature)}")
+                    raise ShapeError(
+                        f"inputs {sorted(map(str, inputs))} were given", need=f"exactly {sorted(self.signature)}"
+                    )
                 self._executable = self._build({name: self._logical(x) for name, x in inputs.items()})
             return self._executable
 
