@@ -89,10 +89,11 @@ def _place(planner: Planner, outputs: dict[str, Layout], slots: Sequence[int]) -
     producers = {step.y: step for step in program.steps}
     for slot, name in zip(slots, program.outputs, strict=True):
         step = producers.get(name)
-        if step is None or isinstance(step, VIEWS) or name in planner.places:
+        if step is None or isinstance(step, ChannelStep | SliceStep) or name in planner.places:
             continue
         layout = outputs[name]
-        if layout.channels_last or math.prod(layout.shape[2:]) == 1:
+        # A rearrangement that is no view is a copy to any layout.
+        if layout.channels_last or math.prod(layout.shape[2:]) == 1 or isinstance(step, RearrangeStep):
             planner.places[name] = (slot, 0, layout)
     for step in reversed(program.steps):
         if not isinstance(step, ConcatStep) or step.axis != 1 or not 2 <= len(program.shapes[step.y]) <= 5:

@@ -19,6 +19,8 @@ from omniconv.compiler.winograd import FILTERINGS, BlockAxis, Blocks
 
 UNITS = 16
 """Units of work wanted at least, so that a few threads get even shares."""
+CACHE_BYTES = 2**20
+"""Second-level cache of a core."""
 FEWEST = 4
 """Below so many units the channels are divided too, which costs locality."""
 
@@ -120,12 +122,13 @@ def plan_lane(problem: Problem, target: Target) -> LaneTile:
         return found
     width = problem.axes[2]
     count = min(width.counts)
-    wide = 14 if target.registers >= 32 else 7
-    columns = min(range(1, min(wide, count) + 1), key=lambda tile: _waste(count, tile) * (1 + 1.5 / tile))
-    block, split = _share(problem, target, problem.axes[1].output, -(count // -columns))
+    # The weights of a chunk stay in registers beside the accumulators.
     chunk = min(4, width.kernel)
     if problem.inputs > 1:
-        chunk = width.kernel if width.kernel * problem.inputs <= 24 else 1
+        chunk = width.kernel if target.registers - 1 - width.kernel * problem.inputs >= 7 else 1
+    wide = min(14, max(7, target.registers - 1 - chunk * problem.inputs)) if target.registers >= 32 else 7
+    columns = min(range(1, min(wide, count) + 1), key=lambda tile: _waste(count, tile) * (1 + 1.5 / tile))
+    block, split = _share(problem, target, problem.axes[1].output, -(count // -columns))
     return LaneTile(columns, chunk, block, split)
 
 
@@ -133,7 +136,7 @@ def _plan_stencil(problem: Problem, target: Target) -> StencilTile | None:
     """The stencil whose outputs cost least, by multiply-adds and loads; ``None`` where the kernel is too long."""
     height, width = problem.axes[1], problem.axes[2]
     taps = max(height.taps) * max(width.taps)
-    if taps > 9 or problem.inputs > 1:
+    if taps > 9 or problem.inputs > 1 or _streams_well(problem):
         return None
     spread = (_spread(height), _spread(width))
     room = 14 if target.registers >= 32 else 8
@@ -144,10 +147,13 @@ def _plan_stencil(problem: Problem, target: Target) -> StencilTile | None:
             lines, across = (len({offset for each in axis.taps() for offset, _ in each}) for axis in axes)
             work = sum(map(len, axes[0].taps())) * sum(map(len, axes[1].taps()))
             outputs = rows * columns
-            # A few accumulators do not hide the latency of a multiply-add. Rows come from a farther cache than
-            # columns, which the neighbouring tile has just read.
+            # A few accumulators do not hide the latency of a multiply-add. Beyond some 24 positions read side by side
+            # the prefetchers lose track.
             cost = work * max(1.0, 4.0 / outputs) + 0.5 * (lines * across + taps + outputs)
-            cost += 2.0 * lines * width.in_step * columns / width.out_step
+            cost += 2.0 * max(0, lines * across - 24)
+            if width.in_step > 1 or problem.axes[0].kernel > 1:
+                # Rows come from a farther cache than columns, which the neighbouring tile has just read.
+                cost += lines * width.in_step * columns * problem.axes[0].kernel
             cost *= axes[0].tiles * axes[1].tiles
             if best is None or cost < best[0] * (1 - 1e-9):
                 best = cost, rows, columns
@@ -157,6 +163,17 @@ def _plan_stencil(problem: Problem, target: Target) -> StencilTile | None:
     axes = TileAxis(height, rows, spread[0]), TileAxis(width, columns, spread[1])
     block, split = _share(problem, target, axes[0].tiles, axes[1].tiles)
     return StencilTile(columns, 1, block, split, rows, spread)
+
+
+def _streams_well(problem: Problem) -> bool:
+    """Whether plain rows of outputs are as good as a stencil: one image stays in the cache, so that nothing is gained
+    from sharing its rows, and most tiles would be at its border or stride over their inputs.
+    """
+    _, height, width = problem.axes
+    if not (height.static and width.static) or max(height.ostep, width.ostep) > 1 or problem.axes[0].size > 1:
+        return False
+    size = 4 * problem.groups * problem.inputs * height.size * width.size
+    return size <= CACHE_BYTES and (width.output <= 16 or width.in_step > 1)
 
 
 def _spread(axis: AxisWalk) -> int:
@@ -191,11 +208,12 @@ def plan_panel(problem: Problem, target: Target) -> PanelTile:
             cost = 0.0
             for panel in range(0, vectors, wide):
                 held = min(wide, vectors - panel)
-                # A vector of half the lanes takes half a cycle on machines that split the widest ones.
-                narrow = 0.5 if panel + held == vectors and target.lanes == 16 and rest <= 8 else 0.0
+                # On machines that split the widest vectors one of half the lanes takes half a cycle, by itself;
+                # beside wide ones it saves nothing.
+                narrow = 0.5 if panel == vectors - 1 and target.lanes == 16 and rest <= 8 else 0.0
                 latency = 4.0 if target.fma else 8.0
                 loads = rows / 2 + held
-                cost += max(rows * (held - narrow), loads, latency) + 0.35 * loads + 1.0
+                cost += max(rows * (held - narrow), loads, latency) + 0.35 * loads + 0.1 * rows + 1.0
             cost *= -(count // -rows)
             if cost < best_cost - 1e-9:
                 best, best_cost = (rows, wide), cost
