@@ -57,7 +57,8 @@ def plan(program: Program, target: Target, layout: str = "NCHW", *, exact: bool 
         buffer = planner.add_buffer("input", inputs[name].extent, index=index)
         planner.stored[name] = Stored(buffer, 0, inputs[name])
     slots = []
-    for index, name in enumerate(program.outputs):
+    results = tuple(dict.fromkeys(program.outputs))  # a damaged model may name one twice
+    for index, name in enumerate(results):
         outputs[name] = _boundary(planner, program.shapes[name])
         slots.append(planner.add_buffer("output", outputs[name].extent, index=index))
     _place(planner, outputs, slots)
@@ -65,7 +66,7 @@ def plan(program: Program, target: Target, layout: str = "NCHW", *, exact: bool 
         planner.step = index
         lower(planner, step)
     planner.step = -1
-    for slot, name in zip(slots, program.outputs, strict=True):
+    for slot, name in zip(slots, results, strict=True):
         if planner.stored[name].buffer != slot:
             planner.copy(planner.stored[name], Stored(slot, 0, outputs[name]))
     offsets, total = plan_arena(planner.buffers)
@@ -87,11 +88,10 @@ def _place(planner: Planner, outputs: dict[str, Layout], slots: Sequence[int]) -
     """Decide, before anything is lowered, which values are produced inside others or inside the caller's arrays."""
     program = planner.program
     producers = {step.y: step for step in program.steps}
-    for slot, name in zip(slots, program.outputs, strict=True):
+    for slot, (name, layout) in zip(slots, outputs.items(), strict=True):
         step = producers.get(name)
         if step is None or isinstance(step, ChannelStep | SliceStep) or name in planner.places:
             continue
-        layout = outputs[name]
         # A rearrangement that is no view is a copy to any layout.
         if layout.channels_last or math.prod(layout.shape[2:]) == 1 or isinstance(step, RearrangeStep):
             planner.places[name] = (slot, 0, layout)

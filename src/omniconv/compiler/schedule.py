@@ -71,7 +71,7 @@ def reject_lane(problem: Problem, target: Target) -> str | None:
     return None
 
 
-SLAB_BYTES = 640 * 1024
+SLAB_BYTES = 1000 * 1024
 """Transformed inputs and products of one slab of Winograd blocks: most of a core's second-level cache."""
 
 
@@ -86,6 +86,7 @@ def plan_winograd(problem: Problem, target: Target) -> tuple[Blocks | None, str]
         return None, "fewer channels than lanes"
     vectors = -(problem.outputs // -target.lanes)
     direct = problem.batch * height.output * width.output * 9.0 * problem.inputs * vectors
+    direct *= height.share_inside * width.share_inside
     best, best_cost = None, direct * 0.92
     for m in FILTERINGS:
         axes = [

@@ -77,6 +77,18 @@ class AxisWalk:
                 return True
         return False
 
+    @property
+    def share_inside(self) -> float:
+        """Part of all (output, tap) pairs that land inside the input."""
+        inside = total = 0
+        for first, taps, count in zip(self.first, self.taps, self.counts, strict=True):
+            for offset in range(first, first + taps * self.ostep, self.ostep) if self.ostep else [first] * taps:
+                low = max(0, -(offset // self.in_step))
+                high = min(count, (self.size - 1 - offset) // self.in_step + 1)
+                inside += max(0, high - low)
+            total += taps * count
+        return inside / max(total, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Phase:

@@ -294,6 +294,6 @@ class WinogradOutput:
 def transform_weights(w: Array, m: int) -> Array:
     """G g G^T in float64, rounded once: ``(out, in, 3, 3)`` to ``(points * out, in)``."""
     g: npt.NDArray[np.float64] = np.asarray(FILTERINGS[m].kernel)
-    u: npt.NDArray[np.float64] = np.einsum("ik,ockl,jl->ijoc", g, w.astype(np.float64), g, optimize=True)
+    u = np.kron(g, g) @ w.reshape(-1, 9).astype(np.float64).T
     transformed: Array = u.reshape(-1, w.shape[1]).astype(np.float32)
     return transformed
