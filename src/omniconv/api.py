@@ -44,7 +44,7 @@ def compile(  # noqa: A001 - the name of the public interface
 
     Example:
         >>> import numpy as np, omniconv as oc
-        >>> spec = oc.depthwise(channels=4, kernel_size=3, padding="same")
+        >>> spec = oc.depthwise(in_channels=4, kernel_size=3, padding="same")
         >>> weights = oc.random_weights(spec, np.random.default_rng(0))
         >>> f = oc.compile(spec, (1, 4, 8, 8), weights)
         >>> x = np.ones((1, 4, 8, 8), np.float32)
