@@ -23,10 +23,13 @@ from omniconv.limits import check_memory
 from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena
 from omniconv.runtime.report import LayerInfo, StepProfile, describe_call, describe_step
-from omniconv.runtime.threads import acquire_team
+from omniconv.runtime.system import detect_system
+from omniconv.runtime.threads import SoloRun, acquire_team
 from omniconv.spec import Shape
 
 Array: TypeAlias = npt.NDArray[np.float32]
+
+_FLOAT32 = np.dtype(np.float32)
 
 
 @dataclass(slots=True)
@@ -36,6 +39,15 @@ class _Frame:
     arena: Arena
     args: npt.NDArray[np.int64]
     steps: npt.NDArray[np.int64]
+    solo: SoloRun | None
+
+    def run(self, threads: int, times: int = 0) -> None:
+        """Run all steps."""
+        if self.solo is not None:
+            self.solo(times)
+        elif len(self.steps):
+            with acquire_team(threads) as team:
+                team.run(self.steps.ctypes.data, len(self.steps), times)
 
 
 class Executable:
@@ -114,10 +126,9 @@ class Executable:
         named = inputs if isinstance(inputs, Mapping) else {next(iter(self.inputs)): inputs}
         arrays = self._gather(named)
         times = np.zeros((max(repeat, 1), len(self.plan.calls) + 1), np.int64)
-        scale = 1.0
         for row in times:
-            scale = self._run_timed(arrays, row)
-        seconds = np.median(np.diff(times, axis=1), axis=0) * scale
+            self._run(arrays, row)
+        seconds = np.median(np.diff(times, axis=1), axis=0) * detect_system().tick_seconds
         total = float(seconds.sum()) or 1.0
         return [
             describe_call(self.plan, call, float(spent), float(spent) / total)
@@ -170,7 +181,7 @@ class Executable:
             except (BufferError, RuntimeError, TypeError, ValueError) as error:
                 problem = f"input {name!r} cannot be read as a NumPy array: {error}"
                 raise DataError(problem, need="an array in host memory, without gradients", at=self._at) from error
-        if x.dtype != np.float32:
+        if x.dtype != _FLOAT32:
             raise DataError(
                 f"input {name!r} has dtype {x.dtype}", need="float32", fix="x.astype(numpy.float32)", at=self._at
             )
@@ -188,28 +199,23 @@ class Executable:
             frame = self._idle.pop()
         except IndexError:
             frame = self._make_frame()
-        for where, (kind, index), offset in self._patches:
-            array = arrays[index] if kind == "input" else results[index]
-            frame.args[where] = array.ctypes.data + offset
-        if len(frame.steps):
-            with acquire_team(self.threads) as team:
-                team.run(frame.steps.ctypes.data, len(frame.steps), 0 if times is None else times.ctypes.data)
+        addresses = [array.__array_interface__["data"][0] for array in arrays + results]
+        for where, index, offset in self._patches:
+            frame.args[where] = addresses[index] + offset
+        frame.run(self.threads, 0 if times is None else times.ctypes.data)
         self._idle.append(frame)
         return results
 
-    def _run_timed(self, arrays: list[Array], times: npt.NDArray[np.int64]) -> float:
-        self._run(arrays, times)
-        with acquire_team(self.threads) as team:
-            return team.tick_seconds
-
-    def _find_patches(self) -> list[tuple[int, tuple[str, int], int]]:
-        """Which args hold addresses of the caller's arrays: position, which array, offset [bytes]."""
+    def _find_patches(self) -> list[tuple[int, int, int]]:
+        """Which args hold addresses of the caller's arrays: position, number of the array (outputs count on after the
+        inputs), offset [bytes].
+        """
         refs = [ref for call in self.plan.calls for ref in call.args]
-        buffers = self.plan.buffers
+        buffers, first = self.plan.buffers, {"input": 0, "output": len(self.inputs)}
         return [
-            (where, (buffers[ref.buffer].kind, buffers[ref.buffer].index), ref.offset)
+            (where, first[buffers[ref.buffer].kind] + buffers[ref.buffer].index, ref.offset)
             for where, ref in enumerate(refs)
-            if buffers[ref.buffer].kind in ("input", "output")
+            if buffers[ref.buffer].kind in first
         ]
 
     def _make_constants(self) -> tuple[Arena, dict[int, int]]:
@@ -244,7 +250,8 @@ class Executable:
         steps = np.zeros((len(plan.calls), driver.STEP_WORDS), np.int64)
         for row, call, kernel, start in zip(steps, plan.calls, self._code, starts, strict=True):
             row[:] = kernel.address, table.ctypes.data + 8 * start, call.recipe.units, 0
-        return _Frame(arena, table, steps)
+        solo = SoloRun(steps.ctypes.data, len(steps)) if self.threads == 1 and len(steps) else None
+        return _Frame(arena, table, steps, solo)
 
 
 def _source(call: Call, target: Target) -> Source:

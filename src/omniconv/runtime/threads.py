@@ -173,6 +173,31 @@ class Team:
         return control
 
 
+class SoloRun:
+    """A table of steps that one thread runs again and again; all that can be set up beforehand is.
+
+    Args:
+        table, steps: as for :meth:`Team.run`; the table has to live as long as this object.
+    """
+
+    __slots__ = ("_address", "_control", "_entry")
+
+    def __init__(self, table: int, steps: int) -> None:
+        self._control = _make_control(1)
+        self._entry, self._address = self._control.entry, self._control.address
+        words = self._control.words
+        words[driver.TABLE], words[driver.STEPS] = table, steps
+
+    def __call__(self, times: int = 0) -> None:
+        """Run the table once."""
+        if times:
+            self._control.words[driver.TIMES] = times
+            self._entry(self._address, 0, 0)
+            self._control.words[driver.TIMES] = 0
+        else:
+            self._entry(self._address, 0, 0)
+
+
 def _serve(control: _Control, thread: int) -> None:
     """A worker: native code until it is told to stop. Holds the control block, but not the team."""
     control.entry(control.address, thread, 0)
