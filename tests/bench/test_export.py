@@ -20,7 +20,7 @@ SAMPLES = [
     for name, kind in kinds().items()
     for index, sample in enumerate(kind.samples)
 ]
-PEERS = {peer.name: peer for peer in installed_peers()}
+PEERS = {peer.name: peer for peer in installed_peers(["onnxruntime", "openvino", "torch"])}
 
 
 @pytest.mark.parametrize("peer", PEERS.values(), ids=list(PEERS))

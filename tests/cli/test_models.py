@@ -108,8 +108,8 @@ def test_bench_verifies_and_times(invoke, model, tmp_path):
 def test_bench_reports_disagreement(invoke, model, monkeypatch):
     load = peer.load
 
-    def wrong(workload, threads):
-        call = load(workload, threads)
+    def wrong(workload, threads, layout):
+        call = load(workload, threads, layout)
         return lambda: [value + 1e-3 for value in call()]
 
     monkeypatch.setattr(peer, "load", wrong)
@@ -120,12 +120,28 @@ def test_bench_reports_disagreement(invoke, model, monkeypatch):
 
 def test_bench_of_a_corpus(invoke, tmp_path):
     corpus = tmp_path / "corpus.txt"
-    corpus.write_text("# two problems\npointwise ic8 oc16 iw9 kw1  # first\n\ngrouped n2 ic8 oc8 ih9 iw9 kh3 kw3 g2\n")
+    corpus.write_text(
+        "# two problems\npointwise ic8 oc16 iw9 kw1  # first; wanted>=999999\n\ngrouped n2 ic8 oc8 ih9 iw9 kh3 kw3 g2\n"
+    )
     found = invoke("bench", corpus, "--peer", "onnxruntime", "--rounds", 2, "--seconds", 0, "--json")
     assert found.code == 0, found.err
-    results = json.loads(found.out)["results"]
+    report = json.loads(found.out)
+    results = report["results"]
     assert [result["title"] for result in results] == ["first", ""]
     assert [result["macs"] for result in results] == [8 * 16 * 9, 2 * 8 * 4 * 9 * 49]
+    assert {layout["layout"] for layout in results[0]["layouts"]} == {"NHWC", "NCHW"}
+    assert results[0]["ratios"]["wanted"] == results[0]["ratio"] > 0
+    assert results[0]["short"] == ["wanted"]
+    assert report["summary"]["cases"] == 2
+    assert report["roofline"]["peak_gflop_per_second"] > 0
+    found = invoke("bench", tmp_path, "--peer", "onnxruntime", "--quick", "--only", "first", "--details")
+    assert found.code == 0, found.err
+    assert "goals reached: 0 of 1" in found.out
+    assert "Omniconv NCHW" in found.out
+    assert "failed" not in found.out
+    assert invoke("bench", corpus, "--only", "third").code == 2
+    assert invoke("bench", corpus, "--only", "(").code == 2
+    assert invoke("bench", corpus, "--picture", tmp_path / "p.txt").code == 2
     corpus.write_text("pointwise ic8 oc16 iw9 kw1\npointwise ic8 oc16 iw9 kx1\n")
     found = invoke("bench", corpus, "--peer", "onnxruntime")
     assert found.code == 3
@@ -135,4 +151,4 @@ def test_bench_of_a_corpus(invoke, tmp_path):
 def test_bench_knows_its_peers(invoke, model):
     found = invoke("bench", model, "--peer", "caffe")
     assert found.code == 2
-    assert "need one of onnxruntime, openvino, torch" in found.err
+    assert "need one of onnxruntime, openvino, torch, ncnn, executorch" in found.err

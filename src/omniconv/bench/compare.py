@@ -3,134 +3,257 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from omniconv.bench.interleave import DEFAULT_ROUNDS, DEFAULT_SECONDS, SETTLE_SECONDS, Timing, interleave
 from omniconv.bench.peers import Call, Peer, PeerError
-from omniconv.bench.workload import Workload, max_difference, max_magnitude
+from omniconv.bench.workload import Array, Workload, max_difference, max_magnitude
+from omniconv.errors import OmniconvError
 
-OURS = "Omniconv"
-DEFAULT_TOLERANCE = 1e-4
+OURS: Final = "Omniconv"
+DEFAULT_TOLERANCE: Final = 1e-4
 """Largest accepted difference, relative to the largest output magnitude (at least 1)."""
 
 
 @dataclass(frozen=True, slots=True)
-class PeerResult:
-    """One peer against ours; times and differences are ``None`` where it could not take part."""
+class Contender:
+    """Omniconv in one of the ways it can be called.
+
+    Attributes:
+        name: for tables and reports.
+        load: compiles, and returns the call.
+        layout: order of the arrays in memory.
+        exact: whether Winograd filtering is forbidden.
+    """
 
     name: str
-    version: str
+    load: Callable[[], Call]
+    layout: str = "NCHW"
+    exact: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One contender; times and differences are ``None`` where it could not take part.
+
+    Attributes:
+        name: of the contender.
+        runtime: of all contenders of one runtime.
+        version: of its distribution.
+        layout: order of the arrays in memory.
+        exact: ours, without Winograd filtering.
+        timing: one value a round.
+        difference: largest absolute difference from our first contender; of that one, from the expected output.
+        agrees: whether the difference is within the tolerance.
+        reason: why it did not run.
+        load_seconds: time to compile or load [s].
+    """
+
+    name: str
+    runtime: str
+    version: str = ""
+    layout: str = "NCHW"
+    exact: bool = False
     timing: Timing | None = None
     difference: float | None = None
     agrees: bool | None = None
     reason: str = ""
+    load_seconds: float = 0.0
 
-    def as_dict(self, ours: Timing) -> dict[str, Any]:
+    @property
+    def median(self) -> float:
+        """Median time [s]; infinite where it did not run."""
+        return self.timing.median if self.timing is not None else float("inf")
+
+    @property
+    def valid(self) -> bool:
+        """It ran and its output is not wrong."""
+        return self.timing is not None and self.agrees is not False
+
+    def as_dict(self) -> dict[str, Any]:
         """For a JSON report."""
-        found: dict[str, Any] = {"name": self.name, "version": self.version}
+        found: dict[str, Any] = {"name": self.name, "version": self.version, "layout": self.layout}
+        if self.exact:
+            found["exact"] = True
         if self.timing is None:
             return {**found, "not_run": self.reason}
-        return {
-            **found,
-            **self.timing.as_dict(),
-            "max_difference": self.difference,
-            "agrees": self.agrees,
-            "ratio": self.timing.median / ours.median,
-        }
+        return {**found, **self.timing.as_dict(), "max_difference": self.difference, "agrees": self.agrees}
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All contenders on one workload."""
+    """All contenders on one workload.
+
+    Attributes:
+        name: of the workload.
+        ours: Omniconv, once for each layout and mode.
+        peers: the others.
+        macs: multiply-accumulates of the workload, where known [MAC].
+        magnitude: of the largest output.
+        title: where the workload comes from.
+        probes: what else was timed in turns with them.
+    """
 
     name: str
-    ours: Timing
-    peers: tuple[PeerResult, ...]
-    load_seconds: float
+    ours: tuple[Result, ...]
+    peers: tuple[Result, ...]
     macs: int | None = None
     magnitude: float = 0.0
     title: str = ""
+    probes: Mapping[str, Timing] = field(default_factory=dict)
 
     @property
     def agrees(self) -> bool:
-        """Whether no peer that ran disagrees."""
-        return all(peer.agrees is not False for peer in self.peers)
+        """Whether ours ran, and nothing that ran disagrees."""
+        return all(item.timing is not None for item in self.ours) and all(
+            item.agrees is not False for item in (*self.ours, *self.peers)
+        )
 
     @property
-    def best(self) -> PeerResult | None:
-        """The fastest peer."""
-        ran = [peer for peer in self.peers if peer.timing is not None]
-        return min(ran, key=lambda peer: peer.timing.median if peer.timing else 0.0, default=None)
+    def our_best(self) -> Result | None:
+        """Our fastest layout."""
+        return fastest(item for item in self.ours if not item.exact)
+
+    @property
+    def best(self) -> Result | None:
+        """The fastest peer, whatever layout it prefers."""
+        return fastest(self.peers)
+
+    def ratio(self, ours: Result | None = None, theirs: Result | None = None) -> float | None:
+        """Median of a peer (default: the best) over ours (default: the best): above 1, ours is faster."""
+        ours, theirs = ours or self.our_best, theirs or self.best
+        return None if ours is None or theirs is None else theirs.median / ours.median
+
+    def rate(self, result: Result | None) -> float | None:
+        """Work of a contender per time [FLOP/s]."""
+        return None if result is None or result.timing is None or not self.macs else 2 * self.macs / result.median
 
     def as_dict(self) -> dict[str, Any]:
         """For a JSON report. ``ratio`` is the peer's median over ours: above 1, ours is faster."""
+        best = self.our_best
         report: dict[str, Any] = {
             "workload": self.name,
             "title": self.title,
-            "omniconv": {**self.ours.as_dict(), "load_seconds": self.load_seconds},
-            "peers": [peer.as_dict(self.ours) for peer in self.peers],
+            "omniconv": self._describe(best or self.ours[0]),
+            "layouts": [self._describe(item) for item in self.ours],
+            "peers": [
+                {**self._describe(item), **({"ratio": self.ratio(best, item)} if item.timing and best else {})}
+                for item in self.peers
+            ],
+            "best_peer": self.best.name if self.best else None,
+            "ratio": self.ratio(),
             "max_magnitude": self.magnitude,
             "agrees": self.agrees,
         }
         if self.macs is not None:
             report["macs"] = self.macs
-            report["omniconv"]["gflop_per_second"] = 2e-9 * self.macs / self.ours.median
         return report
+
+    def _describe(self, item: Result) -> dict[str, Any]:
+        found = item.as_dict()
+        if item.runtime == OURS:
+            found["load_seconds"] = item.load_seconds
+        rate = self.rate(item)
+        return found if rate is None else {**found, "gflop_per_second": rate * 1e-9}
+
+
+def fastest(results: Iterable[Result]) -> Result | None:
+    """The one with the shortest median among those that ran and agree."""
+    return min((item for item in results if item.valid), key=lambda item: item.median, default=None)
 
 
 def compare(
     workload: Workload,
-    ours: Callable[[], Call],
+    ours: Sequence[Contender],
     peers: Iterable[Peer],
     *,
     threads: int = 1,
     rounds: int = DEFAULT_ROUNDS,
     seconds: float = DEFAULT_SECONDS,
+    turn: float = 0.0,
+    drop_laggards: bool = False,
+    patience: float = 0.0,
     tolerance: float = DEFAULT_TOLERANCE,
+    expected: Sequence[Array] | None = None,
     macs: int | None = None,
     on_round: Callable[[int, float], None] | None = None,
+    keep_going: bool = False,
+    probes: Mapping[str, Callable[[], object]] | None = None,
 ) -> Comparison:
     """Load, verify and time.
 
     Args:
         workload: what to compute.
-        ours: loads the workload into Omniconv and returns the call.
+        ours: Omniconv, once for each layout and mode; the first that works is what the others are verified against.
         peers: the peers to compare with.
         threads: number of threads of every contender.
-        rounds: least number of rounds.
-        seconds: least time spent measuring [s].
+        rounds, seconds, turn, drop_laggards, patience, on_round: see :func:`omniconv.bench.interleave.interleave`.
         tolerance: largest accepted difference, relative to the largest output magnitude (at least 1).
+        expected: outputs of the reference, where they are known; what everybody is verified against then.
         macs: multiply-accumulates of the workload, where known [MAC].
-        on_round: progress, see :func:`omniconv.bench.interleave.interleave`.
+        keep_going: note an error of ours as a result, instead of raising it.
+        probes: other calls to time in turns with the contenders, to see what the machine does meanwhile.
     """
-    start = time.perf_counter()
-    our_call = ours()
-    load_seconds = time.perf_counter() - start
-    expected = list(our_call())
-    magnitude = max_magnitude(expected)
-    calls: dict[str, Call] = {OURS: our_call}
-    results: list[PeerResult] = []
+    calls: dict[str, Call] = {}
+    results: list[Result] = []
+    magnitude = max_magnitude(expected) if expected is not None else 0.0
+
+    def judge(result: Result, call: Call) -> Result:
+        nonlocal expected, magnitude
+        produced = call()
+        if expected is None:
+            expected = [array.copy() for array in produced]
+            magnitude = max_magnitude(expected)
+            return replace(result, difference=0.0, agrees=True)
+        difference = max_difference(expected, produced)
+        return replace(result, difference=difference, agrees=difference <= tolerance * max(magnitude, 1.0))
+
+    for item in ours:
+        result = Result(item.name, OURS, layout=item.layout, exact=item.exact)
+        start = time.perf_counter()
+        try:
+            call = item.load()
+            result = judge(replace(result, load_seconds=time.perf_counter() - start), call)
+        except Exception as error:
+            if not keep_going:
+                raise
+            what = str(error) if isinstance(error, OmniconvError) else f"{type(error).__name__}: {error}"
+            results.append(replace(result, reason=what.strip().splitlines()[0] if what.strip() else what))
+            continue
+        calls[item.name] = call
+        results.append(result)
+    count = len(results)
     for peer in peers:
+        result = Result(peer.name, peer.runtime or peer.name, peer.version, peer.layout)
+        start = time.perf_counter()
         try:
             call = peer.load(workload, threads)
-            produced = list(call())
+            result = judge(replace(result, load_seconds=time.perf_counter() - start), call)
         except PeerError as error:
-            results.append(PeerResult(peer.name, peer.version, reason=str(error)))
+            results.append(replace(result, reason=str(error)))
             continue
-        difference = max_difference(expected, produced)
-        agrees = difference <= tolerance * max(magnitude, 1.0)
         calls[peer.name] = call
-        results.append(PeerResult(peer.name, peer.version, difference=difference, agrees=agrees))
+        results.append(result)
     settle = SETTLE_SECONDS if threads > 1 else 0.0
-    timings = interleave(calls, rounds=rounds, seconds=seconds, settle=settle, on_round=on_round)
+    timings = interleave(
+        {**calls, **(probes or {})},
+        rounds=rounds,
+        seconds=seconds,
+        settle=settle,
+        turn=turn,
+        drop_laggards=drop_laggards,
+        patience=patience,
+        on_round=on_round,
+    )
+    timed = [replace(item, timing=timings.get(item.name)) for item in results]
     return Comparison(
         workload.name,
-        timings[OURS],
-        tuple(PeerResult(r.name, r.version, timings.get(r.name), r.difference, r.agrees, r.reason) for r in results),
-        load_seconds,
+        tuple(timed[:count]),
+        tuple(timed[count:]),
         macs,
         magnitude,
         workload.title,
+        {name: timings[name] for name in probes or {}},
     )

@@ -1,11 +1,16 @@
-r"""Nominal cost of a spec: the textbook formulas, in integers.
+r"""Cost of a spec, in integers: the textbook formulas, and what is really executed.
 
 A convolution of any kind over an output of size :math:`O = \prod o_i` does
 
 .. math:: N \cdot O \cdot C_{out} \cdot \frac{C_{in}}{g} \cdot \prod k_i \quad [\mathrm{MAC}],
 
-a transposed one the same with the input size in place of :math:`O`. Nominal means that taps outside the input count
-too. 1 MAC = 2 FLOP.
+a transposed one the same with the input size in place of :math:`O`. That is the nominal cost: taps outside the input
+count too. *Executed* are only the taps that land inside. Along each axis they are counted over the output phases
+:math:`f` and their taps :math:`t`; the axes multiply:
+
+.. math:: N \cdot C_{out} \cdot \frac{C_{in}}{g} \cdot \prod_{axes} \sum_f \sum_t |inside(f, t)| \quad [\mathrm{MAC}].
+
+1 MAC = 2 FLOP.
 """
 
 from __future__ import annotations
@@ -43,6 +48,46 @@ def count_macs(spec: Spec, shape: Sequence[int]) -> int:
         elif isinstance(step, Split):
             total += sum(count_macs(branch, (given[0], branch.in_channels, *given[2:])) for branch in step.branches)
     return total
+
+
+def count_executed_macs(spec: Spec, shape: Sequence[int]) -> int:
+    """Multiply-accumulates whose tap lands inside the input [MAC]; with other padding than zeros every tap does.
+
+    Example:
+        >>> count_executed_macs(Conv.of(1, 1, 3, dims=1, padding=1), (1, 1, 4))
+        10
+    """
+    if isinstance(spec, Conv):
+        if spec.padding_mode != "zeros":
+            return count_macs(spec, shape)
+        taps = math.prod(
+            sum(
+                high - low for phase in phases for _, offset in phase.taps for low, high in [phase.inside(offset, size)]
+            )
+            for phases, size in zip(spec.phases(shape), shape[2:], strict=True)
+        )
+        return shape[0] * spec.out_channels * (spec.in_channels // spec.groups) * taps
+    total = 0
+    for step, given in zip(spec.steps, spec.shapes(shape), strict=False):
+        if isinstance(step, Conv):
+            total += count_executed_macs(step, given)
+        elif isinstance(step, Split):
+            total += sum(
+                count_executed_macs(branch, (given[0], branch.in_channels, *given[2:])) for branch in step.branches
+            )
+    return total
+
+
+def count_traffic(spec: Spec, shape: Sequence[int]) -> tuple[int, int]:
+    """Bytes that must be read and written at least: input, weights and biases once, output once [bytes].
+
+    Values between the steps of a chain do not count: they may stay in registers.
+
+    Example:
+        >>> count_traffic(Conv.of(2, 3, 1, dims=1), (1, 2, 5))
+        (76, 60)
+    """
+    return 4 * (math.prod(shape) + count_parameters(spec)), 4 * math.prod(spec.output_shape(shape))
 
 
 def list_steps(spec: Spec, shape: Sequence[int]) -> list[tuple[str, str, tuple[int, ...], int, int]]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +13,9 @@ DEFAULT_ROUNDS: Final = 30
 DEFAULT_SECONDS: Final = 2.0
 SETTLE_SECONDS: Final = 0.005
 """Pause before each turn when contenders have worker threads."""
+LAGGARD: Final = 3.0
+"""A contender that takes so many times as long as the fastest one is measured in a few rounds only."""
+LAGGARD_ROUNDS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +60,18 @@ def interleave(
     seconds: float = DEFAULT_SECONDS,
     warm_up: int = 2,
     settle: float = 0.0,
+    turn: float = 0.0,
+    drop_laggards: bool = False,
+    patience: float = 0.0,
     clock: Callable[[], float] = time.perf_counter,
     on_round: Callable[[int, float], None] | None = None,
 ) -> dict[str, Timing]:
     """Time every call once a round until both ``rounds`` rounds and ``seconds`` seconds have passed.
 
-    The order rotates from round to round. Each timed call follows an untimed one of the same contender, because the
-    caches hold the weights of the one before; and with ``settle``, a pause comes before the untimed call, because
-    worker threads of the one before may still be spinning (ONNX Runtime and OpenVINO keep theirs awake for a while, as
-    they do by default) and would take cores away. So what is compared is the steady state of each.
+    The order rotates from round to round. The timed calls of a turn follow an untimed one of the same contender,
+    because the caches hold the weights of the one before; and with ``settle``, a pause comes before the untimed call,
+    because worker threads of the one before may still be spinning (ONNX Runtime and OpenVINO keep theirs awake for a
+    while, as they do by default) and would take cores away. So what is compared is the steady state of each.
 
     Example:
         >>> timings = interleave({"a": lambda: None, "b": lambda: None}, rounds=3, seconds=0)
@@ -77,6 +84,11 @@ def interleave(
         seconds: least time spent measuring, over all contenders [s].
         warm_up: untimed calls of each contender before the first round.
         settle: pause before each turn [s].
+        turn: calls are timed one by one until so much time has passed, at least one; their median counts [s].
+        drop_laggards: after :data:`LAGGARD_ROUNDS` rounds, leave out those that take :data:`LAGGARD` times as long as
+            the fastest, so that the whole stays short.
+        patience: on a busy machine, go on for up to so long until the fastest contenders are steady, see
+            :func:`is_steady` [s].
         clock: a monotonic clock [s].
         on_round: called with the number of rounds done and the share of the work that is finished.
 
@@ -88,22 +100,53 @@ def interleave(
     for name in names:
         for _ in range(warm_up):
             calls[name]()
-    begin = clock()
-    done = 0
-    while done < max(rounds, 1) or clock() - begin < seconds:
-        shift = done % max(len(names), 1)
-        for name in names[shift:] + names[:shift]:
-            call = calls[name]
-            if settle:
-                time.sleep(settle)
-            call()
-            start = clock()
-            call()
-            found[name].append(clock() - start)
-        done += 1
-        if on_round is not None:
-            share = done / max(rounds, 1)
-            if seconds > 0:
-                share = min(share, (clock() - begin) / seconds)
-            on_round(done, min(share, 1.0))
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        begin = clock()
+        done = 0
+        while (
+            done < max(rounds, 1)
+            or clock() - begin < seconds
+            or (clock() - begin < patience and not is_steady(found.values()))
+        ):
+            shift = done % max(len(names), 1)
+            for name in names[shift:] + names[:shift]:
+                if settle:
+                    time.sleep(settle)
+                found[name].append(take_turn(calls[name], turn, clock))
+            done += 1
+            if drop_laggards and done == LAGGARD_ROUNDS:
+                limit = LAGGARD * min((min(values) for values in found.values()), default=0.0)
+                names = [name for name in names if min(found[name]) <= limit]
+            if on_round is not None:
+                share = done / max(rounds, 1)
+                if seconds > 0:
+                    share = min(share, (clock() - begin) / seconds)
+                on_round(done, min(share, 1.0))
+    finally:
+        if collecting:
+            gc.enable()
     return {name: Timing(name, tuple(values)) for name, values in found.items()}
+
+
+def is_steady(times: Iterable[Sequence[float]], spread: float = 0.05, rivals: float = 1.5) -> bool:
+    """Whether the quartiles of the fastest contenders, up to ``rivals`` times the fastest, lie within ``spread``."""
+    timings = [Timing("", tuple(values)) for values in times if values]
+    limit = rivals * min((timing.median for timing in timings), default=0.0)
+    return all(timing.spread <= spread for timing in timings if timing.median <= limit)
+
+
+def take_turn(call: Callable[[], object], turn: float, clock: Callable[[], float]) -> float:
+    """One untimed call, then timed ones until ``turn`` seconds have passed; their median [s]."""
+    call()
+    begin = clock()
+    call()
+    now = clock()
+    times = [now - begin]
+    while now - begin < turn:
+        start = now
+        call()
+        now = clock()
+        times.append(now - start)
+    return times[0] if len(times) == 1 else statistics.median(times)

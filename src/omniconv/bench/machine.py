@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import subprocess
@@ -9,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-PACKAGES: Final = ("omniconv", "numpy", "llvmlite", "onnx", "onnxruntime", "openvino", "torch")
+PACKAGES: Final = ("omniconv", "numpy", "llvmlite", "onnx", "onnxruntime", "openvino", "torch", "ncnn", "executorch")
 
 
 def describe_machine(threads: int) -> dict[str, Any]:
@@ -24,6 +25,20 @@ def describe_machine(threads: int) -> dict[str, Any]:
         "commit": find_commit(),
         "settings": {key: value for key, value in sorted(os.environ.items()) if key.startswith("OMNICONV_")},
     }
+
+
+def keep_freed_memory() -> bool:
+    """Ask the C library to keep freed memory for the next allocation, as a process that runs for long does anyway.
+
+    Without, an output array that is large and new for each call may come as fresh pages from the system every time or
+    not, depending on what else was freed before, and the pages may take longer than the layer. True where it is done.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError):  # not the GNU C library
+        return False
+    trim_threshold, mmap_threshold = -1, -3
+    return bool(mallopt(mmap_threshold, 32 * 2**20)) and bool(mallopt(trim_threshold, 2**30))
 
 
 def find_version(package: str) -> str | None:

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
-from omniconv.bench.compare import DEFAULT_TOLERANCE, OURS, Comparison, compare
-from omniconv.bench.cost import count_macs
+from omniconv.bench.compare import DEFAULT_TOLERANCE, OURS, Comparison, Contender, compare
+from omniconv.bench.compilation import measure_compilation
+from omniconv.bench.corpus import (
+    CORPUS_PATIENCE,
+    CORPUS_ROUNDS,
+    CORPUS_TURN,
+    QUICK_PATIENCE,
+    QUICK_ROUNDS,
+    QUICK_TURN,
+    Measured,
+    add_compilations,
+    measure_case,
+    summarise,
+)
 from omniconv.bench.interleave import DEFAULT_ROUNDS, DEFAULT_SECONDS
-from omniconv.bench.machine import describe_machine
-from omniconv.bench.peers import MODULES, Call, Peer, installed_peers, missing_peers
-from omniconv.bench.sources import model_workload, problem_workload, read_corpus
-from omniconv.bench.workload import Workload
+from omniconv.bench.machine import describe_machine, keep_freed_memory
+from omniconv.bench.peers import MODULES, Peer, installed_peers, missing_peers
+from omniconv.bench.roofline import Roofline, measure_roofline
+from omniconv.bench.sources import Case, model_workload, read_cases
 from omniconv.cli.console import advance, format_time, make_table, out, print_json, progress, write_json
-from omniconv.cli.exits import Exit, UsageProblemError
+from omniconv.cli.corpus_table import NOTES as CORPUS_NOTES
+from omniconv.cli.corpus_table import show_corpus, show_summary
+from omniconv.cli.exits import Exit, MissingPackageError, UsageProblemError
 from omniconv.cli.model import fix_shapes, open_model, random_arrays, read_inputs
 from omniconv.cli.options import Json, Seed, Shapes, Threads, parse_shapes
 from omniconv.errors import ModelError
 
-NOTES = (
+NOTES: Final = (
     "ratio = median of the peer / median of Omniconv: above 1, Omniconv is faster",
     "each timed call follows an untimed one of the same runtime, with several threads after a pause of 5 ms",
     "the order of the runtimes rotates from round to round; their worker threads spin as they do by default",
@@ -31,22 +46,45 @@ NOTES = (
 
 
 def bench(
-    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file, or a .txt file of problem lines.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="An ONNX file, a .txt file of problem lines, or a folder of those.")
+    ],
     shape: Shapes = None,
     peer: Annotated[
         list[str] | None, typer.Option("--peer", help=f"Only this peer ({', '.join(MODULES)}); may be repeated.")
     ] = None,
-    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Least number of rounds.")] = DEFAULT_ROUNDS,
-    seconds: Annotated[float, typer.Option("--seconds", min=0.0, help="Least time measuring.")] = DEFAULT_SECONDS,
+    only: Annotated[
+        str, typer.Option("--only", metavar="REGEX", help="Only problems whose line, comment, kind or file matches.")
+    ] = "",
+    target: Annotated[
+        str | None, typer.Option("--target", help="Instruction set for Omniconv, e.g. x86-64-v3; peers keep theirs.")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Problems: fewer, shorter rounds, no compile times, no slow peers.")
+    ] = False,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            "--rounds", min=1, help=f"Least rounds. [dim]\\[{DEFAULT_ROUNDS}; problems {CORPUS_ROUNDS}][/dim]"
+        ),
+    ] = None,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--seconds", min=0.0, help=f"Least time a workload. [dim]\\[{DEFAULT_SECONDS}; problems 0][/dim]"),
+    ] = None,
     tolerance: Annotated[
         float, typer.Option("--tolerance", min=0.0, help="Largest difference, relative to the largest output.")
     ] = DEFAULT_TOLERANCE,
     seed: Seed = 0,
     save: Annotated[Path | None, typer.Option("--save", "-o", help="Write the report to this JSON file.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Problems: draw the results into this .png or .svg file.")
+    ] = None,
+    details: Annotated[bool, typer.Option("--details", help="Problems: a line for every contender.")] = False,
     threads: Threads = 1,
     json: Json = False,
 ) -> None:
-    """Time a [bold]model[/bold] against every other runtime that is installed.
+    """Time [bold]layers or a model[/bold] against every other runtime that is installed.
 
     All get the same input and the same number of threads. Outputs are compared first; then the runtimes are called in
     turns in one process, and medians are compared. Exit code 4 if any output disagrees.
@@ -54,28 +92,83 @@ def bench(
     unknown = sorted(set(peer or ()) - set(MODULES))
     if unknown:
         raise UsageProblemError(f"--peer {unknown[0]} is unknown; need one of {', '.join(MODULES)}")
-    if not model.is_file():
-        raise ModelError(f"{model} is not a file", need="an ONNX file, or a .txt file of problem lines")
-    peers = list(installed_peers(peer))
-    settings: dict[str, Any] = {"threads": threads, "rounds": rounds, "seconds": seconds, "tolerance": tolerance}
-    if model.suffix == ".txt":
-        found = list(bench_corpus(model, peers, seed=seed, **settings))
-    else:
-        found = [bench_model(model, shape, peers, seed=seed, **settings)]
-    report = {
-        "protocol": {**settings, "seed": seed, "notes": NOTES},
+    if not source.exists():
+        raise ModelError(f"{source} is missing", need="an ONNX file, a .txt file of problem lines or a folder of those")
+    try:
+        re.compile(only)
+    except re.error as error:
+        raise UsageProblemError(f"--only {only!r} is no regular expression: {error}") from None
+    protocol: dict[str, Any] = {"threads": threads, "tolerance": tolerance, "seed": seed}
+    protocol["freed_memory_is_kept"] = keep_freed_memory()
+    report: dict[str, Any] = {
+        "protocol": protocol,
         "machine": describe_machine(threads),
         "not_installed": missing_peers(peer),
-        "results": [item.as_dict() for item in found],
     }
+    if source.is_dir() or source.suffix == ".txt":
+        cases = list(read_cases(source, only))
+        if not cases:
+            raise UsageProblemError(f"--only {only!r} matches no problem of {source}")
+        if picture is not None:
+            check_picture(picture)
+        timing = corpus_timing(quick, rounds, seconds)
+        protocol |= {**timing, "target": target, "notes": CORPUS_NOTES}
+        found, roofline = bench_cases(
+            cases, peer, quick=quick, threads=threads, target=target, seed=seed, tolerance=tolerance, **timing
+        )
+        report |= describe_corpus(found, roofline)
+        agrees = all(item.comparison.agrees for item in found)
+        if picture is not None:
+            from omniconv.bench.picture import draw_corpus
+
+            draw_corpus(found, roofline, report["machine"], picture)
+        if not json:
+            show_corpus(out(), found, details=details)
+            show_summary(out(), found, roofline, report)
+            show_end(CORPUS_NOTES, report, save, picture)
+    else:
+        timing = {
+            "rounds": DEFAULT_ROUNDS if rounds is None else rounds,
+            "seconds": DEFAULT_SECONDS if seconds is None else seconds,
+        }
+        protocol |= {**timing, "notes": NOTES}
+        peers = list(installed_peers(peer))
+        model = bench_model(source, shape, peers, seed=seed, threads=threads, tolerance=tolerance, **timing)
+        report["results"] = [model.as_dict()]
+        agrees = model.agrees
+        if not json:
+            show(source.name, [model], report)
+            show_end(NOTES, report, save)
     if save is not None:
         write_json(save, report)
     if json:
         print_json(report)
-    else:
-        show(model.name, found, report, save)
-    if not all(item.agrees for item in found):
+    if not agrees:
         raise typer.Exit(int(Exit.DISAGREEMENT))
+
+
+def check_picture(path: Path) -> None:
+    """Find out before measuring whether a picture can be drawn."""
+    from importlib.util import find_spec
+
+    if path.suffix not in (".png", ".svg"):
+        raise UsageProblemError(f"--picture {path} has no known ending; need .png or .svg")
+    if find_spec("matplotlib") is None:
+        raise MissingPackageError("matplotlib", "bench")
+
+
+def corpus_timing(quick: bool, rounds: int | None, seconds: float | None) -> dict[str, Any]:
+    """Settings of the measurement of single layers: short turns, so that a corpus takes a minute."""
+    default, turn, patience = (
+        (QUICK_ROUNDS, QUICK_TURN, QUICK_PATIENCE) if quick else (CORPUS_ROUNDS, CORPUS_TURN, CORPUS_PATIENCE)
+    )
+    return {
+        "rounds": default if rounds is None else rounds,
+        "seconds": seconds or 0.0,
+        "turn": turn,
+        "patience": patience,
+        "drop_laggards": True,
+    }
 
 
 def bench_model(
@@ -92,64 +185,85 @@ def bench_model(
     with progress(f"measuring {path.name}") as bar:
         found = compare(
             model_workload(path, arrays),
-            lambda: lambda: list(network.run(arrays).values()),
+            [Contender(OURS, lambda: lambda: list(network.run(arrays).values()))],
             peers,
             threads=threads,
             macs=macs,
             on_round=lambda _, share: advance(bar, share),
             **settings,
         )
-    return replace(found, load_seconds=load_seconds)
+    return replace(found, ours=tuple(replace(item, load_seconds=load_seconds) for item in found.ours))
 
 
-def bench_corpus(
-    path: Path, peers: Sequence[Peer], *, seed: int, threads: int, **settings: Any
-) -> Iterator[Comparison]:
-    """Compare the contenders on every problem of a corpus."""
-    from omniconv.api import compile as compile_spec
+def bench_cases(
+    cases: Sequence[Case],
+    names: Sequence[str] | None,
+    *,
+    quick: bool = False,
+    threads: int = 1,
+    target: str | None = None,
+    **settings: Any,
+) -> tuple[list[Measured], Roofline]:
+    """Compare the contenders on every problem, in every layout that they have."""
+    roofline = measure_roofline(target, threads)
+    peers = list(installed_peers(names, layouts=None, quick=quick))
+    found = []
+    with progress("problems") as bar:
+        for index, case in enumerate(cases):
+            advance(bar, index / len(cases))
+            bar.update(bar.task_ids[0], description=case.title or case.line[:60])
+            found.append(measure_case(case, peers, roofline, threads=threads, target=target, **settings))
+        if not quick:
+            bar.update(bar.task_ids[0], description="compile times")
+            lines = [case.line for case in cases]
+            found = add_compilations(found, measure_compilation(lines, threads=threads, target=target))
+    return found, roofline
 
-    problems = list(read_corpus(path))
-    with progress(path.name) as bar:
-        for index, (line, spec, shape, comment) in enumerate(problems):
-            workload = problem_workload(line, spec, shape, seed, comment)
-            x = workload.inputs["x"]
 
-            def load(workload: Workload = workload, x: Any = x) -> Call:
-                compiled = compile_spec(workload.spec, x.shape, workload.weights, threads=threads)
-                return lambda: [compiled(x)]
-
-            advance(bar, index / len(problems))
-            bar.update(bar.task_ids[0], description=comment or line[:60])
-            yield compare(workload, load, peers, threads=threads, macs=count_macs(spec, shape), **settings)
+def describe_corpus(found: Sequence[Measured], roofline: Roofline) -> dict[str, Any]:
+    """The part of a report that is about problems."""
+    return {
+        "roofline": roofline.as_dict(),
+        "summary": summarise(found).as_dict(),
+        "results": [item.as_dict() for item in found],
+    }
 
 
-def show(name: str, found: Sequence[Comparison], report: dict[str, Any], save: Path | None) -> None:
-    """Print the comparison as a table."""
+def show(name: str, found: Sequence[Comparison], report: dict[str, Any]) -> None:
+    """Print comparisons of models as a table."""
     console = out()
     columns = ("workload", "runtime", "median", "spread", "GFLOP/s", "ratio", "max |difference|")
     rows: list[tuple[str, ...]] = []
     for item in found:
-        rate = f"{2e-9 * item.macs / item.ours.median:.1f}" if item.macs else ""
-        rows.append(
-            (item.title or item.name, OURS, format_time(item.ours.median), f"{item.ours.spread:.0%}", rate, "", "")
-        )
-        for peer in item.peers:
-            if peer.timing is None:
-                rows.append(("", peer.name, "not run", "", "", "", peer.reason))
+        for result in (*item.ours, *item.peers):
+            title = (item.title or item.name) if result is item.ours[0] else ""
+            label = f"{result.name} {result.version}".strip()
+            if result.timing is None:
+                rows.append((title, label, "not run", "", "", "", result.reason))
                 continue
-            rate = f"{2e-9 * item.macs / peer.timing.median:.1f}" if item.macs else ""
-            verdict = f"{peer.difference:.1e}" + ("" if peer.agrees else " DISAGREES")
-            ratio = f"{peer.timing.median / item.ours.median:.2f}"
-            spread = f"{peer.timing.spread:.0%}"
-            rows.append(
-                ("", f"{peer.name} {peer.version}", format_time(peer.timing.median), spread, rate, ratio, verdict)
-            )
+            rate, ratio = item.rate(result), item.ratio(None, result)
+            verdict = "" if result in item.ours else f"{result.difference:.1e}"
+            rows.append((
+                title,
+                label,
+                format_time(result.median),
+                f"{result.timing.spread:.0%}",
+                "" if rate is None else f"{rate * 1e-9:.1f}",
+                "" if ratio is None or result in item.ours else f"{ratio:.2f}",
+                verdict + ("" if result.agrees is not False else " DISAGREES"),
+            ))  # fmt: skip
     console.print(make_table(name, columns, rows, left=2))
     machine = report["machine"]
     console.print(f"{machine['cpu']}, {machine['threads']} thread(s), commit {machine['commit'] or 'unknown'}")
-    for note in NOTES:
+
+
+def show_end(notes: Sequence[str], report: dict[str, Any], save: Path | None, picture: Path | None = None) -> None:
+    """What the numbers mean, who is missing, and where the files are."""
+    console = out()
+    for note in notes:
         console.print(note, style="dim")
     if report["not_installed"]:
         console.print(f"not installed: {', '.join(report['not_installed'])}", style="dim")
-    if save is not None:
-        console.print(f"report written to {save}", highlight=False, soft_wrap=True)
+    for what, path in (("report", save), ("picture", picture)):
+        if path is not None:
+            console.print(f"{what} written to {path}", highlight=False, soft_wrap=True)

@@ -1,4 +1,8 @@
-"""PyTorch: problem lines only, since nothing here turns an ONNX model into a PyTorch one."""
+"""PyTorch: problem lines only, since nothing here turns an ONNX model into a PyTorch one.
+
+Channels last means `torch.channels_last` for input and weights. There is no such order for one axis; such layers run as
+two-axis ones of height 1 then.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +20,7 @@ from omniconv.spec.chain import Step
 
 NAME: Final = "PyTorch"
 PACKAGE: Final = "torch"
+LAYOUTS: Final = ("NCHW", "NHWC")
 PAD_MODES: Final = {"zeros": "constant", "reflect": "reflect", "replicate": "replicate", "circular": "circular"}
 ACTIVATIONS: Final[dict[str, Callable[..., Any]]] = {
     "relu": functional.relu,
@@ -39,38 +44,65 @@ ACTIVATIONS: Final[dict[str, Callable[..., Any]]] = {
 Function = Callable[[Any], Any]
 
 
-def load(workload: Workload, threads: int) -> Call:
+def load(workload: Workload, threads: int, layout: str = "NCHW") -> Call:
     """Prepare a layer or a chain. The number of threads is a setting of the whole process."""
     if workload.spec is None:
         raise PeerError("no converter from ONNX to PyTorch")
     torch.set_num_threads(threads)
-    pairs = iter(workload.weights)
-    shape = workload.shape
-    steps = (workload.spec,) if isinstance(workload.spec, Conv) else workload.spec.steps
-    functions = []
-    for step in steps:
-        functions.append(prepare(step, shape, pairs))
-        shape = shape if isinstance(step, Activation) else step.output_shape(shape)
-    x = torch.from_numpy(np.ascontiguousarray(next(iter(workload.inputs.values()))))
+    function = build(workload, layout)
+    x = order_input(workload, layout)
+    flat = layout == "NHWC" and len(workload.shape) == 3
 
     def call() -> Sequence[Array]:
         with torch.inference_mode():
-            value = x
-            for function in functions:
-                value = function(value)
-            return [value.numpy()]
+            y = function(x)
+            return [(y.squeeze(2) if flat else y).numpy()]
 
     return call
 
 
-def prepare(step: Step, shape: Shape, pairs: Any) -> Function:
+def order_input(workload: Workload, layout: str) -> Any:
+    """The input as a tensor in the given order."""
+    x = torch.from_numpy(np.ascontiguousarray(next(iter(workload.inputs.values()))))
+    if layout == "NHWC":
+        x = x.unsqueeze(2) if x.ndim == 3 else x
+        x = x.contiguous(memory_format=torch.channels_last_3d if x.ndim == 5 else torch.channels_last)
+    return x
+
+
+def build(workload: Workload, layout: str, *, order_weights: bool = True) -> Function:
+    """A layer or a chain as a function of a tensor; with ``order_weights`` its weights are in that layout too."""
+    if workload.spec is None:
+        raise PeerError("no converter from ONNX to PyTorch")
+    pairs = iter(workload.weights)
+    shape = workload.shape
+    steps = (workload.spec,) if isinstance(workload.spec, Conv) else workload.spec.steps
+    last = layout == "NHWC"
+    if last and len(shape) == 3 and any(isinstance(step, Resize | PixelShuffle) for step in steps):
+        raise PeerError("resizing along one axis has no channels-last form")
+    functions = []
+    for step in steps:
+        functions.append(prepare(step, shape, pairs, last, order_weights))
+        shape = shape if isinstance(step, Activation) else step.output_shape(shape)
+
+    def run(x: Any) -> Any:
+        for function in functions:
+            x = function(x)
+        return x
+
+    return run
+
+
+def prepare(step: Step, shape: Shape, pairs: Any, last: bool = False, order_weights: bool = True) -> Function:
     """One step as a function of a tensor; a convolution takes its weights from ``pairs``."""
     match step:
         case Conv():
-            return prepare_conv(step.resolve(shape), *next(pairs))
+            kernel, bias = next(pairs)
+            return prepare_conv(step.resolve(shape), kernel, bias, last, order_weights)
         case Split():
             sizes = [branch.in_channels for branch in step.branches]
-            branches = [prepare(b, (shape[0], b.in_channels, *shape[2:]), pairs) for b in step.branches]
+            shapes = [(shape[0], branch.in_channels, *shape[2:]) for branch in step.branches]
+            branches = [prepare(*item, pairs, last, order_weights) for item in zip(step.branches, shapes, strict=True)]
 
             def split(x: Any) -> Any:
                 parts = torch.split(x, sizes, 1)
@@ -91,7 +123,9 @@ def prepare(step: Step, shape: Shape, pairs: Any) -> Function:
             return lambda x: function(x, *parameters)
 
 
-def prepare_conv(spec: Conv, kernel: Array, bias: Array | None) -> Function:
+def prepare_conv(
+    spec: Conv, kernel: Array, bias: Array | None, last: bool = False, order_weights: bool = True
+) -> Function:
     """A convolution; padding that its function does not take is a step before it."""
     if spec.flip:
         kernel = np.flip(kernel, tuple(range(2, kernel.ndim)))
@@ -109,12 +143,25 @@ def prepare_conv(spec: Conv, kernel: Array, bias: Array | None) -> Function:
         if not even:
             raise PeerError("its transposed convolutions crop the same amount on both sides")
         settings["output_padding"] = spec.output_padding
-    function = getattr(functional, f"conv{'_transpose' if spec.transposed else ''}{spec.dims}d")
+    dims = spec.dims
+    if last:
+        if dims == 1:
+            dims, w, pads = 2, w.unsqueeze(2), [(0, 0), *pads]
+            settings = {key: value if key == "groups" else widen(key, value) for key, value in settings.items()}
+        if order_weights:
+            w = w.contiguous(memory_format=torch.channels_last_3d if dims == 3 else torch.channels_last)
+    function = getattr(functional, f"conv{'_transpose' if spec.transposed else ''}{dims}d")
     if even:
         return lambda x: function(x, w, b, **settings)
     flat = [size for pair in reversed(pads) for size in pair]
     mode = PAD_MODES[spec.padding_mode]
     return lambda x: function(functional.pad(x, flat, mode=mode), w, b, **settings)
+
+
+def widen(key: str, value: Any) -> Any:
+    """A setting for one axis as one for two axes, the first of size 1."""
+    neutral = 1 if key in ("stride", "dilation") else 0
+    return value if isinstance(value, int) else (neutral, *value)
 
 
 def shuffle_pixels(x: Any, factor: int) -> Any:

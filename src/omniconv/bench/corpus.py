@@ -1,0 +1,302 @@
+"""Running a corpus: every problem in both layouts of ours, against every peer, with its limit on this machine."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from omniconv.bench.compare import OURS, Comparison, Contender, Result, compare, fastest
+from omniconv.bench.compilation import Compilation
+from omniconv.bench.cost import count_executed_macs, count_macs, count_traffic
+from omniconv.bench.peers import Call, Peer
+from omniconv.bench.roofline import Bound, Roofline
+from omniconv.bench.sources import Case, problem_workload
+from omniconv.bench.workload import Array, Workload
+from omniconv.reference import reference
+
+LAYOUTS: Final = ("NHWC", "NCHW")
+WINOGRAD_PEERS: Final = frozenset({"ncnn"})
+"""Runtimes that use Winograd filtering where it is faster."""
+REFERENCE_MACS: Final = 50_000_000
+"""Problems of at most so many multiply-accumulates are verified against the float64 reference as well."""
+BUSY: Final = 0.2
+"""Distance of the quartiles, relative to the median, from which on a ratio is marked as unreliable."""
+SLOW: Final = 0.85
+"""Share of the peak at the start, below which the machine counts as busy too."""
+PROBE: Final = "peak"
+CORPUS_ROUNDS: Final = 15
+CORPUS_TURN: Final = 2e-3
+CORPUS_PATIENCE: Final = 2.0
+QUICK_ROUNDS: Final = 5
+QUICK_TURN: Final = 1e-3
+QUICK_PATIENCE: Final = 0.4
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One problem of a corpus with everything that was measured.
+
+    Attributes:
+        case: the problem.
+        comparison: all contenders; GFLOP/s are on executed work.
+        nominal_macs: the textbook formula [MAC].
+        bound: least time on this machine.
+        working_set: input, weights and output [bytes].
+        verified: whether the float64 reference was computed too.
+        compilation: what compiling it took.
+        peak: the peak of multiply-adds, measured in turns with the contenders [FLOP/s].
+        slow: whether that is far below the peak measured at the start: others used the machine.
+    """
+
+    case: Case
+    comparison: Comparison
+    nominal_macs: int
+    bound: Bound
+    working_set: int
+    verified: bool
+    compilation: Compilation | None = None
+    peak: float = 0.0
+    slow: bool = False
+
+    def ours(self, layout: str, *, exact: bool = False) -> Result | None:
+        """Our contender in one layout, where it ran and is right."""
+        return fastest(i for i in self.comparison.ours if i.layout == layout and i.exact == exact)
+
+    @property
+    def share(self) -> float | None:
+        """Share of the roofline that our best layout reaches."""
+        best = self.comparison.our_best
+        return None if best is None else self.bound.seconds / best.median
+
+    @property
+    def direct_peer(self) -> Result | None:
+        """The fastest peer that has no Winograd filtering."""
+        return fastest(item for item in self.comparison.peers if item.runtime not in WINOGRAD_PEERS)
+
+    def ratios(self) -> dict[str, float | None]:
+        """What goals are about, by name (see :data:`omniconv.bench.sources.GOALS`)."""
+        compared, direct = self.comparison, self.direct_peer
+        exact = fastest(item for item in compared.ours if item.exact)
+        first = self.ours("NCHW")
+        return {
+            "wanted": compared.ratio(),
+            "direct": compared.ratio(None, direct) if direct else None,
+            "exact": compared.ratio(exact, direct) if exact and direct else None,
+            "first": compared.ratio(first) if first else None,
+        }
+
+    @property
+    def busy(self) -> bool:
+        """Whether the machine was so busy that the numbers should not be believed."""
+        if self.slow:
+            return True
+        pair = (self.comparison.our_best, self.comparison.best)
+        return any(item is not None and item.timing is not None and item.timing.spread > BUSY for item in pair)
+
+    def short(self) -> dict[str, tuple[float | None, float]]:
+        """The goals that are not reached: what was reached, and what is wanted. Without peers there are no goals."""
+        if not any(peer.valid for peer in self.comparison.peers):
+            return {}
+        reached = self.ratios()
+        found = {}
+        for name, wanted in (self.case.goals or {}).items():
+            value = reached[name]
+            if value is None or value < wanted:
+                found[name] = (value, wanted)
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a JSON report."""
+        return {
+            **self.comparison.as_dict(),
+            "corpus": self.case.corpus,
+            "kind": self.case.kind,
+            "goals": dict(self.case.goals or {}),
+            "ratios": self.ratios(),
+            "short": sorted(self.short()),
+            "busy": self.busy,
+            "peak_meanwhile_gflop_per_second": self.peak * 1e-9,
+            "nominal_macs": self.nominal_macs,
+            "working_set_bytes": self.working_set,
+            "limit_ms": self.bound.seconds * 1e3,
+            "limit_is": self.bound.limiter,
+            "roofline_share": self.share,
+            "verified_against_reference": self.verified,
+            "compile_ms": self.compilation.seconds * 1e3 if self.compilation else None,
+            "compile_peak_bytes": self.compilation.peak_bytes if self.compilation else None,
+        }
+
+
+def measure_case(
+    case: Case,
+    peers: Iterable[Peer],
+    roofline: Roofline,
+    *,
+    threads: int = 1,
+    target: str | None = None,
+    seed: int = 0,
+    verify: bool = True,
+    **settings: Any,
+) -> Measured:
+    """Verify and time one problem; settings are those of :func:`omniconv.bench.compare.compare`."""
+    workload = problem_workload(case.line, case.spec, case.shape, seed, case.title)
+    executed = count_executed_macs(case.spec, case.shape)
+    exactly = "exact" in (case.goals or {})
+    ours = [
+        contender(workload, layout, threads=threads, target=target, exact=exact)
+        for exact in ((False, True) if exactly else (False,))
+        for layout in LAYOUTS
+    ]
+    expected: list[Array] | None = None
+    if verify and executed <= REFERENCE_MACS:
+        expected = [reference(case.spec, workload.inputs["x"], workload.weights).astype(np.float32)]
+    compared = compare(
+        workload,
+        ours,
+        peers,
+        threads=threads,
+        expected=expected,
+        macs=executed,
+        keep_going=True,
+        probes={PROBE: roofline.probe} if roofline.probe else {},
+        **settings,
+    )
+    probe = compared.probes.get(PROBE)
+    peak = roofline.probe_flops / probe.median if probe else 0.0
+    read, written = count_traffic(case.spec, case.shape)
+    bound = roofline.bound(2 * executed, read, written)
+    return Measured(
+        case,
+        compared,
+        count_macs(case.spec, case.shape),
+        bound,
+        read + written,
+        expected is not None,
+        peak=peak,
+        slow=probe is not None and peak < SLOW * roofline.peak,
+    )
+
+
+def contender(workload: Workload, layout: str, *, threads: int, target: str | None, exact: bool) -> Contender:
+    """Omniconv on arrays of one layout, outputs as channels-first views."""
+
+    def load() -> Call:
+        from omniconv.api import compile as compile_spec
+
+        assert workload.spec is not None
+        x = workload.inputs["x"]
+        compiled: Any = compile_spec(
+            workload.spec, x.shape, workload.weights, threads=threads, layout=layout, exact=exact, target=target
+        )
+        if layout == "NCHW":
+            return lambda: [compiled(x)]
+        last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
+        return lambda: [np.moveaxis(compiled(last), -1, 1)]
+
+    return Contender(f"{OURS} {layout}{' exact' if exact else ''}", load, layout, exact)
+
+
+def add_compilations(measured: Sequence[Measured], compiled: Sequence[Compilation]) -> list[Measured]:
+    """Put compile times beside the problems that they belong to."""
+    by_line = {item.line: item for item in compiled}
+    return [replace(item, compilation=by_line.get(item.case.line)) for item in measured]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a corpus says as a whole. Ratios are the best peer's time over ours, each in its best layout.
+
+    Attributes:
+        cases: number of problems; ``compared`` of them were run by some peer.
+        ratio: geometric mean of the ratios.
+        worst: the problem with the smallest ratio.
+        share: geometric mean of the shares of the roofline.
+        goals: number of goals; ``met`` of them are reached.
+        compile_median, compile_worst: time to compile a layer [s].
+        compile_peak: most memory the compiler took for a layer [bytes].
+        compile_process: the same with all that its process held [bytes].
+        failed: problems that ours did not run or got wrong.
+    """
+
+    cases: int
+    compared: int
+    ratio: float | None
+    worst: Measured | None
+    share: float | None
+    goals: int
+    met: int
+    compile_median: float | None
+    compile_worst: float | None
+    compile_peak: int | None
+    compile_process: int | None
+    failed: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a JSON report."""
+        return {
+            "cases": self.cases,
+            "compared": self.compared,
+            "ratio_geometric_mean": self.ratio,
+            "worst_ratio": self.worst.comparison.ratio() if self.worst else None,
+            "worst_case": self.worst.case.line if self.worst else None,
+            "roofline_share_geometric_mean": self.share,
+            "goals": self.goals,
+            "goals_met": self.met,
+            "compile_median_ms": None if self.compile_median is None else self.compile_median * 1e3,
+            "compile_worst_ms": None if self.compile_worst is None else self.compile_worst * 1e3,
+            "compile_peak_bytes": self.compile_peak,
+            "compile_process_bytes": self.compile_process,
+            "failed": list(self.failed),
+        }
+
+
+def summarise(measured: Sequence[Measured]) -> Summary:
+    """Sum up a run."""
+    ratios = {index: r for index, item in enumerate(measured) if (r := item.comparison.ratio()) is not None}
+    compiled = [item.compilation for item in measured if item.compilation is not None and not item.compilation.reason]
+    seconds = [item.seconds for item in compiled]
+    goals = sum(len(item.case.goals or {}) for item in measured if any(p.valid for p in item.comparison.peers))
+    worst = min(ratios, key=lambda index: ratios[index], default=None)
+    return Summary(
+        len(measured),
+        len(ratios),
+        geometric_mean(ratios.values()),
+        None if worst is None else measured[worst],
+        geometric_mean(item.share for item in measured if item.share is not None),
+        goals,
+        goals - sum(len(item.short()) for item in measured),
+        statistics.median(seconds) if seconds else None,
+        max(seconds, default=None),
+        max((item.peak_bytes for item in compiled if item.peak_bytes is not None), default=None),
+        max((item.process_bytes for item in compiled if item.process_bytes is not None), default=None),
+        tuple(item.case.line for item in measured if any(not ours.valid for ours in item.comparison.ours)),
+    )
+
+
+def group_by_kind(measured: Iterable[Measured]) -> dict[str, list[Measured]]:
+    """Problems by kind, kinds in the order of their first problem."""
+    found: dict[str, list[Measured]] = {}
+    for item in measured:
+        found.setdefault(item.case.kind, []).append(item)
+    return found
+
+
+def geometric_mean(values: Iterable[float]) -> float | None:
+    """The mean of ratios; ``None`` of none.
+
+    Example:
+        >>> geometric_mean([0.5, 2.0])
+        1.0
+    """
+    logs = [math.log(value) for value in values]
+    return math.exp(math.fsum(logs) / len(logs)) if logs else None
+
+
+def list_runtimes(measured: Iterable[Measured]) -> Iterator[str]:
+    """Names of the peer runtimes that took part."""
+    yield from dict.fromkeys(peer.runtime for item in measured for peer in item.comparison.peers if peer.valid)

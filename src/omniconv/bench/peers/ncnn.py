@@ -1,0 +1,193 @@
+"""ncnn: Winograd, GEMM and packing as it chooses, everything in float32; problem lines only.
+
+Layers are written as its own parameter and weight files, an activation that follows a convolution folded into it as its
+optimiser would. ``packed`` gives and takes arrays in its blocks of channels, so that no conversion is timed.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from omniconv.bench.peers import Call, PeerError
+from omniconv.bench.workload import Array, Workload
+from omniconv.spec import Activation, Conv, PixelShuffle, Shape, Shuffle
+
+ncnn: Any = import_module("ncnn")  # it carries no types
+
+NAME: Final = "ncnn"
+PACKAGE: Final = "ncnn"
+LAYOUTS: Final = ("NCHW", "packed")
+
+SUFFIXES: Final = {1: "1D", 2: "", 3: "3D"}
+AXIS_KEYS: Final = {  # of w, h, d
+    "kernel": (1, 11, 21),
+    "dilation": (2, 12, 22),
+    "stride": (3, 13, 23),
+    "before": (4, 14, 24),
+    "after": (15, 16, 17),
+    "extra": (18, 19, 20),
+}
+ACTIVATIONS: Final = {"sigmoid": "Sigmoid", "tanh": "TanH", "silu": "Swish", "exp": "Exp", "abs": "AbsVal"}
+FLOAT32: Final = b"\0\0\0\0"
+"""The mark in front of an array of plain float32 weights."""
+
+
+def load(workload: Workload, threads: int, layout: str = "NCHW") -> Call:
+    """Write the layer or the chain in its format and read it back."""
+    if workload.spec is None:
+        raise PeerError("no converter from ONNX to ncnn")
+    x = np.ascontiguousarray(next(iter(workload.inputs.values())))
+    if x.shape[0] != 1:
+        raise PeerError("its arrays have no batch axis")
+    text, content = write_network(workload)
+    net = ncnn.Net()
+    options = net.opt
+    options.num_threads = threads
+    options.use_vulkan_compute = False
+    for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):
+        setattr(options, f"use_{name}", False)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "weights.bin")
+        file.write_bytes(content)
+        if net.load_param_mem(text) or net.load_model(str(file)):
+            raise PeerError("it refuses the layer")
+    plain = np.ascontiguousarray(x[0])
+    given = ncnn.Mat(plain)
+    if layout == "packed":
+        given = ncnn.convert_packing(given, widest_block(x.shape[1]), options)
+    kind = 1 if layout == "packed" else 0
+
+    def run() -> Any:
+        extractor = net.create_extractor()
+        extractor.input("x", given)
+        code, mat = extractor.extract("y", kind)
+        if code:
+            raise PeerError(f"it fails with code {code}")
+        return mat
+
+    expected = workload.spec.output_shape(x.shape)
+    mat = run()
+    if mat.elempack * mat.elemsize == 0 or mat.elemsize != 4 * mat.elempack:
+        raise PeerError("it does not compute in float32")
+
+    if mat.elempack == 1:
+
+        def call(_held: Array = plain) -> Sequence[Array]:  # the matrix only points to it
+            return [np.asarray(run()).reshape(expected)]
+
+        return call
+    return Unpacking(run, options, expected, plain)
+
+
+class Unpacking:
+    """A call whose result is brought into the common order only when it is looked at."""
+
+    def __init__(self, run: Any, options: Any, shape: Shape, keeps: Array) -> None:
+        self.run, self.options, self.shape, self.keeps = run, options, shape, keeps
+
+    def __call__(self) -> Sequence[Array]:
+        """Compute; the list knows how to unpack its array."""
+        return Packed(self.run(), self.options, self.shape)
+
+
+class Packed(Sequence[Array]):
+    """One output in blocks of channels."""
+
+    def __init__(self, mat: Any, options: Any, shape: Shape) -> None:
+        self.mat, self.options, self.shape = mat, options, shape
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: Any) -> Any:
+        if index != 0:
+            raise IndexError(index)
+        return np.array(ncnn.convert_packing(self.mat, 1, self.options)).reshape(self.shape)
+
+
+def widest_block(channels: int) -> int:
+    """Channels in one block, as it chooses them itself."""
+    return next(size for size in (16, 8, 4, 1) if channels % size == 0)
+
+
+def write_network(workload: Workload) -> tuple[str, bytes]:
+    """Parameter text and weight file of a layer or a chain."""
+    assert workload.spec is not None
+    steps = [workload.spec] if isinstance(workload.spec, Conv) else list(workload.spec.steps)
+    pairs = iter(workload.weights)
+    lines, blocks = ["Input in 0 1 x"], [b""]
+    shape, value = workload.shape, "x"
+    index = 0
+    while index < len(steps):
+        step = steps[index]
+        index += 1
+        name = "y" if index == len(steps) else f"v{index}"
+        match step:
+            case Conv():
+                words, block = write_conv(step.resolve(shape), *next(pairs))
+                shape = step.output_shape(shape)
+                follower = steps[index] if index < len(steps) else None
+                if isinstance(follower, Activation) and follower.name in ("relu", "relu6"):
+                    index += 1
+                    name = "y" if index == len(steps) else f"v{index}"
+                    words += " 9=1" if follower.name == "relu" else " 9=3 -23310=2,0.0,6.0"
+                kind, parameters = words.split(" ", 1)
+                blocks.append(block)
+            case Shuffle():
+                kind, parameters = "ShuffleChannel", f"0={step.groups} 1=0"
+            case PixelShuffle() if len(shape) == 4:
+                kind, parameters = "PixelShuffle", f"0={step.factor} 1=0"
+                shape = step.output_shape(shape)
+            case Activation(name="relu"):
+                kind, parameters = "ReLU", "0=0.0"
+            case Activation(name="relu6"):
+                kind, parameters = "Clip", "0=0.0 1=6.0"
+            case Activation(name=word) if word in ACTIVATIONS:
+                kind, parameters = ACTIVATIONS[word], ""
+            case _:
+                raise PeerError(
+                    f"no translation of {step.name if isinstance(step, Activation) else type(step).__name__}"
+                )
+        lines.append(f"{kind} l{index} 1 1 {value} {name} {parameters}")
+        value = name
+    head = f"7767517\n{len(lines)} {len(lines)}\n"
+    return head + "\n".join(lines) + "\n", b"".join(blocks)
+
+
+def write_conv(spec: Conv, kernel: Array, bias: Array | None) -> tuple[str, bytes]:
+    """Type and parameters of a convolution, and its block in the weight file."""
+    if spec.padding_mode != "zeros":
+        raise PeerError(f"its convolutions have no {spec.padding_mode} padding")
+    if spec.flip:
+        kernel = np.flip(kernel, tuple(range(2, kernel.ndim)))
+    groups = spec.groups
+    if spec.transposed:  # (in, out / g, *k) -> (g, out / g, in / g, *k)
+        split = kernel.reshape(groups, spec.in_channels // groups, *kernel.shape[1:])
+        kernel = np.swapaxes(split, 1, 2)
+    base = "Deconvolution" if spec.transposed else "Convolution"
+    words = [f"{base}{'DepthWise' if groups > 1 else ''}{SUFFIXES[spec.dims]}", f"0={spec.out_channels}"]
+    for place, axis in enumerate(reversed(spec.axes())):
+        values = {
+            "kernel": axis.kernel,
+            "dilation": axis.dilation,
+            "stride": axis.stride,
+            "before": axis.padding[0],
+            "after": axis.padding[1],
+        }
+        if spec.transposed:
+            values["extra"] = axis.output_padding
+        words += [f"{AXIS_KEYS[key][place]}={number}" for key, number in values.items()]
+    words += [f"5={int(bias is not None)}", f"6={math.prod(kernel.shape)}"]
+    if groups > 1:
+        words.append(f"7={groups}")
+    block = FLOAT32 + np.ascontiguousarray(kernel, np.float32).tobytes()
+    if bias is not None:
+        block += np.ascontiguousarray(bias, np.float32).tobytes()
+    return " ".join(words), block

@@ -1,0 +1,263 @@
+r"""What this machine can do at most, measured: multiply-adds in registers, and streams through each level of memory.
+
+A layer of :math:`F` floating-point operations that must read :math:`R` and write :math:`W` bytes cannot take less time
+than
+
+.. math:: T = \max\Big(\frac{F}{P},\; \frac{2 \min(R, W)}{B_{copy}} + \frac{|R - W|}{B_{read\ or\ write}}\Big)
+
+with the measured peak :math:`P` and the measured bandwidths :math:`B` of the smallest level that holds input, weights
+and output together: equal amounts of reading and writing flow as in a copy, what is left of one of them as in a pure
+stream. The *share of the roofline* is :math:`T` over the time taken. It is a bound for direct sums: Winograd filtering
+executes fewer multiplications and may exceed 1.
+
+All kernels are made with the kernel builder and for the target of the layers; several threads measure together, each
+on memory of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from omniconv.compiler.build import Source, load
+from omniconv.compiler.cache import open_cache
+from omniconv.compiler.ir import Kernel
+from omniconv.compiler.target import Target, select_target
+from omniconv.runtime.arena import Arena
+from omniconv.runtime.driver import STEP_WORDS
+from omniconv.runtime.threads import acquire_team
+
+CHAINS: Final = 12
+"""Independent sums: enough for two units of latency 4 to 6, and with two operands they fit into 16 registers."""
+UNROLL: Final = 8
+"""Vectors of a stream in one turn of its loop."""
+TRIES: Final = 9
+TRY_SECONDS: Final = 1.5e-3
+ASSUMED_CACHES: Final = (("L1", 32 * 2**10, 1), ("L2", 2**20, 1), ("L3", 16 * 2**20, 0))
+"""Where the system does not tell: name, size [bytes], whether each core has its own."""
+MEMORY: Final = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """One level of the data caches: its size [bytes], and whether each core has its own."""
+
+    name: str
+    size: int
+    private: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """Measured bandwidth of one level.
+
+    Attributes:
+        name: ``L1`` ... or ``memory``.
+        capacity: bytes that it holds for all threads together; 0 for memory, which holds everything.
+        read, write, copy: all threads together; a copy counts what is read and what is written [bytes/s].
+    """
+
+    name: str
+    capacity: int
+    read: float
+    write: float
+    copy: float
+
+    def seconds(self, read: int, written: int) -> float:
+        """Least time to read and write so many bytes [s]."""
+        both = min(read, written)
+        rest = (read - both) / self.read + (written - both) / self.write
+        return 2 * both / self.copy + rest
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Least time of a layer: what it is [s], and what sets it (``FMA`` or the name of a level)."""
+
+    seconds: float
+    limiter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Roofline:
+    """The limits of this machine for one target and a number of threads.
+
+    Attributes:
+        target: name of the instruction set.
+        threads: that measured together.
+        peak: multiply-adds counted as two operations [FLOP/s].
+        levels: caches from the smallest, then memory.
+        probe: does ``probe_flops`` operations at the peak, to see later whether the machine still reaches it.
+    """
+
+    target: str
+    threads: int
+    peak: float
+    levels: tuple[Level, ...]
+    probe: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+    probe_flops: float = 0.0
+
+    def bound(self, flops: float, read: int, written: int) -> Bound:
+        """Least time for so many operations and bytes."""
+        level = next((level for level in self.levels if read + written <= level.capacity), self.levels[-1])
+        compute, memory = flops / self.peak, level.seconds(read, written)
+        return Bound(compute, "FMA") if compute >= memory else Bound(memory, level.name)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a JSON report."""
+        return {
+            "target": self.target,
+            "threads": self.threads,
+            "peak_gflop_per_second": self.peak * 1e-9,
+            "levels": [
+                {
+                    "name": level.name,
+                    "capacity_bytes": level.capacity,
+                    "read_gb_per_second": level.read * 1e-9,
+                    "write_gb_per_second": level.write * 1e-9,
+                    "copy_gb_per_second": level.copy * 1e-9,
+                }
+                for level in self.levels
+            ],
+        }
+
+
+def measure_roofline(target: str | None = None, threads: int = 1) -> Roofline:
+    """Measure the limits; takes about a second."""
+    chosen = select_target(target)
+    lanes = chosen.lanes
+    repeats = 2**16
+    flops = 2.0 * CHAINS * lanes * repeats * threads
+    operands = np.zeros(64, np.float32)
+    probe = _prepare(_fma_source(chosen, repeats), chosen, threads, [operands.ctypes.data], operands)
+    peak = flops / _time(probe)
+    caches = find_caches()
+    levels = []
+    below = 0
+    for cache in caches:
+        capacity = cache.size * (threads if cache.private else 1)
+        working = max(capacity // 2 if cache.private else capacity // 4, 2 * below)
+        if working < capacity:
+            levels.append(_measure_level(cache.name, capacity, working, chosen, threads))
+        below = capacity
+    levels.append(_measure_level(MEMORY, 0, 4 * max(below, 2**23), chosen, threads))
+    return Roofline(chosen.name, threads, peak, tuple(levels), probe, flops)
+
+
+def find_caches() -> tuple[Cache, ...]:
+    """Data caches of the first core from the smallest, as the system reports them; else :data:`ASSUMED_CACHES`."""
+    found = {}
+    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
+        try:
+            kind, size, level = ((folder / name).read_text().strip() for name in ("type", "size", "level"))
+            shared = (folder / "shared_cpu_list").read_text().strip()
+        except OSError:
+            continue
+        if kind in ("Data", "Unified") and size.endswith("K"):
+            found[int(level)] = Cache(f"L{level}", int(size[:-1]) * 1024, shared.isdigit() and int(level) < 3)
+    if not found:
+        return tuple(Cache(name, size, bool(private)) for name, size, private in ASSUMED_CACHES)
+    return tuple(cache for _, cache in sorted(found.items()))
+
+
+def _measure_level(name: str, capacity: int, working: int, target: Target, threads: int) -> Level:
+    """Streams over ``working`` bytes, all threads and both arrays of a copy together."""
+    step = target.lanes * UNROLL
+    half = max(working // threads // 8 // step, 1) * step  # floats of one of two arrays, for each thread
+    pitch = 2 * half + 16 * target.lanes
+    room = Arena(4 * pitch * threads + 64)
+    repeats = max(1, 2**20 // half)
+    rates = {}
+    for what, reads, writes in (
+        ("write", 0, 2),
+        ("read", 2, 0),
+        ("copy", 1, 1),
+    ):  # pages that were never written are one
+        source = _stream_source(target, half, pitch, repeats, reads, writes)
+        seconds = _time(_prepare(source, target, threads, [room.address], room))
+        rates[what] = 8.0 * half * repeats * threads / seconds
+    return Level(name, capacity, **rates)
+
+
+def _prepare(source: Source, target: Target, threads: int, args: Sequence[int], held: object) -> Callable[[], None]:
+    """A call that runs a kernel once on every thread; it holds the memory that the kernel works on."""
+    [kernel] = load([source], target, cache=open_cache())
+    table = np.asarray(args, np.int64)
+    step = np.zeros((1, STEP_WORDS), np.int64)
+    step[0] = kernel.address, table.ctypes.data, threads, 0
+
+    def run(_held: object = (kernel, table, held)) -> None:
+        with acquire_team(threads) as team:
+            team.run(step.ctypes.data, 1)
+
+    return run
+
+
+def _time(run: Callable[[], None]) -> float:
+    """Shortest time of a call [s]."""
+    best = float("inf")
+    for _ in range(TRIES):
+        begin = now = time.perf_counter()
+        while now - begin < TRY_SECONDS:
+            start = now
+            run()
+            now = time.perf_counter()
+            best = min(best, now - start)
+    return best
+
+
+def _fma_source(target: Target, repeats: int) -> Source:
+    return Source(f"peak {CHAINS} {repeats}", lambda name: _emit_fma(name, target, repeats), "peak")
+
+
+def _emit_fma(name: str, target: Target, repeats: int) -> str:
+    """Independent chains of multiply-adds, nothing else in the loop."""
+    k = Kernel(name, target)
+    x = k.arg(0)
+    a, b = k.load(x, 0), k.load(x, target.lanes)
+    sums = [k.variable(k.vector_type(), k.splat(0.0)) for _ in range(CHAINS)]
+    with k.loop(k.end, k.begin), k.loop(repeats // 4):
+        for _ in range(4):
+            for slot in sums:
+                k.set(slot, k.fma(a, b, k.get(slot)))
+    for slot in sums:
+        k.store(k.get(slot), x)
+    return k.finish()
+
+
+def _stream_source(target: Target, half: int, pitch: int, repeats: int, reads: int, writes: int) -> Source:
+    return Source(
+        f"stream {half} {pitch} {repeats} {reads} {writes}",
+        lambda name: _emit_stream(name, target, half, pitch, repeats, reads, writes),
+        "stream",
+    )
+
+
+def _emit_stream(name: str, target: Target, half: int, pitch: int, repeats: int, reads: int, writes: int) -> str:
+    """Read both halves of a thread's memory, write both, or copy the first to the second."""
+    k = Kernel(name, target)
+    lanes = target.lanes
+    sums = [k.variable(k.vector_type(), k.splat(0.0)) for _ in range(UNROLL)]
+    length = half * max(reads, writes)
+    with k.loop(k.end, k.begin) as unit:
+        base = k.shift(k.arg(0), k.mul(unit, pitch))
+        other = k.shift(base, half + 8 * lanes)
+        with k.loop(repeats), k.loop(length, 0, UNROLL * lanes) as i:
+            values = [k.splat(0.0)] * UNROLL
+            if reads:
+                values = [k.load(base, k.add(i, j * lanes)) for j in range(UNROLL)]
+            for j, value in enumerate(values):
+                if reads and writes:
+                    k.store(value, other, k.add(i, j * lanes))
+                elif writes:
+                    k.store(value, base, k.add(i, j * lanes))
+                else:
+                    k.set(sums[j], k.b.fadd(value, k.get(sums[j])))
+        for slot in sums:
+            k.store(k.get(slot), base)
+    return k.finish()
