@@ -25,7 +25,9 @@ from omniconv.errors import (
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shuffle, Split, parse
 
 if TYPE_CHECKING:
+    from omniconv.analysis import separability
     from omniconv.api import compile  # noqa: A004
+    from omniconv.inspection import connectivity, cost, coverage, overlap, receptive_field
     from omniconv.kinds import (
         asymmetric,
         blueprint_separable,
@@ -72,7 +74,10 @@ __all__ = [
     "blueprint_separable",
     "causal",
     "compile",
+    "connectivity",
     "convolution",
+    "cost",
+    "coverage",
     "cross_correlation",
     "depthwise",
     "depthwise_separable",
@@ -82,12 +87,15 @@ __all__ = [
     "grouped",
     "kinds",
     "mixed",
+    "overlap",
     "parse",
     "pointwise",
     "pointwise_grouped",
     "random_weights",
+    "receptive_field",
     "reference",
     "resize_conv",
+    "separability",
     "shuffled_grouped",
     "spatially_separable",
     "sub_pixel",
@@ -96,9 +104,15 @@ __all__ = [
 
 _LAZY: Final = {
     "compile": "omniconv.api",
+    "connectivity": "omniconv.inspection",
+    "cost": "omniconv.inspection",
+    "coverage": "omniconv.inspection",
     "kinds": "omniconv.kinds",
+    "overlap": "omniconv.inspection",
     "random_weights": "omniconv.reference",
+    "receptive_field": "omniconv.inspection",
     "reference": "omniconv.reference",
+    "separability": "omniconv.analysis",
 }
 """Name -> module that defines it. Every other lazy name is a constructor of :mod:`omniconv.kinds`."""
 

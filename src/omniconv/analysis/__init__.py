@@ -1,0 +1,68 @@
+"""What a layer or a network costs, sees, covers and connects; every figure agrees with brute force."""
+
+from omniconv.analysis.axis_field import AxisField, PhaseField
+from omniconv.analysis.connectivity import Connectivity, Repair, connectivity, least_layers
+from omniconv.analysis.cost import Cost, LayerCost, Machine, cost, count_executed
+from omniconv.analysis.coverage import AxisCoverage, Coverage, coverage, dilated_stack, find_rule, suggest_rates
+from omniconv.analysis.cp import Flattened, flatten
+from omniconv.analysis.effective import EffectiveField, effective_field, measured_field
+from omniconv.analysis.factorise import Factorised, factorise
+from omniconv.analysis.findings import TOPICS, Finding, find_findings, find_stacks, last_spatial
+from omniconv.analysis.overlap import Overlap, count_image, count_phases, overlap, overlaps
+from omniconv.analysis.receptive_field import (
+    ReceptiveField,
+    find_support,
+    fitting_program,
+    receptive_field,
+)
+from omniconv.analysis.record import Record
+from omniconv.analysis.remedies import Remedy, find_remedies, icnr
+from omniconv.analysis.separability import Separability, Unfolding, separability
+
+__all__ = [
+    "TOPICS",
+    "AxisCoverage",
+    "AxisField",
+    "Connectivity",
+    "Cost",
+    "Coverage",
+    "EffectiveField",
+    "Factorised",
+    "Finding",
+    "Flattened",
+    "LayerCost",
+    "Machine",
+    "Overlap",
+    "PhaseField",
+    "ReceptiveField",
+    "Record",
+    "Remedy",
+    "Repair",
+    "Separability",
+    "Unfolding",
+    "connectivity",
+    "cost",
+    "count_executed",
+    "count_image",
+    "count_phases",
+    "coverage",
+    "dilated_stack",
+    "effective_field",
+    "factorise",
+    "find_findings",
+    "find_remedies",
+    "find_rule",
+    "find_stacks",
+    "find_support",
+    "fitting_program",
+    "flatten",
+    "icnr",
+    "last_spatial",
+    "least_layers",
+    "measured_field",
+    "overlap",
+    "overlaps",
+    "receptive_field",
+    "separability",
+    "suggest_rates",
+]

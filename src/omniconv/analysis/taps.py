@@ -1,0 +1,117 @@
+"""Moving arrays along the taps of one axis, forwards (`push`) and backwards (`pull`).
+
+Both work on any dtype with an addition: numbers are summed, booleans are joined by *or*. A kernel whose taps all count
+alike is the product of its axes, so N-D layers are done one axis after another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from omniconv.compiler.program import PoolStep
+from omniconv.spec import Axis, Conv, Phase, Shape
+
+AnyArray: TypeAlias = npt.NDArray[Any]
+
+NUMPY_MODES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
+
+
+def _tap(phase: Phase, offset: int, size: int) -> tuple[slice, slice] | None:
+    """Input and output positions of one tap, where it lands inside."""
+    low, high = phase.inside(offset, size)
+    if low >= high:
+        return None
+    reads = slice(low * phase.in_step + offset, (high - 1) * phase.in_step + offset + 1, phase.in_step)
+    writes = slice(phase.start + low * phase.step, phase.start + (high - 1) * phase.step + 1, phase.step)
+    return reads, writes
+
+
+def pull(array: AnyArray, axis: int, phases: Sequence[Phase], size: int) -> AnyArray:
+    """Carry what is held at outputs back to the ``size`` input positions that their taps read."""
+    out = np.zeros((*array.shape[:axis], size, *array.shape[axis + 1 :]), array.dtype)
+    before = (slice(None),) * axis
+    for phase in phases:
+        for _, offset in phase.taps:
+            found = _tap(phase, offset, size)
+            if found is not None:
+                out[(*before, found[0])] += array[(*before, found[1])]
+    return out
+
+
+def push(array: AnyArray, axis: int, phases: Sequence[Phase]) -> AnyArray:
+    """Carry what is held at inputs to the outputs whose taps read them."""
+    size = array.shape[axis]
+    outputs = sum(phase.count for phase in phases)
+    out = np.zeros((*array.shape[:axis], outputs, *array.shape[axis + 1 :]), array.dtype)
+    before = (slice(None),) * axis
+    for phase in phases:
+        for _, offset in phase.taps:
+            found = _tap(phase, offset, size)
+            if found is not None:
+                out[(*before, found[1])] += array[(*before, found[0])]
+    return out
+
+
+def outside(phases: Sequence[Phase], size: int) -> npt.NDArray[np.bool_]:
+    """For each output position of an axis, whether some tap of it lands outside the input."""
+    result = np.zeros(sum(phase.count for phase in phases), bool)
+    for phase in phases:
+        seen = result[phase.start :: phase.step]
+        for _, offset in phase.taps:
+            low, high = phase.inside(offset, size)
+            seen[:low] = True
+            seen[high:] = True
+    return result
+
+
+def count_inside(phases: Sequence[Phase], size: int) -> npt.NDArray[np.int64]:
+    """For each output position of an axis, how many of its taps land inside the input."""
+    return np.asarray(push(np.ones(size, np.int64), 0, phases), np.int64)
+
+
+def pad_index(size: int, pair: tuple[int, int], mode: str) -> npt.NDArray[np.int64]:
+    """For each position of a padded axis, the input position it repeats; -1 where it repeats none (zeros)."""
+    positions = np.arange(size)
+    if mode in ("zeros", "constant"):
+        return np.asarray(np.pad(positions, pair, constant_values=-1), np.int64)
+    return np.asarray(np.pad(positions, pair, mode=NUMPY_MODES.get(mode, mode)), np.int64)
+
+
+def take(array: AnyArray, axis: int, index: npt.NDArray[np.int64]) -> AnyArray:
+    """``array[index]`` along an axis; zero where the index is negative."""
+    result = np.take(array, np.maximum(index, 0), axis)
+    if (index < 0).any():
+        result[(slice(None),) * axis + (index < 0,)] = 0
+    return result
+
+
+def give(array: AnyArray, axis: int, index: npt.NDArray[np.int64], size: int) -> AnyArray:
+    """The adjoint of `take`: add what is held at each position to position ``index`` of an axis of ``size``."""
+    kept = index >= 0
+    moved = np.moveaxis(array, axis, 0)[kept]
+    out = np.zeros((size, *moved.shape[1:]), array.dtype)
+    np.add.at(out, index[kept], moved)
+    return np.moveaxis(out, 0, axis)
+
+
+def unpadded(spec: Conv) -> Conv:
+    """The same layer over an input that is padded already."""
+    from dataclasses import replace
+
+    return replace(spec, padding=((0, 0),) * spec.dims, padding_mode="zeros")
+
+
+def pool_phases(step: PoolStep, sizes: Shape, results: Shape) -> tuple[tuple[Phase, ...], ...]:
+    """The taps of a pool, per spatial axis; windows hang over the end as far as the output says."""
+    phases = []
+    for k, s, d, (before, _), size, result in zip(
+        step.kernel, step.stride, step.dilation, step.padding, sizes, results, strict=True
+    ):
+        extent = d * (k - 1) + 1
+        after = (result - 1) * s + extent - size - before
+        phases.append(Axis(k, s, d, (before, after)).phases(size))
+    return tuple(phases)

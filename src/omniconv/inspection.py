@@ -1,0 +1,130 @@
+"""The analyses for anything: a spec, a chain, a model file, its bytes, an ``onnx.ModelProto`` or a compiled network."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from omniconv import analysis
+from omniconv.analysis import Connectivity, Cost, Coverage, Finding, Overlap, ReceptiveField
+from omniconv.analysis.subject import Subject
+from omniconv.compiler.program import Program
+from omniconv.errors import DataError
+from omniconv.spec import Chain, Conv
+
+Shapes: TypeAlias = Mapping[str, Sequence[int]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Partial:
+    """What could be read of a model.
+
+    Attributes:
+        subject: to be analysed.
+        unknown: one message for each operator that was left out.
+    """
+
+    subject: Subject
+    unknown: tuple[str, ...]
+
+
+def open_subject(x: Any, *, shapes: Shapes | None = None, memory_limit: int | None = None) -> Subject:
+    """Bring anything that can be analysed into the form that :mod:`omniconv.analysis` takes.
+
+    Args:
+        x: a `Conv`, `Chain` or `Program`; a path, bytes or ``onnx.ModelProto``; what :func:`omniconv.compile` returned.
+        shapes: for a model, shapes of inputs by name, where it leaves dimensions open.
+        memory_limit: for a model, most memory to use [bytes].
+
+    Raises:
+        ModelError, UnsupportedError, ShapeError, LimitError: as for :func:`omniconv.compile`.
+        DataError: something else.
+    """
+    if isinstance(x, Conv | Chain | Program):
+        return x
+    program = getattr(getattr(x, "plan", None), "program", None)
+    if isinstance(program, Program):
+        return program
+    if _is_model(x):
+        from omniconv.graph import to_program
+
+        return to_program(x, shapes=shapes, memory_limit=memory_limit)
+    raise DataError(
+        f"cannot analyse {type(x).__name__}",
+        need="a spec, a path, bytes, an onnx.ModelProto or a compiled layer or network of known shapes",
+    )
+
+
+def open_partial(x: Any, *, shapes: Shapes | None = None, memory_limit: int | None = None) -> Partial:
+    """As :func:`open_subject`, but operators of a model that are not supported are left out, and named.
+
+    Raises:
+        UnsupportedError: nothing of the model can be analysed.
+        ModelError, ShapeError, LimitError, DataError: as for :func:`open_subject`.
+    """
+    if not _is_model(x):
+        return Partial(open_subject(x), ())
+    from omniconv.graph import to_partial_program
+
+    program, problems = to_partial_program(x, shapes=shapes, memory_limit=memory_limit)
+    return Partial(program, tuple(f"{item.operator} {item.where!r}: {item.text}" for item in problems))
+
+
+def _is_model(x: Any) -> bool:
+    return isinstance(x, str | os.PathLike | bytes | bytearray) or type(x).__name__ in ("ModelProto", "Graph")
+
+
+def cost(x: Any, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None) -> Cost:
+    """:func:`omniconv.analysis.cost` of anything.
+
+    Example:
+        >>> cost(Conv.of(3, 8, 3), (1, 3, 8, 8)).macs
+        7776
+    """
+    return analysis.cost(open_subject(x, shapes=shapes), shape)
+
+
+def receptive_field(
+    x: Any,
+    tensor: str | None = None,
+    shape: Sequence[int] | None = None,
+    *,
+    shapes: Shapes | None = None,
+    **options: Any,
+) -> ReceptiveField:
+    """:func:`omniconv.analysis.receptive_field` of anything."""
+    return analysis.receptive_field(open_subject(x, shapes=shapes), tensor, shape, **options)
+
+
+def overlap(x: Any, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None, **options: Any) -> Overlap:
+    """:func:`omniconv.analysis.overlap` of anything."""
+    return analysis.overlap(open_subject(x, shapes=shapes), shape, **options)
+
+
+def coverage(
+    x: Any, tensor: str | None = None, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None
+) -> Coverage:
+    """:func:`omniconv.analysis.coverage` of anything; a list of rates is a stack of 3-tap layers along one axis."""
+    if isinstance(x, list | tuple) and all(isinstance(rate, int) for rate in x):
+        return analysis.coverage(analysis.dilated_stack(x))
+    return analysis.coverage(open_subject(x, shapes=shapes), tensor, shape)
+
+
+def connectivity(
+    x: Any,
+    tensor: str | None = None,
+    shape: Sequence[int] | None = None,
+    *,
+    shapes: Shapes | None = None,
+    **options: Any,
+) -> Connectivity:
+    """:func:`omniconv.analysis.connectivity` of anything."""
+    return analysis.connectivity(open_subject(x, shapes=shapes), tensor, shape, **options)
+
+
+def findings(x: Any, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None) -> tuple[Finding, ...]:
+    """What all analyses amount to, most important first; see :func:`omniconv.analysis.find_findings`."""
+    subject = open_subject(x, shapes=shapes)
+    return analysis.find_findings(analysis.fitting_program(subject, shape))
