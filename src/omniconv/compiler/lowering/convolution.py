@@ -73,11 +73,9 @@ def _neighbours(planner: Planner, step: ConvStep, x: Stored, serves: bool) -> St
         and x.layout.channels_last and permutation_of(x.layout) is not None
         and not has_operands(step.post) and step.y not in planner.places
     )  # fmt: skip
-    if commutes or (x.layout.channels_last and x.layout.channels is None):
+    if commutes or step.spec.padding_mode != "zeros":
         return x
-    if step.spec.padding_mode != "zeros":
-        return x
-    return planner.channels_last(step.x)
+    return planner.spread(step.x) if serves and not spec.is_pointwise else planner.channels_last(step.x)
 
 
 def lower_dense(planner: Planner, step: DenseStep) -> None:
