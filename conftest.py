@@ -1,12 +1,69 @@
-"""What all of pytest shares: doctests of a peer are collected only where that runtime is installed."""
+"""What all of pytest shares: where compiled code is kept during a run, counts of cases, and which doctests can run."""
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 PEERS = Path(__file__).parent / "src" / "omniconv" / "bench" / "peers"
+CACHE = "OMNICONV_CACHE"
+FOLDER = pytest.StashKey[str]()
+COUNTED: Counter[str] = Counter()
 
 collect_ignore = [
     str(path) for path in sorted(PEERS.glob("*.py")) if path.stem != "__init__" and find_spec(path.stem) is None
 ]
+"""Doctests of a peer are collected only where that runtime is installed."""
+if find_spec("torch") is None:
+    collect_ignore.append(str(Path(__file__).parent / "src" / "omniconv" / "torch"))
+
+
+def pytest_configure(config: Any) -> None:
+    """One folder of compiled code for all processes of this run, unless one is given."""
+    if CACHE not in os.environ:
+        os.environ[CACHE] = config.stash[FOLDER] = tempfile.mkdtemp(prefix="omniconv-tests-")
+
+
+def pytest_unconfigure(config: Any) -> None:
+    """Remove the folder that was made here."""
+    folder = config.stash.get(FOLDER, None)
+    if folder is not None:
+        del os.environ[CACHE]
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def tally(record_property: Callable[[str, object], None]) -> Iterator[Callable[..., None]]:
+    """``tally(what, n=1)``: count cases that passed, for the summary at the end of the run."""
+    counts: Counter[str] = Counter()
+
+    def count(what: str, number: int = 1) -> None:
+        counts[what] += number
+
+    yield count
+    for what, number in counts.items():
+        record_property("counted", [what, number])
+
+
+def pytest_runtest_logreport(report: Any) -> None:
+    """Add up what the tests counted; every process's reports come here."""
+    if report.when == "teardown" and report.passed:
+        for name, value in report.user_properties:
+            if name == "counted":
+                COUNTED[value[0]] += value[1]
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The number of cases behind the tests."""
+    if COUNTED:
+        terminalreporter.section("cases")
+        for what, number in sorted(COUNTED.items()):
+            terminalreporter.write_line(f"{number:7d}  {what}")

@@ -34,8 +34,8 @@ def memory_limit(override: int | None = None) -> int:
         SpecError: the value is not a positive number of bytes.
     """
     if override is not None:
-        if isinstance(override, bool) or override < 1:
-            raise SpecError(f"memory limit {override!r} is not a size", need="a positive integer [bytes]")
+        if type(override) is not int or override < 1:
+            raise SpecError(f"memory limit {override!r} is not a size", need="a positive integer [bytes]", fix="2**30")
         return override
     text = os.environ.get(VARIABLE, "").strip()
     return parse_size(text, VARIABLE) if text else physical_memory() // 2

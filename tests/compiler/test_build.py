@@ -254,3 +254,22 @@ def test_a_fork_while_another_thread_compiles(target: Target) -> None:
     finally:
         stop.set()
         thread.join()
+
+
+def test_engines_in_reference_cycles_are_freed_in_any_order(target: Target) -> None:
+    """The collector may finalise what belongs to an engine before the engine (in a process of its own: it crashed)."""
+    code = """
+import gc
+from omniconv.compiler.build import Source, load
+from omniconv.compiler.target import host_target
+emit = "define void @{}(i8* %a, i64 %b, i64 %e) {{ ret void }}".format
+for i in range(200):
+    (kernel,) = load([Source(f"cycle {i}", emit)], host_target(), cache=None)
+    cycle = [kernel]
+    cycle.append(cycle)
+    del kernel, cycle
+    gc.collect()
+"""
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()

@@ -82,8 +82,9 @@ def test_not_a_number_and_infinity_arrive(target, op):
         x = np.ones((1, 17, 3, 3), np.float32)
         x[0, :, place // 3, place % 3] = value
         step = PoolStep("x", "y", op, (3, 3), (1, 1), (1, 1), ((0, 0), (0, 0)))
-        xs, ys = Buffer(placed(x.shape, target.lanes), target.lanes, x), Buffer(
-            placed((1, 17, 1, 1), target.lanes), target.lanes
+        xs, ys = (
+            Buffer(placed(x.shape, target.lanes), target.lanes, x),
+            Buffer(placed((1, 17, 1, 1), target.lanes), target.lanes),
         )
         got = check_shares(Pool.of(step, xs.layout, ys.layout, target.lanes), target, [xs, ys], ys)
         expected = np.max(x, axis=(2, 3)) if op == "max" else np.mean(x, axis=(2, 3))

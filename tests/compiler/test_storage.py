@@ -66,9 +66,7 @@ def test_merge_axes_needs_gapless_strides() -> None:
 def test_arena_buffers_that_live_together_do_not_overlap(items: list[tuple[int, int, int]]) -> None:
     buffers = [Buffer("arena", size, first=min(a, b), last=max(a, b)) for size, a, b in items]
     offsets, total = plan_arena(buffers)
-    spans = [
-        set(range(offset, offset + buffer.size)) for offset, buffer in zip(offsets, buffers, strict=True)
-    ]
+    spans = [set(range(offset, offset + buffer.size)) for offset, buffer in zip(offsets, buffers, strict=True)]
     for i, one in enumerate(buffers):
         assert offsets[i] % 64 == 0
         assert offsets[i] + one.size <= total

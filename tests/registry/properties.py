@@ -1,7 +1,8 @@
 """Properties that every spec has, on every engine that computes it.
 
 A property is a function of a :class:`Case` and raises ``AssertionError`` when it does not hold. ``@checks(needs...)``
-names the traits of the *spec* (see :func:`traits_of`) without which it has no meaning; nothing looks at the kind. To
+names the traits of the case (those of its spec, see :func:`traits_of`, and ``direct`` of its engine) without which it
+has no meaning; nothing looks at the kind. To
 check another implementation, add an :class:`Engine` to :data:`ENGINES`; every property that computes then runs on it
 too.
 
@@ -16,9 +17,10 @@ import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
+from tests.registry.compiled import TARGETS, run_compiled
 from tests.registry.naive import naive
 
 from omniconv.errors import UnsupportedError
@@ -30,11 +32,19 @@ DOUBLE, SINGLE = 2.0**-53, 2.0**-24
 
 @dataclass(frozen=True)
 class Engine:
-    """An implementation: ``run(spec, x, weights) -> array``, and the unit roundoff of its arithmetic."""
+    """An implementation: ``run(spec, x, weights) -> array``, and what its results may be off by.
+
+    Attributes:
+        roundoff: unit roundoff of its arithmetic.
+        direct: whether it adds up the products as they are, so that whole numbers stay whole.
+        bound: of its errors on any numbers, ``(spec, x, weights, roundoff) -> array``.
+    """
 
     name: str
     run: Callable
     roundoff: float
+    direct: bool = True
+    bound: Callable = error_bound
 
     @property
     def largest(self) -> float:
@@ -42,7 +52,13 @@ class Engine:
         return 1.0 / self.roundoff
 
 
-ENGINES: dict[str, Engine] = {"reference": Engine("reference", reference, DOUBLE)}
+COMPILED = [
+    Engine(f"{target}-{threads}", partial(run_compiled, target=target, threads=threads), SINGLE)
+    for threads in (1, 2)
+    for target in TARGETS
+]
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in (Engine("reference", reference, DOUBLE), *COMPILED)}
+"""The reference, and machine code for every target of this machine on one thread and on two."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,7 @@ class Case:
 
     @cached_property
     def traits(self) -> frozenset[str]:
-        return traits_of(self.spec)
+        return traits_of(self.spec) | ({"direct"} if self.engine.direct else set())
 
     def draw(self, *, shape=None, bias=True, seed=0):
         """An input and weights, whole numbers in float32; the same for the same seed."""
@@ -77,11 +93,11 @@ class Case:
 
     def tolerance(self, spec, x, weights):
         """What the engine's result on these numbers may be off by: zero where every sum is exact."""
-        if is_exact(spec):
+        if self.engine.direct and is_exact(spec):
             magnitude = reference(spec, np.abs(x), [(np.abs(w), None if b is None else np.abs(b)) for w, b in weights])
             if np.abs(magnitude).max() <= self.engine.largest:
                 return np.zeros(magnitude.shape)
-        return error_bound(spec, x, weights, self.engine.roundoff)
+        return self.engine.bound(spec, x, weights, self.engine.roundoff)
 
     def layers(self):
         """Each convolution with the input shape it meets."""
@@ -126,6 +142,10 @@ class Property:
 
     def __call__(self, case: Case) -> None:
         self.run(case)
+
+    def applies(self, case: Case) -> bool:
+        """Whether it has a meaning for a case."""
+        return self.needs <= case.traits
 
 
 PROPERTIES: dict[str, Property] = {}
@@ -301,7 +321,7 @@ def shift_equivariant_inside(case: Case) -> None:
         agree(there, here, 2 * allowed, case)
 
 
-@checks()
+@checks("direct")
 def receptive_field_is_support(case: Case) -> None:
     """Along each axis, output o depends on exactly the inputs that the formula names, all inside the hull."""
     spec = without_activations(case.spec)

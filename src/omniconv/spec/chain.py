@@ -142,7 +142,15 @@ class Chain:
 
     def shapes(self, shape: Sequence[int]) -> tuple[Shape, ...]:
         """The shape before the first step and after each step."""
-        found = [tuple(shape)]
+        try:
+            found = [tuple(size.__index__() for size in shape)]
+        except (AttributeError, TypeError):
+            raise ShapeError(
+                f"shape={shape!r} is not made of integers",
+                need="(N, C, *spatial)",
+                fix=f"{(1, self.in_channels, *(32,) * self.dims)}",
+                at=self.text(),
+            ) from None
         if len(shape) != self.dims + 2:
             raise ShapeError(
                 f"input of shape {tuple(shape)} has rank {len(shape)}",

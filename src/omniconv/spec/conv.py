@@ -284,7 +284,12 @@ class Conv:
         try:
             shape = tuple(size.__index__() for size in shape)
         except (AttributeError, TypeError):
-            raise ShapeError(f"shape={shape!r} is not made of integers", need="(N, C, *spatial)") from None
+            raise ShapeError(
+                f"shape={shape!r} is not made of integers",
+                need="(N, C, *spatial)",
+                fix=f"{(1, self.in_channels, *(32,) * self.dims)}",
+                at=self.text(),
+            ) from None
         at = self.text()
         if len(shape) != self.dims + 2:
             raise ShapeError(

@@ -1,0 +1,62 @@
+"""Compiled code as an implementation: the strictest way to call it.
+
+Every call has its input in memory that ends at a page which may not be touched, its working memory filled with NaN
+beforehand, and its result in memory that is filled with NaN and ends at such a page. So an element that is not
+written, a value that was never computed and a read or write too far all show.
+"""
+
+from __future__ import annotations
+
+import math
+from unittest import mock
+
+import numpy as np
+from tests.guard import guarded
+
+import omniconv as oc
+from omniconv.compiler.target import available_targets, detect_host
+from omniconv.runtime import executable
+
+TARGETS = tuple(t for t in ("native", "x86-64-v3", "x86-64-v2") if t in available_targets(detect_host()))
+"""Vectors of 16, 8 and 4 lanes, as far as this machine has them."""
+
+
+def guarded_empty(shape):
+    """Room for an array of ``shape`` that holds NaN and ends at a guard page."""
+    return guarded(math.prod(shape)).reshape(shape)
+
+
+def guarded_copy(x):
+    """The same numbers in memory that ends at a guard page."""
+    room = guarded_empty(x.shape)
+    room[...] = x
+    return room
+
+
+def strictly(f, inputs):
+    """Run an executable on named arrays with everything around them poisoned; inputs must stay as they are."""
+    given = {name: guarded_copy(x) if x.flags.c_contiguous else x for name, x in inputs.items()}
+    for frame in f._idle:
+        frame.arena.view(0, (frame.arena.size // 4,))[...] = np.nan
+    with mock.patch.object(executable, "make_result", guarded_empty):
+        results = f.run(given)
+    for name, x in inputs.items():
+        assert np.array_equal(given[name], x, equal_nan=True), f"input {name} was written to"
+    return {name: np.array(y) for name, y in results.items()}
+
+
+def channels_to(layout, x):
+    """An array in channels-first order as the boundary ``layout`` wants it."""
+    return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if layout == "NHWC" else x
+
+
+def channels_from(layout, y):
+    """And back."""
+    return np.moveaxis(y, -1, 1) if layout == "NHWC" else y
+
+
+def run_compiled(spec, x, weights, *, target="native", threads=1, layout="NCHW", exact=True):
+    """The result of a spec by machine code, channels first."""
+    f = oc.compile(spec, x.shape, weights, target=target, threads=threads, layout=layout, exact=exact)
+    (y,) = strictly(f, {"x": channels_to(layout, x)}).values()
+    return channels_from(layout, y)

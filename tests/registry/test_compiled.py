@@ -1,0 +1,217 @@
+"""Machine code against the reference: random specs, both layouts, any number of threads, Winograd filtering."""
+
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.registry.compiled import TARGETS, run_compiled
+from tests.registry.filtered import filtered_bound, filtered_magnitude
+from tests.registry.properties import DOUBLE, PROPERTIES, SINGLE, Case, Engine
+from tests.strategies import Problem, problems
+
+import omniconv as oc
+from omniconv.compiler.winograd import FILTERINGS
+from omniconv.kinds import kinds
+from omniconv.reference import error_bound, random_weights, reference
+from omniconv.reference.bounds import gamma
+from omniconv.spec import Conv, parse
+
+RANDOM = int(os.environ.get("OMNICONV_RANDOM", "0"))
+"""Specs of each random test; 0 for the few of a default run."""
+
+COMPILED = Engine("compiled", run_compiled, SINGLE)
+SAMPLES = [(kind, index) for kind in kinds().values() for index in range(len(kind.samples))]
+
+
+def check(problem, seed, *, integer, **options):
+    """One spec on one set of numbers: equal where sums are exact, within the bound elsewhere."""
+    x, weights = problem.draw(seed, integer=integer)
+    case = Case(problem.spec, problem.shape, COMPILED)
+    tolerance = case.tolerance(problem.spec, x, weights) if integer else error_bound(problem.spec, x, weights)
+    expected = reference(problem.spec, x, weights)
+    got = run_compiled(problem.spec, x, weights, **options)
+    agree(got.astype(np.float64), expected, tolerance, f"{problem} {options} integer={integer} seed={seed}")
+
+
+def agree(got, expected, tolerance, what):
+    assert got.shape == expected.shape, f"produced shape {got.shape} for {expected.shape} | {what}"
+    off = np.abs(got - expected)
+    bad = ~(off <= tolerance)
+    if bad.any():
+        at = tuple(int(i) for i in np.argwhere(bad)[0])
+        limit = np.broadcast_to(tolerance, off.shape)[at]
+        raise AssertionError(
+            f"{bad.sum()} of {bad.size} outputs differ, first at {at}: {got[at]!r} for {expected[at]!r}, "
+            f"tolerance {limit:.3g} | {what}"
+        )
+
+
+FOUND = [
+    # A strided transposed axis with one output has one phase, with some of the kernel's taps.
+    "depthwise_transposed n1 ic4 oc4 ih3 iw1 kh6 kw7 sh2 sw2 dh1 dw1 pt1 pb5 pl6 pr0 g4",
+]
+"""Problems that were once wrong."""
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("line", FOUND)
+def test_found(line, target):
+    spec, shape = parse(line)
+    for integer, layout in ((True, "NCHW"), (False, "NHWC")):
+        check(Problem(spec, shape), 1, integer=integer, target=target, layout=layout)
+
+
+@pytest.mark.parametrize(("target", "usual"), [(t, 150 if t == "native" else 40) for t in TARGETS])
+def test_random_specs(target, usual, tally):
+    """Any spec; OMNICONV_RANDOM=5000 runs five thousand of them for the native target, a tenth for each other."""
+    count = usual if not RANDOM else RANDOM if target == "native" else max(RANDOM // 10, 1)
+
+    @settings(
+        max_examples=count,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+        derandomize=not RANDOM,
+        print_blob=False,
+    )
+    @given(problems(), st.booleans(), st.sampled_from(("NCHW", "NHWC")), st.sampled_from((1, 2, 3)), st.integers(0, 99))
+    def run(problem, integer, layout, threads, seed):
+        check(problem, seed, integer=integer, target=target, layout=layout, threads=threads)
+
+    run()
+    tally(f"random specs, {target}", count)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", kinds().values(), ids=list(kinds()))
+def test_channels_last(kind, target, tally):
+    for sample in kind.samples:
+        problem = Problem(kind.build(sample), sample.shape)
+        check(problem, 3, integer=True, layout="NHWC", target=target)
+        tally(f"sample in NHWC, {target}")
+
+
+@pytest.mark.parametrize("kind", kinds().values(), ids=list(kinds()))
+def test_results_do_not_depend_on_threads(kind, tally):
+    """The same bits, on numbers whose sums round."""
+    for sample in kind.samples:
+        problem = Problem(kind.build(sample), sample.shape)
+        x, weights = problem.draw(5, integer=False)
+        one, *others = (run_compiled(problem.spec, x, weights, threads=t, exact=False) for t in (1, 2, 3, 4))
+        for other in others:
+            assert np.array_equal(one.view(np.uint32), other.view(np.uint32)), problem
+        assert (np.abs(one - reference(problem.spec, x, weights)) <= error_bound(problem.spec, x, weights)).all(), (
+            problem
+        )
+        tally("sample, same bits on 1 to 4 threads")
+
+
+# Winograd filtering
+
+
+WINOGRAD = [
+    Engine(f"winograd-{target}", lambda spec, x, weights, target=target: run_compiled(
+        spec, x, weights, target=target, exact=False), SINGLE, direct=False, bound=filtered_bound)
+    for target in TARGETS
+]  # fmt: skip
+
+FILTERED = [
+    (Conv.of(16, 16, 3, padding=1), (1, 16, 20, 20)),
+    (Conv.of(17, 33, 3, padding=1), (2, 17, 9, 14)),
+    (Conv.of(32, 24, 3), (1, 32, 12, 7)),
+    (Conv.of(40, 16, 3, padding=2, dilation=2), (1, 40, 11, 10)),
+    (Conv.of(16, 31, 3, padding=((2, 0), (0, 3)), flip=True), (1, 16, 15, 13)),
+    (Conv.of(24, 16, 3, padding=1, padding_mode="reflect"), (3, 24, 8, 9)),
+    (Conv.of(18, 20, 3, padding=1, transposed=True), (1, 18, 12, 9)),
+    (Conv.of(16, 16, 3, padding=((4, 0), (1, 3)), dilation=2, transposed=True, flip=True), (1, 16, 14, 13)),
+]
+
+
+def is_filtered(spec, shape, target):
+    f = oc.compile(spec, shape, random_weights(spec, np.random.default_rng(0)), target=target)
+    return any(call.what == "winograd_input" for call in f.plan.calls)
+
+
+@pytest.mark.parametrize("engine", WINOGRAD, ids=[engine.name for engine in WINOGRAD])
+@pytest.mark.parametrize("prop", [p for p in PROPERTIES.values() if p.computes], ids=lambda p: p.name)
+def test_filtered(prop, engine, tally):
+    for spec, shape in FILTERED:
+        case = Case(spec, shape, engine)
+        if prop.applies(case):
+            prop(case)
+            tally(f"sample x property, {engine.name}")
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_filtered_layers_are_filtered(target):
+    assert sum(is_filtered(spec, shape, target) for spec, shape in FILTERED) >= len(FILTERED) - 1
+
+
+@st.composite
+def filtered_problems(draw):
+    """3x3 layers of stride 1 with enough channels."""
+    sizes = draw(st.tuples(st.integers(3, 26), st.integers(3, 26)))
+    dilation = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    padding = [draw(st.tuples(st.integers(0, 4), st.integers(0, 4))) for _ in sizes]
+    padding = [
+        (before, max(after, 2 * d + 1 - size - before))
+        for (before, after), d, size in zip(padding, dilation, sizes, strict=True)
+    ]
+    channels = st.sampled_from((16, 17, 20, 31, 32, 48))
+    transposed = draw(st.booleans())
+    if transposed:  # padding crops the output, but not all of it
+        padding = [(min(b, 2 * d), min(a, 2 * d)) for (b, a), d in zip(padding, dilation, strict=True)]
+        sizes = tuple(size + 2 * d for size, d in zip(sizes, dilation, strict=True))
+    spec = Conv.of(
+        draw(channels),
+        draw(channels),
+        3,
+        dilation=dilation,
+        padding=padding,
+        flip=draw(st.booleans()),
+        transposed=transposed,
+    )
+    return Problem(spec, (draw(st.integers(1, 2)), spec.in_channels, *sizes))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_random_filtered(target, tally):
+    """Within the written bound, and exact where every intermediate value is a whole number below 2^24."""
+    seen = {"filtered": 0, "exact": 0, "all": 0}
+
+    @settings(
+        max_examples=max(RANDOM // 20, 12),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+        derandomize=not RANDOM,
+    )
+    @given(filtered_problems(), st.integers(0, 99), st.sampled_from((1, 2)), st.sampled_from(("NCHW", "NHWC")))
+    def run(problem, seed, threads, layout):
+        spec, options = problem.spec, {"target": target, "threads": threads, "layout": layout, "exact": False}
+        x, weights = problem.draw(seed, integer=False)
+        got = run_compiled(spec, x, weights, **options)
+        agree(got, reference(spec, x, weights), filtered_bound(spec, x, weights), f"{problem} {options}")
+        if not is_filtered(spec, problem.shape, target):
+            return
+        seen["filtered"] += 1
+        # 576 = 24^2 makes G g G^T whole; few and small numbers keep sums small.
+        rng = np.random.default_rng(seed)
+        x = rng.integers(-1, 2, problem.shape).astype(np.float32)
+        w = (576 * rng.integers(-1, 2, spec.weight_shape) * (rng.random(spec.weight_shape) < 0.1)).astype(np.float32)
+        b = rng.integers(-4, 5, spec.out_channels).astype(np.float32)
+        magnitude = np.maximum(*(filtered_magnitude(spec, x, w, b, m) for m in FILTERINGS))
+        small = magnitude <= 2.0**24
+        got = run_compiled(spec, x, (w, b), **options)
+        # The weights are transformed in float64, where 1/6 is not exact: what should be 0 may be 1e-15.
+        tolerance = np.where(small, gamma(8, DOUBLE) * magnitude, filtered_bound(spec, x, (w, b)))
+        agree(got, reference(spec, x, (w, b)), tolerance, f"{problem} {options} exact")
+        seen["exact"] += int(small.sum())
+        seen["all"] += small.size
+
+    run()
+    assert seen["filtered"]
+    assert seen["exact"] > 0.5 * seen["all"], seen
+    tally(f"random Winograd layers, {target}", seen["filtered"])
