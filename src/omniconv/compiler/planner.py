@@ -140,8 +140,8 @@ class Planner:
     def spread(self, name: str) -> Stored:
         """A value as channels last whose pixels do not all fall into the same few sets of the first-level cache.
 
-        Arena buffers never do; arrays of the caller do where a pixel is a multiple of 1 KiB, and kernels that read several
-        pixels side by side then run at a third of their speed, which a copy costs less than.
+        Arena buffers never do; arrays of the caller do where a pixel is a multiple of 1 KiB. Kernels that read several
+        pixels side by side then run at a third of their speed; a copy costs less.
         """
         found = self.channels_last(name)
         pitch = found.layout.grid.strides[2]

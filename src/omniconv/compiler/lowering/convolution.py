@@ -116,14 +116,14 @@ def _call_lane(
     planner: Planner, choice: Choice, problem: Problem, x: Stored, y: Stored, posts: Sequence[Post], refs: list[Ref],
     spec: Conv, w: Array, b: Array | None,
 ) -> None:  # fmt: skip
-    assert isinstance(choice.tile, lane.LaneTile)
+    tile, lanes = choice.tile, planner.target.lanes
+    assert isinstance(tile, lane.LaneTile)
     source, result = x.layout.grid, y.layout.grid
-    family = Stencil if isinstance(choice.tile, StencilTile) else lane.Lane
-    recipe = family(
+    common = (
         problem.batch, problem.axes, problem.groups, problem.inputs, problem.outputs,
-        (source.sn, *source.strides), (result.sn, *result.strides), x.layout.readable, y.layout.tail,
-        tuple(posts), choice.tile, planner.target.lanes,
+        (source.sn, *source.strides), (result.sn, *result.strides), x.layout.readable, y.layout.tail, tuple(posts),
     )  # fmt: skip
+    recipe = Stencil(*common, tile, lanes) if isinstance(tile, StencilTile) else lane.Lane(*common, tile, lanes)
     size = recipe.vectors * recipe.lanes * recipe.inputs * math.prod(axis.kernel for axis in problem.axes)
     weights = planner.constant(size, lambda: recipe.pack_weights(w, transposed=spec.transposed, flip=spec.flip))
     bias = planner.constant(recipe.vectors * recipe.lanes, lambda: recipe.pack_bias(b))
