@@ -7,9 +7,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
+
 from omniconv.api import compile as compile_model
 from omniconv.errors import DataError, UnsupportedError
-from torch import nn
 
 if TYPE_CHECKING:
     from omniconv.graph.network import Network

@@ -8,12 +8,12 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
 import torch
+from torch import nn
+
 from omniconv.errors import DataError, UnsupportedError
 from omniconv.reference import Weights, check_weights
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shuffle, Spec, Split, Step
-from torch import nn
 
 Array: TypeAlias = npt.NDArray[np.float32]
 Pair: TypeAlias = tuple[Array, Array | None]
