@@ -1,23 +1,14 @@
-r"""Cost of a spec, in integers: the textbook formulas, and what is really executed.
+"""Cost of specs, for tables and for rates: parameters, MACs and traffic. 1 MAC = 2 FLOP.
 
-A convolution of any kind over an output of size :math:`O = \prod o_i` does
-
-.. math:: N \cdot O \cdot C_{out} \cdot \frac{C_{in}}{g} \cdot \prod k_i \quad [\mathrm{MAC}],
-
-a transposed one the same with the input size in place of :math:`O`. That is the nominal cost: taps outside the input
-count too. *Executed* are only the taps that land inside. Along each axis they are counted over the output phases
-:math:`f` and their taps :math:`t`; the axes multiply:
-
-.. math:: N \cdot C_{out} \cdot \frac{C_{in}}{g} \cdot \prod_{axes} \sum_f \sum_t |inside(f, t)| \quad [\mathrm{MAC}].
-
-1 MAC = 2 FLOP.
+How they are counted, layer by layer, is :mod:`omniconv.analysis.cost`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from omniconv.analysis import count_executed
 from omniconv.spec import Activation, Chain, Conv, Spec, Split
 
 
@@ -39,15 +30,7 @@ def count_macs(spec: Spec, shape: Sequence[int]) -> int:
         >>> count_macs(Conv.of(64, 64, 3, padding=1), (1, 64, 56, 56)) == 56 * 56 * 64 * 64 * 9
         True
     """
-    if isinstance(spec, Conv):
-        return spec.count_macs(shape)
-    total = 0
-    for step, given in zip(spec.steps, spec.shapes(shape), strict=False):
-        if isinstance(step, Conv):
-            total += count_macs(step, given)
-        elif isinstance(step, Split):
-            total += sum(count_macs(branch, (given[0], branch.in_channels, *given[2:])) for branch in step.branches)
-    return total
+    return sum(conv.count_macs(given) for conv, given in _layers(spec, shape))
 
 
 def count_executed_macs(spec: Spec, shape: Sequence[int]) -> int:
@@ -57,25 +40,11 @@ def count_executed_macs(spec: Spec, shape: Sequence[int]) -> int:
         >>> count_executed_macs(Conv.of(1, 1, 3, dims=1, padding=1), (1, 1, 4))
         10
     """
-    if isinstance(spec, Conv):
-        if spec.padding_mode != "zeros":
-            return count_macs(spec, shape)
-        taps = math.prod(
-            sum(
-                high - low for phase in phases for _, offset in phase.taps for low, high in [phase.inside(offset, size)]
-            )
-            for phases, size in zip(spec.phases(shape), shape[2:], strict=True)
-        )
-        return shape[0] * spec.out_channels * (spec.in_channels // spec.groups) * taps
-    total = 0
-    for step, given in zip(spec.steps, spec.shapes(shape), strict=False):
-        if isinstance(step, Conv):
-            total += count_executed_macs(step, given)
-        elif isinstance(step, Split):
-            total += sum(
-                count_executed_macs(branch, (given[0], branch.in_channels, *given[2:])) for branch in step.branches
-            )
-    return total
+    return sum(count_executed(conv, given) for conv, given in _layers(spec, shape))
+
+
+def _layers(spec: Spec, shape: Sequence[int]) -> Iterable[tuple[Conv, Sequence[int]]]:
+    return [(spec, shape)] if isinstance(spec, Conv) else spec.layers(shape)
 
 
 def count_traffic(spec: Spec, shape: Sequence[int]) -> tuple[int, int]:

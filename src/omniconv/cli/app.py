@@ -8,6 +8,7 @@ import typer
 
 from omniconv import __version__
 from omniconv.cli.bench import bench
+from omniconv.cli.compare import compare
 from omniconv.cli.console import out
 from omniconv.cli.demo import demo
 from omniconv.cli.exits import MEANINGS
@@ -54,6 +55,7 @@ MODELS = "Models"
 app.command(rich_help_panel=SEE)(demo)
 app.command(rich_help_panel=SEE)(kinds)
 app.command(rich_help_panel=SEE)(explain)
+app.command(rich_help_panel=SEE)(compare)
 app.command(rich_help_panel=MODELS)(inspect)
 app.command(rich_help_panel=MODELS)(run)
 app.command(rich_help_panel=MODELS)(bench)

@@ -1,20 +1,54 @@
-"""``omniconv inspect``: what a model is made of, and what each layer costs."""
+"""``omniconv inspect``: what a model is made of, what each layer costs, sees and takes, and what is wrong with it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from omniconv.bench.machine import describe_machine
 from omniconv.bench.profile import KindTotal, Step, take_profile, total_by_kind
-from omniconv.cli.console import format_count, format_shape, format_time, make_table, out, print_json, progress
-from omniconv.cli.model import Network, count, fix_shapes, open_model, profile_input, random_arrays, read_inputs
+from omniconv.bench.roofline import measure_roofline
+from omniconv.cli.console import format_count, format_time, make_table, out, print_json, progress
+from omniconv.cli.inspect_report import describe, show_layers, show_parts
+from omniconv.cli.model import (
+    ModelInput,
+    Network,
+    count,
+    fix_shapes,
+    open_model,
+    profile_input,
+    random_arrays,
+    read_inputs,
+)
 from omniconv.cli.options import Json, Model, Shapes, Threads, parse_shapes
+from omniconv.cli.outputs import PAGES, check_output, need_packages
+from omniconv.graph import to_partial_program
+from omniconv.report.findings import level_of, say
+from omniconv.report.inspection import PARTS, Inspection, Times, inspect_program
+from omniconv.report.words import visible
+from omniconv.spec import Shape
+
+COLOURS = {"high": "bold red", "medium": "yellow", "low": "cyan", "note": "dim"}
+BOUNDARY = "(boundary)"
 
 
 def inspect(
     model: Model,
     shape: Shapes = None,
+    field: Annotated[bool, typer.Option("--field", help="Receptive field of the last layers.")] = False,
+    overlap: Annotated[bool, typer.Option("--overlap", help="Overlap (checkerboard) of every upsampling.")] = False,
+    coverage: Annotated[bool, typer.Option("--coverage", help="Coverage (gridding) of dilated stacks.")] = False,
+    connectivity: Annotated[bool, typer.Option("--connectivity", help="Which channels reach which.")] = False,
+    separability: Annotated[bool, typer.Option("--separability", help="Rank and energy of every kernel.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Write a page with all analyses and interactive plots.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option("--pictures", help="Draw the analyses asked for into this folder, as SVG.")
+    ] = None,
     threads: Threads = 1,
     measure: Annotated[
         bool, typer.Option("--time/--no-time", help="Run the model and show what each layer takes.")
@@ -22,46 +56,94 @@ def inspect(
     plan: Annotated[bool, typer.Option("--plan", help="Show the compiled plan as well.")] = False,
     json: Json = False,
 ) -> None:
-    """Show every layer of a [bold]model[/bold]: kind, shape, parameters, multiply-accumulates (MACs), time.
+    """Show every layer of a [bold]model[/bold], what it costs, takes and sees, and what is worth knowing about it.
 
-    1 MAC = 2 FLOP. A layer without a time was folded into another one.
+    1 MAC = 2 FLOP. A layer without a time was folded into another one. Operators that are not supported are left out
+    and named; a model that has some is analysed but not run.
     """
+    flags = (field, overlap, coverage, connectivity, separability)
+    parts = [name for name, wanted in zip(PARTS, flags, strict=True) if wanted]
+    if html is not None:
+        check_output("--html", html, PAGES, ["jinja2", "plotly"])
+    if pictures is not None:
+        need_packages(["matplotlib"])
     inputs = read_inputs(model)
     shapes = fix_shapes(inputs, parse_shapes(shape, [item.name for item in inputs]))
-    network = open_model(model, shapes, threads)
+    with progress(f"reading {model.name}"):
+        program, problems = to_partial_program(str(model), shapes=shapes)
+    network: Network | None = None
     steps: list[Step] = []
-    if measure:
-        x = profile_input(random_arrays(inputs, shapes, 0))
-        with progress("measuring"):
-            steps = take_profile(lambda: network.profile(x))
-    totals = total_by_kind(steps, network.layers)
-    times: dict[str, float] = {}
-    for step in steps:
-        times[step.name] = times.get(step.name, 0.0) + step.seconds
+    times = None
+    if not problems and (measure or plan):
+        network = open_model(model, shapes, threads)
+    if network is not None and measure:
+        steps, times = take_times(network, inputs, shapes, threads)
+    wanted_parts = PARTS if html is not None or (pictures is not None and not parts) else parts
+    with progress("analysing"):
+        found = inspect_program(model.name, program, parts=wanted_parts, problems=problems, times=times)
+    totals = [] if network is None else total_by_kind(steps, network.layers)
+    if html is not None:
+        from omniconv.report.page import write_page
+
+        write_page(found, html)
+    if pictures is not None:
+        from omniconv.report.drawing import draw_parts
+
+        draw_parts(found, parts or PARTS, pictures)
     if json:
-        print_json(describe(model.name, network, times, totals, threads))
+        print_json(describe(found, parts, totals, network, threads))
         return
+    show(found, parts, totals, network)
+    for path in (html, pictures):
+        if path is not None:
+            out().print(f"written to {path}", highlight=False, markup=False, soft_wrap=True)
+    if plan and network is not None:
+        out().print("\n" + network.explain(), markup=False, highlight=False, soft_wrap=True)
+
+
+def take_times(
+    network: Network, inputs: Sequence[ModelInput], shapes: dict[str, Shape], threads: int
+) -> tuple[list[Step], Times]:
+    """Profile the model on random inputs, and measure the machine."""
+    x = profile_input(random_arrays(inputs, shapes, 0))
+    with progress("measuring"):
+        steps = take_profile(lambda: network.profile(x))
+        limits = measure_roofline(None, threads)
+    layers: dict[str, float] = {}
+    for step in steps:
+        layers[step.name] = layers.get(step.name, 0.0) + step.seconds
+    boundary = layers.pop(BOUNDARY, 0.0)
+    return steps, Times(layers, boundary, threads, str(network.target), limits, describe_machine(threads))
+
+
+def show(found: Inspection, parts: Sequence[str], totals: list[KindTotal], network: Network | None) -> None:
+    """Print everything."""
     console = out()
-    columns = ["layer", "kind", "input", "output", "parameters", "MACs"] + ["time"] * measure
-    rows = []
-    for layer in network.layers:
-        row = [layer.name, layer.kind, format_shape(layer.input_shape), format_shape(layer.output_shape)]
-        row += [format_count(layer.parameters), format_count(layer.macs)]
-        if measure:
-            row.append(format_time(times[layer.name]) if layer.name in times else "")
-        rows.append(row)
-    console.print(make_table(model.name, columns, rows, left=2))
-    if measure:
+    show_layers(console, found)
+    if totals:
         console.print()
         console.print(kinds_table("By kind", totals))
-    parameters, macs = (sum(getattr(layer, key) for layer in network.layers) for key in ("parameters", "macs"))
-    console.print(
-        f"\n{format_count(parameters)} parameters, {format_count(macs)} MACs, {network.arena_bytes / 2**20:.1f} MiB "
-        f"between layers; compiled for {network.target} in {format_time(network.compile_seconds)}, "
-        f"{count(network.cached_kernels)} of {count(network.kernels)} kernels cached"
-    )
-    if plan:
-        console.print("\n" + network.explain(), markup=False, highlight=False, soft_wrap=True)
+    console.print()
+    show_parts(console, found, parts)
+    if found.findings:
+        console.print("[bold]Findings[/bold]")
+    for finding in found.findings:
+        level = level_of(finding)
+        console.print(f"  [{COLOURS[level]}]{level:7}[/]", end="")
+        console.print(visible(say(finding)), markup=False, highlight=False, soft_wrap=True)
+    cost = found.cost
+    line = f"\n{format_count(cost.parameters)} parameters, {format_count(cost.macs)} MACs, "
+    line += f"{cost.executed_macs / cost.macs:.1%} of them executed, " if cost.macs else ""
+    line += f"{format_count(cost.bytes)}B moved"
+    if network is not None:
+        line += (
+            f", {network.arena_bytes / 2**20:.1f} MiB between layers; compiled for {network.target} in "
+            f"{format_time(network.compile_seconds)}, {count(network.cached_kernels)} of {count(network.kernels)} "
+            "kernels cached"
+        )
+    if found.times is not None:
+        line += f"; {format_time(found.times.total)} a call"
+    console.print(line, highlight=False)
 
 
 def kinds_table(title: str, totals: list[KindTotal]) -> Any:
@@ -81,33 +163,3 @@ def kinds_table(title: str, totals: list[KindTotal]) -> Any:
         for total in totals
     ]
     return make_table(title, columns, rows)
-
-
-def describe(
-    name: str, network: Network, times: dict[str, float], totals: list[KindTotal], threads: int
-) -> dict[str, Any]:
-    """The report of `inspect` as one document."""
-    return {
-        "model": name,
-        "inputs": dict(network.inputs),
-        "layers": [
-            {
-                "name": layer.name,
-                "kind": layer.kind,
-                "text": layer.text,
-                "input_shape": layer.input_shape,
-                "output_shape": layer.output_shape,
-                "parameters": layer.parameters,
-                "macs": layer.macs,
-                "seconds": times.get(layer.name),
-            }
-            for layer in network.layers
-        ],
-        "kinds": totals,
-        "threads": threads,
-        "target": str(network.target),
-        "compile_seconds": network.compile_seconds,
-        "kernels": count(network.kernels),
-        "cached_kernels": count(network.cached_kernels),
-        "arena_bytes": network.arena_bytes,
-    }

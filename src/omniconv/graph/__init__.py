@@ -3,15 +3,18 @@
 from omniconv.graph.export import export
 from omniconv.graph.load import NEWEST_OPSET, OLDEST_OPSET, ModelLike, load
 from omniconv.graph.operator import supported_operators
-from omniconv.graph.program import input_signature, to_program
+from omniconv.graph.partial import Problem
+from omniconv.graph.program import input_signature, to_partial_program, to_program
 
 __all__ = [
     "NEWEST_OPSET",
     "OLDEST_OPSET",
     "ModelLike",
+    "Problem",
     "export",
     "input_signature",
     "load",
     "supported_operators",
+    "to_partial_program",
     "to_program",
 ]

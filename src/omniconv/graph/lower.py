@@ -14,13 +14,20 @@ from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Graph, Node, shorten
 from omniconv.graph.operands import Operand, Ref
 from omniconv.graph.operator import find_operator
+from omniconv.graph.partial import Gaps
 from omniconv.graph.passes.fold_constants import fold_node
 from omniconv.graph.rewrite import rename
 from omniconv.graph.schema import check_node
 from omniconv.spec import Shape
 
 
-def lower(graph: Graph, shapes: Mapping[str, Shape], constants: Mapping[str, AnyArray], budget: Budget) -> Program:
+def lower(
+    graph: Graph,
+    shapes: Mapping[str, Shape],
+    constants: Mapping[str, AnyArray],
+    budget: Budget,
+    gaps: Gaps | None = None,
+) -> Program:
     """Lower every node.
 
     Args:
@@ -28,6 +35,7 @@ def lower(graph: Graph, shapes: Mapping[str, Shape], constants: Mapping[str, Any
         shapes: the fixed shape of every input that is not bound to a constant.
         constants: initialisers and bound inputs.
         budget: the memory limit.
+        gaps: where given, nodes that are not supported are left out and noted there.
 
     Raises:
         OmniconvError: whatever a node breaks, with the node's place in ``at``.
@@ -39,13 +47,44 @@ def lower(graph: Graph, shapes: Mapping[str, Shape], constants: Mapping[str, Any
     values.update({name: Ref(name, shape) for name, shape in shapes.items()})
     taken = set(values) | {name for node in graph.nodes for name in node.outputs}
     for node in graph.nodes:
+        if gaps is not None and gaps.find_cause(node):
+            values.update(gaps.leave(node, values, program))
+            continue
         build = Builder(program, budget, taken, node)
+        done = len(program.steps)
         try:
             results = _lower_node(node, [values[name] if name else None for name in node.inputs], build)
         except OmniconvError as error:
-            raise _place(error, node) from error
+            if gaps is None or not isinstance(error, UnsupportedError):
+                raise _place(error, node) from error
+            _undo(program, done)
+            values.update(gaps.leave(node, values, program, error))
+            continue
         values.update({name: result for name, result in zip(node.outputs, results, strict=False) if name})
-    return _name_outputs(graph, program, values)
+    wanted = [info.name for info in graph.outputs]
+    if gaps is not None and gaps.problems:
+        wanted = _find_outputs(wanted, gaps, program, values)
+    return _name_outputs(wanted, program, values)
+
+
+def _undo(program: Program, steps: int) -> None:
+    """Take back what an operator appended before it gave up."""
+    for step in program.steps[steps:]:
+        del program.shapes[step.y]
+    del program.steps[steps:], program.labels[steps:]
+
+
+def _find_outputs(wanted: Sequence[str], gaps: Gaps, program: Program, values: Mapping[str, Operand]) -> list[str]:
+    """What is known of the outputs, then what the nodes that were left out read."""
+    found = [name for name in dict.fromkeys([*wanted, *gaps.read]) if isinstance(values.get(name), Ref)]
+    computed = {step.y for step in program.steps}
+    known = [name for name in found if getattr(values[name], "name", "") in computed]
+    if not known:
+        raise UnsupportedError(
+            "nothing of the model can be analysed", need="a layer that is computed from a float32 input",
+            fix="cut the model behind its unsupported operators", at=gaps.problems[0].where,
+        )  # fmt: skip
+    return known
 
 
 def _lower_node(node: Node, given: Sequence[Operand], build: Builder) -> Sequence[Operand]:
@@ -71,9 +110,8 @@ def _place(error: OmniconvError, node: Node) -> OmniconvError:
     return type(error)(error.problem, need=error.need, fix=error.fix, at=at)
 
 
-def _name_outputs(graph: Graph, program: Program, values: Mapping[str, Operand]) -> Program:
+def _name_outputs(wanted: Sequence[str], program: Program, values: Mapping[str, Operand]) -> Program:
     """Give every output its own name: rename the value behind it, or copy where that has a name to keep."""
-    wanted = [info.name for info in graph.outputs]
     names: dict[str, str] = {}
     copies: dict[str, Ref] = {}
     keep = {*program.inputs, *wanted}

@@ -13,6 +13,7 @@ from omniconv.graph.load import ModelLike, load
 from omniconv.graph.lower import lower
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Dims, Graph, shorten
+from omniconv.graph.partial import Gaps, Problem, split_inputs
 from omniconv.graph.passes import run_passes
 from omniconv.graph.passes.fix_shapes import fix_shapes, show
 from omniconv.graph.tensors import DTYPES, name_dtype
@@ -64,6 +65,35 @@ def to_program(
     program = lower(graph, fixed, {**graph.constants, **bound}, budget)
     _check_outputs(graph, program)
     return run_passes(program)
+
+
+def to_partial_program(
+    model: ModelLike,
+    *,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    constants: Mapping[str, npt.ArrayLike] | None = None,
+    memory_limit: int | None = None,
+) -> tuple[Program, tuple[Problem, ...]]:
+    """Like :func:`to_program`, but nodes and inputs that are not supported are left out: for analyses, not for running.
+
+    Returns:
+        The program, and what is missing from it. Values that a missing node produces, as far as their shapes can be
+        inferred, are further inputs; the outputs are those of the model that can be computed, then what missing nodes
+        read. Without problems it is the program of :func:`to_program`.
+
+    Raises:
+        UnsupportedError: nothing of the model can be analysed.
+        ModelError, ShapeError, LimitError: as for :func:`to_program`.
+    """
+    graph = load(model, memory_limit=memory_limit)
+    budget = Budget(find_memory_limit(memory_limit), sum(array.nbytes for array in graph.constants.values()))
+    bound = _bind(graph, constants or {})
+    gaps = Gaps(budget)
+    known, given = split_inputs(graph, shapes, bound, gaps)
+    program = lower(known, fix_shapes(known, given, bound), {**graph.constants, **bound}, budget, gaps)
+    if not gaps.problems:
+        _check_outputs(graph, program)
+    return run_passes(program), tuple(gaps.problems)
 
 
 def _bind(graph: Graph, constants: Mapping[str, npt.ArrayLike]) -> dict[str, AnyArray]:

@@ -167,6 +167,14 @@ class Chain:
             found.append(found[-1] if isinstance(step, Activation) else step.output_shape(found[-1]))
         return tuple(found)
 
+    def layers(self, shape: Sequence[int]) -> Iterator[tuple[Conv, Shape]]:
+        """Each of :attr:`convs` with the shape that it receives, for an input of ``shape``."""
+        for step, given in zip(self.steps, self.shapes(shape), strict=False):
+            if isinstance(step, Conv):
+                yield step, given
+            elif isinstance(step, Split):
+                yield from ((branch, (given[0], branch.in_channels, *given[2:])) for branch in step.branches)
+
     def output_shape(self, shape: Sequence[int]) -> Shape:
         """Output shape for an input of ``shape``.
 

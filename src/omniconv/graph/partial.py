@@ -1,0 +1,166 @@
+"""What can be known of a graph that holds nodes which are not supported, and a list of what cannot.
+
+A node that is left out cuts the graph: its float32 results whose shape ONNX can infer become inputs of the program, so
+that everything behind them is still counted and analysed, as far back as the cut. Results of which less is known cut
+off the nodes that read them too. Damaged models are refused as ever: only an `UnsupportedError` is put up with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import onnx
+
+from omniconv.compiler.program import Program
+from omniconv.errors import UnsupportedError
+from omniconv.graph.memory import Budget
+from omniconv.graph.nodes import AnyArray, Graph, Node, ValueInfo
+from omniconv.graph.operands import Operand, Ref
+from omniconv.graph.tensors import name_dtype
+from omniconv.spec import Shape
+
+FLOAT: Final = 1
+MOST_DATA: Final = 4096
+"""Elements of constants that shape inference may look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A node or an input that is left out.
+
+    Attributes:
+        where: its name.
+        operator: the operator; ``"input"`` for an input of the model.
+        text: why.
+        nearest: what is supported instead, where that is known.
+        known: results whose shapes are known all the same; they are inputs of the program.
+        unknown: results of which too little is known.
+        cause: the problem before it that is the reason, by name; empty where the node is one itself.
+    """
+
+    where: str
+    operator: str
+    text: str
+    nearest: str = ""
+    known: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    cause: str = ""
+
+
+@dataclass(slots=True)
+class Gaps:
+    """What has been left out so far.
+
+    Attributes:
+        problems: in the order of the graph.
+        opaque: values that no step can read: their ONNX type, where that is known, and the problem they come from.
+        read: values that nodes which were left out read; they are kept as outputs of the program.
+    """
+
+    budget: Budget
+    problems: list[Problem] = field(default_factory=list)
+    opaque: dict[str, tuple[Any, str]] = field(default_factory=dict)
+    read: list[str] = field(default_factory=list)
+
+    def leave_input(self, info: ValueInfo, shape: Shape | None) -> None:
+        """Leave out an input of the model that is not float32."""
+        kind = None if shape is None else onnx.helper.make_tensor_type_proto(info.dtype, shape)
+        self.opaque[info.name] = kind, info.name
+        text = f"an input of type {name_dtype(info.dtype)} is not supported"
+        self.problems.append(Problem(info.name, "input", text, unknown=(info.name,)))
+
+    def find_cause(self, node: Node) -> str:
+        """Name of the problem that a node cannot be lowered for, or nothing."""
+        return next((self.opaque[name][1] for name in node.inputs if name in self.opaque), "")
+
+    def leave(
+        self, node: Node, values: Mapping[str, Operand], program: Program, reason: UnsupportedError | None = None
+    ) -> dict[str, Operand]:
+        """Leave out a node; what is known of its results become inputs of the program."""
+        cause = "" if reason is not None else self.find_cause(node)
+        types = self._infer(node, values)
+        found: dict[str, Operand] = {}
+        for name in filter(None, node.outputs):
+            kind = types.get(name)
+            shape = _read_shape(kind)
+            if kind is None or shape is None or kind.tensor_type.elem_type != FLOAT:
+                self.opaque[name] = kind, cause or node.label
+                continue
+            self.budget.check(shape, 4, node.place)
+            program.inputs += (name,)
+            program.shapes[name] = shape
+            found[name] = Ref(name, shape)
+        for name in node.inputs:
+            value = values.get(name)
+            if isinstance(value, Ref) and value.name not in program.inputs and name not in self.read:
+                self.read.append(name)
+        unknown = tuple(name for name in node.outputs if name and name not in found)
+        operator = f"{node.domain}.{node.op}" if node.domain else node.op
+        text, nearest = f"reads what {cause!r} leaves unknown", ""
+        if reason is not None:
+            text, nearest = reason.problem, reason.fix
+        self.problems.append(Problem(node.label, operator, text, nearest, tuple(found), unknown, cause))
+        return found
+
+    def _infer(self, node: Node, values: Mapping[str, Operand]) -> Mapping[str, Any]:
+        """ONNX types of the results, as far as ONNX's own rule for the operator finds them."""
+        types: dict[str, Any] = {}
+        data: dict[str, Any] = {}
+        for name in filter(None, node.inputs):
+            value = values.get(name)
+            if isinstance(value, Ref):
+                types[name] = onnx.helper.make_tensor_type_proto(FLOAT, value.shape)
+            elif isinstance(value, np.ndarray):
+                types[name] = onnx.helper.make_tensor_type_proto(
+                    onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
+                )
+                if value.size <= MOST_DATA:
+                    data[name] = onnx.numpy_helper.from_array(value)
+            elif name in self.opaque and self.opaque[name][0] is not None:
+                types[name] = self.opaque[name][0]
+        if any(name not in types for name in filter(None, node.inputs)) or None in node.attributes.values():
+            return {}
+        attributes = {
+            key: onnx.numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
+            for key, value in node.attributes.items()
+        }
+        try:
+            schema = onnx.defs.get_schema(node.op, node.version, node.domain)
+            proto = onnx.helper.make_node(node.op, node.inputs, node.outputs, domain=node.domain, **attributes)
+            opsets = [onnx.helper.make_opsetid(node.domain, node.version)]
+            found: Mapping[str, Any] = onnx.shape_inference.infer_node_outputs(
+                schema, proto, types, data, opset_imports=opsets
+            )
+        except (
+            onnx.defs.SchemaError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError,
+            ValueError, TypeError, RuntimeError, KeyError,
+        ):  # fmt: skip
+            return {}
+        return found
+
+
+def _read_shape(kind: Any) -> Shape | None:
+    """The shape of an inferred type, where all its sizes are known and positive."""
+    if kind is None or not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
+        return None
+    sizes = [int(dim.dim_value) if dim.HasField("dim_value") else 0 for dim in kind.tensor_type.shape.dim]
+    return tuple(sizes) if all(size > 0 for size in sizes) else None
+
+
+def split_inputs(
+    graph: Graph, shapes: Mapping[str, Sequence[int]] | None, bound: Mapping[str, AnyArray], gaps: Gaps
+) -> tuple[Graph, dict[str, Sequence[int]]]:
+    """The graph without inputs that are not float32, which go into the gaps, and the shapes of those that stay."""
+    given = dict(shapes or {})
+    kept = []
+    for info in graph.inputs:
+        if info.name in bound or info.dtype == FLOAT:
+            kept.append(info)
+            continue
+        sizes = given.pop(info.name, info.dims)
+        known = sizes is not None and all(isinstance(size, int) and size > 0 for size in sizes)
+        gaps.leave_input(info, tuple(int(size) for size in sizes or () if size is not None) if known else None)
+    return Graph(tuple(kept), graph.outputs, graph.constants, graph.nodes), given
