@@ -33,7 +33,7 @@ from omniconv.runtime.system import count_cpus, current_cpu, detect_system, free
 MAX_THREADS: Final = 1024
 MAX_IDLE: Final = max(16, 4 * count_cpus())
 """Threads that sleep in the pool for the next caller, about."""
-IDLE_US: Final = 50.0
+IDLE_US: Final = 300.0
 """How long a worker spins for the next run before it sleeps [us]."""
 BARRIER_US: Final = 20.0
 """How long a thread spins for the end of a step before it gives its processor to others, again and again [us]."""
