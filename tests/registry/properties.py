@@ -101,13 +101,7 @@ class Case:
 
     def layers(self):
         """Each convolution with the input shape it meets."""
-        shape = self.shape
-        for step in (self.spec,) if isinstance(self.spec, Conv) else self.spec.steps:
-            if isinstance(step, Conv):
-                yield step, shape
-            elif isinstance(step, Split):
-                yield from ((branch, (shape[0], branch.in_channels, *shape[2:])) for branch in step.branches)
-            shape = shape if isinstance(step, Activation) else step.output_shape(shape)
+        return [(self.spec, self.shape)] if isinstance(self.spec, Conv) else self.spec.layers(self.shape)
 
 
 def traits_of(spec) -> frozenset[str]:
