@@ -288,8 +288,9 @@ class Kernel:
         if count is None or count >= lanes:
             self.b.store(value, address, align=4)
             return
-        if count == 1:
-            self.store_scalar(self.b.extract_element(value, ir.Constant(I32, 0)), address)
+        if self.lanes < 16:
+            # Stores under a mask take a dozen cycles on many processors without 512-bit vectors.
+            self._store_parts(value, address, count)
             return
         mask = self._mask(count, lanes)
         kind = value.type
@@ -297,6 +298,18 @@ class Kernel:
             f"llvm.masked.store.v{lanes}f32.p0", ir.VoidType(), [kind, PTR, mask.type], align=(1, 4)
         )
         self.b.call(function, [value, address, mask])
+
+    def _store_parts(self, value: Value, address: Value, count: int) -> None:
+        """Store the first ``count`` lanes as vectors of falling powers of two."""
+        first = 0
+        while first < count:
+            size = 1 << ((count - first).bit_length() - 1)
+            if size == 1:
+                self.store_scalar(self.b.extract_element(value, ir.Constant(I32, first)), address, first)
+            else:
+                part = self.permute(value, list(range(first, first + size)))
+                self.b.store(part, self.shift(address, first), align=4)
+            first += size
 
     def store_scalar(self, value: Value, pointer: Value, elements: Index = 0) -> None:
         """Store one float."""
@@ -334,10 +347,6 @@ class Kernel:
         undefined = ir.Constant(kind, ir.Undefined)
         first = self.b.insert_element(undefined, scalar, ir.Constant(I32, 0))
         return self.b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count))
-
-    def narrow(self, value: Value, lanes: int) -> Value:
-        """The first ``lanes`` lanes: another name for the same register."""
-        return self.permute(value, list(range(lanes)))
 
     def permute(self, value: Value, lanes: list[int]) -> Value:
         """``value[lanes]``, with constant lane numbers."""

@@ -83,7 +83,11 @@ class Panel:
 
     @property
     def narrow(self) -> int:
-        """Lanes of a group's last vector: fewer where that holds its channels, because narrow vectors cost less."""
+        """Lanes of a group's last vector: fewer where that holds its channels and is a panel by itself. (Beside wide
+        vectors it would need broadcasts of its own, which cost what it saves.)
+        """
+        if self.vectors - (self.panels - 1) * self.tile.vectors > 1:
+            return self.lanes
         rest = self.outputs - (self.vectors - 1) * self.lanes
         return next(lanes for lanes in (4, 8, 16, self.lanes) if lanes >= min(rest, self.lanes))
 
@@ -290,8 +294,8 @@ class _Row:
                 w = [k.load(weights, k.add(line, v * p.lanes), lanes=lanes) for v, lanes in enumerate(widths)]
                 for r, pixel in enumerate(pixels):
                     x = k.load_splat(pixel, offset, lanes=widths[0])
-                    for v, lanes in enumerate(widths):
-                        values[r][v] = k.fma(k.narrow(x, lanes), w[v], values[r][v])
+                    for v in range(len(widths)):
+                        values[r][v] = k.fma(x, w[v], values[r][v])
             for row, slots in zip(values, acc, strict=True):
                 for value, slot in zip(row, slots, strict=True):
                     k.set(slot, value)
