@@ -18,7 +18,7 @@ from omniconv.bench.cost import count_executed_macs, count_macs, count_traffic
 from omniconv.bench.interleave import Timing, interleave, is_steady
 from omniconv.bench.peers import Peer, PeerError, installed_peers
 from omniconv.bench.picture import draw_corpus, list_shares
-from omniconv.bench.roofline import Bound, Level, Roofline, find_caches, measure_roofline
+from omniconv.bench.roofline import Bound, Level, Roofline, measure_roofline
 from omniconv.bench.sources import Case, find_corpora, problem_workload, read_cases, read_goals
 from omniconv.errors import ModelError
 from omniconv.kinds import kinds
@@ -96,12 +96,6 @@ def test_the_limit_is_the_larger_of_two_times():
     assert roofline.bound(0, 300, 100) == Bound(200 / 8 + 200 / 10, "L1")
     assert roofline.bound(0, 100, 300) == Bound(200 / 8 + 200 / 5, "L1")
     assert roofline.bound(0, 900, 101) == Bound(202 + 799 / 2, "memory")
-
-
-def test_caches_grow():
-    sizes = [cache.size for cache in find_caches()]
-    assert sizes == sorted(sizes)
-    assert sizes[0] >= 2**12
 
 
 def test_the_roofline_is_measured():

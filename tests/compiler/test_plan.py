@@ -18,7 +18,7 @@ from omniconv.graph import to_program
 from omniconv.reference import random_weights
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Shuffle, Split
 
-MACHINE = Target("native", 16, 32, True, "znver4", "", "x86_64-unknown-linux-gnu")
+MACHINE = Target("native", 16, 32, True, "znver4", "", "x86_64-unknown-linux-gnu", 2**20)
 """Plans are pure functions of the target: this one need not be here."""
 
 

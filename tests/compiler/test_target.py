@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -60,9 +61,16 @@ def test_native_names_every_feature() -> None:
 def test_a_level_means_exactly_that_instruction_set() -> None:
     for host in (V4, V3):
         assert resolve_target("x86-64-v3", host) == Target(
-            "x86-64-v3", 8, 16, True, "x86-64-v3", "", "x86_64-unknown-linux-gnu"
+            "x86-64-v3", 8, 16, True, "x86-64-v3", "", "x86_64-unknown-linux-gnu", 2**19
         )
     assert resolve_target("generic", V4).cpu == "x86-64"
+
+
+def test_native_knows_the_cache_and_a_level_does_not() -> None:
+    hosts = [replace(V4, cache_bytes=size) for size in (2**18, 2**21)]
+    assert [resolve_target("native", host).cache_bytes for host in hosts] == [2**18, 2**21]
+    for name in ("x86-64-v4", "x86-64-v3", "x86-64-v2", "generic"):
+        assert resolve_target(name, hosts[0]) == resolve_target(name, hosts[1])
 
 
 @pytest.mark.parametrize(

@@ -19,13 +19,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from omniconv.compiler.build import Source, load
 from omniconv.compiler.cache import open_cache
+from omniconv.compiler.caches import find_caches
 from omniconv.compiler.ir import Kernel
 from omniconv.compiler.target import Target, select_target
 from omniconv.runtime.arena import Arena
@@ -38,18 +38,7 @@ UNROLL: Final = 8
 """Vectors of a stream in one turn of its loop."""
 TRIES: Final = 9
 TRY_SECONDS: Final = 1.5e-3
-ASSUMED_CACHES: Final = (("L1", 32 * 2**10, 1), ("L2", 2**20, 1), ("L3", 16 * 2**20, 0))
-"""Where the system does not tell: name, size [bytes], whether each core has its own."""
 MEMORY: Final = "memory"
-
-
-@dataclass(frozen=True, slots=True)
-class Cache:
-    """One level of the data caches: its size [bytes], and whether each core has its own."""
-
-    name: str
-    size: int
-    private: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,22 +136,6 @@ def measure_roofline(target: str | None = None, threads: int = 1) -> Roofline:
         below = capacity
     levels.append(_measure_level(MEMORY, 0, 4 * max(below, 2**23), chosen, threads))
     return Roofline(chosen.name, threads, peak, tuple(levels), probe, flops)
-
-
-def find_caches() -> tuple[Cache, ...]:
-    """Data caches of the first core from the smallest, as the system reports them; else :data:`ASSUMED_CACHES`."""
-    found = {}
-    for folder in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
-        try:
-            kind, size, level = ((folder / name).read_text().strip() for name in ("type", "size", "level"))
-            shared = (folder / "shared_cpu_list").read_text().strip()
-        except OSError:
-            continue
-        if kind in ("Data", "Unified") and size.endswith("K"):
-            found[int(level)] = Cache(f"L{level}", int(size[:-1]) * 1024, shared.isdigit() and int(level) < 3)
-    if not found:
-        return tuple(Cache(name, size, bool(private)) for name, size, private in ASSUMED_CACHES)
-    return tuple(cache for _, cache in sorted(found.items()))
 
 
 def _measure_level(name: str, capacity: int, working: int, target: Target, threads: int) -> Level:

@@ -19,8 +19,6 @@ from omniconv.compiler.winograd import FILTERINGS, BlockAxis, Blocks
 
 UNITS = 16
 """Units of work wanted at least, so that a few threads get even shares."""
-CACHE_BYTES = 2**20
-"""Second-level cache of a core."""
 FEWEST = 4
 """Below so many units the channels are divided too, which costs locality."""
 
@@ -71,8 +69,9 @@ def reject_lane(problem: Problem, target: Target) -> str | None:
     return None
 
 
-SLAB_BYTES = 1000 * 1024
-"""Transformed inputs and products of one slab of Winograd blocks: most of a core's second-level cache."""
+def slab_bytes(target: Target) -> int:
+    """Transformed inputs and products of one slab of Winograd blocks: most of a core's second-level cache [bytes]."""
+    return target.cache_bytes * 15 // 16
 
 
 def plan_winograd(problem: Problem, target: Target) -> tuple[Blocks | None, str]:
@@ -95,7 +94,7 @@ def plan_winograd(problem: Problem, target: Target) -> tuple[Blocks | None, str]
         ]
         count = problem.batch * len(axes[0].starts) * len(axes[1].starts)
         points = (m + 2) ** 2
-        room = max(14, SLAB_BYTES // (4 * points * (problem.inputs + problem.outputs)))
+        room = max(14, slab_bytes(target) // (4 * points * (problem.inputs + problem.outputs)))
         slabs = -(count // -room)
         slab = -(count // -slabs)
         blocks = Blocks(m, problem.batch, axes[0], axes[1], slab)
@@ -137,7 +136,7 @@ def _plan_stencil(problem: Problem, target: Target) -> StencilTile | None:
     """The stencil whose outputs cost least, by multiply-adds and loads; ``None`` where the kernel is too long."""
     height, width = problem.axes[1], problem.axes[2]
     taps = max(height.taps) * max(width.taps)
-    if taps > 9 or problem.inputs > 1 or _streams_well(problem):
+    if taps > 9 or problem.inputs > 1 or _streams_well(problem, target):
         return None
     spread = (_spread(height), _spread(width))
     room = 14 if target.registers >= 32 else 8
@@ -166,7 +165,7 @@ def _plan_stencil(problem: Problem, target: Target) -> StencilTile | None:
     return StencilTile(columns, 1, block, split, rows, spread)
 
 
-def _streams_well(problem: Problem) -> bool:
+def _streams_well(problem: Problem, target: Target) -> bool:
     """Whether plain rows of outputs are as good as a stencil: one image stays in the cache, so that nothing is gained
     from sharing its rows, and most tiles would be at its border or stride over their inputs.
     """
@@ -174,7 +173,7 @@ def _streams_well(problem: Problem) -> bool:
     if not (height.static and width.static) or max(height.ostep, width.ostep) > 1 or problem.axes[0].size > 1:
         return False
     size = 4 * problem.groups * problem.inputs * height.size * width.size
-    return size <= CACHE_BYTES and (width.output <= 16 or width.in_step > 1)
+    return size <= target.cache_bytes and (width.output <= 16 or width.in_step > 1)
 
 
 def _spread(axis: AxisWalk) -> int:

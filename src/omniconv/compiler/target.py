@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from omniconv.compiler.caches import find_caches
 from omniconv.errors import UnsupportedError
 
 VARIABLE: Final = "OMNICONV_TARGET"
@@ -29,6 +30,8 @@ class Target:
         cpu: LLVM's name of the processor.
         features: LLVM's feature string, such as ``+avx2,-avx512f``.
         triple: LLVM's target triple.
+        cache_bytes: second-level cache of one core: the host's for ``native``, a fixed size for a level, so that code
+            for a level does not depend on the machine [bytes].
     """
 
     name: str
@@ -38,6 +41,7 @@ class Target:
     cpu: str
     features: str
     triple: str
+    cache_bytes: int
 
     def __str__(self) -> str:
         fma = "FMA" if self.fma else "no FMA"
@@ -46,11 +50,15 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine as LLVM describes it. ``features`` maps every known feature to whether the machine has it."""
+    """A machine: what LLVM says of it, and the second-level cache of one core [bytes].
+
+    ``features`` maps every known feature to whether the machine has it.
+    """
 
     cpu: str
     features: tuple[tuple[str, bool], ...]
     triple: str
+    cache_bytes: int = 2**20
 
     @property
     def arch(self) -> str:
@@ -76,6 +84,7 @@ class Level:
     needs: tuple[str, ...]
     cpu: str
     features: str = ""
+    cache_bytes: int = 2**19
 
 
 _V2: Final = ("cx16", "popcnt", "sse3", "sse4.1", "sse4.2", "ssse3")
@@ -84,14 +93,16 @@ _V4: Final = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 _WIDE: Final = "-prefer-256-bit"  # some processor models ask LLVM to avoid 512-bit vectors; kernels are written in them
 
 LEVELS: Final = (
-    Level("x86-64-v4", "x86-64", 16, 32, True, _V4, "x86-64-v4", _WIDE),
+    Level("x86-64-v4", "x86-64", 16, 32, True, _V4, "x86-64-v4", _WIDE, 2**20),
     Level("x86-64-v3", "x86-64", 8, 16, True, _V3, "x86-64-v3"),
     Level("x86-64-v2", "x86-64", 4, 16, False, _V2, "x86-64-v2"),
     Level("generic", "x86-64", 4, 16, False, (), "x86-64"),
     Level("neon", "aarch64", 4, 32, True, ("neon",), "generic", "+neon"),
     Level("generic", "aarch64", 4, 32, True, (), "generic"),
 )
-"""Best first within an architecture. What a level needs is its definition (psABI for x86-64)."""
+"""Best first within an architecture. What a level needs is its definition (psABI for x86-64); its cache is the smallest
+that is common where it is the best level.
+"""
 
 
 def resolve_target(name: str, host: Host) -> Target:
@@ -111,12 +122,16 @@ def resolve_target(name: str, host: Host) -> Target:
         if level.lanes == 16:
             features.append(_WIDE)
         flat = ",".join(features)
-        return Target("native", level.lanes, level.registers, level.fma, host.cpu, flat, host.triple)
+        return Target(
+            "native", level.lanes, level.registers, level.fma, host.cpu, flat, host.triple, host.cache_bytes
+        )  # fmt: skip
     if name == "generic" and not levels:
-        return Target("generic", 4, 16, False, "generic", "", host.triple)
+        return Target("generic", 4, 16, False, "generic", "", host.triple, 2**19)
     for level in levels:
         if level.name == name:
-            return Target(name, level.lanes, level.registers, level.fma, level.cpu, level.features, host.triple)
+            return Target(
+                name, level.lanes, level.registers, level.fma, level.cpu, level.features, host.triple, level.cache_bytes
+            )  # fmt: skip
     known = any(level.name == name for level in LEVELS)
     names = ", ".join(available_targets(host))
     raise UnsupportedError(
@@ -142,7 +157,9 @@ def detect_host() -> Host:
     except RuntimeError:  # LLVM does not know how to ask this processor
         features = {}
     pairs = tuple(sorted((str(name), bool(value)) for name, value in features.items()))
-    return Host(str(llvm.get_host_cpu_name()), pairs, str(llvm.get_process_triple()))
+    sizes = {cache.name: cache.size for cache in find_caches()}
+    second = sizes.get("L2", max(sizes.values()))
+    return Host(str(llvm.get_host_cpu_name()), pairs, str(llvm.get_process_triple()), second)
 
 
 def host_target() -> Target:
