@@ -16,8 +16,9 @@ from omniconv.compiler.lowering.copying import pad_value
 from omniconv.compiler.lowering.filtering import call_winograd
 from omniconv.compiler.lowering.posts import has_operands, lower_posts
 from omniconv.compiler.planner import Planner
+from omniconv.compiler.problem import Problem
 from omniconv.compiler.program import Array, ConvStep, DenseStep
-from omniconv.compiler.schedule import Choice, Problem, plan_conv, plan_winograd, reject_lane
+from omniconv.compiler.schedule import Choice, plan_conv, plan_winograd, reject_lane
 from omniconv.compiler.stencil import Stencil, StencilTile
 from omniconv.compiler.storage import Ref, Stored, merge_axes, permutation_of
 from omniconv.compiler.walk import AxisWalk, walks

@@ -10,8 +10,9 @@ from omniconv.compiler.epilogue import Operand, Post
 from omniconv.compiler.layout import plan_pitch
 from omniconv.compiler.panel import Panel
 from omniconv.compiler.planner import Planner
+from omniconv.compiler.problem import Problem
 from omniconv.compiler.program import Array
-from omniconv.compiler.schedule import Problem, plan_panel
+from omniconv.compiler.schedule import plan_panel
 from omniconv.compiler.storage import Ref, Stored
 from omniconv.compiler.walk import AxisWalk
 from omniconv.compiler.winograd import Blocks, WinogradInput, WinogradOutput, transform_weights

@@ -1,0 +1,153 @@
+"""The tiles that a layer can be computed with, and what each is expected to cost: one list for each kind of kernel.
+
+The tile that is used is the cheapest of its list, the first of those that cost the same. Costs are in vector operations
+(one multiply-add, or one vector load, a cycle; two broadcasts a cycle) and are compared within one list only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from omniconv.compiler.lane import LaneTile
+from omniconv.compiler.panel import PanelTile
+from omniconv.compiler.problem import Problem
+from omniconv.compiler.stencil import StencilTile, TileAxis
+from omniconv.compiler.target import Target
+from omniconv.compiler.walk import AxisWalk
+
+Tile: TypeAlias = LaneTile | PanelTile
+
+UNITS = 16
+"""Units of work wanted at least, so that a few threads get even shares."""
+FEWEST = 4
+"""Below so many units the channels are divided too, which costs locality."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One tile, and its expected cost."""
+
+    cost: float
+    tile: Tile
+
+
+def find_cheapest(candidates: Iterable[Candidate]) -> Candidate | None:
+    """The candidate with the least cost, the first of equals; ``None`` of none."""
+    best: Candidate | None = None
+    for candidate in candidates:
+        if best is None or candidate.cost < best.cost * (1 - 1e-9):
+            best = candidate
+    return best
+
+
+# -- lane: rows of outputs, with loops over the taps
+
+
+def list_rows(problem: Problem, target: Target) -> Iterator[Candidate]:
+    """Every tile of the lane kernel: a row of outputs with loops over the taps."""
+    width = problem.axes[2]
+    count = min(width.counts)
+    # The weights of a chunk stay in registers beside the accumulators.
+    chunk = min(4, width.kernel)
+    if problem.inputs > 1:
+        chunk = width.kernel if target.registers - 1 - width.kernel * problem.inputs >= 7 else 1
+    wide = min(14, max(7, target.registers - 1 - chunk * problem.inputs)) if target.registers >= 32 else 7
+    for columns in range(1, min(wide, count) + 1):
+        block, split = _share(problem, target, problem.axes[1].output, -(count // -columns))
+        yield Candidate(_cost_row(count, columns), LaneTile(columns, chunk, block, split))
+
+
+def _cost_row(count: int, columns: int) -> float:
+    """Cost of one output: what overlapping tiles compute twice, and what a tile costs beside its outputs."""
+    return -(count // -columns) * columns / count * (1 + 1.5 / columns)
+
+
+# -- stencil: short kernels, all taps unrolled
+
+
+def list_stencils(problem: Problem, target: Target) -> Iterator[Candidate]:
+    """Every tile of the stencil; none where the kernel is too long or a group has several input channels."""
+    height, width = problem.axes[1], problem.axes[2]
+    if max(height.taps) * max(width.taps) > 9 or problem.inputs > 1:
+        return
+    spread = (_spread(height), _spread(width))
+    room = 14 if target.registers >= 32 else 8
+    for rows in _counts(height, spread[0], 4):
+        for columns in _counts(width, spread[1], room // rows):
+            axes = TileAxis(height, rows, spread[0]), TileAxis(width, columns, spread[1])
+            block, split = _share(problem, target, axes[0].tiles, axes[1].tiles)
+            tile = StencilTile(columns, 1, block, split, rows, spread)
+            yield Candidate(_cost_stencil(problem, axes), tile)
+
+
+def _cost_stencil(problem: Problem, axes: tuple[TileAxis, TileAxis]) -> float:
+    """Cost of one vector of channels of the whole layer, by multiply-adds and loads."""
+    height, width = problem.axes[1], problem.axes[2]
+    taps = max(height.taps) * max(width.taps)
+    lines, across = (len({offset for each in axis.taps() for offset, _ in each}) for axis in axes)
+    work = sum(map(len, axes[0].taps())) * sum(map(len, axes[1].taps()))
+    outputs = axes[0].count * axes[1].count
+    # A few accumulators do not hide the latency of a multiply-add. Beyond some 24 positions read side by side the
+    # prefetchers lose track.
+    cost = work * max(1.0, 4.0 / outputs) + 0.5 * (lines * across + taps + outputs)
+    cost += 2.0 * max(0, lines * across - 24)
+    if width.in_step > 1 or problem.axes[0].kernel > 1:
+        # Rows come from a farther cache than columns, which the neighbouring tile has just read.
+        cost += lines * width.in_step * axes[1].count * problem.axes[0].kernel
+    return cost * axes[0].tiles * axes[1].tiles
+
+
+def _spread(axis: AxisWalk) -> int:
+    """Distance between outputs that share inputs: the dilation, for layers of stride 1."""
+    return min(axis.ostep, axis.output) if axis.static and axis.in_step == 1 and axis.ostep > 1 else 1
+
+
+def _counts(axis: AxisWalk, spread: int, most: int) -> range:
+    """Tile sizes to consider: whole phases, no more than there are outputs."""
+    step = axis.out_step if not axis.static else 1
+    limit = max(step, min(most, -(axis.output // -spread)))
+    return range(step, limit + 1, step)
+
+
+def _share(problem: Problem, target: Target, rows: int, tiles: int) -> tuple[int, int]:
+    """Tiles in a unit, and parts of the channels, so that there are enough units for a few threads."""
+    lines = problem.batch * problem.axes[0].output * rows
+    vectors = -(problem.groups // -(target.lanes // problem.outputs))
+    block = max(1, min(tiles, tiles * lines // UNITS))
+    return block, min(vectors, max(1, FEWEST // (lines * -(tiles // -block))))
+
+
+# -- panel
+
+
+def list_panels(problem: Problem, target: Target) -> Iterator[Candidate]:
+    """Every tile of the panel kernel whose accumulators fit the registers."""
+    count = min(problem.axes[2].counts)
+    vectors = -(problem.outputs // -target.lanes)
+    unroll = 4 if problem.inputs % 4 == 0 or problem.inputs > 8 else min(problem.inputs, 3)
+    for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
+        tall = max(1, (target.registers - 1 - wide) // wide)
+        lines = problem.batch * problem.axes[0].output * problem.axes[1].output * problem.groups * -(vectors // -wide)
+        for rows in range(1, min(count, tall, 14) + 1):
+            tiles = -(count // -rows)
+            block = max(1, min(tiles, tiles * lines // UNITS, 16))
+            yield Candidate(_cost_panel(problem, target, rows, wide), PanelTile(rows, wide, unroll, block))
+
+
+def _cost_panel(problem: Problem, target: Target, rows: int, wide: int) -> float:
+    """Cost of one input channel and tap of a row of positions, by the load and multiply-add counts."""
+    count = min(problem.axes[2].counts)
+    vectors = -(problem.outputs // -target.lanes)
+    rest = problem.outputs - (vectors - 1) * target.lanes
+    latency = 4.0 if target.fma else 8.0
+    cost = 0.0
+    for panel in range(0, vectors, wide):
+        held = min(wide, vectors - panel)
+        # On machines that split the widest vectors one of half the lanes takes half a cycle, by itself; beside wide
+        # ones it saves nothing.
+        narrow = 0.5 if panel == vectors - 1 and target.lanes == 16 and rest <= 8 else 0.0
+        loads = rows / 2 + held
+        cost += max(rows * (held - narrow), loads, latency) + 0.35 * loads + 0.1 * rows + 1.0
+    return cost * -(count // -rows)
