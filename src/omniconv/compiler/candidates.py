@@ -21,6 +21,8 @@ Tile: TypeAlias = LaneTile | PanelTile
 
 UNITS = 16
 """Units of work wanted at least, so that a few threads get even shares."""
+FIRST_LEVEL = 2**15
+"""First-level data cache [bytes]."""
 FEWEST = 4
 """Below so many units the channels are divided too, which costs locality."""
 
@@ -127,27 +129,48 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate]:
     count = min(problem.axes[2].counts)
     vectors = -(problem.outputs // -target.lanes)
     unroll = 4 if problem.inputs % 4 == 0 or problem.inputs > 8 else min(problem.inputs, 3)
+    # The groups of a pointwise layer read neighbouring parts of the same pixels; in turns, if their weights stay near.
+    weights = 4 * problem.groups * problem.inputs * vectors * target.lanes
+    inner = problem.groups > 1 and all(axis.kernel == 1 for axis in problem.axes) and weights <= FIRST_LEVEL
     for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
         tall = max(1, (target.registers - 1 - wide) // wide)
         lines = problem.batch * problem.axes[0].output * problem.axes[1].output * problem.groups * -(vectors // -wide)
         for rows in range(1, min(count, tall, 14) + 1):
             tiles = -(count // -rows)
             block = max(1, min(tiles, tiles * lines // UNITS, 16))
-            yield Candidate(_cost_panel(problem, target, rows, wide), PanelTile(rows, wide, unroll, block))
+            yield Candidate(_cost_panel(problem, target, rows, wide), PanelTile(rows, wide, unroll, block, inner))
 
 
 def _cost_panel(problem: Problem, target: Target, rows: int, wide: int) -> float:
     """Cost of one input channel and tap of a row of positions, by the load and multiply-add counts."""
     count = min(problem.axes[2].counts)
     vectors = -(problem.outputs // -target.lanes)
-    rest = problem.outputs - (vectors - 1) * target.lanes
-    latency = 4.0 if target.fma else 8.0
-    cost = 0.0
-    for panel in range(0, vectors, wide):
-        held = min(wide, vectors - panel)
-        # On machines that split the widest vectors one of half the lanes takes half a cycle, by itself; beside wide
-        # ones it saves nothing.
-        narrow = 0.5 if panel == vectors - 1 and target.lanes == 16 and rest <= 8 else 0.0
-        loads = rows / 2 + held
-        cost += max(rows * (held - narrow), loads, latency) + 0.35 * loads + 0.1 * rows + 1.0
+    step = _cost_step_wide if target.lanes == 16 else _cost_step
+    cost = sum(
+        step(problem, target, rows, min(wide, vectors - panel), panel == vectors - 1)
+        for panel in range(0, vectors, wide)
+    )
     return cost * -(count // -rows)
+
+
+def _cost_step_wide(problem: Problem, target: Target, rows: int, held: int, alone: bool) -> float:
+    """One step of a tile in 512-bit vectors: one multiply-add, one vector load or two broadcasts a cycle."""
+    # Where the widest vectors are split, one of half the lanes takes half a cycle if it is alone in its panel.
+    rest = problem.outputs % target.lanes or target.lanes
+    narrow = 0.5 if alone and rest <= 8 else 0.0
+    loads = rows / 2 + held
+    return max(rows * (held - narrow), loads, 4.0) + 0.35 * loads + 0.1 * rows + 1.0
+
+
+def _cost_step(problem: Problem, target: Target, rows: int, held: int, alone: bool) -> float:
+    """One step of a tile in shorter vectors: two multiply-adds and two loads of any kind a cycle; in half cycles."""
+    taps = problem.axes[0].kernel * problem.axes[1].kernel * problem.axes[2].kernel
+    depth = problem.inputs * taps
+    cost = max(rows * held, 8.0) + 0.35 * (rows + held)
+    # Beyond eight rows broadcasts, and addresses of rows at the border, do not find a register in time.
+    cost += max(0, rows - 8)
+    if 4 * depth * held * target.lanes > FIRST_LEVEL // 2:
+        cost += 0.5 * held  # weights come from the second level
+    if problem.axes[2].bordered:
+        cost += 3.0 * rows / problem.inputs
+    return cost + (2.0 * rows * held + 20.0) / depth

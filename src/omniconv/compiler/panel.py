@@ -35,12 +35,15 @@ class PanelTile:
         vectors: vectors of output channels in a tile.
         unroll: input channels in one round of the innermost loop.
         block: tiles in one unit of work.
+        inner: whether the panels of all groups follow one another at each block of positions, instead of all positions
+            at each panel.
     """
 
     rows: int
     vectors: int
     unroll: int
     block: int
+    inner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +125,12 @@ class Panel:
         k = Kernel(name, target)
         tables = tuple(PhaseTables(k, axis) for axis in self.axes)
         with k.loop(k.end, start=k.begin) as unit:
-            panel, n, od, oh, block = k.split(
-                unit, self.groups * self.panels, self.batch, self.axes[0].output, self.axes[1].output, self.blocks
-            )
+            panels = self.groups * self.panels
+            place = self.batch, self.axes[0].output, self.axes[1].output, self.blocks
+            if self.tile.inner:
+                n, od, oh, block, panel = k.split(unit, *place, panels)
+            else:
+                panel, n, od, oh, block = k.split(unit, panels, *place)
             group, index = k.divmod(panel, self.panels)
             last = self.vectors - (self.panels - 1) * self.tile.vectors
             tail = self.outputs - (self.vectors - 1) * self.lanes
