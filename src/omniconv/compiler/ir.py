@@ -118,6 +118,13 @@ class Kernel:
         a, b = self.index(a), self.index(b)
         return self.b.select(self.b.icmp_signed("<", a, b), a, b)
 
+    def max(self, a: Index, b: Index) -> Index:
+        """The larger index."""
+        if isinstance(a, int) and isinstance(b, int):
+            return max(a, b)
+        a, b = self.index(a), self.index(b)
+        return self.b.select(self.b.icmp_signed(">", a, b), a, b)
+
     def compare(self, relation: str, a: Index, b: Index) -> Any:
         """``a relation b`` as a Python bool when both are known, else an i1."""
         if isinstance(a, int) and isinstance(b, int):

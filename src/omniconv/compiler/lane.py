@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
@@ -28,6 +29,9 @@ from omniconv.compiler.walk import AxisWalk, Phase, PhaseTables
 X, W, B, Y, ZERO = range(5)
 """Positions of the buffers in ``args``; operands of the epilogue follow."""
 ARGS = 5
+
+UNROLLED: Final = 8
+"""Taps of the width that are unrolled all; longer kernels loop over chunks of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +251,41 @@ class _Row(ChannelLoop):
             tiles = k.divmod(k.add(phase.count, tw - 1), tw)[0]
             begin = k.mul(self.block, self.p.tile.block)
             end = k.min(tiles, k.add(begin, self.p.tile.block)) if self.p.blocks > 1 else tiles
-            with k.loop(end, start=begin) as tile:
-                # The last tile overlaps the one before it instead of being cut.
-                q = k.min(k.mul(tile, tw), k.sub(phase.count, tw))
-                k.both_ways(self._inside(phase, q, tw), lambda inside: self._tile(phase, q, tw, checked=not inside))
+            if self._edges_known(tw):
+                self._known(phase, tw, begin, end, tiles)
+            else:
+                self._unknown(phase, tw, begin, end)
+
+    def _edges_known(self, tw: int) -> bool:
+        """Whether only the first and the last tile of a row touch the border, with all of their taps unrolled: which of
+        these land inside is then known while generating, and the others are left out.
+        """
+        axis = self.p.axes[2]
+        if not (axis.static and axis.bordered and axis.kernel <= UNROLLED):
+            return False
+        low, high = sorted((axis.first[0], axis.first[0] + (axis.kernel - 1) * axis.ostep))
+        before = (axis.output - 1) // tw * tw - tw  # first output of the last tile but one
+        return tw * axis.in_step + low >= 0 and (before + tw - 1) * axis.in_step + high < axis.size
+
+    def _known(self, phase: Phase, tw: int, begin: Index, end: Index, tiles: int) -> None:
+        """The first tile, those between, and the last, each with code of its own."""
+        k = self.k
+        with k.when(k.compare("==", begin, 0)):
+            self._tile(phase, 0, tw, checked=True)
+        if tiles > 2:
+            with k.loop(k.min(end, tiles - 1), start=k.max(begin, 1)) as tile:
+                self._tile(phase, k.mul(tile, tw), tw, checked=False)
+        if tiles > 1:
+            with k.when(k.compare("==", end, tiles)):
+                self._tile(phase, phase.count - tw, tw, checked=True)
+
+    def _unknown(self, phase: Phase, tw: int, begin: Index, end: Index) -> None:
+        """Tiles that look on the machine whether they are at the border."""
+        k = self.k
+        with k.loop(end, start=begin) as tile:
+            # The last tile overlaps the one before it instead of being cut.
+            q = k.min(k.mul(tile, tw), k.sub(phase.count, tw))
+            k.both_ways(self._inside(phase, q, tw), lambda inside: self._tile(phase, q, tw, checked=not inside))
 
     def _inside(self, phase: Phase, q: Index, tw: int) -> Value | bool:
         """Whether no tap of the tile leaves the input along the width."""
@@ -288,11 +323,14 @@ class _Row(ChannelLoop):
                 ky = k.add(self.height.k0, k.mul(th, height.kstep))
                 start = k.mul(k.add(line, ky), width.kernel)
                 chunk = min(p.tile.chunk, width.kernel) if width.static else 1
-                rounds, rest = divmod(width.kernel, chunk)
-                if width.static:
-                    if rounds:
-                        with k.loop(rounds * chunk, step=chunk) as tw:
-                            self._chunk(row, start, phase, q, tw, chunk, acc, checked=checked)
+                if width.static and width.kernel <= UNROLLED:
+                    for tap in range(0, width.kernel, chunk):
+                        some = min(chunk, width.kernel - tap)
+                        self._chunk(row, start, phase, q, tap, some, acc, checked=checked)
+                elif width.static:
+                    rounds, rest = divmod(width.kernel, chunk)
+                    with k.loop(rounds * chunk, step=chunk) as tw:
+                        self._chunk(row, start, phase, q, tw, chunk, acc, checked=checked)
                     if rest:
                         self._chunk(row, start, phase, q, rounds * chunk, rest, acc, checked=checked)
                 else:
@@ -313,7 +351,10 @@ class _Row(ChannelLoop):
         for dx in sorted({t * width.in_step + c * width.ostep for t in range(len(acc)) for c in range(chunk)}):
             pixel = k.shift(base, dx * p.x_strides[3])
             if checked and width.bordered:
-                pixel = k.choose(k.within(k.add(ix, dx), width.size), pixel, self.zero)
+                inside = k.within(k.add(ix, dx), width.size)
+                if inside is False:
+                    continue
+                pixel = k.choose(inside, pixel, self.zero)
             for j, value in self.inputs(pixel):
                 for t in range(len(acc)):
                     for c in range(chunk):

@@ -8,11 +8,16 @@ layer are taken in all phases together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from omniconv.compiler.ir import Index, Kernel, Value
 from omniconv.compiler.lane import ChannelLoop, Lane, LaneTile
 from omniconv.compiler.target import Target
 from omniconv.compiler.walk import AxisWalk, PhaseTables
+
+
+MOST_CLASSES: Final = 3
+"""Kinds of tiles along the width that get code of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,33 @@ class TileAxis:
     def guarded(self) -> bool:
         """Whether some tile hangs over the end of the output."""
         return self.last + self.extent > self.walk.output
+
+    @property
+    def offsets(self) -> frozenset[int]:
+        """What a tile reads, counted from its origin."""
+        return frozenset(offset for taps in self.taps() for offset, _ in taps)
+
+    def classes(self) -> list[tuple[int, int, frozenset[int] | None]]:
+        """Ranges of tiles that have the same offsets inside the input, with these offsets; ``None`` where they differ
+        from tile to tile and are looked at on the machine.
+
+        Usually three: the first tiles, with what lands before the input left out, those between, and the last.
+        """
+        every = self.offsets
+        if not (self.walk.bordered or self.guarded):
+            return [(0, self.tiles, every)]
+        inside = [self._inside(tile, every) for tile in range(self.tiles)]
+        bounds = [0, *(tile for tile in range(1, self.tiles) if inside[tile] != inside[tile - 1]), self.tiles]
+        if self.guarded or len(bounds) > MOST_CLASSES + 1:
+            return [(0, self.tiles, None)]
+        return [(a, b, inside[a]) for a, b in zip(bounds, bounds[1:], strict=False)]
+
+    def _inside(self, tile: int, offsets: frozenset[int]) -> frozenset[int]:
+        """The offsets from the origin of one tile that land inside the input."""
+        block, residue = divmod(tile, self.spread)
+        start = min(block * self.extent, self.last) + residue
+        origin = start // self.walk.out_step * self.walk.in_step
+        return frozenset(offset for offset in offsets if 0 <= origin + offset < self.walk.size)
 
     def start(self, k: Kernel, tile: Index) -> Index:
         """First output of a tile."""
@@ -120,8 +152,14 @@ class Stencil(Lane):
             tiles = _Tiles(self, k, depth, part, n, od)
             begin = k.mul(block, self.tile.block)
             end = k.min(width.tiles, k.add(begin, self.tile.block))
-            with k.loop(end, start=begin) as column:
-                tiles.emit(height.start(k, row), width.start(k, column))
+            for first, last, inside in width.classes():
+                start, stop = k.max(begin, first), k.min(end, last)
+                if last - first == 1:
+                    with k.when(k.both(k.compare(">=", first, begin), k.compare("<", first, end))):
+                        tiles.emit(height.start(k, row), width.start(k, first), inside)
+                else:
+                    with k.loop(stop, start=start) as column:
+                        tiles.emit(height.start(k, row), width.start(k, column), inside)
         return k.finish()
 
 
@@ -130,21 +168,30 @@ class _Tiles(ChannelLoop):
 
     p: Stencil
 
-    def emit(self, oh: Index, ow: Index) -> None:
-        """One tile: without checks where all of its inputs exist."""
+    def emit(self, oh: Index, ow: Index, inside: frozenset[int] | None) -> None:
+        """One tile, of which the columns in ``inside`` exist; looked at on the machine where that is ``None``."""
         k = self.k
-        origins: list[Index] = []
-        inside: Value | bool = True
-        for axis, start in zip(self.p.tiles, (oh, ow), strict=True):
-            origin = axis.origin(k, start)
-            origins.append(origin)
-            if axis.walk.bordered or axis.guarded:
-                offsets = [offset for taps in axis.taps() for offset, _ in taps] or [0]
-                inside = k.both(inside, k.compare(">=", k.add(origin, min(offsets)), 0))
-                inside = k.both(inside, k.compare("<", k.add(origin, max(offsets)), axis.walk.size))
-        k.both_ways(inside, lambda whole: self._tile(oh, ow, origins[0], origins[1], checked=not whole))
+        iy, ix = (axis.origin(k, start) for axis, start in zip(self.p.tiles, (oh, ow), strict=True))
 
-    def _tile(self, oh: Index, ow: Index, iy: Index, ix: Index, *, checked: bool) -> None:
+        def emit(columns: frozenset[int] | None) -> None:
+            k.both_ways(self._whole(0, iy), lambda rows: self._tile(oh, ow, iy, ix, columns, checked=not rows))
+
+        if inside is not None:
+            emit(inside)
+        else:
+            k.both_ways(self._whole(1, ix), lambda columns: emit(self.p.tiles[1].offsets if columns else None))
+
+    def _whole(self, axis: int, origin: Index) -> Value | bool:
+        """Whether all positions that a tile reads along an axis exist."""
+        k, tiles = self.k, self.p.tiles[axis]
+        if not (tiles.walk.bordered or tiles.guarded):
+            return True
+        low, high = min(tiles.offsets, default=0), max(tiles.offsets, default=0)
+        return k.both(k.compare(">=", k.add(origin, low), 0), k.compare("<", k.add(origin, high), tiles.walk.size))
+
+    def _tile(
+        self, oh: Index, ow: Index, iy: Index, ix: Index, inside: frozenset[int] | None, *, checked: bool
+    ) -> None:  # fmt: skip
         k, p = self.k, self.p
         height, width = p.tiles
 
@@ -152,7 +199,7 @@ class _Tiles(ChannelLoop):
             bias = self.bias()
             acc = [[k.variable(k.vector_type(), bias) for _ in range(width.count)] for _ in range(height.count)]
             with self.planes() as (plane, line):
-                self._taps(plane, line, iy, ix, acc, checked=checked)
+                self._taps(plane, line, iy, ix, acc, inside, checked=checked)
             for r, row in enumerate(acc):
                 y = k.add(oh, r * height.spread)
                 with k.when(k.compare("<", y, height.walk.output) if height.guarded else True):
@@ -164,32 +211,35 @@ class _Tiles(ChannelLoop):
         self.channels(tile)
 
     def _taps(
-        self, plane: Value, line: Index, iy: Index, ix: Index, acc: list[list[Value]], *, checked: bool
+        self, plane: Value, line: Index, iy: Index, ix: Index, acc: list[list[Value]], inside: frozenset[int] | None,
+        *, checked: bool,
     ) -> None:  # fmt: skip
+        """All taps of height and width; rows that may not exist are looked at when ``checked``."""
         k, p = self.k, self.p
         height, width = p.axes[1], p.axes[2]
-        values = [[k.get(slot) for slot in row] for row in acc]
         rows, columns = _users(p.tiles[0]), _users(p.tiles[1])
         origin = k.anchor(k.shift(plane, k.add(k.mul(iy, p.x_strides[2]), k.mul(ix, p.x_strides[3]))))
         for dy, row_users in rows.items():
-            weights = {
-                (i, c, j): self.weight(k.add(k.mul(k.add(line, i), width.kernel), c), j)
-                for i in sorted({i for _, i in row_users})
-                for c in sorted({c for users in columns.values() for _, c in users})
-                for j in range(p.inputs)
-            }
-            for dx, column_users in columns.items():
-                pixel = k.shift(origin, dy * p.x_strides[2] + dx * p.x_strides[3])
-                if checked:
-                    inside = k.both(k.within(k.add(iy, dy), height.size), k.within(k.add(ix, dx), width.size))
-                    pixel = k.choose(inside, pixel, self.zero)
-                for j, value in self.inputs(pixel):
-                    for t, c in column_users:
-                        for r, i in row_users:
-                            values[r][t] = k.fma(value, weights[i, c, j], values[r][t])
-        for row, slots in zip(values, acc, strict=True):
-            for value, slot in zip(row, slots, strict=True):
-                k.set(slot, value)
+            with k.when(k.within(k.add(iy, dy), height.size) if checked else True):
+                weights = {
+                    (i, c, j): self.weight(k.add(k.mul(k.add(line, i), width.kernel), c), j)
+                    for i in sorted({i for _, i in row_users})
+                    for c in sorted({c for users in columns.values() for _, c in users})
+                    for j in range(p.inputs)
+                }
+                values = {(r, t): k.get(slot) for r, _ in row_users for t, slot in enumerate(acc[r])}
+                for dx, column_users in columns.items():
+                    if inside is not None and dx not in inside:
+                        continue
+                    pixel = k.shift(origin, dy * p.x_strides[2] + dx * p.x_strides[3])
+                    if inside is None:
+                        pixel = k.choose(k.within(k.add(ix, dx), width.size), pixel, self.zero)
+                    for j, value in self.inputs(pixel):
+                        for t, c in column_users:
+                            for r, i in row_users:
+                                values[r, t] = k.fma(value, weights[i, c, j], values[r, t])
+                for (r, t), value in values.items():
+                    k.set(acc[r][t], value)
 
 
 def _users(axis: TileAxis) -> dict[int, list[tuple[int, int]]]:
