@@ -51,19 +51,38 @@ def list_rows(problem: Problem, target: Target) -> Iterator[Candidate]:
     """Every tile of the lane kernel: a row of outputs with loops over the taps."""
     width = problem.axes[2]
     count = min(width.counts)
-    # The weights of a chunk stay in registers beside the accumulators.
     chunk = min(4, width.kernel)
-    if problem.inputs > 1:
-        chunk = width.kernel if target.registers - 1 - width.kernel * problem.inputs >= 7 else 1
-    wide = min(14, max(7, target.registers - 1 - chunk * problem.inputs)) if target.registers >= 32 else 7
+    if target.registers >= 32:
+        # The weights of a chunk stay in registers beside the accumulators.
+        if problem.inputs > 1:
+            chunk = width.kernel if target.registers - 1 - width.kernel * problem.inputs >= 7 else 1
+        wide = min(14, max(7, target.registers - 1 - chunk * problem.inputs))
+    else:
+        # One input of a group is served at a time, so that its weights and an input stay beside the accumulators.
+        wide = target.registers - 2 - chunk
     for columns in range(1, min(wide, count) + 1):
         block, split = _share(problem, target, problem.axes[1].output, -(count // -columns))
-        yield Candidate(_cost_row(count, columns), LaneTile(columns, chunk, block, split))
+        split = max(split, _split_rows(problem, target))
+        yield Candidate(_cost_row(target, count, columns), LaneTile(columns, chunk, block, split))
 
 
-def _cost_row(count: int, columns: int) -> float:
+def _cost_row(target: Target, count: int, columns: int) -> float:
     """Cost of one output: what overlapping tiles compute twice, and what a tile costs beside its outputs."""
-    return -(count // -columns) * columns / count * (1 + 1.5 / columns)
+    # Two multiply-adds a cycle, each of which takes four cycles, want eight sums at a time.
+    busy = columns if target.registers >= 32 else max(columns, 8)
+    return -(count // -columns) * (busy + 1.5) / count
+
+
+def _split_rows(problem: Problem, target: Target) -> int:
+    """Parts of the channels whose rows under the kernel stay in the first-level cache, where all channels' do not: each
+    part is then computed over all positions before the next. Parts stay at least two lines wide.
+    """
+    channels = problem.groups * problem.inputs
+    rows = problem.axes[0].kernel * problem.axes[1].kernel * problem.axes[2].size * channels * 4
+    height = problem.axes[1]
+    if target.registers >= 32 or rows <= FIRST_LEVEL or height.in_step > 1 or height.kernel == 1:
+        return 1
+    return max(1, min(channels // 32, -(rows // -(FIRST_LEVEL // 3))))
 
 
 # -- stencil: short kernels, all taps unrolled

@@ -236,6 +236,18 @@ class Kernel:
         found = self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(PTR, [PTR]), name)
         return self.b.call(found, [pointer])
 
+    def join(self, low: Value, high: Value) -> Value:
+        """The lower half of one vector and the upper half of another."""
+        half = low.type.count // 2
+        mask = ir.Constant(ir.VectorType(I1, 2 * half), [ir.Constant(I1, int(i < half)) for i in range(2 * half)])
+        return self.b.select(mask, low, high)
+
+    def fence(self) -> None:
+        """Keep what is loaded after this from being loaded before it: LLVM would gather the loads of a long block at
+        its start and then run out of registers. No instruction.
+        """
+        self.b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], side_effect=True)
+
     def variable(self, kind: Any, initial: Value | None = None) -> Value:
         """A stack slot; the optimiser turns it into a register."""
         slot = self._entry.alloca(kind)

@@ -13,7 +13,7 @@ layer. Short kernels have a faster form, :mod:`omniconv.compiler.stencil`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -21,6 +21,7 @@ from typing import Final
 import numpy as np
 
 from omniconv.compiler.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.grouping import Grouping
 from omniconv.compiler.ir import Index, Kernel, Value
 from omniconv.compiler.program import Array
 from omniconv.compiler.target import Target
@@ -85,19 +86,30 @@ class Lane:
         return self.groups * self.outputs
 
     @property
-    def width(self) -> int:
-        """Output channels in one vector: those of whole groups."""
-        return self.lanes // self.outputs * self.outputs
+    def grouping(self) -> Grouping:
+        """How groups sit in a vector."""
+        return Grouping(self.lanes, self.inputs, self.outputs)
 
     @property
     def vectors(self) -> int:
         """Vectors of output channels."""
-        return -(self.channels // -self.width)
+        return -(self.groups // -self.grouping.groups)
 
     @property
-    def span(self) -> int:
-        """Input channels behind one vector of output channels."""
-        return self.lanes // self.outputs * self.inputs
+    def overlapping(self) -> bool:
+        """Whether the last vector is moved back to end with the last channel, and does again what the one before it
+        did, because it may not read or write past the end.
+        """
+        whole = self.grouping.groups
+        return self.groups % whole > 0 and self.groups > whole and not (self.readable and self.tail)
+
+    @property
+    def firsts(self) -> list[int]:
+        """The first group of each vector."""
+        starts = list(range(0, self.groups, self.grouping.groups))
+        if self.overlapping:
+            starts[-1] = self.groups - self.grouping.groups
+        return starts
 
     @property
     def blocks(self) -> int:
@@ -133,19 +145,23 @@ class Lane:
             w = w[::-1, ::-1, ::-1]
         flat = w.reshape(-1, self.inputs, self.channels)
         packed = np.zeros((self.vectors, flat.shape[0], self.inputs, self.lanes), np.float32)
-        for v in range(self.vectors):
-            part = flat[:, :, v * self.width : (v + 1) * self.width]
-            packed[v, :, :, : part.shape[2]] = part
+        for vector, part in zip(packed, self._parts(flat), strict=True):
+            vector[:, :, list(self.grouping.slots[: part.shape[-1]])] = part
         return packed.reshape(-1)
 
     def pack_bias(self, b: Array | None) -> Array:
         """Bias of each vector, spare lanes included."""
         packed = np.zeros((self.vectors, self.lanes), np.float32)
         if b is not None:
-            whole = np.zeros(self.vectors * self.width, np.float32)
-            whole[: self.channels] = b
-            packed[:, : self.width] = whole.reshape(self.vectors, self.width)
+            for vector, part in zip(packed, self._parts(b), strict=True):
+                vector[list(self.grouping.slots[: part.size])] = part
         return packed.reshape(-1)
+
+    def _parts(self, values: Array) -> Iterator[Array]:
+        """What belongs to each vector of something with the output channels last."""
+        for first in self.firsts:
+            start = first * self.outputs
+            yield values[..., start : start + self.grouping.width]
 
 
 class ChannelLoop:
@@ -161,8 +177,8 @@ class ChannelLoop:
     def channels(self, tile: Callable[[Index, int | None], None]) -> None:
         """Run ``tile(vector, tail)`` for every vector of this part's channels; the last may hold ``tail`` channels."""
         k, p = self.k, self.p
-        ragged = p.channels % p.width
-        masked = bool(ragged) and not (p.tail and p.readable and p.width == p.lanes)
+        ragged = p.channels % p.grouping.width
+        masked = bool(ragged) and not p.overlapping and not (p.tail and p.readable and p.grouping.width == p.lanes)
         whole = p.vectors - 1 if masked else p.vectors
         begin: Index = 0
         end: Index = whole
@@ -183,11 +199,11 @@ class ChannelLoop:
         self.v = v
         taps = p.axes[0].kernel * p.axes[1].kernel * p.axes[2].kernel
         self.weights = k.anchor(k.shift(k.arg(W), k.mul(v, taps * p.inputs * p.lanes)))
-        self.column = k.mul(v, p.span)
+        group = k.min(k.mul(v, p.grouping.groups), p.firsts[-1]) if p.overlapping else k.mul(v, p.grouping.groups)
+        self.column, self.channel = k.mul(group, p.inputs), k.mul(group, p.outputs)
         self.count = None
         if not p.readable:
-            left = p.groups * p.inputs - (p.vectors - 1) * p.span
-            self.count = p.span if tail is None else min(left, p.lanes)
+            self.count = p.grouping.span if tail is None else (p.groups - p.firsts[-1]) * p.inputs
         tile(v, tail)
 
     @contextmanager
@@ -204,17 +220,9 @@ class ChannelLoop:
         """The bias of the current vector."""
         return self.k.load(self.k.arg(B), self.k.mul(self.v, self.p.lanes))
 
-    def inputs(self, pixel: Value) -> Iterator[tuple[int, Value]]:
-        """The loaded vector, permuted for each input j of the groups."""
-        k, p = self.k, self.p
-        loaded = k.load(pixel, self.column, count=self.count)
-        for j in range(p.inputs):
-            yield (
-                j,
-                k.permute(
-                    loaded, [lane // p.outputs * p.inputs + j if lane < p.width else 0 for lane in range(p.lanes)]
-                ),
-            )
+    def inputs(self, pixel: Value, inputs: Iterable[int]) -> Iterator[tuple[int, Value]]:
+        """Inputs of the groups at a pixel, each in the lanes of its group's outputs."""
+        return self.p.grouping.emit_inputs(self.k, pixel, self.column, self.count, inputs)
 
     def weight(self, tap: Index, j: int) -> Value:
         """The weights of one tap and input."""
@@ -224,10 +232,11 @@ class ChannelLoop:
     def finish(self, value: Value, oh: Index, ow: Index, tail: int | None) -> None:
         """Epilogue and store of one result."""
         k, p = self.k, self.p
-        channel = k.mul(self.v, p.width)
-        count = (tail or p.width) if p.width < p.lanes or not p.tail else None
-        result = emit_epilogue(k, p.posts, value, Position(self.n, self.od, oh, ow, channel), count)
-        where = k.add(k.add(k.mul(oh, p.y_strides[2]), k.mul(ow, p.y_strides[3])), channel)
+        slots = p.grouping.slots
+        value = k.permute(value, [*slots, *[0] * (p.lanes - len(slots))])
+        count = (tail or len(slots)) if len(slots) < p.lanes or not p.tail else None
+        result = emit_epilogue(k, p.posts, value, Position(self.n, self.od, oh, ow, self.channel), count)
+        where = k.add(k.add(k.mul(oh, p.y_strides[2]), k.mul(ow, p.y_strides[3])), self.channel)
         k.store(result, self.y, where, count=count)
 
 
@@ -345,20 +354,31 @@ class _Row(ChannelLoop):
         width = p.axes[2]
         ix = k.add(k.add(k.mul(q, width.in_step), phase.first), k.mul(tw, width.ostep))
         kx = k.add(phase.k0, k.mul(tw, width.kstep))
-        weights = {(c, j): self.weight(k.add(k.add(start, kx), c), j) for c in range(chunk) for j in range(p.inputs)}
         base = k.anchor(k.shift(row, k.mul(ix, p.x_strides[3])))
         values = [k.get(slot) for slot in acc]
-        for dx in sorted({t * width.in_step + c * width.ostep for t in range(len(acc)) for c in range(chunk)}):
-            pixel = k.shift(base, dx * p.x_strides[3])
-            if checked and width.bordered:
-                inside = k.within(k.add(ix, dx), width.size)
-                if inside is False:
-                    continue
-                pixel = k.choose(inside, pixel, self.zero)
-            for j, value in self.inputs(pixel):
-                for t in range(len(acc)):
-                    for c in range(chunk):
-                        if t * width.in_step + c * width.ostep == dx:
-                            values[t] = k.fma(value, weights[c, j], values[t])
+        for inputs in self._passes():
+            weights = {(c, j): self.weight(k.add(k.add(start, kx), c), j) for c in range(chunk) for j in inputs}
+            for dx in sorted({t * width.in_step + c * width.ostep for t in range(len(acc)) for c in range(chunk)}):
+                pixel = k.shift(base, dx * p.x_strides[3])
+                if checked and width.bordered:
+                    inside = k.within(k.add(ix, dx), width.size)
+                    if inside is False:
+                        continue
+                    pixel = k.choose(inside, pixel, self.zero)
+                for j, value in self.inputs(pixel, inputs):
+                    for t in range(len(acc)):
+                        for c in range(chunk):
+                            if t * width.in_step + c * width.ostep == dx:
+                                values[t] = k.fma(value, weights[c, j], values[t])
         for value, slot in zip(values, acc, strict=True):
             k.set(slot, value)
+
+    def _passes(self) -> Iterator[Iterable[int]]:
+        """The inputs of a group that one pass over the pixels serves: all where registers are plenty, else one."""
+        k, p = self.k, self.p
+        if p.inputs == 1 or k.target.registers >= 32:
+            yield range(p.inputs)
+            return
+        for j in range(p.inputs):
+            k.fence()
+            yield (j,)

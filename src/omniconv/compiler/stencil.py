@@ -234,7 +234,7 @@ class _Tiles(ChannelLoop):
                     pixel = k.shift(origin, dy * p.x_strides[2] + dx * p.x_strides[3])
                     if inside is None:
                         pixel = k.choose(k.within(k.add(ix, dx), width.size), pixel, self.zero)
-                    for j, value in self.inputs(pixel):
+                    for j, value in self.inputs(pixel, range(p.inputs)):
                         for t, c in column_users:
                             for r, i in row_users:
                                 values[r, t] = k.fma(value, weights[i, c, j], values[r, t])
