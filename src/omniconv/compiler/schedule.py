@@ -64,7 +64,7 @@ def plan_winograd(problem: Problem, target: Target) -> tuple[Blocks | None, str]
     depth, height, width = problem.axes
     if depth.kernel > 1 or (height.kernel, width.kernel) != (3, 3):
         return None, "the kernel is not 3x3"
-    if not (height.static and width.static) or height.in_step > 1 or width.in_step > 1 or problem.groups > 1:
+    if not (height.static and width.static) or height.in_step > 1 or width.in_step > 1:
         return None, "strided or grouped"
     if problem.inputs < target.lanes or problem.outputs < target.lanes or depth.size > 1:
         return None, "fewer channels than lanes"

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -90,16 +90,17 @@ class BlockAxis:
 
 @dataclass(frozen=True, slots=True)
 class Blocks:
-    """All blocks of a layer, and how many are worked on together."""
+    """All blocks of a layer, and how many of them, in how many channel groups, are worked on together: a slab."""
 
     m: int
     batch: int
     height: BlockAxis
     width: BlockAxis
     slab: int
+    groups: int = 1
 
     def stride(self, pitch: int) -> int:
-        """Distance between the points of a slab [elements]: an odd number of lines, so that points share no cache
+        """Distance between the points of one group in a slab [elements]: an odd number of lines, so that points share no cache
         set.
         """
         lines = -(self.slab * pitch // -16)
@@ -124,6 +125,15 @@ class _Walk:
         self.n = n
         self.y = self._start(k, blocks.height, y)
         self.x = self._start(k, blocks.width, x)
+
+    def fits(self, k: Kernel, blocks: Blocks) -> Any:
+        """Whether all outputs of the block exist; a Python bool where that is known."""
+        found: Any = True
+        for axis, start in ((blocks.height, self.y), (blocks.width, self.x)):
+            reach = (blocks.m - 1) * axis.dilation
+            if axis.starts[-1] + reach >= axis.output or max(axis.starts) + reach >= axis.output:
+                found = k.both(found, k.compare("<", k.add(start, reach), axis.output))
+        return found
 
     def _start(self, k: Kernel, axis: BlockAxis, index: Index) -> Index:
         steps = {b - a for a, b in zip(axis.starts, axis.starts[1:], strict=False)}
@@ -150,18 +160,38 @@ def _combine(k: Kernel, row: Sequence[float], values: Sequence[Value]) -> Value:
     return total
 
 
-def _transform(k: Kernel, matrix: Matrix, grid: list[list[Value]]) -> list[list[Value]]:
-    """``matrix @ grid @ matrix.T``."""
-    columns = [[_combine(k, row, column) for row in matrix] for column in zip(*grid, strict=True)]
-    lines = list(zip(*columns, strict=True))
-    return [[_combine(k, row, line) for row in matrix] for line in lines]
+def _spread(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Value]:
+    """``matrix @ values`` for B^T: the rows of two points +-a are the sum and the difference of the even and the odd
+    terms.
+    """
+    results = [_combine(k, matrix[0], values)]
+    for row in matrix[1:-1:2]:
+        scale = [c for c in row[1::2] if c][-1]
+        even = _combine(k, row[0::2], values[0::2])
+        odd = _combine(k, [c / scale for c in row[1::2]], values[1::2])
+        results += [_combine(k, (1, scale), (even, odd)), _combine(k, (1, -scale), (even, odd))]
+    return [*results, _combine(k, matrix[-1], values)]
+
+
+def _gather(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Value]:
+    """``matrix @ values`` for A^T: points +-a contribute with their sum to even rows, with their difference to odd
+    ones.
+    """
+    pairs = list(zip(values[1:-1:2], values[2:-1:2], strict=True))
+    sums = [k.b.fadd(p, q) for p, q in pairs]
+    differences = [k.b.fsub(p, q) for p, q in pairs]
+    return [
+        _combine(k, (row[0], *row[1:-1:2], row[-1]), (values[0], *(differences if i % 2 else sums), values[-1]))
+        for i, row in enumerate(matrix)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class WinogradInput:
-    """The recipe of B^T d B for a slab of blocks: x to ``[point][block][channel]``.
+    """The recipe of B^T d B for a slab of blocks: x to ``[group][point][block][channel of the group]``.
 
-    Args of the kernel: x, the transformed slab, zeros, and a table with the first block of the slab.
+    Args of the kernel: x, the transformed slab, zeros, and a table with the first block and the first channel of the
+    slab.
     """
 
     blocks: Blocks
@@ -180,13 +210,13 @@ class WinogradInput:
         """The kernel's IR."""
         k = Kernel(name, target)
         blocks, (sn, sh, sw) = self.blocks, self.x_strides
-        first = k.lookup(k.arg(3), 0)
+        first, channel = k.lookup(k.arg(3), 0), k.lookup(k.arg(3), 1)
         size, step = blocks.m + 2, blocks.width.dilation
         with k.loop(k.end, start=k.begin) as unit:
             # Past the last block of the layer, the last one is transformed again.
             at = _Walk(k, blocks, k.min(k.add(first, unit), blocks.count - 1))
             iy, ix = k.sub(at.y, blocks.height.before), k.sub(at.x, blocks.width.before)
-            image = k.shift(k.arg(0), k.mul(at.n, sn))
+            image = k.shift(k.arg(0), k.add(k.mul(at.n, sn), channel))
             origin = k.shift(image, k.add(k.mul(iy, sh), k.mul(ix, sw)))
             target_row = k.shift(k.arg(1), k.mul(unit, self.pitch))
             rows = [k.within(k.add(iy, i * blocks.height.dilation), blocks.height.size) for i in range(size)]
@@ -217,31 +247,37 @@ class WinogradInput:
         return k.finish()
 
     def _channels(self, k: Kernel, pixels: list[list[Value]], row: Value) -> None:
+        data, stride = FILTERINGS[self.blocks.m].data, self.blocks.stride(self.pitch)
         vectors = -(self.channels // -self.lanes)
+        # Lanes behind the last channel of a group may hold anything: the products do not read them.
         ragged = 0 if self.readable else self.channels % self.lanes
 
-        def emit(channel: Index, count: int | None) -> None:
-            grid = [[k.load(pixel, channel, count=count) for pixel in line] for line in pixels]
-            result = _transform(k, FILTERINGS[self.blocks.m].data, grid)
-            for i, line in enumerate(result):
-                for j, value in enumerate(line):
-                    point = i * len(line) + j
-                    k.store(value, row, k.add(point * self.blocks.stride(self.pitch), channel))
+        def emit(group: Index, within: Index, count: int | None) -> None:
+            channel = k.add(k.mul(group, self.channels), within)
+            columns = [
+                _spread(k, data, [k.load(pixel, channel, count=count) for pixel in column])
+                for column in zip(*pixels, strict=True)
+            ]
+            target = k.shift(row, k.add(k.mul(group, self.blocks.points * stride), within))
+            for i, line in enumerate(zip(*columns, strict=True)):
+                for j, value in enumerate(_spread(k, data, line)):
+                    k.store(value, target, (i * len(line) + j) * stride)
 
-        whole = vectors - 1 if ragged else vectors
-        if whole:
-            with k.loop(whole) as v:
-                emit(k.mul(v, self.lanes), None)
-        if ragged:
-            emit((vectors - 1) * self.lanes, ragged)
+        with k.loop(self.blocks.groups) as group:
+            whole = vectors - 1 if ragged else vectors
+            if whole:
+                with k.loop(whole) as v:
+                    emit(group, k.mul(v, self.lanes), None)
+            if ragged:
+                emit(group, whole * self.lanes, ragged)
 
 
 @dataclass(frozen=True, slots=True)
 class WinogradOutput:
-    """The recipe of A^T m A, bias and epilogue for a slab of blocks: ``[point][block][channel]`` to y.
+    """The recipe of A^T m A, bias and epilogue for a slab of blocks: ``[group][point][block][channel]`` to y.
 
-    Args of the kernel: the products, bias, y, and a table with the first block of the slab; then the epilogue's
-    operands.
+    Args of the kernel: the products, bias, y, and a table with the first block and the first channel of the slab; then
+    the epilogue's operands.
     """
 
     blocks: Blocks
@@ -261,39 +297,54 @@ class WinogradOutput:
         """The kernel's IR."""
         k = Kernel(name, target)
         blocks = self.blocks
-        first = k.lookup(k.arg(3), 0)
+        first, channel = k.lookup(k.arg(3), 0), k.lookup(k.arg(3), 1)
         with k.loop(k.min(k.end, k.sub(blocks.count, first)), start=k.begin) as unit:
             at = _Walk(k, blocks, k.add(first, unit))
             source = k.shift(k.arg(0), k.mul(unit, self.pitch))
-            vectors = -(self.channels // -self.lanes)
-            ragged = self.channels % self.lanes
-            with k.loop(vectors - 1 if ragged else vectors) as v:
-                self._vector(k, at, source, k.mul(v, self.lanes), None)
-            if ragged:
-                self._vector(k, at, source, (vectors - 1) * self.lanes, ragged)
+            k.both_ways(at.fits(k, blocks), lambda inside: self._channels(k, at, source, channel, inside=inside))
         return k.finish()
 
-    def _vector(self, k: Kernel, at: _Walk, source: Value, channel: Index, count: int | None) -> None:
+    def _channels(self, k: Kernel, at: _Walk, source: Value, first: Index, *, inside: bool) -> None:
+        vectors = -(self.channels // -self.lanes)
+        ragged = self.channels % self.lanes
+        with k.loop(self.blocks.groups) as group:
+            channel = k.add(first, k.mul(group, self.channels))
+            products = k.shift(source, k.mul(group, self.blocks.points * self.blocks.stride(self.pitch)))
+
+            def emit(within: Index, count: int | None) -> None:
+                self._vector(k, at, k.shift(products, within), k.add(channel, within), count, inside=inside)
+
+            with k.loop(vectors - 1 if ragged else vectors) as v:
+                emit(k.mul(v, self.lanes), None)
+            if ragged:
+                emit((vectors - 1) * self.lanes, ragged)
+
+    def _vector(self, k: Kernel, at: _Walk, source: Value, channel: Index, count: int | None, *, inside: bool) -> None:
         blocks, (sn, sh, sw) = self.blocks, self.y_strides
-        size, stride = blocks.m + 2, blocks.stride(self.pitch)
-        grid = [[k.load(source, k.add((i * size + j) * stride, channel)) for j in range(size)] for i in range(size)]
+        size, stride, matrix = blocks.m + 2, blocks.stride(self.pitch), FILTERINGS[blocks.m].result
+        columns = [
+            _gather(k, matrix, [k.load(source, (i * size + j) * stride) for i in range(size)]) for j in range(size)
+        ]
         bias = k.load(k.arg(1), channel)
         image = k.shift(k.arg(2), k.mul(at.n, sn))
-        for i, line in enumerate(_transform(k, FILTERINGS[blocks.m].result, grid)):
+        for i, line in enumerate(zip(*columns, strict=True)):
             oh = k.add(at.y, i * blocks.height.dilation)
-            with k.when(k.compare("<", oh, blocks.height.output)):
-                for j, value in enumerate(line):
+            with k.when(True if inside else k.compare("<", oh, blocks.height.output)):
+                for j, value in enumerate(_gather(k, matrix, line)):
                     ow = k.add(at.x, j * blocks.width.dilation)
-                    with k.when(k.compare("<", ow, blocks.width.output)):
+                    with k.when(True if inside else k.compare("<", ow, blocks.width.output)):
                         place = Position(at.n, 0, oh, ow, channel)
                         result = emit_epilogue(k, self.posts, k.b.fadd(value, bias), place, count)
                         where = k.add(k.add(k.mul(oh, sh), k.mul(ow, sw)), channel)
                         k.store(result, image, where, count=None if self.tail else count)
 
 
-def transform_weights(w: Array, m: int) -> Array:
-    """G g G^T in float64, rounded once: ``(out, in, 3, 3)`` to ``(points * out, in)``."""
+def transform_weights(w: Array, m: int, groups: int = 1) -> Array:
+    """G g G^T in float64, rounded once: ``(out, in of a group, 3, 3)`` to ``(groups * points * out of a group, in of a
+    group)``.
+    """
     g: npt.NDArray[np.float64] = np.asarray(FILTERINGS[m].kernel)
     u = np.kron(g, g) @ w.reshape(-1, 9).astype(np.float64).T
-    transformed: Array = u.reshape(-1, w.shape[1]).astype(np.float32)
+    grouped = u.reshape(len(u), groups, -1, w.shape[1]).transpose(1, 0, 2, 3)
+    transformed: Array = grouped.reshape(-1, w.shape[1]).astype(np.float32)
     return transformed

@@ -61,9 +61,11 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     if blocks is None:
         _call_panel(planner, problem, x, y, posts, refs, spec, w, b, f"winograd: {why}")
     else:
-        # A transposed layer of stride 1 is a plain one with its kernel turned round.
-        w = w.swapaxes(0, 1) if spec.transposed else w
-        call_winograd(planner, blocks, x, y, posts, refs, w[:, :, ::-1, ::-1] if spec.flip != spec.transposed else w, b)
+        if spec.transposed:  # with stride 1: a plain layer with its kernel turned round
+            w = w.reshape(spec.groups, problem.inputs, problem.outputs, 3, 3).swapaxes(1, 2)
+            w = w.reshape(spec.out_channels, problem.inputs, 3, 3)
+        w = w[:, :, ::-1, ::-1] if spec.flip != spec.transposed else w
+        call_winograd(planner, problem, blocks, x, y, posts, refs, w, b)
 
 
 def _neighbours(planner: Planner, step: ConvStep, x: Stored, serves: bool) -> Stored:

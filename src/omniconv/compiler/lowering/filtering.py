@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,39 +22,47 @@ OUTPUT_ARGS = 4
 
 
 def call_winograd(
-    planner: Planner, blocks: Blocks, x: Stored, y: Stored, posts: Sequence[Post], refs: Sequence[Ref],
-    w: Array, b: Array | None,
+    planner: Planner, problem: Problem, blocks: Blocks, x: Stored, y: Stored, posts: Sequence[Post],
+    refs: Sequence[Ref], w: Array, b: Array | None,
 ) -> None:  # fmt: skip
     """Append the calls of a 3x3 layer; ``posts`` number their operands from the panel kernel's args."""
-    lanes, points = planner.target.lanes, blocks.points
+    lanes, products = planner.target.lanes, blocks.groups * blocks.points
     source, result = x.layout.grid, y.layout.grid
-    outputs, inputs = w.shape[:2]
+    inputs, outputs = problem.inputs, problem.outputs
     wide, narrow = plan_pitch(inputs, lanes), plan_pitch(outputs, lanes)
-    slab = planner.add_buffer("arena", points * blocks.stride(wide) + lanes)
-    products = planner.add_buffer("arena", points * blocks.stride(narrow) + lanes)
+    spread = planner.add_buffer("arena", products * blocks.stride(wide) + lanes)
+    gathered = planner.add_buffer("arena", products * blocks.stride(narrow) + lanes)
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
-    tile = plan_panel(Problem(1, axes, points, inputs, outputs, True), planner.target)
+    tile = plan_panel(Problem(1, axes, products, inputs, outputs, True), planner.target)
     forward = WinogradInput(blocks, inputs, (source.sn, *source.strides[1:]), x.layout.readable, wide, lanes)
     panel = Panel(
-        1, axes, points, inputs, outputs, (0, 0, 0, wide), (0, 0, 0, narrow), 1,
+        1, axes, products, inputs, outputs, (0, 0, 0, wide), (0, 0, 0, narrow), 1,
         blocks.stride(wide), blocks.stride(narrow), False, True, (), tile, lanes,
     )  # fmt: skip
     back = WinogradOutput(
-        blocks, outputs, narrow, (result.sn, *result.strides[1:]), y.layout.tail,
+        blocks, outputs, narrow, (result.sn, *result.strides[1:]), y.layout.tail and problem.groups == 1,
         _renumber(posts), lanes,
     )  # fmt: skip
-    size = points * panel.depth * panel.columns
+    size, turns = products * panel.depth * panel.columns, problem.groups // blocks.groups
     weights = planner.constant(
-        size, lambda: panel.pack_weights(transform_weights(w, blocks.m)[:, :, None, None], transposed=False, flip=False)
+        turns * size,
+        lambda: replace(panel, groups=turns * products).pack_weights(
+            transform_weights(w, blocks.m, problem.groups)[:, :, None, None], transposed=False, flip=False
+        ),
     )
-    nothing = planner.constant(points * panel.columns, lambda: panel.pack_bias(None))
-    bias = planner.constant(panel.vectors * lanes, lambda: _pad_bias(b, panel.vectors * lanes))
-    zero = planner.zeros(max(inputs, wide) + 2 * lanes)
-    for first in range(0, blocks.count, blocks.slab):
-        start = planner.table([first])
-        planner.call(forward, [x.ref, Ref(slab), zero, start], "winograd_input")
-        planner.call(panel, [Ref(slab), weights, nothing, Ref(products), zero, zero], "panel")
-        planner.call(back, [Ref(products), bias, y.ref, start, *refs], "winograd_output")
+    nothing = planner.constant(products * panel.columns, lambda: panel.pack_bias(None))
+    width = problem.groups * outputs + lanes
+    bias = planner.constant(width, lambda: _pad_bias(b, width))
+    zero = planner.zeros(max(problem.groups * inputs, wide) + 2 * lanes)
+    for turn in range(turns):
+        part = Ref(weights.buffer, weights.offset + 4 * turn * size)
+        for first in range(0, blocks.count, blocks.slab):
+            starts = (
+                planner.table([first, turn * blocks.groups * channels]) for channels in (inputs, outputs)
+            )
+            planner.call(forward, [x.ref, Ref(spread), zero, next(starts)], "winograd_input")
+            planner.call(panel, [Ref(spread), part, nothing, Ref(gathered), zero, zero], "panel")
+            planner.call(back, [Ref(gathered), bias, y.ref, next(starts), *refs], "winograd_output")
 
 
 def _pad_bias(b: Array | None, size: int) -> Array:
