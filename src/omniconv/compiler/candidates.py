@@ -165,10 +165,8 @@ def _cost_panel(problem: Problem, target: Target, rows: int, wide: int) -> float
     count = min(problem.axes[2].counts)
     vectors = -(problem.outputs // -target.lanes)
     step = _cost_step_wide if target.lanes == 16 else _cost_step
-    cost = sum(
-        step(problem, target, rows, min(wide, vectors - panel), panel == vectors - 1)
-        for panel in range(0, vectors, wide)
-    )
+    full, last = divmod(vectors - 1, wide)
+    cost = full * step(problem, target, rows, wide, False) + step(problem, target, rows, last + 1, last == 0)
     return cost * -(count // -rows)
 
 

@@ -7,15 +7,15 @@ machines that we do not have. What there is to choose from, and at what cost, is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from omniconv.compiler.candidates import Tile, find_cheapest, list_panels, list_rows, list_stencils
 from omniconv.compiler.lane import LaneTile
 from omniconv.compiler.panel import PanelTile
 from omniconv.compiler.problem import Problem
+from omniconv.compiler.slabs import Slabs, cost_direct, list_slabs
 from omniconv.compiler.target import Target
-from omniconv.compiler.walk import AxisWalk
-from omniconv.compiler.winograd import FILTERINGS, BlockAxis, Blocks
+from omniconv.compiler.winograd import Blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,46 +54,46 @@ def reject_lane(problem: Problem, target: Target) -> str | None:
     return None
 
 
-def slab_bytes(target: Target) -> int:
-    """Transformed inputs and products of one slab of Winograd blocks: most of a core's second-level cache [bytes]."""
-    return target.cache_bytes * 15 // 16
+MARGIN = 0.95
+"""Winograd filtering is chosen where it is expected to take less than this part of the direct sum's time."""
 
 
-def plan_winograd(problem: Problem, target: Target) -> tuple[Blocks | None, str]:
-    """The Winograd blocks of a layer, or ``None`` and why the direct sum is expected to be as fast."""
+def plan_winograd(problem: Problem, target: Target) -> tuple[Blocks | None, tuple[str, ...]]:
+    """The Winograd blocks of a layer, or ``None`` where the direct sum is expected to be as fast; and what was rejected
+    for which reason.
+    """
+    reason = reject_winograd(problem, target)
+    if reason is not None:
+        return None, (f"winograd: {reason}",)
+    direct = cost_direct(problem, target)
+    best: dict[int, Slabs] = {}
+    for slabs in list_slabs(problem, target):
+        m = slabs.blocks.m
+        best[m] = min(best.get(m, slabs), slabs, key=lambda each: each.cost)
+    chosen = min(best.values(), key=lambda each: each.cost)
+    if chosen.cost > MARGIN * direct:
+        return None, tuple(
+            f"winograd F({m}x{m}, 3x3): {each.cost / direct:.2f} of the direct sum's time expected"
+            for m, each in best.items()
+        )
+    others = {f"winograd F({m}x{m}, 3x3)": each.cost for m, each in best.items() if each is not chosen}
+    return chosen.blocks, tuple(
+        f"{name}: {cost / chosen.cost:.2f} times the time expected"
+        for name, cost in ({"direct sum": direct} | others).items()
+    )
+
+
+def reject_winograd(problem: Problem, target: Target) -> str | None:
+    """Why a layer cannot be filtered, or never gains from it; ``None`` where it can."""
     depth, height, width = problem.axes
-    if depth.kernel > 1 or (height.kernel, width.kernel) != (3, 3):
-        return None, "the kernel is not 3x3"
+    if depth.kernel > 1 or depth.size > 1 or (height.kernel, width.kernel) != (3, 3):
+        return "the kernel is not 3x3 in two dimensions"
     if not (height.static and width.static) or height.in_step > 1 or width.in_step > 1:
-        return None, "strided or grouped"
-    if problem.inputs < target.lanes or problem.outputs < target.lanes or depth.size > 1:
-        return None, "fewer channels than lanes"
-    vectors = -(problem.outputs // -target.lanes)
-    direct = problem.batch * height.output * width.output * 9.0 * problem.inputs * vectors
-    direct *= height.share_inside * width.share_inside
-    best, best_cost = None, direct * 0.92
-    for m in FILTERINGS:
-        axes = [
-            BlockAxis.of(a.size, a.output, -min(a.first[0], a.first[0] + 2 * a.ostep), abs(a.ostep), m)
-            for a in (height, width)
-        ]
-        count = problem.batch * len(axes[0].starts) * len(axes[1].starts)
-        points = (m + 2) ** 2
-        room = max(14, slab_bytes(target) // (4 * points * (problem.inputs + problem.outputs)))
-        slabs = -(count // -room)
-        slab = -(count // -slabs)
-        blocks = Blocks(m, problem.batch, axes[0], axes[1], slab)
-        tile = plan_panel(replace(problem, batch=1, axes=(depth, AxisWalk.flat(1), AxisWalk.flat(slab))), target)
-        rows = -(count // -slab) * -(slab // -tile.rows) * tile.rows
-        products = points * rows * problem.inputs * vectors * 1.05
-        transforms = count * (points * 6.0) * (problem.inputs / target.lanes + vectors)
-        # The transformed weights are read once a slab, from beyond the second-level cache when they are large.
-        weights = 4.0 * points * problem.inputs * problem.outputs
-        stream = weights / 12 * -(count // -slab) if weights > 2**19 else 0.0
-        cost = max(products, stream) + transforms
-        if cost < best_cost:
-            best, best_cost = blocks, cost
-    return best, "" if best else "its transforms cost more than they save"
+        return "the stride is not 1"
+    least = target.lanes if problem.groups == 1 else max(16, target.lanes)
+    if min(problem.inputs, problem.outputs) < least:
+        return f"fewer than {least} channels" + (" a group" if problem.groups > 1 else "")
+    return None
 
 
 def plan_lane(problem: Problem, target: Target) -> LaneTile:

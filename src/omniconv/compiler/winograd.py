@@ -99,9 +99,13 @@ class Blocks:
     slab: int
     groups: int = 1
 
+    def __str__(self) -> str:
+        groups = "" if self.groups == 1 else f" of {self.groups} groups"
+        return f"F({self.m}x{self.m}, 3x3) in slabs of {self.slab} blocks{groups}"
+
     def stride(self, pitch: int) -> int:
-        """Distance between the points of one group in a slab [elements]: an odd number of lines, so that points share no cache
-        set.
+        """Distance between the points of a group in a slab [elements]: an odd number of lines, so that points share no
+        cache set.
         """
         lines = -(self.slab * pitch // -16)
         return 16 * (lines + 1 - lines % 2)

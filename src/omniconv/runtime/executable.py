@@ -151,7 +151,7 @@ class Executable:
         for call in self.plan.calls:
             record = describe_call(self.plan, call, 0.0, 0.0)
             lines.append(f"{record.name}: {record.text or record.kind}")
-            tile = getattr(call.recipe, "tile", None)
+            tile = getattr(call.recipe, "tile", getattr(call.recipe, "blocks", None))
             chosen = f"    {call.what} kernel, {call.recipe.units} units" + (f", {tile}" if tile is not None else "")
             lines.append(chosen)
             lines += [f"    rejected {reason}" for reason in call.why]

@@ -57,15 +57,15 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
         if x.layout.channels is not None:
             planner.stored[step.y] = replace(y, layout=replace(y.layout, channels=x.layout.channels))
         return
-    blocks, why = (None, "exact=True") if planner.exact else plan_winograd(problem, planner.target)
+    blocks, why = (None, ("winograd: exact=True",)) if planner.exact else plan_winograd(problem, planner.target)
     if blocks is None:
-        _call_panel(planner, problem, x, y, posts, refs, spec, w, b, f"winograd: {why}")
+        _call_panel(planner, problem, x, y, posts, refs, spec, w, b, why)
     else:
         if spec.transposed:  # with stride 1: a plain layer with its kernel turned round
             w = w.reshape(spec.groups, problem.inputs, problem.outputs, 3, 3).swapaxes(1, 2)
             w = w.reshape(spec.out_channels, problem.inputs, 3, 3)
         w = w[:, :, ::-1, ::-1] if spec.flip != spec.transposed else w
-        call_winograd(planner, problem, blocks, x, y, posts, refs, w, b)
+        call_winograd(planner, problem, blocks, x, y, posts, refs, w, b, why)
 
 
 def _neighbours(planner: Planner, step: ConvStep, x: Stored, serves: bool) -> Stored:
@@ -177,7 +177,7 @@ def _reorder_inputs(w: Array, order: tuple[int, ...] | None, groups: int, transp
 
 def _call_panel(
     planner: Planner, problem: Problem, x: Stored, y: Stored, posts: Sequence[Post], refs: list[Ref],
-    spec: Conv, w: Array, b: Array | None, why: str = "",
+    spec: Conv, w: Array, b: Array | None, why: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
     source, result = x.layout.grid, y.layout.grid
     x_strides, y_strides = (source.sn, *source.strides), (result.sn, *result.strides)
@@ -203,7 +203,7 @@ def _call_panel(
     furthest = max(channels.offsets) if channels.offsets else (problem.groups * problem.inputs) * channels.step
     zero = planner.zeros(furthest + 1)
     table = planner.table(channels.offsets) if channels.offsets is not None else zero
-    planner.call(recipe, [channels.ref, weights, bias, y.ref, zero, table, *refs], "panel", (*choice.rejected, why))
+    planner.call(recipe, [channels.ref, weights, bias, y.ref, zero, table, *refs], "panel", (*choice.rejected, *why))
 
 
 def _flatten(

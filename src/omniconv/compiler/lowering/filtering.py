@@ -23,7 +23,7 @@ OUTPUT_ARGS = 4
 
 def call_winograd(
     planner: Planner, problem: Problem, blocks: Blocks, x: Stored, y: Stored, posts: Sequence[Post],
-    refs: Sequence[Ref], w: Array, b: Array | None,
+    refs: Sequence[Ref], w: Array, b: Array | None, why: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Append the calls of a 3x3 layer; ``posts`` number their operands from the panel kernel's args."""
     lanes, products = planner.target.lanes, blocks.groups * blocks.points
@@ -57,10 +57,8 @@ def call_winograd(
     for turn in range(turns):
         part = Ref(weights.buffer, weights.offset + 4 * turn * size)
         for first in range(0, blocks.count, blocks.slab):
-            starts = (
-                planner.table([first, turn * blocks.groups * channels]) for channels in (inputs, outputs)
-            )
-            planner.call(forward, [x.ref, Ref(spread), zero, next(starts)], "winograd_input")
+            starts = (planner.table([first, turn * blocks.groups * channels]) for channels in (inputs, outputs))
+            planner.call(forward, [x.ref, Ref(spread), zero, next(starts)], "winograd_input", why)
             planner.call(panel, [Ref(spread), part, nothing, Ref(gathered), zero, zero], "panel")
             planner.call(back, [Ref(gathered), bias, y.ref, next(starts), *refs], "winograd_output")
 

@@ -1,0 +1,90 @@
+"""The slabs of blocks that a 3x3 layer can be filtered in, and what each is expected to cost.
+
+The products of a slab are one call of the panel kernel, so their cost and that of the direct sum come from its list of
+tiles, and in its unit: one multiply-add of a vector (half a cycle where the machine does two).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from omniconv.compiler.candidates import find_cheapest, list_panels
+from omniconv.compiler.problem import Problem
+from omniconv.compiler.target import Target
+from omniconv.compiler.walk import AxisWalk
+from omniconv.compiler.winograd import FILTERINGS, BlockAxis, Blocks
+
+SIZES: Final = (12, 16, 24, 32, 48, 64)
+"""Blocks of a slab at most: fewer read the weights too often, more leave the second-level cache."""
+CALLS: Final = 6000
+"""Cost of the three calls of a slab, about a microsecond."""
+NEAR: Final = 2**23
+"""Weights beyond this size are read from memory, or miss in the tables of pages [bytes]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slabs:
+    """One way to divide a layer, and its expected cost."""
+
+    cost: float
+    blocks: Blocks
+
+
+def cost_direct(problem: Problem, target: Target) -> float:
+    """Cost of the direct sum."""
+    depth, height, width = problem.axes
+    rows = problem.batch * depth.output * height.output * problem.groups
+    taps = 9 * height.share_inside * width.share_inside
+    weights = 4 * 9 * problem.groups * problem.inputs * problem.outputs
+    return rows * taps * problem.inputs * _cost_step(problem, target) + _cost_far(weights)
+
+
+def list_slabs(problem: Problem, target: Target) -> Iterator[Slabs]:
+    """Every size of blocks, number of groups at a time, and size of a slab worth a thought."""
+    for m in FILTERINGS:
+        height, width = (
+            BlockAxis.of(a.size, a.output, -min(a.first[0], a.first[0] + 2 * a.ostep), abs(a.ostep), m)
+            for a in problem.axes[1:]
+        )
+        blocks = Blocks(m, problem.batch, height, width, 1)
+        for slab in sorted({-(blocks.count // (blocks.count // -size)) for size in SIZES}):
+            groups = _groups(problem, target, blocks.points * slab)
+            found = replace(blocks, slab=slab, groups=groups)
+            yield Slabs(_cost_slabs(problem, target, found), found)
+
+
+def _groups(problem: Problem, target: Target, products: int) -> int:
+    """Groups at a time: as many as stay in the second-level cache, in equal turns."""
+    fits = target.cache_bytes // (4 * products * (problem.inputs + problem.outputs))
+    return max(g for g in range(1, problem.groups + 1) if problem.groups % g == 0 and g <= max(fits, 1))
+
+
+def _cost_slabs(problem: Problem, target: Target, blocks: Blocks) -> float:
+    turns = problem.groups // blocks.groups * -(blocks.count // -blocks.slab)
+    products = blocks.groups * blocks.points
+    axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
+    step = _cost_step(Problem(1, axes, products, problem.inputs, problem.outputs, True), target)
+    cost = turns * products * problem.inputs * step
+    # Transforms are additions and moves: measured, for one vector of one point.
+    vectors = -(problem.inputs // -target.lanes), -(problem.outputs // -target.lanes)
+    moves = (blocks.m + 5) * vectors[0] + (blocks.m + 1) * vectors[1]
+    cost += (0.6 if target.lanes == 16 else 1.0) * blocks.count * problem.groups * blocks.points * moves
+    slab = 4 * products * blocks.slab * (problem.inputs + problem.outputs)
+    if slab > target.cache_bytes:
+        cost += turns * slab / 12
+    weights = 4 * blocks.points * problem.groups * problem.inputs * problem.outputs
+    return cost + turns * (CALLS + weights / 32) + _cost_far(weights)
+
+
+def _cost_step(problem: Problem, target: Target) -> float:
+    """Cost of one input channel and tap of one row, of the cheapest tile."""
+    found = find_cheapest(list_panels(problem, target))
+    assert found is not None
+    return found.cost
+
+
+def _cost_far(weights: int) -> float:
+    """Cost of reading weights that no cache near a core holds."""
+    return max(0, weights - NEAR) / 3
