@@ -4,9 +4,9 @@ r"""How far Winograd filtering may be from the reference, and when it is exact. 
     |\hat y - y| \le \gamma_{C + 25} \Big(|b| +
     |A^T| \Big[ \sum_c (|G| |g_c| |G^T|) \odot (|B^T| |d_c| |B|) \Big] |A|\Big)
 
-for C input channels. Roundings on the way of one product: one of the transformed weight (made in float64, rounded
-once); at most 5 in each pass of the input transform, which adds up to four terms; C + 1 in the sum over the channels;
-at most 6 in each pass of the output transform, five terms; one when the bias is added: C + 25 in all.
+for C input channels of a group. Roundings on the way of one product: one of the transformed weight (made in float64,
+rounded once); at most 5 in each pass of the input transform, which adds up to four terms; C + 1 in the sum over the
+channels; at most 6 in each pass of the output transform, five terms; one when the bias is added: C + 25 in all.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ def filtered_magnitude(conv, x, w, b, m):
     conv = conv.resolve(x.shape)
     n, oc, *outputs = conv.output_shape(x.shape)
     padding, w = conv.padding, w.astype(np.float64)
+    groups, inputs = conv.groups, conv.in_channels // conv.groups
     if conv.transposed:  # with stride 1: a plain layer with its kernel turned round
-        w = w.swapaxes(0, 1)
+        w = w.reshape(groups, inputs, -1, 3, 3).swapaxes(1, 2).reshape(oc, inputs, 3, 3)
         padding = [(2 * d - a, 2 * d - c) for (a, c), d in zip(padding, conv.dilation, strict=True)]
     if conv.flip != conv.transposed:
         w = w[:, :, ::-1, ::-1]
@@ -38,7 +39,7 @@ def filtered_magnitude(conv, x, w, b, m):
     if conv.padding_mode != "zeros":
         mode = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}[conv.padding_mode]
         x, padding = np.pad(x, [(0, 0), (0, 0), *padding], mode=mode), [(0, 0), (0, 0)]
-    weights = np.einsum("ik,ockl,jl->ijoc", kernel, np.abs(w), kernel)
+    weights = np.einsum("ik,gockl,jl->ijgoc", kernel, np.abs(w).reshape(groups, -1, inputs, 3, 3), kernel)
     size, (dh, dw) = m + 2, conv.dilation
     far = [(p[0], p[1] + d * (m + 1)) for p, d in zip(padding, conv.dilation, strict=True)]
     wide = np.pad(x, [(0, 0), (0, 0), *far])
@@ -47,9 +48,9 @@ def filtered_magnitude(conv, x, w, b, m):
               for d, o in zip(conv.dilation, outputs, strict=True)]  # fmt: skip
     for oh, ow in itertools.product(*starts):
         block = wide[:, :, oh : oh + dh * (size - 1) + 1 : dh, ow : ow + dw * (size - 1) + 1 : dw]
-        spread = np.einsum("ik,nckl,jl->ijnc", data, block, data)
-        products = np.einsum("ijoc,ijnc->noij", weights, spread)
-        part = np.einsum("ik,nokl,jl->noij", result, products, result)
+        spread = np.einsum("ik,ngckl,jl->ijngc", data, block.reshape(n, groups, inputs, size, size), data)
+        products = np.einsum("ijgoc,ijngc->ngoij", weights, spread)
+        part = np.einsum("ik,nokl,jl->noij", result, products.reshape(n, oc, size, size), result)
         target = y[:, :, oh : oh + dh * (m - 1) + 1 : dh, ow : ow + dw * (m - 1) + 1 : dw]
         target[...] = part[:, :, : target.shape[2], : target.shape[3]]
     return y if b is None else y + np.abs(b.astype(np.float64)).reshape(-1, 1, 1)
@@ -59,7 +60,7 @@ def filtered_bound(spec, x, weights, roundoff=2.0**-24):
     """The largest error of either way to compute a layer: directly, or filtered with blocks of 2 or of 4."""
     bound = error_bound(spec, x, weights, roundoff)
     (w, b) = weights[0] if isinstance(weights[0], tuple) else weights
-    terms = gamma(spec.in_channels + ROUNDINGS, roundoff)
+    terms = gamma(spec.in_channels // spec.groups + ROUNDINGS, roundoff)
     for m in FILTERINGS:
         bound = np.maximum(bound, terms * filtered_magnitude(spec, x, w, b, m))
     return bound

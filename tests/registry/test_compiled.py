@@ -126,6 +126,9 @@ FILTERED = [
     (Conv.of(24, 16, 3, padding=1, padding_mode="reflect"), (3, 24, 8, 9)),
     (Conv.of(18, 20, 3, padding=1, transposed=True), (1, 18, 12, 9)),
     (Conv.of(16, 16, 3, padding=((4, 0), (1, 3)), dilation=2, transposed=True, flip=True), (1, 16, 14, 13)),
+    (Conv.of(96, 64, 3, padding=1, groups=2), (1, 96, 14, 14)),
+    (Conv.of(60, 51, 3, padding=1, groups=3), (2, 60, 9, 11)),
+    (Conv.of(34, 50, 3, padding=1, groups=2, transposed=True), (1, 34, 13, 8)),
 ]
 
 
@@ -160,14 +163,16 @@ def filtered_problems(draw):
         for (before, after), d, size in zip(padding, dilation, sizes, strict=True)
     ]
     channels = st.sampled_from((16, 17, 20, 31, 32, 48))
+    groups = draw(st.sampled_from((1, 1, 2, 3)))
     transposed = draw(st.booleans())
     if transposed:  # padding crops the output, but not all of it
         padding = [(min(b, 2 * d), min(a, 2 * d)) for (b, a), d in zip(padding, dilation, strict=True)]
         sizes = tuple(size + 2 * d for size, d in zip(sizes, dilation, strict=True))
     spec = Conv.of(
-        draw(channels),
-        draw(channels),
+        groups * draw(channels),
+        groups * draw(channels),
         3,
+        groups=groups,
         dilation=dilation,
         padding=padding,
         flip=draw(st.booleans()),

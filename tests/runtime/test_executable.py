@@ -185,6 +185,16 @@ def test_winograd_keeps_non_finite_numbers_near() -> None:
     assert np.isfinite(y[:, :, 18:]).all()
 
 
+def test_explain_says_why_a_layer_is_filtered_or_not() -> None:
+    spec = Conv.of(32, 32, 3, padding=1)
+    weights = random_weights(spec, np.random.default_rng(0))
+    filtered = oc.compile(spec, (1, 32, 24, 24), weights).explain()
+    assert "F(4x4, 3x3) in slabs of" in filtered
+    assert "rejected direct sum: " in filtered
+    assert "rejected winograd F(2x2, 3x3): " in filtered
+    assert "rejected winograd: exact=True" in oc.compile(spec, (1, 32, 24, 24), weights, exact=True).explain()
+
+
 # Arguments of compile
 
 

@@ -1,7 +1,7 @@
 """The slabs of blocks that a 3x3 layer can be filtered in, and what each is expected to cost.
 
 The products of a slab are one call of the panel kernel, so their cost and that of the direct sum come from its list of
-tiles, and in its unit: one multiply-add of a vector (half a cycle where the machine does two).
+tiles. Costs are in half cycles.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from omniconv.compiler.winograd import FILTERINGS, BlockAxis, Blocks
 SIZES: Final = (12, 16, 24, 32, 48, 64)
 """Blocks of a slab at most: fewer read the weights too often, more leave the second-level cache."""
 CALLS: Final = 6000
-"""Cost of the three calls of a slab, about a microsecond."""
+"""Cost of the three calls of a slab: about a microsecond."""
 NEAR: Final = 2**23
 """Weights beyond this size are read from memory, or miss in the tables of pages [bytes]."""
 
@@ -67,10 +67,11 @@ def _cost_slabs(problem: Problem, target: Target, blocks: Blocks) -> float:
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
     step = _cost_step(Problem(1, axes, products, problem.inputs, problem.outputs, True), target)
     cost = turns * products * problem.inputs * step
-    # Transforms are additions and moves: measured, for one vector of one point.
+    # Transforms are additions and moves, measured for one vector of one point; moves of the longest vectors take twice
+    # as long, but find more registers.
     vectors = -(problem.inputs // -target.lanes), -(problem.outputs // -target.lanes)
     moves = (blocks.m + 5) * vectors[0] + (blocks.m + 1) * vectors[1]
-    cost += (0.6 if target.lanes == 16 else 1.0) * blocks.count * problem.groups * blocks.points * moves
+    cost += (1.2 if target.lanes == 16 else 1.0) * blocks.count * problem.groups * blocks.points * moves
     slab = 4 * products * blocks.slab * (problem.inputs + problem.outputs)
     if slab > target.cache_bytes:
         cost += turns * slab / 12
@@ -82,7 +83,7 @@ def _cost_step(problem: Problem, target: Target) -> float:
     """Cost of one input channel and tap of one row, of the cheapest tile."""
     found = find_cheapest(list_panels(problem, target))
     assert found is not None
-    return found.cost
+    return found.cost * (2 if target.lanes == 16 else 1)  # the list counts multiply-adds: one or two a cycle
 
 
 def _cost_far(weights: int) -> float:

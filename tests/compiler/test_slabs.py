@@ -1,0 +1,96 @@
+"""Which 3x3 layers are filtered, in what blocks, for machines at hand and not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from omniconv.compiler.build import compile_assembly
+from omniconv.compiler.problem import Problem
+from omniconv.compiler.schedule import plan_winograd
+from omniconv.compiler.slabs import list_slabs
+from omniconv.compiler.target import Target, detect_host
+from omniconv.compiler.walk import walks
+from omniconv.compiler.winograd import WinogradInput, WinogradOutput
+from omniconv.spec import Conv
+
+TRIPLE = "x86_64-unknown-linux-gnu"
+SHORT = Target("x86-64-v3", 8, 16, True, "x86-64-v3", "", TRIPLE, 2**19)
+WIDE = Target("x86-64-v4", 16, 32, True, "x86-64-v4", "-prefer-256-bit", TRIPLE, 2**20)
+
+
+def problem(inputs: int, outputs: int, size: int, *, batch: int = 1, groups: int = 1, **options: object) -> Problem:
+    spec = Conv.of(inputs, outputs, 3, padding=options.get("dilation", 1), groups=groups, **options)
+    return Problem(batch, walks(spec, (size, size)), groups, inputs // groups, outputs // groups, neighbours=True)
+
+
+@pytest.mark.parametrize("target", [SHORT, WIDE], ids=str)
+@pytest.mark.parametrize(
+    ("layer", "m"),
+    [
+        (problem(64, 64, 56), 4),
+        (problem(128, 128, 28), 4),
+        (problem(256, 256, 14), 4),
+        (problem(512, 512, 7), 2),
+        (problem(512, 512, 7, batch=4), 4),
+        (problem(256, 256, 28, dilation=2), 4),
+        (problem(512, 512, 16, groups=16), 4),
+        (problem(240, 240, 14, groups=10), 4),
+        (problem(512, 512, 5), None),
+        (problem(16, 16, 3), None),
+    ],
+)
+def test_what_measures_fastest_is_chosen(layer: Problem, m: int | None, target: Target) -> None:
+    blocks, why = plan_winograd(layer, target)
+    assert (blocks.m if blocks else None) == m
+    expected = ["winograd F(2x2, 3x3)", "winograd F(4x4, 3x3)"]
+    if m is not None:
+        expected = ["direct sum", *(name for name in expected if f"{m}x{m}" not in name)]
+    assert [text.split(":")[0] for text in why] == expected
+    assert all("time expected" in text for text in why)
+
+
+@pytest.mark.parametrize(
+    ("layer", "reason"),
+    [
+        (problem(64, 64, 56, stride=2), "the stride is not 1"),
+        (problem(4, 64, 56), "fewer than 8 channels"),
+        (problem(96, 96, 28, groups=8), "fewer than 16 channels a group"),
+        (Problem(1, walks(Conv.of(64, 64, 5), (28, 28)), 1, 64, 64, neighbours=True), "the kernel is not 3x3"),
+        (
+            Problem(1, walks(Conv.of(64, 64, 3, dims=3), (9, 28, 28)), 1, 64, 64, neighbours=True),
+            "the kernel is not 3x3",
+        ),
+    ],
+)
+def test_what_cannot_be_filtered_says_why(layer: Problem, reason: str) -> None:
+    blocks, (why,) = plan_winograd(layer, SHORT)
+    assert blocks is None
+    assert why.startswith(f"winograd: {reason}")
+
+
+def test_groups_at_a_time_fit_the_cache() -> None:
+    layer = problem(512, 512, 28, groups=32)
+    for size in (2**18, 2**19, 2**20):
+        for slabs in list_slabs(layer, replace(SHORT, cache_bytes=size)):
+            blocks = slabs.blocks
+            assert layer.groups % blocks.groups == 0
+            held = 4 * blocks.points * blocks.slab * blocks.groups * (layer.inputs + layer.outputs)
+            assert held <= size or blocks.groups == 1
+    small, large = (plan_winograd(layer, replace(SHORT, cache_bytes=size))[0] for size in (2**18, 2**21))
+    assert small is not None
+    assert large is not None
+    assert small.groups * small.slab < large.groups * large.slab
+
+
+@pytest.mark.skipif(detect_host().arch != "x86-64", reason="x86-64 code")
+@pytest.mark.parametrize(("target", "register"), [(SHORT, "ymm"), (WIDE, "zmm")], ids=["x86-64-v3", "x86-64-v4"])
+def test_transforms_use_whole_vectors(target: Target, register: str) -> None:
+    blocks, _ = plan_winograd(problem(64, 96, 20, groups=2), target)
+    assert blocks is not None
+    shared = {"blocks": blocks, "pitch": 48, "lanes": target.lanes}
+    forward = WinogradInput(channels=32, x_strides=(0, 1280, 64), readable=True, **shared)
+    back = WinogradOutput(channels=48, y_strides=(0, 1920, 96), tail=False, posts=(), **shared)
+    for recipe in (forward, back):
+        assert register in compile_assembly(recipe.emit("k", target), target)
