@@ -57,7 +57,7 @@ def filtered_magnitude(conv, x, w, b, m):
 
 
 def filtered_bound(spec, x, weights, roundoff=2.0**-24):
-    """The largest error of either way to compute a layer: directly, or filtered with blocks of 2 or of 4."""
+    """The largest error of either way to compute a layer: directly, or filtered in blocks of any size."""
     bound = error_bound(spec, x, weights, roundoff)
     (w, b) = weights[0] if isinstance(weights[0], tuple) else weights
     terms = gamma(spec.in_channels // spec.groups + ROUNDINGS, roundoff)

@@ -20,6 +20,8 @@ SIZES: Final = (12, 16, 24, 32, 48, 64)
 """Blocks of a slab at most: fewer read the weights too often, more leave the second-level cache."""
 CALLS: Final = 6000
 """Cost of the three calls of a slab: about a microsecond."""
+BLOCK: Final = 600
+"""Cost of finding the places of one block, in both transforms."""
 NEAR: Final = 2**23
 """Weights beyond this size are read from memory, or miss in the tables of pages [bytes]."""
 
@@ -71,6 +73,7 @@ def _cost_slabs(problem: Problem, target: Target, blocks: Blocks) -> float:
     # as long, but find more registers.
     vectors = -(problem.inputs // -target.lanes), -(problem.outputs // -target.lanes)
     moves = (blocks.m + 5) * vectors[0] + (blocks.m + 1) * vectors[1]
+    cost += BLOCK * blocks.count * (problem.groups // blocks.groups)
     cost += (1.2 if target.lanes == 16 else 1.0) * blocks.count * problem.groups * blocks.points * moves
     slab = 4 * products * blocks.slab * (problem.inputs + problem.outputs)
     if slab > target.cache_bytes:

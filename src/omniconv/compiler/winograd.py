@@ -45,6 +45,17 @@ FILTERINGS: Final = {
         kernel=((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
         result=((1, 1, 1, 0), (0, 1, -1, -1)),
     ),
+    3: Filtering(
+        data=((2, -1, -2, 1, 0), (0, -2, -1, 1, 0), (0, 2, -3, 1, 0), (0, -1, 0, 1, 0), (0, 2, -1, -2, 1)),
+        kernel=(
+            (1 / 2, 0, 0),
+            (-1 / 2, -1 / 2, -1 / 2),
+            (-1 / 6, 1 / 6, -1 / 6),
+            (1 / 6, 1 / 3, 2 / 3),
+            (0, 0, 1),
+        ),
+        result=((1, 1, 1, 1, 0), (0, 1, -1, 2, 0), (0, 1, 1, 4, 1)),
+    ),
     4: Filtering(
         data=(
             (4, 0, -5, 0, 1, 0),
@@ -164,29 +175,42 @@ def _combine(k: Kernel, row: Sequence[float], values: Sequence[Value]) -> Value:
     return total
 
 
+def _mirrored(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether two rows of B^T, or columns of A^T, belong to points +-a: they differ in the signs of odd terms only."""
+    return all(p == (-q if i % 2 else q) for i, (p, q) in enumerate(zip(a, b, strict=True)))
+
+
 def _spread(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Value]:
-    """``matrix @ values`` for B^T: the rows of two points +-a are the sum and the difference of the even and the odd
-    terms.
-    """
-    results = [_combine(k, matrix[0], values)]
-    for row in matrix[1:-1:2]:
+    """``matrix @ values`` for B^T: two mirrored rows are the sum and the difference of the even and the odd terms."""
+    results: list[Value] = []
+    while len(results) < len(matrix):
+        row = matrix[len(results)]
+        if not any(_mirrored(row, other) for other in matrix[len(results) + 1 :][:1]):
+            results.append(_combine(k, row, values))
+            continue
         scale = [c for c in row[1::2] if c][-1]
         even = _combine(k, row[0::2], values[0::2])
         odd = _combine(k, [c / scale for c in row[1::2]], values[1::2])
         results += [_combine(k, (1, scale), (even, odd)), _combine(k, (1, -scale), (even, odd))]
-    return [*results, _combine(k, matrix[-1], values)]
+    return results
 
 
 def _gather(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Value]:
-    """``matrix @ values`` for A^T: points +-a contribute with their sum to even rows, with their difference to odd
-    ones.
-    """
-    pairs = list(zip(values[1:-1:2], values[2:-1:2], strict=True))
-    sums = [k.b.fadd(p, q) for p, q in pairs]
-    differences = [k.b.fsub(p, q) for p, q in pairs]
+    """``matrix @ values`` for A^T: mirrored columns add their sum to even rows and their difference to odd ones."""
+    columns = list(zip(*matrix, strict=True))
+    terms: list[tuple[tuple[float, ...], Value, Value]] = []
+    at = 0
+    while at < len(columns):
+        column, value = columns[at], values[at]
+        if any(_mirrored(column, other) for other in columns[at + 1 :][:1]):
+            terms.append((column, k.b.fadd(value, values[at + 1]), k.b.fsub(value, values[at + 1])))
+            at += 2
+        else:
+            terms.append((column, value, value))
+            at += 1
     return [
-        _combine(k, (row[0], *row[1:-1:2], row[-1]), (values[0], *(differences if i % 2 else sums), values[-1]))
-        for i, row in enumerate(matrix)
+        _combine(k, [column[i] for column, _, _ in terms], [odd if i % 2 else even for _, even, odd in terms])
+        for i in range(len(matrix))
     ]
 
 
