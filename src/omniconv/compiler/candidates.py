@@ -166,27 +166,27 @@ def _cost_panel(problem: Problem, target: Target, rows: int, wide: int) -> float
     vectors = -(problem.outputs // -target.lanes)
     step = _cost_step_wide if target.lanes == 16 else _cost_step
     full, last = divmod(vectors - 1, wide)
-    cost = full * step(problem, target, rows, wide, False) + step(problem, target, rows, last + 1, last == 0)
+    cost = full * step(problem, target, rows, wide) + step(problem, target, rows, last + 1)
+    # Where the widest vectors are split, a narrow one costs half a cycle a row less if it is alone in its panel.
+    if target.lanes == 16 and last == 0 and (problem.outputs - 1) % target.lanes < 8:
+        cost -= max(0.0, rows - max(rows / 2 + 1, 4.0))
     return cost * -(count // -rows)
 
 
-def _cost_step_wide(problem: Problem, target: Target, rows: int, held: int, alone: bool) -> float:
+def _cost_step_wide(_problem: Problem, _target: Target, rows: int, held: int) -> float:
     """One step of a tile in 512-bit vectors: one multiply-add, one vector load or two broadcasts a cycle."""
-    # Where the widest vectors are split, one of half the lanes takes half a cycle if it is alone in its panel.
-    rest = problem.outputs % target.lanes or target.lanes
-    narrow = 0.5 if alone and rest <= 8 else 0.0
     loads = rows / 2 + held
-    return max(rows * (held - narrow), loads, 4.0) + 0.35 * loads + 0.1 * rows + 1.0
+    return max(rows * held, loads, 4.0) + 0.35 * loads + 0.1 * rows + 1.0
 
 
-def _cost_step(problem: Problem, target: Target, rows: int, held: int, alone: bool) -> float:
+def _cost_step(problem: Problem, target: Target, rows: int, held: int) -> float:
     """One step of a tile in shorter vectors: two multiply-adds and two loads of any kind a cycle; in half cycles."""
     taps = problem.axes[0].kernel * problem.axes[1].kernel * problem.axes[2].kernel
     depth = problem.inputs * taps
     cost = max(rows * held, 8.0) + 0.35 * (rows + held)
     # Beyond eight rows broadcasts, and addresses of rows at the border, do not find a register in time.
     cost += max(0, rows - 8)
-    if 4 * depth * held * target.lanes > FIRST_LEVEL // 2:
+    if 4 * depth * held * target.lanes > FIRST_LEVEL * 3 // 4:
         cost += 0.5 * held  # weights come from the second level
     if problem.axes[2].bordered:
         cost += 3.0 * rows / problem.inputs

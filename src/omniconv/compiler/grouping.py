@@ -56,9 +56,7 @@ class Grouping:
 
     @property
     def _split(self) -> bool:
-        """Whether each half of a vector holds one group, of three inputs or outputs, that begins in the middle of a half
-        in memory.
-        """
+        """Whether each half of a vector holds one group, whose three inputs do not begin where a half does."""
         return self.lanes == 2 * HALF and 3 in (self.inputs, self.outputs)
 
     def emit_inputs(

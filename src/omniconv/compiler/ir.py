@@ -334,6 +334,15 @@ class Kernel:
         """Store one float."""
         self.b.store(value, self.shift(pointer, elements), align=4)
 
+    def prefetch(self, pointer: Value, elements: Index = 0) -> None:
+        """Ask for the cache line of an address that will be read soon; the address may be anything."""
+        name = "llvm.prefetch.p0"
+        found = self.module.globals.get(name) or ir.Function(
+            self.module, ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]), name
+        )
+        read, near, data = (ir.Constant(I32, value) for value in (0, 3, 1))
+        self.b.call(found, [self.shift(pointer, elements), read, near, data])
+
     # -- arithmetic on vectors (or scalars: the type follows the operands)
 
     def _intrinsic(self, name: str, result: Any, parameters: list[Any], align: tuple[int, int] | None = None) -> Value:

@@ -61,6 +61,7 @@ class Panel:
         mapped: whether channel positions come from the list at ``args[MAP]``, one for each input channel of each group.
         tail: whether lanes after the last output channel may be written.
         posts: the epilogue.
+        far: whether the weights come from beyond the caches of a core, so that each panel asks for those of the next.
     """
 
     batch: int
@@ -78,6 +79,7 @@ class Panel:
     posts: tuple[Post, ...]
     tile: PanelTile
     lanes: int
+    far: bool = False
 
     @property
     def vectors(self) -> int:
@@ -86,8 +88,9 @@ class Panel:
 
     @property
     def narrow(self) -> int:
-        """Lanes of a group's last vector: fewer where that holds its channels and is a panel by itself. (Beside wide
-        vectors it would need broadcasts of its own, which cost what it saves.)
+        """Lanes of a group's last vector: fewer where that holds its channels and is a panel by itself.
+
+        Beside wide vectors it would need broadcasts of its own, which cost what it saves.
         """
         if self.vectors - (self.panels - 1) * self.tile.vectors > 1:
             return self.lanes
@@ -289,6 +292,8 @@ class _Row:
         rounds, rest = divmod(p.inputs, unroll)
 
         def step(first: Index, number: int) -> None:
+            for line in range(0, number * sum(widths) if p.far else 0, 16):
+                k.prefetch(weights, k.add(k.mul(k.add(first, p.depth), sum(widths)), line))
             values = [[k.get(slot) for slot in row] for row in acc]
             for u in range(number):
                 j = k.add(first, u)

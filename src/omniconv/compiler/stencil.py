@@ -8,13 +8,13 @@ layer are taken in all phases together.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 from omniconv.compiler.ir import Index, Kernel, Value
 from omniconv.compiler.lane import ChannelLoop, Lane, LaneTile
 from omniconv.compiler.target import Target
 from omniconv.compiler.walk import AxisWalk, PhaseTables
-
 
 MOST_CLASSES: Final = 3
 """Kinds of tiles along the width that get code of their own."""
@@ -71,7 +71,7 @@ class TileAxis:
         bounds = [0, *(tile for tile in range(1, self.tiles) if inside[tile] != inside[tile - 1]), self.tiles]
         if self.guarded or len(bounds) > MOST_CLASSES + 1:
             return [(0, self.tiles, None)]
-        return [(a, b, inside[a]) for a, b in zip(bounds, bounds[1:], strict=False)]
+        return [(a, b, inside[a]) for a, b in pairwise(bounds)]
 
     def _inside(self, tile: int, offsets: frozenset[int]) -> frozenset[int]:
         """The offsets from the origin of one tile that land inside the input."""

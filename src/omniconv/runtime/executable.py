@@ -266,7 +266,7 @@ def find_address(array: Array) -> int:
     the array.
     """
     try:
-        return addressof(c_char.from_buffer(array))
+        return addressof(c_char.from_buffer(array))  # type: ignore[arg-type]  # an array is a buffer
     except (TypeError, ValueError):  # read-only, or empty
         return int(array.__array_interface__["data"][0])
 

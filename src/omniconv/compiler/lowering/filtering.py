@@ -19,6 +19,8 @@ from omniconv.compiler.walk import AxisWalk
 from omniconv.compiler.winograd import Blocks, WinogradInput, WinogradOutput, transform_weights
 
 OUTPUT_ARGS = 4
+FAR = 2**22
+"""Transformed weights that no cache near a core holds [bytes]."""
 
 
 def call_winograd(
@@ -38,6 +40,7 @@ def call_winograd(
     panel = Panel(
         1, axes, products, inputs, outputs, (0, 0, 0, wide), (0, 0, 0, narrow), 1,
         blocks.stride(wide), blocks.stride(narrow), False, True, (), tile, lanes,
+        4 * products * inputs * outputs > FAR,
     )  # fmt: skip
     back = WinogradOutput(
         blocks, outputs, narrow, (result.sn, *result.strides[1:]), y.layout.tail and problem.groups == 1,
