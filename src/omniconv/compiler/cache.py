@@ -21,7 +21,7 @@ import tempfile
 import time
 import warnings
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 VARIABLE: Final = "OMNICONV_CACHE"
 LIMIT: Final = 512 * 2**20
@@ -56,33 +56,19 @@ class ObjectCache:
     def get(self, digest: str) -> bytes | None:
         """The object code filed under ``digest``; None where there is none that can be trusted."""
         path = self.path(digest)
-        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-        try:
-            with os.fdopen(os.open(path, flags), "rb") as file:
-                status = os.fstat(file.fileno())
-                if not _is_ours(status):
-                    return None
-                data = file.read()
-            code = _unpack(data, digest)
-            if code is not None and time.time() - status.st_mtime > _DAY:
+        found = read_own(path)
+        code = _unpack(found.data, digest) if found is not None else None
+        if found is not None and code is not None and time.time() - found.modified > _DAY:
+            with contextlib.suppress(OSError):
                 os.utime(path)  # pruning goes by age since the last use, to the day
-        except OSError:
-            return None
         return code
 
     def put(self, digest: str, code: bytes) -> None:
         """File ``code`` under ``digest``, in place of what was there."""
-        temporary = ""
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=self.folder)
-            with os.fdopen(handle, "wb") as file:
-                file.write(_pack(code, digest))
-            Path(temporary).replace(self.path(digest))
+            write_own(self.path(digest), _pack(code, digest))
         except OSError as error:
             self._warn(error)
-            if temporary:
-                _remove(temporary)
             return
         if self._puts % _PRUNE_EVERY == 0:
             self.prune()
@@ -142,6 +128,41 @@ def open_cache(folder: str | os.PathLike[str] | None = None) -> ObjectCache | No
     import platformdirs
 
     return ObjectCache(platformdirs.user_cache_path("omniconv", appauthor=False) / "objects")
+
+
+class OwnFile(NamedTuple):
+    """What a file holds, and when it was last modified [s since 1970]."""
+
+    data: bytes
+    modified: float
+
+
+def read_own(path: Path, limit: int = -1) -> OwnFile | None:
+    """The first ``limit`` bytes of a regular file that only this user (or root) can have written; None of others."""
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            return OwnFile(file.read(limit), status.st_mtime) if _is_ours(status) else None
+    except OSError:
+        return None
+
+
+def write_own(path: Path, data: bytes) -> None:
+    """Replace a file, for its readers at once and whole. Folders are made for this user alone.
+
+    Raises:
+        OSError: it cannot be written. Nothing is left behind then.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        Path(temporary).replace(path)
+    except BaseException:
+        _remove(temporary)
+        raise
 
 
 def _pack(code: bytes, digest: str) -> bytes:

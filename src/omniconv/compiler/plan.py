@@ -18,6 +18,8 @@ from omniconv.compiler.planner import Call, Planner
 from omniconv.compiler.program import ChannelStep, ConcatStep, Program, RearrangeStep, SliceStep
 from omniconv.compiler.storage import Buffer, Stored, plan_arena
 from omniconv.compiler.target import Target
+from omniconv.compiler.tuning import Tuning
+from omniconv.errors import SpecError
 from omniconv.spec import Shape
 
 VIEWS = (ChannelStep, RearrangeStep, SliceStep)
@@ -44,13 +46,20 @@ class Plan:
         return sum(buffer.size for buffer in self.buffers if buffer.kind == "constant")
 
 
-def plan(program: Program, target: Target, layout: str = "NCHW", *, exact: bool = False) -> Plan:
+def plan(
+    program: Program, target: Target, layout: str = "NCHW", *, exact: bool = False, tuning: Tuning | None = None
+) -> Plan:
     """Lay a program out in memory and turn its steps into kernel calls. Nothing is allocated or compiled here.
 
     ``exact`` keeps to direct sums, in which every product appears as it is; without, 3x3 layers may use Winograd
-    filtering.
+    filtering. ``tuning`` holds choices for convolutions that were measured on this target, in place of estimates.
+
+    Raises:
+        SpecError: the tuning is for another target.
     """
-    planner = Planner(program, target, layout, exact)
+    if tuning is not None and tuning.target != target:
+        raise SpecError(f"the tuning is for {tuning.target}", need=f"one for {target}")
+    planner = Planner(program, target, layout, exact, tuning)
     inputs, outputs = {}, {}
     for index, name in enumerate(program.inputs):
         inputs[name] = _boundary(planner, program.shapes[name])

@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from omniconv.compiler.copy import Copy
 from omniconv.compiler.layout import Layout, channels_last, plan_pitch, row_major
+from omniconv.compiler.problem import Problem
 from omniconv.compiler.program import Program
 from omniconv.compiler.storage import Buffer, Ref, Stored
 from omniconv.compiler.target import Target
+from omniconv.compiler.tuning import Tuning
 from omniconv.spec import Shape
 
 
@@ -29,6 +31,15 @@ class Recipe(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided for a convolution: the problem, the text of the choice, and whether a measurement made it."""
+
+    problem: Problem
+    choice: str
+    tuned: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One kernel call.
 
@@ -38,6 +49,7 @@ class Call:
         step: index of the program's step that it belongs to (-1 for input and output conversion).
         what: a word for tables: ``conv``, ``copy``, ``pool`` ...
         why: the choice of the kernel in words, for `explain`.
+        decision: for the kernels of a convolution, the choice that they come from.
     """
 
     recipe: Recipe
@@ -45,6 +57,7 @@ class Call:
     step: int
     what: str
     why: tuple[str, ...] = ()
+    decision: Decision | None = None
 
 
 @dataclass(slots=True)
@@ -55,6 +68,7 @@ class Planner:
     target: Target
     layout: str
     exact: bool = False
+    tuning: Tuning | None = None
     calls: list[Call] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
     stored: dict[str, Stored] = field(default_factory=dict)
@@ -102,11 +116,24 @@ class Planner:
             return channels_last(shape, plan_pitch(shape[1], self.target.lanes), owned=True)
         return replace(row_major(shape), readable=True)
 
-    def call(self, recipe: Recipe, args: Sequence[Ref], what: str, why: tuple[str, ...] = ()) -> None:
+    def call(
+        self, recipe: Recipe, args: Sequence[Ref], what: str, why: tuple[str, ...] = (),
+        decision: Decision | None = None,
+    ) -> None:  # fmt: skip
         """Append a kernel call."""
         for ref in args:
             self.buffers[ref.buffer].touch(len(self.calls))
-        self.calls.append(Call(recipe, tuple(args), self.step, what, why))
+        self.calls.append(Call(recipe, tuple(args), self.step, what, why, decision))
+
+    def find_tuned(self, problem: Problem) -> str | None:
+        """The measured choice for a problem, where there is one."""
+        return None if self.tuning is None else self.tuning.find(problem)
+
+    def decide(self, problem: Problem, choice: str, why: tuple[str, ...]) -> tuple[tuple[str, ...], Decision]:
+        """What was decided, and why nothing else: that includes a measured choice that could not be used."""
+        tuned = self.find_tuned(problem)
+        unknown = () if tuned in (None, choice) else (f"tuned {tuned}: not a choice here",)
+        return (*why, *unknown), Decision(problem, choice, tuned == choice)
 
     # -- values
 

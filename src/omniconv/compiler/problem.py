@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from omniconv.compiler.walk import AxisWalk
 
@@ -17,3 +17,27 @@ class Problem:
     inputs: int
     outputs: int
     neighbours: bool
+
+    def text(self) -> str:
+        """Sizes, walks and channels in one line that no other problem has: what a `Tuning` files its choices under.
+
+        How the input's channels lie is left out: it decides on the family, and a choice names its family.
+
+        Example:
+            >>> Problem(1, (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(49)), 1, 960, 320, True).text()
+            'n1 g1 ic960 oc320 | 1 | 1 | 49'
+        """
+        axes = " | ".join(map(_describe_axis, self.axes))
+        return f"n{self.batch} g{self.groups} ic{self.inputs} oc{self.outputs} | {axes}"
+
+
+def _describe_axis(axis: AxisWalk) -> str:
+    """All numbers of a walk; the size alone where every output reads the one input at its place."""
+    if axis == AxisWalk.flat(axis.size):
+        return str(axis.size)
+    numbers = (
+        f"{field.name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for field in fields(axis)
+        for value in [getattr(axis, field.name)]
+    )
+    return " ".join(numbers)

@@ -7,32 +7,78 @@ machines that we do not have. What there is to choose from, and at what cost, is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from itertools import chain
 
-from omniconv.compiler.candidates import Tile, find_cheapest, list_panels, list_rows, list_stencils
+from omniconv.compiler.candidates import Candidate, Tile, find_cheapest, list_panels, list_rows, list_stencils
 from omniconv.compiler.lane import LaneTile
 from omniconv.compiler.panel import PanelTile
 from omniconv.compiler.problem import Problem
 from omniconv.compiler.slabs import Slabs, cost_direct, list_slabs
 from omniconv.compiler.target import Target
+from omniconv.compiler.tuning import describe_blocks, describe_tile
 from omniconv.compiler.winograd import Blocks
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What was chosen for a layer, and why nothing else."""
+    """What was chosen for a layer, and why nothing else; ``tuned`` if a measurement chose it."""
 
     family: str
     tile: Tile
     rejected: tuple[str, ...]
+    tuned: bool = False
 
 
-def plan_conv(problem: Problem, target: Target) -> Choice:
-    """Choose the kernel family and its tile."""
+def plan_conv(problem: Problem, target: Target, tuned: str | None = None) -> Choice:
+    """Choose the kernel family and its tile.
+
+    ``tuned`` is the choice of a measurement, used if it is the text of a tile of a kernel that serves the problem.
+    """
     reason = reject_lane(problem, target)
-    if reason is None:
-        return Choice("lane", plan_lane(problem, target), ("panel: groups do not fill a vector",))
-    return Choice("panel", plan_panel(problem, target), (f"lane: {reason}",))
+    if reason is not None:
+        choice = Choice("panel", plan_panel(problem, target), (f"lane: {reason}",))
+        found = _find(tuned, list_panels(problem, target))
+    else:
+        choice = Choice("lane", plan_lane(problem, target), ("panel: groups do not fill a vector",))
+        found = _find(tuned, chain(list_stencils(problem, target), list_rows(problem, target)))
+        if found is None and _compete(problem, target) and (panel := _find(tuned, list_panels(problem, target))):
+            return Choice("panel", panel, (f"{describe_tile(choice.tile)}: measured slower",), tuned=True)
+    if found is None:
+        return choice
+    slower = () if found == choice.tile else (f"{describe_tile(choice.tile)}: measured slower",)
+    return replace(choice, tile=found, rejected=(*choice.rejected, *slower), tuned=True)
+
+
+def _find(text: str | None, candidates: Iterable[Candidate]) -> Tile | None:
+    """The tile with this text."""
+    if text is None:
+        return None
+    return next((candidate.tile for candidate in candidates if describe_tile(candidate.tile) == text), None)
+
+
+def _compete(problem: Problem, target: Target) -> bool:
+    """Whether the panel kernel may be faster where the lane kernel serves: groups fill half a vector or more.
+
+    Kernels of one tap are left to the lane kernel, because the panel kernel sees them as another problem.
+    """
+    return 2 * problem.outputs >= target.lanes and any(axis.kernel > 1 for axis in problem.axes)
+
+
+def list_choices(problem: Problem, target: Target) -> list[list[tuple[str, float]]]:
+    """Everything that :func:`plan_conv` and :func:`plan_winograd` can be told to choose, as lists of texts with costs.
+
+    Costs are compared within one list only.
+    """
+    lane = reject_lane(problem, target) is None
+    lists = [list_stencils(problem, target), list_rows(problem, target)] if lane else []
+    if not lane or _compete(problem, target):
+        lists.append(list_panels(problem, target))
+    found = [[(describe_tile(candidate.tile), candidate.cost) for candidate in items] for items in lists]
+    if not lane and reject_winograd(problem, target) is None:
+        found.append([(describe_blocks(slabs.blocks), slabs.cost) for slabs in list_slabs(problem, target)])
+    return [items for items in found if items]
 
 
 def reject_lane(problem: Problem, target: Target) -> str | None:
@@ -58,9 +104,13 @@ MARGIN = 0.95
 """Winograd filtering is chosen where it is expected to take less than this part of the direct sum's time."""
 
 
-def plan_winograd(problem: Problem, target: Target) -> tuple[Blocks | None, tuple[str, ...]]:
+def plan_winograd(
+    problem: Problem, target: Target, tuned: str | None = None
+) -> tuple[Blocks | None, tuple[str, ...]]:
     """The Winograd blocks of a layer, or ``None`` where the direct sum is expected to be as fast; and what was rejected
     for which reason.
+
+    ``tuned`` is the choice of a measurement, used if it is the text of one of :func:`list_slabs`.
     """
     reason = reject_winograd(problem, target)
     if reason is not None:
@@ -68,6 +118,8 @@ def plan_winograd(problem: Problem, target: Target) -> tuple[Blocks | None, tupl
     direct = cost_direct(problem, target)
     best: dict[int, Slabs] = {}
     for slabs in list_slabs(problem, target):
+        if tuned is not None and describe_blocks(slabs.blocks) == tuned:
+            return slabs.blocks, ()
         m = slabs.blocks.m
         best[m] = min(best.get(m, slabs), slabs, key=lambda each: each.cost)
     chosen = min(best.values(), key=lambda each: each.cost)

@@ -153,7 +153,7 @@ class Executable:
             lines.append(f"{record.name}: {record.text or record.kind}")
             tile = getattr(call.recipe, "tile", getattr(call.recipe, "blocks", None))
             chosen = f"    {call.what} kernel, {call.recipe.units} units" + (f", {tile}" if tile is not None else "")
-            lines.append(chosen)
+            lines.append(chosen + (", tuned" if call.decision is not None and call.decision.tuned else ""))
             lines += [f"    rejected {reason}" for reason in call.why]
         return "\n".join(lines)
 

@@ -18,9 +18,10 @@ from omniconv.compiler.lowering.posts import has_operands, lower_posts
 from omniconv.compiler.planner import Planner
 from omniconv.compiler.problem import Problem
 from omniconv.compiler.program import Array, ConvStep, DenseStep
-from omniconv.compiler.schedule import Choice, plan_conv, plan_winograd, reject_lane
+from omniconv.compiler.schedule import Choice, plan_conv, plan_winograd
 from omniconv.compiler.stencil import Stencil, StencilTile
 from omniconv.compiler.storage import Ref, Stored, merge_axes, permutation_of
+from omniconv.compiler.tuning import describe_blocks, describe_tile
 from omniconv.compiler.walk import AxisWalk, walks
 from omniconv.errors import UnsupportedError
 from omniconv.spec import Conv
@@ -42,7 +43,9 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     problem = Problem(
         shape[0], axes, spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups, True
     )
-    serves = reject_lane(problem, planner.target) is None
+    tuned = planner.find_tuned(problem)
+    choice = plan_conv(problem, planner.target, tuned)
+    serves = choice.family == "lane"
     if serves or (not x.layout.channels_last and spec.in_channels >= DIRECT):
         x = _neighbours(planner, step, x, serves)
     w, b = step.w, step.b
@@ -53,19 +56,22 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     y = planner.produce(step.y)
     posts, refs = lower_posts(planner, step.post, planner.shape(step.y), lane.ARGS if serves else panel.ARGS)
     if serves:
-        _call_lane(planner, plan_conv(problem, planner.target), problem, x, y, posts, refs, spec, w, b)
+        _call_lane(planner, choice, problem, x, y, posts, refs, spec, w, b)
         if x.layout.channels is not None:
             planner.stored[step.y] = replace(y, layout=replace(y.layout, channels=x.layout.channels))
         return
-    blocks, why = (None, ("winograd: exact=True",)) if planner.exact else plan_winograd(problem, planner.target)
+    blocks, why = (None, ("winograd: exact=True",)) if planner.exact else plan_winograd(problem, planner.target, tuned)
+    if blocks is not None and choice.tuned:
+        blocks, why = None, (f"{describe_blocks(blocks)}: measured slower",)
     if blocks is None:
-        _call_panel(planner, problem, x, y, posts, refs, spec, w, b, why)
+        _call_panel(planner, problem, x, y, posts, refs, spec, w, b, choice, why)
     else:
         if spec.transposed:  # with stride 1: a plain layer with its kernel turned round
             w = w.reshape(spec.groups, problem.inputs, problem.outputs, 3, 3).swapaxes(1, 2)
             w = w.reshape(spec.out_channels, problem.inputs, 3, 3)
         w = w[:, :, ::-1, ::-1] if spec.flip != spec.transposed else w
-        call_winograd(planner, problem, blocks, x, y, posts, refs, w, b, why)
+        why, decision = planner.decide(problem, describe_blocks(blocks), why)
+        call_winograd(planner, problem, blocks, x, y, posts, refs, w, b, why, decision)
 
 
 def _neighbours(planner: Planner, step: ConvStep, x: Stored, serves: bool) -> Stored:
@@ -131,7 +137,8 @@ def _call_lane(
     weights = planner.constant(size, lambda: recipe.pack_weights(w, transposed=spec.transposed, flip=spec.flip))
     bias = planner.constant(recipe.vectors * recipe.lanes, lambda: recipe.pack_bias(b))
     zero = planner.zeros(source.c + 2 * recipe.lanes)
-    planner.call(recipe, [x.ref, weights, bias, y.ref, zero, *refs], "lane", choice.rejected)
+    why, decision = planner.decide(problem, describe_tile(tile), choice.rejected)
+    planner.call(recipe, [x.ref, weights, bias, y.ref, zero, *refs], "lane", why, decision)
 
 
 class _Source(NamedTuple):
@@ -177,14 +184,15 @@ def _reorder_inputs(w: Array, order: tuple[int, ...] | None, groups: int, transp
 
 def _call_panel(
     planner: Planner, problem: Problem, x: Stored, y: Stored, posts: Sequence[Post], refs: list[Ref],
-    spec: Conv, w: Array, b: Array | None, why: tuple[str, ...] = (),
+    spec: Conv, w: Array, b: Array | None, choice: Choice | None = None, why: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
     source, result = x.layout.grid, y.layout.grid
     x_strides, y_strides = (source.sn, *source.strides), (result.sn, *result.strides)
     flat = _flatten(problem, x_strides, y_strides, posts)
     if flat is not None:
         problem, x_strides, y_strides, posts = flat
-    choice = plan_conv(replace(problem, neighbours=False), planner.target)
+    if flat is not None or choice is None:
+        choice = plan_conv(replace(problem, neighbours=False), planner.target, planner.find_tuned(problem))
     assert isinstance(choice.tile, panel.PanelTile)
     channels = _channel_source(x, problem.groups)
     recipe = panel.Panel(
@@ -203,7 +211,8 @@ def _call_panel(
     furthest = max(channels.offsets) if channels.offsets else (problem.groups * problem.inputs) * channels.step
     zero = planner.zeros(furthest + 1)
     table = planner.table(channels.offsets) if channels.offsets is not None else zero
-    planner.call(recipe, [channels.ref, weights, bias, y.ref, zero, table, *refs], "panel", (*choice.rejected, *why))
+    args = [channels.ref, weights, bias, y.ref, zero, table, *refs]
+    planner.call(recipe, args, "panel", *planner.decide(problem, describe_tile(choice.tile), (*choice.rejected, *why)))
 
 
 def _flatten(

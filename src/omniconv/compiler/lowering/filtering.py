@@ -10,7 +10,7 @@ import numpy as np
 from omniconv.compiler.epilogue import Operand, Post
 from omniconv.compiler.layout import plan_pitch
 from omniconv.compiler.panel import Panel
-from omniconv.compiler.planner import Planner
+from omniconv.compiler.planner import Decision, Planner
 from omniconv.compiler.problem import Problem
 from omniconv.compiler.program import Array
 from omniconv.compiler.schedule import plan_panel
@@ -25,7 +25,7 @@ FAR = 2**22
 
 def call_winograd(
     planner: Planner, problem: Problem, blocks: Blocks, x: Stored, y: Stored, posts: Sequence[Post],
-    refs: Sequence[Ref], w: Array, b: Array | None, why: tuple[str, ...],
+    refs: Sequence[Ref], w: Array, b: Array | None, why: tuple[str, ...], decision: Decision,
 ) -> None:  # fmt: skip
     """Append the calls of a 3x3 layer; ``posts`` number their operands from the panel kernel's args."""
     lanes, products = planner.target.lanes, blocks.groups * blocks.points
@@ -61,9 +61,9 @@ def call_winograd(
         part = Ref(weights.buffer, weights.offset + 4 * turn * size)
         for first in range(0, blocks.count, blocks.slab):
             starts = (planner.table([first, turn * blocks.groups * channels]) for channels in (inputs, outputs))
-            planner.call(forward, [x.ref, Ref(spread), zero, next(starts)], "winograd_input", why)
-            planner.call(panel, [Ref(spread), part, nothing, Ref(gathered), zero, zero], "panel")
-            planner.call(back, [Ref(gathered), bias, y.ref, next(starts), *refs], "winograd_output")
+            planner.call(forward, [x.ref, Ref(spread), zero, next(starts)], "winograd_input", why, decision)
+            planner.call(panel, [Ref(spread), part, nothing, Ref(gathered), zero, zero], "panel", (), decision)
+            planner.call(back, [Ref(gathered), bias, y.ref, next(starts), *refs], "winograd_output", (), decision)
 
 
 def _pad_bias(b: Array | None, size: int) -> Array:
