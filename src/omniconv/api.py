@@ -12,6 +12,7 @@ from omniconv.compiler.from_spec import program_of
 from omniconv.compiler.plan import LAYOUTS, plan
 from omniconv.compiler.program import Program
 from omniconv.compiler.target import Target, select_target
+from omniconv.compiler.tuning_store import open_tuning
 from omniconv.errors import ShapeError, SpecError
 from omniconv.limits import check_memory
 from omniconv.reference import check_weights
@@ -37,6 +38,7 @@ def compile(  # noqa: A001 - the name of the public interface
     threads: int = 1,
     layout: str = "NCHW",
     exact: bool = False,
+    tuned: bool = False,
     target: str | None = None,
     memory_limit: int | None = None,
 ) -> Executable | Network:
@@ -61,6 +63,7 @@ def compile(  # noqa: A001 - the name of the public interface
         threads: threads that share each call. Results do not depend on it.
         layout: of the caller's arrays, ``"NCHW"`` (channels first, any number of axes) or ``"NHWC"``.
         exact: forbid Winograd filtering, whose rounding errors are about three times those of a direct sum.
+        tuned: use the choices that ``omniconv tune`` has measured and kept on this machine, where there are some.
         target: instruction set (``"native"``, ``"x86-64-v3"`` ...); default: ``OMNICONV_TARGET``, else this machine's.
         memory_limit: most memory to use [bytes]; default: ``OMNICONV_MEMORY_LIMIT``, else half of the machine's.
 
@@ -75,7 +78,11 @@ def compile(  # noqa: A001 - the name of the public interface
     if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
         raise SpecError(f"threads={threads!r} is out of range", need=f"an integer from 1 to {MAX_THREADS}")
     chosen = select_target(target)
-    options = {"threads": threads, "layout": layout, "memory_limit": memory_limit, "exact": exact}
+    store = open_tuning(chosen) if tuned else None
+    options = {
+        "threads": threads, "layout": layout, "memory_limit": memory_limit, "exact": exact,
+        "tuning": None if store is None else store.load(),
+    }  # fmt: skip
     if isinstance(model, Conv | Chain):
         if shape is None or weights is None:
             raise ShapeError(
@@ -123,5 +130,6 @@ def _compile_spec(
 
 
 def _compile_program(program: Program, target: Target, options: dict[str, Any], at: str) -> Executable:
-    planned = plan(program, target, options["layout"], exact=options["exact"])
-    return Executable(planned, at=at, **{key: value for key, value in options.items() if key != "exact"})
+    options = dict(options)
+    planned = plan(program, target, options["layout"], exact=options.pop("exact"), tuning=options.pop("tuning"))
+    return Executable(planned, at=at, **options)

@@ -139,6 +139,7 @@ def measure_case(
     *,
     threads: int = 1,
     target: str | None = None,
+    tuned: bool = False,
     seed: int = 0,
     verify: bool = True,
     **settings: Any,
@@ -148,7 +149,7 @@ def measure_case(
     executed = count_executed_macs(case.spec, case.shape)
     exactly = "exact" in (case.goals or {})
     ours = [
-        contender(workload, layout, threads=threads, target=target, exact=exact)
+        contender(workload, layout, threads=threads, target=target, exact=exact, tuned=tuned)
         for exact in ((False, True) if exactly else (False,))
         for layout in LAYOUTS
     ]
@@ -182,7 +183,9 @@ def measure_case(
     )
 
 
-def contender(workload: Workload, layout: str, *, threads: int, target: str | None, exact: bool) -> Contender:
+def contender(
+    workload: Workload, layout: str, *, threads: int, target: str | None, exact: bool, tuned: bool
+) -> Contender:
     """Omniconv on arrays of one layout, outputs as channels-first views."""
 
     def load() -> Call:
@@ -191,8 +194,9 @@ def contender(workload: Workload, layout: str, *, threads: int, target: str | No
         assert workload.spec is not None
         x = workload.inputs["x"]
         compiled: Any = compile_spec(
-            workload.spec, x.shape, workload.weights, threads=threads, layout=layout, exact=exact, target=target
-        )
+            workload.spec, x.shape, workload.weights, threads=threads, layout=layout, exact=exact, tuned=tuned,
+            target=target,
+        )  # fmt: skip
         if layout == "NCHW":
             return lambda: [compiled(x)]
         last = np.ascontiguousarray(np.moveaxis(x, 1, -1))

@@ -16,6 +16,7 @@ from omniconv.cli.explain import explain
 from omniconv.cli.inspect import inspect
 from omniconv.cli.kinds import kinds
 from omniconv.cli.run import run
+from omniconv.cli.tune import tune
 
 CODES = "Exit codes: " + "; ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items()) + "."
 
@@ -59,3 +60,4 @@ app.command(rich_help_panel=SEE)(compare)
 app.command(rich_help_panel=MODELS)(inspect)
 app.command(rich_help_panel=MODELS)(run)
 app.command(rich_help_panel=MODELS)(bench)
+app.command(rich_help_panel=MODELS)(tune)

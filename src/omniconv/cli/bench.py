@@ -35,7 +35,7 @@ from omniconv.cli.corpus_table import NOTES as CORPUS_NOTES
 from omniconv.cli.corpus_table import show_corpus, show_summary
 from omniconv.cli.exits import Exit, MissingPackageError, UsageProblemError
 from omniconv.cli.model import fix_shapes, open_model, random_arrays, read_inputs
-from omniconv.cli.options import Json, Seed, Shapes, Threads, parse_shapes
+from omniconv.cli.options import Json, Seed, Shapes, Threads, Tuned, parse_shapes
 from omniconv.errors import ModelError
 
 NOTES: Final = (
@@ -82,6 +82,7 @@ def bench(
     ] = None,
     details: Annotated[bool, typer.Option("--details", help="Problems: a line for every contender.")] = False,
     threads: Threads = 1,
+    tuned: Tuned = False,
     json: Json = False,
 ) -> None:
     """Time [bold]layers or a model[/bold] against every other runtime that is installed.
@@ -98,7 +99,7 @@ def bench(
         re.compile(only)
     except re.error as error:
         raise UsageProblemError(f"--only {only!r} is no regular expression: {error}") from None
-    protocol: dict[str, Any] = {"threads": threads, "tolerance": tolerance, "seed": seed}
+    protocol: dict[str, Any] = {"threads": threads, "tolerance": tolerance, "seed": seed, "tuned": tuned}
     protocol["freed_memory_is_kept"] = keep_freed_memory()
     report: dict[str, Any] = {
         "protocol": protocol,
@@ -114,7 +115,15 @@ def bench(
         timing = corpus_timing(quick, rounds, seconds)
         protocol |= {**timing, "target": target, "notes": CORPUS_NOTES}
         found, roofline = bench_cases(
-            cases, peer, quick=quick, threads=threads, target=target, seed=seed, tolerance=tolerance, **timing
+            cases,
+            peer,
+            quick=quick,
+            threads=threads,
+            target=target,
+            tuned=tuned,
+            seed=seed,
+            tolerance=tolerance,
+            **timing,
         )
         report |= describe_corpus(found, roofline)
         agrees = all(item.comparison.agrees for item in found)
@@ -133,7 +142,9 @@ def bench(
         }
         protocol |= {**timing, "notes": NOTES}
         peers = list(installed_peers(peer))
-        model = bench_model(source, shape, peers, seed=seed, threads=threads, tolerance=tolerance, **timing)
+        model = bench_model(
+            source, shape, peers, seed=seed, threads=threads, tuned=tuned, tolerance=tolerance, **timing
+        )
         report["results"] = [model.as_dict()]
         agrees = model.agrees
         if not json:
@@ -172,13 +183,14 @@ def corpus_timing(quick: bool, rounds: int | None, seconds: float | None) -> dic
 
 
 def bench_model(
-    path: Path, shape: Sequence[str] | None, peers: Sequence[Peer], *, seed: int, threads: int, **settings: Any
-) -> Comparison:
+    path: Path, shape: Sequence[str] | None, peers: Sequence[Peer], *, seed: int, threads: int, tuned: bool = False,
+    **settings: Any,
+) -> Comparison:  # fmt: skip
     """Compare the contenders on one model."""
     inputs = read_inputs(path)
     shapes = fix_shapes(inputs, parse_shapes(shape, [item.name for item in inputs]))
     start = time.perf_counter()
-    network = open_model(path, shapes, threads)
+    network = open_model(path, shapes, threads, tuned=tuned)
     load_seconds = time.perf_counter() - start
     arrays = random_arrays(inputs, shapes, seed)
     macs = sum(layer.macs for layer in network.layers)

@@ -23,7 +23,7 @@ from omniconv.cli.model import (
     random_arrays,
     read_inputs,
 )
-from omniconv.cli.options import Json, Model, Shapes, Threads, parse_shapes
+from omniconv.cli.options import Json, Model, Shapes, Threads, Tuned, parse_shapes
 from omniconv.cli.outputs import PAGES, check_output, need_packages
 from omniconv.graph import to_partial_program
 from omniconv.report.findings import level_of, say
@@ -50,6 +50,7 @@ def inspect(
         Path | None, typer.Option("--pictures", help="Draw the analyses asked for into this folder, as SVG.")
     ] = None,
     threads: Threads = 1,
+    tuned: Tuned = False,
     measure: Annotated[
         bool, typer.Option("--time/--no-time", help="Run the model and show what each layer takes.")
     ] = True,
@@ -75,7 +76,7 @@ def inspect(
     steps: list[Step] = []
     times = None
     if not problems and (measure or plan):
-        network = open_model(model, shapes, threads)
+        network = open_model(model, shapes, threads, tuned=tuned)
     if network is not None and measure:
         steps, times = take_times(network, inputs, shapes, threads)
     wanted_parts = PARTS if html is not None or (pictures is not None and not parts) else parts

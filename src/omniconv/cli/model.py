@@ -179,12 +179,12 @@ def load_arrays(path: Path, inputs: Sequence[ModelInput]) -> dict[str, Array]:
     return {item.name: arrays[item.name] for item in inputs}
 
 
-def open_model(path: Path, shapes: Mapping[str, Shape], threads: int) -> Network:
+def open_model(path: Path, shapes: Mapping[str, Shape], threads: int, *, tuned: bool = False) -> Network:
     """Compile a model."""
     from omniconv.api import compile as compile_model
 
     with progress(f"compiling {path.name}"):
-        return cast("Network", compile_model(str(path), shapes=dict(shapes), threads=threads))
+        return cast("Network", compile_model(str(path), shapes=dict(shapes), threads=threads, tuned=tuned))
 
 
 def profile_input(arrays: Mapping[str, Array]) -> Any:

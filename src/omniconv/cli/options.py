@@ -26,6 +26,7 @@ Shapes: TypeAlias = Annotated[
     ),
 ]
 Model: TypeAlias = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.", show_default=False)]
+Tuned: TypeAlias = Annotated[bool, typer.Option("--tuned", help="Use what `omniconv tune` has measured here.")]
 Seed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Seed of random inputs.")]
 
 

@@ -11,7 +11,7 @@ import typer
 
 from omniconv.cli.console import format_shape, format_time, make_table, out, print_json
 from omniconv.cli.model import Array, count, fix_shapes, load_arrays, open_model, random_arrays, read_inputs
-from omniconv.cli.options import Json, Model, Seed, Shapes, Threads, parse_shapes
+from omniconv.cli.options import Json, Model, Seed, Shapes, Threads, Tuned, parse_shapes
 
 
 def run(
@@ -23,6 +23,7 @@ def run(
     seed: Seed = 0,
     save: Annotated[Path | None, typer.Option("--save", "-o", help="Write the outputs to this .npz file.")] = None,
     threads: Threads = 1,
+    tuned: Tuned = False,
     json: Json = False,
 ) -> None:
     """Compile a [bold]model[/bold], run it once and show or save its outputs.
@@ -35,7 +36,7 @@ def run(
     if arrays is not None:
         given = {**{name: tuple(array.shape) for name, array in arrays.items()}, **(given or {})}
     shapes = fix_shapes(inputs, given)
-    network = open_model(model, shapes, threads)
+    network = open_model(model, shapes, threads, tuned=tuned)
     if arrays is None:
         arrays = random_arrays(inputs, shapes, seed)
     network.run(arrays)
