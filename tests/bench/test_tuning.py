@@ -25,7 +25,7 @@ from omniconv.reference import random_weights, reference
 from omniconv.runtime.executable import Executable
 from omniconv.spec import Activation, Chain, Conv, Shuffle
 
-TARGETS = available_targets(detect_host())
+TARGETS = [name for name in available_targets(detect_host()) if name != "generic"]
 SHORT: tuple[dict[str, Any], ...] = ({"rounds": 2, "seconds": 0.0},) * 3
 PROBLEMS = {
     "dense": (Conv.of(12, 20, 3, padding=1), (1, 12, 7, 9)),

@@ -15,7 +15,7 @@ from omniconv.compiler.from_spec import program_of
 from omniconv.compiler.plan import Plan, plan
 from omniconv.compiler.planner import Decision
 from omniconv.compiler.problem import Problem
-from omniconv.compiler.schedule import list_choices, plan_conv
+from omniconv.compiler.schedule import list_choices
 from omniconv.compiler.target import LEVELS, Host, Target, resolve_target
 from omniconv.compiler.tuning import Tuning, describe_blocks
 from omniconv.errors import SpecError
@@ -162,14 +162,17 @@ def test_exact_keeps_to_direct_sums_whatever_was_measured() -> None:
     assert f"tuned {text}: not a choice here" in found.calls[0].why
 
 
-def test_a_layer_of_the_lane_family_can_be_given_to_the_panel_kernel() -> None:
-    spec = Conv.of(32, 32, 3, padding=1, groups=4)
-    problem = decide(plan_with(spec, 14, V3)).problem
-    assert plan_conv(problem, V3).family == "lane"
-    text = next(text for text in list_texts(problem, V3) if text.startswith("panel"))
-    found = plan_with(spec, 14, V3, text)
-    assert [call.what for call in found.calls] == ["panel"]
-    assert decide(found) == Decision(problem, text, tuned=True)
-    assert any(why.startswith("lane ") and why.endswith(": measured slower") for why in found.calls[0].why)
-    depthwise = decide(plan_with(DEPTHWISE, 14, V3)).problem
-    assert not any(text.startswith("panel") for text in list_texts(depthwise, V3))
+@pytest.mark.parametrize("target", [V3, V4, TARGETS["x86-64-v2"]], ids=str)
+def test_a_layer_that_both_families_serve_can_be_given_to_either(target: Target) -> None:
+    spec = Conv.of(6 * target.lanes, 6 * target.lanes, 3, padding=1, groups=6)
+    problem = decide(plan_with(spec, 14, target)).problem
+    families = {text.split()[0]: text for text in list_texts(problem, target)}
+    assert families.keys() >= {"lane", "panel"}
+    default = decide(plan_with(spec, 14, target, exact=True)).choice
+    for family in ("lane", "panel"):
+        found = plan_with(spec, 14, target, families[family])
+        assert [call.what for call in found.calls] == [family]
+        assert decide(found) == Decision(problem, families[family], tuned=True)
+        assert families[family] == default or f"{default}: measured slower" in found.calls[0].why
+    depthwise = decide(plan_with(DEPTHWISE, 14, target)).problem
+    assert not any(text.startswith("panel") for text in list_texts(depthwise, target))

@@ -7,9 +7,8 @@ machines that we do not have. What there is to choose from, and at what cost, is
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 from omniconv.compiler.candidates import Candidate, Tile, find_cheapest, list_panels, list_rows, list_stencils
 from omniconv.compiler.lane import LaneTile
@@ -37,33 +36,16 @@ def plan_conv(problem: Problem, target: Target, tuned: str | None = None) -> Cho
     ``tuned`` is the choice of a measurement, used if it is the text of a tile of a kernel that serves the problem.
     """
     reason = reject_lane(problem, target)
-    if reason is not None:
-        choice = Choice("panel", plan_panel(problem, target), (f"lane: {reason}",))
-        found = _find(tuned, list_panels(problem, target))
-    else:
+    if reason is None:
         choice = Choice("lane", plan_lane(problem, target), ("panel: groups do not fill a vector",))
-        found = _find(tuned, chain(list_stencils(problem, target), list_rows(problem, target)))
-        if found is None and _compete(problem, target) and (panel := _find(tuned, list_panels(problem, target))):
-            return Choice("panel", panel, (f"{describe_tile(choice.tile)}: measured slower",), tuned=True)
-    if found is None:
-        return choice
-    slower = () if found == choice.tile else (f"{describe_tile(choice.tile)}: measured slower",)
-    return replace(choice, tile=found, rejected=(*choice.rejected, *slower), tuned=True)
-
-
-def _find(text: str | None, candidates: Iterable[Candidate]) -> Tile | None:
-    """The tile with this text."""
-    if text is None:
-        return None
-    return next((candidate.tile for candidate in candidates if describe_tile(candidate.tile) == text), None)
-
-
-def _compete(problem: Problem, target: Target) -> bool:
-    """Whether the panel kernel may be faster where the lane kernel serves: groups fill half a vector or more.
-
-    Kernels of one tap are left to the lane kernel, because the panel kernel sees them as another problem.
-    """
-    return 2 * problem.outputs >= target.lanes and any(axis.kernel > 1 for axis in problem.axes)
+    else:
+        choice = Choice("panel", plan_panel(problem, target), (f"lane: {reason}",))
+    for family, candidates in _list_families(problem, target) if tuned is not None else ():
+        for tile in (each.tile for each in candidates if describe_tile(each.tile) == tuned):
+            kept = choice.rejected if family == choice.family else ()
+            slower = () if tile == choice.tile else (f"{describe_tile(choice.tile)}: measured slower",)
+            return Choice(family, tile, (*kept, *slower), tuned=True)
+    return choice
 
 
 def list_choices(problem: Problem, target: Target) -> list[list[tuple[str, float]]]:
@@ -71,14 +53,29 @@ def list_choices(problem: Problem, target: Target) -> list[list[tuple[str, float
 
     Costs are compared within one list only.
     """
-    lane = reject_lane(problem, target) is None
-    lists = [list_stencils(problem, target), list_rows(problem, target)] if lane else []
-    if not lane or _compete(problem, target):
-        lists.append(list_panels(problem, target))
+    lists = [candidates for _, candidates in _list_families(problem, target)]
     found = [[(describe_tile(candidate.tile), candidate.cost) for candidate in items] for items in lists]
-    if not lane and reject_winograd(problem, target) is None:
+    if reject_lane(problem, target) is not None and reject_winograd(problem, target) is None:
         found.append([(describe_blocks(slabs.blocks), slabs.cost) for slabs in list_slabs(problem, target)])
     return [items for items in found if items]
+
+
+def _list_families(problem: Problem, target: Target) -> Iterator[tuple[str, Iterator[Candidate]]]:
+    """The lists of tiles of each kernel that serves a problem, by family.
+
+    Groups of half a vector to a whole one are served by both families. (Kernels of one tap are not given from one to
+    the other, because the panel kernel sees them as another problem.)
+    """
+    lane = reject_lane(problem, target) is None
+    both = (
+        problem.groups > 1 and problem.neighbours and problem.inputs <= problem.outputs
+        and target.lanes <= 2 * problem.outputs <= 2 * target.lanes and any(axis.kernel > 1 for axis in problem.axes)
+    )  # fmt: skip
+    if lane or both:
+        yield "lane", list_stencils(problem, target)
+        yield "lane", list_rows(problem, target)
+    if not lane or both:
+        yield "panel", list_panels(problem, target)
 
 
 def reject_lane(problem: Problem, target: Target) -> str | None:
@@ -104,9 +101,7 @@ MARGIN = 0.95
 """Winograd filtering is chosen where it is expected to take less than this part of the direct sum's time."""
 
 
-def plan_winograd(
-    problem: Problem, target: Target, tuned: str | None = None
-) -> tuple[Blocks | None, tuple[str, ...]]:
+def plan_winograd(problem: Problem, target: Target, tuned: str | None = None) -> tuple[Blocks | None, tuple[str, ...]]:
     """The Winograd blocks of a layer, or ``None`` where the direct sum is expected to be as fast; and what was rejected
     for which reason.
 

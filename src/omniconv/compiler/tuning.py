@@ -37,7 +37,7 @@ def describe_tile(tile: LaneTile | PanelTile) -> str:
 
     Example:
         >>> describe_tile(PanelTile(6, 2, 4, 8))
-        'panel rows=6 vectors=2 unroll=4 block=8'
+        'panel rows=6 vectors=2 unroll=4 block=8 ...'
     """
     kernel = {LaneTile: "lane", StencilTile: "stencil", PanelTile: "panel"}[type(tile)]
     values = ((item.name, getattr(tile, item.name)) for item in fields(tile))

@@ -62,8 +62,8 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
         return
     blocks, why = (None, ("winograd: exact=True",)) if planner.exact else plan_winograd(problem, planner.target, tuned)
     if blocks is not None and choice.tuned:
-        blocks, why = None, (f"{describe_blocks(blocks)}: measured slower",)
-    if blocks is None:
+        why = (f"{describe_blocks(blocks)}: measured slower",)
+    if blocks is None or choice.tuned:
         _call_panel(planner, problem, x, y, posts, refs, spec, w, b, choice, why)
     else:
         if spec.transposed:  # with stride 1: a plain layer with its kernel turned round
