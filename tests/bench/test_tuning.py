@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.compiler.test_plan import check_arena
 from tests.graph.small_models import Graph
 
 import omniconv as oc
@@ -85,6 +86,10 @@ def test_a_step_done_several_times_computes_the_same() -> None:
                 continue
             again = repeat_step(whole, step, 3)
             assert len(again.calls) > len(whole.calls)
+            check_arena(again)
+            for number, call in enumerate(again.calls):
+                assert all(again.buffers[ref.buffer].first <= number <= again.buffers[ref.buffer].last
+                           for ref in call.args)  # fmt: skip
             assert np.array_equal(Executable(again)(x), expected)
 
 
@@ -118,6 +123,24 @@ def test_sites_are_the_problems_that_the_plan_has() -> None:
     twice = Chain((Conv.of(16, 16, 3, padding=1),) * 3)
     program = program_of(twice, (1, 16, 9, 9), random_weights(twice, np.random.default_rng(0)))
     assert len(find_sites(program, target, "NHWC")) == 1
+
+
+def test_layers_taken_out_keep_their_layouts() -> None:
+    """Channels that are shuffled in front, and pixels a whole number of vectors apart."""
+    chain = Chain((Conv.of(20, 48, 1), Shuffle(4), Conv.of(48, 36, 1, groups=3), Conv.of(36, 12, 3, groups=12)))
+    program = program_of(chain, (1, 20, 9, 8), random_weights(chain, np.random.default_rng(0)))
+    target = select_target("x86-64-v3")
+    sites = find_sites(program, target, "NHWC")
+    whole = {repr(call.recipe) for call in plan(program, target, "NHWC").calls if call.decision is not None}
+    alone = {
+        repr(call.recipe)
+        for site in sites
+        for call in site.plan(target, site.default).calls
+        if call.decision is not None and call.step == site.step
+    }
+    assert len(sites) == 3
+    assert alone == whole
+    assert any("mapped=True" in recipe for recipe in alone)
 
 
 def test_repeats_cover_the_time_of_a_call() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +71,23 @@ def test_problems_and_choices_are_told_apart_by_their_text() -> None:
         for site in sites:
             texts = list_texts(site.problem, target)
             assert len(set(texts)) == len(texts), site.layer
+
+
+def test_every_number_of_a_problem_is_in_its_text() -> None:
+    problem = decide(plan_with(Conv.of(12, 12, 4, stride=2, padding=1, groups=3, transposed=True), 9, V3)).problem
+    axis = problem.axes[2]
+    others = [
+        replace(problem, **{name: getattr(problem, name) + 1}) for name in ("batch", "groups", "inputs", "outputs")
+    ]
+    for item in fields(axis):
+        value = getattr(axis, item.name)
+        changed = replace(axis, **{item.name: (value[0] + 1, *value[1:]) if isinstance(value, tuple) else value + 1})
+        others += [
+            replace(problem, axes=(*problem.axes[:2], changed)),
+            replace(problem, axes=(changed, *problem.axes[1:])),
+        ]
+    texts = {problem.text(), *(other.text() for other in others)}
+    assert len(texts) == len(others) + 1 == 27
 
 
 def test_the_default_is_the_cheapest_of_some_list() -> None:

@@ -67,7 +67,7 @@ def isolate(program: Program, index: int) -> tuple[Program, int]:
 
     What the step reads and writes lies as it does in the whole program: a value that comes from another step is copied
     from an input first, views of it (slices, shuffles) are made anew, and a result that another step reads is copied
-    into an output afterwards.
+    into an output afterwards. (An order of channels that a depthwise layer hands on from a shuffle is not kept.)
     """
     producers = {step.y: number for number, step in enumerate(program.steps)}
     wanted = program.steps[index]
