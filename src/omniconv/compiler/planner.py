@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from itertools import pairwise
+from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +19,11 @@ from omniconv.compiler.storage import Buffer, Ref, Stored
 from omniconv.compiler.target import Target
 from omniconv.compiler.tuning import Tuning
 from omniconv.spec import Shape
+
+PAGE: Final = 4096
+"""Addresses so far apart share a set of the first-level cache [bytes]."""
+WAYS: Final = 8
+"""Lines in such a set."""
 
 
 class Recipe(Protocol):
@@ -164,15 +171,16 @@ class Planner:
             return found
         return self._convert(name, "last", self._default(self.shape(name)))
 
-    def spread(self, name: str) -> Stored:
-        """A value as channels last whose pixels do not all fall into the same few sets of the first-level cache.
+    def spread(self, name: str, pixels: int) -> Stored:
+        """A value as channels last of which ``pixels`` pixels that are read together stay in the first-level cache.
 
-        Arena buffers never do; arrays of the caller do where a pixel is a multiple of 1 KiB. Kernels that read several
-        pixels side by side then run at a third of their speed; a copy costs less.
+        Arena buffers always do. Arrays of the caller whose pixels are a multiple of 1 KiB share few of its sets.
+        Kernels that read more pixels side by side than these hold run at a third of their speed; a copy costs less.
         """
         found = self.channels_last(name)
         pitch = found.layout.grid.strides[2]
-        if pitch % 256 or found.layout.grid.sizes[2] < 4:
+        held = WAYS * (PAGE // math.gcd(4 * pitch, PAGE))
+        if pitch % 256 or pixels <= held or found.layout.grid.sizes[2] < 4:
             return found
         return self._convert(name, "last", self._default(self.shape(name)))
 
@@ -201,9 +209,36 @@ class Planner:
         if x.layout.channels is None:
             self.call(Copy.of(dims, lanes, **flags), [x.ref, y.ref], "copy")
             return
+        lattice = find_lattice(x.layout.channels)
+        if lattice is not None:  # a shuffle of groups is a transpose
+            (outer, so), (inner, si) = lattice
+            sx, sy = x.layout.strides[1], y.layout.strides[1]
+            split = ((outer, so * sx, inner * sy), (inner, si * sx, sy))
+            first = Ref(x.buffer, 4 * (x.offset + x.layout.channels[0] * sx))
+            self.call(Copy.of((dims[0], *split, *dims[2:]), lanes), [first, y.ref], "copy")
+            return
         table = self.table([position * x.layout.strides[1] for position in x.layout.channels])
         self.call(Copy.of(dims, lanes, mapped=1, **flags), [x.ref, y.ref, table], "gather")
 
     def copy_axes(self, dims: Sequence[tuple[int, int, int]], x: Ref, y: Ref) -> None:
         """A copy over axes of (size, stride of x, stride of y)."""
         self.call(Copy.of(tuple(dims), self.target.lanes), [x, y], "copy")
+
+
+def find_lattice(positions: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Sizes and steps of two nested loops that visit ``positions`` in order; ``None`` where there are none.
+
+    Example:
+        >>> find_lattice([0, 3, 6, 1, 4, 7, 2, 5, 8])
+        ((3, 1), (3, 3))
+        >>> find_lattice([0, 1, 3]) is None
+        True
+    """
+    steps = [b - a for a, b in pairwise(positions)]
+    inner = next((index for index, step in enumerate(steps) if step != steps[0]), len(steps)) + 1
+    outer, rest = divmod(len(positions), inner)
+    if rest or not steps:
+        return None
+    step = positions[inner] - positions[0] if outer > 1 else 0
+    visited = [positions[0] + i * step + j * steps[0] for i in range(outer) for j in range(inner)]
+    return ((outer, step), (inner, steps[0])) if visited == list(positions) else None

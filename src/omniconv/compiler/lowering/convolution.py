@@ -29,6 +29,9 @@ from omniconv.spec import Conv
 DIRECT = 16
 """Below so many input channels a panel kernel reads channels-first input in place; from here on, a copy pays."""
 
+COLUMNS = 8
+"""Outputs in a row of a tile, about."""
+
 
 def lower_conv(planner: Planner, step: ConvStep) -> None:
     """A convolution of any kind."""
@@ -47,7 +50,7 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     choice = plan_conv(problem, planner.target, tuned)
     serves = choice.family == "lane"
     if serves or (not x.layout.channels_last and spec.in_channels >= DIRECT):
-        x = _neighbours(planner, step, x, serves)
+        x = _neighbours(planner, step, x, axes if serves else None)
     w, b = step.w, step.b
     order = permutation_of(x.layout) if serves else None
     if order is not None:
@@ -74,17 +77,23 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
         call_winograd(planner, problem, blocks, x, y, posts, refs, w, b, why, decision)
 
 
-def _neighbours(planner: Planner, step: ConvStep, x: Stored, serves: bool) -> Stored:
-    """Input with neighbouring channels; a permuted one is kept where the layer commutes with the permutation."""
+def _neighbours(planner: Planner, step: ConvStep, x: Stored, axes: Sequence[AxisWalk] | None) -> Stored:
+    """Input with neighbouring channels; a permuted one is kept where the layer commutes with the permutation.
+
+    ``axes`` are given for a lane kernel, which reads the pixels under a tile of outputs side by side.
+    """
     spec = step.spec
     commutes = (
-        serves and spec.is_depthwise and spec.in_channels == spec.out_channels
+        axes is not None and spec.is_depthwise and spec.in_channels == spec.out_channels
         and x.layout.channels_last and permutation_of(x.layout) is not None
         and not has_operands(step.post) and step.y not in planner.places
     )  # fmt: skip
     if commutes or step.spec.padding_mode != "zeros":
         return x
-    return planner.spread(step.x) if serves and not spec.is_pointwise else planner.channels_last(step.x)
+    if axes is None or spec.is_pointwise:
+        return planner.channels_last(step.x)
+    depth, height, width = (max(axis.taps) for axis in axes)
+    return planner.spread(step.x, depth * height * (width + COLUMNS - 1))
 
 
 def lower_dense(planner: Planner, step: DenseStep) -> None:
