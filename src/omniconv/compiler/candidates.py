@@ -147,7 +147,7 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate]:
     """Every tile of the panel kernel whose accumulators fit the registers."""
     count = min(problem.axes[2].counts)
     vectors = -(problem.outputs // -target.lanes)
-    unroll = 4 if problem.inputs % 4 == 0 or problem.inputs > 8 else min(problem.inputs, 3)
+    unroll = problem.inputs if problem.inputs <= 8 else 4
     # The groups of a pointwise layer read neighbouring parts of the same pixels; in turns, if their weights stay near.
     weights = 4 * problem.groups * problem.inputs * vectors * target.lanes
     inner = problem.groups > 1 and all(axis.kernel == 1 for axis in problem.axes) and weights <= FIRST_LEVEL
