@@ -123,5 +123,5 @@ def _compile_spec(
 
 
 def _compile_program(program: Program, target: Target, options: dict[str, Any], at: str) -> Executable:
-    planned = plan(program, target, options["layout"], exact=options["exact"])
+    planned = plan(program, target, options["layout"], exact=options["exact"], threads=options["threads"])
     return Executable(planned, at=at, **{key: value for key, value in options.items() if key != "exact"})

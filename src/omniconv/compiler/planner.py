@@ -38,6 +38,7 @@ class Call:
         step: index of the program's step that it belongs to (-1 for input and output conversion).
         what: a word for tables: ``conv``, ``copy``, ``pool`` ...
         why: the choice of the kernel in words, for `explain`.
+        how: where a layer is worked off in bands together with others, how, in words.
     """
 
     recipe: Recipe
@@ -45,6 +46,7 @@ class Call:
     step: int
     what: str
     why: tuple[str, ...] = ()
+    how: str = ""
 
 
 @dataclass(slots=True)

@@ -55,6 +55,27 @@ class AxisWalk:
         """The walk of a pointwise axis."""
         return cls.of(Axis(1), size)
 
+    def cut(self, begin: int, end: int) -> tuple[int, AxisWalk]:
+        """The walk of the outputs ``begin <= o < end`` alone, over no more input than they need.
+
+        Returns the first input position of the cut, which counts from there. ``begin`` has to be a whole number of
+        phases, and a cut of several phases has to hold some output of each. Where no tap lands inside, one position
+        remains, which no tap reads.
+        """
+        q = begin // self.out_step
+        firsts = [first + q * self.in_step for first in self.first]
+        counts = tuple(-((end - begin - phase) // -self.out_step) for phase in range(self.phases))
+        ends = [
+            offset + at * self.in_step
+            for first, taps, count in zip(firsts, self.taps, counts, strict=True) if taps
+            for offset in (first, first + (taps - 1) * self.ostep)
+            for at in (0, count - 1)
+        ] or [0]  # fmt: skip
+        low = min(max(min(ends), 0), self.size - 1)
+        high = max(low, min(max(ends), self.size - 1))
+        moved = tuple(first - low if taps else 0 for first, taps in zip(firsts, self.taps, strict=True))
+        return low, replace(self, size=high - low + 1, output=end - begin, first=moved, counts=counts)
+
     @property
     def phases(self) -> int:
         """Number of phases."""
