@@ -108,12 +108,15 @@ class Stage:
         row = -(row // -self.step) * self.step
         return row if self.rows - row >= self.step else self.rows
 
+    def reach(self, begin: int, end: int) -> tuple[int, int]:
+        """The rows that some output rows read, from and to (not included), also outside the input."""
+        return (begin, end) if flat(self.recipe) else self.recipe.axes[self.axis].reach(begin, end)
+
     def needs(self, begin: int, end: int) -> tuple[int, int]:
-        """The input rows of some output rows: from, to (not included)."""
-        if flat(self.recipe):
-            return begin, end
-        low, cut = self.recipe.axes[self.axis].cut(begin, end)
-        return low, low + cut.size
+        """The input rows of some output rows, from and to (not included): one at least."""
+        low, high = self.reach(begin, end)
+        low = min(max(low, 0), self.source.sizes[self.axis] - 1)
+        return low, max(low + 1, min(high, self.source.sizes[self.axis]))
 
     def place(self, which: int, image: int, row: int) -> Ref:
         """The address of a row of x or y as the whole layer has it."""
@@ -121,7 +124,7 @@ class Stage:
         return move(self.call.args[which], image * per_image + row * per_row)
 
     def part(self, image: int, begin: int, end: int, x: Ref, y: Ref) -> Call:
-        """The call for some output rows: x is the address of the first input row that they need, y that of ``begin``."""
+        """The call for some output rows: x is where the first input row is that they need, y where ``begin`` is."""
         recipe, args = self.recipe, list(self.call.args)
         args[X], args[Y] = x, y
         for post in recipe.posts:

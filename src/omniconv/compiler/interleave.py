@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 
-from omniconv.compiler.bands import X, Y, Stage, move
+from omniconv.compiler.bands import Stage, X, Y, move
 from omniconv.compiler.copy import Copy
 from omniconv.compiler.planner import Call
 from omniconv.compiler.storage import Buffer, Ref
@@ -52,7 +53,7 @@ class Interleaving:
         """For each strip of an image, for each band, the calls in order."""
         last = self.stages[-1]
         edges = sorted({last.round(last.rows * strip // self.strips) for strip in range(self.strips)} | {0, last.rows})
-        return tuple(self._strip(begin, end) for begin, end in zip(edges[:-1], edges[1:], strict=True))
+        return tuple(self._strip(begin, end) for begin, end in pairwise(edges))
 
     def _strip(self, begin: int, end: int) -> tuple[tuple[Job, ...], ...]:
         """The bands of the last output's rows from ``begin`` to ``end``."""
@@ -80,65 +81,27 @@ class Interleaving:
         return tuple(bands)
 
     @cached_property
-    def _rows(self) -> tuple[tuple[int, int, int], ...]:
-        """For each value between two stages: rows alive at once, rows kept for the next band at most, rows kept in all."""
-        found = []
-        for index in range(len(self.stages) - 1):
-            alive = kept = total = 0
-            for bands in self.bands:
-                begin = end = 0
-                for jobs in bands:
-                    fresh = False
-                    for job in jobs:
-                        if job.stage == index:
-                            begin, end, fresh = job.begin, job.end, True
-                        if job.stage == index + 1:
-                            alive = max(alive, end - min(begin, job.low))
-                            kept = max(kept, begin - job.low)
-                            total += max(0, begin - job.low) if fresh else 0
-            found.append((alive, kept, total))
-        return tuple(found)
-
-    @cached_property
     def rooms(self) -> tuple[int, ...]:
         """Rows that the buffer of each value between two stages holds.
 
-        Room for what is alive and once more for what is kept, so that moving it does not overlap itself.
+        Room for what is alive at once, and once more for what is kept for the next band, so that moving that to the
+        front does not overlap itself.
         """
-        return tuple(
-            min(stage.rows, alive + kept) for stage, (alive, kept, _) in zip(self.stages[:-1], self._rows, strict=True)
-        )
-
-    @property
-    def copied_bytes(self) -> int:
-        """Bytes of rows that are moved to the front of their buffers, at most."""
-        images = self.stages[0].result.images
-        return sum(
-            4 * images * total * stage.row_stride(Y) if room < stage.rows else 0
-            for stage, (*_, total), room in zip(self.stages[:-1], self._rows, self.rooms, strict=True)
-        )
-
-    @property
-    def saved_bytes(self) -> float:
-        """Bytes that stay in the cache instead of going through it, less half of those copied."""
-        return sum(stage.result_bytes for stage in self.stages[:-1]) - 0.5 * self.copied_bytes
+        found = []
+        for index in range(len(self.stages) - 1):
+            alive = kept = 0
+            for jobs in (jobs for bands in self.bands for jobs in bands):
+                for job, reader in pairwise(jobs):
+                    if job.stage == index:
+                        alive = max(alive, job.end - min(job.begin, reader.low))
+                        kept = max(kept, job.begin - reader.low)
+            found.append(min(self.stages[index].rows, alive + kept))
+        return tuple(found)
 
     @property
     def between_bytes(self) -> int:
         """Bytes of the buffers of all values between the stages."""
         return sum(4 * room * stage.row_stride(Y) for stage, room in zip(self.stages[:-1], self.rooms, strict=True))
-
-    @property
-    def repeated(self) -> float:
-        """Part of all multiply-adds that two strips both do."""
-        once = [stage.macs for stage in self.stages]
-        rows = [0] * len(self.stages)
-        for bands in self.bands:
-            for band in bands:
-                for job in band:
-                    rows[job.stage] += job.end - job.begin
-        extra = sum(macs * max(0, n / stage.rows - 1) for macs, n, stage in zip(once, rows, self.stages, strict=True))
-        return extra / max(sum(once), 1)
 
     def emit(self, buffers: list[Buffer], target: Target) -> list[list[Call]]:
         """The calls of every strip. Strips that may run at once get buffers of their own."""
@@ -184,7 +147,8 @@ class Interleaving:
                         recipe = Copy.of(((count, 1, 1),), target.lanes)
                         calls.append(Call(recipe, (old, place(index, Y, low)), stage.call.step, "halo"))
                     first[index] = low
-                calls.append(stage.part(image, job.begin, job.end, place(index, X, job.low), place(index, Y, job.begin)))
+                x, y = place(index, X, job.low), place(index, Y, job.begin)
+                calls.append(stage.part(image, job.begin, job.end, x, y))
         return calls
 
     def _describe(self) -> str:

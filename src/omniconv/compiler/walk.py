@@ -55,26 +55,33 @@ class AxisWalk:
         """The walk of a pointwise axis."""
         return cls.of(Axis(1), size)
 
-    def cut(self, begin: int, end: int) -> tuple[int, AxisWalk]:
-        """The walk of the outputs ``begin <= o < end`` alone, over no more input than they need.
+    def reach(self, begin: int, end: int) -> tuple[int, int]:
+        """The positions that the outputs ``begin <= o < end`` read, from and to (not included), also outside the input.
 
-        Returns the first input position of the cut, which counts from there. ``begin`` has to be a whole number of
-        phases, and a cut of several phases has to hold some output of each. Where no tap lands inside, one position
+        ``begin`` has to be a whole number of phases, and there has to be some output of each.
+        """
+        low, high = [], []
+        for phase, (first, taps) in enumerate(zip(self.first, self.taps, strict=True)):
+            if taps:
+                ends = first + begin // self.out_step * self.in_step, (taps - 1) * self.ostep
+                last = (-((end - begin - phase) // -self.out_step) - 1) * self.in_step
+                low.append(ends[0] + min(ends[1], 0))
+                high.append(ends[0] + max(ends[1], 0) + last)
+        return min(low, default=0), max(high, default=0) + 1
+
+    def cut(self, begin: int, end: int) -> tuple[int, AxisWalk]:
+        """The walk of the outputs ``begin <= o < end`` alone, over no more input than they need; see :meth:`reach`.
+
+        Returns the first input position of the cut, which counts from there. Where no tap lands inside, one position
         remains, which no tap reads.
         """
-        q = begin // self.out_step
-        firsts = [first + q * self.in_step for first in self.first]
+        low, high = self.reach(begin, end)
+        low = min(max(low, 0), self.size - 1)
+        high = max(low + 1, min(high, self.size))
+        moved = begin // self.out_step * self.in_step - low
+        first = tuple(first + moved if taps else 0 for first, taps in zip(self.first, self.taps, strict=True))
         counts = tuple(-((end - begin - phase) // -self.out_step) for phase in range(self.phases))
-        ends = [
-            offset + at * self.in_step
-            for first, taps, count in zip(firsts, self.taps, counts, strict=True) if taps
-            for offset in (first, first + (taps - 1) * self.ostep)
-            for at in (0, count - 1)
-        ] or [0]  # fmt: skip
-        low = min(max(min(ends), 0), self.size - 1)
-        high = max(low, min(max(ends), self.size - 1))
-        moved = tuple(first - low if taps else 0 for first, taps in zip(firsts, self.taps, strict=True))
-        return low, replace(self, size=high - low + 1, output=end - begin, first=moved, counts=counts)
+        return low, replace(self, size=high - low, output=end - begin, first=first, counts=counts)
 
     @property
     def phases(self) -> int:
