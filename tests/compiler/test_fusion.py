@@ -254,6 +254,27 @@ def test_no_row_is_computed_twice_by_one_thread() -> None:
         assert sum(recipe.axes[2 if flat(recipe) else 1].output for recipe in recipes) == 2 * rows
 
 
+@pytest.mark.parametrize("index", range(len(AWKWARD)))
+def test_rows_that_are_kept_move_without_overlap(index: int) -> None:
+    """So that threads may share the copy, as they do in a profile."""
+    spec, shape = AWKWARD[index]
+    for cache in (0, 1500, 6000):
+        for call in plan_chain(spec.steps, shape, cache=cache).calls:
+            if call.what == "halo":
+                x, y = call.args
+                assert x.buffer == y.buffer
+                assert x.offset - y.offset >= 4 * call.recipe.inner.size
+
+
+def test_layers_as_quick_as_a_copy_copy_less() -> None:
+    found = plan_chain((depthwise(64), depthwise(64)), (1, 64, 112, 112), cache=2**19)
+    assert len(found.calls) == 2
+    assert any("keep too many" in why for why in found.calls[0].why)
+    without = plan_chain((depthwise(64, (3, 1)), depthwise(64, (1, 3))), (1, 64, 112, 112), cache=2**19)
+    assert "halo" not in words(without)
+    assert all(call.how for call in without.calls)
+
+
 def test_threads_get_strips_of_their_own() -> None:
     found = plan_chain(EXPANDED, (1, 24, 56, 56), threads=2)
     (group,) = found.groups

@@ -31,7 +31,8 @@ FILLED = 0.4
 MOST_FILLED = 0.75
 """Part of the cache that they may fill where shorter bands would keep too many rows for the next one."""
 MOST_COPIED = 0.25
-"""Part of the values that may be copied to keep rows for the next band."""
+"""Part of the values that may be copied to keep rows for the next band; half of it where every layer is as quick as a
+copy, which those are that mix no channels."""
 MOST_REPEATED = 0.05
 """Part of the multiply-adds that may be done twice, where the strips of two threads meet."""
 
@@ -199,6 +200,7 @@ def plan_bands(stages: Sequence[Stage], cache: int, threads: int) -> tuple[Inter
     if strips is None:
         return f"{threads} threads would get too few rows, or do too much of the work twice where their rows meet"
     values = sum(stage.result_bytes for stage in stages[:-1])
+    most = MOST_COPIED if any(isinstance(stage.recipe, Panel) for stage in stages) else MOST_COPIED / 2
     best: tuple[Interleaving, float] | None = None
     reason = "a few rows of every value between them overflow the cache"
     heights = {_balance(max(1, rows // strips), height, tile) for height in HEIGHTS}
@@ -206,7 +208,7 @@ def plan_bands(stages: Sequence[Stage], cache: int, threads: int) -> tuple[Inter
         between, copied = estimate_bytes(stages, height)
         if cache and between > MOST_FILLED * cache:
             continue
-        if cache and copied > MOST_COPIED * values:
+        if cache and copied > most * values:
             reason = "bands that fit the cache would keep too many of their rows for the next one"
             break
         best = Interleaving(tuple(stages), height, strips, threads), max(values - copied / 2, 1.0)

@@ -121,6 +121,7 @@ class Interleaving:
         return strips
 
     def _emit_strip(self, image: int, bands: Sequence[tuple[Job, ...]], team: int, target: Target) -> list[Call]:
+        """The calls of one strip of an image, in the buffers of a team."""
         calls: list[Call] = []
         first: dict[int, int] = {}  # the row at the front of each value's buffer
         last = len(self.stages) - 1
@@ -137,16 +138,14 @@ class Interleaving:
             wanted = {job.stage - 1: job.low for job in jobs}
             for job in jobs:
                 index, stage = job.stage, self.stages[job.stage]
-                front = first.setdefault(index, job.begin)
-                if index < last and job.end - front > self.rooms[index]:
-                    low = min(wanted.get(index, front), job.begin)
-                    if low < job.begin:
-                        old = place(index, Y, low)
-                        first[index] = low
-                        count = (job.begin - low) * stage.row_stride(Y)
-                        recipe = Copy.of(((count, 1, 1),), target.lanes)
-                        calls.append(Call(recipe, (old, place(index, Y, low)), stage.call.step, "halo"))
+                first.setdefault(index, job.begin)
+                if index < last and job.end - first[index] > self.rooms[index]:
+                    low = min(wanted[index], job.begin)
+                    old = place(index, Y, low)
                     first[index] = low
+                    if low < job.begin:
+                        recipe = Copy.of((((job.begin - low) * stage.row_stride(Y), 1, 1),), target.lanes)
+                        calls.append(Call(recipe, (old, place(index, Y, low)), stage.call.step, "halo"))
                 x, y = place(index, X, job.low), place(index, Y, job.begin)
                 calls.append(stage.part(image, job.begin, job.end, x, y))
         return calls
@@ -154,10 +153,10 @@ class Interleaving:
     def _describe(self) -> str:
         """For `explain`."""
         count = max(map(len, self.bands))
-        rows = "rows" if self.height > 1 else "row"
+        bands = f"{count} band{'s' if count > 1 else ''} of {self.height} row{'s' if self.height > 1 else ''}"
         strips = f" in each of {self.strips} strips" if self.strips > 1 else ""
         values = sum(stage.result_bytes for stage in self.stages[:-1])
         return (
-            f"fused: {len(self.stages)} layers in turn, {count} bands of {self.height} {rows}{strips}; "
+            f"fused: {len(self.stages)} layers in turn, {bands}{strips}; "
             f"{self.between_bytes // 1024} KiB in place of {values // 1024} KiB between them"
         )
