@@ -131,5 +131,6 @@ def _compile_spec(
 
 def _compile_program(program: Program, target: Target, options: dict[str, Any], at: str) -> Executable:
     options = dict(options)
-    planned = plan(program, target, options["layout"], exact=options.pop("exact"), tuning=options.pop("tuning"))
+    exact, tuning = options.pop("exact"), options.pop("tuning")
+    planned = plan(program, target, options["layout"], exact=exact, threads=options["threads"], tuning=tuning)
     return Executable(planned, at=at, **options)

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from omniconv.compiler.fusion import Group, fuse
 from omniconv.compiler.layout import Layout, channels_last, row_major
 from omniconv.compiler.lowering import lower
 from omniconv.compiler.planner import Call, Planner
@@ -33,6 +34,7 @@ class Plan:
     program: Program
     target: Target
     calls: tuple[Call, ...]
+    groups: tuple[Group, ...]
     buffers: tuple[Buffer, ...]
     offsets: tuple[int, ...]
     arena_bytes: int
@@ -47,12 +49,15 @@ class Plan:
 
 
 def plan(
-    program: Program, target: Target, layout: str = "NCHW", *, exact: bool = False, tuning: Tuning | None = None
-) -> Plan:
+    program: Program, target: Target, layout: str = "NCHW",
+    *, exact: bool = False, threads: int = 1, tuning: Tuning | None = None, cache: int | None = None,
+) -> Plan:  # fmt: skip
     """Lay a program out in memory and turn its steps into kernel calls. Nothing is allocated or compiled here.
 
     ``exact`` keeps to direct sums, in which every product appears as it is; without, 3x3 layers may use Winograd
-    filtering. ``tuning`` holds choices for convolutions that were measured on this target, in place of estimates.
+    filtering. ``threads`` decides how fused layers are divided, never what they compute. ``tuning`` holds choices for
+    convolutions that were measured on this target, in place of estimates. ``cache`` is the size that values between
+    fused layers overflow [bytes], by default that of the target's second-level cache.
 
     Raises:
         SpecError: the tuning is for another target.
@@ -78,10 +83,11 @@ def plan(
     for slot, name in zip(slots, results, strict=True):
         if planner.stored[name].buffer != slot:
             planner.copy(planner.stored[name], Stored(slot, 0, outputs[name]))
+    fused = fuse(planner.calls, planner.buffers, target, threads, cache)
     offsets, total = plan_arena(planner.buffers)
     planner.buffers[planner.zero].size = planner.zero_bytes
     return Plan(
-        program, target, tuple(planner.calls), tuple(planner.buffers), tuple(offsets), total,
+        program, target, fused.calls, fused.groups, tuple(planner.buffers), tuple(offsets), total,
         planner.zero_bytes, inputs, outputs,
     )  # fmt: skip
 

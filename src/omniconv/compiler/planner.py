@@ -57,6 +57,7 @@ class Call:
         what: a word for tables: ``conv``, ``copy``, ``pool`` ...
         why: the choice of the kernel in words, for `explain`.
         decision: for the kernels of a convolution, the choice that they come from.
+        how: where a layer is worked off in bands together with others, how, in words.
     """
 
     recipe: Recipe
@@ -65,6 +66,7 @@ class Call:
     what: str
     why: tuple[str, ...] = ()
     decision: Decision | None = None
+    how: str = ""
 
 
 @dataclass(slots=True)

@@ -55,6 +55,34 @@ class AxisWalk:
         """The walk of a pointwise axis."""
         return cls.of(Axis(1), size)
 
+    def reach(self, begin: int, end: int) -> tuple[int, int]:
+        """The positions that the outputs ``begin <= o < end`` read, from and to (not included), also outside the input.
+
+        ``begin`` has to be a whole number of phases, and there has to be some output of each.
+        """
+        low, high = [], []
+        for phase, (first, taps) in enumerate(zip(self.first, self.taps, strict=True)):
+            if taps:
+                ends = first + begin // self.out_step * self.in_step, (taps - 1) * self.ostep
+                last = (-((end - begin - phase) // -self.out_step) - 1) * self.in_step
+                low.append(ends[0] + min(ends[1], 0))
+                high.append(ends[0] + max(ends[1], 0) + last)
+        return min(low, default=0), max(high, default=0) + 1
+
+    def cut(self, begin: int, end: int) -> tuple[int, AxisWalk]:
+        """The walk of the outputs ``begin <= o < end`` alone, over no more input than they need; see :meth:`reach`.
+
+        Returns the first input position of the cut, which counts from there. Where no tap lands inside, one position
+        remains, which no tap reads.
+        """
+        low, high = self.reach(begin, end)
+        low = min(max(low, 0), self.size - 1)
+        high = max(low + 1, min(high, self.size))
+        moved = begin // self.out_step * self.in_step - low
+        first = tuple(first + moved if taps else 0 for first, taps in zip(self.first, self.taps, strict=True))
+        counts = tuple(-((end - begin - phase) // -self.out_step) for phase in range(self.phases))
+        return low, replace(self, size=high - low, output=end - begin, first=first, counts=counts)
+
     @property
     def phases(self) -> int:
         """Number of phases."""

@@ -23,7 +23,8 @@ from omniconv.errors import DataError, ShapeError
 from omniconv.limits import check_memory
 from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena
-from omniconv.runtime.report import LayerInfo, StepProfile, describe_call, describe_step
+from omniconv.runtime.report import LayerInfo, StepProfile, describe_call, describe_step, merge_calls
+from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
 from omniconv.runtime.threads import SoloRun, acquire_team
 from omniconv.spec import Shape
@@ -39,16 +40,18 @@ class _Frame:
 
     arena: Arena
     args: npt.NDArray[np.int64]
+    records: npt.NDArray[np.int64]
     steps: npt.NDArray[np.int64]
     solo: SoloRun | None
 
     def run(self, threads: int, times: int = 0) -> None:
-        """Run all steps."""
+        """Run all calls. To be timed they run one by one, also where strips of them would run at once."""
+        table = self.records if times else self.steps
         if self.solo is not None:
             self.solo(times)
-        elif len(self.steps):
+        elif len(table):
             with acquire_team(threads) as team:
-                team.run(self.steps.ctypes.data, len(self.steps), times)
+                team.run(table.ctypes.data, len(table), times)
 
 
 class Executable:
@@ -91,6 +94,7 @@ class Executable:
         self._zero = Arena(plan.zero_bytes + 64, limit=memory_limit)
         self._idle: deque[_Frame] = deque(maxlen=8)
         self._patches = self._find_patches()
+        self._strips = [np.cumsum((group.first, *group.counts), dtype=np.int64) for group in plan.groups]
         self._idle.append(self._make_frame())
         self.compile_seconds = time.perf_counter() - started
 
@@ -124,18 +128,21 @@ class Executable:
     def profile(self, inputs: Any, repeat: int = 10) -> list[StepProfile]:
         """Median time of each step over some runs, on one array or on named inputs.
 
-        Steps include the conversions at the boundary; the waits between steps count for the step before them.
+        Steps include the conversions at the boundary; the waits between steps count for the step before them. A kernel
+        that a step calls several times (slabs, bands) is one entry, with the sum of its times.
         """
         named = inputs if isinstance(inputs, Mapping) else {next(iter(self.inputs)): inputs}
         arrays = self._gather(named)
         times = np.zeros((max(repeat, 1), len(self.plan.calls) + 1), np.int64)
         for row in times:
             self._run(arrays, row)
-        seconds = np.median(np.diff(times, axis=1), axis=0) * detect_system().tick_seconds
-        total = float(seconds.sum()) or 1.0
+        spent = np.diff(times, axis=1)
+        merged = merge_calls(self.plan)
+        seconds = [float(np.median(spent[:, calls].sum(axis=1))) * detect_system().tick_seconds for calls in merged]
+        total = sum(seconds) or 1.0
         return [
-            describe_call(self.plan, call, float(spent), float(spent) / total)
-            for call, spent in zip(self.plan.calls, seconds, strict=True)
+            describe_call(self.plan, self.plan.calls[calls[0]], each, each / total)
+            for calls, each in zip(merged, seconds, strict=True)
         ]
 
     @property
@@ -148,12 +155,15 @@ class Executable:
         lines = [
             f"target {self.target}; {self.threads} threads; {self.kernels} kernels; arena {self.arena_bytes} bytes"
         ]
-        for call in self.plan.calls:
+        for calls in merge_calls(self.plan):
+            call = self.plan.calls[calls[len(calls) // 2]]
             record = describe_call(self.plan, call, 0.0, 0.0)
             lines.append(f"{record.name}: {record.text or record.kind}")
             tile = getattr(call.recipe, "tile", getattr(call.recipe, "blocks", None))
             chosen = f"    {call.what} kernel, {call.recipe.units} units" + (f", {tile}" if tile is not None else "")
-            lines.append(chosen + (", tuned" if call.decision is not None and call.decision.tuned else ""))
+            tuned = ", tuned" if call.decision is not None and call.decision.tuned else ""
+            lines.append(chosen + (f", {len(calls)} calls" if len(calls) > 1 else "") + tuned)
+            lines += [f"    {call.how}"] if call.how else []
             lines += [f"    rejected {reason}" for reason in call.why]
         return "\n".join(lines)
 
@@ -249,12 +259,21 @@ class Executable:
                 buffer = plan.buffers[ref.buffer]
                 inner = {"arena": plan.offsets[ref.buffer], "constant": self._offsets.get(ref.buffer, 0)}
                 args.append(base.get(buffer.kind, 0) + inner.get(buffer.kind, 0) + ref.offset)
-        table = np.asarray(args, np.int64)
-        steps = np.zeros((len(plan.calls), driver.STEP_WORDS), np.int64)
-        for row, call, kernel, start in zip(steps, plan.calls, self._code, starts, strict=True):
+        # Behind the args of the calls come those of the groups: where the records and the starts of the strips are.
+        starts += range(len(args), len(args) + 2 * len(plan.groups), 2)
+        table = np.asarray(args + [0] * (2 * len(plan.groups)), np.int64)
+        records = np.zeros((len(plan.calls), driver.STEP_WORDS), np.int64)
+        for row, call, kernel, start in zip(records, plan.calls, self._code, starts[: len(plan.calls)], strict=True):
             row[:] = kernel.address, table.ctypes.data + 8 * start, call.recipe.units, 0
-        solo = SoloRun(steps.ctypes.data, len(steps)) if self.threads == 1 and len(steps) else None
-        return _Frame(arena, table, steps, solo)
+        steps, done = [], 0
+        for group, strips, start in zip(plan.groups, self._strips, starts[len(plan.calls) :], strict=True):
+            table[start : start + 2] = records.ctypes.data, strips.ctypes.data
+            runner = np.array([[load_strips().address, table.ctypes.data + 8 * start, len(group.counts), 1]], np.int64)
+            steps += [records[done : group.first], runner]
+            done = int(strips[-1])
+        joined = np.concatenate([*steps, records[done:]]) if steps else records
+        solo = SoloRun(records.ctypes.data, len(records)) if self.threads == 1 and len(records) else None
+        return _Frame(arena, table, records, joined, solo)
 
 
 def _source(call: Call, target: Target) -> Source:

@@ -74,6 +74,17 @@ def describe_step(program: Program, index: int) -> LayerInfo:
     return LayerInfo(program.labels[index], kind_of(step), text, shape, result, parameters, macs)
 
 
+def merge_calls(plan: Plan) -> list[list[int]]:
+    """Indices of the calls that make up one entry of a table: the same kernel of the same step, in order of the first.
+
+    Calls at the boundary stay apart.
+    """
+    found: dict[object, list[int]] = {}
+    for index, call in enumerate(plan.calls):
+        found.setdefault((call.step, call.what) if call.step >= 0 else index, []).append(index)
+    return list(found.values())
+
+
 def describe_call(plan: Plan, call: Call, seconds: float, share: float) -> StepProfile:
     """The record of one kernel call; its layer's MACs belong to the call that does them."""
     if call.step < 0:
