@@ -15,7 +15,6 @@ from tests.registry.compiled import TARGETS, channels_from, channels_to, strictl
 from tests.strategies import Problem, chains
 
 import omniconv as oc
-from omniconv.compiler import fusion
 from omniconv.compiler.bands import flat
 from omniconv.compiler.from_spec import program_of
 from omniconv.compiler.lane import Lane
