@@ -200,7 +200,8 @@ def contender(
         if layout == "NCHW":
             return lambda: [compiled(x)]
         last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
-        return lambda: [np.moveaxis(compiled(last), -1, 1)]
+        first = (0, x.ndim - 1, *range(1, x.ndim - 1))
+        return lambda: [compiled(last).transpose(first)]
 
     return Contender(f"{OURS} {layout}{' exact' if exact else ''}", load, layout, exact)
 
