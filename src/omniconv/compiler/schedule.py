@@ -157,7 +157,11 @@ def _streams_well(problem: Problem, target: Target) -> bool:
     from sharing its rows, and most tiles would be at its border or stride over their inputs.
     """
     _, height, width = problem.axes
-    if not (height.static and width.static) or max(height.ostep, width.ostep) > 1 or problem.axes[0].size > 1:
+    if not (height.static and width.static):
+        return False
+    if target.registers < 32 and width.ostep > 1 and width.in_step == 1:
+        return True  # rows share the inputs of a dilated layer too, and more of their sums fit the registers
+    if max(height.ostep, width.ostep) > 1 or problem.axes[0].size > 1:
         return False
     size = 4 * problem.groups * problem.inputs * height.size * width.size
     return size <= target.cache_bytes and (width.output <= 16 or width.in_step > 1)
