@@ -15,6 +15,7 @@ from omniconv.compiler.layout import Layout
 from omniconv.compiler.lowering.copying import pad_value
 from omniconv.compiler.lowering.filtering import call_winograd
 from omniconv.compiler.lowering.posts import has_operands, lower_posts
+from omniconv.compiler.lowering.channels_first import lower_series
 from omniconv.compiler.planner import Planner
 from omniconv.compiler.program import Array, ConvStep, DenseStep
 from omniconv.compiler.schedule import Choice, Problem, plan_conv, plan_winograd, reject_lane
@@ -41,6 +42,8 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     problem = Problem(
         shape[0], axes, spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups, True
     )
+    if lower_series(planner, step, problem):
+        return
     serves = reject_lane(problem, planner.target) is None
     if serves or (not x.layout.channels_last and spec.in_channels >= DIRECT):
         x = _neighbours(planner, step, x, serves)
