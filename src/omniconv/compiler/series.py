@@ -117,7 +117,7 @@ class Series:
     def blocks(self) -> tuple[int, int]:
         """Blocks along height and width."""
         (rows, columns), (_, height, width) = self.tile.block, self.axes
-        return -(height.output // -rows), -(width.output // -columns)
+        return height.output // rows, -(width.output // -columns)
 
     @property
     def units(self) -> int:
@@ -130,10 +130,9 @@ class Series:
         return self.axes[0].kernel > 1
 
     @property
-    def row_tiles(self) -> int:
-        """Tiles of a block, along the height."""
-        extent = self.tile.rows * self.tile.spread
-        return -(self.tile.block[0] // -extent) * self.tile.spread
+    def rows(self) -> int:
+        """Output rows of the last block, which has those that are left over, too."""
+        return self.axes[1].output - (self.blocks[0] - 1) * self.tile.block[0]
 
     @property
     def column_tiles(self) -> int:
@@ -152,26 +151,38 @@ class Series:
     def window(self) -> Window:
         """What a block of outputs reads."""
         depth, height, width = self.axes
-        rows = self.row_tiles * self.tile.rows
         columns = max(self.tile.block[1], self.lanes) + (width.kernel - 1) * width.ostep // width.in_step
         return Window(
-            depth.size if self.deep else 1, (rows - 1) * height.in_step + (height.kernel - 1) * height.ostep + 1,
+            depth.size if self.deep else 1, (self.rows - 1) * height.in_step + (height.kernel - 1) * height.ostep + 1,
             columns, width.in_step, height.size, width.size, self.x_strides[3], self.lanes,
         )  # fmt: skip
 
-    def room(self, k: Kernel) -> Value:
-        """The memory of this thread for a window."""
-        return k.shift(k.arg(SCRATCH), k.mul(k.thread, self.window.elements))
+    @property
+    def scratch(self) -> int:
+        """Memory of a thread [elements]: two windows."""
+        return 2 * self.window.elements
+
+    def room(self, k: Kernel, number: Index) -> Value:
+        """The place of one of this thread's windows."""
+        return k.shift(k.arg(SCRATCH), k.add(k.mul(k.thread, self.scratch), k.mul(number, self.window.elements)))
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target, self.lanes)
-        self.window.emit_clear(k, self.room(k))
-        with k.loop(k.end, start=k.begin) as unit:
-            planes = 1 if self.deep else self.axes[0].output
-            n, c, od, row, column = k.split(unit, self.batch, self.channels, planes, *self.blocks)
-            _Block(self, k, n, c, row, column).emit(od)
+        for number in (0, 1):
+            self.window.emit_clear(k, self.room(k, number))
+        # The window of a unit is filled before the tiles of the unit before it run: a load of two neighbouring vectors
+        # that have just been stored would wait for them.
+        with k.loop(k.add(k.end, 1), start=k.begin) as unit:
+            with k.when(k.compare("<", unit, k.end)):
+                self._block(k, unit).fill()
+            with k.when(k.compare(">", unit, k.begin)):
+                self._block(k, k.sub(unit, 1)).emit()
         return k.finish()
+
+    def _block(self, k: Kernel, unit: Index) -> _Block:
+        planes = 1 if self.deep else self.axes[0].output
+        return _Block(self, k, self.room(k, k.divmod(unit, 2)[1]), *k.split(unit, self.batch, self.channels, planes, *self.blocks))
 
     def pack_weights(self, w: Array, *, flip: bool) -> Array:
         """Weights in reading order: output channel, tap."""
@@ -186,24 +197,27 @@ class Series:
 class _Block:
     """Emission of one unit: a block of outputs of all channels that one input channel has."""
 
-    def __init__(self, recipe: Series, k: Kernel, n: Index, c: Index, row: Index, column: Index) -> None:
-        self.p, self.k, self.n, self.c = recipe, k, n, c
+    def __init__(
+        self, recipe: Series, k: Kernel, room: Value, n: Index, c: Index, od: Index, row: Index, column: Index
+    ) -> None:  # fmt: skip
+        self.p, self.k, self.room, self.n, self.c, self.od = recipe, k, room, n, c, od
         rows, columns = recipe.tile.block
-        # The last block along the width lies over the one before it; along the height it is cut.
-        self.oh = k.mul(row, rows) if recipe.blocks[0] > 1 else 0
+        last = recipe.blocks[0] - 1
+        self.oh = k.mul(row, rows) if last else 0
+        self.rows = k.choose(k.compare("==", row, last), k.index(recipe.rows), k.index(rows)) if last else recipe.rows
+        # The last block along the width lies over the one before it.
         self.ow = k.min(k.mul(column, columns), recipe.axes[2].output - columns) if recipe.blocks[1] > 1 else 0
         self.window = recipe.window
-        self.room = recipe.room(k)
 
-    def emit(self, od: Index) -> None:
-        """Fill the window, then run all tiles."""
+    def fill(self) -> None:
+        """Fill the window."""
         k, p = self.k, self.p
         depth, height, width = p.axes
         x = k.shift(k.arg(X), k.add(k.mul(self.n, p.x_strides[0]), k.mul(self.c, p.x_strides[1])))
         top = k.add(k.mul(self.oh, height.in_step), height.first[0])
         left = k.add(k.mul(self.ow, width.in_step), width.first[0])
         with k.loop(self.window.planes) as plane:
-            iz = plane if p.deep else k.add(k.mul(od, depth.in_step), depth.first[0])
+            iz = plane if p.deep else k.add(k.mul(self.od, depth.in_step), depth.first[0])
             room = k.shift(self.room, k.mul(plane, self.window.plane))
 
             def fill(inside: bool) -> None:
@@ -211,33 +225,39 @@ class _Block:
                 self.window.emit_fill(k, source, room, top, left)
 
             k.both_ways(k.within(iz, depth.size) if depth.bordered and not p.deep else True, fill)
+
+    def emit(self) -> None:
+        """All tiles."""
+        k, p = self.k, self.p
         with k.loop(p.multiplier) as m:
             self.channel = k.add(k.mul(self.c, p.multiplier), m)
             self.weights = k.shift(k.arg(W), k.mul(self.channel, p.taps))
             self.bias = k.load_splat(k.arg(B), self.channel)
-            with k.loop(depth.output if p.deep else 1) as z:
-                self.od = z if p.deep else od
+            with k.loop(p.axes[0].output if p.deep else 1) as z:
+                self.od = z if p.deep else self.od
                 self._rows()
 
     def _rows(self) -> None:
-        k, p = self.k, self.p
-        tile = p.tile
-        with k.loop(p.row_tiles) as index:
+        """All tiles of a plane. Every ``spread`` of them fill rows side by side; the last ones lie over those before."""
+        k, tile = self.k, self.p.tile
+        extent = tile.rows * tile.spread
+        groups, rest = k.divmod(self.rows, extent)
+        whole = k.mul(groups, tile.spread)
+        tiles = k.add(whole, k.min(rest, tile.spread))
+        with k.loop(tiles) as index:
             group, residue = k.divmod(index, tile.spread)
-            oh = k.add(k.mul(group, tile.rows * tile.spread), residue)
-            ragged = p.row_tiles * tile.rows > tile.block[0] or p.axes[1].output % tile.block[0] > 0
-            with (
-                k.when(k.compare("<", k.add(self.oh, oh), p.axes[1].output) if ragged else True),
-                k.loop(p.column_tiles) as column,
-            ):
-                width = tile.vectors * p.lanes
-                self._tile(oh, k.min(k.mul(column, width), tile.block[1] - width) if p.column_tiles > 1 else 0, ragged)
+            last = k.add(k.sub(index, tiles), k.sub(self.rows, extent - tile.spread))
+            oh = k.choose(k.compare("<", index, whole), k.index(k.add(k.mul(group, extent), residue)), k.index(last))
+            rounds, width = self._down(oh), tile.vectors * self.p.lanes
+            with k.loop(self.p.column_tiles) as column:
+                ow = k.min(k.mul(column, width), tile.block[1] - width) if self.p.column_tiles > 1 else 0
+                self._tile(oh, ow, rounds)
 
-    def _tile(self, oh: Index, ow: Index, ragged: bool) -> None:
+    def _tile(self, oh: Index, ow: Index, rounds: list[tuple[Index, Index, int]]) -> None:
         k, p = self.k, self.p
         acc = [[k.variable(k.vector_type(), self.bias) for _ in p.starts] for _ in range(p.tile.rows)]
         with self._planes() as (plane, line):
-            for first, last, down in self._down(oh):
+            for first, last, down in rounds:
                 with k.loop(last, start=first, step=p.tile.down) as ky:
                     row = k.add(k.mul(oh, p.axes[1].in_step), k.mul(ky, p.axes[1].ostep))
                     base = k.shift(plane, k.add(k.mul(row, self.window.pitch), ow))
@@ -245,9 +265,8 @@ class _Block:
         narrow = p.tile.block[1] if p.tile.block[1] < p.lanes else None
         for r, slots in enumerate(acc):
             y = k.add(k.add(self.oh, oh), r * p.tile.spread)
-            with k.when(k.compare("<", y, p.axes[1].output) if ragged and r else True):
-                for start, slot in zip(p.starts, slots, strict=True):
-                    self._store(k.get(slot), y, k.add(k.add(self.ow, ow), start), narrow)
+            for start, slot in zip(p.starts, slots, strict=True):
+                self._store(k.get(slot), y, k.add(k.add(self.ow, ow), start), narrow)
 
     def _store(self, value: Value, oh: Index, ow: Index, count: int | None) -> None:
         k, p = self.k, self.p
@@ -276,7 +295,7 @@ class _Block:
             with k.when(k.within(iz, depth.size) if p.deep and depth.bordered else True):
                 yield k.shift(self.room, k.mul(iz, self.window.plane) if p.deep else 0), k.mul(kz, p.axes[1].kernel)
 
-    def _down(self, oh: Index) -> Iterator[tuple[Index, Index, int]]:
+    def _down(self, oh: Index) -> list[tuple[Index, Index, int]]:
         """Loops over the taps of the height, as (first, end, taps of a round). Rounds without a row inside are left
         out.
         """
@@ -293,10 +312,8 @@ class _Block:
             first = k.mul(first, down)
             below = k.add(k.sub(height.size - 1, top), height.ostep)
             last = k.min(k.divmod(k.sub(0, k.min(k.sub(0, below), 0)), height.ostep)[0], height.kernel)
-        if whole:
-            yield first, k.min(last, whole), down
-        if rest:
-            yield whole, k.min(last, whole + 1), rest
+        found = [(first, k.min(last, whole), down)] if whole else []
+        return [*found, (whole, k.min(last, whole + 1), rest)] if rest else found
 
     def _across(self, base: Value, line: Index, down: int, acc: list[list[Value]]) -> None:
         """Loops over the taps of the width."""

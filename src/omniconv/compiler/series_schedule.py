@@ -53,11 +53,12 @@ def _plan(problem: Problem, target: Target, lanes: int) -> tuple[float, SeriesTi
         parts = spans(width.kernel, across, step)
         for down in _down(height):
             rounds = height.kernel / down
-            for rows in range(1, min(8, -(height.output // -spread)) + 1):
+            for rows in range(1, min(8, height.output // spread) + 1):
                 lines = rows + down - 1 if spread > 1 or height.in_step == height.ostep == 1 else rows * down
                 if height.kernel == 1:
                     lines = rows
-                tiles = -(height.output // -(rows * spread)) * spread
+                groups, rest = divmod(height.output, rows * spread)
+                tiles = groups * spread + min(rest, spread)
                 for wide in range(1, min(vectors, max(1, (room - down * across) // rows)) + 1):
                     if rows * wide + down * across > room:
                         break
@@ -66,8 +67,9 @@ def _plan(problem: Problem, target: Target, lanes: int) -> tuple[float, SeriesTi
                         taps = down * span.taps
                         inputs = lines * (wide + span.taps - 1 if step > 1 else wide * span.taps)
                         each = max(rows * wide * taps, inputs * load + taps, (4 if target.fma else 8) * taps * 2.0)
-                        cost += (each + 3) * span.outer * span.inner
-                    cost = (cost * rounds + 2.0 * rows * wide + 12) * tiles * -(vectors // -wide)
+                        cost += (each + 4) * span.outer * span.inner
+                    cost = cost * rounds + 2.0 * rows * wide + 12 + (0 if down == height.kernel else 12 + 4 * rounds)
+                    cost *= tiles * -(vectors // -wide)
                     if cost < cheapest - 1e-9:
                         cheapest = cost
                         best = SeriesTile(rows, wide, down, across, step, spread, (1, columns))
@@ -100,11 +102,10 @@ def _block(problem: Problem, tile: SeriesTile, lanes: int) -> SeriesTile:
     line = 4 * columns * (depth.size if depth.kernel > 1 else 1)
     halo = (height.kernel - 1) * height.ostep
     wanted = max(WINDOW_BYTES // line - halo, halo, height.in_step * extent) // height.in_step
-    rows = min(height.output, max(1, wanted // extent) * extent)
-    parts = -(height.output // -rows)
     lines = problem.batch * problem.groups * -(width.output // -tile.block[1])
-    parts = max(parts, min(-(UNITS // -lines), -(height.output // -extent)))
-    rows = min(height.output, -(-(height.output // -parts) // -extent) * extent)
+    # The last block takes what is left over: up to twice as much.
+    rows = min(max(1, wanted // extent), max(1, height.output * lines // UNITS // extent)) * extent
+    rows = height.output if height.output < 2 * rows else rows
     return SeriesTile(
         tile.rows, tile.vectors, tile.down, tile.across, tile.step, tile.spread, (rows, tile.block[1])
     )

@@ -30,7 +30,7 @@ def lower_series(planner: Planner, step: ConvStep, problem: Problem) -> bool:
     channels = recipe.channels * recipe.multiplier
     weights = planner.constant(channels * recipe.taps, lambda: recipe.pack_weights(step.w, flip=step.spec.flip))
     bias = planner.constant(channels, lambda: recipe.pack_bias(step.b))
-    room = planner.thread_memory(recipe.window.elements)
+    room = planner.thread_memory(recipe.scratch)
     planner.call(recipe, [x.ref, weights, bias, y.ref, room, *refs], "series")
     return True
 
