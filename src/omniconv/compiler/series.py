@@ -7,8 +7,8 @@ by side: NCW and NCHW. A weight is one number in all lanes; an input vector is a
 and row of the tile that needs it. Rows are read from a padded copy of a block of the channel, which stays in the
 first-level cache and belongs to the thread (:mod:`omniconv.compiler.window`).
 
-Taps that lie a whole vector apart share their loads: of a long kernel, ``across`` taps ``step`` apart are taken together,
-such that the input of one for a vector of outputs is that of the next for the vector before.
+Taps that lie a whole vector apart share their loads: of a long kernel, ``across`` taps ``step`` apart are taken
+together, such that the input of one for a vector of outputs is that of the next for the vector before.
 """
 
 from __future__ import annotations
@@ -182,7 +182,8 @@ class Series:
 
     def _block(self, k: Kernel, unit: Index) -> _Block:
         planes = 1 if self.deep else self.axes[0].output
-        return _Block(self, k, self.room(k, k.divmod(unit, 2)[1]), *k.split(unit, self.batch, self.channels, planes, *self.blocks))
+        places = k.split(unit, self.batch, self.channels, planes, *self.blocks)
+        return _Block(self, k, self.room(k, k.divmod(unit, 2)[1]), *places)
 
     def pack_weights(self, w: Array, *, flip: bool) -> Array:
         """Weights in reading order: output channel, tap."""
@@ -238,7 +239,7 @@ class _Block:
                 self._rows()
 
     def _rows(self) -> None:
-        """All tiles of a plane. Every ``spread`` of them fill rows side by side; the last ones lie over those before."""
+        """All tiles of a plane. Every ``spread`` of them fill rows side by side; the last lie over those before."""
         k, tile = self.k, self.p.tile
         extent = tile.rows * tile.spread
         groups, rest = k.divmod(self.rows, extent)
@@ -270,8 +271,10 @@ class _Block:
 
     def _store(self, value: Value, oh: Index, ow: Index, count: int | None) -> None:
         k, p = self.k, self.p
-        rest = (self.channel, self.od, oh) if p.dims == 3 else (0, self.channel, oh) if p.dims == 2 else (0, 0, self.channel)  # fmt: skip
-        value = emit_epilogue(k, p.posts, value, Position(self.n, *rest, ow), count)
+        # For the operands, which are in row-major order, the width is in the place of the channels.
+        c = self.channel
+        d, h, w = {1: (0, 0, c), 2: (0, c, oh), 3: (c, self.od, oh)}[p.dims]
+        value = emit_epilogue(k, p.posts, value, Position(self.n, d, h, w, ow), count)
         at = ow
         for index, stride in zip((self.n, self.channel, self.od, oh), p.y_strides, strict=True):
             at = k.add(at, k.mul(index, stride))

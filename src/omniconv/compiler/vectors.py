@@ -79,11 +79,12 @@ def emit_gather(k: Kernel, sources: Sequence[Value], wanted: Sequence[tuple[int,
     if not others:
         return k.b.shuffle_vector(sources[first], undefined, ir.Constant(kind, lanes))
     second, *others = others
-    start = {first: 0, second: k.lanes}
+    width = sources[0].type.count
+    start = {first: 0, second: width}
     lanes = [start[source] + lane if source in start else 0 for source, lane in wanted]
     result = k.b.shuffle_vector(sources[first], sources[second], ir.Constant(kind, lanes))
     for other in others:
-        lanes = [k.lanes + at[1] if at[0] == other else place for place, at in enumerate(wanted)]
+        lanes = [width + at[1] if at[0] == other else place for place, at in enumerate(wanted)]
         result = k.b.shuffle_vector(result, sources[other], ir.Constant(kind, lanes))
     return result
 

@@ -100,17 +100,18 @@ class Window:
             self._neighbours(k, k.shift(source, low), k.shift(line, low), k.sub(high, low))
             return
         count = k.sub(last, first)
+        lanes = self.lanes if not isinstance(count, int) else min(self.lanes, 1 << max(1, count.bit_length() - 1))
 
         def split(whole: bool) -> None:
             if not whole:
                 self._scalars(k, source, line, low, high)
                 return
             self._scalars(k, source, line, low, k.mul(first, s))
-            with k.loop(count, step=self.lanes) as j:
-                self._split(k, source, line, k.add(first, k.min(j, k.sub(count, self.lanes))))
+            with k.loop(count, step=lanes) as j:
+                self._split(k, source, line, k.add(first, k.min(j, k.sub(count, lanes))), lanes)
             self._scalars(k, source, line, k.mul(last, s), high)
 
-        k.both_ways(k.compare(">=", count, self.lanes), split)
+        k.both_ways(k.compare(">=", count, lanes), split)
 
     def _neighbours(self, k: Kernel, source: Value, line: Value, count: Index) -> None:
         """Copy ``count`` neighbours, the last vector over the one before it."""
@@ -142,10 +143,10 @@ class Window:
 
         k.both_ways(k.compare(">=", count, self.lanes), copy)
 
-    def _split(self, k: Kernel, source: Value, line: Value, at: Index) -> None:
+    def _split(self, k: Kernel, source: Value, line: Value, at: Index, lanes: int) -> None:
         """Copy ``lanes`` columns of every residue."""
-        s, lanes = self.stride, self.lanes
-        loaded = [k.load(source, k.add(k.mul(at, s), m * lanes)) for m in range(s)]
+        s = self.stride
+        loaded = [k.load(source, k.add(k.mul(at, s), m * lanes), lanes=lanes) for m in range(s)]
         for part in range(s):
             wanted = [divmod(lane * s + part, lanes) for lane in range(lanes)]
             k.store(emit_gather(k, loaded, wanted), line, k.add(at, part * self.part))

@@ -12,10 +12,10 @@ import numpy as np
 from omniconv.compiler import lane, panel
 from omniconv.compiler.epilogue import Post
 from omniconv.compiler.layout import Layout
+from omniconv.compiler.lowering.channels_first import lower_series
 from omniconv.compiler.lowering.copying import pad_value
 from omniconv.compiler.lowering.filtering import call_winograd
 from omniconv.compiler.lowering.posts import has_operands, lower_posts
-from omniconv.compiler.lowering.channels_first import lower_series
 from omniconv.compiler.planner import Planner
 from omniconv.compiler.program import Array, ConvStep, DenseStep
 from omniconv.compiler.schedule import Choice, Problem, plan_conv, plan_winograd, reject_lane
@@ -42,8 +42,10 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     problem = Problem(
         shape[0], axes, spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups, True
     )
-    if lower_series(planner, step, problem):
+    why_not = lower_series(planner, step, x, problem)
+    if why_not is None:
         return
+    rejected = (f"series: {why_not}",) if problem.inputs == 1 else ()
     serves = reject_lane(problem, planner.target) is None
     if serves or (not x.layout.channels_last and spec.in_channels >= DIRECT):
         x = _neighbours(planner, step, x, serves)
@@ -55,13 +57,13 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     y = planner.produce(step.y)
     posts, refs = lower_posts(planner, step.post, planner.shape(step.y), lane.ARGS if serves else panel.ARGS)
     if serves:
-        _call_lane(planner, plan_conv(problem, planner.target), problem, x, y, posts, refs, spec, w, b)
+        _call_lane(planner, plan_conv(problem, planner.target), problem, x, y, posts, refs, spec, w, b, rejected)
         if x.layout.channels is not None:
             planner.stored[step.y] = replace(y, layout=replace(y.layout, channels=x.layout.channels))
         return
     blocks, why = (None, "exact=True") if planner.exact else plan_winograd(problem, planner.target)
     if blocks is None:
-        _call_panel(planner, problem, x, y, posts, refs, spec, w, b, f"winograd: {why}")
+        _call_panel(planner, problem, x, y, posts, refs, spec, w, b, (f"winograd: {why}", *rejected))
     else:
         # A transposed layer of stride 1 is a plain one with its kernel turned round.
         w = w.swapaxes(0, 1) if spec.transposed else w
@@ -117,7 +119,7 @@ def _flatten_rows(posts: Sequence[Post], shape: tuple[int, ...]) -> tuple[Post, 
 
 def _call_lane(
     planner: Planner, choice: Choice, problem: Problem, x: Stored, y: Stored, posts: Sequence[Post], refs: list[Ref],
-    spec: Conv, w: Array, b: Array | None,
+    spec: Conv, w: Array, b: Array | None, why: tuple[str, ...],
 ) -> None:  # fmt: skip
     tile, lanes = choice.tile, planner.target.lanes
     assert isinstance(tile, lane.LaneTile)
@@ -131,7 +133,7 @@ def _call_lane(
     weights = planner.constant(size, lambda: recipe.pack_weights(w, transposed=spec.transposed, flip=spec.flip))
     bias = planner.constant(recipe.vectors * recipe.lanes, lambda: recipe.pack_bias(b))
     zero = planner.zeros(source.c + 2 * recipe.lanes)
-    planner.call(recipe, [x.ref, weights, bias, y.ref, zero, *refs], "lane", choice.rejected)
+    planner.call(recipe, [x.ref, weights, bias, y.ref, zero, *refs], "lane", (*choice.rejected, *why))
 
 
 class _Source(NamedTuple):
@@ -177,7 +179,7 @@ def _reorder_inputs(w: Array, order: tuple[int, ...] | None, groups: int, transp
 
 def _call_panel(
     planner: Planner, problem: Problem, x: Stored, y: Stored, posts: Sequence[Post], refs: list[Ref],
-    spec: Conv, w: Array, b: Array | None, why: str = "",
+    spec: Conv, w: Array, b: Array | None, why: tuple[str, ...] = (),
 ) -> None:  # fmt: skip
     source, result = x.layout.grid, y.layout.grid
     x_strides, y_strides = (source.sn, *source.strides), (result.sn, *result.strides)
@@ -203,7 +205,7 @@ def _call_panel(
     furthest = max(channels.offsets) if channels.offsets else (problem.groups * problem.inputs) * channels.step
     zero = planner.zeros(furthest + 1)
     table = planner.table(channels.offsets) if channels.offsets is not None else zero
-    planner.call(recipe, [channels.ref, weights, bias, y.ref, zero, table, *refs], "panel", (*choice.rejected, why))
+    planner.call(recipe, [channels.ref, weights, bias, y.ref, zero, table, *refs], "panel", (*choice.rejected, *why))
 
 
 def _flatten(
