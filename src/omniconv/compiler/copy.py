@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from llvmlite import ir
@@ -241,6 +242,7 @@ def _move(k: Kernel, axis: CopyAxis, index: Index, x: Value, y: Value) -> tuple[
     return k.shift(x, offset), k.shift(y, k.mul(index, axis.y))
 
 
+@lru_cache(maxsize=256)
 def _crowding(stride: int) -> tuple[int, int]:
     """How badly the rows of a run share the cache: the most cache lines in one of its sets, and their distance."""
     sets = [row * abs(stride) // _LINE % _SETS for row in range(_RUN)]
