@@ -1,4 +1,4 @@
-"""Depthwise layers on channels-first arrays, computed as they lie: every property, shapes from Hypothesis, epilogues."""
+"""Depthwise layers on channels-first arrays, computed as they lie: properties, random layers, epilogues, reasons."""
 
 from __future__ import annotations
 
@@ -183,4 +183,3 @@ def test_narrow_maps_change_layout():
     with mock.patch.object(series_schedule, "_converted", CONVERTED):
         assert calls(spec, (1, 64, 3, 3)) == ["copy", "lane", "copy"]
         assert calls(spec, (1, 64, 56, 56)) == ["series"]
-

@@ -20,6 +20,12 @@ WINDOW_BYTES = 12 * 1024
 """Padded rows in a unit of work, at most where a channel has no more: two windows stay in a first-level cache."""
 BLOCK_BYTES = 6 * 1024
 """Padded rows in a unit of work where a channel has more."""
+SUMS = 16
+"""Sums of a tile, at most."""
+CODE = 160
+"""Multiply-adds unrolled together, at most."""
+LATENCY = 8
+"""Sums below which the processor waits for the one before."""
 COLUMNS = 2048
 """Output columns in a unit of work, at most."""
 
@@ -65,8 +71,13 @@ def _converted(problem: Problem, target: Target) -> float:
     inputs = problem.batch * math.prod(axis.size for axis in problem.axes)
     taps = math.prod(axis.kernel * axis.share_inside for axis in problem.axes)
     strided = 1.5 if problem.axes[2].in_step > 1 else 1.0
-    lane = -(channels // -target.lanes) * outputs * (1.5 * strided * taps + 8)
+    lane = -(channels // -target.lanes) * outputs * (1.5 * strided * taps * _work(target) + 8)
     return lane + (problem.groups * inputs + channels * outputs)
+
+
+def _work(target: Target) -> float:
+    """Operations of a multiply-add."""
+    return 1.0 if target.fma else 2.0
 
 
 def _plan(problem: Problem, target: Target, lanes: int) -> SeriesPlan:
@@ -76,7 +87,7 @@ def _plan(problem: Problem, target: Target, lanes: int) -> SeriesPlan:
     spread = min(height.ostep, height.output) if height.in_step == 1 and height.ostep > 1 else 1
     vectors = -(columns // -lanes)
     load = 1 + lanes / 16  # an unaligned load that crosses the end of a cache line counts twice
-    latency = 8.0 if target.fma else 16.0
+    work, planes = _work(target), depth.kernel * depth.share_inside
     room = target.registers - 2
     best, cheapest = SeriesTile(1, 1, 1, 1, 1, spread, (1, columns)), math.inf
     for across, step in _across(width, lanes):
@@ -91,18 +102,19 @@ def _plan(problem: Problem, target: Target, lanes: int) -> SeriesPlan:
                 lines = rows + down - 1 if shared else rows * down
                 groups, rest = divmod(height.output, rows * spread)
                 tiles = groups * spread + min(rest, spread)
-                for wide in range(1, min(vectors, (room - down * across) // rows) + 1):
+                held = min(room - down * across, SUMS, CODE // (down * across))
+                for wide in range(1, min(vectors, held // rows) + 1):
                     cost = 0.0
                     for count, times in rounds:
                         taps = down * count
                         loads = lines * (wide + count - 1 if step > 1 else wide * count) * load + taps
-                        cost += (max(rows * wide * taps, loads, latency * taps) + 4) * times
-                    cost = cost * repeats + trimmed + 2.0 * rows * wide + 12
+                        cost += (max(rows * wide * taps * work, loads, LATENCY * taps) + 4) * times
+                    cost = cost * repeats * planes + trimmed + 2.0 * rows * wide + 12
                     cost *= tiles * -(vectors // -wide)
                     if cost < cheapest - 1e-9:
                         cheapest, best = cost, SeriesTile(rows, wide, down, across, step, spread, (1, columns))
-    # On machines with vectors of 16 lanes half of one is taken to cost half as much.
-    cheapest *= lanes / target.lanes * problem.outputs * depth.output * depth.kernel * depth.share_inside * parts
+    # Half a vector costs half as much on some machines, and as much as a whole one on others.
+    cheapest *= (1.0 if lanes == target.lanes else 0.65) * problem.outputs * depth.output * parts
     fill = depth.size * height.size * (8 + (2 + width.in_step) * -(width.size // -lanes))
     cost = problem.batch * problem.groups * (cheapest + fill)
     return SeriesPlan(replace(best, block=(_block(problem, best, lanes), columns)), lanes, cost)
