@@ -71,7 +71,7 @@ def _converted(problem: Problem, target: Target) -> float:
     inputs = problem.batch * math.prod(axis.size for axis in problem.axes)
     taps = math.prod(axis.kernel * axis.share_inside for axis in problem.axes)
     strided = 1.5 if problem.axes[2].in_step > 1 else 1.0
-    lane = -(channels // -target.lanes) * outputs * (1.5 * strided * taps * _work(target) + 8)
+    lane = -(channels // -target.lanes) * outputs * (1.5 * strided * taps * _work(target) + 12)
     return lane + (problem.groups * inputs + channels * outputs)
 
 
