@@ -17,7 +17,7 @@ _NAMES = ("native", "x86-64-v3", "x86-64-v2")
 TARGETS = [resolve_target(name, detect_host()) for name in _NAMES if name in available_targets(detect_host())]
 """Vectors of 16, 8 and 4 lanes, as far as this machine has them."""
 
-SIGNATURE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+SIGNATURE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
 
 def build(recipe, target):
@@ -29,7 +29,7 @@ def build(recipe, target):
     def run(buffers, begin=0, end=None):
         addresses = [b if isinstance(b, int) else b.ctypes.data for b in buffers]
         table = (ctypes.c_void_p * len(addresses))(*addresses)
-        function(ctypes.addressof(table), begin, recipe.units if end is None else end)
+        function(ctypes.addressof(table), begin, recipe.units if end is None else end, 0)
 
     run.kernel = kernel
     return run

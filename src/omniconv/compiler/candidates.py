@@ -75,14 +75,18 @@ def _cost_row(target: Target, count: int, columns: int) -> float:
 
 def _split_rows(problem: Problem, target: Target) -> int:
     """Parts of the channels whose rows under the kernel stay in the first-level cache, where all channels' do not: each
-    part is then computed over all positions before the next. Parts stay at least two lines wide.
+    part is then computed over all positions before the next. Parts stay at least two lines wide; large images, which
+    come from a far cache, are read in order.
     """
-    channels = problem.groups * problem.inputs
-    rows = problem.axes[0].kernel * problem.axes[1].kernel * problem.axes[2].size * channels * 4
-    height = problem.axes[1]
-    if target.registers >= 32 or rows <= FIRST_LEVEL or height.in_step > 1 or height.kernel == 1:
+    depth, height, width = problem.axes
+    row = 4 * width.size * problem.groups * problem.inputs
+    window = row * depth.kernel * height.kernel
+    image = row * depth.size * height.size
+    if target.registers >= 32 or height.in_step > 1 or height.kernel == 1:
         return 1
-    return max(1, min(channels // 32, -(rows // -(FIRST_LEVEL // 3))))
+    if window <= FIRST_LEVEL or image > 4 * target.cache_bytes:
+        return 1
+    return max(1, min(problem.groups * problem.inputs // 32, -(window // -(FIRST_LEVEL // 3))))
 
 
 # -- stencil: short kernels, all taps unrolled

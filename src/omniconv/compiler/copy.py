@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from llvmlite import ir
 
 from omniconv.compiler.ir import Index, Kernel, Value
 from omniconv.compiler.target import Target
-from omniconv.compiler.vectors import emit_gather, emit_transpose, emit_vectors
+from omniconv.compiler.vectors import emit_gather, emit_transpose, emit_transpose_from, emit_vectors
 
 X, Y, MAP = range(3)
 """Positions of the buffers in ``args``; MAP holds 64-bit integers, the x offset of each index of the mapped axis."""
@@ -29,8 +30,19 @@ ARGS = 3
 
 _BLOCK: Final = 1024
 """Elements in a unit of work, at least, where there are that many."""
-_COLUMNS: Final = 16
-"""Tiles along y's neighbours in a unit."""
+_LANES: Final = 8
+"""Lanes of the vectors of a transpose, at most: wider ones gain nothing."""
+_RUN: Final = 64
+"""Elements in a run of tiles: whole cache lines of the array that has its neighbours along the run, while what the
+other array has of the run, a line for each of its rows, stays in the first-level cache."""
+_LINE: Final = 16
+"""Elements of a cache line."""
+_SETS: Final = 64
+"""Sets of the first-level cache."""
+_FREE: Final = 4
+"""Lines in one set that do no harm."""
+_RUNS: Final = 256
+"""Elements across the runs of a unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +95,7 @@ class Copy:
         else:
             inner = along
         rest = tuple(axis for axis in axes if axis is not inner and axis is not across)
+        lanes = lanes if across is None else min(lanes, _LANES)
         return cls(rest, inner, across, along is not None, readable, tail, lanes)
 
     @property
@@ -96,17 +109,28 @@ class Copy:
         return min(last, -(_BLOCK // -max(self._work, 1)))
 
     @property
-    def _tiles(self) -> tuple[int, int]:
-        """Tiles across and along."""
+    def _along(self) -> bool:
+        """Whether runs of tiles go along y's neighbours, through as many rows of x, and not along those of x: the rows
+        that fall into more sets of the cache, or else the closer ones, are better met again by the next run.
+        """
         assert self.across is not None
-        return -(self.across.size // -self.lanes), -(self.inner.size // -self.lanes)
+        if self.inner.mapped:
+            return False
+        return _crowding(self.inner.x) < _crowding(self.across.y)
+
+    @property
+    def _tiles(self) -> tuple[int, int]:
+        """Tiles along a run, and runs."""
+        assert self.across is not None
+        wide, long = -(self.across.size // -self.lanes), -(self.inner.size // -self.lanes)
+        return (long, wide) if self._along else (wide, long)
 
     @property
     def _tile_blocks(self) -> tuple[int, int]:
-        """Tiles in a unit, across and along."""
-        wide, long = self._tiles
-        columns = min(long, _COLUMNS)
-        return min(wide, -(_BLOCK // -(columns * self.lanes * self.lanes))), columns
+        """Tiles of a run and runs in a unit."""
+        length, runs = self._tiles
+        runs = min(runs, _RUNS // self.lanes)
+        return min(length, max(_RUN // self.lanes, _BLOCK // (runs * self.lanes**2))), runs
 
     @property
     def _counts(self) -> tuple[int, ...]:
@@ -116,8 +140,8 @@ class Copy:
             sizes[-1] = -(sizes[-1] // -self.block)
         if self.across is None:
             return *sizes, max(1, self.inner.size // (2 * _BLOCK))
-        (wide, long), (rows, columns) = self._tiles, self._tile_blocks
-        return *sizes, -(wide // -rows), -(long // -columns)
+        (length, runs), (some, few) = self._tiles, self._tile_blocks
+        return *sizes, -(length // -some), -(runs // -few)
 
     @property
     def units(self) -> int:
@@ -126,7 +150,7 @@ class Copy:
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
-        k = Kernel(name, target)
+        k = Kernel(name, target, self.lanes)
         with k.loop(k.end, start=k.begin) as unit:
             digits = k.split(unit, *self._counts)
             x, y = k.arg(X), k.arg(Y)
@@ -172,14 +196,17 @@ class Copy:
         masked = not (self.readable and self.tail)
         emit_vectors(k, size, body, group=4, masked=masked, part=part, parts=self._counts[-1])
 
-    def _transposed(self, k: Kernel, x: Value, y: Value, across: CopyAxis, row: Index, column: Index) -> None:
-        (wide, long), (rows, columns) = self._tiles, self._tile_blocks
-        first, start = k.mul(row, rows), k.mul(column, columns)
-        with k.loop(k.min(k.add(first, rows), wide), start=first) as ti:
+    def _transposed(self, k: Kernel, x: Value, y: Value, across: CopyAxis, part: Index, block: Index) -> None:
+        (length, runs), (some, few) = self._tiles, self._tile_blocks
+        first, start = k.mul(part, some), k.mul(block, few)
+        with (
+            k.loop(k.min(k.add(start, few), runs), start=start) as run,
+            k.loop(k.min(k.add(first, some), length), start=first) as step,
+        ):
+            ti, tj = (run, step) if self._along else (step, run)
             i = k.min(k.mul(ti, self.lanes), max(0, across.size - self.lanes))
-            with k.loop(k.min(k.add(start, columns), long), start=start) as tj:
-                j = k.min(k.mul(tj, self.lanes), max(0, self.inner.size - self.lanes))
-                self._tile(k, k.shift(x, i), k.shift(y, k.add(k.mul(i, across.y), j)), across, j)
+            j = k.min(k.mul(tj, self.lanes), max(0, self.inner.size - self.lanes))
+            self._tile(k, k.shift(x, i), k.shift(y, k.add(k.mul(i, across.y), j)), across, j)
 
     def _tile(self, k: Kernel, x: Value, y: Value, across: CopyAxis, j: Index) -> None:
         inner, lanes = self.inner, self.lanes
@@ -197,6 +224,11 @@ class Copy:
                 k.store(emit_gather(k, loaded, wanted), y, i * across.y)
             return
         short, wide = min(inner.size, lanes), min(across.size, lanes)
+        if short == wide == lanes:
+            sources = [_move(k, inner, k.add(j, r), x, y)[0] for r in range(lanes)]
+            for i, value in enumerate(emit_transpose_from(k, sources)):
+                k.store(value, y, i * across.y)
+            return
         count = None if self.readable or wide == lanes else wide
         rows = [k.load(_move(k, inner, k.add(j, r), x, y)[0], count=count) for r in range(short)]
         rows += [ir.Constant(k.vector_type(), ir.Undefined)] * (lanes - short)
@@ -208,6 +240,13 @@ def _move(k: Kernel, axis: CopyAxis, index: Index, x: Value, y: Value) -> tuple[
     """The addresses at one index of an axis."""
     offset = k.lookup(k.arg(MAP), index) if axis.mapped else k.mul(index, axis.x)
     return k.shift(x, offset), k.shift(y, k.mul(index, axis.y))
+
+
+@lru_cache(maxsize=256)
+def _crowding(stride: int) -> tuple[int, int]:
+    """How badly the rows of a run share the cache: the most cache lines in one of its sets, and their distance."""
+    sets = [row * abs(stride) // _LINE % _SETS for row in range(_RUN)]
+    return max(_FREE, *map(sets.count, set(sets))), abs(stride)
 
 
 def merge_axes(axes: list[CopyAxis]) -> list[CopyAxis]:

@@ -29,12 +29,13 @@ class Kernel:
     """One function ``void name(ptr args, i64 begin, i64 end, i64 thread)`` under construction.
 
     ``args`` points to an array of buffer addresses; ``begin`` and ``end`` are this thread's share of the units of work,
-    and ``thread`` is its number, for scratch memory of its own.
+    and ``thread`` is its number, for scratch memory of its own. Vectors have ``lanes`` lanes, those of the target where
+    nothing else is asked for.
     """
 
-    def __init__(self, name: str, target: Target) -> None:
+    def __init__(self, name: str, target: Target, lanes: int | None = None) -> None:
         self.target = target
-        self.lanes = target.lanes
+        self.lanes = target.lanes if lanes is None else lanes
         self.module = ir.Module(name=name)
         self.module.triple = target.triple
         function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64, I64]), name)

@@ -39,6 +39,7 @@ class Plan:
     offsets: tuple[int, ...]
     arena_bytes: int
     zero_bytes: int
+    scratch_bytes: int
     inputs: dict[str, Layout]
     outputs: dict[str, Layout]
 
@@ -85,10 +86,9 @@ def plan(
             planner.copy(planner.stored[name], Stored(slot, 0, outputs[name]))
     fused = fuse(planner.calls, planner.buffers, target, threads, cache)
     offsets, total = plan_arena(planner.buffers)
-    planner.buffers[planner.zero].size = planner.zero_bytes
     return Plan(
         program, target, fused.calls, fused.groups, tuple(planner.buffers), tuple(offsets), total,
-        planner.zero_bytes, inputs, outputs,
+        planner.buffers[planner.zero].size, planner.buffers[planner.scratch].size, inputs, outputs,
     )  # fmt: skip
 
 
@@ -110,6 +110,8 @@ def _place(planner: Planner, outputs: dict[str, Layout], slots: Sequence[int]) -
         # A rearrangement that is no view is a copy to any layout.
         if layout.channels_last or math.prod(layout.shape[2:]) == 1 or isinstance(step, RearrangeStep):
             planner.places[name] = (slot, 0, layout)
+        else:
+            planner.wanted[name] = Stored(slot, 0, layout)
     for step in reversed(program.steps):
         if not isinstance(step, ConcatStep) or step.axis != 1 or not 2 <= len(program.shapes[step.y]) <= 5:
             continue

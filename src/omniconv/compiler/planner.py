@@ -82,13 +82,15 @@ class Planner:
     buffers: list[Buffer] = field(default_factory=list)
     stored: dict[str, Stored] = field(default_factory=dict)
     places: dict[str, tuple[int, int, Layout]] = field(default_factory=dict)
+    wanted: dict[str, Stored] = field(default_factory=dict)
     converted: dict[tuple[str, str], Stored] = field(default_factory=dict)
     step: int = -1
     zero: int = field(init=False)
-    zero_bytes: int = 0
+    scratch: int = field(init=False)
 
     def __post_init__(self) -> None:
         self.zero = self.add_buffer("zero", 0)
+        self.scratch = self.add_buffer("scratch", 0)
 
     # -- buffers
 
@@ -107,8 +109,15 @@ class Planner:
 
     def zeros(self, elements: int) -> Ref:
         """A place with at least ``elements`` zeros behind it."""
-        self.zero_bytes = max(self.zero_bytes, 4 * elements)
-        return Ref(self.zero)
+        return self._reserve(self.zero, elements)
+
+    def thread_memory(self, elements: int) -> Ref:
+        """A place with ``elements`` floats for each thread, to use within a unit of work."""
+        return self._reserve(self.scratch, elements)
+
+    def _reserve(self, buffer: int, elements: int) -> Ref:
+        self.buffers[buffer].size = max(self.buffers[buffer].size, 4 * elements)
+        return Ref(buffer)
 
     def fresh(self, shape: Shape) -> Stored:
         """New room for a value that belongs to no name: channels last for rank 2 to 5, row major otherwise."""

@@ -79,11 +79,12 @@ def emit_gather(k: Kernel, sources: Sequence[Value], wanted: Sequence[tuple[int,
     if not others:
         return k.b.shuffle_vector(sources[first], undefined, ir.Constant(kind, lanes))
     second, *others = others
-    start = {first: 0, second: k.lanes}
+    width = sources[0].type.count
+    start = {first: 0, second: width}
     lanes = [start[source] + lane if source in start else 0 for source, lane in wanted]
     result = k.b.shuffle_vector(sources[first], sources[second], ir.Constant(kind, lanes))
     for other in others:
-        lanes = [k.lanes + at[1] if at[0] == other else place for place, at in enumerate(wanted)]
+        lanes = [width + at[1] if at[0] == other else place for place, at in enumerate(wanted)]
         result = k.b.shuffle_vector(result, sources[other], ir.Constant(kind, lanes))
     return result
 
@@ -103,3 +104,38 @@ def emit_transpose(k: Kernel, rows: Sequence[Value]) -> list[Value]:
                 values[r + step] = k.b.shuffle_vector(a, b, upper)
         step *= 2
     return values
+
+
+def emit_transpose_from(k: Kernel, rows: Sequence[Value]) -> list[Value]:
+    """The transpose of ``lanes`` vectors in memory.
+
+    Quarters of 4 lanes are put where they belong as they are loaded, which leaves blocks of 4 x 4 to transpose: two
+    rounds of shuffles that stay within 4 lanes, each of them one instruction.
+    """
+    lanes = k.lanes
+    results: list[Value] = []
+    for column in range(0, lanes, 4):
+        found = []
+        for r in range(4):
+            parts = [k.load(row, column, lanes=4) for row in rows[r::4]]
+            while len(parts) > 1:
+                parts = [_join(k, a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+            found.append(parts[0])
+        a, b, c, d = found
+        for pairs in ((0, 4, 1, 5), (2, 6, 3, 7)):
+            first, second = _shuffle(k, a, b, pairs), _shuffle(k, c, d, pairs)
+            results += [_shuffle(k, first, second, (0, 1, 4, 5)), _shuffle(k, first, second, (2, 3, 6, 7))]
+    return results
+
+
+def _join(k: Kernel, a: Value, b: Value) -> Value:
+    """The lanes of ``a``, then those of ``b``."""
+    width = 2 * a.type.count
+    return k.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, width), list(range(width))))
+
+
+def _shuffle(k: Kernel, a: Value, b: Value, wanted: tuple[int, int, int, int]) -> Value:
+    """Lanes of two vectors (4 and up are those of ``b``), the same in every group of 4."""
+    width = a.type.count
+    lanes = [group + lane % 4 + lane // 4 * width for group in range(0, width, 4) for lane in wanted]
+    return k.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, width), lanes))

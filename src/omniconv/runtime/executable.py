@@ -79,9 +79,9 @@ class Executable:
         self.plan, self.threads, self.layout, self.target = plan, threads, layout, plan.target
         self.inputs = {name: _boundary_shape(plan.inputs[name], layout) for name in plan.program.inputs}
         self.outputs = {name: _boundary_shape(plan.outputs[name], layout) for name in plan.program.outputs}
-        self.arena_bytes, self.constant_bytes = plan.arena_bytes, plan.constant_bytes
+        self.arena_bytes, self.constant_bytes = plan.arena_bytes + threads * plan.scratch_bytes, plan.constant_bytes
         outputs = sum(4 * item.extent for item in plan.outputs.values())
-        needed = plan.arena_bytes + plan.constant_bytes + outputs
+        needed = self.arena_bytes + plan.constant_bytes + outputs
         check_memory(needed, "weights, intermediate values and outputs together", limit=memory_limit, at=at)
         self._limit, self._at = memory_limit, at
         self._shapes = list(self.outputs.values())
@@ -249,8 +249,11 @@ class Executable:
 
     def _make_frame(self) -> _Frame:
         plan = self.plan
-        arena = Arena(plan.arena_bytes, limit=self._limit)
-        base = {"arena": arena.address, "constant": self._constants.address, "zero": self._zero.address}
+        arena = Arena(self.arena_bytes, limit=self._limit)
+        base = {
+            "arena": arena.address, "constant": self._constants.address, "zero": self._zero.address,
+            "scratch": arena.address + plan.arena_bytes,
+        }  # fmt: skip
         args: list[int] = []
         starts: list[int] = []
         for call in plan.calls:

@@ -12,6 +12,7 @@ import numpy as np
 from omniconv.compiler import lane, panel
 from omniconv.compiler.epilogue import Post
 from omniconv.compiler.layout import Layout
+from omniconv.compiler.lowering.channels_first import lower_series
 from omniconv.compiler.lowering.copying import pad_value
 from omniconv.compiler.lowering.filtering import call_winograd
 from omniconv.compiler.lowering.posts import has_operands, lower_posts
@@ -46,8 +47,13 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     problem = Problem(
         shape[0], axes, spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups, True
     )
+    why_not = lower_series(planner, step, x, problem)
+    if why_not is None:
+        return
     tuned = planner.find_tuned(problem)
     choice = plan_conv(problem, planner.target, tuned)
+    if problem.inputs == 1:
+        choice = replace(choice, rejected=(*choice.rejected, f"series: {why_not}"))
     serves = choice.family == "lane"
     if serves or (not x.layout.channels_last and spec.in_channels >= DIRECT):
         x = _neighbours(planner, step, x, axes if serves else None)
