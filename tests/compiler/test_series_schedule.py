@@ -16,9 +16,9 @@ from omniconv.compiler.window import pieces
 from omniconv.spec import Conv
 
 MACHINES = [
-    Target("native", 16, 32, True, "znver4", "", "x86_64-unknown-linux-gnu"),
-    Target("x86-64-v3", 8, 16, True, "x86-64-v3", "", "x86_64-unknown-linux-gnu"),
-    Target("x86-64-v2", 4, 16, False, "x86-64-v2", "", "x86_64-unknown-linux-gnu"),
+    Target("native", 16, 32, True, "znver4", "", "x86_64-unknown-linux-gnu", 2**19),
+    Target("x86-64-v3", 8, 16, True, "x86-64-v3", "", "x86_64-unknown-linux-gnu", 2**19),
+    Target("x86-64-v2", 4, 16, False, "x86-64-v2", "", "x86_64-unknown-linux-gnu", 2**19),
 ]
 
 
