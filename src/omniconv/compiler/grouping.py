@@ -83,7 +83,12 @@ class Grouping:
         end = max(wanted.values()) + self.inputs
         size = self.lanes if self.lanes != 2 * HALF else next(size for size in (2, HALF, self.lanes) if size >= end)
         loaded = k.load(pixel, count=None if count is None else min(count, size), lanes=size)
+        if size < self.lanes:  # repeated in every part of the vector, which is still a load and no permutation
+            loaded = k.hold(k.permute(loaded, [lane % size for lane in range(self.lanes)]))
         for j in inputs:
-            # Spare lanes stay where they are, so that they cost no exchange of halves.
-            lanes = [wanted[lane] + j if lane in wanted else lane % size for lane in range(self.lanes)]
+            # Lanes stay in their half, spare ones where they are: that costs no exchange of halves.
+            lanes = [
+                wanted[lane] + j + (lane // HALF * HALF if size <= HALF else 0) if lane in wanted else lane
+                for lane in range(self.lanes)
+            ]
             yield j, k.permute(loaded, lanes)

@@ -243,6 +243,12 @@ class Kernel:
         mask = ir.Constant(ir.VectorType(I1, 2 * half), [ir.Constant(I1, int(i < half)) for i in range(2 * half)])
         return self.b.select(mask, low, high)
 
+    def hold(self, value: Value) -> Value:
+        """The same vector, made in a register as it stands: LLVM would merge the shuffles before and after into other
+        ones. No instruction; x86 only.
+        """
+        return self.b.asm(ir.FunctionType(value.type, [value.type]), "", "=x,0", [value], side_effect=False)
+
     def fence(self) -> None:
         """Keep what is loaded after this from being loaded before it: LLVM would gather the loads of a long block at
         its start and then run out of registers. No instruction.
