@@ -84,8 +84,8 @@ def test_a_shuffle_before_a_depthwise_layer_permutes_its_weights() -> None:
     assert words(plan_spec(chain, (1, 24, 6, 6))) == ["panel", "lane", "panel"]
 
 
-def test_a_shuffle_at_the_end_is_one_gather() -> None:
-    assert words(plan_spec(Chain((Conv.of(24, 48, 1), Shuffle(4))), (1, 24, 6, 6))) == ["panel", "gather"]
+def test_a_shuffle_at_the_end_is_one_transpose() -> None:
+    assert words(plan_spec(Chain((Conv.of(24, 48, 1), Shuffle(4))), (1, 24, 6, 6))) == ["panel", "copy"]
 
 
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
