@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from omniconv.runtime import executable
+
 PEERS = Path(__file__).parent / "src" / "omniconv" / "bench" / "peers"
 CACHE = "OMNICONV_CACHE"
 FOLDER = pytest.StashKey[str]()
@@ -27,7 +29,10 @@ if find_spec("torch") is None:
 
 
 def pytest_configure(config: Any) -> None:
-    """One folder of compiled code for all processes of this run, unless one is given."""
+    """One folder of compiled code for all processes of this run, unless one is given; and even small tests are shared
+    by all of their threads.
+    """
+    executable.ALONE_BYTES = 0
     if CACHE not in os.environ:
         os.environ[CACHE] = config.stash[FOLDER] = tempfile.mkdtemp(prefix="omniconv-tests-")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
@@ -201,6 +202,34 @@ def test_summaries():
     assert (found.compile_median, found.compile_worst, found.compile_peak) == (0.25, 0.25, 10)
     assert found.failed == (LINE,)
     json.dumps(found.as_dict(), allow_nan=False)
+
+
+def test_scaling_compares_with_one_thread_in_the_same_run():
+    alone = [replace(result(name, seconds), solo=True) for name, seconds in (("c", 3.0), ("d", 3.6))]
+    item = measured([result("a", 2.0), result("b", 4.0), *alone], [result("e", 1.0, runtime="ncnn")])
+    assert item.scaling == 1.5
+    assert item.comparison.our_best.name == "a"
+    assert measured([result("a", 2.0)], []).scaling is None
+    short = measured([result("a", 5e-5), replace(result("c", 9e-5), solo=True)], [])
+    found = summarise([item, short])
+    assert (found.scaling, found.worst_scaling) == (pytest.approx(1.5), 1.5), "90 us are not looked at"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bound", "words"),
+    [
+        (2.0, 1.9, "at 95% of the limit (FMA) there is little left to win"),
+        (2.0, 1.0, "our kernel reaches 50% of the limit (FMA)"),
+        (1e-5, 1e-6, "it takes 10 us, of which a call from Python is 5 us"),
+    ],
+)
+def test_a_loss_says_why(seconds, bound, words):
+    peers = [result("d", 0.9 * seconds, runtime="ncnn")]
+    assert measured([result("a", seconds)], peers, bound=bound).why_slower == words
+    assert measured([result("a", 0.8 * seconds)], peers, bound=bound).why_slower is None
+    assert (
+        replace(measured([result("a", seconds)], peers), slow=True).why_slower == "the machine was busy, measure again"
+    )
 
 
 def test_a_wrong_layer_of_ours_is_seen_and_no_peer_is_blamed():

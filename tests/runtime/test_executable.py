@@ -16,6 +16,7 @@ from tests.strategies import Problem
 import omniconv as oc
 from omniconv.errors import DataError, LimitError, ShapeError, SpecError, UnsupportedError
 from omniconv.reference import random_weights, reference
+from omniconv.runtime import executable
 from omniconv.runtime.executable import Executable
 from omniconv.spec import Activation, Chain, Conv
 
@@ -365,3 +366,19 @@ def test_the_child_of_a_fork_runs_and_compiles(threads: int) -> None:
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert np.array_equal(f(x), want)
+
+
+def test_little_work_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waking a second thread takes longer than a layer of a few microseconds; results are the same."""
+    spec = oc.pointwise(in_channels=12, out_channels=9)
+    weights = oc.random_weights(spec, np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((1, 12, 5, 5)).astype(np.float32)
+    shared = oc.compile(spec, x.shape, weights, threads=2)
+    monkeypatch.setattr(executable, "ALONE_BYTES", 2**18)
+    alone = oc.compile(spec, x.shape, weights, threads=2)
+    assert "there is too little to share" in alone.explain()
+    assert "there is too little to share" not in shared.explain()
+    assert np.array_equal(alone(x), shared(x))
+    large = oc.pointwise(in_channels=256, out_channels=256)
+    found = oc.compile(large, (1, 256, 4, 4), oc.random_weights(large, np.random.default_rng(0)), threads=2)
+    assert "there is too little to share" not in found.explain()

@@ -26,12 +26,14 @@ class Contender:
         load: compiles, and returns the call.
         layout: order of the arrays in memory.
         exact: whether Winograd filtering is forbidden.
+        solo: whether it runs on one thread whatever the others do, to see how the work scales.
     """
 
     name: str
     load: Callable[[], Call]
     layout: str = "NCHW"
     exact: bool = False
+    solo: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Result:
         agrees: whether the difference is within the tolerance.
         reason: why it did not run.
         load_seconds: time to compile or load [s].
+        solo: ours, on one thread beside others on several.
     """
 
     name: str
@@ -61,6 +64,7 @@ class Result:
     agrees: bool | None = None
     reason: str = ""
     load_seconds: float = 0.0
+    solo: bool = False
 
     @property
     def median(self) -> float:
@@ -77,6 +81,8 @@ class Result:
         found: dict[str, Any] = {"name": self.name, "version": self.version, "layout": self.layout}
         if self.exact:
             found["exact"] = True
+        if self.solo:
+            found["solo"] = True
         if self.timing is None:
             return {**found, "not_run": self.reason}
         return {**found, **self.timing.as_dict(), "max_difference": self.difference, "agrees": self.agrees}
@@ -114,7 +120,7 @@ class Comparison:
     @property
     def our_best(self) -> Result | None:
         """Our fastest layout."""
-        return fastest(item for item in self.ours if not item.exact)
+        return fastest(item for item in self.ours if not (item.exact or item.solo))
 
     @property
     def best(self) -> Result | None:
@@ -211,7 +217,7 @@ def compare(
         return replace(result, difference=difference, agrees=difference <= tolerance * max(magnitude, 1.0))
 
     for item in ours:
-        result = Result(item.name, OURS, layout=item.layout, exact=item.exact)
+        result = Result(item.name, OURS, layout=item.layout, exact=item.exact, solo=item.solo)
         start = time.perf_counter()
         try:
             call = item.load()

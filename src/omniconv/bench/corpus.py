@@ -29,6 +29,13 @@ BUSY: Final = 0.2
 SLOW: Final = 0.85
 """Share of the peak at the start, below which the machine counts as busy too."""
 PROBE: Final = "peak"
+CALL: Final = 5e-6
+"""About what a call of a layer from Python takes beside its kernels [s]."""
+SHORT: Final = 4 * CALL
+FULL: Final = 0.85
+"""Share of the roofline from which on a kernel counts as good as it can be."""
+LONG: Final = 1e-4
+"""Time on one thread from which on scaling is looked at [s]."""
 CORPUS_ROUNDS: Final = 15
 CORPUS_TURN: Final = 2e-3
 CORPUS_PATIENCE: Final = 2.0
@@ -65,7 +72,7 @@ class Measured:
 
     def ours(self, layout: str, *, exact: bool = False) -> Result | None:
         """Our contender in one layout, where it ran and is right."""
-        return fastest(i for i in self.comparison.ours if i.layout == layout and i.exact == exact)
+        return fastest(i for i in self.comparison.ours if i.layout == layout and i.exact == exact and not i.solo)
 
     @property
     def share(self) -> float | None:
@@ -77,6 +84,26 @@ class Measured:
     def direct_peer(self) -> Result | None:
         """The fastest peer that has no Winograd filtering."""
         return fastest(item for item in self.comparison.peers if item.runtime not in WINOGRAD_PEERS)
+
+    @property
+    def scaling(self) -> float | None:
+        """Our time on one thread over that on all, each in its best layout; ``None`` unless there are several."""
+        alone, best = fastest(item for item in self.comparison.ours if item.solo), self.comparison.our_best
+        return None if alone is None or best is None else alone.median / best.median
+
+    @property
+    def why_slower(self) -> str | None:
+        """What keeps us behind the best peer, as far as the numbers say; ``None`` where we are not."""
+        ratio, ours = self.comparison.ratio(), self.comparison.our_best
+        if ratio is None or ratio >= 1 or ours is None or self.share is None:
+            return None
+        if self.busy:
+            return "the machine was busy, measure again"
+        if ours.median < SHORT:
+            return f"it takes {ours.median * 1e6:.0f} us, of which a call from Python is {CALL * 1e6:.0f} us"
+        if self.share >= FULL:
+            return f"at {self.share:.0%} of the limit ({self.bound.limiter}) there is little left to win"
+        return f"our kernel reaches {self.share:.0%} of the limit ({self.bound.limiter})"
 
     def ratios(self) -> dict[str, float | None]:
         """What goals are about, by name (see :data:`omniconv.bench.sources.GOALS`)."""
@@ -120,6 +147,8 @@ class Measured:
             "ratios": self.ratios(),
             "short": sorted(self.short()),
             "busy": self.busy,
+            "scaling": self.scaling,
+            "why_slower": self.why_slower,
             "peak_meanwhile_gflop_per_second": self.peak * 1e-9,
             "nominal_macs": self.nominal_macs,
             "working_set_bytes": self.working_set,
@@ -153,6 +182,11 @@ def measure_case(
         for exact in ((False, True) if exactly else (False,))
         for layout in LAYOUTS
     ]
+    if threads > 1:
+        ours += [
+            contender(workload, layout, threads=1, target=target, exact=False, tuned=tuned, solo=True)
+            for layout in LAYOUTS
+        ]
     expected: list[Array] | None = None
     if verify and executed <= REFERENCE_MACS:
         expected = [reference(case.spec, workload.inputs["x"], workload.weights).astype(np.float32)]
@@ -184,7 +218,7 @@ def measure_case(
 
 
 def contender(
-    workload: Workload, layout: str, *, threads: int, target: str | None, exact: bool, tuned: bool
+    workload: Workload, layout: str, *, threads: int, target: str | None, exact: bool, tuned: bool, solo: bool = False
 ) -> Contender:
     """Omniconv on arrays of one layout, outputs as channels-first views."""
 
@@ -203,7 +237,8 @@ def contender(
         first = (0, x.ndim - 1, *range(1, x.ndim - 1))
         return lambda: [compiled(last).transpose(first)]
 
-    return Contender(f"{OURS} {layout}{' exact' if exact else ''}", load, layout, exact)
+    name = f"{OURS} {layout}{' exact' if exact else ''}{' 1 thread' if solo else ''}"
+    return Contender(name, load, layout, exact, solo)
 
 
 def add_compilations(measured: Sequence[Measured], compiled: Sequence[Compilation]) -> list[Measured]:
@@ -226,6 +261,7 @@ class Summary:
         compile_peak: most memory the compiler took for a layer [bytes].
         compile_process: the same with all that its process held [bytes].
         failed: problems that ours did not run or got wrong.
+        scaling, worst_scaling: geometric mean and least of the scaling of problems that take 100 us on one thread.
     """
 
     cases: int
@@ -240,6 +276,8 @@ class Summary:
     compile_peak: int | None
     compile_process: int | None
     failed: tuple[str, ...]
+    scaling: float | None = None
+    worst_scaling: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For a JSON report."""
@@ -257,6 +295,8 @@ class Summary:
             "compile_peak_bytes": self.compile_peak,
             "compile_process_bytes": self.compile_process,
             "failed": list(self.failed),
+            "scaling_geometric_mean": self.scaling,
+            "worst_scaling": self.worst_scaling,
         }
 
 
@@ -267,6 +307,11 @@ def summarise(measured: Sequence[Measured]) -> Summary:
     seconds = [item.seconds for item in compiled]
     goals = sum(len(item.case.goals or {}) for item in measured if any(p.valid for p in item.comparison.peers))
     worst = min(ratios, key=lambda index: ratios[index], default=None)
+    scalings = [
+        item.scaling for item in measured
+        if item.scaling is not None and item.comparison.our_best is not None
+        and item.scaling * item.comparison.our_best.median >= LONG
+    ]  # fmt: skip
     return Summary(
         len(measured),
         len(ratios),
@@ -280,6 +325,8 @@ def summarise(measured: Sequence[Measured]) -> Summary:
         max((item.peak_bytes for item in compiled if item.peak_bytes is not None), default=None),
         max((item.process_bytes for item in compiled if item.process_bytes is not None), default=None),
         tuple(item.case.line for item in measured if any(not ours.valid for ours in item.comparison.ours)),
+        geometric_mean(scalings),
+        min(scalings, default=None),
     )
 
 

@@ -33,7 +33,9 @@ def list_shares(measured: Iterable[Measured]) -> dict[str, dict[str, tuple[float
             shares = []
             for item in items:
                 group = item.comparison.ours if runtime == OURS else item.comparison.peers
-                best = fastest(result for result in group if result.runtime == runtime and not result.exact)
+                best = fastest(
+                    result for result in group if result.runtime == runtime and not (result.exact or result.solo)
+                )
                 if best is not None:
                     shares.append(item.bound.seconds / best.median)
             mean = geometric_mean(shares)

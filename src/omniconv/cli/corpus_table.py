@@ -13,10 +13,11 @@ from omniconv.bench.roofline import Roofline
 from omniconv.cli.console import format_time, make_table
 from omniconv.limits import format_size
 
-COLUMNS = ("layer", "NHWC", "NCHW", "share of", "best peer", "GFLOP/s", "ratio", "wanted", "compile")
+COLUMNS = ("layer", "NHWC", "NCHW", "share of", "best peer", "GFLOP/s", "ratio", "wanted", "scaling", "compile")
 NOTES = (
     "NHWC, NCHW: our GFLOP/s on executed work (taps that land inside), by order of the arrays in memory",
     "share of: the roofline of this machine that our faster layout reaches, and what sets it: FMA or a memory",
+    "scaling = our time on one thread / on all threads of the run, each in its best layout",
     "~ before a ratio: the machine was busy (quartiles over 20 % apart, or peak 15 % below that at the start)",
     "ratio = time of the best peer, in its best layout, / ours in our best layout: above 1, Omniconv is faster",
 )
@@ -57,6 +58,7 @@ def describe_case(item: Measured) -> tuple[str, ...]:
         format_rate(compared.rate(best)),
         "" if ratio is None else f"{'~' if item.busy else ''}{ratio:.2f}",
         describe_goals(item),
+        "" if item.scaling is None else f"{item.scaling:.2f}",
         "" if compiled is None else "failed" if compiled.reason else f"{compiled.seconds * 1e3:.0f} ms",
     )
 
@@ -90,6 +92,7 @@ def describe_result(item: Measured, result: Result) -> tuple[str, ...]:
         difference,
         format_rate(item.comparison.rate(result)),
         "" if ratio is None else f"{ratio:.2f}",
+        "",
         "",
         "",
     )
@@ -126,6 +129,19 @@ def show_summary(console: Console, measured: Sequence[Measured], roofline: Roofl
             f"ratio: geometric mean {found.ratio:.2f} over {found.compared} of {found.cases} problems; "
             f"worst {worst:.2f}: {found.worst.case.kind}, {found.worst.case.title or found.worst.case.line}",
             soft_wrap=True,
+        )
+    for item in measured:
+        if item.why_slower is not None:
+            name = item.case.title or item.case.line
+            console.print(
+                f"slower than {item.comparison.best.name if item.comparison.best else ''}: "
+                f"{name}, {item.comparison.ratio() or 0:.2f}: {item.why_slower}",
+                soft_wrap=True,
+            )
+    if found.scaling is not None and found.worst_scaling is not None:
+        console.print(
+            f"scaling of problems of 100 us and more on one thread: geometric mean {found.scaling:.2f}, "
+            f"least {found.worst_scaling:.2f}"
         )
     if found.goals:
         console.print(f"goals reached: {found.met} of {found.goals}")

@@ -33,6 +33,11 @@ Array: TypeAlias = npt.NDArray[np.float32]
 
 _FLOAT32 = np.dtype(np.float32)
 
+ALONE_MACS = 2**19
+ALONE_BYTES = 2**18
+"""Below so many multiply-accumulates and bytes of weights, values and results (about 10 us of work), one thread does it
+all: waking others takes longer than they would save."""
+
 
 @dataclass(slots=True)
 class _Frame:
@@ -84,6 +89,7 @@ class Executable:
         needed = self.arena_bytes + plan.constant_bytes + outputs
         check_memory(needed, "weights, intermediate values and outputs together", limit=memory_limit, at=at)
         self._limit, self._at = memory_limit, at
+        self._alone = threads == 1 or (needed < ALONE_BYTES and sum(layer.macs for layer in self.layers) < ALONE_MACS)
         self._shapes = list(self.outputs.values())
         self._only = next(iter(self.inputs)) if len(self.inputs) == len(self.outputs) == 1 else None
         self._code = load([_source(call, plan.target) for call in plan.calls], plan.target, cache=open_cache())
@@ -152,9 +158,9 @@ class Executable:
 
     def explain(self) -> str:
         """For every step the kernel that was chosen, its tile, and what was rejected and why."""
-        lines = [
-            f"target {self.target}; {self.threads} threads; {self.kernels} kernels; arena {self.arena_bytes} bytes"
-        ]
+        alone = " (one does it all: there is too little to share)" if self._alone and self.threads > 1 else ""
+        kernels = f"{self.kernels} kernels; arena {self.arena_bytes} bytes"
+        lines = [f"target {self.target}; {self.threads} threads{alone}; {kernels}"]
         for calls in merge_calls(self.plan):
             call = self.plan.calls[calls[len(calls) // 2]]
             record = describe_call(self.plan, call, 0.0, 0.0)
@@ -275,7 +281,7 @@ class Executable:
             steps += [records[done : group.first], runner]
             done = int(strips[-1])
         joined = np.concatenate([*steps, records[done:]]) if steps else records
-        solo = SoloRun(records.ctypes.data, len(records)) if self.threads == 1 and len(records) else None
+        solo = SoloRun(records.ctypes.data, len(records)) if self._alone and len(records) else None
         return _Frame(arena, table, records, joined, solo)
 
 
