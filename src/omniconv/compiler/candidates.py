@@ -193,5 +193,5 @@ def _cost_step(problem: Problem, target: Target, rows: int, held: int) -> float:
     if 4 * depth * held * target.lanes > FIRST_LEVEL * 3 // 4:
         cost += 0.5 * held  # weights come from the second level
     if problem.axes[2].bordered:
-        cost += 3.0 * rows / problem.inputs
+        cost += 1.0 * rows / problem.inputs
     return cost + (2.0 * rows * held + 20.0) / depth
