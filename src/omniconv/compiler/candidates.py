@@ -82,7 +82,7 @@ def _split_rows(problem: Problem, target: Target) -> int:
     row = 4 * width.size * problem.groups * problem.inputs
     window = row * depth.kernel * height.kernel
     image = row * depth.size * height.size
-    if target.registers >= 32 or height.in_step > 1 or height.kernel == 1:
+    if target.registers >= 32 or problem.inputs > 1 or height.in_step > 1 or height.kernel == 1:
         return 1
     if window <= FIRST_LEVEL or image > 4 * target.cache_bytes:
         return 1
