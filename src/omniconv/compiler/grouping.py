@@ -75,6 +75,10 @@ class Grouping:
         if count is not None:  # lanes of groups that do not exist hold anything
             wanted = {lane: first for lane, first in wanted.items() if first + self.inputs <= count}
         pixel = k.shift(pixel, column)
+        if self.groups == 1 and self.lanes == 2 * HALF:
+            for j in inputs:
+                yield j, k.load_splat(pixel, j)
+            return
         if self._split:
             low, high = wanted[0], wanted.get(HALF, wanted[0])
             for j in inputs:

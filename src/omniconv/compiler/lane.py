@@ -32,7 +32,8 @@ X, W, B, Y, ZERO = range(5)
 ARGS = 5
 
 UNROLLED: Final = 8
-"""Taps of the width that are unrolled all; longer kernels loop over chunks of them."""
+MOST_UNROLLED: Final = 40
+"""Taps of the width, and these times inputs of a group, that are unrolled all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,12 @@ class Lane:
     def vectors(self) -> int:
         """Vectors of output channels."""
         return -(self.groups // -self.grouping.groups)
+
+    @property
+    def unrolled(self) -> bool:
+        """Whether all taps of the width are unrolled; longer kernels loop over chunks of them."""
+        width = self.axes[2]
+        return width.static and width.kernel <= UNROLLED and width.kernel * self.inputs <= MOST_UNROLLED
 
     @property
     def overlapping(self) -> bool:
@@ -270,7 +277,7 @@ class _Row(ChannelLoop):
         these land inside is then known while generating, and the others are left out.
         """
         axis = self.p.axes[2]
-        if not (axis.static and axis.bordered and axis.kernel <= UNROLLED):
+        if not (axis.bordered and self.p.unrolled):
             return False
         low, high = sorted((axis.first[0], axis.first[0] + (axis.kernel - 1) * axis.ostep))
         before = (axis.output - 1) // tw * tw - tw  # first output of the last tile but one
@@ -332,7 +339,7 @@ class _Row(ChannelLoop):
                 ky = k.add(self.height.k0, k.mul(th, height.kstep))
                 start = k.mul(k.add(line, ky), width.kernel)
                 chunk = min(p.tile.chunk, width.kernel) if width.static else 1
-                if width.static and width.kernel <= UNROLLED:
+                if p.unrolled:
                     for tap in range(0, width.kernel, chunk):
                         some = min(chunk, width.kernel - tap)
                         self._chunk(row, start, phase, q, tap, some, acc, checked=checked)

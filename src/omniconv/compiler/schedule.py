@@ -84,9 +84,10 @@ def reject_lane(problem: Problem, target: Target) -> str | None:
         return "one group: every lane needs every input channel"
     if problem.outputs > target.lanes:
         return f"{problem.outputs} output channels a group fill more than {target.lanes} lanes"
-    if target.lanes <= 8 and problem.inputs > 1 and problem.outputs == target.lanes:
-        return "a group of several inputs fills a short vector: a broadcast from memory costs less than a permutation"
-    if target.lanes // problem.outputs == 1 and target.lanes % problem.outputs:
+    alone = target.lanes // problem.outputs == 1
+    if alone and target.lanes == 8 and problem.inputs > 1 and all(axis.kernel == 1 for axis in problem.axes):
+        return "a group has a vector for itself and one tap: no other shares what is loaded"
+    if alone and target.lanes != 8 and target.lanes % problem.outputs:
         return (
             f"one group of {problem.outputs} output channels fills a vector of {target.lanes} lanes as well as it can"
         )
