@@ -121,11 +121,11 @@ FILTERED = [
     (Conv.of(16, 16, 3, padding=1), (1, 16, 20, 20)),
     (Conv.of(17, 33, 3, padding=1), (2, 17, 9, 14)),
     (Conv.of(32, 24, 3), (1, 32, 12, 7)),
-    (Conv.of(40, 16, 3, padding=2, dilation=2), (1, 40, 11, 10)),
+    (Conv.of(40, 24, 3, padding=2, dilation=2), (1, 40, 17, 15)),
     (Conv.of(16, 31, 3, padding=((2, 0), (0, 3)), flip=True), (1, 16, 15, 13)),
     (Conv.of(24, 16, 3, padding=1, padding_mode="reflect"), (3, 24, 8, 9)),
     (Conv.of(18, 20, 3, padding=1, transposed=True), (1, 18, 12, 9)),
-    (Conv.of(16, 16, 3, padding=((4, 0), (1, 3)), dilation=2, transposed=True, flip=True), (1, 16, 14, 13)),
+    (Conv.of(24, 24, 3, padding=((4, 0), (1, 3)), dilation=2, transposed=True, flip=True), (1, 24, 21, 19)),
     (Conv.of(96, 64, 3, padding=1, groups=2), (1, 96, 14, 14)),
     (Conv.of(60, 51, 3, padding=1, groups=3), (2, 60, 9, 11)),
     (Conv.of(34, 50, 3, padding=1, groups=2, transposed=True), (1, 34, 13, 8)),
@@ -149,7 +149,7 @@ def test_filtered(prop, engine, tally):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_filtered_layers_are_filtered(target):
-    assert sum(is_filtered(spec, shape, target) for spec, shape in FILTERED) >= len(FILTERED) - 1
+    assert [spec.text(shape) for spec, shape in FILTERED if not is_filtered(spec, shape, target)] == []
 
 
 @st.composite
