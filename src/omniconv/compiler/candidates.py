@@ -7,7 +7,7 @@ The tile that is used is the cheapest of its list, the first of those that cost 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from omniconv.compiler.lane import LaneTile
@@ -21,6 +21,8 @@ Tile: TypeAlias = LaneTile | PanelTile
 
 UNITS = 16
 """Units of work wanted at least, so that a few threads get even shares."""
+WORTH_CUTTING = 0.97
+"""Part of its cost that a row of tiles may keep at most for the last tile to get code of its own."""
 FIRST_LEVEL = 2**15
 """First-level data cache [bytes]."""
 FEWEST = 4
@@ -161,12 +163,18 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate]:
         for rows in range(1, min(count, tall, 14) + 1):
             tiles = -(count // -rows)
             block = max(1, min(tiles, tiles * lines // UNITS, 16))
-            yield Candidate(_cost_panel(problem, target, rows, wide), PanelTile(rows, wide, unroll, block, inner))
+            tile = PanelTile(rows, wide, unroll, block, inner)
+            cost = _cost_panel(problem, target, rows, wide)
+            yield Candidate(cost * tiles, tile)
+            whole, rest = divmod(count, rows)
+            if rest and problem.axes[2].phases == 1:
+                both = cost * whole + _cost_panel(problem, target, rest, wide)
+                if both < WORTH_CUTTING * cost * tiles:
+                    yield Candidate(both, replace(tile, cut=True))
 
 
 def _cost_panel(problem: Problem, target: Target, rows: int, wide: int) -> float:
-    """Cost of one input channel and tap of a row of positions, by the load and multiply-add counts."""
-    count = min(problem.axes[2].counts)
+    """Cost of one input channel and tap of a tile of all channels, by the load and multiply-add counts."""
     vectors = -(problem.outputs // -target.lanes)
     step = _cost_step_wide if target.lanes == 16 else _cost_step
     full, last = divmod(vectors - 1, wide)
@@ -174,7 +182,7 @@ def _cost_panel(problem: Problem, target: Target, rows: int, wide: int) -> float
     # Where the widest vectors are split, a narrow one costs half a cycle a row less if it is alone in its panel.
     if target.lanes == 16 and last == 0 and (problem.outputs - 1) % target.lanes < 8:
         cost -= max(0.0, rows - max(rows / 2 + 1, 4.0))
-    return cost * -(count // -rows)
+    return cost
 
 
 def _cost_step_wide(_problem: Problem, _target: Target, rows: int, held: int) -> float:

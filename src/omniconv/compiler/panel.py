@@ -37,6 +37,8 @@ class PanelTile:
         block: tiles in one unit of work.
         inner: whether the panels of all groups follow one another at each block of positions, instead of all positions
             at each panel.
+        cut: whether the last tile of a row holds the positions that are left, with code of its own, instead of
+            overlapping the one before it.
     """
 
     rows: int
@@ -44,6 +46,7 @@ class PanelTile:
     unroll: int
     block: int
     inner: bool = False
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,10 +221,15 @@ class _Row:
             tiles = k.divmod(k.add(phase.count, rows - 1), rows)[0]
             begin = k.mul(self.block, p.tile.block)
             end = k.min(tiles, k.add(begin, p.tile.block)) if p.blocks > 1 else tiles
-            with k.loop(end, start=begin) as tile:
-                # The last tile overlaps the one before it instead of being cut.
-                q = k.min(k.mul(tile, rows), k.sub(phase.count, rows))
+            whole, rest = divmod(axis.counts[0], rows)
+            cut = p.tile.cut and axis.phases == 1 and rest > 0
+            with k.loop(k.min(end, whole) if cut else end, start=begin) as tile:
+                # The last tile overlaps the one before it, if it is not cut.
+                q = k.mul(tile, rows) if cut else k.min(k.mul(tile, rows), k.sub(phase.count, rows))
                 self._tile(phase, q, rows, widths, tail)
+            if cut:
+                with k.when(k.compare("==", end, whole + 1)):
+                    self._tile(phase, whole * rows, rest, widths, tail)
 
     def _tile(self, phase: Phase, q: Index, rows: int, widths: Sequence[int], tail: int | None) -> None:
         k, p = self.k, self.p
