@@ -226,6 +226,13 @@ def test_values_that_overflow_the_cache_are_fused() -> None:
     assert found.groups == ()
 
 
+def test_layers_that_wait_for_their_activation_are_not() -> None:
+    silu = Activation.of("silu")
+    found = plan_chain((EXPANDED[0], silu, EXPANDED[2], silu, EXPANDED[4]), (1, 24, 56, 56))
+    assert words(found) == ["panel", "lane", "panel"]
+    assert any("activation takes longer" in why for why in found.calls[0].why)
+
+
 def test_values_that_fit_the_cache_are_not() -> None:
     found = plan_chain(EXPANDED, (1, 24, 28, 28))
     assert words(found) == ["panel", "lane", "panel"]

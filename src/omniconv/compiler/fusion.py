@@ -163,6 +163,10 @@ def _cut(run: Sequence[Call], reason: str, cache: int, threads: int) -> list[tup
     for end in range(1, len(stages) + 1):
         choice = best[end - 1][0], Segment(end - 1, end)
         for begin in range(end - 2, max(-1, end - 1 - LONGEST), -1):
+            posts = stages[begin].recipe.posts
+            if cache and any(post.activation and post.activation.transcendental for post in posts):
+                reasons.setdefault(begin, "its activation takes longer than the memory between them")
+                break
             if stages[begin].result_bytes <= cache:
                 reasons.setdefault(begin, f"the {stages[begin].result_bytes // 1024} KiB between them fit the cache")
                 break

@@ -51,6 +51,11 @@ class Activation:
     name: str
     parameters: tuple[tuple[str, float], ...] = ()
 
+    @property
+    def transcendental(self) -> bool:
+        """Whether its formula has an exponential in it, which takes tens of cycles a vector."""
+        return any(word in FORMULAS[self.name][0] for word in ("exp", "erf", "sigmoid", "tanh"))
+
     def __post_init__(self) -> None:
         if self.name not in FORMULAS:
             raise SpecError(f"activation={self.name!r} is unknown", need="one of " + ", ".join(FORMULAS))
