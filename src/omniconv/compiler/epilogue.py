@@ -31,6 +31,11 @@ class Post:
     activation: Activation | None = None
     operand: Operand | None = None
 
+    @property
+    def readable(self) -> bool:
+        """Whether whole vectors may be read at the last channel."""
+        return self.operand is None or self.operand.readable or not self.operand.strides[1]
+
 
 class Position(NamedTuple):
     """Where a result belongs: batch, output position, and first channel."""

@@ -103,12 +103,17 @@ class Lane:
         return width.static and width.kernel <= UNROLLED and width.kernel * self.inputs <= MOST_UNROLLED
 
     @property
+    def spare(self) -> bool:
+        """Whether whole vectors may be read and written at the last channel, of x, y and the operands."""
+        return self.readable and self.tail and all(post.readable for post in self.posts)
+
+    @property
     def overlapping(self) -> bool:
         """Whether the last vector is moved back to end with the last channel, and does again what the one before it
         did, because it may not read or write past the end.
         """
         whole = self.grouping.groups
-        return self.groups % whole > 0 and self.groups > whole and not (self.readable and self.tail)
+        return self.groups % whole > 0 and self.groups > whole and not self.spare
 
     @property
     def firsts(self) -> list[int]:
@@ -185,7 +190,7 @@ class ChannelLoop:
         """Run ``tile(vector, tail)`` for every vector of this part's channels; the last may hold ``tail`` channels."""
         k, p = self.k, self.p
         ragged = p.channels % p.grouping.width
-        masked = bool(ragged) and not p.overlapping and not (p.tail and p.readable and p.grouping.width == p.lanes)
+        masked = bool(ragged) and not p.overlapping and not (p.spare and p.grouping.width == p.lanes)
         whole = p.vectors - 1 if masked else p.vectors
         begin: Index = 0
         end: Index = whole
@@ -241,10 +246,10 @@ class ChannelLoop:
         k, p = self.k, self.p
         slots = p.grouping.slots
         value = k.permute(value, [*slots, *[0] * (p.lanes - len(slots))])
-        count = (tail or len(slots)) if len(slots) < p.lanes or not p.tail else None
+        count = tail or len(slots)
         result = emit_epilogue(k, p.posts, value, Position(self.n, self.od, oh, ow, self.channel), count)
         where = k.add(k.add(k.mul(oh, p.y_strides[2]), k.mul(ow, p.y_strides[3])), self.channel)
-        k.store(result, self.y, where, count=count)
+        k.store(result, self.y, where, count=None if p.tail and len(slots) == p.lanes else count)
 
 
 class _Row(ChannelLoop):

@@ -97,7 +97,7 @@ class Map:
     def _pixel(self, k: Kernel, at: tuple[Index, Index, Index, Index], part: Index) -> None:
         x, y = (_at(k, k.arg(X), self.x_strides, at), _at(k, k.arg(Y), self.y_strides, at))
         whole = self.tail and (self.readable or self.x_strides[1] != 1)
-        whole = whole and all(p.operand is None or p.operand.readable or not p.operand.strides[1] for p in self.posts)
+        whole = whole and all(post.readable for post in self.posts)
         spread = k.load_splat(x) if self.x_strides[1] == 0 else None
 
         def body(c: Index, vectors: int, tail: int | None) -> None:
