@@ -46,9 +46,7 @@ class Room(Buffer):
 def recipes(spec, shape, x, y, post, target):
     """The kernels of a layer: a row and a stencil of outputs, where the family serves it."""
     axes = walks(spec, shape[2:])
-    problem = Problem(
-        shape[0], axes, spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups, True
-    )
+    problem = Problem(shape[0], axes, spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups)
     if reject_lane(problem, target) is not None:
         return
     for found in (find_cheapest(list_rows(problem, target)), find_cheapest(list_stencils(problem, target))):

@@ -24,7 +24,7 @@ MACHINES = [
 
 def problem(channels, kernel, shape, multiplier=1, **options):
     spec = Conv.of(channels, channels * multiplier, kernel, groups=channels, **options)
-    return Problem(shape[0], walks(spec, shape[2:]), channels, 1, multiplier, True)
+    return Problem(shape[0], walks(spec, shape[2:]), channels, 1, multiplier)
 
 
 LAYERS = [

@@ -22,7 +22,7 @@ WIDE = Target("x86-64-v4", 16, 32, True, "x86-64-v4", "-prefer-256-bit", TRIPLE,
 
 def problem(inputs: int, outputs: int, size: int, *, batch: int = 1, groups: int = 1, **options: object) -> Problem:
     spec = Conv.of(inputs, outputs, 3, padding=options.get("dilation", 1), groups=groups, **options)
-    return Problem(batch, walks(spec, (size, size)), groups, inputs // groups, outputs // groups, neighbours=True)
+    return Problem(batch, walks(spec, (size, size)), groups, inputs // groups, outputs // groups)
 
 
 @pytest.mark.parametrize("target", [SHORT, WIDE], ids=str)
@@ -59,9 +59,9 @@ def test_what_measures_fastest_is_chosen(layer: Problem, m: int | None, target: 
         (problem(64, 64, 56, stride=2), "the stride is not 1"),
         (problem(4, 64, 56), "fewer than 8 channels"),
         (problem(96, 96, 28, groups=8), "fewer than 16 channels a group"),
-        (Problem(1, walks(Conv.of(64, 64, 5), (28, 28)), 1, 64, 64, neighbours=True), "the kernel is not 3x3"),
+        (Problem(1, walks(Conv.of(64, 64, 5), (28, 28)), 1, 64, 64), "the kernel is not 3x3"),
         (
-            Problem(1, walks(Conv.of(64, 64, 3, dims=3), (9, 28, 28)), 1, 64, 64, neighbours=True),
+            Problem(1, walks(Conv.of(64, 64, 3, dims=3), (9, 28, 28)), 1, 64, 64),
             "the kernel is not 3x3",
         ),
     ],

@@ -9,22 +9,19 @@ from omniconv.compiler.walk import AxisWalk
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What the choice depends on: sizes, channels of one group, and how the input's channels lie."""
+    """What the choice depends on: images, walks, groups, and the channels of one group."""
 
     batch: int
     axes: tuple[AxisWalk, AxisWalk, AxisWalk]
     groups: int
     inputs: int
     outputs: int
-    neighbours: bool
 
     def text(self) -> str:
         """Sizes, walks and channels in one line that no other problem has: what a `Tuning` files its choices under.
 
-        How the input's channels lie is left out: it decides on the family, and a choice names its family.
-
         Example:
-            >>> Problem(1, (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(49)), 1, 960, 320, True).text()
+            >>> Problem(1, (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(49)), 1, 960, 320).text()
             'n1 g1 ic960 oc320 | 1 | 1 | 49'
         """
         axes = " | ".join(map(_describe_axis, self.axes))

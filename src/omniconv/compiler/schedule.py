@@ -68,7 +68,7 @@ def _list_families(problem: Problem, target: Target) -> Iterator[tuple[str, Iter
     """
     lane = reject_lane(problem, target) is None
     both = (
-        problem.groups > 1 and problem.neighbours and problem.inputs <= problem.outputs
+        problem.groups > 1 and problem.inputs <= problem.outputs
         and target.lanes <= 2 * problem.outputs <= 2 * target.lanes and any(axis.kernel > 1 for axis in problem.axes)
     )  # fmt: skip
     if lane or both:
@@ -93,8 +93,6 @@ def reject_lane(problem: Problem, target: Target) -> str | None:
         )
     if problem.inputs > problem.outputs:
         return f"{problem.inputs} input channels a group are more than its {problem.outputs} output channels"
-    if not problem.neighbours:
-        return "input channels are not neighbours in memory"
     return None
 
 

@@ -67,7 +67,7 @@ def _cost_slabs(problem: Problem, target: Target, blocks: Blocks) -> float:
     turns = problem.groups // blocks.groups * -(blocks.count // -blocks.slab)
     products = blocks.groups * blocks.points
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
-    step = _cost_step(Problem(1, axes, products, problem.inputs, problem.outputs, True), target)
+    step = _cost_step(Problem(1, axes, products, problem.inputs, problem.outputs), target)
     cost = turns * products * problem.inputs * step
     # Transforms are additions and moves, measured for one vector of one point; moves of the longest vectors take twice
     # as long, but find more registers.

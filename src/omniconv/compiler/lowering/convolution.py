@@ -44,9 +44,7 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
         shape = x.layout.shape
         spec = replace(spec, padding=((0, 0),) * spec.dims, padding_mode="zeros")
     axes = walks(spec, shape[2:])
-    problem = Problem(
-        shape[0], axes, spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups, True
-    )
+    problem = Problem(shape[0], axes, spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups)
     why_not = lower_series(planner, step, x, problem)
     if why_not is None:
         return
@@ -117,7 +115,7 @@ def lower_dense(planner: Planner, step: DenseStep) -> None:
         y = replace(y, layout=Layout((rows, outputs), (outputs, 1), readable=True))
     spec = Conv.of(shape[-1], outputs, 1, dims=1)
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(1))
-    problem = Problem(rows, axes, 1, shape[-1], outputs, True)
+    problem = Problem(rows, axes, 1, shape[-1], outputs)
     _call_panel(planner, problem, x, y, posts, refs, spec, step.w[:, :, None], step.b)
 
 
@@ -207,7 +205,7 @@ def _call_panel(
     if flat is not None:
         problem, x_strides, y_strides, posts = flat
     if flat is not None or choice is None:
-        choice = plan_conv(replace(problem, neighbours=False), planner.target, planner.find_tuned(problem))
+        choice = plan_conv(problem, planner.target, planner.find_tuned(problem))
     assert isinstance(choice.tile, panel.PanelTile)
     channels = _channel_source(x, problem.groups)
     recipe = panel.Panel(

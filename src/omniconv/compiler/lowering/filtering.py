@@ -35,7 +35,7 @@ def call_winograd(
     spread = planner.add_buffer("arena", products * blocks.stride(wide) + lanes)
     gathered = planner.add_buffer("arena", products * blocks.stride(narrow) + lanes)
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
-    tile = plan_panel(Problem(1, axes, products, inputs, outputs, True), planner.target)
+    tile = plan_panel(Problem(1, axes, products, inputs, outputs), planner.target)
     forward = WinogradInput(blocks, inputs, (source.sn, *source.strides[1:]), x.layout.readable, wide, lanes)
     panel = Panel(
         1, axes, products, inputs, outputs, (0, 0, 0, wide), (0, 0, 0, narrow), 1,
