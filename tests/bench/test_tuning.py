@@ -157,7 +157,10 @@ def find_site(spec: Conv, *shape: int) -> Site:
 
 def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the cost model prefer the smallest tile, by little."""
-    monkeypatch.setattr(candidates, "_cost_panel", lambda problem, target, rows, wide: 10.0 + rows * wide)
+    tiles = lambda problem, rows: -(min(problem.axes[2].counts) // -rows)
+    monkeypatch.setattr(
+        candidates, "_cost_panel", lambda problem, _, rows, wide: (10.0 + rows * wide) / tiles(problem, rows)
+    )
 
 
 def test_a_bad_default_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,7 +43,10 @@ def corpus(tmp_path: Path) -> Path:
 @pytest.fixture
 def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cost model that prefers the smallest tile of the panel kernel, so that there is something to gain."""
-    monkeypatch.setattr(candidates, "_cost_panel", lambda problem, target, rows, wide: 10.0 + rows * wide)
+    tiles = lambda problem, rows: -(min(problem.axes[2].counts) // -rows)
+    monkeypatch.setattr(
+        candidates, "_cost_panel", lambda problem, _, rows, wide: (10.0 + rows * wide) / tiles(problem, rows)
+    )
 
 
 def compile_pointwise(**options: Any) -> Any:
