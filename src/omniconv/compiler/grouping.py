@@ -3,8 +3,8 @@ group reach it.
 
 A vector holds whole groups. Its inputs are neighbours in memory, so that input j of every group reaches its lanes by
 one constant permutation of what was loaded. Permutations across the halves of a 256-bit vector are slow on many
-processors; there groups do not straddle the middle, so that permutations stay inside the halves, and groups of three
-are made of two broadcasts from memory.
+processors; there groups of up to four do not straddle the middle, so that permutations stay inside the halves. Groups
+of three are made of two broadcasts from memory, and a group that has a vector for itself of one.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ r"""The lane kernel: each SIMD lane is one output channel, whose inputs lie in t
 w_{t, j, l}
 
 It serves depthwise layers (j = 0 and the lanes of x are the lanes of y), channel multipliers and groups of a few
-channels: input j of every group reaches its lanes by one constant permutation of the loaded vector, made once and used
-by all taps.
+channels: input j of every group reaches its lanes by a constant permutation of the loaded vector, or by broadcasts
+(:mod:`omniconv.compiler.grouping`).
 
 Taps are looped over, so that neither code nor compile time grows with the kernel or with the phases of a transposed
 layer. Short kernels have a faster form, :mod:`omniconv.compiler.stencil`.
