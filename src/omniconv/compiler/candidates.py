@@ -81,14 +81,14 @@ def _split_rows(problem: Problem, target: Target) -> int:
     come from a far cache, are read in order.
     """
     depth, height, width = problem.axes
-    row = 4 * width.size * problem.groups * problem.inputs
+    row = 4 * width.size * problem.groups
     window = row * depth.kernel * height.kernel
     image = row * depth.size * height.size
     if target.registers >= 32 or problem.inputs > 1 or height.in_step > 1 or height.kernel == 1:
         return 1
     if window <= FIRST_LEVEL or image > 4 * target.cache_bytes:
         return 1
-    return max(1, min(problem.groups * problem.inputs // 32, -(window // -(FIRST_LEVEL // 3))))
+    return max(1, min(problem.groups // 32, -(window // -(FIRST_LEVEL // 3))))
 
 
 # -- stencil: short kernels, all taps unrolled

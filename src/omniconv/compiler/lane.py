@@ -32,8 +32,9 @@ X, W, B, Y, ZERO = range(5)
 ARGS = 5
 
 UNROLLED: Final = 8
+"""Taps of the width, at most, that are unrolled all."""
 MOST_UNROLLED: Final = 40
-"""Taps of the width, and these times inputs of a group, that are unrolled all."""
+"""These taps times the inputs of a group, at most."""
 
 
 @dataclass(frozen=True, slots=True)
