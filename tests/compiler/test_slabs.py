@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 
 from omniconv.compiler.build import compile_assembly
+from omniconv.compiler.filterings import FILTERINGS
 from omniconv.compiler.problem import Problem
 from omniconv.compiler.schedule import plan_winograd
 from omniconv.compiler.slabs import list_slabs
 from omniconv.compiler.target import Target, detect_host
 from omniconv.compiler.walk import walks
-from omniconv.compiler.winograd import FILTERINGS, WinogradInput, WinogradOutput
+from omniconv.compiler.winograd import WinogradInput, WinogradOutput
 from omniconv.spec import Conv
 
 TRIPLE = "x86_64-unknown-linux-gnu"

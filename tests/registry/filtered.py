@@ -15,7 +15,7 @@ import itertools
 
 import numpy as np
 
-from omniconv.compiler.winograd import FILTERINGS
+from omniconv.compiler.filterings import FILTERINGS
 from omniconv.reference import error_bound
 from omniconv.reference.bounds import gamma
 

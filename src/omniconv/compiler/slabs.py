@@ -11,10 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from omniconv.compiler.candidates import find_cheapest, list_panels
+from omniconv.compiler.filterings import FILTERINGS
 from omniconv.compiler.problem import Problem
 from omniconv.compiler.target import Target
 from omniconv.compiler.walk import AxisWalk
-from omniconv.compiler.winograd import FILTERINGS, BlockAxis, Blocks
+from omniconv.compiler.winograd import BlockAxis, Blocks
 
 SIZES: Final = (12, 16, 24, 32, 48, 64)
 """Blocks of a slab at most: fewer read the weights too often, more leave the second-level cache."""

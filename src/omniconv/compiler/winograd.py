@@ -15,67 +15,13 @@ Source: Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from omniconv.compiler.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.filterings import FILTERINGS, emit_data, emit_result
 from omniconv.compiler.ir import Index, Kernel, Value
-from omniconv.compiler.program import Array
 from omniconv.compiler.target import Target
-
-Matrix = tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Filtering:
-    """The matrices of F(m x m, 3 x 3): ``data`` is B^T, ``kernel`` is G, ``result`` is A^T."""
-
-    data: Matrix
-    kernel: Matrix
-    result: Matrix
-
-
-FILTERINGS: Final = {
-    2: Filtering(
-        data=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
-        kernel=((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
-        result=((1, 1, 1, 0), (0, 1, -1, -1)),
-    ),
-    3: Filtering(
-        data=((2, -1, -2, 1, 0), (0, -2, -1, 1, 0), (0, 2, -3, 1, 0), (0, -1, 0, 1, 0), (0, 2, -1, -2, 1)),
-        kernel=(
-            (1 / 2, 0, 0),
-            (-1 / 2, -1 / 2, -1 / 2),
-            (-1 / 6, 1 / 6, -1 / 6),
-            (1 / 6, 1 / 3, 2 / 3),
-            (0, 0, 1),
-        ),
-        result=((1, 1, 1, 1, 0), (0, 1, -1, 2, 0), (0, 1, 1, 4, 1)),
-    ),
-    4: Filtering(
-        data=(
-            (4, 0, -5, 0, 1, 0),
-            (0, -4, -4, 1, 1, 0),
-            (0, 4, -4, -1, 1, 0),
-            (0, -2, -1, 2, 1, 0),
-            (0, 2, -1, -2, 1, 0),
-            (0, 4, 0, -5, 0, 1),
-        ),
-        kernel=(
-            (1 / 4, 0, 0),
-            (-1 / 6, -1 / 6, -1 / 6),
-            (-1 / 6, 1 / 6, -1 / 6),
-            (1 / 24, 1 / 12, 1 / 6),
-            (1 / 24, -1 / 12, 1 / 6),
-            (0, 0, 1),
-        ),
-        result=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
-    ),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,63 +103,6 @@ class _Walk:
         return k.lookup(k.table(list(axis.starts)), index)
 
 
-def _combine(k: Kernel, row: Sequence[float], values: Sequence[Value]) -> Value:
-    """``sum(c * v)`` over the nonzero c, largest factors last so that they fuse."""
-    terms = sorted(
-        ((c, v) for c, v in zip(row, values, strict=True) if c), key=lambda term: (abs(term[0]) != 1, -term[0])
-    )
-    factor, total = terms[0]
-    if factor != 1:
-        total = k.b.fneg(total) if factor == -1 else k.b.fmul(total, k.splat(factor))
-    for factor, value in terms[1:]:
-        if factor == 1:
-            total = k.b.fadd(total, value)
-        elif factor == -1:
-            total = k.b.fsub(total, value)
-        else:
-            total = k.fma(value, k.splat(factor), total)
-    return total
-
-
-def _mirrored(a: Sequence[float], b: Sequence[float]) -> bool:
-    """Whether two rows of B^T, or columns of A^T, belong to points +-a: they differ in the signs of odd terms only."""
-    return all(p == (-q if i % 2 else q) for i, (p, q) in enumerate(zip(a, b, strict=True)))
-
-
-def _spread(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Value]:
-    """``matrix @ values`` for B^T: two mirrored rows are the sum and the difference of the even and the odd terms."""
-    results: list[Value] = []
-    while len(results) < len(matrix):
-        row = matrix[len(results)]
-        if not any(_mirrored(row, other) for other in matrix[len(results) + 1 :][:1]):
-            results.append(_combine(k, row, values))
-            continue
-        scale = [c for c in row[1::2] if c][-1]
-        even = _combine(k, row[0::2], values[0::2])
-        odd = _combine(k, [c / scale for c in row[1::2]], values[1::2])
-        results += [_combine(k, (1, scale), (even, odd)), _combine(k, (1, -scale), (even, odd))]
-    return results
-
-
-def _gather(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Value]:
-    """``matrix @ values`` for A^T: mirrored columns add their sum to even rows and their difference to odd ones."""
-    columns = list(zip(*matrix, strict=True))
-    terms: list[tuple[tuple[float, ...], Value, Value]] = []
-    at = 0
-    while at < len(columns):
-        column, value = columns[at], values[at]
-        if any(_mirrored(column, other) for other in columns[at + 1 :][:1]):
-            terms.append((column, k.b.fadd(value, values[at + 1]), k.b.fsub(value, values[at + 1])))
-            at += 2
-        else:
-            terms.append((column, value, value))
-            at += 1
-    return [
-        _combine(k, [column[i] for column, _, _ in terms], [odd if i % 2 else even for _, even, odd in terms])
-        for i in range(len(matrix))
-    ]
-
-
 @dataclass(frozen=True, slots=True)
 class WinogradInput:
     """The recipe of B^T d B for a slab of blocks: x to ``[group][point][block][channel of the group]``.
@@ -283,12 +172,12 @@ class WinogradInput:
         def emit(group: Index, within: Index, count: int | None) -> None:
             channel = k.add(k.mul(group, self.channels), within)
             columns = [
-                _spread(k, data, [k.load(pixel, channel, count=count) for pixel in column])
+                emit_data(k, data, [k.load(pixel, channel, count=count) for pixel in column])
                 for column in zip(*pixels, strict=True)
             ]
             target = k.shift(row, k.add(k.mul(group, self.blocks.points * stride), within))
             for i, line in enumerate(zip(*columns, strict=True)):
-                for j, value in enumerate(_spread(k, data, line)):
+                for j, value in enumerate(emit_data(k, data, line)):
                     k.store(value, target, (i * len(line) + j) * stride)
 
         with k.loop(self.blocks.groups) as group:
@@ -351,28 +240,17 @@ class WinogradOutput:
         blocks, (sn, sh, sw) = self.blocks, self.y_strides
         size, stride, matrix = blocks.m + 2, blocks.stride(self.pitch), FILTERINGS[blocks.m].result
         columns = [
-            _gather(k, matrix, [k.load(source, (i * size + j) * stride) for i in range(size)]) for j in range(size)
+            emit_result(k, matrix, [k.load(source, (i * size + j) * stride) for i in range(size)]) for j in range(size)
         ]
         bias = k.load(k.arg(1), channel)
         image = k.shift(k.arg(2), k.mul(at.n, sn))
         for i, line in enumerate(zip(*columns, strict=True)):
             oh = k.add(at.y, i * blocks.height.dilation)
             with k.when(True if inside else k.compare("<", oh, blocks.height.output)):
-                for j, value in enumerate(_gather(k, matrix, line)):
+                for j, value in enumerate(emit_result(k, matrix, line)):
                     ow = k.add(at.x, j * blocks.width.dilation)
                     with k.when(True if inside else k.compare("<", ow, blocks.width.output)):
                         place = Position(at.n, 0, oh, ow, channel)
                         result = emit_epilogue(k, self.posts, k.b.fadd(value, bias), place, count)
                         where = k.add(k.add(k.mul(oh, sh), k.mul(ow, sw)), channel)
                         k.store(result, image, where, count=None if self.tail else count)
-
-
-def transform_weights(w: Array, m: int, groups: int = 1) -> Array:
-    """G g G^T in float64, rounded once: ``(out, in of a group, 3, 3)`` to ``(groups * points * out of a group, in of a
-    group)``.
-    """
-    g: npt.NDArray[np.float64] = np.asarray(FILTERINGS[m].kernel)
-    u = np.kron(g, g) @ w.reshape(-1, 9).astype(np.float64).T
-    grouped = u.reshape(len(u), groups, -1, w.shape[1]).transpose(1, 0, 2, 3)
-    transformed: Array = grouped.reshape(-1, w.shape[1]).astype(np.float32)
-    return transformed

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from omniconv.compiler.epilogue import Operand, Post
+from omniconv.compiler.filterings import transform_weights
 from omniconv.compiler.layout import plan_pitch
 from omniconv.compiler.panel import Panel
 from omniconv.compiler.planner import Decision, Planner
@@ -16,7 +17,7 @@ from omniconv.compiler.program import Array
 from omniconv.compiler.schedule import plan_panel
 from omniconv.compiler.storage import Ref, Stored
 from omniconv.compiler.walk import AxisWalk
-from omniconv.compiler.winograd import Blocks, WinogradInput, WinogradOutput, transform_weights
+from omniconv.compiler.winograd import Blocks, WinogradInput, WinogradOutput
 
 OUTPUT_ARGS = 4
 FAR = 2**22
