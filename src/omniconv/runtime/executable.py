@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping
 from ctypes import addressof, c_char
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,7 +26,7 @@ from omniconv.runtime.arena import Arena
 from omniconv.runtime.report import LayerInfo, StepProfile, describe_call, describe_step, merge_calls
 from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
-from omniconv.runtime.threads import SoloRun, acquire_team
+from omniconv.runtime.threads import SoloRun, run_on_team
 from omniconv.spec import Shape
 
 Array: TypeAlias = npt.NDArray[np.float32]
@@ -48,15 +48,20 @@ class _Frame:
     records: npt.NDArray[np.int64]
     steps: npt.NDArray[np.int64]
     solo: SoloRun | None
+    tables: tuple[tuple[int, int], tuple[int, int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        steps, records = ((table.ctypes.data, len(table)) for table in (self.steps, self.records))
+        self.tables = steps, records
 
     def run(self, threads: int, times: int = 0) -> None:
         """Run all calls. To be timed they run one by one, also where strips of them would run at once."""
-        table = self.records if times else self.steps
         if self.solo is not None:
             self.solo(times)
-        elif len(table):
-            with acquire_team(threads) as team:
-                team.run(table.ctypes.data, len(table), times)
+            return
+        address, steps = self.tables[times != 0]
+        if steps:
+            run_on_team(threads, address, steps, times)
 
 
 class Executable:
