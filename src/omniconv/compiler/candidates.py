@@ -154,9 +154,11 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate]:
     count = min(problem.axes[2].counts)
     vectors = -(problem.outputs // -target.lanes)
     unroll = problem.inputs if problem.inputs <= 8 else 4
-    # The groups of a pointwise layer read neighbouring parts of the same pixels; in turns, if their weights stay near.
+    # All panels at each block of positions, if their weights stay near: threads keep to pixels of their own, and the
+    # groups of a pointwise layer read neighbouring parts of the same ones.
     weights = 4 * problem.groups * problem.inputs * vectors * target.lanes
-    inner = problem.groups > 1 and all(axis.kernel == 1 for axis in problem.axes) and weights <= FIRST_LEVEL
+    near = FIRST_LEVEL if problem.groups > 1 else target.cache_bytes // 2
+    inner = all(axis.kernel == 1 for axis in problem.axes) and weights <= near
     for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
         tall = max(1, (target.registers - 1 - wide) // wide)
         lines = problem.batch * problem.axes[0].output * problem.axes[1].output * problem.groups * -(vectors // -wide)
