@@ -58,15 +58,16 @@ def test_units_in_either_order(inner, cut, positions, target):
         assert not done[:, -1].any()
 
 
-def test_groups_take_turns_while_their_weights_stay_near():
-    target = replace(TARGETS[-1], lanes=8, registers=16)
+def test_panels_take_turns_while_their_weights_stay_near():
+    target = replace(TARGETS[-1], lanes=8, registers=16, cache_bytes=2**19)
 
     def inner(groups, inputs, outputs, walk=POINT):
         return plan_panel(Problem(1, (POINT, walk, AxisWalk.flat(49)), groups, inputs, outputs), target).inner
 
     assert inner(4, 32, 32)
-    assert not inner(1, 32, 32), "one group"
     assert not inner(4, 64, 64), "64 KiB of weights"
+    assert inner(1, 256, 256), "256 KiB, half of the second-level cache, are read in order"
+    assert not inner(1, 256, 264)
     assert not inner(4, 32, 32, replace(AxisWalk.flat(9), kernel=3, taps=(3,), ostep=1)), "several taps"
 
 
