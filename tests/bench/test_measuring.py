@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
-from omniconv.bench.interleave import Timing, interleave
+from omniconv.bench.interleave import SETTLE_STEP, Timing, await_quiet, interleave
 from omniconv.bench.machine import describe_machine
 from omniconv.bench.workload import max_difference, max_magnitude
 
@@ -85,3 +88,32 @@ def test_a_report_says_where_its_numbers_come_from():
     assert machine["cpu"]
     assert machine["threads"] == 2
     assert "numpy" in machine["versions"]
+
+
+def test_a_pause_lasts_until_other_threads_sleep():
+    """A thread that spins is waited for, but no longer than the limit."""
+    stop = threading.Event()
+
+    def spin():
+        while not stop.is_set():
+            pass
+
+    pauses = []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        time.sleep(seconds)
+        if len(pauses) == 4:
+            stop.set()
+            worker.join()
+
+    worker = threading.Thread(target=spin)
+    worker.start()
+    try:
+        await_quiet(1.0, sleep)
+        assert 4 < len(pauses) < 100
+    finally:
+        stop.set()
+    pauses.clear()
+    await_quiet(SETTLE_STEP, pauses.append)
+    assert len(pauses) == 1

@@ -11,8 +11,11 @@ from typing import Any, Final
 
 DEFAULT_ROUNDS: Final = 30
 DEFAULT_SECONDS: Final = 2.0
-SETTLE_SECONDS: Final = 0.005
-"""Pause before each turn when contenders have worker threads."""
+SETTLE_SECONDS: Final = 0.25
+"""Longest pause before each turn when contenders have worker threads."""
+SETTLE_STEP: Final = 0.005
+SETTLED: Final = 0.1
+"""The pause is over when the threads of this process used less than this part of so many seconds."""
 LAGGARD: Final = 3.0
 """A contender that takes so many times as long as the fastest one is measured in a few rounds only."""
 LAGGARD_ROUNDS: Final = 3
@@ -83,7 +86,7 @@ def interleave(
         rounds: least number of rounds.
         seconds: least time spent measuring, over all contenders [s].
         warm_up: untimed calls of each contender before the first round.
-        settle: pause before each turn [s].
+        settle: longest pause before each turn, see :func:`await_quiet` [s].
         turn: calls are timed one by one until so much time has passed, at least one; their median counts [s].
         drop_laggards: after :data:`LAGGARD_ROUNDS` rounds, leave out those that take :data:`LAGGARD` times as long as
             the fastest, so that the whole stays short.
@@ -113,7 +116,7 @@ def interleave(
             shift = done % max(len(names), 1)
             for name in names[shift:] + names[:shift]:
                 if settle:
-                    time.sleep(settle)
+                    await_quiet(settle)
                 found[name].append(take_turn(calls[name], turn, clock))
             done += 1
             if drop_laggards and done == LAGGARD_ROUNDS:
@@ -128,6 +131,19 @@ def interleave(
         if collecting:
             gc.enable()
     return {name: Timing(name, tuple(values)) for name, values in found.items()}
+
+
+def await_quiet(limit: float, sleep: Callable[[float], None] = time.sleep) -> None:
+    """Sleep until the other threads of this process have gone to sleep too, for ``limit`` seconds at most.
+
+    Worker threads wait for more work with their eyes open: ours for 300 us, those of ONNX Runtime for tens of
+    milliseconds, in which they take the processor away from the workers of whoever comes next.
+    """
+    for _ in range(max(1, round(limit / SETTLE_STEP))):
+        used, since = time.process_time(), time.perf_counter()
+        sleep(SETTLE_STEP)
+        if time.process_time() - used < SETTLED * (time.perf_counter() - since):
+            return
 
 
 def is_steady(times: Iterable[Sequence[float]], spread: float = 0.05, rivals: float = 1.5) -> bool:

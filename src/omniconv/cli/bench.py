@@ -40,7 +40,7 @@ from omniconv.errors import ModelError
 
 NOTES: Final = (
     "ratio = median of the peer / median of Omniconv: above 1, Omniconv is faster",
-    "each timed call follows an untimed one of the same runtime, with several threads after a pause of 5 ms",
+    "each timed call follows an untimed one of the same runtime, with several threads once all others sleep",
     "the order of the runtimes rotates from round to round; their worker threads spin as they do by default",
 )
 
