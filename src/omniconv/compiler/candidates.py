@@ -1,7 +1,7 @@
 """The tiles that a layer can be computed with, and what each is expected to cost: one list for each kind of kernel.
 
 The tile that is used is the cheapest of its list, the first of those that cost the same. Costs are in vector operations
-(one multiply-add, or one vector load, a cycle; two broadcasts a cycle) and are compared within one list only.
+and are compared within one list only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from omniconv.compiler.grouping import Grouping
 from omniconv.compiler.lane import LaneTile
 from omniconv.compiler.panel import PanelTile
 from omniconv.compiler.problem import Problem
@@ -62,10 +63,10 @@ def list_rows(problem: Problem, target: Target) -> Iterator[Candidate]:
     else:
         # One input of a group is served at a time, so that its weights and an input stay beside the accumulators.
         wide = target.registers - 2 - chunk
+    parts = _split_rows(problem, target)
     for columns in range(1, min(wide, count) + 1):
         block, split = _share(problem, target, problem.axes[1].output, -(count // -columns))
-        split = max(split, _split_rows(problem, target))
-        yield Candidate(_cost_row(target, count, columns), LaneTile(columns, chunk, block, split))
+        yield Candidate(_cost_row(target, count, columns), LaneTile(columns, chunk, block, max(split, parts)))
 
 
 def _cost_row(target: Target, count: int, columns: int) -> float:
@@ -141,7 +142,7 @@ def _counts(axis: AxisWalk, spread: int, most: int) -> range:
 def _share(problem: Problem, target: Target, rows: int, tiles: int) -> tuple[int, int]:
     """Tiles in a unit, and parts of the channels, so that there are enough units for a few threads."""
     lines = problem.batch * problem.axes[0].output * rows
-    vectors = -(problem.groups // -(target.lanes // problem.outputs))
+    vectors = -(problem.groups // -Grouping(target.lanes, problem.inputs, problem.outputs).groups)
     block = max(1, min(tiles, tiles * lines // UNITS))
     return block, min(vectors, max(1, FEWEST // (lines * -(tiles // -block))))
 

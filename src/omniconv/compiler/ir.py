@@ -233,9 +233,7 @@ class Kernel:
         LLVM's loop strength reduction looks for common parts in the sums behind all addresses of a loop, which takes
         most of the compile time of an unrolled tile and gains nothing: the tile's offsets are constants already.
         """
-        name = "llvm.launder.invariant.group.p0"
-        found = self.module.globals.get(name) or ir.Function(self.module, ir.FunctionType(PTR, [PTR]), name)
-        return self.b.call(found, [pointer])
+        return self.b.call(self._intrinsic("llvm.launder.invariant.group.p0", PTR, [PTR]), [pointer])
 
     def join(self, low: Value, high: Value) -> Value:
         """The lower half of one vector and the upper half of another."""
@@ -343,10 +341,7 @@ class Kernel:
 
     def prefetch(self, pointer: Value, elements: Index = 0) -> None:
         """Ask for the cache line of an address that will be read soon; the address may be anything."""
-        name = "llvm.prefetch.p0"
-        found = self.module.globals.get(name) or ir.Function(
-            self.module, ir.FunctionType(ir.VoidType(), [PTR, I32, I32, I32]), name
-        )
+        found = self._intrinsic("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32])
         read, near, data = (ir.Constant(I32, value) for value in (0, 3, 1))
         self.b.call(found, [self.shift(pointer, elements), read, near, data])
 

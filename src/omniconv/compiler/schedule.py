@@ -37,7 +37,7 @@ def plan_conv(problem: Problem, target: Target, tuned: str | None = None) -> Cho
     """
     reason = reject_lane(problem, target)
     if reason is None:
-        choice = Choice("lane", plan_lane(problem, target), ("panel: groups do not fill a vector",))
+        choice = Choice("lane", plan_lane(problem, target), ("panel: a whole group fits one vector",))
     else:
         choice = Choice("panel", plan_panel(problem, target), (f"lane: {reason}",))
     for family, candidates in _list_families(problem, target) if tuned is not None else ():

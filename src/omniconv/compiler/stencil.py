@@ -153,12 +153,11 @@ class Stencil(Lane):
             begin = k.mul(block, self.tile.block)
             end = k.min(width.tiles, k.add(begin, self.tile.block))
             for first, last, inside in width.classes():
-                start, stop = k.max(begin, first), k.min(end, last)
                 if last - first == 1:
                     with k.when(k.both(k.compare(">=", first, begin), k.compare("<", first, end))):
                         tiles.emit(height.start(k, row), width.start(k, first), inside)
                 else:
-                    with k.loop(stop, start=start) as column:
+                    with k.loop(k.min(end, last), start=k.max(begin, first)) as column:
                         tiles.emit(height.start(k, row), width.start(k, column), inside)
         return k.finish()
 
