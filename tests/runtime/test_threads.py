@@ -203,5 +203,18 @@ def test_the_driver_is_valid_for_every_system(arch: str, clock: str) -> None:
 
 def test_pauses_are_measured() -> None:
     assert threads.pauses_per_us() > 0
-    entry = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(load_driver().address)
-    entry(None, -1, 1)
+    entry = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)(load_driver().address)
+    assert entry(None, -1, 1) == 0
+
+
+def test_a_job_binds_the_arrays_of_the_caller(team: Team) -> None:
+    """Each word gets the address of its array's elements, plus the offset, whatever arrays the job ran with before."""
+    words = np.zeros(3, np.int64)
+    place = words.ctypes.data
+    job = threads.Job(arrays=2, bindings=[(place, 0, 0), (place + 8, 1, 64), (place + 16, 0, 4)])
+    for size in (0, 5, 1000):
+        first, second = np.zeros(size, np.float32), np.zeros((size, 2))[1:]
+        job.arrays[0], job.arrays[1] = id(first), id(second)
+        team.run_job(job)
+        at, other = (array.__array_interface__["data"][0] for array in (first, second))
+        assert words.tolist() == [at, other + 64, at + 4]

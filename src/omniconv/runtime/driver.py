@@ -20,9 +20,13 @@ announces itself first and looks at the epoch second, both in one total order, s
 semaphore may be posted once too often (to a worker that saw the epoch itself) and a wait may end early (a signal); a
 worker that wakes up looks at the epoch again, so neither does harm.
 
-The driver has the signature of a kernel, ``void driver(ptr control, i64 thread, i64 count)``, and does one of three
-things: ``thread = 0`` one run of the table as the caller, ``thread > 0`` the worker loop until it is told to stop,
-``thread < 0`` nothing but ``count`` pauses, for measuring them. The control block is an array of 64-bit words.
+The driver is one function, ``i64 driver(ptr control, i64 thread, i64 what)``, and does one of three things:
+``thread = 0`` one run of the job ``what`` as the caller, ``thread > 0`` the worker loop until it is told to stop,
+``thread < 0`` nothing but ``what`` pauses, for measuring them. Control block and job are arrays of 64-bit words.
+
+A job names the table and, as bindings, the words that hold addresses of the caller's arrays. The caller only says
+which array objects they are; the driver reads where their elements lie, which is one load here and half a microsecond
+in Python.
 """
 
 from __future__ import annotations
@@ -42,10 +46,22 @@ CLAIMS: Final = 4
 LINE: Final = 16
 """Words between two words that different threads write: two cache lines, because processors fetch them in pairs."""
 
-# Words of the control block. Written by the caller before it raises the epoch:
-TABLE, STEPS, TIMES, STOP, COUNTERS, TAG = 0, 1, 2, 3, 11, 12
+# Words of a job: table, number of its records, address for their times or 0, bindings and their number, and where in
+# an array object the address of its elements is [bytes].
+JOB_TABLE, JOB_STEPS, JOB_TIMES, BINDINGS, COUNT, MEMBER, JOB_WORDS = 0, 1, 2, 3, 4, 5, 6
+BINDING_WORDS: Final = 3
+"""Words of one binding: address of the word to write, address of a word with the address of the array object, and
+what to add to the address of its elements [bytes]."""
+MOVED, CROWDED = 1, 2
+"""What a run answers instead of 0: the caller is not on the processor that the workers keep off (any more); or nothing
+was run, because the table has more steps than there are counters."""
+
+# Words of the control block. Written by the driver before it raises the epoch:
+TABLE, STEPS, TAG = 0, 1, 2
+# ... by the team between runs:
+STOP, COUNTERS, ROOM_STEPS, AVOIDED = 3, 4, 5, 6
 # ... and once, before any thread starts:
-THREADS, IDLE_SPINS, BARRIER_SPINS, WAIT, POST, YIELD, CLOCK = 4, 5, 6, 7, 8, 9, 10
+THREADS, IDLE_SPINS, BARRIER_SPINS, WAIT, POST, YIELD, CLOCK, GET_CPU = 7, 8, 9, 10, 11, 12, 13, 14
 EPOCH: Final = LINE
 OPEN: Final = 2 * LINE
 ACTIVE: Final = 3 * LINE

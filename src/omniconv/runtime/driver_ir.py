@@ -1,8 +1,9 @@
 """LLVM IR of the driver, with ``<WORDS>`` that :func:`omniconv.runtime.driver.emit_driver` fills in.
 
 Functions, from the inside out: ``word`` reads one word; ``stamp`` writes the time, if times are wanted; ``rest`` is one
-turn of a wait; ``count`` reads a counter of this run; ``share`` is one thread's part of a run; ``run`` is one call of
-the caller; ``serve`` is the loop of a worker; ``linger`` pauses.
+turn of a wait; ``count`` reads a counter of this run; ``share`` is one thread's part of a run; ``bind`` writes the
+addresses of the caller's arrays to where the kernels read them; ``moved`` tells whether the caller changed processors;
+``run`` is one call of the caller; ``serve`` is the loop of a worker; ``linger`` pauses.
 
 Memory order: what a thread wrote in a step is seen by all after it, because adding to the step's count of finished
 units is a release, every later addition continues it, and who waits for the full count acquires it. What the caller
@@ -73,9 +74,12 @@ define internal void @share(ptr %control, i64 %thread, ptr %times) {
   %places = add i64 %threads, 1
   %stride = mul i64 %places, <LINE>
   call void @stamp(ptr %control, ptr %times, i64 0)
+  %empty_table = icmp eq i64 %steps, 0
+  br i1 %empty_table, label %done, label %first_step
+first_step:
   br label %step
 step:
-  %index = phi i64 [ 0, %0 ], [ %following, %met ]
+  %index = phi i64 [ 0, %first_step ], [ %following, %met ]
   %following = add i64 %index, 1
   %offset = mul i64 %index, <STEP_WORDS>
   %record = getelementptr i64, ptr %table, i64 %offset
@@ -174,7 +178,52 @@ done:
   ret void
 }
 
-define internal void @run(ptr %control) {
+define internal void @bind(ptr %job) {
+  %list_address = call i64 @word(ptr %job, i64 <BINDINGS>)
+  %list = inttoptr i64 %list_address to ptr
+  %count = call i64 @word(ptr %job, i64 <COUNT>)
+  %member = call i64 @word(ptr %job, i64 <MEMBER>)
+  br label %head
+head:
+  %index = phi i64 [ 0, %0 ], [ %next, %body ]
+  %more = icmp ult i64 %index, %count
+  br i1 %more, label %body, label %done
+body:
+  %place = mul i64 %index, <BINDING_WORDS>
+  %binding = getelementptr i64, ptr %list, i64 %place
+  %where_address = call i64 @word(ptr %binding, i64 0)
+  %where = inttoptr i64 %where_address to ptr
+  %array_address = call i64 @word(ptr %binding, i64 1)
+  %array_at = inttoptr i64 %array_address to ptr
+  %array = load ptr, ptr %array_at
+  %data_at = getelementptr i8, ptr %array, i64 %member
+  %data = load i64, ptr %data_at
+  %offset = call i64 @word(ptr %binding, i64 2)
+  %address = add i64 %data, %offset
+  store i64 %address, ptr %where
+  %next = add i64 %index, 1
+  br label %head
+done:
+  ret void
+}
+
+define internal i64 @moved(ptr %control) {
+  %address = call i64 @word(ptr %control, i64 <GET_CPU>)
+  %unknown = icmp eq i64 %address, 0
+  br i1 %unknown, label %no, label %ask
+ask:
+  %get = inttoptr i64 %address to ptr
+  %cpu = call i32 %get()
+  %here = sext i32 %cpu to i64
+  %avoided = call i64 @word(ptr %control, i64 <AVOIDED>)
+  %other = icmp ne i64 %here, %avoided
+  %answer = select i1 %other, i64 <MOVED>, i64 0
+  ret i64 %answer
+no:
+  ret i64 0
+}
+
+define internal i64 @run(ptr %control, ptr %job) {
   %epoch = getelementptr i64, ptr %control, i64 <EPOCH>
   %threads = call i64 @word(ptr %control, i64 <THREADS>)
   %post_address = call i64 @word(ptr %control, i64 <POST>)
@@ -183,6 +232,20 @@ define internal void @run(ptr %control) {
   %open = getelementptr i64, ptr %control, i64 <OPEN>
   %tag_at = getelementptr i64, ptr %control, i64 <TAG>
   %spins = call i64 @word(ptr %control, i64 <BARRIER_SPINS>)
+  %steps = call i64 @word(ptr %job, i64 <JOB_STEPS>)
+  %room = call i64 @word(ptr %control, i64 <ROOM_STEPS>)
+  %fits = icmp ule i64 %steps, %room
+  br i1 %fits, label %begin, label %crowded
+crowded:
+  ret i64 <CROWDED>
+begin:
+  call void @bind(ptr %job)
+  %table = call i64 @word(ptr %job, i64 <JOB_TABLE>)
+  %times_address = call i64 @word(ptr %job, i64 <JOB_TIMES>)
+  %table_at = getelementptr i64, ptr %control, i64 <TABLE>
+  %steps_at = getelementptr i64, ptr %control, i64 <STEPS>
+  store i64 %table, ptr %table_at
+  store i64 %steps, ptr %steps_at
   %before = load atomic i64, ptr %epoch monotonic, align 8
   %number = add i64 %before, 1
   %tag = shl i64 %number, 32
@@ -191,7 +254,7 @@ define internal void @run(ptr %control) {
   store atomic i64 %number, ptr %epoch seq_cst, align 8
   br label %look
 look:
-  %thread = phi i64 [ 1, %0 ], [ %next, %looked ]
+  %thread = phi i64 [ 1, %begin ], [ %next, %looked ]
   %next = add i64 %thread, 1
   %more = icmp ult i64 %thread, %threads
   br i1 %more, label %check, label %go
@@ -214,19 +277,12 @@ wake:
 looked:
   br label %look
 go:
-  %steps = call i64 @word(ptr %control, i64 <STEPS>)
-  %empty = icmp eq i64 %steps, 0
-  br i1 %empty, label %close, label %work
-work:
-  %times_address = call i64 @word(ptr %control, i64 <TIMES>)
   %times = inttoptr i64 %times_address to ptr
   call void @share(ptr %control, i64 0, ptr %times)
-  br label %close
-close:
   store atomic i64 0, ptr %open seq_cst, align 8
   br label %leaving
 leaving:
-  %spun = phi i64 [ 0, %close ], [ %again, %stay ]
+  %spun = phi i64 [ 0, %go ], [ %again, %stay ]
   %inside = load atomic i64, ptr %active seq_cst, align 8
   %left = icmp eq i64 %inside, 0
   br i1 %left, label %done, label %stay
@@ -234,7 +290,8 @@ stay:
   %again = call i64 @rest(ptr %control, i64 %spun, i64 %spins)
   br label %leaving
 done:
-  ret void
+  %answer = call i64 @moved(ptr %control)
+  ret i64 %answer
 }
 
 define internal void @serve(ptr %control, i64 %thread) {
@@ -310,20 +367,21 @@ done:
   ret void
 }
 
-define void @<NAME>(ptr %control, i64 %thread, i64 %count) {
+define i64 @<NAME>(ptr %control, i64 %thread, i64 %what) {
   %measures = icmp slt i64 %thread, 0
   br i1 %measures, label %pauses, label %role
 pauses:
-  call void @linger(i64 %count)
-  ret void
+  call void @linger(i64 %what)
+  ret i64 0
 role:
   %serves = icmp sgt i64 %thread, 0
   br i1 %serves, label %worker, label %caller
 worker:
   call void @serve(ptr %control, i64 %thread)
-  ret void
+  ret i64 0
 caller:
-  call void @run(ptr %control)
-  ret void
+  %job = inttoptr i64 %what to ptr
+  %answer = call i64 @run(ptr %control, ptr %job)
+  ret i64 %answer
 }
 """

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Mapping
-from ctypes import addressof, c_char
-from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -26,10 +25,11 @@ from omniconv.runtime.arena import Arena
 from omniconv.runtime.report import LayerInfo, StepProfile, describe_call, describe_step, merge_calls
 from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
-from omniconv.runtime.threads import SoloRun, run_on_team
+from omniconv.runtime.threads import Job, make_solo_run, run_on_team
 from omniconv.spec import Shape
 
 Array: TypeAlias = npt.NDArray[np.float32]
+Words: TypeAlias = npt.NDArray[np.int64]
 
 _FLOAT32 = np.dtype(np.float32)
 
@@ -39,29 +39,32 @@ ALONE_BYTES = 2**18
 all: waking others takes longer than they would save."""
 
 
-@dataclass(slots=True)
 class _Frame:
-    """What one caller at a time runs in: an arena, and the tables with its addresses."""
+    """What one caller at a time runs in: an arena, and the tables with its addresses.
 
-    arena: Arena
-    args: npt.NDArray[np.int64]
-    records: npt.NDArray[np.int64]
-    steps: npt.NDArray[np.int64]
-    solo: SoloRun | None
-    tables: tuple[tuple[int, int], tuple[int, int]] = field(init=False)
+    Args:
+        arena: memory of the values.
+        held: the tables that the records name.
+        records: one record for each call.
+        steps: records to run; where strips of calls run at once, a record for each such group.
+        job: that runs ``steps``.
+        threads: 1 if the thread of the caller does it all.
+    """
 
-    def __post_init__(self) -> None:
-        steps, records = ((table.ctypes.data, len(table)) for table in (self.steps, self.records))
-        self.tables = steps, records
+    __slots__ = ("_held", "_job", "_records", "_steps", "arena", "arrays", "run")
 
-    def run(self, threads: int, times: int = 0) -> None:
-        """Run all calls. To be timed they run one by one, also where strips of them would run at once."""
-        if self.solo is not None:
-            self.solo(times)
-            return
-        address, steps = self.tables[times != 0]
-        if steps:
-            run_on_team(threads, address, steps, times)
+    def __init__(
+        self, arena: Arena, held: object, records: Words, steps: Words, job: Job, threads: int
+    ) -> None:  # fmt: skip
+        self.arena, self.arrays, self._held, self._job = arena, job.arrays, held, job
+        self._records, self._steps = records, steps
+        self.run = make_solo_run(job) if threads == 1 else partial(run_on_team, threads, job)
+
+    def run_timed(self, times: int) -> None:
+        """Run all calls one by one, also where strips of them would run at once, and write times to this address."""
+        self._job.set(self._records.ctypes.data, len(self._records), times)
+        self.run()
+        self._job.set(self._steps.ctypes.data, len(self._steps))
 
 
 class Executable:
@@ -104,7 +107,6 @@ class Executable:
         self._constants, self._offsets = self._make_constants()
         self._zero = Arena(plan.zero_bytes + 64, limit=memory_limit)
         self._idle: deque[_Frame] = deque(maxlen=8)
-        self._patches = self._find_patches()
         self._strips = [np.cumsum((group.first, *group.counts), dtype=np.int64) for group in plan.groups]
         self._idle.append(self._make_frame())
         self.compile_seconds = time.perf_counter() - started
@@ -125,7 +127,12 @@ class Executable:
                 fix="net.run({name: array})",
                 at=self._at,
             )
-        return self._run([self._check(self._only, x)], None)[0]
+        x, result = self._check(self._only, x), make_result(self._shapes[0])
+        frame = self._take_frame()
+        frame.arrays[0], frame.arrays[1] = id(x), id(result)
+        frame.run()
+        self._idle.append(frame)
+        return result
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Run on named inputs and return all outputs by name.
@@ -134,7 +141,7 @@ class Executable:
             ShapeError: missing or unknown inputs, or another shape than compiled for.
             DataError: not float32.
         """
-        return dict(zip(self.outputs, self._run(self._gather(inputs), None), strict=True))
+        return dict(zip(self.outputs, self._run(self._gather(inputs)), strict=True))
 
     def profile(self, inputs: Any, repeat: int = 10) -> list[StepProfile]:
         """Median time of each step over some runs, on one array or on named inputs.
@@ -192,6 +199,8 @@ class Executable:
 
     def _check(self, name: str, x: Any) -> Array:
         """An input as a contiguous float32 array of the expected shape. Other orders in memory are copied."""
+        if type(x) is np.ndarray and x.dtype is _FLOAT32 and x.shape == self.inputs[name] and x.flags.carray:
+            return x
         if not isinstance(x, np.ndarray):
             if not hasattr(x, "__dlpack__"):
                 raise DataError(
@@ -217,27 +226,32 @@ class Executable:
             )
         return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
 
-    def _run(self, arrays: list[Array], times: npt.NDArray[np.int64] | None) -> list[Array]:
+    def _run(self, arrays: list[Array], times: Words | None = None) -> list[Array]:
         results = [make_result(shape) for shape in self._shapes]
-        try:
-            frame = self._idle.pop()
-        except IndexError:
-            frame = self._make_frame()
-        args, addresses = frame.args, [find_address(array) for array in (*arrays, *results)]
-        for where, index, offset in self._patches:
-            args[where] = addresses[index] + offset
-        frame.run(self.threads, 0 if times is None else times.ctypes.data)
+        frame = self._take_frame()
+        for index, array in enumerate(arrays + results):
+            frame.arrays[index] = id(array)
+        if times is None:
+            frame.run()
+        else:
+            frame.run_timed(times.ctypes.data)
         self._idle.append(frame)
         return results
 
-    def _find_patches(self) -> list[tuple[int, int, int]]:
-        """Which args hold addresses of the caller's arrays: position, number of the array (outputs count on after the
-        inputs), offset [bytes].
+    def _take_frame(self) -> _Frame:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return self._make_frame()
+
+    def _find_bindings(self, table: int) -> list[tuple[int, int, int]]:
+        """Which words of the args hold addresses of the caller's arrays: address of the word, number of the array
+        (outputs count on after the inputs), offset [bytes].
         """
         refs = [ref for call in self.plan.calls for ref in call.args]
         buffers, first = self.plan.buffers, {"input": 0, "output": len(self.inputs)}
         return [
-            (where, first[buffers[ref.buffer].kind] + buffers[ref.buffer].index, ref.offset)
+            (table + 8 * where, first[buffers[ref.buffer].kind] + buffers[ref.buffer].index, ref.offset)
             for where, ref in enumerate(refs)
             if buffers[ref.buffer].kind in first
         ]
@@ -286,27 +300,18 @@ class Executable:
             steps += [records[done : group.first], runner]
             done = int(strips[-1])
         joined = np.concatenate([*steps, records[done:]]) if steps else records
-        solo = SoloRun(records.ctypes.data, len(records)) if self._alone and len(records) else None
-        return _Frame(arena, table, records, joined, solo)
+        bindings = self._find_bindings(table.ctypes.data)
+        job = Job(joined.ctypes.data, len(joined), len(self.inputs) + len(self.outputs), bindings)
+        return _Frame(arena, table, records, joined, job, 1 if self._alone else self.threads)
 
 
 def _source(call: Call, target: Target) -> Source:
     return Source(repr(call.recipe), lambda name: call.recipe.emit(name, target), call.what)
 
 
-def find_address(array: Array) -> int:
-    """Where an array's elements are. The buffer of an array that may be written to is four times as quick to ask as
-    the array.
-    """
-    try:
-        return addressof(c_char.from_buffer(array))  # type: ignore[arg-type]  # an array is a buffer
-    except (TypeError, ValueError):  # read-only, or empty
-        return int(array.__array_interface__["data"][0])
-
-
 def make_result(shape: Shape) -> Array:
     """Room for an output; the kernels write every element of it."""
-    return np.empty(shape, np.float32)
+    return np.empty(shape, _FLOAT32)
 
 
 def _boundary_shape(layout: Layout, order: str) -> Shape:

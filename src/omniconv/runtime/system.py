@@ -1,4 +1,4 @@
-"""What the driver needs of the operating system: semaphores, giving up a time slice, a clock.
+"""What the driver needs of the operating system: semaphores, giving up a time slice, a clock, the processor it runs on.
 
 Each is the address of a C function that native code calls; a semaphore is a handle, a pointer-sized number.
 
@@ -9,6 +9,7 @@ wait           sem_wait                  dispatch_semaphore_wait      WaitForSin
 post           sem_post                  dispatch_semaphore_signal    ReleaseSemaphore
 yield          sched_yield               sched_yield                  SwitchToThread
 clock          clock_gettime             clock_gettime                QueryPerformanceCounter
+cpu            sched_getcpu, or none     none                         none
 =============  ========================  ===========================  ===================
 """
 
@@ -17,7 +18,6 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,12 +29,13 @@ SEMAPHORE_BYTES: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """Addresses of the functions in the table above, and how to read the clock."""
+    """Addresses of the functions in the table above (0: none), and how to read the clock."""
 
     wait: int
     post: int
     give: int
     clock: int
+    cpu: int
     clock_kind: str
     tick_seconds: float
 
@@ -55,7 +56,9 @@ def detect_system() -> System:
         names = ("sem_wait", "sem_post", "sched_yield", "clock_gettime")
         library, kind, tick = ctypes.CDLL(None), "posix", 1e-9
     wait, post, give, clock = (ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0 for name in names)
-    return System(wait, post, give, clock, kind, tick)
+    get_cpu = _getcpu()
+    cpu = 0 if get_cpu is None else ctypes.cast(get_cpu, ctypes.c_void_p).value or 0
+    return System(wait, post, give, clock, cpu, kind, tick)
 
 
 def make_semaphore(room: int) -> int:
@@ -92,16 +95,14 @@ def free_semaphore(handle: int) -> None:
 
 
 @lru_cache(maxsize=1)
-def _getcpu() -> Callable[[], int]:
-    get: Callable[[], int] | None = None
-    if sys.platform not in ("win32", "darwin"):
-        get = getattr(ctypes.CDLL(None), "sched_getcpu", None)
-    return get or (lambda: -1)
+def _getcpu() -> ctypes._NamedFuncPointer | None:
+    return None if sys.platform in ("win32", "darwin") else getattr(ctypes.CDLL(None), "sched_getcpu", None)
 
 
 def current_cpu() -> int:
     """The processor that this thread runs on just now; -1 where the system does not tell."""
-    return _getcpu()()
+    get = _getcpu()
+    return -1 if get is None else int(get())
 
 
 def count_cpus() -> int:

@@ -14,10 +14,10 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final
 
 import numpy as np
@@ -38,23 +38,69 @@ IDLE_US: Final = 300.0
 BARRIER_US: Final = 20.0
 """How long a thread spins for the end of a step before it gives its processor to others, again and again [us]."""
 
-_ENTRY: Final = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+_ENTRY: Final = ctypes.CFUNCTYPE(ctypes.c_int64)
+"""Without the types of the arguments: objects of ctypes that were made beforehand are passed, which takes a third of
+the time of converting numbers. Arrays are passed by address."""
+_CALLER: Final = ctypes.c_int64(0)
+_ARRAY_DATA: Final = object.__basicsize__
+"""Where in a NumPy array object the address of its elements is [bytes]: it is the first member, part of NumPy's binary
+interface."""
+
+
+class Job:
+    """A table of steps to run, and the words that hold addresses of the caller's arrays.
+
+    Args:
+        table: address of ``steps`` records of :data:`driver.STEP_WORDS` words.
+        steps: number of records.
+        arrays: how many arrays of the caller there are.
+        bindings: ``(address of a word, number of an array, offset)``: before each run the address of the array's
+            elements plus the offset [bytes] is written to the word.
+
+    Attributes:
+        arrays: before a run, to be set to the ``id`` of each array; the caller keeps the arrays alive.
+        words: what the driver gets.
+    """
+
+    __slots__ = ("_bindings", "arrays", "steps", "words")
+
+    def __init__(
+        self, table: int = 0, steps: int = 0, arrays: int = 0, bindings: Sequence[tuple[int, int, int]] = ()
+    ) -> None:
+        self.arrays = (ctypes.c_int64 * arrays)()
+        first = ctypes.addressof(self.arrays)
+        self._bindings = np.array([(word, first + 8 * array, offset) for word, array, offset in bindings], np.int64)
+        self.words = (ctypes.c_int64 * driver.JOB_WORDS)()
+        self.words[driver.BINDINGS], self.words[driver.COUNT] = self._bindings.ctypes.data, len(bindings)
+        self.words[driver.MEMBER] = _ARRAY_DATA
+        self.set(table, steps)
+
+    def set(self, table: int, steps: int, times: int = 0) -> None:
+        """Run another table from now on, and write times to ``steps + 1`` words at this address if it is not 0."""
+        self.steps = steps
+        words = self.words
+        words[driver.JOB_TABLE], words[driver.JOB_STEPS], words[driver.JOB_TIMES] = table, steps, times
 
 
 @dataclass(slots=True, eq=False)
 class _Control:
-    """The control block of running workers: its memory, its words, and the code that works on it."""
+    """The control block of running workers, and the code that works on it."""
 
-    memory: npt.NDArray[np.int64]
-    words: npt.NDArray[np.int64]
-    address: int
+    words: ctypes.Array[ctypes.c_int64]
     kernel: Kernel
     entry: ctypes._CFunctionType = field(repr=False)
     workers: list[threading.Thread] = field(default_factory=list)
     allowed: frozenset[int] = frozenset()
-    avoided: int = -1
     counters: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    capacity: int = 0
+
+    def run(self, job: Job) -> None:
+        """Run a job. One at a time."""
+        answer = self.entry(self.words, _CALLER, job.words)
+        if answer == driver.CROWDED:
+            self.reserve(job.steps)
+            answer = self.entry(self.words, _CALLER, job.words)
+        if answer == driver.MOVED:
+            self.spread()
 
     def spread(self) -> None:
         """Keep the workers off the processor that the caller runs on, where the system lets us say so.
@@ -63,31 +109,29 @@ class _Control:
         after some milliseconds that the other processors are idle.
         """
         cpu = current_cpu()
-        if cpu == self.avoided or not self.allowed:
-            return
         others = self.allowed - {cpu}
         if len(others) < len(self.workers):
+            self.words[driver.GET_CPU] = 0  # never ask again
             return
-        self.avoided = cpu
+        self.words[driver.AVOIDED] = cpu
         try:
             for worker in self.workers:
                 if worker.native_id is not None:
                     os.sched_setaffinity(worker.native_id, others)
         except OSError:  # the set of processors was changed from outside: leave them where they are
-            self.allowed = frozenset()
+            self.words[driver.GET_CPU] = 0
 
     def reserve(self, steps: int) -> None:
         """Make room for the counters of so many steps. Between runs only."""
-        if steps > self.capacity:
-            threads = int(self.words[driver.THREADS])
-            self.capacity = max(steps, 2 * self.capacity)
-            self.counters = np.zeros(self.capacity * (threads + 1) * driver.LINE + driver.LINE, np.int64)
-            self.words[driver.COUNTERS] = self.counters.ctypes.data + -self.counters.ctypes.data % (8 * driver.LINE)
+        threads, room = self.words[driver.THREADS], max(steps, 2 * self.words[driver.ROOM_STEPS])
+        self.counters = np.zeros(room * (threads + 1) * driver.LINE + driver.LINE, np.int64)
+        self.words[driver.COUNTERS] = self.counters.ctypes.data + -self.counters.ctypes.data % (8 * driver.LINE)
+        self.words[driver.ROOM_STEPS] = room
 
     def stop(self) -> None:
         """Tell the workers to leave. Between runs only; to be called once."""
-        self.words[driver.STOP], self.words[driver.STEPS] = 1, 0
-        self.entry(self.address, 0, 0)
+        self.words[driver.STOP] = 1
+        self.entry(self.words, _CALLER, Job().words)
 
     def join(self, timeout: float = 2.0) -> None:
         """Wait until the workers have left."""
@@ -137,15 +181,14 @@ class Team:
             times: address of ``steps + 1`` words, or 0. The caller writes the time before the first step and after
                 each step, in units of :attr:`tick_seconds`.
         """
-        if steps < 1:
-            return
+        job = Job()
+        job.set(table, steps, times)
         with self._lock:
-            control = self._start() if self._control is None else self._control
-            control.spread()
-            words = control.words
-            control.reserve(steps)
-            words[driver.TABLE], words[driver.STEPS], words[driver.TIMES] = table, steps, times
-            control.entry(control.address, 0, 0)
+            self.run_job(job)
+
+    def run_job(self, job: Job) -> None:
+        """Run a job on a team that nobody else uses."""
+        (self._control or self._start()).run(job)
 
     def close(self) -> None:
         """Stop the workers and wait until they are gone. A later run starts new ones."""
@@ -169,47 +212,34 @@ class Team:
         self._finalizer.atexit = False
         if hasattr(os, "sched_getaffinity") and self.threads > 1:
             control.allowed = frozenset(os.sched_getaffinity(0))
+            control.words[driver.GET_CPU] = detect_system().cpu
+            control.spread()
         self._control = control
         return control
 
 
-class SoloRun:
-    """A table of steps that one thread runs again and again; all that can be set up beforehand is.
+def make_solo_run(job: Job) -> Callable[[], object]:
+    """A call that runs a job on the thread of the caller, with all set up that can be beforehand.
 
-    Args:
-        table, steps: as for :meth:`Team.run`; the table has to live as long as this object.
+    One call at a time; the job has to live as long.
     """
-
-    __slots__ = ("_address", "_control", "_entry")
-
-    def __init__(self, table: int, steps: int) -> None:
-        self._control = _make_control(1)
-        self._entry, self._address = self._control.entry, self._control.address
-        words = self._control.words
-        words[driver.TABLE], words[driver.STEPS] = table, steps
-
-    def __call__(self, times: int = 0) -> None:
-        """Run the table once."""
-        if times:
-            self._control.words[driver.TIMES] = times
-            self._entry(self._address, 0, 0)
-            self._control.words[driver.TIMES] = 0
-        else:
-            self._entry(self._address, 0, 0)
+    control = _make_control(1)
+    return partial(control.entry, control.words, _CALLER, job.words)
 
 
 def _serve(control: _Control, thread: int) -> None:
     """A worker: native code until it is told to stop. Holds the control block, but not the team."""
-    control.entry(control.address, thread, 0)
-    free_semaphore(int(control.words[driver.WORKERS + thread * driver.LINE + driver.SEMAPHORE]))
+    control.entry(control.words, ctypes.c_int64(thread), _CALLER)
+    free_semaphore(control.words[driver.WORKERS + thread * driver.LINE + driver.SEMAPHORE])
 
 
 def _make_control(threads: int) -> _Control:
     kernel, system = load_driver(), detect_system()
-    memory = np.zeros(driver.WORKERS + (threads + 1) * driver.LINE, np.int64)
-    skip = -memory.ctypes.data % (8 * driver.LINE) // 8
-    words = memory[skip:]
-    control = _Control(memory, words, words.ctypes.data, kernel, _ENTRY(kernel.address))
+    count = driver.WORKERS + threads * driver.LINE
+    memory = bytearray(8 * (count + driver.LINE))
+    skip = -ctypes.addressof(ctypes.c_char.from_buffer(memory)) % (8 * driver.LINE)
+    words = (ctypes.c_int64 * count).from_buffer(memory, skip)
+    control = _Control(words, kernel, _ENTRY(kernel.address))
     pauses = pauses_per_us()
     crowded = threads > count_cpus()  # then whoever is waited for needs this very processor
     words[driver.THREADS] = threads
@@ -219,7 +249,9 @@ def _make_control(threads: int) -> _Control:
     words[driver.CLOCK] = system.clock
     for thread in range(1, threads):
         line = driver.WORKERS + thread * driver.LINE
-        words[line + driver.SEMAPHORE] = make_semaphore(control.address + 8 * (line + driver.ROOM))
+        words[line + driver.SEMAPHORE] = make_semaphore(ctypes.addressof(words) + 8 * (line + driver.ROOM))
+    if threads == 1:
+        words[driver.ROOM_STEPS] = 2**62  # what nobody shares is not counted
     return control
 
 
@@ -236,7 +268,7 @@ def pauses_per_us() -> float:
     entry, count, best = _ENTRY(load_driver().address), 500, float("inf")
     for _ in range(5):
         start = time.perf_counter()
-        entry(None, -1, count)
+        entry(None, ctypes.c_int64(-1), ctypes.c_int64(count))
         best = min(best, time.perf_counter() - start)
     return count / (best * 1e6)
 
@@ -268,13 +300,17 @@ def _take_team(threads: int) -> Team:
         return Team(threads)
 
 
-def run_on_team(threads: int, table: int, steps: int, times: int = 0) -> None:
-    """:meth:`Team.run` on a team that nobody else uses: :func:`acquire_team` without what a ``with`` block costs."""
-    team = _take_team(threads)
+def run_on_team(threads: int, job: Job) -> None:
+    """Run a job on a team that nobody else uses: :func:`acquire_team` without what a ``with`` block costs."""
     try:
-        team.run(table, steps, times)
-    finally:
-        _release_team(team)
+        teams = _idle[threads]
+        team = teams.pop()
+    except LookupError:
+        with acquire_team(threads) as team:
+            team.run_job(job)
+        return
+    team.run_job(job)
+    teams.append(team)
 
 
 def _release_team(team: Team) -> None:
