@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from tests.compiler.test_plan import check_arena
 
+import omniconv as oc
 from omniconv.compiler.build import compile_assembly
 from omniconv.compiler.filterings import FILTERINGS
 from omniconv.compiler.problem import Problem
 from omniconv.compiler.schedule import plan_winograd
-from omniconv.compiler.slabs import list_slabs
+from omniconv.compiler.slabs import SIZES, list_slabs, share_slabs
 from omniconv.compiler.target import Target, detect_host
 from omniconv.compiler.walk import walks
 from omniconv.compiler.winograd import WinogradInput, WinogradOutput
+from omniconv.reference import random_weights
 from omniconv.spec import Conv
 
 TRIPLE = "x86_64-unknown-linux-gnu"
@@ -85,6 +89,41 @@ def test_groups_at_a_time_fit_the_cache() -> None:
     assert small is not None
     assert large is not None
     assert small.groups * small.slab < large.groups * large.slab
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 4, 6])
+def test_strips_have_equally_many_slabs(threads: int) -> None:
+    layers = [problem(64, 64, size) for size in (14, 28, 56, 112)] + [problem(512, 512, 14, groups=32)]
+    shared = 0
+    for layer in layers:
+        for slabs in list_slabs(layer, SHORT):
+            strips, blocks = share_slabs(slabs.blocks, layer, threads)
+            assert blocks == replace(slabs.blocks, slab=blocks.slab)
+            if strips == 1:
+                assert blocks == slabs.blocks
+                continue
+            shared += 1
+            assert strips == threads
+            count = layer.groups // blocks.groups * -(blocks.count // -blocks.slab)
+            assert count % strips == 0
+            assert blocks.slab == slabs.blocks.slab or SIZES[0] <= blocks.slab < slabs.blocks.slab
+    assert bool(shared) == (threads > 1)
+
+
+@pytest.mark.parametrize(("channels", "size", "groups"), [(24, 40, 1), (64, 30, 4)])
+def test_threads_have_slabs_of_their_own(channels: int, size: int, groups: int) -> None:
+    spec = Conv.of(channels, channels, 3, padding=1, groups=groups)
+    rng = np.random.default_rng(0)
+    weights, x = random_weights(spec, rng), rng.standard_normal((1, channels, size, size)).astype(np.float32)
+    want = oc.compile(spec, x.shape, weights)(x)
+    for threads in (2, 3, 4):
+        f = oc.compile(spec, x.shape, weights, threads=threads)
+        check_arena(f.plan)
+        assert any(len(group.counts) == threads for group in f.plan.groups)
+        assert "winograd_input" in f.explain()
+        for _ in range(3):
+            assert np.array_equal(f(x), want)
+        assert {step.kind for step in f.profile(x)} >= {"winograd_input", "winograd_output"}
 
 
 @pytest.mark.skipif(detect_host().arch != "x86-64", reason="x86-64 code")

@@ -18,7 +18,7 @@ from omniconv.compiler.bands import Stage, X, Y, frames, row_axis, steps_of
 from omniconv.compiler.interleave import Interleaving
 from omniconv.compiler.lane import Lane
 from omniconv.compiler.panel import Panel
-from omniconv.compiler.planner import Call
+from omniconv.compiler.planner import Call, Group
 from omniconv.compiler.storage import Buffer
 from omniconv.compiler.target import Target
 
@@ -38,19 +38,6 @@ MOST_REPEATED = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
-    """Neighbouring calls that divide into strips: those of one strip run in order, strips in any order or at once.
-
-    Attributes:
-        first: index of the first call.
-        counts: calls of each strip.
-    """
-
-    first: int
-    counts: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class Fused:
     """What became of a list of calls."""
 
@@ -67,8 +54,13 @@ class Segment:
     interleaving: Interleaving | None = None
 
 
-def fuse(calls: Sequence[Call], buffers: list[Buffer], target: Target, threads: int, cache: int | None = None) -> Fused:
+def fuse(
+    calls: Sequence[Call], given: Sequence[Group], buffers: list[Buffer], target: Target, threads: int,
+    cache: int | None = None,
+) -> Fused:  # fmt: skip
     """Fuse what pays. The buffers of values between fused layers shrink, and all lifetimes are counted again.
+
+    The calls of ``given`` groups stay as they are.
 
     ``cache`` is the size that values have to overflow [bytes], ``None`` for that of the target. With 0 everything is
     fused that can be, in bands of one row.
@@ -80,8 +72,12 @@ def fuse(calls: Sequence[Call], buffers: list[Buffer], target: Target, threads: 
             users[buffer] += 1
     found: list[Call] = []
     groups: list[Group] = []
+    starts = {group.first: group for group in given}
+    done = 0
     for run, reason in _runs(calls, users, buffers):
         for segment, why in _cut(run, reason, size, threads):
+            if done + segment.begin in starts:
+                groups.append(replace(starts[done + segment.begin], first=len(found)))
             if segment.interleaving is None:
                 call = run[segment.begin]
                 found.append(replace(call, why=(*call.why, f"fusing with the next layer: {why}")) if why else call)
@@ -90,6 +86,7 @@ def fuse(calls: Sequence[Call], buffers: list[Buffer], target: Target, threads: 
             if threads > 1:
                 groups.append(Group(len(found), tuple(map(len, strips))))
             found += [call for strip in strips for call in strip]
+        done += len(run)
     _touch(found, groups, buffers)
     return Fused(tuple(found), tuple(groups))
 

@@ -12,10 +12,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from omniconv.compiler.fusion import Group, fuse
+from omniconv.compiler.fusion import fuse
 from omniconv.compiler.layout import Layout, channels_last, row_major
 from omniconv.compiler.lowering import lower
-from omniconv.compiler.planner import Call, Planner
+from omniconv.compiler.planner import Call, Group, Planner
 from omniconv.compiler.program import ChannelStep, ConcatStep, Program, RearrangeStep, SliceStep
 from omniconv.compiler.storage import Buffer, Stored, plan_arena
 from omniconv.compiler.target import Target
@@ -56,16 +56,16 @@ def plan(
     """Lay a program out in memory and turn its steps into kernel calls. Nothing is allocated or compiled here.
 
     ``exact`` keeps to direct sums, in which every product appears as it is; without, 3x3 layers may use Winograd
-    filtering. ``threads`` decides how fused layers are divided, never what they compute. ``tuning`` holds choices for
-    convolutions that were measured on this target, in place of estimates. ``cache`` is the size that values between
-    fused layers overflow [bytes], by default that of the target's second-level cache.
+    filtering. ``threads`` decides how fused and filtered layers are divided, never what they compute. ``tuning`` holds
+    choices for convolutions that were measured on this target, in place of estimates. ``cache`` is the size that values
+    between fused layers overflow [bytes], by default that of the target's second-level cache.
 
     Raises:
         SpecError: the tuning is for another target.
     """
     if tuning is not None and tuning.target != target:
         raise SpecError(f"the tuning is for {tuning.target}", need=f"one for {target}")
-    planner = Planner(program, target, layout, exact, tuning)
+    planner = Planner(program, target, layout, exact, tuning, threads)
     inputs, outputs = {}, {}
     for index, name in enumerate(program.inputs):
         inputs[name] = _boundary(planner, program.shapes[name])
@@ -84,7 +84,7 @@ def plan(
     for slot, name in zip(slots, results, strict=True):
         if planner.stored[name].buffer != slot:
             planner.copy(planner.stored[name], Stored(slot, 0, outputs[name]))
-    fused = fuse(planner.calls, planner.buffers, target, threads, cache)
+    fused = fuse(planner.calls, planner.groups, planner.buffers, target, threads, cache)
     offsets, total = plan_arena(planner.buffers)
     return Plan(
         program, target, fused.calls, fused.groups, tuple(planner.buffers), tuple(offsets), total,

@@ -69,6 +69,19 @@ class Call:
     how: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Neighbouring calls that divide into strips: those of one strip run in order, strips in any order or at once.
+
+    Attributes:
+        first: index of the first call.
+        counts: calls of each strip.
+    """
+
+    first: int
+    counts: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class Planner:
     """The state of planning; lowerings read and extend it."""
@@ -78,6 +91,8 @@ class Planner:
     layout: str
     exact: bool = False
     tuning: Tuning | None = None
+    threads: int = 1
+    groups: list[Group] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
     stored: dict[str, Stored] = field(default_factory=dict)

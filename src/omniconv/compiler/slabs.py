@@ -6,6 +6,7 @@ tiles. Costs are in half cycles.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
@@ -56,6 +57,22 @@ def list_slabs(problem: Problem, target: Target) -> Iterator[Slabs]:
             groups = _groups(problem, target, blocks.points * slab)
             found = replace(blocks, slab=slab, groups=groups)
             yield Slabs(_cost_slabs(problem, target, found), found)
+
+
+def share_slabs(blocks: Blocks, problem: Problem, threads: int) -> tuple[int, Blocks]:
+    """The slabs that several threads work off: the number of strips that these divide into, and their size.
+
+    With a strip for each thread nobody waits for others between the steps of a slab, nor reads what they wrote. There
+    have to be equally many slabs in each, which may be smaller for that; where that makes them too small, there is one
+    strip, and threads share every step.
+    """
+    turns = problem.groups // blocks.groups
+    each = threads // math.gcd(turns, threads)
+    wanted = -(-(blocks.count // -blocks.slab) // -each) * each
+    slab = -(blocks.count // -wanted)
+    if turns * -(blocks.count // -slab) % threads or (slab < blocks.slab and slab < SIZES[0]):
+        return 1, blocks
+    return threads, replace(blocks, slab=slab)
 
 
 def _groups(problem: Problem, target: Target, products: int) -> int:

@@ -11,10 +11,11 @@ from omniconv.compiler.epilogue import Operand, Post
 from omniconv.compiler.filterings import transform_weights
 from omniconv.compiler.layout import plan_pitch
 from omniconv.compiler.panel import Panel
-from omniconv.compiler.planner import Decision, Planner
+from omniconv.compiler.planner import Decision, Group, Planner
 from omniconv.compiler.problem import Problem
 from omniconv.compiler.program import Array
 from omniconv.compiler.schedule import plan_panel
+from omniconv.compiler.slabs import share_slabs
 from omniconv.compiler.storage import Ref, Stored
 from omniconv.compiler.walk import AxisWalk
 from omniconv.compiler.winograd import Blocks, WinogradInput, WinogradOutput
@@ -29,12 +30,11 @@ def call_winograd(
     refs: Sequence[Ref], w: Array, b: Array | None, why: tuple[str, ...], decision: Decision,
 ) -> None:  # fmt: skip
     """Append the calls of a 3x3 layer; ``posts`` number their operands from the panel kernel's args."""
+    strips, blocks = share_slabs(blocks, problem, planner.threads)
     lanes, products = planner.target.lanes, blocks.groups * blocks.points
     source, result = x.layout.grid, y.layout.grid
     inputs, outputs = problem.inputs, problem.outputs
     wide, narrow = plan_pitch(inputs, lanes), plan_pitch(outputs, lanes)
-    spread = planner.add_buffer("arena", products * blocks.stride(wide) + lanes)
-    gathered = planner.add_buffer("arena", products * blocks.stride(narrow) + lanes)
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
     tile = plan_panel(Problem(1, axes, products, inputs, outputs), planner.target)
     forward = WinogradInput(blocks, inputs, (source.sn, *source.strides[1:]), x.layout.readable, wide, lanes)
@@ -58,13 +58,18 @@ def call_winograd(
     width = problem.groups * outputs + lanes
     bias = planner.constant(width, lambda: _pad_bias(b, width))
     zero = planner.zeros(max(problem.groups * inputs, wide) + 2 * lanes)
-    for turn in range(turns):
-        part = Ref(weights.buffer, weights.offset + 4 * turn * size)
-        for first in range(0, blocks.count, blocks.slab):
+    slabs = [(turn, first) for turn in range(turns) for first in range(0, blocks.count, blocks.slab)]
+    if strips > 1:
+        planner.groups.append(Group(len(planner.calls), (3 * len(slabs) // strips,) * strips))
+    for strip in range(strips):
+        spread = Ref(planner.add_buffer("arena", products * blocks.stride(wide) + lanes))
+        gathered = Ref(planner.add_buffer("arena", products * blocks.stride(narrow) + lanes))
+        for turn, first in slabs[strip * len(slabs) // strips : (strip + 1) * len(slabs) // strips]:
+            part = Ref(weights.buffer, weights.offset + 4 * turn * size)
             starts = (planner.table([first, turn * blocks.groups * channels]) for channels in (inputs, outputs))
-            planner.call(forward, [x.ref, Ref(spread), zero, next(starts)], "winograd_input", why, decision)
-            planner.call(panel, [Ref(spread), part, nothing, Ref(gathered), zero, zero], "panel", (), decision)
-            planner.call(back, [Ref(gathered), bias, y.ref, next(starts), *refs], "winograd_output", (), decision)
+            planner.call(forward, [x.ref, spread, zero, next(starts)], "winograd_input", why, decision)
+            planner.call(panel, [spread, part, nothing, gathered, zero, zero], "panel", (), decision)
+            planner.call(back, [gathered, bias, y.ref, next(starts), *refs], "winograd_output", (), decision)
 
 
 def _pad_bias(b: Array | None, size: int) -> Array:
