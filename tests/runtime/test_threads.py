@@ -40,7 +40,7 @@ def test_no_one_takes_more_than_the_grain(team: Team, kernels: Kernels, grain: i
     owners = {units * t // team.threads for t in range(team.threads)}
     assert owners <= {begin for begin, _ in parts}
     if team.threads > 1:
-        most = grain or max(1, units // (team.threads * driver.CLAIMS))
+        most = grain or -(-(units // -team.threads) // -driver.PARTS)
         assert max(end - begin for begin, end in parts) <= most
 
 

@@ -22,6 +22,8 @@ Tile: TypeAlias = LaneTile | PanelTile
 
 UNITS = 16
 """Units of work wanted at least, so that a few threads get even shares."""
+FINER = 3
+"""So many times as many where they are cut from rows in any case."""
 WORTH_CUTTING = 0.97
 """Part of its cost that a row of tiles may keep at most for the last tile to get code of its own."""
 FIRST_LEVEL = 2**15
@@ -143,8 +145,13 @@ def _share(problem: Problem, target: Target, rows: int, tiles: int) -> tuple[int
     """Tiles in a unit, and parts of the channels, so that there are enough units for a few threads."""
     lines = problem.batch * problem.axes[0].output * rows
     vectors = -(problem.groups // -Grouping(target.lanes, problem.inputs, problem.outputs).groups)
-    block = max(1, min(tiles, tiles * lines // UNITS))
+    block = _tiles_in_unit(lines, tiles)
     return block, min(vectors, max(1, FEWEST // (lines * -(tiles // -block))))
+
+
+def _tiles_in_unit(lines: int, tiles: int) -> int:
+    """Of ``tiles`` in each of so many lines: all, if that makes units enough."""
+    return tiles if lines >= UNITS else max(1, tiles * lines // (FINER * UNITS))
 
 
 # -- panel
@@ -157,15 +164,16 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate]:
     unroll = problem.inputs if problem.inputs <= 8 else 4
     # All panels at each block of positions, if their weights stay near: threads keep to pixels of their own, and the
     # groups of a pointwise layer read neighbouring parts of the same ones.
-    weights = 4 * problem.groups * problem.inputs * vectors * target.lanes
+    taps = problem.axes[0].kernel * problem.axes[1].kernel * problem.axes[2].kernel
+    weights = 4 * problem.groups * problem.inputs * taps * vectors * target.lanes
     near = FIRST_LEVEL if problem.groups > 1 else target.cache_bytes // 2
-    inner = all(axis.kernel == 1 for axis in problem.axes) and weights <= near
+    inner = weights <= near
     for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
         tall = max(1, (target.registers - 1 - wide) // wide)
         lines = problem.batch * problem.axes[0].output * problem.axes[1].output * problem.groups * -(vectors // -wide)
         for rows in range(1, min(count, tall, 14) + 1):
             tiles = -(count // -rows)
-            block = max(1, min(tiles, tiles * lines // UNITS, 16))
+            block = min(_tiles_in_unit(lines, tiles), 16)
             tile = PanelTile(rows, wide, unroll, block, inner)
             cost = _cost_panel(problem, target, rows, wide)
             yield Candidate(cost * tiles, tile)

@@ -1,12 +1,12 @@
 r"""The driver: the machine code that runs a table of steps on a team of threads, as LLVM IR.
 
-Of each step a thread t of T owns the units from ``units * t // T`` to ``units * (t + 1) // T`` and takes them a few at
-a time; then it helps the threads after it with what they have left. A step is over when all of its units are done,
+Of each step a thread t of T owns the units from ``units * t // T`` to ``units * (t + 1) // T`` and takes them a part
+at a time; then it helps the threads after it with what they have left. A step is over when all of its units are done,
 whoever did them: nobody waits for a thread that is still asleep, or that the system holds up between two turns::
 
     for each step (function, args, units, grain):
         for owner in t, t + 1, ... (mod T):
-            while owner has units left: take up to grain of them and call function(args, begin, end, t)
+            while owner has units left: take grain, or a third of them, and call function(args, begin, end, t)
         add what was done here to the count of the step, and wait until that is full
 
 The counters (how many units of each owner are taken, and how many are done) carry the number of the run in their upper
@@ -39,9 +39,11 @@ from omniconv.runtime.driver_ir import DRIVER
 
 STEP_WORDS: Final = 4
 """Words of one record of a step table: address of the function, address of its arguments, units, and the most units
-that a thread takes at a time (0: a share divided by :data:`CLAIMS`)."""
-CLAIMS: Final = 4
-"""Turns in which a thread takes its share where the step does not say."""
+that a thread takes at a time (0: one of :data:`PARTS` of what is left)."""
+PARTS: Final = 3
+"""A thread takes so large a part of what is left of a share where the step does not say: less and less, so that all
+finish together also where units differ or a thread is held up."""
+ROUND_UP: Final = PARTS - 1
 
 LINE: Final = 16
 """Words between two words that different threads write: two cache lines, because processors fetch them in pairs."""

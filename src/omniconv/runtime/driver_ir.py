@@ -100,12 +100,7 @@ whole:
 several:
   %first = mul i64 %index, %stride
   %lines = getelementptr i64, ptr %counters, i64 %first
-  %parts = mul i64 %threads, <CLAIMS>
-  %fair = udiv i64 %units, %parts
   %fixed = icmp ne i64 %given, 0
-  %wanted = select i1 %fixed, i64 %given, i64 %fair
-  %none = icmp eq i64 %wanted, 0
-  %grain = select i1 %none, i64 1, i64 %wanted
   store i64 0, ptr %sum
   br label %owner
 owner:
@@ -129,6 +124,9 @@ take:
   %empty = icmp eq i64 %left, 0
   br i1 %empty, label %exhausted, label %claim
 claim:
+  %spare = add i64 %left, <ROUND_UP>
+  %part = udiv i64 %spare, <PARTS>
+  %grain = select i1 %fixed, i64 %given, i64 %part
   %short = icmp ult i64 %left, %grain
   %amount = select i1 %short, i64 %left, i64 %grain
   %more = add i64 %taken, %amount
