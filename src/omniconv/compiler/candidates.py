@@ -123,7 +123,7 @@ def _cost_stencil(problem: Problem, axes: tuple[TileAxis, TileAxis]) -> float:
     # prefetchers lose track.
     cost = work * max(1.0, 4.0 / outputs) + 0.5 * (lines * across + taps + outputs)
     cost += 2.0 * max(0, lines * across - 24)
-    if width.in_step > 1 or problem.axes[0].kernel > 1:
+    if width.in_step > 1:
         # Rows come from a farther cache than columns, which the neighbouring tile has just read.
         cost += lines * width.in_step * axes[1].count * problem.axes[0].kernel
     return cost * axes[0].tiles * axes[1].tiles

@@ -135,15 +135,26 @@ class Lane:
         """Units of work: parts of the channels, times output rows, times blocks."""
         return self.tile.split * self.batch * self.axes[0].output * self.axes[1].output * self.blocks
 
+    @property
+    def order(self) -> list[int]:
+        """The output rows in the order in which they are computed, where that is not their own: those of a dilated
+        layer that share input rows follow one another.
+        """
+        axis = self.axes[1]
+        step = axis.ostep if axis.static and axis.in_step == 1 else 1
+        return [row for first in range(step) for row in range(first, axis.output, step)] if step > 1 else []
+
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target)
         tables = (PhaseTables(k, self.axes[0]), PhaseTables(k, self.axes[1]), PhaseTables(k, self.axes[2]))
+        order = self.order
         with k.loop(k.end, start=k.begin) as unit:
             # Depth runs inside height: neighbouring planes then find each other's rows in the cache.
-            part, n, oh, od, block = k.split(
+            part, n, line, od, block = k.split(
                 unit, self.tile.split, self.batch, self.axes[1].output, self.axes[0].output, self.blocks
             )
+            oh = k.lookup(k.table(order), line) if order else line
             _Row(self, k, tables, part, n, od, oh, block).emit()
         return k.finish()
 
