@@ -19,6 +19,7 @@ from omniconv.compiler.interleave import Interleaving
 from omniconv.compiler.lane import Lane
 from omniconv.compiler.panel import Panel
 from omniconv.compiler.planner import Call, Group
+from omniconv.compiler.staged import Staged
 from omniconv.compiler.storage import Buffer
 from omniconv.compiler.target import Target
 
@@ -129,6 +130,8 @@ def reject_link(
     if not isinstance(last.recipe, Lane | Panel) or not following:
         return ""
     value, call = last.args[Y].buffer, following[0]
+    if isinstance(last.recipe, Staged):
+        return "its channels are computed in parts"
     if buffers[value].kind != "arena":
         return ""
     if users[value] != 2:

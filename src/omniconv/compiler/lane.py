@@ -155,8 +155,12 @@ class Lane:
                 unit, self.tile.split, self.batch, self.axes[1].output, self.axes[0].output, self.blocks
             )
             oh = k.lookup(k.table(order), line) if order else line
-            _Row(self, k, tables, part, n, od, oh, block).emit()
+            Row(self, k, tables, part, n, od, oh, block).emit()
         return k.finish()
+
+    def image(self, k: Kernel, _part: Index, n: Index) -> Value:
+        """Where an image starts."""
+        return k.shift(k.arg(X), k.mul(n, self.x_strides[0]))
 
     def pack_weights(self, w: Array, *, transposed: bool, flip: bool) -> Array:
         """Weights in reading order: vector, tap, input of the group, lane; zeros in spare lanes."""
@@ -194,7 +198,7 @@ class ChannelLoop:
     def __init__(self, recipe: Lane, k: Kernel, depth: PhaseTables, part: Index, n: Index, od: Index) -> None:
         self.p, self.k, self.part, self.n, self.od = recipe, k, part, n, od
         self.depth, self.depth_q = depth.at(od)
-        self.x = k.shift(k.arg(X), k.mul(n, recipe.x_strides[0]))
+        self.x = recipe.image(k, part, n)
         self.y = k.shift(k.arg(Y), k.add(k.mul(n, recipe.y_strides[0]), k.mul(od, recipe.y_strides[1])))
         self.zero = k.arg(ZERO)
 
@@ -264,7 +268,7 @@ class ChannelLoop:
         k.store(result, self.y, where, count=None if p.tail and len(slots) == p.lanes else count)
 
 
-class _Row(ChannelLoop):
+class Row(ChannelLoop):
     """Emission of one unit: tiles of an output row, over a part of the channels."""
 
     def __init__(

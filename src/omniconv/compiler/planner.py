@@ -197,17 +197,8 @@ class Planner:
             return found
         return self._convert(name, "last", self._default(self.shape(name)))
 
-    def spread(self, name: str, pixels: int) -> Stored:
-        """A value as channels last of which ``pixels`` pixels that are read together stay in the first-level cache.
-
-        Arena buffers always do. Arrays of the caller whose pixels are a multiple of 1 KiB share few of its sets.
-        Kernels that read more pixels side by side than these hold run at a third of their speed; a copy costs less.
-        """
-        found = self.channels_last(name)
-        pitch = found.layout.grid.strides[2]
-        held = WAYS * (PAGE // math.gcd(4 * pitch, PAGE))
-        if pitch % 256 or pixels <= held or found.layout.grid.sizes[2] < 4:
-            return found
+    def spread(self, name: str) -> Stored:
+        """A copy of a value as channels last, whose pixels fall into all sets of the first-level cache."""
         return self._convert(name, "last", self._default(self.shape(name)))
 
     def row_major(self, name: str) -> Stored:
@@ -249,6 +240,17 @@ class Planner:
     def copy_axes(self, dims: Sequence[tuple[int, int, int]], x: Ref, y: Ref) -> None:
         """A copy over axes of (size, stride of x, stride of y)."""
         self.call(Copy.of(tuple(dims), self.target.lanes), [x, y], "copy")
+
+
+def crowded(layout: Layout, pixels: int) -> bool:
+    """Whether so many pixels that are read together overflow the sets of the first-level cache that they share.
+
+    Kernels that read more pixels side by side than these hold run at a third of their speed; a copy costs less. Values
+    in the arena are never crowded; arrays of the caller whose pixels are a multiple of 1 KiB may be.
+    """
+    pitch = layout.grid.strides[2]
+    held = WAYS * (PAGE // math.gcd(4 * pitch, PAGE))
+    return pitch % 256 == 0 and pixels > held and layout.grid.sizes[2] >= 4
 
 
 def find_lattice(positions: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]] | None:

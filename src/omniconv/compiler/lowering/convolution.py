@@ -16,10 +16,11 @@ from omniconv.compiler.lowering.channels_first import lower_series
 from omniconv.compiler.lowering.copying import pad_value
 from omniconv.compiler.lowering.filtering import call_winograd
 from omniconv.compiler.lowering.posts import has_operands, lower_posts
-from omniconv.compiler.planner import Planner
+from omniconv.compiler.planner import Planner, crowded
 from omniconv.compiler.problem import Problem
 from omniconv.compiler.program import Array, ConvStep, DenseStep
 from omniconv.compiler.schedule import Choice, plan_conv, plan_winograd
+from omniconv.compiler.staged import Staged, count_parts
 from omniconv.compiler.stencil import Stencil, StencilTile
 from omniconv.compiler.storage import Ref, Stored, merge_axes, permutation_of
 from omniconv.compiler.tuning import describe_blocks, describe_tile
@@ -54,7 +55,7 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
         choice = replace(choice, rejected=(*choice.rejected, f"series: {why_not}"))
     serves = choice.family == "lane"
     if serves or (not x.layout.channels_last and spec.in_channels >= DIRECT):
-        x = _neighbours(planner, step, x, axes if serves else None)
+        x = _neighbours(planner, step, x, problem, choice)
     w, b = step.w, step.b
     order = permutation_of(x.layout) if serves else None
     if order is not None:
@@ -81,23 +82,27 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
         call_winograd(planner, problem, blocks, x, y, posts, refs, w, b, why, decision)
 
 
-def _neighbours(planner: Planner, step: ConvStep, x: Stored, axes: Sequence[AxisWalk] | None) -> Stored:
-    """Input with neighbouring channels; a permuted one is kept where the layer commutes with the permutation.
-
-    ``axes`` are given for a lane kernel, which reads the pixels under a tile of outputs side by side.
-    """
+def _neighbours(planner: Planner, step: ConvStep, x: Stored, problem: Problem, choice: Choice) -> Stored:
+    """Input with neighbouring channels; a permuted one is kept where the layer commutes with the permutation."""
     spec = step.spec
     commutes = (
-        axes is not None and spec.is_depthwise and spec.in_channels == spec.out_channels
+        isinstance(choice.tile, lane.LaneTile) and spec.is_depthwise and spec.in_channels == spec.out_channels
         and x.layout.channels_last and permutation_of(x.layout) is not None
         and not has_operands(step.post) and step.y not in planner.places
     )  # fmt: skip
     if commutes or step.spec.padding_mode != "zeros":
         return x
-    if axes is None or spec.is_pointwise:
-        return planner.channels_last(step.x)
-    depth, height, width = (max(axis.taps) for axis in axes)
-    return planner.spread(step.x, depth * height * (width + COLUMNS - 1))
+    found = planner.channels_last(step.x)
+    if not isinstance(choice.tile, lane.LaneTile) or not _crowded(problem, found) or count_parts(problem, choice.tile):
+        return found
+    return planner.spread(step.x)
+
+
+def _crowded(problem: Problem, x: Stored) -> bool:
+    """Whether a lane kernel, which reads the pixels under a tile of outputs side by side, had better read a copy."""
+    depth, height, width = (max(axis.taps) for axis in problem.axes)
+    taps = depth * height * width
+    return taps > 1 and crowded(x.layout, depth * height * (width + COLUMNS - 1))
 
 
 def lower_dense(planner: Planner, step: DenseStep) -> None:
@@ -146,12 +151,18 @@ def _call_lane(
         (source.sn, *source.strides), (result.sn, *result.strides), x.layout.readable, y.layout.tail, tuple(posts),
     )  # fmt: skip
     recipe = Stencil(*common, tile, lanes) if isinstance(tile, StencilTile) else lane.Lane(*common, tile, lanes)
+    parts = count_parts(problem, tile) if _crowded(problem, x) else None
+    if parts is not None:
+        recipe = Staged.of(recipe, parts)
     size = recipe.vectors * recipe.lanes * recipe.inputs * math.prod(axis.kernel for axis in problem.axes)
     weights = planner.constant(size, lambda: recipe.pack_weights(w, transposed=spec.transposed, flip=spec.flip))
     bias = planner.constant(recipe.vectors * recipe.lanes, lambda: recipe.pack_bias(b))
     zero = planner.zeros(source.c + 2 * recipe.lanes)
     why, decision = planner.decide(problem, describe_tile(tile), choice.rejected)
-    planner.call(recipe, [x.ref, weights, bias, y.ref, zero, *refs], "lane", why, decision)
+    args = [x.ref, weights, bias, y.ref, zero, *refs]
+    if isinstance(recipe, Staged):
+        args.append(planner.thread_memory(recipe.scratch))
+    planner.call(recipe, args, "lane", why, decision)
 
 
 class _Source(NamedTuple):
