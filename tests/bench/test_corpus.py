@@ -213,6 +213,16 @@ def test_scaling_compares_with_one_thread_in_the_same_run():
     short = measured([result("a", 5e-5), replace(result("c", 9e-5), solo=True)], [])
     found = summarise([item, short])
     assert (found.scaling, found.worst_scaling) == (pytest.approx(1.5), 1.5), "90 us are not looked at"
+    assert found.scaling_fastest == pytest.approx(1.5)
+
+
+def test_scaling_of_the_shortest_rounds():
+    """A round in which others took a processor counts in the median only."""
+    item = measured(
+        [replace(result("a", 2.0), timing=Timing("a", (1.0, 2.0, 3.0))), replace(result("c", 2.0), solo=True)], []
+    )
+    assert (item.scaling, item.scaling_fastest) == (1.0, 2.0)
+    assert item.as_dict()["scaling_fastest"] == 2.0
 
 
 @pytest.mark.parametrize(
@@ -220,7 +230,7 @@ def test_scaling_compares_with_one_thread_in_the_same_run():
     [
         (2.0, 1.9, "at 95% of the limit (FMA) there is little left to win"),
         (2.0, 1.0, "our kernel reaches 50% of the limit (FMA)"),
-        (1e-5, 1e-6, "it takes 10 us, of which a call from Python is 5 us"),
+        (8e-6, 1e-6, "it takes 8 us, of which a call from Python is 2 us"),
     ],
 )
 def test_a_loss_says_why(seconds, bound, words):

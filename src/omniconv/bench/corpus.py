@@ -29,7 +29,7 @@ BUSY: Final = 0.2
 SLOW: Final = 0.85
 """Share of the peak at the start, below which the machine counts as busy too."""
 PROBE: Final = "peak"
-CALL: Final = 5e-6
+CALL: Final = 2.5e-6
 """About what a call of a layer from Python takes beside its kernels [s]."""
 SHORT: Final = 4 * CALL
 FULL: Final = 0.85
@@ -92,6 +92,14 @@ class Measured:
         return None if alone is None or best is None else alone.median / best.median
 
     @property
+    def scaling_fastest(self) -> float | None:
+        """The same of the shortest rounds, which other programs on the machine disturb least."""
+        alone, best = fastest(item for item in self.comparison.ours if item.solo), self.comparison.our_best
+        if alone is None or best is None or alone.timing is None or best.timing is None:
+            return None
+        return alone.timing.fastest / best.timing.fastest
+
+    @property
     def why_slower(self) -> str | None:
         """What keeps us behind the best peer, as far as the numbers say; ``None`` where we are not."""
         ratio, ours = self.comparison.ratio(), self.comparison.our_best
@@ -148,6 +156,7 @@ class Measured:
             "short": sorted(self.short()),
             "busy": self.busy,
             "scaling": self.scaling,
+            "scaling_fastest": self.scaling_fastest,
             "why_slower": self.why_slower,
             "peak_meanwhile_gflop_per_second": self.peak * 1e-9,
             "nominal_macs": self.nominal_macs,
@@ -262,6 +271,7 @@ class Summary:
         compile_process: the same with all that its process held [bytes].
         failed: problems that ours did not run or got wrong.
         scaling, worst_scaling: geometric mean and least of the scaling of problems that take 100 us on one thread.
+        scaling_fastest: geometric mean of that of their shortest rounds.
     """
 
     cases: int
@@ -278,6 +288,7 @@ class Summary:
     failed: tuple[str, ...]
     scaling: float | None = None
     worst_scaling: float | None = None
+    scaling_fastest: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For a JSON report."""
@@ -297,6 +308,7 @@ class Summary:
             "failed": list(self.failed),
             "scaling_geometric_mean": self.scaling,
             "worst_scaling": self.worst_scaling,
+            "scaling_fastest_geometric_mean": self.scaling_fastest,
         }
 
 
@@ -307,11 +319,12 @@ def summarise(measured: Sequence[Measured]) -> Summary:
     seconds = [item.seconds for item in compiled]
     goals = sum(len(item.case.goals or {}) for item in measured if any(p.valid for p in item.comparison.peers))
     worst = min(ratios, key=lambda index: ratios[index], default=None)
-    scalings = [
-        item.scaling for item in measured
+    long = [
+        item for item in measured
         if item.scaling is not None and item.comparison.our_best is not None
         and item.scaling * item.comparison.our_best.median >= LONG
     ]  # fmt: skip
+    scalings = [item.scaling for item in long if item.scaling is not None]
     return Summary(
         len(measured),
         len(ratios),
@@ -327,6 +340,7 @@ def summarise(measured: Sequence[Measured]) -> Summary:
         tuple(item.case.line for item in measured if any(not ours.valid for ours in item.comparison.ours)),
         geometric_mean(scalings),
         min(scalings, default=None),
+        geometric_mean(item.scaling_fastest for item in long if item.scaling_fastest is not None),
     )
 
 
