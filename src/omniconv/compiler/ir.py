@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from llvmlite import ir
@@ -367,9 +368,7 @@ class Kernel:
     def splat(self, value: float, like: Any = None) -> Value:
         """A constant in every lane."""
         kind = self.vector_type() if like is None else like
-        if not isinstance(kind, ir.VectorType):
-            return ir.Constant(kind, value)
-        return ir.Constant(kind, [ir.Constant(F32, value)] * kind.count)
+        return _splat(float(value).hex(), kind.count) if isinstance(kind, ir.VectorType) else ir.Constant(kind, value)
 
     def spread(self, scalar: Value, lanes: int | None = None) -> Value:
         """A scalar in every lane."""
@@ -398,3 +397,9 @@ class Kernel:
     def smaller(self, a: Value, b: Value) -> Value:
         """``a if a < b else b``: one instruction; a NaN in ``b`` survives, one in ``a`` does not."""
         return self.b.select(self.b.fcmp_ordered("<", a, b), a, b)
+
+
+@lru_cache(maxsize=1024)
+def _splat(value: str, lanes: int) -> Value:
+    """A constant vector. It keeps its text, which is written wherever the constant is used."""
+    return ir.Constant(ir.VectorType(F32, lanes), [ir.Constant(F32, float.fromhex(value))] * lanes)

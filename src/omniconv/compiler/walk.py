@@ -9,6 +9,7 @@ tables, so that the code does not grow with their number.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from omniconv.compiler.ir import Index, Kernel, Value
 from omniconv.spec import Axis, Conv, Shape
@@ -31,6 +32,7 @@ class AxisWalk:
     counts: tuple[int, ...]
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def of(cls, axis: Axis, size: int) -> AxisWalk:
         """The walk of one axis; a flipped kernel is expected to be packed in reverse."""
         phases = replace(axis, flip=False).phases(size)
