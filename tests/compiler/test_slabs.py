@@ -44,6 +44,7 @@ def problem(inputs: int, outputs: int, size: int, *, batch: int = 1, groups: int
         (problem(512, 512, 9), 3),
         (problem(512, 512, 16, groups=16), 4),
         (problem(240, 240, 14, groups=10), 4),
+        (problem(96, 96, 28, groups=8), 4),
         (problem(512, 512, 5), None),
         (problem(16, 16, 3), None),
     ],
@@ -63,7 +64,7 @@ def test_what_measures_fastest_is_chosen(layer: Problem, m: int | None, target: 
     [
         (problem(64, 64, 56, stride=2), "the stride is not 1"),
         (problem(4, 64, 56), "fewer than 8 channels"),
-        (problem(96, 96, 28, groups=8), "fewer than 16 channels a group"),
+        (problem(56, 56, 28, groups=8), "fewer than 8 channels a group"),
         (Problem(1, walks(Conv.of(64, 64, 5), (28, 28)), 1, 64, 64), "the kernel is not 3x3"),
         (
             Problem(1, walks(Conv.of(64, 64, 3, dims=3), (9, 28, 28)), 1, 64, 64),
@@ -89,6 +90,25 @@ def test_groups_at_a_time_fit_the_cache() -> None:
     assert small is not None
     assert large is not None
     assert small.groups * small.slab < large.groups * large.slab
+
+
+@pytest.mark.parametrize(
+    ("layer", "short", "wide"),
+    [
+        (problem(64, 64, 28, groups=8), 4, None),
+        (problem(128, 128, 56, groups=16), 4, None),
+        (problem(232, 232, 14, groups=29), None, None),
+        (problem(256, 256, 28, groups=16), 4, 4),
+    ],
+)
+def test_groups_that_fill_a_vector_are_filtered_where_the_lane_kernel_is_slower(
+    layer: Problem, short: int | None, wide: int | None
+) -> None:
+    for target, m in ((SHORT, short), (WIDE, wide)):
+        blocks, why = plan_winograd(layer, target)
+        assert (blocks.m if blocks else None) == m
+        if target is WIDE and m is None:
+            assert why == ("winograd: 2 groups share a vector",)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4, 6])

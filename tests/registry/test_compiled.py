@@ -16,7 +16,7 @@ from omniconv.compiler.filterings import FILTERINGS
 from omniconv.kinds import kinds
 from omniconv.reference import error_bound, random_weights, reference
 from omniconv.reference.bounds import gamma
-from omniconv.spec import Conv, parse
+from omniconv.spec import Chain, Conv, Shuffle, parse
 
 RANDOM = int(os.environ.get("OMNICONV_RANDOM", "0"))
 """Specs of each random test; 0 for the few of a default run."""
@@ -129,6 +129,7 @@ FILTERED = [
     (Conv.of(96, 64, 3, padding=1, groups=2), (1, 96, 14, 14)),
     (Conv.of(60, 51, 3, padding=1, groups=3), (2, 60, 9, 11)),
     (Conv.of(34, 50, 3, padding=1, groups=2, transposed=True), (1, 34, 13, 8)),
+    (Conv.of(60, 55, 3, padding=1, groups=5), (1, 60, 20, 20)),
 ]
 
 
@@ -152,6 +153,29 @@ def test_filtered_layers_are_filtered(target):
     assert [spec.text(shape) for spec, shape in FILTERED if not is_filtered(spec, shape, target)] == []
 
 
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_filtered_layers_read_neighbours_in_order(layout, target):
+    """Also where the input is stored otherwise: channels first and few, or a shuffle that is a view."""
+    few = [Conv.of(channels, 32, 3, padding=1) for channels in (8, 11, 15)]
+    shuffled = [
+        Chain((Conv.of(32, 48, 1, groups=4), Shuffle(4), Conv.of(48, 48, 3, padding=1, groups=groups)))
+        for groups in (1, 2, 3, 4)
+    ]
+    filtered = 0
+    for spec in (*few, *shuffled):
+        first = spec if isinstance(spec, Conv) else spec.steps[0]
+        shape = (2, first.in_channels, 24, 23)
+        rng = np.random.default_rng(0)
+        x, weights = rng.standard_normal(shape).astype(np.float32), random_weights(spec, rng)
+        got, direct = (
+            run_compiled(spec, x, weights, target=target, layout=layout, exact=exact) for exact in (False, True)
+        )
+        assert np.allclose(got, direct, atol=1e-4), spec.text(shape)
+        filtered += is_filtered(spec, shape, target)
+    assert filtered >= 5
+
+
 @st.composite
 def filtered_problems(draw):
     """3x3 layers of stride 1 with enough channels."""
@@ -162,7 +186,7 @@ def filtered_problems(draw):
         (before, max(after, 2 * d + 1 - size - before))
         for (before, after), d, size in zip(padding, dilation, sizes, strict=True)
     ]
-    channels = st.sampled_from((16, 17, 20, 31, 32, 48))
+    channels = st.sampled_from((8, 10, 13, 15, 16, 17, 20, 31, 32, 48))
     groups = draw(st.sampled_from((1, 1, 2, 3)))
     transposed = draw(st.booleans())
     if transposed:  # padding crops the output, but not all of it

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from omniconv.compiler.candidates import Candidate, Tile, find_cheapest, list_panels, list_rows, list_stencils
+from omniconv.compiler.grouping import Grouping
 from omniconv.compiler.lane import LaneTile
 from omniconv.compiler.panel import PanelTile
 from omniconv.compiler.problem import Problem
@@ -55,7 +56,7 @@ def list_choices(problem: Problem, target: Target) -> list[list[tuple[str, float
     """
     lists = [candidates for _, candidates in _list_families(problem, target)]
     found = [[(describe_tile(candidate.tile), candidate.cost) for candidate in items] for items in lists]
-    if reject_lane(problem, target) is not None and reject_winograd(problem, target) is None:
+    if reject_winograd(problem, target) is None:
         found.append([(describe_blocks(slabs.blocks), slabs.cost) for slabs in list_slabs(problem, target)])
     return [items for items in found if items]
 
@@ -96,6 +97,8 @@ def reject_lane(problem: Problem, target: Target) -> str | None:
     return None
 
 
+LEAST = 8
+"""Channels of a group that is filtered, at least."""
 MARGIN = 0.95
 """Winograd filtering is chosen where it is expected to take less than this part of the direct sum's time."""
 
@@ -109,7 +112,7 @@ def plan_winograd(problem: Problem, target: Target, tuned: str | None = None) ->
     reason = reject_winograd(problem, target)
     if reason is not None:
         return None, (f"winograd: {reason}",)
-    direct = cost_direct(problem, target)
+    direct = cost_direct(problem, target, lane=reject_lane(problem, target) is None)
     best: dict[int, Slabs] = {}
     for slabs in list_slabs(problem, target):
         if tuned is not None and describe_blocks(slabs.blocks) == tuned:
@@ -136,9 +139,12 @@ def reject_winograd(problem: Problem, target: Target) -> str | None:
         return "the kernel is not 3x3 in two dimensions"
     if not (height.static and width.static) or height.in_step > 1 or width.in_step > 1:
         return "the stride is not 1"
-    least = target.lanes if problem.groups == 1 else max(16, target.lanes)
+    least = target.lanes if problem.groups == 1 else LEAST
     if min(problem.inputs, problem.outputs) < least:
         return f"fewer than {least} channels" + (" a group" if problem.groups > 1 else "")
+    held = Grouping(target.lanes, problem.inputs, problem.outputs).groups
+    if held > 1 and reject_lane(problem, target) is None:
+        return f"{held} groups share a vector"
     return None
 
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from omniconv.compiler.candidates import find_cheapest, list_panels
 from omniconv.compiler.filterings import FILTERINGS
+from omniconv.compiler.grouping import Grouping
 from omniconv.compiler.problem import Problem
 from omniconv.compiler.target import Target
 from omniconv.compiler.walk import AxisWalk
@@ -20,6 +21,8 @@ from omniconv.compiler.winograd import BlockAxis, Blocks
 
 SIZES: Final = (12, 16, 24, 32, 48, 64)
 """Blocks of a slab at most: fewer read the weights too often, more leave the second-level cache."""
+LANE: Final = 1.2
+"""Cost of a multiply-add in the lane kernel, with all that comes with it."""
 CALLS: Final = 6000
 """Cost of the three calls of a slab: about a microsecond."""
 BLOCK: Final = 600
@@ -36,13 +39,18 @@ class Slabs:
     blocks: Blocks
 
 
-def cost_direct(problem: Problem, target: Target) -> float:
-    """Cost of the direct sum."""
+def cost_direct(problem: Problem, target: Target, *, lane: bool) -> float:
+    """Cost of the direct sum, by the lane kernel or the panel kernel."""
     depth, height, width = problem.axes
     rows = problem.batch * depth.output * height.output * problem.groups
     taps = 9 * height.share_inside * width.share_inside
     weights = 4 * 9 * problem.groups * problem.inputs * problem.outputs
-    return rows * taps * problem.inputs * _cost_step(problem, target) + _cost_far(weights)
+    if lane:  # one multiply-add for as many groups as a vector holds
+        each = LANE * (2 if target.lanes == 16 else 1)
+        row = each * width.output / Grouping(target.lanes, problem.inputs, problem.outputs).groups
+    else:
+        row = _cost_step(problem, target)
+    return rows * taps * problem.inputs * row + _cost_far(weights)
 
 
 def list_slabs(problem: Problem, target: Target) -> Iterator[Slabs]:

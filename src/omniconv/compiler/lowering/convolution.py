@@ -53,9 +53,15 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     choice = plan_conv(problem, planner.target, tuned)
     if problem.inputs == 1:
         choice = replace(choice, rejected=(*choice.rejected, f"series: {why_not}"))
-    serves = choice.family == "lane"
-    if serves or (not x.layout.channels_last and spec.in_channels >= DIRECT):
-        x = _neighbours(planner, step, x, problem, choice)
+    blocks, why = (None, ("winograd: exact=True",)) if planner.exact else plan_winograd(problem, planner.target, tuned)
+    if blocks is not None and choice.tuned:
+        why, blocks = (f"{describe_blocks(blocks)}: measured slower",), None
+    serves = choice.family == "lane" and blocks is None
+    if step.spec.padding_mode == "zeros":  # the padded value is channels last already
+        if serves:
+            x = _neighbours(planner, step, x, problem, choice)
+        elif blocks is not None or (not x.layout.channels_last and spec.in_channels >= DIRECT):
+            x = planner.channels_last(step.x)
     w, b = step.w, step.b
     order = permutation_of(x.layout) if serves else None
     if order is not None:
@@ -68,10 +74,7 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
         if x.layout.channels is not None:
             planner.stored[step.y] = replace(y, layout=replace(y.layout, channels=x.layout.channels))
         return
-    blocks, why = (None, ("winograd: exact=True",)) if planner.exact else plan_winograd(problem, planner.target, tuned)
-    if blocks is not None and choice.tuned:
-        why = (f"{describe_blocks(blocks)}: measured slower",)
-    if blocks is None or choice.tuned:
+    if blocks is None:
         _call_panel(planner, problem, x, y, posts, refs, spec, w, b, choice, why)
     else:
         if spec.transposed:  # with stride 1: a plain layer with its kernel turned round
@@ -83,17 +86,20 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
 
 
 def _neighbours(planner: Planner, step: ConvStep, x: Stored, problem: Problem, choice: Choice) -> Stored:
-    """Input with neighbouring channels; a permuted one is kept where the layer commutes with the permutation."""
+    """Input of a lane kernel, with neighbouring channels. A permuted one is kept where the layer commutes with the
+    permutation.
+    """
     spec = step.spec
     commutes = (
-        isinstance(choice.tile, lane.LaneTile) and spec.is_depthwise and spec.in_channels == spec.out_channels
+        spec.is_depthwise and spec.in_channels == spec.out_channels
         and x.layout.channels_last and permutation_of(x.layout) is not None
         and not has_operands(step.post) and step.y not in planner.places
     )  # fmt: skip
-    if commutes or step.spec.padding_mode != "zeros":
+    if commutes:
         return x
+    assert isinstance(choice.tile, lane.LaneTile)
     found = planner.channels_last(step.x)
-    if not isinstance(choice.tile, lane.LaneTile) or not _crowded(problem, found) or count_parts(problem, choice.tile):
+    if not _crowded(problem, found) or count_parts(problem, choice.tile):
         return found
     return planner.spread(step.x)
 
