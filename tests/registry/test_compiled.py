@@ -16,7 +16,7 @@ from omniconv.compiler.filterings import FILTERINGS
 from omniconv.kinds import kinds
 from omniconv.reference import error_bound, random_weights, reference
 from omniconv.reference.bounds import gamma
-from omniconv.spec import Chain, Conv, Shuffle, parse
+from omniconv.spec import Activation, Chain, Conv, Shuffle, parse
 
 RANDOM = int(os.environ.get("OMNICONV_RANDOM", "0"))
 """Specs of each random test; 0 for the few of a default run."""
@@ -244,3 +244,50 @@ def test_random_filtered(target, tally):
     assert seen["filtered"]
     assert seen["exact"] > 0.5 * seen["all"], seen
     tally(f"random Winograd layers, {target}", seen["filtered"])
+
+
+@st.composite
+def filtered_chains(draw):
+    """Layers, some of them 3x3 with enough channels, between shuffles and activations."""
+    channels = first = draw(st.sampled_from((8, 12, 16, 24, 40)))
+    steps = []
+    for _ in range(draw(st.integers(2, 4))):
+        groups = draw(st.sampled_from([g for g in (1, 2, 3, 4, 5) if channels % g == 0]))
+        outputs = groups * draw(st.sampled_from((8, 9, 12, 16)))
+        step = draw(
+            st.sampled_from([
+                Conv.of(channels, outputs, 3, padding=1, groups=groups),
+                Conv.of(channels, outputs, 3, padding=1, groups=groups, transposed=True),
+                Conv.of(channels, outputs, 1, groups=groups),
+                Conv.of(channels, channels, 3, padding=2, dilation=2, groups=channels),
+                Shuffle(groups),
+                Activation("relu"),
+            ])
+        )  # fmt: skip
+        channels = step.out_channels if isinstance(step, Conv) else channels
+        steps.append(step)
+    steps.append(Conv.of(channels, 16, 3, padding=1))
+    return Problem(Chain(tuple(steps)), (draw(st.integers(1, 2)), first, *draw(st.tuples(*[st.integers(4, 28)] * 2))))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_random_chains_with_filtered_layers(target, tally):
+    """What is stored in whatever order between layers, filtering makes no difference beyond rounding."""
+    filtered = 0
+
+    @settings(
+        max_examples=max(RANDOM // 20, 12), deadline=None, suppress_health_check=list(HealthCheck), database=None,
+        derandomize=not RANDOM,
+    )  # fmt: skip
+    @given(filtered_chains(), st.integers(0, 99), st.sampled_from((1, 2, 3)), st.sampled_from(("NCHW", "NHWC")))
+    def run(problem, seed, threads, layout):
+        nonlocal filtered
+        x, weights = problem.draw(seed, integer=False)
+        options = {"target": target, "threads": threads, "layout": layout}
+        got, direct = (run_compiled(problem.spec, x, weights, exact=exact, **options) for exact in (False, True))
+        assert np.abs(got - direct).max() <= 1e-4 * max(np.abs(direct).max(), 1e-3), f"{problem} {options}"
+        filtered += is_filtered(problem.spec, problem.shape, target)
+
+    run()
+    assert filtered
+    tally(f"random chains with filtered layers, {target}", filtered)
