@@ -59,7 +59,7 @@ def inputs():
     rng = np.random.default_rng(3)
     dense = np.concatenate([rng.uniform(-r, r, 20000) for r in (0.3, 1.0, 4.0, 12.0, 110.0)])
     powers = np.concatenate([2.0 ** np.arange(-149, 128), 2.0 ** rng.uniform(-149, 128, 20000)])
-    limits = [0.0, -0.0, 88.72, 88.73, 103.9, 104.0, 3.4028235e38, 1e-45]
+    limits = [0.0, -0.0, 87.68, 88.2, 88.37, 88.72, 88.73, 89.0, 103.9, 104.0, 3.4028235e38, 1e-45]
     base = np.concatenate([dense, powers, -powers, limits, np.negative(limits)]).astype(np.float32)
     with np.errstate(over="ignore", under="ignore"):
         return np.concatenate([base, np.nextafter(base, np.float32(np.inf)), np.nextafter(base, np.float32(-np.inf))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -85,6 +86,22 @@ def test_ragged_channels(inputs, outputs, groups, target, rng):
                     weights = recipe.pack_weights(w, transposed=False, flip=False)
                     got = check_shares(recipe, target, [x, weights, recipe.pack_bias(b), y, zero, r], y)
                     assert np.array_equal(got, expected), recipe
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3, 50])
+def test_rows_of_dilated_layers_are_all_computed_and_neighbours_share_inputs(dilation):
+    spec = Conv.of(8, 8, 3, padding=dilation, dilation=dilation, groups=8)
+    layout = placed((1, 8, 23, 8), 16)
+    order = next(recipes(spec, (1, 8, 23, 8), layout, layout, Post("act"), WIDE)).order
+    if dilation == 1:
+        assert order == []
+        return
+    assert sorted(order) == list(range(23))
+    steps = [b - a for a, b in pairwise(order)]
+    assert steps.count(dilation) == max(23 - dilation, 0)
+    tall = placed((1, 8, 5000, 1), 16)
+    found = next(recipes(Conv.of(8, 8, 3, padding=2, dilation=2, groups=8), tall.shape, tall, tall, Post("act"), WIDE))
+    assert found.order == []  # the code must not grow with the height
 
 
 def recipe(inputs, outputs, groups, *, readable=False, tail=False, target=WIDE):

@@ -28,6 +28,8 @@ GEOMETRIES = [
     ((1, 11), 4, {"padding": 2}),
     ((3, 4, 5), (3, 2, 3), {"padding": 1}),
     ((17,), 9, {"padding": 4}),
+    ((4, 4), 5, {"padding": 40}),  # outputs much wider than inputs
+    ((9, 4), 3, {"padding": 10, "dilation": 7}),
     ((5, 4), 4, {"padding": 1, "stride": 2, "transposed": True}),
 ]
 
@@ -57,7 +59,7 @@ def test_sums_are_those_of_the_lane_kernel(sizes, kernel, options, target, rng):
     )  # fmt: skip
     for parts in (1, 3):
         recipe = Staged.of(plain, parts)
-        assert recipe.units == 2 * parts
+        assert (recipe.units, recipe.blocks) == (2 * parts, 1)
         weights = recipe.pack_weights(w, transposed=spec.transposed, flip=spec.flip)
         zero, room = guarded(96 + 2 * target.lanes, 0.0), guarded(recipe.scratch)
         got = check_shares(recipe, target, [x, weights, recipe.pack_bias(b), y, zero, r, room], y)
@@ -86,6 +88,7 @@ def test_crowded_images_that_fit_are_staged(channels, sizes, kernel, staged, rng
         f = oc.compile(spec, shape, weights, layout="NHWC", threads=threads)
         assert isinstance(f.plan.calls[-1].recipe, Staged) == staged
         assert words(f.plan)[-1:] == ["lane"]
+        assert ("staged: " in f.explain()) == staged
         results.append(f(x))
         assert np.allclose(results[-1], want, atol=1e-5)
         assert np.array_equal(results[-1], results[0])

@@ -94,6 +94,28 @@ def test_the_pool_gives_each_caller_a_team(kernels: Kernels) -> None:
     assert idle <= threads.MAX_IDLE + 3 * 8  # eight may put one back at once
 
 
+def test_many_callers_leave_few_threads_behind(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "MAX_IDLE", 4)
+    counts = np.zeros(4, np.int64)
+    args = np.array([counts.ctypes.data], np.int64)
+    table = make_table([(kernels.count.address, args.ctypes.data, 4, 0)])
+    gate = threading.Barrier(6)
+
+    def call() -> None:
+        job = threads.Job(table.ctypes.data, 1)
+        for _ in range(20):
+            gate.wait()
+            threads.run_on_team(2, job)
+
+    callers = [threading.Thread(target=call) for _ in range(6)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    assert counts.tolist() == [120] * 4
+    assert sum(size * len(teams) for size, teams in threads._idle.items()) <= threads.MAX_IDLE + 2 * 6
+
+
 def test_callers_of_one_team_take_turns(kernels: Kernels) -> None:
     team = Team(2)
     counts = np.zeros(16, np.int64)

@@ -141,7 +141,7 @@ def show_summary(console: Console, measured: Sequence[Measured], roofline: Roofl
     if found.scaling is not None and found.worst_scaling is not None:
         console.print(
             f"scaling of problems of 100 us and more on one thread: geometric mean {found.scaling:.2f}, "
-            f"least {found.worst_scaling:.2f}; of the shortest rounds {found.scaling_fastest or 0:.2f}"
+            f"least {found.worst_scaling:.2f}; of the shortest rounds {found.scaling_fastest or found.scaling:.2f}"
         )
     if found.goals:
         console.print(f"goals reached: {found.met} of {found.goals}")

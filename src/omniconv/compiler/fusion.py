@@ -130,14 +130,14 @@ def reject_link(
     if not isinstance(last.recipe, Lane | Panel) or not following:
         return ""
     value, call = last.args[Y].buffer, following[0]
-    if isinstance(last.recipe, Staged):
-        return "its channels are computed in parts"
     if buffers[value].kind != "arena":
         return ""
     if users[value] != 2:
         return f"its result is used by {users[value] - 1} steps"
     if not isinstance(call.recipe, Lane | Panel):
         return f"{call.what} follows"
+    if isinstance(last.recipe, Staged) or isinstance(call.recipe, Staged):
+        return "channels are computed in parts"
     if [ref.buffer for ref in call.args].count(value) != 1 or call.args[X].buffer != value:
         return "the layer that follows reads another value"
     pairs = frames([call.recipe for call in (*run, call) if isinstance(call.recipe, Lane | Panel)])

@@ -33,6 +33,8 @@ ARGS = 5
 
 UNROLLED: Final = 8
 """Taps of the width, at most, that are unrolled all."""
+MOST_ROWS: Final = 1024
+"""Rows that are put into another order, at most: the order is a table in the code."""
 MOST_UNROLLED: Final = 40
 """These taps times the inputs of a group, at most."""
 
@@ -141,7 +143,7 @@ class Lane:
         layer that share input rows follow one another.
         """
         axis = self.axes[1]
-        step = axis.ostep if axis.static and axis.in_step == 1 else 1
+        step = axis.ostep if axis.static and axis.in_step == 1 and axis.output <= MOST_ROWS else 1
         return [row for first in range(step) for row in range(first, axis.output, step)] if step > 1 else []
 
     def emit(self, name: str, target: Target) -> str:

@@ -57,7 +57,7 @@ class Call:
         what: a word for tables: ``conv``, ``copy``, ``pool`` ...
         why: the choice of the kernel in words, for `explain`.
         decision: for the kernels of a convolution, the choice that they come from.
-        how: where a layer is worked off in bands together with others, how, in words.
+        how: where a layer is worked off in parts, how, in words.
     """
 
     recipe: Recipe
@@ -151,12 +151,12 @@ class Planner:
 
     def call(
         self, recipe: Recipe, args: Sequence[Ref], what: str, why: tuple[str, ...] = (),
-        decision: Decision | None = None,
+        decision: Decision | None = None, how: str = "",
     ) -> None:  # fmt: skip
         """Append a kernel call."""
         for ref in args:
             self.buffers[ref.buffer].touch(len(self.calls))
-        self.calls.append(Call(recipe, tuple(args), self.step, what, why, decision))
+        self.calls.append(Call(recipe, tuple(args), self.step, what, why, decision, how))
 
     def find_tuned(self, problem: Problem) -> str | None:
         """The measured choice for a problem, where there is one."""
@@ -245,8 +245,8 @@ class Planner:
 def crowded(layout: Layout, pixels: int) -> bool:
     """Whether so many pixels that are read together overflow the sets of the first-level cache that they share.
 
-    Kernels that read more pixels side by side than these hold run at a third of their speed; a copy costs less. Values
-    in the arena are never crowded; arrays of the caller whose pixels are a multiple of 1 KiB may be.
+    Kernels that read more pixels side by side than these hold run at a third of their speed; a copy costs less. The
+    arena keeps whole values apart; arrays of the caller whose pixels are a multiple of 1 KiB are crowded.
     """
     pitch = layout.grid.strides[2]
     held = WAYS * (PAGE // math.gcd(4 * pitch, PAGE))

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
+from omniconv.compiler.candidates import FEWEST, FIRST_LEVEL
 from omniconv.compiler.ir import Index, Kernel, Value
 from omniconv.compiler.lane import ARGS, Lane, LaneTile, Row, X
 from omniconv.compiler.problem import Problem
@@ -18,8 +19,8 @@ from omniconv.compiler.stencil import StencilTile
 from omniconv.compiler.target import Target
 from omniconv.compiler.walk import PhaseTables
 
-ROOM: Final = 2**15 * 4 // 5
-"""Bytes of a copy at most: most of a first-level cache."""
+ROOM: Final = FIRST_LEVEL * 4 // 5
+"""Bytes of a copy at most."""
 NARROWEST: Final = 32
 """Channels of a part at least: two cache lines."""
 
@@ -41,7 +42,7 @@ class Staged(Lane):
         """The same layer, its channels in so many parts."""
         _, height, width = (axis.size for axis in recipe.axes)
         pixel = recipe.channels // parts
-        tile = LaneTile(recipe.tile.columns, recipe.tile.chunk, width, parts)
+        tile = LaneTile(recipe.tile.columns, recipe.tile.chunk, max(recipe.axes[2].counts), parts)
         strides = (0, height * width * pixel, width * pixel, pixel)
         moved = replace(recipe, x_strides=strides, readable=True, tile=tile)
         same: dict[str, Any] = {field.name: getattr(moved, field.name) for field in fields(Lane)}
@@ -67,12 +68,13 @@ class Staged(Lane):
         k = Kernel(name, target)
         depth, height, width = self.axes
         tables = (PhaseTables(k, depth), PhaseTables(k, height), PhaseTables(k, width))
-        order = k.table(self.order or list(range(height.output)))
+        order = k.table(self.order) if self.order else None
         with k.loop(k.end, start=k.begin) as unit:
             part, n = k.split(unit, self.tile.split, self.batch)
             self._copy(k, part, n)
             with k.loop(height.output) as line, k.loop(depth.output) as od:
-                Row(self, k, tables, part, n, od, k.lookup(order, line), 0).emit()
+                oh = line if order is None else k.lookup(order, line)
+                Row(self, k, tables, part, n, od, oh, 0).emit()
         return k.finish()
 
     def image(self, k: Kernel, part: Index, _n: Index) -> Value:
@@ -95,9 +97,13 @@ class Staged(Lane):
 
 
 def count_parts(problem: Problem, tile: LaneTile) -> int | None:
-    """Parts of the channels such that a copy of one fits; ``None`` where there are none."""
+    """Parts of the channels such that a copy of one fits; ``None`` where there are none.
+
+    As few as give a few threads work.
+    """
     if problem.inputs * problem.outputs > 1 or isinstance(tile, StencilTile):
         return None
     image = 4 * math.prod(axis.size for axis in problem.axes)
     widths = range(ROOM // image // NARROWEST * NARROWEST, 0, -NARROWEST)
-    return next((problem.groups // width for width in widths if problem.groups % width == 0), None)
+    parts = [problem.groups // width for width in widths if problem.groups % width == 0]
+    return next((count for count in parts if count * problem.batch >= FEWEST), parts[-1] if parts else None)

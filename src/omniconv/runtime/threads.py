@@ -131,7 +131,8 @@ class _Control:
     def stop(self) -> None:
         """Tell the workers to leave. Between runs only; to be called once."""
         self.words[driver.STOP] = 1
-        self.entry(self.words, _CALLER, Job().words)
+        # The table stays, in case that this is the end of the process and some worker is late.
+        self.entry(self.words, _CALLER, Job(self.words[driver.TABLE]).words)
 
     def join(self, timeout: float = 2.0) -> None:
         """Wait until the workers have left."""
@@ -310,7 +311,10 @@ def run_on_team(threads: int, job: Job) -> None:
             team.run_job(job)
         return
     team.run_job(job)
-    teams.append(team)
+    if threads * len(teams) < MAX_IDLE:
+        teams.append(team)
+    else:
+        _release_team(team)
 
 
 def _release_team(team: Team) -> None:

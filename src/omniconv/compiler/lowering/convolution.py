@@ -57,9 +57,10 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     if blocks is not None and choice.tuned:
         why, blocks = (f"{describe_blocks(blocks)}: measured slower",), None
     serves = choice.family == "lane" and blocks is None
+    parts = None
     if step.spec.padding_mode == "zeros":  # the padded value is channels last already
         if serves:
-            x = _neighbours(planner, step, x, problem, choice)
+            x, parts = _neighbours(planner, step, x, problem, choice)
         elif blocks is not None or (not x.layout.channels_last and spec.in_channels >= DIRECT):
             x = planner.channels_last(step.x)
     w, b = step.w, step.b
@@ -70,7 +71,7 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     y = planner.produce(step.y)
     posts, refs = lower_posts(planner, step.post, planner.shape(step.y), lane.ARGS if serves else panel.ARGS)
     if serves:
-        _call_lane(planner, choice, problem, x, y, posts, refs, spec, w, b)
+        _call_lane(planner, choice, problem, x, y, posts, refs, spec, w, b, parts)
         if x.layout.channels is not None:
             planner.stored[step.y] = replace(y, layout=replace(y.layout, channels=x.layout.channels))
         return
@@ -85,9 +86,12 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
         call_winograd(planner, problem, blocks, x, y, posts, refs, w, b, why, decision)
 
 
-def _neighbours(planner: Planner, step: ConvStep, x: Stored, problem: Problem, choice: Choice) -> Stored:
-    """Input of a lane kernel, with neighbouring channels. A permuted one is kept where the layer commutes with the
-    permutation.
+def _neighbours(
+    planner: Planner, step: ConvStep, x: Stored, problem: Problem, choice: Choice
+) -> tuple[Stored, int | None]:
+    """Input of a lane kernel, with neighbouring channels, and the parts in which these are copied on the way, if any.
+
+    A permuted input is kept where the layer commutes with the permutation.
     """
     spec = step.spec
     commutes = (
@@ -95,20 +99,14 @@ def _neighbours(planner: Planner, step: ConvStep, x: Stored, problem: Problem, c
         and x.layout.channels_last and permutation_of(x.layout) is not None
         and not has_operands(step.post) and step.y not in planner.places
     )  # fmt: skip
-    if commutes:
-        return x
     assert isinstance(choice.tile, lane.LaneTile)
-    found = planner.channels_last(step.x)
-    if not _crowded(problem, found) or count_parts(problem, choice.tile):
-        return found
-    return planner.spread(step.x)
-
-
-def _crowded(problem: Problem, x: Stored) -> bool:
-    """Whether a lane kernel, which reads the pixels under a tile of outputs side by side, had better read a copy."""
+    found = x if commutes else planner.channels_last(step.x)
     depth, height, width = (max(axis.taps) for axis in problem.axes)
-    taps = depth * height * width
-    return taps > 1 and crowded(x.layout, depth * height * (width + COLUMNS - 1))
+    # The kernel reads the pixels under a tile of outputs side by side.
+    if depth * height * width == 1 or not crowded(found.layout, depth * height * (width + COLUMNS - 1)):
+        return found, None
+    parts = count_parts(problem, choice.tile)
+    return (found if parts or commutes else planner.spread(step.x)), parts
 
 
 def lower_dense(planner: Planner, step: DenseStep) -> None:
@@ -147,7 +145,7 @@ def _flatten_rows(posts: Sequence[Post], shape: tuple[int, ...]) -> tuple[Post, 
 
 def _call_lane(
     planner: Planner, choice: Choice, problem: Problem, x: Stored, y: Stored, posts: Sequence[Post], refs: list[Ref],
-    spec: Conv, w: Array, b: Array | None,
+    spec: Conv, w: Array, b: Array | None, parts: int | None,
 ) -> None:  # fmt: skip
     tile, lanes = choice.tile, planner.target.lanes
     assert isinstance(tile, lane.LaneTile)
@@ -157,7 +155,6 @@ def _call_lane(
         (source.sn, *source.strides), (result.sn, *result.strides), x.layout.readable, y.layout.tail, tuple(posts),
     )  # fmt: skip
     recipe = Stencil(*common, tile, lanes) if isinstance(tile, StencilTile) else lane.Lane(*common, tile, lanes)
-    parts = count_parts(problem, tile) if _crowded(problem, x) else None
     if parts is not None:
         recipe = Staged.of(recipe, parts)
     size = recipe.vectors * recipe.lanes * recipe.inputs * math.prod(axis.kernel for axis in problem.axes)
@@ -165,10 +162,11 @@ def _call_lane(
     bias = planner.constant(recipe.vectors * recipe.lanes, lambda: recipe.pack_bias(b))
     zero = planner.zeros(source.c + 2 * recipe.lanes)
     why, decision = planner.decide(problem, describe_tile(tile), choice.rejected)
-    args = [x.ref, weights, bias, y.ref, zero, *refs]
+    args, how = [x.ref, weights, bias, y.ref, zero, *refs], ""
     if isinstance(recipe, Staged):
         args.append(planner.thread_memory(recipe.scratch))
-    planner.call(recipe, args, "lane", why, decision)
+        how = f"staged: {recipe.pixel} channels of an image are copied at a time"
+    planner.call(recipe, args, "lane", why, decision, how)
 
 
 class _Source(NamedTuple):

@@ -59,6 +59,7 @@ def call_winograd(
     bias = planner.constant(width, lambda: _pad_bias(b, width))
     zero = planner.zeros(max(problem.groups * inputs, wide) + 2 * lanes)
     slabs = [(turn, first) for turn in range(turns) for first in range(0, blocks.count, blocks.slab)]
+    how = f"in {strips} strips, one for each thread" if strips > 1 else ""
     if strips > 1:
         planner.groups.append(Group(len(planner.calls), (3 * len(slabs) // strips,) * strips))
     for strip in range(strips):
@@ -67,7 +68,7 @@ def call_winograd(
         for turn, first in slabs[strip * len(slabs) // strips : (strip + 1) * len(slabs) // strips]:
             part = Ref(weights.buffer, weights.offset + 4 * turn * size)
             starts = (planner.table([first, turn * blocks.groups * channels]) for channels in (inputs, outputs))
-            planner.call(forward, [x.ref, spread, zero, next(starts)], "winograd_input", why, decision)
+            planner.call(forward, [x.ref, spread, zero, next(starts)], "winograd_input", why, decision, how)
             planner.call(panel, [spread, part, nothing, gathered, zero, zero], "panel", (), decision)
             planner.call(back, [gathered, bias, y.ref, next(starts), *refs], "winograd_output", (), decision)
 
