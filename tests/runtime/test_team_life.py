@@ -20,6 +20,14 @@ def workers() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("omniconv-")}
 
 
+@pytest.fixture
+def empty_pool() -> None:
+    """Without the teams that other tests left, which may fill it."""
+    for teams in threads._idle.values():
+        while teams:
+            teams.pop().close()
+
+
 def test_a_closed_team_starts_again(kernels: Kernels) -> None:
     before = workers()
     team = Team(3)
@@ -68,6 +76,7 @@ def test_a_team_that_cannot_start_leaves_nothing_behind(kernels: Kernels, monkey
     team.close()
 
 
+@pytest.mark.usefixtures("empty_pool")
 def test_the_pool_gives_each_caller_a_team(kernels: Kernels) -> None:
     with acquire_team(2) as one, acquire_team(2) as two, acquire_team(1) as three:
         assert one is not two
@@ -94,6 +103,7 @@ def test_the_pool_gives_each_caller_a_team(kernels: Kernels) -> None:
     assert idle <= threads.MAX_IDLE + 3 * 8  # eight may put one back at once
 
 
+@pytest.mark.usefixtures("empty_pool")
 def test_many_callers_leave_few_threads_behind(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "MAX_IDLE", 4)
     counts = np.zeros(4, np.int64)
