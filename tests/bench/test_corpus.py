@@ -107,7 +107,17 @@ def test_the_roofline_is_measured():
     assert all(min(level.read, level.write, level.copy) > 1e5 for level in roofline.levels)
     assert roofline.probe is not None
     roofline.probe()
+    assert roofline.probe_alone is None
     json.dumps(roofline.as_dict(), allow_nan=False)
+
+
+def test_several_threads_are_compared_with_what_the_peak_gains_from_them():
+    roofline = measure_roofline(None, 2)
+    assert roofline.probe_alone is not None
+    item = measure_case(case(), [], roofline, threads=2, rounds=2, seconds=0)
+    assert 0.1 < item.peak_scaling < 4
+    assert item.as_dict()["peak_scaling"] == item.peak_scaling
+    assert summarise([replace(item, peak_scaling=None)]).peak_scaling is None
 
 
 # -- corpora -----------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ BUSY: Final = 0.2
 """Distance of the quartiles, relative to the median, from which on a ratio is marked as unreliable."""
 SLOW: Final = 0.85
 """Share of the peak at the start, below which the machine counts as busy too."""
-PROBE: Final = "peak"
+PROBE, PROBE_ALONE = "peak", "peak on one thread"
 CALL: Final = 2.5e-6
 """About what a call of a layer from Python takes beside its kernels [s]."""
 SHORT: Final = 4 * CALL
@@ -58,6 +58,7 @@ class Measured:
         compilation: what compiling it took.
         peak: the peak of multiply-adds, measured in turns with the contenders [FLOP/s].
         slow: whether that is far below the peak measured at the start: others used the machine.
+        peak_scaling: the peak on all threads over that on one, in the same turns.
     """
 
     case: Case
@@ -69,6 +70,7 @@ class Measured:
     compilation: Compilation | None = None
     peak: float = 0.0
     slow: bool = False
+    peak_scaling: float | None = None
 
     def ours(self, layout: str, *, exact: bool = False) -> Result | None:
         """Our contender in one layout, where it ran and is right."""
@@ -157,6 +159,7 @@ class Measured:
             "busy": self.busy,
             "scaling": self.scaling,
             "scaling_fastest": self.scaling_fastest,
+            "peak_scaling": self.peak_scaling,
             "why_slower": self.why_slower,
             "peak_meanwhile_gflop_per_second": self.peak * 1e-9,
             "nominal_macs": self.nominal_macs,
@@ -199,6 +202,7 @@ def measure_case(
     expected: list[Array] | None = None
     if verify and executed <= REFERENCE_MACS:
         expected = [reference(case.spec, workload.inputs["x"], workload.weights).astype(np.float32)]
+    probes = {PROBE: roofline.probe, PROBE_ALONE: roofline.probe_alone}
     compared = compare(
         workload,
         ours,
@@ -207,10 +211,11 @@ def measure_case(
         expected=expected,
         macs=executed,
         keep_going=True,
-        probes={PROBE: roofline.probe} if roofline.probe else {},
+        probes={name: call for name, call in probes.items() if call is not None},
         **settings,
     )
     probe = compared.probes.get(PROBE)
+    alone = compared.probes.get(PROBE_ALONE)
     peak = roofline.probe_flops / probe.median if probe else 0.0
     read, written = count_traffic(case.spec, case.shape)
     bound = roofline.bound(2 * executed, read, written)
@@ -223,6 +228,7 @@ def measure_case(
         expected is not None,
         peak=peak,
         slow=probe is not None and peak < SLOW * roofline.peak,
+        peak_scaling=threads * alone.median / probe.median if probe and alone else None,
     )
 
 
@@ -272,6 +278,7 @@ class Summary:
         failed: problems that ours did not run or got wrong.
         scaling, worst_scaling: geometric mean and least of the scaling of problems that take 100 us on one thread.
         scaling_fastest: geometric mean of that of their shortest rounds.
+        peak_scaling: geometric mean of what the peak itself gains from the threads, in the same turns.
     """
 
     cases: int
@@ -289,6 +296,7 @@ class Summary:
     scaling: float | None = None
     worst_scaling: float | None = None
     scaling_fastest: float | None = None
+    peak_scaling: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For a JSON report."""
@@ -309,6 +317,7 @@ class Summary:
             "scaling_geometric_mean": self.scaling,
             "worst_scaling": self.worst_scaling,
             "scaling_fastest_geometric_mean": self.scaling_fastest,
+            "peak_scaling_geometric_mean": self.peak_scaling,
         }
 
 
@@ -341,6 +350,7 @@ def summarise(measured: Sequence[Measured]) -> Summary:
         geometric_mean(scalings),
         min(scalings, default=None),
         geometric_mean(item.scaling_fastest for item in long if item.scaling_fastest is not None),
+        geometric_mean(item.peak_scaling for item in long if item.peak_scaling is not None),
     )
 
 

@@ -82,6 +82,7 @@ class Roofline:
         peak: multiply-adds counted as two operations [FLOP/s].
         levels: caches from the smallest, then memory.
         probe: does ``probe_flops`` operations at the peak, to see later whether the machine still reaches it.
+        probe_alone: does the share of one thread on one thread; ``None`` where there is no other.
     """
 
     target: str
@@ -90,6 +91,7 @@ class Roofline:
     levels: tuple[Level, ...]
     probe: Callable[[], None] | None = field(default=None, repr=False, compare=False)
     probe_flops: float = 0.0
+    probe_alone: Callable[[], None] | None = field(default=None, repr=False, compare=False)
 
     def bound(self, flops: float, read: int, written: int) -> Bound:
         """Least time for so many operations and bytes."""
@@ -123,7 +125,9 @@ def measure_roofline(target: str | None = None, threads: int = 1) -> Roofline:
     repeats = 2**18  # half a millisecond: the call from Python no longer counts
     flops = 2.0 * CHAINS * lanes * repeats * threads
     operands = np.zeros(64, np.float32)
-    probe = _prepare(_fma_source(chosen, repeats), chosen, threads, [operands.ctypes.data], operands)
+    source, args = _fma_source(chosen, repeats), [operands.ctypes.data]
+    probe = _prepare(source, chosen, threads, args, operands)
+    alone = _prepare(source, chosen, 1, args, operands) if threads > 1 else None
     peak = flops / _time(probe)
     caches = find_caches()
     levels = []
@@ -135,7 +139,7 @@ def measure_roofline(target: str | None = None, threads: int = 1) -> Roofline:
             levels.append(_measure_level(cache.name, capacity, working, chosen, threads))
         below = capacity
     levels.append(_measure_level(MEMORY, 0, 4 * max(below, 2**23), chosen, threads))
-    return Roofline(chosen.name, threads, peak, tuple(levels), probe, flops)
+    return Roofline(chosen.name, threads, peak, tuple(levels), probe, flops, alone)
 
 
 def _measure_level(name: str, capacity: int, working: int, target: Target, threads: int) -> Level:

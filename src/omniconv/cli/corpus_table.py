@@ -142,6 +142,7 @@ def show_summary(console: Console, measured: Sequence[Measured], roofline: Roofl
         console.print(
             f"scaling of problems of 100 us and more on one thread: geometric mean {found.scaling:.2f}, "
             f"least {found.worst_scaling:.2f}; of the shortest rounds {found.scaling_fastest or found.scaling:.2f}"
+            + (f"; of multiply-adds alone, in the same turns {found.peak_scaling:.2f}" if found.peak_scaling else "")
         )
     if found.goals:
         console.print(f"goals reached: {found.met} of {found.goals}")
