@@ -53,9 +53,7 @@ class _Frame:
 
     __slots__ = ("_held", "_job", "_records", "_steps", "arena", "arrays", "run")
 
-    def __init__(
-        self, arena: Arena, held: object, records: Words, steps: Words, job: Job, threads: int
-    ) -> None:  # fmt: skip
+    def __init__(self, arena: Arena, held: object, records: Words, steps: Words, job: Job, threads: int) -> None:
         self.arena, self.arrays, self._held, self._job = arena, job.arrays, held, job
         self._records, self._steps = records, steps
         self.run = make_solo_run(job) if threads == 1 else partial(run_on_team, threads, job)
