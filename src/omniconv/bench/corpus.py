@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import numpy as np
 from omniconv.bench.compare import OURS, Comparison, Contender, Result, compare, fastest
 from omniconv.bench.compilation import Compilation
 from omniconv.bench.cost import count_executed_macs, count_macs, count_traffic
+from omniconv.bench.interleave import Timing
 from omniconv.bench.peers import Call, Peer
 from omniconv.bench.roofline import Bound, Roofline
 from omniconv.bench.sources import Case, problem_workload
@@ -90,16 +91,18 @@ class Measured:
     @property
     def scaling(self) -> float | None:
         """Our time on one thread over that on all, each in its best layout; ``None`` unless there are several."""
-        alone, best = fastest(item for item in self.comparison.ours if item.solo), self.comparison.our_best
-        return None if alone is None or best is None else alone.median / best.median
+        return self._scaling(lambda timing: timing.median)
 
     @property
     def scaling_fastest(self) -> float | None:
         """The same of the shortest rounds, which other programs on the machine disturb least."""
+        return self._scaling(lambda timing: timing.fastest)
+
+    def _scaling(self, time: Callable[[Timing], float]) -> float | None:
         alone, best = fastest(item for item in self.comparison.ours if item.solo), self.comparison.our_best
         if alone is None or best is None or alone.timing is None or best.timing is None:
             return None
-        return alone.timing.fastest / best.timing.fastest
+        return time(alone.timing) / time(best.timing)
 
     @property
     def why_slower(self) -> str | None:

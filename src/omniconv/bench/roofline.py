@@ -30,7 +30,7 @@ from omniconv.compiler.ir import Kernel
 from omniconv.compiler.target import Target, select_target
 from omniconv.runtime.arena import Arena
 from omniconv.runtime.driver import STEP_WORDS
-from omniconv.runtime.threads import acquire_team
+from omniconv.runtime.threads import Job, run_on_team
 
 CHAINS: Final = 12
 """Independent sums: enough for two units of latency 4 to 6, and with two operands they fit into 16 registers."""
@@ -167,10 +167,10 @@ def _prepare(source: Source, target: Target, threads: int, args: Sequence[int], 
     table = np.asarray(args, np.int64)
     step = np.zeros((1, STEP_WORDS), np.int64)
     step[0] = kernel.address, table.ctypes.data, threads, 0
+    job = Job(step.ctypes.data, 1)
 
-    def run(_held: object = (kernel, table, held)) -> None:
-        with acquire_team(threads) as team:
-            team.run(step.ctypes.data, 1)
+    def run(_held: object = (kernel, table, step, held)) -> None:
+        run_on_team(threads, job)
 
     return run
 

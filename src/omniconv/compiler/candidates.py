@@ -164,8 +164,7 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate]:
     unroll = problem.inputs if problem.inputs <= 8 else 4
     # All panels at each block of positions, if their weights stay near: threads keep to pixels of their own, and the
     # groups of a pointwise layer read neighbouring parts of the same ones.
-    taps = problem.axes[0].kernel * problem.axes[1].kernel * problem.axes[2].kernel
-    weights = 4 * problem.groups * problem.inputs * taps * vectors * target.lanes
+    weights = 4 * problem.groups * problem.inputs * problem.taps * vectors * target.lanes
     near = FIRST_LEVEL if problem.groups > 1 else target.cache_bytes // 2
     inner = weights <= near
     for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
@@ -204,8 +203,7 @@ def _cost_step_wide(_problem: Problem, _target: Target, rows: int, held: int) ->
 
 def _cost_step(problem: Problem, target: Target, rows: int, held: int) -> float:
     """One step of a tile in shorter vectors: two multiply-adds and two loads of any kind a cycle; in half cycles."""
-    taps = problem.axes[0].kernel * problem.axes[1].kernel * problem.axes[2].kernel
-    depth = problem.inputs * taps
+    depth = problem.inputs * problem.taps
     cost = max(rows * held, 8.0) + 0.35 * (rows + held)
     # Beyond eight rows broadcasts, and addresses of rows at the border, do not find a register in time.
     cost += max(0, rows - 8)

@@ -33,10 +33,10 @@ ARGS = 5
 
 UNROLLED: Final = 8
 """Taps of the width, at most, that are unrolled all."""
-MOST_ROWS: Final = 1024
-"""Rows that are put into another order, at most: the order is a table in the code."""
 MOST_UNROLLED: Final = 40
 """These taps times the inputs of a group, at most."""
+MOST_ROWS: Final = 1024
+"""Rows that are put into another order, at most: the order is a table in the code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +150,18 @@ class Lane:
         """The kernel's IR."""
         k = Kernel(name, target)
         tables = (PhaseTables(k, self.axes[0]), PhaseTables(k, self.axes[1]), PhaseTables(k, self.axes[2]))
-        order = self.order
         with k.loop(k.end, start=k.begin) as unit:
             # Depth runs inside height: neighbouring planes then find each other's rows in the cache.
             part, n, line, od, block = k.split(
                 unit, self.tile.split, self.batch, self.axes[1].output, self.axes[0].output, self.blocks
             )
-            oh = k.lookup(k.table(order), line) if order else line
-            Row(self, k, tables, part, n, od, oh, block).emit()
+            Row(self, k, tables, part, n, od, self.row(k, line), block).emit()
         return k.finish()
+
+    def row(self, k: Kernel, line: Index) -> Index:
+        """The output row that is computed at a place of the order."""
+        order = self.order
+        return k.lookup(k.table(order), line) if order else line
 
     def image(self, k: Kernel, _part: Index, n: Index) -> Value:
         """Where an image starts."""

@@ -193,9 +193,7 @@ class Planner:
     def channels_last(self, name: str) -> Stored:
         """A value as channels last in natural order, by a copy where it is not."""
         found = self.get(name)
-        if found.layout.channels_last and found.layout.channels is None:
-            return found
-        return self._convert(name, "last", self._default(self.shape(name)))
+        return found if found.layout.channels_last and found.layout.channels is None else self.spread(name)
 
     def spread(self, name: str) -> Stored:
         """A copy of a value as channels last, whose pixels fall into all sets of the first-level cache."""

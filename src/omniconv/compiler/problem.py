@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 from omniconv.compiler.walk import AxisWalk
@@ -16,6 +17,11 @@ class Problem:
     groups: int
     inputs: int
     outputs: int
+
+    @property
+    def taps(self) -> int:
+        """Taps of the kernel, over all axes."""
+        return math.prod(axis.kernel for axis in self.axes)
 
     def text(self) -> str:
         """Sizes, walks and channels in one line that no other problem has: what a `Tuning` files its choices under.

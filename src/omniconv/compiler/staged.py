@@ -8,7 +8,7 @@ all of them stay.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from omniconv.compiler.candidates import FEWEST, FIRST_LEVEL
@@ -44,9 +44,8 @@ class Staged(Lane):
         pixel = recipe.channels // parts
         tile = LaneTile(recipe.tile.columns, recipe.tile.chunk, max(recipe.axes[2].counts), parts)
         strides = (0, height * width * pixel, width * pixel, pixel)
-        moved = replace(recipe, x_strides=strides, readable=True, tile=tile)
-        same: dict[str, Any] = {field.name: getattr(moved, field.name) for field in fields(Lane)}
-        return cls(**same | {"source": recipe.x_strides})
+        same: dict[str, Any] = {field.name: getattr(recipe, field.name) for field in fields(Lane)}
+        return cls(**same | {"x_strides": strides, "readable": True, "tile": tile, "source": recipe.x_strides})
 
     @property
     def pixel(self) -> int:
@@ -68,13 +67,11 @@ class Staged(Lane):
         k = Kernel(name, target)
         depth, height, width = self.axes
         tables = (PhaseTables(k, depth), PhaseTables(k, height), PhaseTables(k, width))
-        order = k.table(self.order) if self.order else None
         with k.loop(k.end, start=k.begin) as unit:
             part, n = k.split(unit, self.tile.split, self.batch)
             self._copy(k, part, n)
             with k.loop(height.output) as line, k.loop(depth.output) as od:
-                oh = line if order is None else k.lookup(order, line)
-                Row(self, k, tables, part, n, od, oh, 0).emit()
+                Row(self, k, tables, part, n, od, self.row(k, line), 0).emit()
         return k.finish()
 
     def image(self, k: Kernel, part: Index, _n: Index) -> Value:

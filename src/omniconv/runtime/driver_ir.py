@@ -75,11 +75,9 @@ define internal void @share(ptr %control, i64 %thread, ptr %times) {
   %stride = mul i64 %places, <LINE>
   call void @stamp(ptr %control, ptr %times, i64 0)
   %empty_table = icmp eq i64 %steps, 0
-  br i1 %empty_table, label %done, label %first_step
-first_step:
-  br label %step
+  br i1 %empty_table, label %done, label %step
 step:
-  %index = phi i64 [ 0, %first_step ], [ %following, %met ]
+  %index = phi i64 [ 0, %0 ], [ %following, %met ]
   %following = add i64 %index, 1
   %offset = mul i64 %index, <STEP_WORDS>
   %record = getelementptr i64, ptr %table, i64 %offset

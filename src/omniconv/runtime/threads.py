@@ -13,7 +13,7 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -275,7 +275,8 @@ def pauses_per_us() -> float:
 
 
 _teams: Final[weakref.WeakSet[Team]] = weakref.WeakSet()
-_idle: Final[dict[int, deque[Team]]] = {}  # pop and append are atomic: no lock that a fork could copy
+# Pop and append are atomic: no lock that a fork could copy.
+_idle: Final[defaultdict[int, deque[Team]]] = defaultdict(deque)
 
 
 @contextmanager
@@ -303,27 +304,21 @@ def _take_team(threads: int) -> Team:
 
 def run_on_team(threads: int, job: Job) -> None:
     """Run a job on a team that nobody else uses: :func:`acquire_team` without what a ``with`` block costs."""
+    team = _take_team(threads)
     try:
-        teams = _idle[threads]
-        team = teams.pop()
-    except LookupError:
-        with acquire_team(threads) as team:
-            team.run_job(job)
-        return
-    team.run_job(job)
-    if threads * len(teams) < MAX_IDLE:
-        teams.append(team)
-    else:
+        team.run_job(job)
+    finally:
         _release_team(team)
 
 
 def _release_team(team: Team) -> None:
     """Put a team back into the pool, unless more than :data:`MAX_IDLE` threads would wait there."""
-    waiting = 0
-    for size, teams in list(_idle.items()):
-        waiting += size * len(teams)
-    if waiting + team.threads <= max(MAX_IDLE, team.threads):
-        _idle.setdefault(team.threads, deque()).append(team)
+    teams = _idle[team.threads]
+    waiting = team.threads * len(teams)
+    if len(_idle) > 1:  # teams of other sizes wait too, which is rare
+        waiting = sum(size * len(others) for size, others in list(_idle.items()))
+    if not waiting or waiting + team.threads <= MAX_IDLE:
+        teams.append(team)
     else:
         team.close()
 

@@ -157,7 +157,7 @@ def _call_lane(
     recipe = Stencil(*common, tile, lanes) if isinstance(tile, StencilTile) else lane.Lane(*common, tile, lanes)
     if parts is not None:
         recipe = Staged.of(recipe, parts)
-    size = recipe.vectors * recipe.lanes * recipe.inputs * math.prod(axis.kernel for axis in problem.axes)
+    size = recipe.vectors * recipe.lanes * recipe.inputs * problem.taps
     weights = planner.constant(size, lambda: recipe.pack_weights(w, transposed=spec.transposed, flip=spec.flip))
     bias = planner.constant(recipe.vectors * recipe.lanes, lambda: recipe.pack_bias(b))
     zero = planner.zeros(source.c + 2 * recipe.lanes)
