@@ -1,6 +1,6 @@
 """What a `Program` means: a NumPy float64 interpreter of every step, clear and slow.
 
-It is written from the docstrings of :mod:`omniconv.compiler.program` alone and shares no code with the compiler or with
+It is written from the docstrings of :mod:`omniconv.program.steps` alone and shares no code with the compiler or with
 the passes over graphs, so that it can judge both.
 """
 
@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.program import (
+from omniconv.program.program import Program
+from omniconv.program.steps import (
     ChannelStep,
     ConcatStep,
     ConvStep,
@@ -24,14 +25,13 @@ from omniconv.compiler.program import (
     PadStep,
     PoolStep,
     PostOp,
-    Program,
     ProgramStep,
     RearrangeStep,
     ReduceStep,
     ResizeStep,
     SliceStep,
     SoftmaxStep,
-)  # fmt: skip
+)
 from omniconv.spec import Activation
 
 Float64 = npt.NDArray[np.float64]

@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from omniconv.compiler.from_spec import program_of
-from omniconv.compiler.plan import LAYOUTS, plan
-from omniconv.compiler.program import Program
-from omniconv.compiler.target import Target, select_target
-from omniconv.compiler.tuning_store import open_tuning
+from omniconv.compiler.planning.plan import LAYOUTS, plan
+from omniconv.compiler.planning.tuning_store import open_tuning
 from omniconv.errors import ShapeError, SpecError
 from omniconv.limits import check_memory
+from omniconv.program.from_spec import program_of
+from omniconv.program.program import Program
 from omniconv.reference import check_weights
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.threads import MAX_THREADS
 from omniconv.spec import Chain, Conv, Spec
+from omniconv.target.model import Target
+from omniconv.target.select import select_target
 
 if TYPE_CHECKING:
     import onnx
 
-    from omniconv.graph.network import Network
+    from omniconv.runtime.network import Network
 
 Model: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
 
@@ -94,7 +95,7 @@ def compile(  # noqa: A001 - the name of the public interface
     if shape is not None or weights is not None:
         raise SpecError("shape and weights belong to specs", need='shapes={"input": shape} for a model')
     from omniconv.graph import input_signature, load, to_program
-    from omniconv.graph.network import Network, is_fixed
+    from omniconv.runtime.network import Network, is_fixed
 
     graph = load(model, memory_limit=memory_limit)
     bound = constants or {}

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from omniconv import analysis
 from omniconv.analysis import Connectivity, Cost, Coverage, Finding, Overlap, ReceptiveField
 from omniconv.analysis.subject import Subject
-from omniconv.compiler.program import Program
 from omniconv.errors import DataError
+from omniconv.program.program import Program
 from omniconv.spec import Chain, Conv
 
 Shapes: TypeAlias = Mapping[str, Sequence[int]]

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from tests.program_oracle import run_program
 
-from omniconv.compiler.from_spec import plan_resize
-from omniconv.compiler.program import (
+from omniconv.program.from_spec import plan_resize
+from omniconv.program.program import Program
+from omniconv.program.steps import (
     ChannelStep,
     ConcatStep,
     ConvStep,
@@ -25,7 +26,6 @@ from omniconv.compiler.program import (
     PadStep,
     PoolStep,
     PostOp,
-    Program,
     RearrangeStep,
     ReduceStep,
     ResizeStep,

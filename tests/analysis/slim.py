@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from omniconv.compiler.program import ConvStep, MapStep, PoolStep, PostOp, Program, ReduceStep
+from omniconv.program.program import Program
+from omniconv.program.steps import ConvStep, MapStep, PoolStep, PostOp, ReduceStep
 from omniconv.spec import Activation, Axis, Conv
 from omniconv.spec.geometry import plan_same_padding
 
@@ -108,7 +109,7 @@ def resnet_v1_50(size=224):
 
 def shufflenet_v2(size=224, widths=(24, 116, 232, 464, 1024), repeats=(4, 8, 4), classes=1000):
     """ShuffleNet v2 x1.0 as in its paper: split, branch, concatenate, shuffle."""
-    from omniconv.compiler.program import ChannelStep, ConcatStep
+    from omniconv.program.steps import ChannelStep, ConcatStep
     from omniconv.spec import Shuffle
 
     net = Slim(size).conv("conv1", widths[0], 3, 2, "FIXED").pool("pool", 3, 2, "SAME")

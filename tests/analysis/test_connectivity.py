@@ -13,7 +13,8 @@ from tests.program_oracle import run_program
 
 import omniconv as oc
 from omniconv.analysis import connectivity, least_layers
-from omniconv.compiler.program import ConvStep, MapStep, PostOp, Program
+from omniconv.program.program import Program
+from omniconv.program.steps import ConvStep, MapStep, PostOp
 from omniconv.spec import Chain, Conv, PixelShuffle, Shuffle, Split
 
 

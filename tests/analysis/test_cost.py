@@ -13,7 +13,8 @@ from tests.strategies import chains, convs
 
 import omniconv as oc
 from omniconv.analysis import Machine, cost, count_executed
-from omniconv.compiler.program import ConvStep, DenseStep, Program, operands
+from omniconv.program.program import Program
+from omniconv.program.steps import ConvStep, DenseStep, operands
 from omniconv.spec import Chain, Conv
 
 

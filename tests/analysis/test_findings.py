@@ -13,7 +13,8 @@ from tests.graph.small_models import Graph
 import omniconv as oc
 from omniconv import inspection
 from omniconv.analysis import coverage, find_findings, find_stacks, last_spatial
-from omniconv.compiler.program import ConvStep, MapStep, PostOp, Program
+from omniconv.program.program import Program
+from omniconv.program.steps import ConvStep, MapStep, PostOp
 from omniconv.spec import Chain, Conv
 
 

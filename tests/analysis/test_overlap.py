@@ -16,7 +16,8 @@ from tests.strategies import convs
 import omniconv as oc
 from omniconv.analysis import count_image, count_phases, find_remedies, icnr, overlap, overlaps
 from omniconv.analysis.overlap import judge
-from omniconv.compiler.program import ConvStep, Program
+from omniconv.program.program import Program
+from omniconv.program.steps import ConvStep
 from omniconv.spec import Axis, Chain, Conv
 
 LINEAR_ADD = tuple(name for name in LINEAR if name != "act")

@@ -16,7 +16,8 @@ from tests.strategies import chains, convs
 
 import omniconv as oc
 from omniconv.analysis import effective_field, find_support, measured_field, receptive_field
-from omniconv.compiler.program import ConvStep, MapStep, PostOp, Program
+from omniconv.program.program import Program
+from omniconv.program.steps import ConvStep, MapStep, PostOp
 from omniconv.spec import Chain, Conv
 
 
@@ -115,7 +116,7 @@ def check_hull(program, *, exact):
 
 def clamped(program):
     """Whether a pad repeats values from elsewhere, or a resize or slice clamps or turns round."""
-    from omniconv.compiler.program import SliceStep
+    from omniconv.program.steps import SliceStep
 
     for step in program.steps:
         if isinstance(step, ConvStep) and step.spec.padding_mode != "zeros":
@@ -190,7 +191,7 @@ def test_measured_field_agrees_with_weights():
 
 
 def program_with(spec, shape, weights):
-    from omniconv.compiler.from_spec import program_of
+    from omniconv.program.from_spec import program_of
 
     return program_of(spec, shape, weights)
 
@@ -208,7 +209,7 @@ def test_global_operators_are_named(gated):
 
 @pytest.fixture
 def gated():
-    from omniconv.compiler.program import ReduceStep
+    from omniconv.program.steps import ReduceStep
 
     program = Program(("x",), shapes={"x": (1, 2, 9, 9)})
     spec = Conv.of(2, 2, 3, padding=1)
@@ -220,7 +221,7 @@ def gated():
 
 
 def test_flattening_is_named_and_exact():
-    from omniconv.compiler.program import DenseStep, RearrangeStep
+    from omniconv.program.steps import DenseStep, RearrangeStep
 
     program = Program(("x",), shapes={"x": (1, 2, 3, 4)})
     program.add(RearrangeStep("x", "f", (1, 2, 3, 4), (0, 1, 2, 3)), (1, 24), "flatten")
@@ -234,7 +235,7 @@ def test_flattening_is_named_and_exact():
 
 def test_rows_see_rows_through_a_reshape():
     """Reshape (3, 4) to (4, 3) mixes the axes: the hull says so, the support stays exact."""
-    from omniconv.compiler.program import RearrangeStep
+    from omniconv.program.steps import RearrangeStep
 
     program = Program(("x",), shapes={"x": (1, 1, 3, 4)})
     program.add(RearrangeStep("x", "y", (1, 1, 4, 3), (0, 1, 2, 3)), (1, 1, 4, 3), "reshape")

@@ -10,7 +10,8 @@ from tests.program_oracle import run_program
 from omniconv.analysis import overlap, receptive_field
 from omniconv.analysis.connectivity import count_paths
 from omniconv.analysis.trace import trace
-from omniconv.compiler.program import (
+from omniconv.program.program import Program
+from omniconv.program.steps import (
     ChannelStep,
     ConvStep,
     DenseStep,
@@ -19,7 +20,6 @@ from omniconv.compiler.program import (
     PadStep,
     PoolStep,
     PostOp,
-    Program,
     RearrangeStep,
     ReduceStep,
     SliceStep,

@@ -8,23 +8,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.compiler.test_plan import check_arena
+from tests.compiler.planning.test_plan import check_arena
 from tests.graph.small_models import Graph
 
 import omniconv as oc
 from omniconv.bench import tuning as module
 from omniconv.bench.isolate import Site, count_repeats, find_sites, isolate, repeat_step
 from omniconv.bench.tuning import search, select_choices, tune_sites
-from omniconv.compiler import candidates
-from omniconv.compiler.from_spec import program_of
-from omniconv.compiler.plan import plan
-from omniconv.compiler.schedule import list_choices
-from omniconv.compiler.target import available_targets, detect_host, select_target
-from omniconv.compiler.tuning import Tuning
+from omniconv.compiler.planning.choice import list_choices
+from omniconv.compiler.planning.plan import plan
+from omniconv.compiler.problem.problem import candidate as candidates
+from omniconv.compiler.problem.tuning import Tuning
 from omniconv.graph import to_program
+from omniconv.program.from_spec import program_of
 from omniconv.reference import random_weights, reference
 from omniconv.runtime.executable import Executable
 from omniconv.spec import Activation, Chain, Conv, Shuffle
+from omniconv.target.select import available_targets, detect_host, select_target
 
 TARGETS = [name for name in available_targets(detect_host()) if name != "generic"]
 SHORT: tuple[dict[str, Any], ...] = ({"rounds": 2, "seconds": 0.0},) * 3

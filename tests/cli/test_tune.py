@@ -12,9 +12,10 @@ import pytest
 
 import omniconv as oc
 from omniconv.bench import tuning
-from omniconv.compiler import candidates, tuning_store
-from omniconv.compiler.target import select_target
-from omniconv.compiler.tuning_store import open_tuning
+from omniconv.compiler.planning import tuning_store
+from omniconv.compiler.planning.tuning_store import open_tuning
+from omniconv.compiler.problem.problem import candidate as candidates
+from omniconv.target.select import select_target
 
 LINES = (
     "pointwise n1 ic64 oc64 ih14 iw14 kh1 kw1  # a network, layer 1",

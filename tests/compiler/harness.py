@@ -9,9 +9,9 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from tests.guard import guarded
 
-from omniconv.compiler.build import Source, load
-from omniconv.compiler.layout import Layout
-from omniconv.compiler.target import available_targets, detect_host, resolve_target
+from omniconv.compiler.code.build import Source, load
+from omniconv.compiler.memory.layout import Layout
+from omniconv.target.select import available_targets, detect_host, resolve_target
 
 _NAMES = ("native", "x86-64-v3", "x86-64-v2")
 TARGETS = [resolve_target(name, detect_host()) for name in _NAMES if name in available_targets(detect_host())]

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from tests.program_oracle import run_program
 from tests.strategies import Problem, chains, convs
 
-from omniconv.compiler.program import ConvStep
 from omniconv.errors import ShapeError
 from omniconv.graph import export, to_program
 from omniconv.kinds import kinds
+from omniconv.program.steps import ConvStep
 from omniconv.reference import random_weights, reference
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shuffle, Spec, Split
 from omniconv.spec.activation import FORMULAS

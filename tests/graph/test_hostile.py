@@ -14,9 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.graph.mutations import mutate_bytes, mutate_fields, mutate_values
 from tests.graph.small_models import MODELS, Graph, input_shapes, residual
 
-from omniconv.compiler.program import ConvStep, Program
 from omniconv.errors import LimitError, ModelError, OmniconvError, ShapeError, UnsupportedError
 from omniconv.graph import load, to_program
+from omniconv.program.program import Program
+from omniconv.program.steps import ConvStep
 
 COUNT = int(os.environ.get("OMNICONV_FUZZ", "200"))
 MUTATIONS = {"bytes": mutate_bytes, "fields": mutate_fields, "values": mutate_values}

@@ -13,9 +13,9 @@ from tests.program_oracle import run_program
 from tests.registry.compiled import strictly
 
 import omniconv as oc
-from omniconv.compiler.program import Program
 from omniconv.errors import OmniconvError
 from omniconv.graph import to_program
+from omniconv.program.program import Program
 
 COUNT = int(os.environ.get("OMNICONV_FUZZ", "180"))
 """Damaged models altogether; OMNICONV_FUZZ=2000 is the full run."""

@@ -13,8 +13,9 @@ from onnx import numpy_helper
 from tests.graph.onnx_cases import DATA
 from tests.program_oracle import run_program
 
-from omniconv.compiler.program import MapStep, Program
 from omniconv.graph import to_program
+from omniconv.program.program import Program
+from omniconv.program.steps import MapStep
 
 LIGHT = sorted((DATA / "light").glob("*.onnx"))
 MIXED = [path for path in LIGHT if not path.stem.endswith(("alexnet", "vgg19", "zfnet512"))]

@@ -8,9 +8,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from omniconv.analysis import cost, receptive_field
-from omniconv.compiler.program import ConvStep
 from omniconv.errors import LimitError, ModelError, ShapeError, UnsupportedError
 from omniconv.graph import to_partial_program, to_program
+from omniconv.program.steps import ConvStep
 
 RNG = np.random.default_rng(5)
 

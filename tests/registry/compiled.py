@@ -14,8 +14,8 @@ import numpy as np
 from tests.guard import guarded
 
 import omniconv as oc
-from omniconv.compiler.target import available_targets, detect_host
 from omniconv.runtime import executable
+from omniconv.target.select import available_targets, detect_host
 
 TARGETS = tuple(t for t in ("native", "x86-64-v3", "x86-64-v2") if t in available_targets(detect_host()))
 """Vectors of 16, 8 and 4 lanes, as far as this machine has them."""

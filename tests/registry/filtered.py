@@ -15,7 +15,7 @@ import itertools
 
 import numpy as np
 
-from omniconv.compiler.filterings import FILTERINGS
+from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
 from omniconv.reference import error_bound
 from omniconv.reference.bounds import gamma
 

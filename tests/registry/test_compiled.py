@@ -12,7 +12,7 @@ from tests.registry.properties import DOUBLE, PROPERTIES, SINGLE, Case, Engine
 from tests.strategies import Problem, problems
 
 import omniconv as oc
-from omniconv.compiler.filterings import FILTERINGS
+from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
 from omniconv.kinds import kinds
 from omniconv.reference import error_bound, random_weights, reference
 from omniconv.reference.bounds import gamma

@@ -16,13 +16,14 @@ from tests.registry.test_compiled import check
 from tests.strategies import Problem
 
 import omniconv as oc
-from omniconv.compiler import series_schedule
-from omniconv.compiler.plan import plan
-from omniconv.compiler.program import ConvStep, PostOp, Program
-from omniconv.compiler.target import detect_host, resolve_target
+from omniconv.compiler.kernels.series import tiles as series_schedule
+from omniconv.compiler.planning.plan import plan
+from omniconv.program.program import Program
+from omniconv.program.steps import ConvStep, PostOp
 from omniconv.reference import random_weights
 from omniconv.runtime.executable import Executable
 from omniconv.spec import Activation, Conv
+from omniconv.target.select import detect_host, resolve_target
 
 RANDOM = int(os.environ.get("OMNICONV_RANDOM", "0"))
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.build import Kernel, Source, load
-from omniconv.compiler.target import select_target
+from omniconv.compiler.code.build import Kernel, Source, load
 from omniconv.runtime import driver
 from omniconv.runtime.threads import Team
+from omniconv.target.select import select_target
 
 Words = npt.NDArray[np.int64]
 

@@ -9,15 +9,11 @@ from omniconv.analysis.effective import EffectiveField, effective_field, measure
 from omniconv.analysis.factorise import Factorised, factorise
 from omniconv.analysis.findings import TOPICS, Finding, find_findings, find_stacks, last_spatial
 from omniconv.analysis.overlap import Overlap, count_image, count_phases, overlap, overlaps
-from omniconv.analysis.receptive_field import (
-    ReceptiveField,
-    find_support,
-    fitting_program,
-    receptive_field,
-)
+from omniconv.analysis.receptive_field import ReceptiveField, fitting_program, receptive_field
 from omniconv.analysis.record import Record
 from omniconv.analysis.remedies import Remedy, find_remedies, icnr
 from omniconv.analysis.separability import Separability, Unfolding, separability
+from omniconv.analysis.support import find_support
 
 __all__ = [
     "TOPICS",

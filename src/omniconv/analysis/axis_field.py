@@ -8,7 +8,7 @@ from fractions import Fraction
 from omniconv.analysis.hull import Reach
 from omniconv.analysis.reach import reach_phases
 from omniconv.analysis.record import Record
-from omniconv.compiler.program import Program
+from omniconv.program.program import Program
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from omniconv.analysis.subject import needed_steps
 from omniconv.analysis.taps import outside, pad_index, pool_phases, push, take, unpadded
 from omniconv.analysis.trace import is_gate
-from omniconv.compiler.program import (
+from omniconv.program.program import Program
+from omniconv.program.steps import (
     ChannelStep,
     ConcatStep,
     ConvStep,
@@ -24,7 +25,6 @@ from omniconv.compiler.program import (
     MapStep,
     PadStep,
     PoolStep,
-    Program,
     ProgramStep,
     RearrangeStep,
     ReduceStep,

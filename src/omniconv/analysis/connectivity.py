@@ -20,7 +20,9 @@ from omniconv.analysis.subject import (
     needed_steps,
 )
 from omniconv.analysis.taps import AnyArray, pad_index, take
-from omniconv.compiler.program import (
+from omniconv.errors import ShapeError
+from omniconv.program.program import Program
+from omniconv.program.steps import (
     ChannelStep,
     ConcatStep,
     ConvStep,
@@ -28,13 +30,11 @@ from omniconv.compiler.program import (
     LrnStep,
     MapStep,
     PadStep,
-    Program,
     ProgramStep,
     RearrangeStep,
     SliceStep,
     SoftmaxStep,
 )
-from omniconv.errors import ShapeError
 from omniconv.spec import Chain, Conv, Shape, Shuffle, Spec
 from omniconv.spec.chain import Step
 

@@ -20,8 +20,10 @@ import numpy as np
 
 from omniconv.analysis.record import Record
 from omniconv.analysis.subject import Subject, as_program
-from omniconv.compiler.program import ConvStep, DenseStep, PostOp, Program, ProgramStep, operands
 from omniconv.errors import SpecError
+from omniconv.program.layers import WORDS
+from omniconv.program.program import Program
+from omniconv.program.steps import ConvStep, DenseStep, PostOp, ProgramStep, operands
 from omniconv.spec import Conv, Shape
 
 BYTES: Final = 4
@@ -38,12 +40,6 @@ CONVENTIONS: Final = {
 BIASES: Final = ("as_is", "none", "batch_norm")
 """Ways to count what is added to each output channel: the biases as they are stored; nothing; a scale and a shift for
 each channel of a convolution with a bias, as a batch norm has before it is folded (and nothing shared)."""
-
-WORDS: Final = {
-    "PoolStep": "pool", "ReduceStep": "global_pool", "MapStep": "elementwise", "SoftmaxStep": "softmax",
-    "LrnStep": "lrn", "ChannelStep": "shuffle", "ConcatStep": "concat", "RearrangeStep": "rearrange",
-    "SliceStep": "slice", "PadStep": "pad", "ResizeStep": "resize", "DenseStep": "dense",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

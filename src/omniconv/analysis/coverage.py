@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.analysis.receptive_field import bounding_box, check_position, fill, find_support, fitting_program
+from omniconv.analysis.receptive_field import fitting_program
 from omniconv.analysis.record import Record
 from omniconv.analysis.subject import Subject, check_subject, find_source, find_tensor
+from omniconv.analysis.support import bounding_box, check_position, fill, find_support
 from omniconv.analysis.taps import AnyArray
 from omniconv.analysis.trace import trace
-from omniconv.compiler.program import Program
 from omniconv.errors import SpecError
 from omniconv.limits import check_memory
+from omniconv.program.program import Program
 from omniconv.spec import Activation, Axis, Chain, Conv, Shuffle, Spec
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.analysis.receptive_field import check_position, fill
 from omniconv.analysis.record import Record
 from omniconv.analysis.subject import Subject, as_program, find_source, find_tensor
+from omniconv.analysis.support import check_position, fill
 from omniconv.analysis.trace import trace
 from omniconv.errors import SpecError
 from omniconv.spec import Shape

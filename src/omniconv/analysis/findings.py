@@ -13,7 +13,8 @@ from omniconv.analysis.coverage import Coverage, coverage
 from omniconv.analysis.overlap import Overlap, count_phases, overlaps
 from omniconv.analysis.receptive_field import receptive_field
 from omniconv.analysis.record import Record
-from omniconv.compiler.program import ChannelStep, ConvStep, MapStep, PoolStep, Program, ProgramStep
+from omniconv.program.program import Program
+from omniconv.program.steps import ChannelStep, ConvStep, MapStep, PoolStep, ProgramStep
 from omniconv.spec import Chain, Conv
 
 TOPICS: Final = ("overlap", "coverage", "connectivity", "field", "cost")

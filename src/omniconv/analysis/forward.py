@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from omniconv.analysis.subject import needed_steps
 from omniconv.analysis.taps import count_inside, pad_index, pool_phases, push, take, unpadded
-from omniconv.compiler.program import (
+from omniconv.program.program import Program
+from omniconv.program.steps import (
     ChannelStep,
     ConcatStep,
     ConvStep,
@@ -20,7 +21,6 @@ from omniconv.compiler.program import (
     MapStep,
     PadStep,
     PoolStep,
-    Program,
     ProgramStep,
     RearrangeStep,
     ReduceStep,

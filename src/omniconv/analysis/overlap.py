@@ -17,8 +17,9 @@ from omniconv.analysis.record import Record
 from omniconv.analysis.remedies import Remedy, find_remedies
 from omniconv.analysis.subject import Subject, as_program, check_subject, default_shape, find_source, find_tensor
 from omniconv.analysis.trace import trace
-from omniconv.compiler.program import ConvStep, Program
 from omniconv.errors import ShapeError, SpecError
+from omniconv.program.program import Program
+from omniconv.program.steps import ConvStep
 from omniconv.spec import Axis, Chain, Conv, PixelShuffle, Resize, Shape, Spec
 
 Counts = npt.NDArray[np.float64]

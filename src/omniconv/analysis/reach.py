@@ -14,7 +14,8 @@ from omniconv.analysis.hull import MIXED, Reach, everything, merge, through_taps
 from omniconv.analysis.resampling import Resampling, read_table
 from omniconv.analysis.subject import needed_steps
 from omniconv.analysis.trace import is_gate
-from omniconv.compiler.program import (
+from omniconv.program.program import Program
+from omniconv.program.steps import (
     ChannelStep,
     ConcatStep,
     ConvStep,
@@ -23,7 +24,6 @@ from omniconv.compiler.program import (
     MapStep,
     PadStep,
     PoolStep,
-    Program,
     ProgramStep,
     RearrangeStep,
     ReduceStep,

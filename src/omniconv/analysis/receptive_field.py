@@ -14,11 +14,10 @@ from omniconv.analysis.axis_field import AxisField, PhaseField, find_axes
 from omniconv.analysis.border import Mask, find_border
 from omniconv.analysis.record import Record
 from omniconv.analysis.subject import Subject, as_program, check_subject, default_shape, find_source, find_tensor
-from omniconv.analysis.taps import AnyArray
-from omniconv.analysis.trace import trace
-from omniconv.compiler.program import Program
-from omniconv.errors import ShapeError, SpecError
+from omniconv.analysis.support import bounding_box, check_position, find_support, spatial
+from omniconv.errors import ShapeError
 from omniconv.limits import check_memory
+from omniconv.program.program import Program
 from omniconv.spec import Shape
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -100,18 +99,6 @@ class ReceptiveField(Record):
         return tuple(ranges)
 
 
-def bounding_box(mask: Mask) -> tuple[tuple[int, int], ...]:
-    """Half-open ranges around what is set; empty where nothing is."""
-    if not mask.any():
-        return ()
-    found = []
-    for axis in range(mask.ndim):
-        others = tuple(n for n in range(mask.ndim) if n != axis)
-        places = np.flatnonzero(mask.any(axis=others))
-        found.append((int(places[0]), int(places[-1]) + 1))
-    return tuple(found)
-
-
 def receptive_field(
     x: Subject,
     tensor: str | None = None,
@@ -172,36 +159,6 @@ def receptive_field(
     return ReceptiveField(
         tensor, source, program.shapes[source], program.shapes[tensor], axes, place, support, border, heat
     )
-
-
-def check_position(shape: Shape, position: Sequence[int] | None) -> Shape:
-    """A spatial position of a value of ``shape``; default the middle one."""
-    sizes = shape[2:]
-    if position is None:
-        return tuple(size // 2 for size in sizes)
-    place = tuple(int(o) for o in position)
-    if len(place) != len(sizes) or any(not 0 <= o < size for o, size in zip(place, sizes, strict=True)):
-        raise SpecError(f"position={place} is outside a value of shape {shape}", need=f"a position within {sizes}")
-    return place
-
-
-def spatial(mask: Mask) -> Mask:
-    """Join a mask over batch and channels."""
-    return np.asarray(mask.any(axis=tuple(range(min(2, mask.ndim)))))
-
-
-def fill(array: AnyArray, position: Shape, value: float) -> None:
-    """Set what belongs to one spatial position, in all channels and all of the batch."""
-    places: list[slice | int] = [slice(None), slice(None), *position]
-    array[tuple(places[: array.ndim])] = value
-
-
-def find_support(program: Program, tensor: str, source: str, position: Shape, *, gates: bool = True) -> Mask:
-    """The exact support of one output position (all its channels, all of the batch) over the input's positions."""
-    demand = np.zeros(program.shapes[tensor], bool)
-    fill(demand, position, value=True)
-    found = trace(program, tensor, demand, gates=gates).get(source)
-    return np.zeros(program.shapes[source][2:], bool) if found is None else spatial(found)
 
 
 def fitting_program(x: Subject, shape: Sequence[int] | None = None) -> Program:

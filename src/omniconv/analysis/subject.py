@@ -7,9 +7,10 @@ from typing import TypeAlias
 
 import numpy as np
 
-from omniconv.compiler.from_spec import program_of
-from omniconv.compiler.program import Array, ConvStep, Program, ProgramStep, operands
 from omniconv.errors import DataError, ShapeError, SpecError
+from omniconv.program.from_spec import program_of
+from omniconv.program.program import Program
+from omniconv.program.steps import Array, ConvStep, ProgramStep, operands
 from omniconv.spec import Chain, Conv, Shape, Spec
 
 Subject: TypeAlias = Spec | Program

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.program import PoolStep
+from omniconv.program.steps import PoolStep
 from omniconv.spec import Axis, Conv, Phase, Shape
 
 AnyArray: TypeAlias = npt.NDArray[Any]

@@ -24,7 +24,8 @@ import numpy as np
 
 from omniconv.analysis.subject import needed_steps
 from omniconv.analysis.taps import AnyArray, count_inside, give, pad_index, pool_phases, pull, unpadded
-from omniconv.compiler.program import (
+from omniconv.program.program import Program
+from omniconv.program.steps import (
     ChannelStep,
     ConcatStep,
     ConvStep,
@@ -34,7 +35,6 @@ from omniconv.compiler.program import (
     PadStep,
     PoolStep,
     PostOp,
-    Program,
     ProgramStep,
     RearrangeStep,
     ReduceStep,

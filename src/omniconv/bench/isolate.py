@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from omniconv.compiler.plan import VIEWS, Plan, plan
-from omniconv.compiler.problem import Problem
-from omniconv.compiler.program import MapStep, Program, operands
-from omniconv.compiler.storage import plan_arena
-from omniconv.compiler.target import Target
-from omniconv.compiler.tuning import Tuning
-from omniconv.runtime.report import describe_step
+from omniconv.compiler.memory.storage import plan_arena
+from omniconv.compiler.planning.plan import VIEWS, Plan, plan
+from omniconv.compiler.problem.problem import Problem
+from omniconv.compiler.problem.tuning import Tuning
+from omniconv.program.layers import describe_step
+from omniconv.program.program import Program
+from omniconv.program.steps import MapStep, operands
+from omniconv.target.model import Target
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,14 +23,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from omniconv.compiler.build import Source, load
-from omniconv.compiler.cache import open_cache
-from omniconv.compiler.caches import find_caches
-from omniconv.compiler.ir import Kernel
-from omniconv.compiler.target import Target, select_target
+from omniconv.compiler.code.build import Source, load
+from omniconv.compiler.code.cache import open_cache
+from omniconv.compiler.emit.builder import Kernel
 from omniconv.runtime.arena import Arena
 from omniconv.runtime.driver import STEP_WORDS
 from omniconv.runtime.threads import Job, run_on_team
+from omniconv.target.caches import find_caches
+from omniconv.target.model import Target
+from omniconv.target.select import select_target
 
 CHAINS: Final = 12
 """Independent sums: enough for two units of latency 4 to 6, and with two operands they fit into 16 registers."""

@@ -21,12 +21,12 @@ from omniconv.bench.isolate import Site, count_repeats, find_sites
 from omniconv.bench.peers import Call
 from omniconv.bench.sources import Case
 from omniconv.bench.workload import Workload
-from omniconv.compiler.from_spec import program_of
-from omniconv.compiler.program import Program
-from omniconv.compiler.schedule import list_choices
-from omniconv.compiler.target import Target
+from omniconv.compiler.planning.choice import list_choices
+from omniconv.program.from_spec import program_of
+from omniconv.program.program import Program
 from omniconv.reference import random_weights
 from omniconv.runtime.executable import Executable
+from omniconv.target.model import Target
 
 WITHIN: Final = 2.0
 """Choices that are expected to cost more than so many times the cheapest of their list are not tried."""

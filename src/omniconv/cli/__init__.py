@@ -13,6 +13,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: words after ``omniconv``; default: those of this process.
     """
-    from omniconv.cli.exits import run_guarded
+    from omniconv.cli.guard import run_guarded
 
     run_guarded(arguments)

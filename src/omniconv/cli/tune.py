@@ -18,11 +18,12 @@ from omniconv.cli.console import advance, format_time, make_table, out, print_js
 from omniconv.cli.exits import Exit, UsageProblemError
 from omniconv.cli.model import fix_shapes, read_inputs
 from omniconv.cli.options import Json, Seed, Shapes, Threads, parse_shapes
-from omniconv.compiler.cache import VARIABLE
-from omniconv.compiler.program import Program
-from omniconv.compiler.target import Target, select_target
-from omniconv.compiler.tuning_store import TuningStore, open_tuning
+from omniconv.compiler.code.cache import VARIABLE
+from omniconv.compiler.planning.tuning_store import TuningStore, open_tuning
 from omniconv.errors import ModelError
+from omniconv.program.program import Program
+from omniconv.target.model import Target
+from omniconv.target.select import select_target
 
 NOTE: Final = (
     f"a choice is kept if the default takes {LEAST_GAIN:g} times as long and the quartiles of both lie apart, in a "

@@ -1,4 +1,4 @@
-"""Graphs: ONNX in, as a :class:`~omniconv.compiler.program.Program`, and specs out as ONNX."""
+"""Graphs: ONNX in, as a :class:`~omniconv.program.steps.Program`, and specs out as ONNX."""
 
 from omniconv.graph.export import export
 from omniconv.graph.load import NEWEST_OPSET, OLDEST_OPSET, ModelLike, load

@@ -6,11 +6,12 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from omniconv.compiler.program import MapStep, PostOp, Program, ProgramStep, RearrangeStep
 from omniconv.errors import ShapeError
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Ref
+from omniconv.program.program import Program
+from omniconv.program.steps import MapStep, PostOp, ProgramStep, RearrangeStep
 from omniconv.spec import Activation, Shape
 
 

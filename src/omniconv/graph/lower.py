@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from omniconv.compiler.program import MapStep, Program
 from omniconv.errors import OmniconvError, UnsupportedError
 from omniconv.graph.builder import Builder
+from omniconv.graph.fold_constants import fold_node
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Graph, Node, shorten
 from omniconv.graph.operands import Operand, Ref
 from omniconv.graph.operator import find_operator
 from omniconv.graph.partial import Gaps
-from omniconv.graph.passes.fold_constants import fold_node
-from omniconv.graph.rewrite import rename
 from omniconv.graph.schema import check_node
+from omniconv.program.program import Program
+from omniconv.program.rewrite import rename
+from omniconv.program.steps import MapStep
 from omniconv.spec import Shape
 
 

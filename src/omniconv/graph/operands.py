@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from omniconv.compiler.program import Array
 from omniconv.errors import ModelError, ShapeError, UnsupportedError
 from omniconv.graph.nodes import AnyArray
+from omniconv.program.steps import Array
 from omniconv.spec import Shape
 
 

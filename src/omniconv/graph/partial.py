@@ -14,12 +14,12 @@ from typing import Any, Final
 import numpy as np
 import onnx
 
-from omniconv.compiler.program import Program
 from omniconv.errors import UnsupportedError
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Graph, Node, ValueInfo
 from omniconv.graph.operands import Operand, Ref
 from omniconv.graph.tensors import name_dtype
+from omniconv.program.program import Program
 from omniconv.spec import Shape
 
 FLOAT: Final = 1

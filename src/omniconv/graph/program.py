@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.program import Program
 from omniconv.errors import DataError, ShapeError
+from omniconv.graph.fix_shapes import fix_shapes, show
 from omniconv.graph.load import ModelLike, load
 from omniconv.graph.lower import lower
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Dims, Graph, shorten
 from omniconv.graph.partial import Gaps, Problem, split_inputs
-from omniconv.graph.passes import run_passes
-from omniconv.graph.passes.fix_shapes import fix_shapes, show
 from omniconv.graph.tensors import DTYPES, name_dtype
 from omniconv.limits import memory_limit as find_memory_limit
+from omniconv.program.passes import run_passes
+from omniconv.program.program import Program
 from omniconv.spec import Shape
 
 

@@ -9,8 +9,8 @@ from typing import Final
 
 from omniconv.analysis import Finding, find_findings
 from omniconv.analysis.findings import TOPICS as NETWORK_TOPICS
-from omniconv.compiler.program import Program
 from omniconv.graph import Problem
+from omniconv.program.program import Program
 from omniconv.report.groups import GroupedRun
 from omniconv.report.layers import LayerRow
 from omniconv.report.spectra import ENERGY, LayerSpectrum

@@ -6,16 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from omniconv.analysis import Connectivity, Record, connectivity
-from omniconv.compiler.program import (
-    ChannelStep,
-    ConvStep,
-    MapStep,
-    PadStep,
-    PoolStep,
-    Program,
-    ProgramStep,
-    ResizeStep,
-)
+from omniconv.program.program import Program
+from omniconv.program.steps import ChannelStep, ConvStep, MapStep, PadStep, PoolStep, ProgramStep, ResizeStep
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,8 +26,8 @@ from omniconv.analysis import (
     receptive_field,
 )
 from omniconv.bench.roofline import Roofline
-from omniconv.compiler.program import Program
 from omniconv.graph import Problem
+from omniconv.program.program import Program
 from omniconv.report.findings import Evidence, find_all
 from omniconv.report.groups import GroupedRun, find_runs
 from omniconv.report.layers import LayerRow, as_roofline, find_fields, make_rows

@@ -9,7 +9,7 @@ from fractions import Fraction
 from omniconv.analysis import LayerCost, Machine, Record
 from omniconv.analysis.axis_field import AxisField, find_axes
 from omniconv.bench.roofline import Bound, Level, Roofline
-from omniconv.compiler.program import Program
+from omniconv.program.program import Program
 from omniconv.spec import Shape
 
 

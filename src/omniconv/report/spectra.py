@@ -17,8 +17,9 @@ from omniconv.analysis.separability import (
     split_groups,
     unfold,
 )
-from omniconv.compiler.program import ConvStep, Program
 from omniconv.limits import check_memory
+from omniconv.program.program import Program
+from omniconv.program.steps import ConvStep
 from omniconv.spec import Shape
 
 ENERGY: Final = 0.99

@@ -33,9 +33,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from omniconv.compiler.build import Source
-from omniconv.compiler.target import Host, Target
+from omniconv.compiler.code.build import Source
 from omniconv.runtime.driver_ir import DRIVER
+from omniconv.target.model import Host, Target
 
 STEP_WORDS: Final = 4
 """Words of one record of a step table: address of the function, address of its arguments, units, and the most units

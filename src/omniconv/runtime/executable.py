@@ -11,22 +11,23 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.build import Source, load
-from omniconv.compiler.cache import open_cache
-from omniconv.compiler.layout import Layout
-from omniconv.compiler.plan import Plan
-from omniconv.compiler.planner import Call
-from omniconv.compiler.storage import ALIGNMENT
-from omniconv.compiler.target import Target
+from omniconv.compiler.code.build import Source, load
+from omniconv.compiler.code.cache import open_cache
+from omniconv.compiler.memory.layout import Layout
+from omniconv.compiler.memory.planner import Call
+from omniconv.compiler.memory.storage import ALIGNMENT
+from omniconv.compiler.planning.plan import Plan
 from omniconv.errors import DataError, ShapeError
 from omniconv.limits import check_memory
+from omniconv.program.layers import LayerInfo, describe_step
 from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena
-from omniconv.runtime.report import LayerInfo, StepProfile, describe_call, describe_step, merge_calls
+from omniconv.runtime.report import StepProfile, describe_call, merge_calls
 from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
 from omniconv.runtime.threads import Job, make_solo_run, run_on_team
 from omniconv.spec import Shape
+from omniconv.target.model import Target
 
 Array: TypeAlias = npt.NDArray[np.float32]
 Words: TypeAlias = npt.NDArray[np.int64]

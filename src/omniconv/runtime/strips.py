@@ -10,10 +10,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from omniconv.compiler.build import Kernel, Source, load
-from omniconv.compiler.cache import open_cache
-from omniconv.compiler.target import select_target
+from omniconv.compiler.code.build import Kernel, Source, load
+from omniconv.compiler.code.cache import open_cache
 from omniconv.runtime.driver import STEP_WORDS
+from omniconv.target.select import select_target
 
 _IR: Final = """
 define void @<NAME>(ptr %args, i64 %begin, i64 %end, i64 %thread) {

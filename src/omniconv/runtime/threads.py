@@ -23,12 +23,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.build import Kernel, load
-from omniconv.compiler.cache import open_cache
-from omniconv.compiler.target import select_target
+from omniconv.compiler.code.build import Kernel, load
+from omniconv.compiler.code.cache import open_cache
 from omniconv.errors import SpecError
 from omniconv.runtime import driver
 from omniconv.runtime.system import count_cpus, current_cpu, detect_system, free_semaphore, make_semaphore
+from omniconv.target.select import select_target
 
 MAX_THREADS: Final = 1024
 MAX_IDLE: Final = max(16, 4 * count_cpus())

@@ -13,8 +13,8 @@ from omniconv.api import compile as compile_model
 from omniconv.errors import DataError, UnsupportedError
 
 if TYPE_CHECKING:
-    from omniconv.graph.network import Network
     from omniconv.runtime.executable import Executable
+    from omniconv.runtime.network import Network
 
 
 def compile(  # noqa: A001 - named after what it calls

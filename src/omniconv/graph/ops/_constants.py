@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from omniconv.compiler.program import Array
+from omniconv.program.steps import Array
 
 
 def scalar(value: float) -> Array:

@@ -6,12 +6,12 @@ start after the input and the padding before it is dropped.
 
 from __future__ import annotations
 
-from omniconv.compiler.program import PoolStep
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Ref
 from omniconv.graph.ops._window import read_window
+from omniconv.program.steps import PoolStep
 
 
 def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder) -> Ref:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from omniconv.compiler.program import SliceStep
 from omniconv.graph.builder import Builder
 from omniconv.graph.operands import Ref
+from omniconv.program.steps import SliceStep
 
 Cut = tuple[int, int, int]
 """``(start, step, count)`` on one axis."""

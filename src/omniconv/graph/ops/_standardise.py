@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from omniconv.compiler.program import PostOp, ReduceStep
 from omniconv.graph.builder import Builder
 from omniconv.graph.operands import Ref
 from omniconv.graph.ops._constants import scalar
+from omniconv.program.steps import PostOp, ReduceStep
 from omniconv.spec import Activation
 
 

@@ -7,13 +7,13 @@ from typing import Final
 
 import numpy as np
 
-from omniconv.compiler.program import PostOp
 from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, as_ref
 from omniconv.graph.operator import register
+from omniconv.program.steps import PostOp
 from omniconv.reference.activation import evaluate_activation
 from omniconv.spec import Activation
 

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from omniconv.compiler.program import PostOp
 from omniconv.errors import ModelError, ShapeError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
@@ -18,9 +17,7 @@ from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, Ref, as_constant, as_weights, broadcast, shape_of
 from omniconv.graph.operator import register
 from omniconv.graph.ops._constants import scalar
-
-SWAPPED: Final = {"sub": "rsub", "div": "rdiv", "rsub": "sub", "rdiv": "div"}
-"""The operation with its two sides exchanged; the others commute."""
+from omniconv.program.steps import SWAPPED, PostOp
 
 
 def combine(a: Operand, b: Operand, op: str, build: Builder, *, y: str | None = None) -> Ref:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from omniconv.compiler.program import PostOp
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, as_ref, as_weights
 from omniconv.graph.operator import register
+from omniconv.program.steps import PostOp
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from omniconv.compiler.program import ConcatStep
 from omniconv.errors import ShapeError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, as_constant, as_ref, normalise_axis
 from omniconv.graph.operator import register
+from omniconv.program.steps import ConcatStep
 from omniconv.spec import Shape
 
 

@@ -6,13 +6,13 @@ not supported: the machine code is specialised to them.
 
 from __future__ import annotations
 
-from omniconv.compiler.program import Array, ConvStep
 from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, as_ref, as_weights
 from omniconv.graph.operator import register
 from omniconv.graph.ops._window import read_window
+from omniconv.program.steps import Array, ConvStep
 from omniconv.spec import Conv
 
 

@@ -7,7 +7,6 @@ also ask for an output longer than the taps reach; the surplus becomes output pa
 
 from __future__ import annotations
 
-from omniconv.compiler.program import ConvStep
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
@@ -15,6 +14,7 @@ from omniconv.graph.operands import Operand, Operands, as_ref, as_weights
 from omniconv.graph.operator import register
 from omniconv.graph.ops._window import Window, read_sizes, read_window
 from omniconv.graph.ops.conv import read_bias
+from omniconv.program.steps import ConvStep
 from omniconv.spec import Conv, Shape
 from omniconv.spec.geometry import Pair
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from omniconv.compiler.program import PostOp
 from omniconv.graph.builder import Builder
-from omniconv.graph.functions import erf
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, as_ref
 from omniconv.graph.operator import register
+from omniconv.program.functions import erf
+from omniconv.program.steps import PostOp
 
 
 def _lower(_node: Node, inputs: Operands, build: Builder) -> Operand:

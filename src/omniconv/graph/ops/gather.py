@@ -7,7 +7,6 @@ from itertools import pairwise
 
 import numpy as np
 
-from omniconv.compiler.program import ChannelStep
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
@@ -15,6 +14,7 @@ from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, Ref, as_constant, as_ref, normalise_axis
 from omniconv.graph.operator import register
 from omniconv.graph.ops._slices import take_slice
+from omniconv.program.steps import ChannelStep
 
 
 def _indices(array: AnyArray, size: int) -> AnyArray:

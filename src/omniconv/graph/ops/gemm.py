@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from omniconv.compiler.program import Array, DenseStep, PostOp
 from omniconv.errors import ShapeError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
@@ -12,6 +11,7 @@ from omniconv.graph.operands import Operand, Operands, Ref, as_ref, as_weights, 
 from omniconv.graph.operator import register
 from omniconv.graph.ops._constants import scalar
 from omniconv.graph.ops.arithmetic import combine
+from omniconv.program.steps import Array, DenseStep, PostOp
 
 
 def _scale(array: Array, factor: float) -> Array:

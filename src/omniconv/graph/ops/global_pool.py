@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from omniconv.compiler.program import ReduceStep
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, as_ref
 from omniconv.graph.operator import register
+from omniconv.program.steps import ReduceStep
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 
-from omniconv.compiler.program import PostOp
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, as_ref, as_weights, broadcast, normalise_axis
 from omniconv.graph.operator import register
 from omniconv.graph.ops._standardise import standardise
+from omniconv.program.steps import PostOp
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:

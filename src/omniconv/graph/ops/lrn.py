@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from omniconv.compiler.program import LrnStep
 from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, as_ref
 from omniconv.graph.operator import register
+from omniconv.program.steps import LrnStep
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from omniconv.compiler.program import Array, DenseStep
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, as_ref, as_weights, broadcast
 from omniconv.graph.operator import register
+from omniconv.program.steps import Array, DenseStep
 
 
 def _lower(_node: Node, inputs: Operands, build: Builder) -> Operand:

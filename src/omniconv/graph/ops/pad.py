@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from omniconv.compiler.program import PadStep
 from omniconv.errors import ModelError, ShapeError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, as_integers, as_ref, as_scalar, normalise_axes
 from omniconv.graph.operator import register
 from omniconv.graph.ops._slices import take_slice
+from omniconv.program.steps import PadStep
 from omniconv.spec.conv import LIMIT
 
 

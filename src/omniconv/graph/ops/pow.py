@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from omniconv.compiler.program import PostOp
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
@@ -14,6 +13,7 @@ from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, as_constant, as_ref, as_scalar, broadcast
 from omniconv.graph.operator import register
 from omniconv.graph.ops._constants import scalar
+from omniconv.program.steps import PostOp
 
 
 def _lower_pow(_node: Node, inputs: Operands, build: Builder) -> Operand:

@@ -5,12 +5,12 @@ In opset 6 a list of slopes is one for each channel.
 
 from __future__ import annotations
 
-from omniconv.compiler.program import PostOp
 from omniconv.errors import ShapeError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, Ref, as_ref, as_weights, broadcast, shape_of
 from omniconv.graph.operator import register
+from omniconv.program.steps import PostOp
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:

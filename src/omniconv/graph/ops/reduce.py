@@ -11,12 +11,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from omniconv.compiler.program import PostOp, ReduceStep
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, Ref, as_integers, as_ref, normalise_axes, shape_of
 from omniconv.graph.operator import register
+from omniconv.program.steps import PostOp, ReduceStep
 from omniconv.spec import Activation
 
 _FUNCTIONS: Final[dict[str, Any]] = {

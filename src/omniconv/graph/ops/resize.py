@@ -20,12 +20,12 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.program import Array, ResizeStep
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, Ref, as_constant, as_integers, as_ref, normalise_axes
 from omniconv.graph.operator import register
+from omniconv.program.steps import Array, ResizeStep
 from omniconv.spec.conv import LIMIT
 
 Float64: TypeAlias = npt.NDArray[np.float64]

@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-from omniconv.compiler.program import PostOp
 from omniconv.errors import UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, as_ref
 from omniconv.graph.operator import register
 from omniconv.graph.ops._constants import scalar
+from omniconv.program.steps import PostOp
 from omniconv.spec import Activation
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from omniconv.compiler.program import SoftmaxStep
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, as_ref, normalise_axis
 from omniconv.graph.operator import register
+from omniconv.program.steps import SoftmaxStep
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:

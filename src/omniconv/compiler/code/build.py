@@ -1,0 +1,251 @@
+"""From LLVM IR to callable machine code, through the caches.
+
+A kernel is a C function ``void name(ptr args, i64 begin, i64 end)``: ``args`` is an array of pointers, and the call
+does the units ``begin <= u < end`` of the kernel's work. It is described by a :class:`Source`, a recipe whose IR is
+only made when neither this process nor the disk has its machine code::
+
+    digest = sha256(key, target, LLVM, the source files that generate code)
+    load(sources):  digest -> kernel of this process -> object code on disk -> emit, optimise, compile
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, field
+from functools import cache as once
+from pathlib import Path
+from typing import Final
+from weakref import WeakValueDictionary
+
+import llvmlite
+import llvmlite.binding as llvm
+
+from omniconv.compiler.code.cache import ObjectCache
+from omniconv.errors import UnsupportedError
+from omniconv.target.model import Target
+
+ABI: Final = 1
+"""Version of the calling convention of kernels; part of every digest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The recipe of one kernel.
+
+    Attributes:
+        key: text that fully determines the IR, together with the target and the source files of this package.
+        emit: makes the IR text of a module that defines one function of the given name.
+        hint: a readable word for the symbol, for profilers and disassemblers; part of the kernel's identity.
+    """
+
+    key: str
+    emit: Callable[[str], str] = field(compare=False)
+    hint: str = "kernel"
+
+
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
+class Kernel:
+    """Machine code in memory. It stays there for as long as this object lives.
+
+    Attributes:
+        name: the symbol.
+        address: of the function.
+        digest: identity of the code.
+        seconds: time spent to get it: to compile it, or to read it from the disk [s].
+        cached: whether the object code came from the disk.
+        size: of the object code [bytes].
+    """
+
+    name: str
+    address: int
+    digest: str
+    seconds: float
+    cached: bool
+    size: int
+    engine: llvm.ExecutionEngine = field(repr=False)
+
+
+_LOCK: Final = threading.RLock()
+_LOADED: Final[WeakValueDictionary[str, Kernel]] = WeakValueDictionary()
+
+
+def _hold_at_fork() -> None:
+    """Make a fork wait for the lock here and the one inside llvmlite: its child must not inherit them held."""
+    inner = getattr(llvm.ffi.lib, "_lock", None)
+    for lock in (_LOCK,) if inner is None else (inner, _LOCK):  # the last to be registered is the first to be taken
+        os.register_at_fork(
+            before=lock.__enter__,
+            after_in_parent=lambda lock=lock: lock.__exit__(None, None, None),
+            after_in_child=lambda lock=lock: lock.__exit__(None, None, None),
+        )
+
+
+if hasattr(os, "register_at_fork"):
+    _hold_at_fork()
+
+
+def load(sources: Sequence[Source], target: Target, *, cache: ObjectCache | None) -> list[Kernel]:
+    """Machine code of every source, in their order; equal sources share one kernel. Thread-safe.
+
+    Args:
+        sources: what to load.
+        target: what to compile for; this machine must be able to run it.
+        cache: object code on disk, or None to do without.
+
+    Raises:
+        UnsupportedError: this system does not let a process make machine code executable.
+    """
+    digests = [digest_of(source, target) for source in sources]
+    with _LOCK:
+        kernels = {digest: kernel for digest in digests if (kernel := _LOADED.get(digest)) is not None}
+        missing = {d: s for d, s in zip(digests, sources, strict=True) if d not in kernels}
+        if missing:
+            for kernel in _link(missing, target, cache):
+                kernels[kernel.digest] = _LOADED[kernel.digest] = kernel
+    return [kernels[digest] for digest in digests]
+
+
+def digest_of(source: Source, target: Target) -> str:
+    """Identity of the machine code of ``source`` on ``target``, as 64 hexadecimal digits."""
+    parts = (source.key, source.hint, *map(str, astuple(target)), *_TOOLS)
+    return hashlib.sha256("\0".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
+
+
+def symbol_of(source: Source, digest: str) -> str:
+    """The symbol a source is compiled under."""
+    return f"oc_{re.sub(r'[^0-9A-Za-z_]', '_', source.hint)}_{digest[:16]}"
+
+
+def compile_object(ir: str, target: Target) -> bytes:
+    """Optimise LLVM IR and compile it to relocatable object code."""
+    _initialise()
+    machine = _make_machine(target)
+    return bytes(machine.emit_object(_optimise(ir, machine)))
+
+
+def compile_assembly(ir: str, target: Target) -> str:
+    """The assembly text of what :func:`compile_object` makes, for reading."""
+    _initialise()
+    machine = _make_machine(target)
+    return str(machine.emit_assembly(_optimise(ir, machine)))
+
+
+def _link(missing: dict[str, Source], target: Target, cache: ObjectCache | None) -> list[Kernel]:
+    """Read or compile the object code of every source and put all of it into one engine."""
+    _initialise()
+    machine = _make_machine(target)
+    found = []
+    for digest, source in missing.items():
+        start = time.perf_counter()
+        code = cache.get(digest) if cache is not None else None
+        cached = code is not None
+        if code is None:
+            name = symbol_of(source, digest)
+            ir = source.emit(name)
+            if f"@{name}(" not in ir and f'@"{name}"(' not in ir:
+                raise RuntimeError(f"IR of {source.key!r} does not define {name}")  # LLVM would abort
+            code = bytes(machine.emit_object(_optimise(ir, machine)))
+            if cache is not None:
+                cache.put(digest, code)
+        found.append((digest, symbol_of(source, digest), code, time.perf_counter() - start, cached))
+    empty = llvm.parse_assembly("", context=_shared_context())
+    empty.triple = target.triple
+    engine = llvm.create_mcjit_compiler(empty, machine)  # takes the machine over
+    for _, _, code, _, _ in found:
+        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine.finalize_object()
+    kernels = []
+    for digest, name, code, seconds, cached in found:
+        address = int(engine.get_function_address(name))
+        kernels.append(Kernel(name, address, digest, seconds, cached, len(code), engine))
+    return kernels
+
+
+def _optimise(ir: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+    """Parse, check and optimise IR.
+
+    Kernels come as the vectors, tiles and unrolled loops that they shall be, with accumulators in stack slots. A short
+    list of passes makes of that what LLVM's level 2 makes of it, in a third of the time.
+    """
+    module = llvm.parse_assembly(ir, context=llvm.create_context())
+    module.triple = machine.triple
+    module.data_layout = str(machine.target_data)
+    module.verify()
+    for function in module.functions:
+        if not function.is_declaration:
+            function.add_function_attribute("nounwind")
+        elif not function.name.startswith("llvm.") and not llvm.address_of_symbol(function.name):
+            raise RuntimeError(f"IR calls {function.name}, which this process does not have")  # LLVM would abort
+    passes = llvm.create_new_module_pass_manager()
+    passes.add_always_inliner_pass()
+    passes.add_sroa_pass()
+    passes.add_simplify_cfg_pass()
+    passes.add_instruction_combine_pass()
+    passes.add_loop_rotate_pass()
+    passes.add_simplify_cfg_pass()
+    passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2)))
+    return module
+
+
+def _make_machine(target: Target) -> llvm.TargetMachine:
+    """A new LLVM target machine; an engine takes over the one it is given, so each needs its own.
+
+    The code model is the large one (``jitdefault``): constants and functions are reached by absolute address, because
+    an engine may place code, constants and the C library further apart than a relative address reaches.
+    """
+    llvm_target = llvm.Target.from_triple(target.triple)
+    return llvm_target.create_target_machine(cpu=target.cpu, features=target.features, opt=3, jit=True)
+
+
+@once
+def _shared_context() -> llvm.ContextRef:
+    """The context of every engine's empty module.
+
+    It is never freed: where the garbage collector finds an engine in a cycle, it may free a context that belongs to the
+    engine first, and the engine would then free a module in memory that is gone.
+    """
+    return llvm.create_context()
+
+
+@once
+def _initialise() -> None:
+    try:
+        llvm.check_jit_execution()
+    except OSError as error:
+        raise UnsupportedError(
+            f"this system refuses executable memory: {error}", need="permission to run generated machine code"
+        ) from error
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+_GENERATORS: Final = ("spec", "program", "target", "compiler", "runtime")
+"""Wings of the package whose files decide what IR looks like."""
+
+
+def _hash_generators() -> str:
+    """Hash of the source files that decide what IR looks like; a random word where there are none to read."""
+    root = Path(__file__).resolve().parents[2]
+    state = hashlib.sha256()
+    try:
+        files = [
+            file
+            for part in ("spec", "program", "target", "compiler", "runtime")
+            for file in (root / part).rglob("*.py")
+        ]
+        for file in sorted(files):
+            state.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
+    except OSError:
+        files = []
+    return state.hexdigest() if files else secrets.token_hex(16)
+
+
+# Taken while this module is imported, next to the import of the generators: code that is edited while a process runs
+# must not be filed under the digest of its new text.
+_TOOLS: Final = (str(ABI), llvmlite.__version__, str(llvm.llvm_version_info), _hash_generators())

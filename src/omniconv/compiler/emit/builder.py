@@ -1,0 +1,405 @@
+"""The kernel builder: a thin, typed layer over llvmlite's IR builder, in the vocabulary of tiled loops.
+
+A lowering is Python that runs while generating (tiles, taps, unrolling); what it calls on a :class:`Kernel` runs on the
+machine. Indices may be Python integers or machine values: arithmetic on integers folds at once, so the same lowering
+code serves static and dynamic bounds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any, TypeAlias
+
+from llvmlite import ir
+
+from omniconv.target.model import Target
+
+Value: TypeAlias = Any  # an llvmlite value; llvmlite has no type information
+Index: TypeAlias = Any  # int or an i64 value
+
+F32 = ir.FloatType()
+I1 = ir.IntType(1)
+I32 = ir.IntType(32)
+I64 = ir.IntType(64)
+PTR = ir.PointerType()
+
+
+class Kernel:
+    """One function ``void name(ptr args, i64 begin, i64 end, i64 thread)`` under construction.
+
+    ``args`` points to an array of buffer addresses; ``begin`` and ``end`` are this thread's share of the units of work,
+    and ``thread`` is its number, for scratch memory of its own. Vectors have ``lanes`` lanes, those of the target where
+    nothing else is asked for.
+    """
+
+    def __init__(self, name: str, target: Target, lanes: int | None = None) -> None:
+        self.target = target
+        self.lanes = target.lanes if lanes is None else lanes
+        self.module = ir.Module(name=name)
+        self.module.triple = target.triple
+        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64, I64]), name)
+        function.attributes.add("nounwind")
+        self._args, self.begin, self.end, self.thread = function.args
+        self._entry = ir.IRBuilder(function.append_basic_block("entry"))
+        start = function.append_basic_block("start")
+        self.b = ir.IRBuilder(start)
+        self._start = start
+        self._cache: dict[int, Value] = {}
+
+    def finish(self) -> str:
+        """Close the function and return the module's text."""
+        self.b.ret_void()
+        self._entry.branch(self._start)
+        return str(self.module)
+
+    # -- arguments and scalars
+
+    def arg(self, index: int) -> Value:
+        """The buffer address at ``args[index]``, loaded once on entry."""
+        if index not in self._cache:
+            slot = self._entry.gep(self._args, [ir.Constant(I64, index)], source_etype=PTR)
+            self._cache[index] = self._entry.load(slot, typ=PTR)
+        return self._cache[index]
+
+    def index(self, value: Index) -> Value:
+        """A machine value for an index."""
+        return ir.Constant(I64, value) if isinstance(value, int) else value
+
+    def add(self, a: Index, b: Index) -> Index:
+        """a + b."""
+        if isinstance(a, int) and isinstance(b, int):
+            return a + b
+        if isinstance(a, int) and a == 0:
+            return b
+        if isinstance(b, int) and b == 0:
+            return a
+        return self.b.add(self.index(a), self.index(b), flags=["nsw"])
+
+    def sub(self, a: Index, b: Index) -> Index:
+        """a - b."""
+        if isinstance(a, int) and isinstance(b, int):
+            return a - b
+        if isinstance(b, int) and b == 0:
+            return a
+        return self.b.sub(self.index(a), self.index(b), flags=["nsw"])
+
+    def mul(self, a: Index, b: Index) -> Index:
+        """a * b."""
+        if isinstance(a, int) and isinstance(b, int):
+            return a * b
+        for one, other in ((a, b), (b, a)):
+            if isinstance(one, int) and one == 0:
+                return 0
+            if isinstance(one, int) and one == 1:
+                return other
+        return self.b.mul(self.index(a), self.index(b), flags=["nsw"])
+
+    def divmod(self, a: Index, b: int) -> tuple[Index, Index]:
+        """Quotient and remainder of a non-negative index by a positive constant."""
+        if isinstance(a, int):
+            return divmod(a, b)
+        if b == 1:
+            return a, 0
+        quotient = self.b.udiv(a, self.index(b))
+        return quotient, self.b.sub(a, self.b.mul(quotient, self.index(b)))
+
+    def split(self, unit: Index, *sizes: int) -> list[Index]:
+        """Digits of ``unit`` in the mixed radix ``sizes``, most significant first."""
+        digits: list[Index] = []
+        for size in reversed(sizes[1:]):
+            unit, digit = self.divmod(unit, size)
+            digits.append(digit)
+        return [unit, *reversed(digits)]
+
+    def min(self, a: Index, b: Index) -> Index:
+        """The smaller index."""
+        if isinstance(a, int) and isinstance(b, int):
+            return min(a, b)
+        a, b = self.index(a), self.index(b)
+        return self.b.select(self.b.icmp_signed("<", a, b), a, b)
+
+    def max(self, a: Index, b: Index) -> Index:
+        """The larger index."""
+        if isinstance(a, int) and isinstance(b, int):
+            return max(a, b)
+        a, b = self.index(a), self.index(b)
+        return self.b.select(self.b.icmp_signed(">", a, b), a, b)
+
+    def compare(self, relation: str, a: Index, b: Index) -> Any:
+        """``a relation b`` as a Python bool when both are known, else an i1."""
+        if isinstance(a, int) and isinstance(b, int):
+            return {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b, "==": a == b, "!=": a != b}[relation]
+        return self.b.icmp_signed(relation, self.index(a), self.index(b))
+
+    def both(self, a: Any, b: Any) -> Any:
+        """Logical and of two conditions (Python bools or i1)."""
+        if isinstance(a, bool):
+            return b if a else False
+        if isinstance(b, bool):
+            return a if b else False
+        return self.b.and_(a, b)
+
+    def within(self, index: Index, size: Index) -> Any:
+        """``0 <= index < size``, as one unsigned comparison where it is not known."""
+        if isinstance(index, int) and isinstance(size, int):
+            return 0 <= index < size
+        return self.b.icmp_unsigned("<", self.index(index), self.index(size))
+
+    def choose(self, condition: Any, a: Value, b: Value) -> Value:
+        """``a if condition else b``."""
+        if isinstance(condition, bool):
+            return a if condition else b
+        return self.b.select(condition, a, b)
+
+    def table(self, values: list[int]) -> Value:
+        """A constant array of 64-bit integers; returns its address."""
+        kind = ir.ArrayType(I64, len(values))
+        name = f"{self.module.name}_table{len(self.module.globals)}"
+        variable = ir.GlobalVariable(self.module, kind, name)
+        variable.global_constant = True
+        variable.linkage = "private"
+        variable.initializer = ir.Constant(kind, [ir.Constant(I64, v) for v in values])
+        return variable
+
+    def lookup(self, table: Value, index: Index) -> Value:
+        """``table[index]`` of a :meth:`table`."""
+        return self.b.load(self.b.gep(table, [self.index(index)], source_etype=I64), typ=I64)
+
+    # -- control
+
+    @contextmanager
+    def loop(self, count: Index, start: Index = 0, step: int = 1) -> Iterator[Index]:
+        """``for i in range(start, count, step)``; a loop known to run once is not a loop."""
+        known = isinstance(count, int) and isinstance(start, int)
+        if known and len(range(start, count, step)) == 1:
+            yield start
+            return
+        function = self.b.function
+        head, body, done = (function.append_basic_block(n) for n in ("head", "body", "done"))
+        before = self.b.block
+        self.b.branch(head)
+        self.b.position_at_end(head)
+        i = self.b.phi(I64)
+        i.add_incoming(self.index(start), before)
+        self.b.cbranch(self.b.icmp_signed("<", i, self.index(count)), body, done)
+        self.b.position_at_end(body)
+        yield i
+        i.add_incoming(self.b.add(i, self.index(step), flags=["nsw"]), self.b.block)
+        self.b.branch(head)
+        self.b.position_at_end(done)
+
+    @contextmanager
+    def when(self, condition: Any) -> Iterator[None]:
+        """Run the body only if ``condition`` holds (emit nothing special when it is known to)."""
+        if condition is True:
+            yield
+            return
+        if condition is False:
+            condition = ir.Constant(I1, 0)
+        with self.b.if_then(condition):
+            yield
+
+    @contextmanager
+    def branches(self, condition: Value) -> Iterator[tuple[Any, Any]]:
+        """``with k.branches(c) as (then, otherwise): with then: ...; with otherwise: ...``."""
+        with self.b.if_else(condition) as pair:
+            yield pair
+
+    def both_ways(self, condition: Any, body: Callable[[bool], None]) -> None:
+        """Emit ``body(True)`` for when a condition holds and ``body(False)`` for when not; only one where it is
+        known.
+        """
+        if isinstance(condition, bool):
+            body(condition)
+            return
+        with self.branches(condition) as (then, otherwise):
+            with then:
+                body(True)
+            with otherwise:
+                body(False)
+
+    # -- memory
+
+    def shift(self, pointer: Value, elements: Index) -> Value:
+        """``pointer + elements`` (floats)."""
+        if isinstance(elements, int) and elements == 0:
+            return pointer
+        return self.b.gep(pointer, [self.index(elements)], source_etype=F32)
+
+    def anchor(self, pointer: Value) -> Value:
+        """The same pointer, its origin hidden from the optimiser.
+
+        LLVM's loop strength reduction looks for common parts in the sums behind all addresses of a loop, which takes
+        most of the compile time of an unrolled tile and gains nothing: the tile's offsets are constants already.
+        """
+        return self.b.call(self._intrinsic("llvm.launder.invariant.group.p0", PTR, [PTR]), [pointer])
+
+    def join(self, low: Value, high: Value) -> Value:
+        """The lower half of one vector and the upper half of another."""
+        half = low.type.count // 2
+        mask = ir.Constant(ir.VectorType(I1, 2 * half), [ir.Constant(I1, int(i < half)) for i in range(2 * half)])
+        return self.b.select(mask, low, high)
+
+    def hold(self, value: Value) -> Value:
+        """The same vector, made in a register as it stands: LLVM would merge the shuffles before and after into other
+        ones. No instruction; x86 only.
+        """
+        return self.b.asm(ir.FunctionType(value.type, [value.type]), "", "=x,0", [value], side_effect=False)
+
+    def fence(self) -> None:
+        """Keep what is loaded after this from being loaded before it: LLVM would gather the loads of a long block at
+        its start and then run out of registers. No instruction.
+        """
+        self.b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], side_effect=True)
+
+    def variable(self, kind: Any, initial: Value | None = None) -> Value:
+        """A stack slot; the optimiser turns it into a register."""
+        slot = self._entry.alloca(kind)
+        if initial is not None:
+            self.b.store(initial, slot)
+        return slot
+
+    def get(self, slot: Value) -> Value:
+        """The content of a :meth:`variable`."""
+        return self.b.load(slot, typ=slot.allocated_type)
+
+    def set(self, slot: Value, value: Value) -> None:
+        """Overwrite a :meth:`variable`."""
+        self.b.store(value, slot)
+
+    def vector_type(self, lanes: int | None = None) -> Any:
+        """``<lanes x float>`` (``float`` for one lane)."""
+        lanes = self.lanes if lanes is None else lanes
+        return F32 if lanes == 1 else ir.VectorType(F32, lanes)
+
+    def _mask(self, count: int, lanes: int) -> Value:
+        kind = ir.VectorType(I1, lanes)
+        return ir.Constant(kind, [ir.Constant(I1, int(lane < count)) for lane in range(lanes)])
+
+    def load(
+        self, pointer: Value, elements: Index = 0, *, count: int | None = None, lanes: int | None = None
+    ) -> Value:  # fmt: skip
+        """Load one vector of floats; with ``count`` only the first lanes are touched, the others are zero."""
+        lanes = self.lanes if lanes is None else lanes
+        address = self.shift(pointer, elements)
+        kind = self.vector_type(lanes)
+        if count is None or count >= lanes:
+            value = self.b.load(address, typ=kind)
+            value.align = 4
+            return value
+        zero = self.splat(0.0, kind)
+        if count == 1:
+            return self.b.insert_element(zero, self.load_scalar(address), ir.Constant(I32, 0))
+        mask = self._mask(count, lanes)
+        function = self._intrinsic(f"llvm.masked.load.v{lanes}f32.p0", kind, [PTR, mask.type, kind], align=(0, 4))
+        return self.b.call(function, [address, mask, zero], arg_attrs={0: ("noundef",)})
+
+    def load_scalar(self, pointer: Value, elements: Index = 0) -> Value:
+        """Load one float."""
+        value = self.b.load(self.shift(pointer, elements), typ=F32)
+        value.align = 4
+        return value
+
+    def load_splat(self, pointer: Value, elements: Index = 0, *, lanes: int | None = None) -> Value:
+        """Load one float into every lane."""
+        return self.spread(self.load_scalar(pointer, elements), lanes)
+
+    def store(self, value: Value, pointer: Value, elements: Index = 0, *, count: int | None = None) -> None:
+        """Store one vector; with ``count`` only its first lanes."""
+        address = self.shift(pointer, elements)
+        lanes = value.type.count
+        if count is None or count >= lanes:
+            self.b.store(value, address, align=4)
+            return
+        if self.lanes < 16:
+            # Stores under a mask take a dozen cycles on many processors without 512-bit vectors.
+            self._store_parts(value, address, count)
+            return
+        mask = self._mask(count, lanes)
+        kind = value.type
+        function = self._intrinsic(
+            f"llvm.masked.store.v{lanes}f32.p0", ir.VoidType(), [kind, PTR, mask.type], align=(1, 4)
+        )
+        self.b.call(function, [value, address, mask])
+
+    def _store_parts(self, value: Value, address: Value, count: int) -> None:
+        """Store the first ``count`` lanes as vectors of falling powers of two."""
+        first = 0
+        while first < count:
+            size = 1 << ((count - first).bit_length() - 1)
+            if size == 1:
+                self.store_scalar(self.b.extract_element(value, ir.Constant(I32, first)), address, first)
+            else:
+                part = self.permute(value, list(range(first, first + size)))
+                self.b.store(part, self.shift(address, first), align=4)
+            first += size
+
+    def store_scalar(self, value: Value, pointer: Value, elements: Index = 0) -> None:
+        """Store one float."""
+        self.b.store(value, self.shift(pointer, elements), align=4)
+
+    def prefetch(self, pointer: Value, elements: Index = 0) -> None:
+        """Ask for the cache line of an address that will be read soon; the address may be anything."""
+        found = self._intrinsic("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32])
+        read, near, data = (ir.Constant(I32, value) for value in (0, 3, 1))
+        self.b.call(found, [self.shift(pointer, elements), read, near, data])
+
+    # -- arithmetic on vectors (or scalars: the type follows the operands)
+
+    def _intrinsic(self, name: str, result: Any, parameters: list[Any], align: tuple[int, int] | None = None) -> Value:
+        found = self.module.globals.get(name)
+        if found is None:
+            found = ir.Function(self.module, ir.FunctionType(result, parameters), name)
+            if align is not None:
+                found.args[align[0]].attributes.align = align[1]
+        return found
+
+    def _suffix(self, kind: Any) -> str:
+        return f"v{kind.count}f32" if isinstance(kind, ir.VectorType) else "f32"
+
+    def call(self, operation: str, *values: Value) -> Value:
+        """An LLVM float intrinsic, e.g. ``call("sqrt", x)``."""
+        kind = values[0].type
+        name = f"llvm.{operation}.{self._suffix(kind)}"
+        return self.b.call(self._intrinsic(name, kind, [kind] * len(values)), list(values))
+
+    def splat(self, value: float, like: Any = None) -> Value:
+        """A constant in every lane."""
+        kind = self.vector_type() if like is None else like
+        return _splat(float(value).hex(), kind.count) if isinstance(kind, ir.VectorType) else ir.Constant(kind, value)
+
+    def spread(self, scalar: Value, lanes: int | None = None) -> Value:
+        """A scalar in every lane."""
+        kind = self.vector_type(lanes)
+        undefined = ir.Constant(kind, ir.Undefined)
+        first = self.b.insert_element(undefined, scalar, ir.Constant(I32, 0))
+        return self.b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count))
+
+    def permute(self, value: Value, lanes: list[int]) -> Value:
+        """``value[lanes]``, with constant lane numbers."""
+        if lanes == list(range(value.type.count)):
+            return value
+        index = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
+        return self.b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), index)
+
+    def fma(self, a: Value, b: Value, c: Value) -> Value:
+        """a * b + c, fused where the machine can."""
+        if self.target.fma:
+            return self.call("fma", a, b, c)
+        return self.b.fadd(self.b.fmul(a, b), c)
+
+    def larger(self, a: Value, b: Value) -> Value:
+        """``a if a > b else b``: one instruction; a NaN in ``b`` survives, one in ``a`` does not."""
+        return self.b.select(self.b.fcmp_ordered(">", a, b), a, b)
+
+    def smaller(self, a: Value, b: Value) -> Value:
+        """``a if a < b else b``: one instruction; a NaN in ``b`` survives, one in ``a`` does not."""
+        return self.b.select(self.b.fcmp_ordered("<", a, b), a, b)
+
+
+@lru_cache(maxsize=1024)
+def _splat(value: str, lanes: int) -> Value:
+    """A constant vector. It keeps its text, which is written wherever the constant is used."""
+    return ir.Constant(ir.VectorType(F32, lanes), [ir.Constant(F32, float.fromhex(value))] * lanes)

@@ -1,0 +1,93 @@
+"""What follows a step's result in registers, before it is stored: bias, activations, operations with other values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.elementary import emit_activation
+from omniconv.spec import Activation
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """The second operand of a binary operation, as the kernel reads it.
+
+    ``strides`` [elements] run over N, C, D, H, W and are 0 where the operand is broadcast; that of C is 0 or 1.
+    """
+
+    arg: int
+    strides: tuple[int, int, int, int, int]
+    readable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """One operation of an epilogue; see :class:`omniconv.program.steps.PostOp`."""
+
+    op: str
+    activation: Activation | None = None
+    operand: Operand | None = None
+
+    @property
+    def readable(self) -> bool:
+        """Whether whole vectors may be read at the last channel."""
+        return self.operand is None or self.operand.readable or not self.operand.strides[1]
+
+
+class Position(NamedTuple):
+    """Where a result belongs: batch, output position, and first channel."""
+
+    n: Index
+    d: Index
+    h: Index
+    w: Index
+    c: Index
+
+
+def emit_binary(k: Kernel, op: str, v: Value, a: Value) -> Value:
+    """``v op a``; see :data:`omniconv.program.steps.BINARY`."""
+    b = k.b
+    match op:
+        case "add":
+            return b.fadd(v, a)
+        case "sub":
+            return b.fsub(v, a)
+        case "rsub":
+            return b.fsub(a, v)
+        case "mul":
+            return b.fmul(v, a)
+        case "div":
+            return b.fdiv(v, a)
+        case "rdiv":
+            return b.fdiv(a, v)
+        case "max":
+            return k.call("maximum", v, a)
+        case "min":
+            return k.call("minimum", v, a)
+        case "prelu":
+            return b.select(b.fcmp_ordered("<", v, k.splat(0.0, v.type)), b.fmul(v, a), v)
+    raise AssertionError(op)
+
+
+def emit_operand(k: Kernel, operand: Operand, at: Position, lanes: int, count: int | None) -> Value:
+    """The operand's vector of ``lanes`` lanes at a position."""
+    offset: Index = 0
+    for index, stride in zip((at.n, at.c, at.d, at.h, at.w), operand.strides, strict=True):
+        offset = k.add(offset, k.mul(index, stride))
+    pointer = k.arg(operand.arg)
+    if operand.strides[1] == 0:
+        return k.load_splat(pointer, offset, lanes=lanes)
+    return k.load(pointer, offset, count=None if operand.readable else count, lanes=lanes)
+
+
+def emit_epilogue(k: Kernel, posts: Sequence[Post], value: Value, at: Position, count: int | None = None) -> Value:
+    """Apply ``posts`` in order; only the first ``count`` lanes matter when given."""
+    for post in posts:
+        if post.activation is not None:
+            value = emit_activation(k, value, post.activation)
+        elif post.operand is not None:
+            value = emit_binary(k, post.op, value, emit_operand(k, post.operand, at, value.type.count, count))
+    return value

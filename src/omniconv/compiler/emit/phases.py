@@ -1,0 +1,48 @@
+"""The phases of an axis on the machine: constants where all are alike, else rows of a table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.problem.walk import AxisWalk
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One phase on the machine: values are integers where the axis is static."""
+
+    start: Index
+    first: Index
+    k0: Index
+    taps: Index
+    count: Index
+
+
+class PhaseTables:
+    """The constant tables of one axis inside a kernel."""
+
+    def __init__(self, k: Kernel, walk: AxisWalk) -> None:
+        self.k, self.walk = k, walk
+        self._tables: dict[str, Value] = {}
+        if not walk.static:
+            for name in ("first", "k0", "taps", "counts"):
+                values: tuple[int, ...] = getattr(walk, name)
+                if len(set(values)) > 1:
+                    self._tables[name] = k.table(list(values))
+
+    def _value(self, name: str, phase: Index) -> Index:
+        if name in self._tables:
+            return self.k.lookup(self._tables[name], phase)
+        return getattr(self.walk, name)[0]
+
+    def phase(self, phase: Index) -> Phase:
+        """The numbers of one phase."""
+        return Phase(phase, *(self._value(name, phase) for name in ("first", "k0", "taps", "counts")))
+
+    def at(self, output: Index) -> tuple[Phase, Index]:
+        """The phase of an output position and its index q within the phase."""
+        if self.walk.static:
+            return self.phase(0), output
+        q, phase = self.k.divmod(output, self.walk.out_step)
+        return self.phase(phase), q

@@ -1,0 +1,141 @@
+"""Channel vectors: the innermost loop of every kernel that works on each channel by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from llvmlite import ir
+
+from omniconv.compiler.emit.builder import I32, Index, Kernel, Value
+
+
+def emit_vectors(
+    k: Kernel, channels: int, body: Callable[[Index, int, int | None], None],
+    *, group: int = 1, masked: bool = True, part: Index = 0, parts: int = 1,
+) -> None:  # fmt: skip
+    """Run ``body(first channel, vectors, tail)`` over all channels, or over one of ``parts`` equal shares of them.
+
+    Args:
+        k: the kernel.
+        channels: how many there are.
+        body: emits the work on some neighbouring vectors; the last of them holds only ``tail`` channels unless that
+            is None.
+        group: vectors at a time.
+        masked: whether a last vector that is not full needs its tail told; without, it counts as a whole one.
+        part: this share.
+        parts: number of shares.
+    """
+    vectors = -(channels // -k.lanes)
+    groups = -(vectors // -group)
+    tail = channels % k.lanes if masked else 0
+    short = vectors - (groups - 1) * group
+    ragged = bool(tail) or short != group
+    whole = groups - 1 if ragged else groups
+    begin: Index = 0
+    end: Index = whole
+    last: Index = groups
+    if parts > 1:
+        begin = k.divmod(k.mul(part, groups), parts)[0]
+        last = k.divmod(k.mul(k.add(part, 1), groups), parts)[0]
+        end = k.min(last, whole)
+    if whole:
+        with k.loop(end, start=begin) as index:
+            body(k.mul(index, group * k.lanes), group, None)
+    if ragged:
+        with k.when(k.compare("==", last, groups)):
+            body((groups - 1) * group * k.lanes, short, tail or None)
+
+
+def count_groups(channels: int, lanes: int, group: int) -> int:
+    """Iterations of :func:`emit_vectors`: the finest split into parts."""
+    return -(-(channels // -lanes) // -group)
+
+
+def largest(k: Kernel, a: Value, b: Value) -> Value:
+    """The larger of two values, NaN if either is one; either zero where both are zeros."""
+    kind = a.type
+    name = f"llvm.maximum.v{kind.count}f32" if isinstance(kind, ir.VectorType) else "llvm.maximum.f32"
+    function = k.module.globals.get(name) or ir.Function(k.module, ir.FunctionType(kind, [kind, kind]), name)
+    return k.b.call(function, [a, b], fastmath=("nsz",))
+
+
+def emit_fold(k: Kernel, combine: Callable[[Value, Value], Value], vector: Value) -> Value:
+    """All lanes combined into a scalar, in a fixed order."""
+    width = k.lanes
+    while width > 1:
+        width //= 2
+        upper = k.permute(vector, [lane + width for lane in range(width)])
+        vector = combine(k.permute(vector, list(range(width))), upper)
+    return k.b.extract_element(vector, ir.Constant(I32, 0))
+
+
+def emit_gather(k: Kernel, sources: Sequence[Value], wanted: Sequence[tuple[int, int]]) -> Value:
+    """The vector whose lanes are lane l of ``sources[s]`` for ``(s, l)`` in ``wanted``, by constant shuffles."""
+    used = sorted({source for source, _ in wanted})
+    undefined = ir.Constant(sources[0].type, ir.Undefined)
+    kind = ir.VectorType(I32, len(wanted))
+    first, *others = used
+    lanes = [lane if source == first else 0 for source, lane in wanted]
+    if not others:
+        return k.b.shuffle_vector(sources[first], undefined, ir.Constant(kind, lanes))
+    second, *others = others
+    width = sources[0].type.count
+    start = {first: 0, second: width}
+    lanes = [start[source] + lane if source in start else 0 for source, lane in wanted]
+    result = k.b.shuffle_vector(sources[first], sources[second], ir.Constant(kind, lanes))
+    for other in others:
+        lanes = [width + at[1] if at[0] == other else place for place, at in enumerate(wanted)]
+        result = k.b.shuffle_vector(result, sources[other], ir.Constant(kind, lanes))
+    return result
+
+
+def emit_transpose(k: Kernel, rows: Sequence[Value]) -> list[Value]:
+    """The transpose of ``lanes`` vectors, in log2(lanes) rounds of exchanges between two vectors."""
+    values, lanes = list(rows), k.lanes
+    kind = ir.VectorType(I32, lanes)
+    step = 1
+    while step < lanes:
+        lower = ir.Constant(kind, [x if not x & step else x - step + lanes for x in range(lanes)])
+        upper = ir.Constant(kind, [x + step if not x & step else x + lanes for x in range(lanes)])
+        for r in range(lanes):
+            if not r & step:
+                a, b = values[r], values[r + step]
+                values[r] = k.b.shuffle_vector(a, b, lower)
+                values[r + step] = k.b.shuffle_vector(a, b, upper)
+        step *= 2
+    return values
+
+
+def emit_transpose_from(k: Kernel, rows: Sequence[Value]) -> list[Value]:
+    """The transpose of ``lanes`` vectors in memory.
+
+    Quarters of 4 lanes are put where they belong as they are loaded, which leaves blocks of 4 x 4 to transpose: two
+    rounds of shuffles that stay within 4 lanes, each of them one instruction.
+    """
+    lanes = k.lanes
+    results: list[Value] = []
+    for column in range(0, lanes, 4):
+        found = []
+        for r in range(4):
+            parts = [k.load(row, column, lanes=4) for row in rows[r::4]]
+            while len(parts) > 1:
+                parts = [_join(k, a, b) for a, b in zip(parts[::2], parts[1::2], strict=True)]
+            found.append(parts[0])
+        a, b, c, d = found
+        for pairs in ((0, 4, 1, 5), (2, 6, 3, 7)):
+            first, second = _shuffle(k, a, b, pairs), _shuffle(k, c, d, pairs)
+            results += [_shuffle(k, first, second, (0, 1, 4, 5)), _shuffle(k, first, second, (2, 3, 6, 7))]
+    return results
+
+
+def _join(k: Kernel, a: Value, b: Value) -> Value:
+    """The lanes of ``a``, then those of ``b``."""
+    width = 2 * a.type.count
+    return k.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, width), list(range(width))))
+
+
+def _shuffle(k: Kernel, a: Value, b: Value, wanted: tuple[int, int, int, int]) -> Value:
+    """Lanes of two vectors (4 and up are those of ``b``), the same in every group of 4."""
+    width = a.type.count
+    lanes = [group + lane % 4 + lane // 4 * width for group in range(0, width, 4) for lane in wanted]
+    return k.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, width), lanes))

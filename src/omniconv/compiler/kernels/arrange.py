@@ -1,0 +1,124 @@
+"""Values in the layout that a step needs: as they lie where that serves, else by a copy that later steps share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Final
+
+from omniconv.compiler.kernels.copy import Copy
+from omniconv.compiler.memory.layout import Layout, row_major
+from omniconv.compiler.memory.planner import Planner
+from omniconv.compiler.memory.storage import Ref, Stored, permutation_of
+
+
+def as_channels_last(planner: Planner, name: str) -> Stored:
+    """A value as channels last in natural order, by a copy where it is not."""
+    found = planner.get(name)
+    return found if found.layout.channels_last and found.layout.channels is None else copy_apart(planner, name)
+
+
+def copy_apart(planner: Planner, name: str) -> Stored:
+    """A copy of a value as channels last, whose pixels fall into all sets of the first-level cache."""
+    return _convert(planner, name, "last", planner.default_layout(planner.shape(name)))
+
+
+def as_row_major(planner: Planner, name: str) -> Stored:
+    """A value in row-major order without gaps, by a copy where it is not."""
+    found = planner.get(name)
+    wanted = row_major(found.layout.shape)
+    same = all(
+        a == b or size == 1 for a, b, size in zip(found.layout.strides, wanted.strides, wanted.shape, strict=True)
+    )
+    if same and found.layout.channels is None:
+        return found
+    return _convert(planner, name, "plain", replace(wanted, readable=True))
+
+
+def _convert(planner: Planner, name: str, kind: str, layout: Layout) -> Stored:
+    if (name, kind) not in planner.converted:
+        room = Stored(planner.add_buffer("arena", layout.extent + planner.target.lanes), 0, layout)
+        copy_value(planner, planner.get(name), room)
+        planner.converted[name, kind] = room
+    return planner.converted[name, kind]
+
+
+def copy_value(planner: Planner, x: Stored, y: Stored) -> None:
+    """Copy a value into another place and layout, channels put in natural order."""
+    dims = tuple(zip(x.layout.shape, x.layout.strides, y.layout.strides, strict=True))
+    lanes, flags = planner.target.lanes, {"readable": x.layout.readable, "tail": y.layout.tail}
+    if x.layout.channels is None:
+        planner.call(Copy.of(dims, lanes, **flags), [x.ref, y.ref], "copy")
+        return
+    lattice = find_lattice(x.layout.channels)
+    if lattice is not None:  # a shuffle of groups is a transpose
+        (outer, so), (inner, si) = lattice
+        sx, sy = x.layout.strides[1], y.layout.strides[1]
+        split = ((outer, so * sx, inner * sy), (inner, si * sx, sy))
+        first = Ref(x.buffer, 4 * (x.offset + x.layout.channels[0] * sx))
+        planner.call(Copy.of((dims[0], *split, *dims[2:]), lanes), [first, y.ref], "copy")
+        return
+    table = planner.table([position * x.layout.strides[1] for position in x.layout.channels])
+    planner.call(Copy.of(dims, lanes, mapped=1, **flags), [x.ref, y.ref, table], "gather")
+
+
+def copy_axes(planner: Planner, dims: Sequence[tuple[int, int, int]], x: Ref, y: Ref) -> None:
+    """A copy over axes of (size, stride of x, stride of y)."""
+    planner.call(Copy.of(tuple(dims), planner.target.lanes), [x, y], "copy")
+
+
+def keep_order(planner: Planner, name: str, result: str) -> Stored:
+    """A value with neighbouring channels, in storage order where the step at hand does not care.
+
+    A step that treats all channels alike commutes with a permutation of them; see :func:`restore_order`.
+    """
+    found = planner.get(name)
+    if found.layout.channels_last and permutation_of(found.layout) is not None and result not in planner.places:
+        return found
+    return as_channels_last(planner, name)
+
+
+def restore_order(planner: Planner, x: Stored, name: str) -> None:
+    """Record that a result has its channels in the order of its input."""
+    y = planner.stored[name]
+    planner.stored[name] = replace(y, layout=replace(y.layout, channels=x.layout.channels))
+
+
+PAGE: Final = 4096
+"""Addresses so far apart share a set of the first-level cache [bytes]."""
+
+
+WAYS: Final = 8
+"""Lines in such a set."""
+
+
+def crowded(layout: Layout, pixels: int) -> bool:
+    """Whether so many pixels that are read together overflow the sets of the first-level cache that they share.
+
+    Kernels that read more pixels side by side than these hold run at a third of their speed; a copy costs less. The
+    arena keeps whole values apart; arrays of the caller whose pixels are a multiple of 1 KiB are crowded.
+    """
+    pitch = layout.grid.strides[2]
+    held = WAYS * (PAGE // math.gcd(4 * pitch, PAGE))
+    return pitch % 256 == 0 and pixels > held and layout.grid.sizes[2] >= 4
+
+
+def find_lattice(positions: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]] | None:
+    """Sizes and steps of two nested loops that visit ``positions`` in order; ``None`` where there are none.
+
+    Example:
+        >>> find_lattice([0, 3, 6, 1, 4, 7, 2, 5, 8])
+        ((3, 1), (3, 3))
+        >>> find_lattice([0, 1, 3]) is None
+        True
+    """
+    steps = [b - a for a, b in pairwise(positions)]
+    inner = next((index for index, step in enumerate(steps) if step != steps[0]), len(steps)) + 1
+    outer, rest = divmod(len(positions), inner)
+    if rest or not steps:
+        return None
+    step = positions[inner] - positions[0] if outer > 1 else 0
+    visited = [positions[0] + i * step + j * steps[0] for i in range(outer) for j in range(inner)]
+    return ((outer, step), (inner, steps[0])) if visited == list(positions) else None

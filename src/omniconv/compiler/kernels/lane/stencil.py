@@ -1,0 +1,151 @@
+r"""The stencil: the lane kernel for short kernels, all taps of height and width unrolled into a tile of outputs.
+
+Each input vector of the tile is loaded once and serves every tap of every output that needs it. Outputs of a dilated
+layer are taken ``dilation`` apart, so that they share inputs as those of a dense layer do; outputs of a transposed
+layer are taken in all phases together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.phases import PhaseTables
+from omniconv.compiler.kernels.lane.rows import ChannelLoop, Lane
+from omniconv.compiler.kernels.lane.tiles import StencilTile, TileAxis
+from omniconv.target.model import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Stencil(Lane):
+    """The recipe of one stencil kernel; see :class:`omniconv.compiler.kernels.lane.rows.Lane`."""
+
+    tile: StencilTile
+
+    @property
+    def tiles(self) -> tuple[TileAxis, TileAxis]:
+        """Tiles along height and width."""
+        return (
+            TileAxis(self.axes[1], self.tile.rows, self.tile.spread[0]),
+            TileAxis(self.axes[2], self.tile.columns, self.tile.spread[1]),
+        )
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of tiles along the width."""
+        return -(self.tiles[1].tiles // -self.tile.block)
+
+    @property
+    def units(self) -> int:
+        """Units of work: parts of the channels, times tile rows, times blocks."""
+        return self.tile.split * self.batch * self.axes[0].output * self.tiles[0].tiles * self.blocks
+
+    def emit(self, name: str, target: Target) -> str:
+        """The kernel's IR."""
+        k = Kernel(name, target)
+        depth = PhaseTables(k, self.axes[0])
+        height, width = self.tiles
+        with k.loop(k.end, start=k.begin) as unit:
+            # Depth runs inside height: neighbouring planes then find each other's rows in the cache.
+            part, n, row, od, block = k.split(
+                unit, self.tile.split, self.batch, height.tiles, self.axes[0].output, self.blocks
+            )
+            tiles = _Tiles(self, k, depth, part, n, od)
+            begin = k.mul(block, self.tile.block)
+            end = k.min(width.tiles, k.add(begin, self.tile.block))
+            for first, last, inside in width.classes():
+                if last - first == 1:
+                    with k.when(k.both(k.compare(">=", first, begin), k.compare("<", first, end))):
+                        tiles.emit(height.start(k, row), width.start(k, first), inside)
+                else:
+                    with k.loop(k.min(end, last), start=k.max(begin, first)) as column:
+                        tiles.emit(height.start(k, row), width.start(k, column), inside)
+        return k.finish()
+
+
+class _Tiles(ChannelLoop):
+    """Emission of the tiles of one unit."""
+
+    p: Stencil
+
+    def emit(self, oh: Index, ow: Index, inside: frozenset[int] | None) -> None:
+        """One tile, of which the columns in ``inside`` exist; looked at on the machine where that is ``None``."""
+        k = self.k
+        iy, ix = (axis.origin(k, start) for axis, start in zip(self.p.tiles, (oh, ow), strict=True))
+
+        def emit(columns: frozenset[int] | None) -> None:
+            k.both_ways(self._whole(0, iy), lambda rows: self._tile(oh, ow, iy, ix, columns, checked=not rows))
+
+        if inside is not None:
+            emit(inside)
+        else:
+            k.both_ways(self._whole(1, ix), lambda columns: emit(self.p.tiles[1].offsets if columns else None))
+
+    def _whole(self, axis: int, origin: Index) -> Value | bool:
+        """Whether all positions that a tile reads along an axis exist."""
+        k, tiles = self.k, self.p.tiles[axis]
+        if not (tiles.walk.bordered or tiles.guarded):
+            return True
+        low, high = min(tiles.offsets, default=0), max(tiles.offsets, default=0)
+        return k.both(k.compare(">=", k.add(origin, low), 0), k.compare("<", k.add(origin, high), tiles.walk.size))
+
+    def _tile(
+        self, oh: Index, ow: Index, iy: Index, ix: Index, inside: frozenset[int] | None, *, checked: bool
+    ) -> None:  # fmt: skip
+        k, p = self.k, self.p
+        height, width = p.tiles
+
+        def tile(_: Index, tail: int | None) -> None:
+            bias = self.bias()
+            acc = [[k.variable(k.vector_type(), bias) for _ in range(width.count)] for _ in range(height.count)]
+            with self.planes() as (plane, line):
+                self._taps(plane, line, iy, ix, acc, inside, checked=checked)
+            for r, row in enumerate(acc):
+                y = k.add(oh, r * height.spread)
+                with k.when(k.compare("<", y, height.walk.output) if height.guarded else True):
+                    for t, slot in enumerate(row):
+                        x = k.add(ow, t * width.spread)
+                        with k.when(k.compare("<", x, width.walk.output) if width.guarded else True):
+                            self.finish(k.get(slot), y, x, tail)
+
+        self.channels(tile)
+
+    def _taps(
+        self, plane: Value, line: Index, iy: Index, ix: Index, acc: list[list[Value]], inside: frozenset[int] | None,
+        *, checked: bool,
+    ) -> None:  # fmt: skip
+        """All taps of height and width; rows that may not exist are looked at when ``checked``."""
+        k, p = self.k, self.p
+        height, width = p.axes[1], p.axes[2]
+        rows, columns = _users(p.tiles[0]), _users(p.tiles[1])
+        origin = k.anchor(k.shift(plane, k.add(k.mul(iy, p.x_strides[2]), k.mul(ix, p.x_strides[3]))))
+        for dy, row_users in rows.items():
+            with k.when(k.within(k.add(iy, dy), height.size) if checked else True):
+                weights = {
+                    (i, c, j): self.weight(k.add(k.mul(k.add(line, i), width.kernel), c), j)
+                    for i in sorted({i for _, i in row_users})
+                    for c in sorted({c for users in columns.values() for _, c in users})
+                    for j in range(p.inputs)
+                }
+                values = {(r, t): k.get(slot) for r, _ in row_users for t, slot in enumerate(acc[r])}
+                for dx, column_users in columns.items():
+                    if inside is not None and dx not in inside:
+                        continue
+                    pixel = k.shift(origin, dy * p.x_strides[2] + dx * p.x_strides[3])
+                    if inside is None:
+                        pixel = k.choose(k.within(k.add(ix, dx), width.size), pixel, self.zero)
+                    for j, value in self.inputs(pixel, range(p.inputs)):
+                        for t, c in column_users:
+                            for r, i in row_users:
+                                values[r, t] = k.fma(value, weights[i, c, j], values[r, t])
+                for (r, t), value in values.items():
+                    k.set(acc[r][t], value)
+
+
+def _users(axis: TileAxis) -> dict[int, list[tuple[int, int]]]:
+    """For each input offset of a tile in order, the (output, kernel index) pairs that read it."""
+    found: dict[int, list[tuple[int, int]]] = {}
+    for output, taps in enumerate(axis.taps()):
+        for offset, index in taps:
+            found.setdefault(offset, []).append((output, index))
+    return dict(sorted(found.items()))

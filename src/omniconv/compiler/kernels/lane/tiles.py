@@ -1,0 +1,293 @@
+"""Tiles of the lane family, and what each is expected to cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar, Final
+
+from omniconv.compiler.emit.builder import Index, Kernel
+from omniconv.compiler.kernels.lane.grouping import Grouping
+from omniconv.compiler.problem.candidate import FEWEST, FIRST_LEVEL, Candidate, count_tiles_in_unit, find_cheapest
+from omniconv.compiler.problem.problem import Problem
+from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.target.model import Target
+
+
+def list_rows(problem: Problem, target: Target) -> Iterator[Candidate]:
+    """Every tile of the lane kernel: a row of outputs with loops over the taps."""
+    width = problem.axes[2]
+    count = min(width.counts)
+    chunk = min(4, width.kernel)
+    if target.registers >= 32:
+        # The weights of a chunk stay in registers beside the accumulators.
+        if problem.inputs > 1:
+            chunk = width.kernel if target.registers - 1 - width.kernel * problem.inputs >= 7 else 1
+        wide = min(14, max(7, target.registers - 1 - chunk * problem.inputs))
+    else:
+        # One input of a group is served at a time, so that its weights and an input stay beside the accumulators.
+        wide = target.registers - 2 - chunk
+    parts = _split_rows(problem, target)
+    for columns in range(1, min(wide, count) + 1):
+        block, split = _share(problem, target, problem.axes[1].output, -(count // -columns))
+        yield Candidate(_cost_row(target, count, columns), LaneTile(columns, chunk, block, max(split, parts)))
+
+
+def _cost_row(target: Target, count: int, columns: int) -> float:
+    """Cost of one output: what overlapping tiles compute twice, and what a tile costs beside its outputs."""
+    # Two multiply-adds a cycle, each of which takes four cycles, want eight sums at a time.
+    busy = columns if target.registers >= 32 else max(columns, 8)
+    return -(count // -columns) * (busy + 1.5) / count
+
+
+def _split_rows(problem: Problem, target: Target) -> int:
+    """Parts of the channels whose rows under the kernel stay in the first-level cache, where all channels' do not: each
+    part is then computed over all positions before the next. Parts stay at least two lines wide; large images, which
+    come from a far cache, are read in order.
+    """
+    depth, height, width = problem.axes
+    row = 4 * width.size * problem.groups
+    window = row * depth.kernel * height.kernel
+    image = row * depth.size * height.size
+    if target.registers >= 32 or problem.inputs > 1 or height.in_step > 1 or height.kernel == 1:
+        return 1
+    if window <= FIRST_LEVEL or image > 4 * target.cache_bytes:
+        return 1
+    return max(1, min(problem.groups // 32, -(window // -(FIRST_LEVEL // 3))))
+
+
+def list_stencils(problem: Problem, target: Target) -> Iterator[Candidate]:
+    """Every tile of the stencil; none where the kernel is too long or a group has several input channels."""
+    height, width = problem.axes[1], problem.axes[2]
+    if max(height.taps) * max(width.taps) > 9 or problem.inputs > 1:
+        return
+    spread = (_spread(height), _spread(width))
+    room = 14 if target.registers >= 32 else 8
+    for rows in _counts(height, spread[0], 4):
+        for columns in _counts(width, spread[1], room // rows):
+            axes = TileAxis(height, rows, spread[0]), TileAxis(width, columns, spread[1])
+            block, split = _share(problem, target, axes[0].tiles, axes[1].tiles)
+            tile = StencilTile(columns, 1, block, split, rows, spread)
+            yield Candidate(_cost_stencil(problem, axes), tile)
+
+
+def _cost_stencil(problem: Problem, axes: tuple[TileAxis, TileAxis]) -> float:
+    """Cost of one vector of channels of the whole layer, by multiply-adds and loads."""
+    height, width = problem.axes[1], problem.axes[2]
+    taps = max(height.taps) * max(width.taps)
+    lines, across = (len({offset for each in axis.taps() for offset, _ in each}) for axis in axes)
+    work = sum(map(len, axes[0].taps())) * sum(map(len, axes[1].taps()))
+    outputs = axes[0].count * axes[1].count
+    # A few accumulators do not hide the latency of a multiply-add. Beyond some 24 positions read side by side the
+    # prefetchers lose track.
+    cost = work * max(1.0, 4.0 / outputs) + 0.5 * (lines * across + taps + outputs)
+    cost += 2.0 * max(0, lines * across - 24)
+    if width.in_step > 1:
+        # Rows come from a farther cache than columns, which the neighbouring tile has just read.
+        cost += lines * width.in_step * axes[1].count * problem.axes[0].kernel
+    return cost * axes[0].tiles * axes[1].tiles
+
+
+def _spread(axis: AxisWalk) -> int:
+    """Distance between outputs that share inputs: the dilation, for layers of stride 1."""
+    return min(axis.ostep, axis.output) if axis.static and axis.in_step == 1 and axis.ostep > 1 else 1
+
+
+def _counts(axis: AxisWalk, spread: int, most: int) -> range:
+    """Tile sizes to consider: whole phases, no more than there are outputs."""
+    step = axis.out_step if not axis.static else 1
+    limit = max(step, min(most, -(axis.output // -spread)))
+    return range(step, limit + 1, step)
+
+
+def _share(problem: Problem, target: Target, rows: int, tiles: int) -> tuple[int, int]:
+    """Tiles in a unit, and parts of the channels, so that there are enough units for a few threads."""
+    lines = problem.batch * problem.axes[0].output * rows
+    vectors = -(problem.groups // -Grouping(target.lanes, problem.inputs, problem.outputs).groups)
+    block = count_tiles_in_unit(lines, tiles)
+    return block, min(vectors, max(1, FEWEST // (lines * -(tiles // -block))))
+
+
+def reject_lane(problem: Problem, target: Target) -> str | None:
+    """Why the lane kernel does not serve a problem; ``None`` where it does."""
+    if problem.groups == 1:
+        return "one group: every lane needs every input channel"
+    if problem.outputs > target.lanes:
+        return f"{problem.outputs} output channels a group fill more than {target.lanes} lanes"
+    alone = target.lanes // problem.outputs == 1
+    if alone and target.lanes == 8 and problem.inputs > 1 and all(axis.kernel == 1 for axis in problem.axes):
+        return "a group has a vector for itself and one tap: no other shares what is loaded"
+    if alone and target.lanes != 8 and target.lanes % problem.outputs:
+        return (
+            f"one group of {problem.outputs} output channels fills a vector of {target.lanes} lanes as well as it can"
+        )
+    if problem.inputs > problem.outputs:
+        return f"{problem.inputs} input channels a group are more than its {problem.outputs} output channels"
+    return None
+
+
+def plan_lane(problem: Problem, target: Target) -> LaneTile:
+    """Tile of the lane family: a stencil where the kernel is short, else a row of outputs with loops over the taps."""
+    stencil = None if _streams_well(problem, target) else find_cheapest(list_stencils(problem, target))
+    found = stencil or find_cheapest(list_rows(problem, target))
+    assert found is not None
+    assert isinstance(found.tile, LaneTile)
+    return found.tile
+
+
+def _streams_well(problem: Problem, target: Target) -> bool:
+    """Whether plain rows of outputs are as good as a stencil: one image stays in the cache, so that nothing is gained
+    from sharing its rows, and most tiles would be at its border or stride over their inputs.
+    """
+    _, height, width = problem.axes
+    if not (height.static and width.static):
+        return False
+    if target.registers < 32 and width.ostep > 1 and width.in_step == 1:
+        return True  # rows share the inputs of a dilated layer too, and more of their sums fit the registers
+    if max(height.ostep, width.ostep) > 1 or problem.axes[0].size > 1:
+        return False
+    size = 4 * problem.groups * problem.inputs * height.size * width.size
+    return size <= target.cache_bytes and (width.output <= 16 or width.in_step > 1)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneTile:
+    """Sizes chosen by the schedule.
+
+    Attributes:
+        columns: output positions in a tile.
+        chunk: taps of the width that are unrolled together.
+        block: tiles of a row in one unit of work.
+        split: parts that the channels are divided into, as units of work.
+    """
+
+    word: ClassVar[str] = "lane"
+
+    columns: int
+    chunk: int
+    block: int
+    split: int
+
+
+MOST_CLASSES: Final = 3
+"""Kinds of tiles along the width that get code of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileAxis:
+    """Tiles of ``count`` outputs, ``spread`` apart, along one axis.
+
+    Tiles come in blocks of ``spread`` that fill ``count * spread`` neighbouring outputs. The last block overlaps the
+    one before it as far as the phases allow; what then still hangs over is not stored.
+    """
+
+    walk: AxisWalk
+    count: int
+    spread: int
+
+    @property
+    def extent(self) -> int:
+        """Neighbouring outputs in one block of tiles."""
+        return self.count * self.spread
+
+    @property
+    def tiles(self) -> int:
+        """Tiles along the axis."""
+        return -(self.walk.output // -self.extent) * self.spread
+
+    @property
+    def last(self) -> int:
+        """First output of the last block: a whole number of phases from the start."""
+        step = self.walk.out_step
+        return max(0, -((self.walk.output - self.extent) // -step) * step)
+
+    @property
+    def guarded(self) -> bool:
+        """Whether some tile hangs over the end of the output."""
+        return self.last + self.extent > self.walk.output
+
+    @property
+    def offsets(self) -> frozenset[int]:
+        """What a tile reads, counted from its origin."""
+        return frozenset(offset for taps in self.taps() for offset, _ in taps)
+
+    def classes(self) -> list[tuple[int, int, frozenset[int] | None]]:
+        """Ranges of tiles that have the same offsets inside the input, with these offsets; ``None`` where they differ
+        from tile to tile and are looked at on the machine.
+
+        Usually three: the first tiles, with what lands before the input left out, those between, and the last.
+        """
+        every = self.offsets
+        if not (self.walk.bordered or self.guarded):
+            return [(0, self.tiles, every)]
+        inside = [self._inside(tile, every) for tile in range(self.tiles)]
+        bounds = [0, *(tile for tile in range(1, self.tiles) if inside[tile] != inside[tile - 1]), self.tiles]
+        if self.guarded or len(bounds) > MOST_CLASSES + 1:
+            return [(0, self.tiles, None)]
+        return [(a, b, inside[a]) for a, b in pairwise(bounds)]
+
+    def _inside(self, tile: int, offsets: frozenset[int]) -> frozenset[int]:
+        """The offsets from the origin of one tile that land inside the input."""
+        block, residue = divmod(tile, self.spread)
+        start = min(block * self.extent, self.last) + residue
+        origin = start // self.walk.out_step * self.walk.in_step
+        return frozenset(offset for offset in offsets if 0 <= origin + offset < self.walk.size)
+
+    def start(self, k: Kernel, tile: Index) -> Index:
+        """First output of a tile."""
+        block, residue = k.divmod(tile, self.spread)
+        return k.add(k.min(k.mul(block, self.extent), self.last), residue)
+
+    def origin(self, k: Kernel, start: Index) -> Index:
+        """The input position that :meth:`taps` count from."""
+        return k.mul(k.divmod(start, self.walk.out_step)[0], self.walk.in_step)
+
+    def taps(self) -> list[list[tuple[int, int]]]:
+        """For each output of a tile, (offset from the origin, kernel index) of its taps."""
+        walk = self.walk
+        found = []
+        for index in range(self.count):
+            q, phase = divmod(index * self.spread, walk.out_step)
+            # Phases beyond the output are never stored: any taps will do.
+            phase = min(phase, walk.phases - 1)
+            base = q * walk.in_step + walk.first[phase]
+            found.append([(base + t * walk.ostep, walk.k0[phase] + t * walk.kstep) for t in range(walk.taps[phase])])
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class StencilTile(LaneTile):
+    """Sizes chosen by the schedule.
+
+    Attributes:
+        rows: outputs of a tile along the height (``columns`` along the width).
+        spread: distance between neighbouring outputs of a tile, along height and width.
+    """
+
+    word: ClassVar[str] = "stencil"
+
+    rows: int = 1
+    spread: tuple[int, int] = (1, 1)
+
+
+ROOM: Final = FIRST_LEVEL * 4 // 5
+"""Bytes of a copy at most."""
+
+
+NARROWEST: Final = 32
+"""Channels of a part at least: two cache lines."""
+
+
+def count_parts(problem: Problem, tile: LaneTile) -> int | None:
+    """Parts of the channels such that a copy of one fits; ``None`` where there are none.
+
+    As few as give a few threads work.
+    """
+    if problem.inputs * problem.outputs > 1 or isinstance(tile, StencilTile):
+        return None
+    image = 4 * math.prod(axis.size for axis in problem.axes)
+    widths = range(ROOM // image // NARROWEST * NARROWEST, 0, -NARROWEST)
+    parts = [problem.groups // width for width in widths if problem.groups % width == 0]
+    return next((count for count in parts if count * problem.batch >= FEWEST), parts[-1] if parts else None)

@@ -1,0 +1,221 @@
+"""Elementwise steps: ``y = posts(x)``, where x broadcasts to y.
+
+The five axes are first merged as far as every array allows: a run of neighbours along the innermost axis is worked on
+in vectors, whatever it stood for. Each element is read before it is written, so that x and y may be the same buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from llvmlite import ir
+
+from omniconv.compiler.emit.builder import I32, Index, Kernel, Value
+from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.emit.vectors import emit_vectors
+from omniconv.compiler.kernels.arrange import as_channels_last, as_row_major, keep_order, restore_order
+from omniconv.compiler.kernels.posts import has_operands, lower_posts
+from omniconv.compiler.memory.layout import Layout
+from omniconv.compiler.memory.planner import Planner
+from omniconv.program.steps import MapStep
+from omniconv.target.model import Target
+
+X, Y = range(2)
+"""Positions of the buffers in ``args``; operands of the epilogue follow."""
+ARGS = 2
+
+_BLOCK = 1024
+"""Elements in a unit of work, about."""
+
+
+@dataclass(frozen=True, slots=True)
+class Map:
+    """The recipe of one elementwise kernel: everything its code depends on.
+
+    Attributes:
+        sizes: N, C, D, H, W after merging.
+        x_strides, y_strides: of those axes [elements]; 0 where x is broadcast. y has neighbouring channels.
+        posts: what is computed; operands have the same axes.
+        readable, tail: of the layouts of x and y.
+        block: positions along W in a unit.
+        parts: shares that the channels are divided into.
+        lanes: of a vector.
+    """
+
+    sizes: tuple[int, ...]
+    x_strides: tuple[int, ...]
+    y_strides: tuple[int, ...]
+    posts: tuple[Post, ...]
+    readable: bool
+    tail: bool
+    block: int
+    parts: int
+    lanes: int
+
+    @classmethod
+    def of(cls, x: Layout, y: Layout, posts: tuple[Post, ...], lanes: int) -> Map:
+        """The recipe for one step; the operands' strides run over the five axes of y's grid."""
+        grid = y.grid
+        sizes = [grid.n, grid.c, *grid.sizes]
+        y_strides = [grid.sn, grid.sc, *grid.strides]
+        assert grid.sc == 1, "the channels of y are neighbours"
+        columns = [_broadcast(x, y), y_strides, *(list(p.operand.strides) for p in posts if p.operand is not None)]
+        run = _merge(sizes, columns)
+        block = max(1, min(sizes[4], -(_BLOCK // -sizes[1])))
+        parts = max(1, sizes[1] // _BLOCK)
+        operands = iter(columns[2:])
+        rewritten = []
+        for post in posts:
+            if post.operand is not None:
+                n, c, d, h, w = next(operands)
+                readable = post.operand.readable and not run
+                post = replace(post, operand=replace(post.operand, strides=(n, c, d, h, w), readable=readable))
+            rewritten.append(post)
+        return cls(
+            tuple(sizes), tuple(columns[0]), tuple(y_strides), tuple(rewritten),
+            x.readable and not run, y.tail and not run, block, parts, lanes,
+        )  # fmt: skip
+
+    @property
+    def blocks(self) -> int:
+        """Units along W."""
+        return -(self.sizes[4] // -self.block)
+
+    @property
+    def units(self) -> int:
+        """Units of work: blocks of neighbouring positions, times parts of the channels."""
+        n, _, d, h, _ = self.sizes
+        return n * d * h * self.blocks * self.parts
+
+    def emit(self, name: str, target: Target) -> str:
+        """The kernel's IR."""
+        k = Kernel(name, target)
+        with k.loop(k.end, start=k.begin) as unit:
+            n, d, h, block, part = k.split(unit, self.sizes[0], self.sizes[2], self.sizes[3], self.blocks, self.parts)
+            first = k.mul(block, self.block)
+            with k.loop(k.min(k.add(first, self.block), self.sizes[4]), start=first) as w:
+                self._pixel(k, (n, d, h, w), part)
+        return k.finish()
+
+    def _pixel(self, k: Kernel, at: tuple[Index, Index, Index, Index], part: Index) -> None:
+        x, y = (_at(k, k.arg(X), self.x_strides, at), _at(k, k.arg(Y), self.y_strides, at))
+        whole = self.tail and (self.readable or self.x_strides[1] != 1)
+        whole = whole and all(post.readable for post in self.posts)
+        spread = k.load_splat(x) if self.x_strides[1] == 0 else None
+
+        def body(c: Index, vectors: int, tail: int | None) -> None:
+            for v in range(vectors):
+                channel = k.add(c, v * self.lanes)
+                count = tail if v == vectors - 1 else None
+                if spread is not None:
+                    value = spread
+                elif self.x_strides[1] == 1:
+                    value = k.load(x, channel, count=None if self.readable else count)
+                else:
+                    value = self._collect(k, x, channel, count)
+                value = emit_epilogue(k, self.posts, value, Position(*at, channel), count)
+                k.store(value, y, channel, count=None if self.tail else count)
+
+        group = 1 if any(post.activation is not None for post in self.posts) else 4
+        emit_vectors(k, self.sizes[1], body, group=group, masked=not whole, part=part, parts=self.parts)
+
+    def _collect(self, k: Kernel, x: Value, channel: Index, count: int | None) -> Value:
+        """A vector of channels that are not neighbours in x."""
+        value = k.splat(0.0)
+        last = self.sizes[1] - 1
+        for lane in range(self.lanes if count is None else count):
+            index = k.add(channel, lane)
+            if self.sizes[1] % self.lanes:
+                index = k.min(index, last)
+            scalar = k.load_scalar(x, k.mul(index, self.x_strides[1]))
+            value = k.b.insert_element(value, scalar, ir.Constant(I32, lane))
+        return value
+
+
+def _at(k: Kernel, pointer: Value, strides: Sequence[int], at: tuple[Index, Index, Index, Index]) -> Value:
+    offset: Index = 0
+    for index, stride in zip(at, (strides[0], *strides[2:]), strict=True):
+        offset = k.add(offset, k.mul(index, stride))
+    return k.shift(pointer, offset)
+
+
+def _broadcast(x: Layout, y: Layout) -> list[int]:
+    """Strides of x over the five axes of y's grid; 0 where x is broadcast."""
+    missing = len(y.shape) - len(x.shape)
+    strides = [0] * missing + [s if size > 1 else 0 for size, s in zip(x.shape, x.strides, strict=True)]
+    dims = len(y.shape) - 2
+    return strides[:2] + [0] * (3 - dims) + strides[2:]
+
+
+def _merge(sizes: list[int], columns: list[list[int]]) -> bool:
+    """Merge axes in place: into C where the result is a run, then among N, D, H, W. Whether C has grown."""
+    run = False
+    outer = [0, 2, 3, 4]
+    for axis in range(5):
+        if sizes[axis] == 1:
+            for strides in columns:
+                strides[axis] = 0
+    columns[1][1] = 1
+    # Into the channels, innermost first.
+    for axis in reversed(outer):
+        if sizes[axis] == 1:
+            continue
+        if sizes[1] == 1:
+            fits = columns[1][axis] == 1 and all(strides[axis] in {0, 1} for strides in columns)
+            step = [strides[axis] for strides in columns]
+        else:
+            fits = all(strides[axis] == sizes[1] * strides[1] for strides in columns)
+            step = [strides[1] for strides in columns]
+        if not fits:
+            break
+        for strides, stride in zip(columns, step, strict=True):
+            strides[1], strides[axis] = stride, 0
+        sizes[1], sizes[axis], run = sizes[1] * sizes[axis], 1, True
+    # Among the rest, outermost first, into the next inner axis that is not trivial.
+    for place, axis in enumerate(outer[:-1]):
+        inner = next((other for other in outer[place + 1 :] if sizes[other] > 1), outer[-1])
+        if sizes[axis] == 1:
+            continue
+        if sizes[inner] == 1:
+            for strides in columns:
+                strides[inner], strides[axis] = strides[axis], 0
+        elif all(strides[axis] == sizes[inner] * strides[inner] for strides in columns):
+            for strides in columns:
+                strides[axis] = 0
+        else:
+            continue
+        sizes[inner], sizes[axis] = sizes[inner] * sizes[axis], 1
+    return run
+
+
+def lower_map(planner: Planner, step: MapStep) -> None:
+    """``y = post(x)``, channels last where x is, else row major."""
+    shape, source = planner.shape(step.y), planner.shape(step.x)
+    x = planner.get(step.x)
+    last = 2 <= len(shape) <= 5 and (x.layout.channels_last or len(source) >= 3 or step.y in planner.places)
+    if last and len(source) == len(shape):
+        plain = has_operands(step.post) or source != shape
+        x = as_channels_last(planner, step.x) if plain else keep_order(planner, step.x, step.y)
+        y = planner.produce(step.y)
+        posts, refs = lower_posts(planner, step.post, shape, ARGS)
+        recipe = Map.of(x.layout.ordered(), y.layout.ordered(), posts, planner.target.lanes)
+        planner.call(recipe, [x.ref, y.ref, *refs], "map")
+        if not plain:
+            restore_order(planner, x, step.y)
+        return
+    x = as_row_major(planner, step.x)
+    y = planner.produce(step.y, plain=True)
+    posts, refs = lower_posts(planner, step.post, shape, ARGS, -1)
+    recipe = Map.of(
+        _last_axis_first(x.layout, len(shape)), _last_axis_first(y.layout, len(shape)), posts, planner.target.lanes
+    )
+    planner.call(recipe, [x.ref, y.ref, *refs], "map")
+
+
+def _last_axis_first(layout: Layout, rank: int) -> Layout:
+    """A row-major layout seen as channels last: its last axis takes the place of the channels."""
+    missing = max(rank, 2) - len(layout.shape)
+    shape = (1,) * missing + layout.shape
+    strides = (0,) * missing + layout.strides
+    return replace(layout, shape=(shape[0], shape[-1], *shape[1:-1]), strides=(strides[0], strides[-1], *strides[1:-1]))

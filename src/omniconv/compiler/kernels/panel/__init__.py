@@ -1,0 +1,1 @@
+"""Layers whose inputs are broadcast against vectors of output channels: dense, pointwise, wide groups."""

@@ -1,0 +1,305 @@
+r"""The panel kernel: one input value, broadcast, times a panel of output-channel vectors.
+
+.. math:: y_{q, c} = b_c + \sum_{t} \sum_{j < C_{in}/g} x_{q + \delta_t,\; m_j} \; w_{t, j, c}
+
+A tile holds ``rows`` output positions by ``vectors`` vectors of output channels in registers while taps and input
+channels run past. It serves every layer whose groups fill a vector, and every other layer correctly: pointwise, dense,
+transposed, grouped. Input channels may lie anywhere (a stride or a list of positions), so shuffles and channels-first
+inputs are read in place. Positions outside the input are read from a block of zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.emit.phases import Phase, PhaseTables
+from omniconv.compiler.kernels.panel.tiles import PanelTile
+from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.program.steps import Array
+from omniconv.target.model import Target
+
+X, W, B, Y, ZERO, MAP = range(6)
+"""Positions of the buffers in ``args``; operands of the epilogue follow."""
+ARGS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """The recipe of one panel kernel: everything its code depends on.
+
+    Attributes:
+        batch: images.
+        axes: walks along depth, height, width.
+        groups: independent groups.
+        inputs, outputs: channels of one group.
+        x_strides, y_strides: N, D, H, W strides [elements].
+        x_channel: distance between input channels [elements].
+        x_group, y_group: distance between the first channels of neighbouring groups [elements].
+        mapped: whether channel positions come from the list at ``args[MAP]``, one for each input channel of each group.
+        tail: whether lanes after the last output channel may be written.
+        posts: the epilogue.
+        far: whether the weights come from beyond the caches of a core, so that each panel asks for those of the next.
+    """
+
+    batch: int
+    axes: tuple[AxisWalk, AxisWalk, AxisWalk]
+    groups: int
+    inputs: int
+    outputs: int
+    x_strides: tuple[int, int, int, int]
+    y_strides: tuple[int, int, int, int]
+    x_channel: int
+    x_group: int
+    y_group: int
+    mapped: bool
+    tail: bool
+    posts: tuple[Post, ...]
+    tile: PanelTile
+    lanes: int
+    far: bool = False
+
+    @property
+    def vectors(self) -> int:
+        """Vectors of output channels in a group."""
+        return -(self.outputs // -self.lanes)
+
+    @property
+    def narrow(self) -> int:
+        """Lanes of a group's last vector: fewer where that holds its channels and is a panel by itself.
+
+        Beside wide vectors it would need broadcasts of its own, which cost what it saves.
+        """
+        if self.vectors - (self.panels - 1) * self.tile.vectors > 1:
+            return self.lanes
+        rest = self.outputs - (self.vectors - 1) * self.lanes
+        return next(lanes for lanes in (4, 8, 16, self.lanes) if lanes >= min(rest, self.lanes))
+
+    @property
+    def columns(self) -> int:
+        """Weights of one group for one tap and input channel, spare lanes included."""
+        return (self.vectors - 1) * self.lanes + self.narrow
+
+    @property
+    def panels(self) -> int:
+        """Panels of output channels in a group."""
+        return -(self.vectors // -self.tile.vectors)
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of tiles along the width."""
+        tiles = -(max(self.axes[2].counts) // -self.tile.rows)
+        return -(tiles // -self.tile.block)
+
+    @property
+    def units(self) -> int:
+        """Units of work: panels, times rows, times blocks."""
+        return self.groups * self.panels * self.batch * self.axes[0].output * self.axes[1].output * self.blocks
+
+    @property
+    def depth(self) -> int:
+        """Weights of one output channel: taps times input channels."""
+        return self.inputs * self.axes[0].kernel * self.axes[1].kernel * self.axes[2].kernel
+
+    def emit(self, name: str, target: Target) -> str:
+        """The kernel's IR."""
+        k = Kernel(name, target)
+        tables = tuple(PhaseTables(k, axis) for axis in self.axes)
+        with k.loop(k.end, start=k.begin) as unit:
+            panels = self.groups * self.panels
+            place = self.batch, self.axes[0].output, self.axes[1].output, self.blocks
+            if self.tile.inner:
+                n, od, oh, block, panel = k.split(unit, *place, panels)
+            else:
+                panel, n, od, oh, block = k.split(unit, panels, *place)
+            group, index = k.divmod(panel, self.panels)
+            last = self.vectors - (self.panels - 1) * self.tile.vectors
+            tail = self.outputs - (self.vectors - 1) * self.lanes
+            full, rest = (self.lanes,) * self.tile.vectors, ((self.lanes,) * (last - 1) + (self.narrow,))
+            row = _Row(self, k, tables, n, od, oh, block, group, index)
+            if full == rest and tail == self.lanes:
+                row.emit(full, None)
+            else:
+                k.both_ways(
+                    k.compare("<", index, self.panels - 1),
+                    lambda whole: row.emit(full, None) if whole else row.emit(rest, tail),
+                )
+        return k.finish()
+
+    def pack_weights(self, w: Array, *, transposed: bool, flip: bool) -> Array:
+        """Weights in reading order: group, panel, tap, input channel, then the panel's lanes; zeros in spare lanes."""
+        taps = tuple(axis.kernel for axis in self.axes)
+        if transposed:
+            w = w.reshape(self.groups, self.inputs, self.outputs, *taps).transpose(0, 3, 4, 5, 1, 2)
+        else:
+            w = w.reshape(self.groups, self.outputs, self.inputs, *taps).transpose(0, 3, 4, 5, 2, 1)
+        if flip:
+            w = w[:, ::-1, ::-1, ::-1]
+        flat = w.reshape(self.groups, self.depth, self.outputs)
+        packed = np.zeros(self.groups * self.depth * self.columns, np.float32)
+        position, width = 0, self.tile.vectors * self.lanes
+        for group in flat:
+            for first in range(0, self.outputs, width):
+                wide = min(width, self.columns - first)
+                part = group[:, first : first + wide]
+                target = packed[position : position + self.depth * wide].reshape(self.depth, wide)
+                target[:, : part.shape[1]] = part
+                position += self.depth * wide
+        return packed
+
+    def pack_bias(self, b: Array | None) -> Array:
+        """Bias of each group, spare lanes included."""
+        packed = np.zeros((self.groups, self.columns), np.float32)
+        if b is not None:
+            packed[:, : self.outputs] = b.reshape(self.groups, self.outputs)
+        return packed.reshape(-1)
+
+
+class _Row:
+    """Emission of one unit: a block of tiles of one output row, for one panel."""
+
+    def __init__(
+        self, panel: Panel, k: Kernel, tables: Sequence[PhaseTables],
+        n: Index, od: Index, oh: Index, block: Index, group: Index, index: Index,
+    ) -> None:  # fmt: skip
+        self.p, self.k = panel, k
+        self.n, self.od, self.oh, self.block, self.group, self.index = n, od, oh, block, group, index
+        self.depth, self.depth_q = tables[0].at(od)
+        self.height, self.height_q = tables[1].at(oh)
+        self.width_tables = tables[2]
+        xn, yn = panel.x_strides[0], panel.y_strides[0]
+        first = 0 if panel.mapped else k.mul(group, panel.x_group)
+        self.x = k.shift(k.arg(X), k.add(k.mul(n, xn), first))
+        self.zero = k.arg(ZERO)
+        rows = k.add(k.mul(od, panel.y_strides[1]), k.mul(oh, panel.y_strides[2]))
+        self.y = k.shift(k.arg(Y), k.add(k.mul(n, yn), rows))
+        lanes = panel.lanes
+        within = k.mul(index, panel.tile.vectors * lanes)
+        self.channel = k.add(k.mul(group, panel.outputs), within)
+        self.column = k.add(k.mul(group, panel.y_group), within)
+        self.w = k.shift(
+            k.arg(W),
+            k.add(
+                k.mul(group, panel.depth * panel.columns),
+                k.mul(index, panel.depth * panel.tile.vectors * lanes),
+            ),
+        )
+        self.bias = k.shift(k.arg(B), k.add(k.mul(group, panel.columns), k.mul(index, panel.tile.vectors * lanes)))
+
+    def emit(self, widths: Sequence[int], tail: int | None) -> None:
+        """All tiles of the unit, for vectors of ``widths``; the last one holds ``tail`` channels when given."""
+        k, p = self.k, self.p
+        axis = p.axes[2]
+        with k.loop(axis.phases) as index:
+            phase = self.width_tables.phase(index)
+            rows = min(p.tile.rows, *axis.counts)
+            tiles = k.divmod(k.add(phase.count, rows - 1), rows)[0]
+            begin = k.mul(self.block, p.tile.block)
+            end = k.min(tiles, k.add(begin, p.tile.block)) if p.blocks > 1 else tiles
+            whole, rest = divmod(axis.counts[0], rows)
+            cut = p.tile.cut and axis.phases == 1 and rest > 0
+            with k.loop(k.min(end, whole) if cut else end, start=begin) as tile:
+                # The last tile overlaps the one before it, if it is not cut.
+                q = k.mul(tile, rows) if cut else k.min(k.mul(tile, rows), k.sub(phase.count, rows))
+                self._tile(phase, q, rows, widths, tail)
+            if cut:
+                with k.when(k.compare("==", end, whole + 1)):
+                    self._tile(phase, whole * rows, rest, widths, tail)
+
+    def _tile(self, phase: Phase, q: Index, rows: int, widths: Sequence[int], tail: int | None) -> None:
+        k, p = self.k, self.p
+        axis = p.axes[2]
+        bias = [k.load(self.bias, v * p.lanes, lanes=lanes) for v, lanes in enumerate(widths)]
+        acc = [[k.variable(value.type, value) for value in bias] for _ in range(rows)]
+        if not axis.bordered:
+            self._taps(phase, q, acc, checked=False)
+        else:
+            reach = k.mul(k.sub(phase.taps, 1), axis.ostep)
+            low, high = (phase.first, k.add(phase.first, reach))
+            if axis.ostep < 0:
+                low, high = high, low
+            left = k.compare(">=", k.add(k.mul(q, axis.in_step), low), 0)
+            right = k.compare("<", k.add(k.mul(k.add(q, rows - 1), axis.in_step), high), axis.size)
+            k.both_ways(k.both(left, right), lambda inside: self._taps(phase, q, acc, checked=not inside))
+        for r in range(rows):
+            ow = k.add(phase.start, k.mul(k.add(q, r), axis.out_step))
+            for v in range(len(widths)):
+                channel = k.add(self.channel, v * p.lanes)
+                count = tail if v == len(widths) - 1 else None
+                at = Position(self.n, self.od, self.oh, ow, channel)
+                value = emit_epilogue(k, p.posts, k.get(acc[r][v]), at, count)
+                where = k.add(k.mul(ow, p.y_strides[3]), k.add(self.column, v * p.lanes))
+                k.store(value, self.y, where, count=None if p.tail else count)
+
+    def _taps(self, phase: Phase, q: Index, acc: list[list[Value]], *, checked: bool) -> None:
+        k, p = self.k, self.p
+        depth, height, width = p.axes
+        step = p.inputs * sum(slot.allocated_type.count for slot in acc[0])
+        with k.loop(self.depth.taps) as td:
+            iz = k.add(k.add(k.mul(self.depth_q, depth.in_step), self.depth.first), k.mul(td, depth.ostep))
+            kz = k.add(self.depth.k0, k.mul(td, depth.kstep))
+            with k.when(k.within(iz, depth.size) if depth.bordered else True), k.loop(self.height.taps) as th:
+                iy = k.add(k.add(k.mul(self.height_q, height.in_step), self.height.first), k.mul(th, height.ostep))
+                ky = k.add(self.height.k0, k.mul(th, height.kstep))
+                with k.when(k.within(iy, height.size) if height.bordered else True):
+                    row = k.shift(self.x, k.add(k.mul(iz, p.x_strides[1]), k.mul(iy, p.x_strides[2])))
+                    line = k.mul(k.add(k.mul(kz, height.kernel), ky), width.kernel)
+                    with k.loop(phase.taps) as tw:
+                        ix = k.add(k.add(k.mul(q, width.in_step), phase.first), k.mul(tw, width.ostep))
+                        kx = k.add(phase.k0, k.mul(tw, width.kstep))
+                        weights = k.anchor(k.shift(self.w, k.mul(k.add(line, kx), step)))
+                        if not checked:
+                            base = k.anchor(k.shift(row, k.mul(ix, p.x_strides[3])))
+                            pixels = [k.shift(base, r * width.in_step * p.x_strides[3]) for r in range(len(acc))]
+                            self._reduce(pixels, weights, acc)
+                        else:
+                            self._reduce_inside(row, ix, weights, acc)
+
+    def _reduce_inside(self, row: Value, ix: Index, weights: Value, acc: list[list[Value]]) -> None:
+        """One tap of a tile at the border: positions outside read zeros; a tap that is all outside is left out."""
+        k, width = self.k, self.p.axes[2]
+        reach = (len(acc) - 1) * width.in_step
+        touches = k.both(k.compare(">=", k.add(ix, reach), 0), k.compare("<", ix, width.size))
+        with k.when(touches):
+            pixels = []
+            for r in range(len(acc)):
+                at = k.add(ix, r * width.in_step)
+                pixel = k.shift(row, k.mul(at, self.p.x_strides[3]))
+                pixels.append(k.choose(k.within(at, width.size), pixel, self.zero))
+            self._reduce(pixels, weights, acc)
+
+    def _reduce(self, pixels: list[Value], weights: Value, acc: list[list[Value]]) -> None:
+        k, p = self.k, self.p
+        widths = [slot.allocated_type.count for slot in acc[0]]
+        unroll = min(p.tile.unroll, p.inputs)
+        rounds, rest = divmod(p.inputs, unroll)
+
+        def step(first: Index, number: int) -> None:
+            for line in range(0, number * sum(widths) if p.far else 0, 16):
+                k.prefetch(weights, k.add(k.mul(k.add(first, p.depth), sum(widths)), line))
+            values = [[k.get(slot) for slot in row] for row in acc]
+            for u in range(number):
+                j = k.add(first, u)
+                if p.mapped:
+                    offset = k.lookup(k.arg(MAP), k.add(k.mul(self.group, p.inputs), j))
+                else:
+                    offset = k.mul(j, p.x_channel)
+                line = k.mul(j, sum(widths))
+                w = [k.load(weights, k.add(line, v * p.lanes), lanes=lanes) for v, lanes in enumerate(widths)]
+                for r, pixel in enumerate(pixels):
+                    x = k.load_splat(pixel, offset, lanes=widths[0])
+                    for v in range(len(widths)):
+                        values[r][v] = k.fma(x, w[v], values[r][v])
+            for row, slots in zip(values, acc, strict=True):
+                for value, slot in zip(row, slots, strict=True):
+                    k.set(slot, value)
+
+        if rounds:
+            with k.loop(rounds * unroll, step=unroll) as j:
+                step(j, unroll)
+        if rest:
+            step(rounds * unroll, rest)

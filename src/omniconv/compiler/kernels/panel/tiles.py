@@ -1,0 +1,104 @@
+"""Tiles of the panel kernel, and what each is expected to cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from omniconv.compiler.problem.candidate import FIRST_LEVEL, Candidate, count_tiles_in_unit, find_cheapest
+from omniconv.compiler.problem.problem import Problem
+from omniconv.target.model import Target
+
+WORTH_CUTTING = 0.97
+"""Part of its cost that a row of tiles may keep at most for the last tile to get code of its own."""
+
+
+def list_panels(problem: Problem, target: Target) -> Iterator[Candidate]:
+    """Every tile of the panel kernel whose accumulators fit the registers."""
+    count = min(problem.axes[2].counts)
+    vectors = -(problem.outputs // -target.lanes)
+    unroll = problem.inputs if problem.inputs <= 8 else 4
+    # All panels at each block of positions, if their weights stay near: threads keep to pixels of their own, and the
+    # groups of a pointwise layer read neighbouring parts of the same ones.
+    weights = 4 * problem.groups * problem.inputs * problem.taps * vectors * target.lanes
+    near = FIRST_LEVEL if problem.groups > 1 else target.cache_bytes // 2
+    inner = weights <= near
+    for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
+        tall = max(1, (target.registers - 1 - wide) // wide)
+        lines = problem.batch * problem.axes[0].output * problem.axes[1].output * problem.groups * -(vectors // -wide)
+        for rows in range(1, min(count, tall, 14) + 1):
+            tiles = -(count // -rows)
+            block = min(count_tiles_in_unit(lines, tiles), 16)
+            tile = PanelTile(rows, wide, unroll, block, inner)
+            cost = _cost_panel(problem, target, rows, wide)
+            yield Candidate(cost * tiles, tile)
+            whole, rest = divmod(count, rows)
+            if rest and problem.axes[2].phases == 1:
+                both = cost * whole + _cost_panel(problem, target, rest, wide)
+                if both < WORTH_CUTTING * cost * tiles:
+                    yield Candidate(both, replace(tile, cut=True))
+
+
+def _cost_panel(problem: Problem, target: Target, rows: int, wide: int) -> float:
+    """Cost of one input channel and tap of a tile of all channels, by the load and multiply-add counts."""
+    vectors = -(problem.outputs // -target.lanes)
+    step = _cost_step_wide if target.lanes == 16 else _cost_step
+    full, last = divmod(vectors - 1, wide)
+    cost = full * step(problem, target, rows, wide) + step(problem, target, rows, last + 1)
+    # Where the widest vectors are split, a narrow one costs half a cycle a row less if it is alone in its panel.
+    if target.lanes == 16 and last == 0 and (problem.outputs - 1) % target.lanes < 8:
+        cost -= max(0.0, rows - max(rows / 2 + 1, 4.0))
+    return cost
+
+
+def _cost_step_wide(_problem: Problem, _target: Target, rows: int, held: int) -> float:
+    """One step of a tile in 512-bit vectors: one multiply-add, one vector load or two broadcasts a cycle."""
+    loads = rows / 2 + held
+    return max(rows * held, loads, 4.0) + 0.35 * loads + 0.1 * rows + 1.0
+
+
+def _cost_step(problem: Problem, target: Target, rows: int, held: int) -> float:
+    """One step of a tile in shorter vectors: two multiply-adds and two loads of any kind a cycle; in half cycles."""
+    depth = problem.inputs * problem.taps
+    cost = max(rows * held, 8.0) + 0.35 * (rows + held)
+    # Beyond eight rows broadcasts, and addresses of rows at the border, do not find a register in time.
+    cost += max(0, rows - 8)
+    if 4 * depth * held * target.lanes > FIRST_LEVEL * 3 // 4:
+        cost += 0.5 * held  # weights come from the second level
+    if problem.axes[2].bordered:
+        cost += 1.0 * rows / problem.inputs
+    return cost + (2.0 * rows * held + 20.0) / depth
+
+
+def plan_panel(problem: Problem, target: Target) -> PanelTile:
+    """Tile of the panel kernel."""
+    found = find_cheapest(list_panels(problem, target))
+    assert found is not None
+    assert isinstance(found.tile, PanelTile)
+    return found.tile
+
+
+@dataclass(frozen=True, slots=True)
+class PanelTile:
+    """Sizes chosen by the schedule.
+
+    Attributes:
+        rows: output positions in a tile.
+        vectors: vectors of output channels in a tile.
+        unroll: input channels in one round of the innermost loop.
+        block: tiles in one unit of work.
+        inner: whether the panels of all groups follow one another at each block of positions, instead of all positions
+            at each panel.
+        cut: whether the last tile of a row holds the positions that are left, with code of its own, instead of
+            overlapping the one before it.
+    """
+
+    word: ClassVar[str] = "panel"
+
+    rows: int
+    vectors: int
+    unroll: int
+    block: int
+    inner: bool = False
+    cut: bool = False

@@ -1,0 +1,152 @@
+r"""Reductions of every channel over all positions: mean, sum or maximum.
+
+.. math:: y_{n,c} = \frac{1}{|D||H||W|} \sum_{d,h,w} x_{n,c,d,h,w}
+
+Each unit takes one image and a few neighbouring vectors of channels, with several running values along the innermost
+axis that are combined at the end, so that the order of additions does not depend on the number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
+from omniconv.compiler.kernels.arrange import keep_order, restore_order
+from omniconv.compiler.memory.layout import Layout
+from omniconv.compiler.memory.planner import Planner
+from omniconv.program.steps import ReduceStep
+from omniconv.target.model import Target
+
+X, Y = range(2)
+"""Positions of the buffers in ``args``."""
+ARGS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """The recipe of one reduction: everything its code depends on.
+
+    Attributes:
+        op: ``mean``, ``sum`` or ``max``.
+        batch, channels: sizes of the result.
+        axes: (size, stride of x) of the reduced axes, outermost first, merged as far as possible.
+        x_batch, y_batch: strides of N [elements].
+        readable, tail: of the layouts of x and y.
+        group: vectors of channels in a unit.
+        unroll: running values of each.
+        lanes: of a vector.
+    """
+
+    op: str
+    batch: int
+    channels: int
+    axes: tuple[tuple[int, int], ...]
+    x_batch: int
+    y_batch: int
+    readable: bool
+    tail: bool
+    group: int
+    unroll: int
+    lanes: int
+
+    @classmethod
+    def of(cls, step: ReduceStep, x: Layout, y: Layout, lanes: int) -> Reduce:
+        """The recipe for one step. Both values are channels-last."""
+        grid = x.grid
+        axes: list[tuple[int, int]] = []
+        for size, stride in zip(grid.sizes, grid.strides, strict=True):
+            if size == 1:
+                continue
+            if axes and axes[-1][1] == size * stride:
+                axes[-1] = (axes[-1][0] * size, stride)
+            else:
+                axes.append((size, stride))
+        vectors = -(grid.c // -lanes)
+        group = 4 if vectors >= 16 else 2 if vectors >= 8 else 1
+        unroll = min(8 // group, axes[-1][0] if axes else 1)
+        return cls(
+            step.op, grid.n, grid.c, tuple(axes), grid.sn, y.strides[0], x.readable, y.tail, group, unroll, lanes
+        )
+
+    @property
+    def groups(self) -> int:
+        """Units in one image."""
+        return count_groups(self.channels, self.lanes, self.group)
+
+    @property
+    def units(self) -> int:
+        """Units of work: images, times groups of vectors."""
+        return self.batch * self.groups
+
+    def emit(self, name: str, target: Target) -> str:
+        """The kernel's IR."""
+        k = Kernel(name, target)
+        with k.loop(k.end, start=k.begin) as unit:
+            n, part = k.split(unit, self.batch, self.groups)
+            x, y = k.shift(k.arg(X), k.mul(n, self.x_batch)), k.shift(k.arg(Y), k.mul(n, self.y_batch))
+
+            def body(c: Index, vectors: int, tail: int | None, x: Value = x, y: Value = y) -> None:
+                for v, value in enumerate(self._reduce(k, k.shift(x, c), vectors, tail)):
+                    count = tail if v == vectors - 1 and not self.tail else None
+                    k.store(value, y, k.add(c, v * self.lanes), count=count)
+
+            masked = not (self.readable and self.tail)
+            emit_vectors(k, self.channels, body, group=self.group, masked=masked, part=part, parts=self.groups)
+        return k.finish()
+
+    def _reduce(self, k: Kernel, x: Value, vectors: int, tail: int | None) -> list[Value]:
+        start = k.splat(float("-inf") if self.op == "max" else 0.0)
+        acc = [[k.variable(k.vector_type(), start) for _ in range(vectors)] for _ in range(self.unroll)]
+
+        def combine(a: Value, b: Value) -> Value:
+            return largest(k, a, b) if self.op == "max" else k.b.fadd(a, b)
+
+        def step(pointer: Value, u: int) -> None:
+            for v in range(vectors):
+                count = tail if v == vectors - 1 and not self.readable else None
+                value = k.load(pointer, v * self.lanes, count=count)
+                k.set(acc[u][v], combine(k.get(acc[u][v]), value))
+
+        self._walk(k, x, 0, step)
+        while len(acc) > 1:
+            half = -(len(acc) // -2)
+            for first, second in zip(acc, acc[half:], strict=False):
+                for a, b in zip(first, second, strict=True):
+                    k.set(a, combine(k.get(a), k.get(b)))
+            acc = acc[:half]
+        results = [k.get(slot) for slot in acc[0]]
+        if self.op == "mean":
+            size = 1
+            for axis, _ in self.axes:
+                size *= axis
+            results = [k.b.fdiv(value, k.splat(float(size))) for value in results]
+        return results
+
+    def _walk(self, k: Kernel, x: Value, depth: int, step: Callable[[Value, int], None]) -> None:
+        if depth == len(self.axes):
+            step(x, 0)
+            return
+        size, stride = self.axes[depth]
+        if depth < len(self.axes) - 1:
+            with k.loop(size) as i:
+                self._walk(k, k.shift(x, k.mul(i, stride)), depth + 1, step)
+            return
+        rounds = size // self.unroll * self.unroll
+        if rounds:
+            with k.loop(rounds, step=self.unroll) as i:
+                pointer = k.shift(x, k.mul(i, stride))
+                for u in range(self.unroll):
+                    step(k.shift(pointer, u * stride), u)
+        for i in range(rounds, size):
+            step(k.shift(x, i * stride), i - rounds)
+
+
+def lower_reduce(planner: Planner, step: ReduceStep) -> None:
+    """Mean, maximum or sum over all of space."""
+    x = keep_order(planner, step.x, step.y)
+    y = planner.produce(step.y)
+    recipe = Reduce.of(step, x.layout.ordered(), y.layout.ordered(), planner.target.lanes)
+    planner.call(recipe, [x.ref, y.ref], "reduce")
+    restore_order(planner, x, step.y)

@@ -1,0 +1,1 @@
+"""Depthwise layers between channels-first arrays, computed as they lie."""

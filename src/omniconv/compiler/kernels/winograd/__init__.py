@@ -1,0 +1,1 @@
+"""Winograd filtering: 3x3 layers by fewer multiplications."""

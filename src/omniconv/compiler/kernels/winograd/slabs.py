@@ -1,0 +1,233 @@
+"""The slabs of blocks that a 3x3 layer can be filtered in, and what each is expected to cost.
+
+The products of a slab are one call of the panel kernel, so their cost and that of the direct sum come from its list of
+tiles. Costs are in half cycles.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+from omniconv.compiler.kernels.lane.grouping import Grouping
+from omniconv.compiler.kernels.lane.tiles import reject_lane
+from omniconv.compiler.kernels.panel.tiles import list_panels
+from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
+from omniconv.compiler.problem.candidate import find_cheapest
+from omniconv.compiler.problem.problem import Problem
+from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.target.model import Target
+
+SIZES: Final = (12, 16, 24, 32, 48, 64)
+"""Blocks of a slab at most: fewer read the weights too often, more leave the second-level cache."""
+LANE: Final = 1.2
+"""Cost of a multiply-add in the lane kernel, with all that comes with it."""
+CALLS: Final = 6000
+"""Cost of the three calls of a slab: about a microsecond."""
+BLOCK: Final = 600
+"""Cost of finding the places of one block, in both transforms."""
+NEAR: Final = 2**23
+"""Weights beyond this size are read from memory, or miss in the tables of pages [bytes]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slabs:
+    """One way to divide a layer, and its expected cost."""
+
+    cost: float
+    blocks: Blocks
+
+
+def cost_direct(problem: Problem, target: Target, *, lane: bool) -> float:
+    """Cost of the direct sum, by the lane kernel or the panel kernel."""
+    depth, height, width = problem.axes
+    rows = problem.batch * depth.output * height.output * problem.groups
+    taps = 9 * height.share_inside * width.share_inside
+    weights = 4 * 9 * problem.groups * problem.inputs * problem.outputs
+    if lane:  # one multiply-add for as many groups as a vector holds
+        each = LANE * (2 if target.lanes == 16 else 1)
+        row = each * width.output / Grouping(target.lanes, problem.inputs, problem.outputs).groups
+    else:
+        row = _cost_step(problem, target)
+    return rows * taps * problem.inputs * row + _cost_far(weights)
+
+
+def list_slabs(problem: Problem, target: Target) -> Iterator[Slabs]:
+    """Every size of blocks, number of groups at a time, and size of a slab worth a thought."""
+    for m in FILTERINGS:
+        height, width = (
+            BlockAxis.of(a.size, a.output, -min(a.first[0], a.first[0] + 2 * a.ostep), abs(a.ostep), m)
+            for a in problem.axes[1:]
+        )
+        blocks = Blocks(m, problem.batch, height, width, 1)
+        for slab in sorted({-(blocks.count // (blocks.count // -size)) for size in SIZES}):
+            groups = _groups(problem, target, blocks.points * slab)
+            found = replace(blocks, slab=slab, groups=groups)
+            yield Slabs(_cost_slabs(problem, target, found), found)
+
+
+def share_slabs(blocks: Blocks, problem: Problem, threads: int) -> tuple[int, Blocks]:
+    """The slabs that several threads work off: the number of strips that these divide into, and their size.
+
+    With a strip for each thread nobody waits for others between the steps of a slab, nor reads what they wrote. There
+    have to be equally many slabs in each, which may be smaller for that; where that makes them too small, there is one
+    strip, and threads share every step.
+    """
+    turns = problem.groups // blocks.groups
+    each = threads // math.gcd(turns, threads)
+    wanted = -(-(blocks.count // -blocks.slab) // -each) * each
+    slab = -(blocks.count // -wanted)
+    if turns * -(blocks.count // -slab) % threads or (slab < blocks.slab and slab < SIZES[0]):
+        return 1, blocks
+    return threads, replace(blocks, slab=slab)
+
+
+def _groups(problem: Problem, target: Target, products: int) -> int:
+    """Groups at a time: as many as stay in the second-level cache, in equal turns."""
+    fits = target.cache_bytes // (4 * products * (problem.inputs + problem.outputs))
+    return max(g for g in range(1, problem.groups + 1) if problem.groups % g == 0 and g <= max(fits, 1))
+
+
+def _cost_slabs(problem: Problem, target: Target, blocks: Blocks) -> float:
+    turns = problem.groups // blocks.groups * -(blocks.count // -blocks.slab)
+    products = blocks.groups * blocks.points
+    axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
+    step = _cost_step(Problem(1, axes, products, problem.inputs, problem.outputs), target)
+    cost = turns * products * problem.inputs * step
+    # Transforms are additions and moves, measured for one vector of one point; moves of the longest vectors take twice
+    # as long, but find more registers.
+    vectors = -(problem.inputs // -target.lanes), -(problem.outputs // -target.lanes)
+    moves = (blocks.m + 5) * vectors[0] + (blocks.m + 1) * vectors[1]
+    cost += BLOCK * blocks.count * (problem.groups // blocks.groups)
+    cost += (1.2 if target.lanes == 16 else 1.0) * blocks.count * problem.groups * blocks.points * moves
+    slab = 4 * products * blocks.slab * (problem.inputs + problem.outputs)
+    if slab > target.cache_bytes:
+        cost += turns * slab / 12
+    weights = 4 * blocks.points * problem.groups * problem.inputs * problem.outputs
+    return cost + turns * (CALLS + weights / 32) + _cost_far(weights)
+
+
+def _cost_step(problem: Problem, target: Target) -> float:
+    """Cost of one input channel and tap of one row, of the cheapest tile."""
+    found = find_cheapest(list_panels(problem, target))
+    assert found is not None
+    return found.cost * (2 if target.lanes == 16 else 1)  # the list counts multiply-adds: one or two a cycle
+
+
+def _cost_far(weights: int) -> float:
+    """Cost of reading weights that no cache near a core holds."""
+    return max(0, weights - NEAR) / 3
+
+
+LEAST = 8
+"""Channels of a group that is filtered, at least."""
+
+
+MARGIN = 0.95
+"""Winograd filtering is chosen where it is expected to take less than this part of the direct sum's time."""
+
+
+def plan_winograd(problem: Problem, target: Target, tuned: str | None = None) -> tuple[Blocks | None, tuple[str, ...]]:
+    """The Winograd blocks of a layer, or ``None`` where the direct sum is expected to be as fast; and what was rejected
+    for which reason.
+
+    ``tuned`` is the choice of a measurement, used if it is the text of one of :func:`list_slabs`.
+    """
+    reason = reject_winograd(problem, target)
+    if reason is not None:
+        return None, (f"winograd: {reason}",)
+    direct = cost_direct(problem, target, lane=reject_lane(problem, target) is None)
+    best: dict[int, Slabs] = {}
+    for slabs in list_slabs(problem, target):
+        if tuned is not None and describe_blocks(slabs.blocks) == tuned:
+            return slabs.blocks, ()
+        m = slabs.blocks.m
+        best[m] = min(best.get(m, slabs), slabs, key=lambda each: each.cost)
+    chosen = min(best.values(), key=lambda each: each.cost)
+    if chosen.cost > MARGIN * direct:
+        return None, tuple(
+            f"winograd F({m}x{m}, 3x3): {each.cost / direct:.2f} of the direct sum's time expected"
+            for m, each in best.items()
+        )
+    others = {f"winograd F({m}x{m}, 3x3)": each.cost for m, each in best.items() if each is not chosen}
+    return chosen.blocks, tuple(
+        f"{name}: {cost / chosen.cost:.2f} times the time expected"
+        for name, cost in ({"direct sum": direct} | others).items()
+    )
+
+
+def reject_winograd(problem: Problem, target: Target) -> str | None:
+    """Why a layer cannot be filtered, or never gains from it; ``None`` where it can."""
+    depth, height, width = problem.axes
+    if depth.kernel > 1 or depth.size > 1 or (height.kernel, width.kernel) != (3, 3):
+        return "the kernel is not 3x3 in two dimensions"
+    if not (height.static and width.static) or height.in_step > 1 or width.in_step > 1:
+        return "the stride is not 1"
+    least = target.lanes if problem.groups == 1 else LEAST
+    if min(problem.inputs, problem.outputs) < least:
+        return f"fewer than {least} channels" + (" a group" if problem.groups > 1 else "")
+    held = Grouping(target.lanes, problem.inputs, problem.outputs).groups
+    if held > 1 and reject_lane(problem, target) is None:
+        return f"{held} groups share a vector"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class BlockAxis:
+    """Blocks along one axis: outputs ``starts[i] + dilation * j``, j < m, as far as they exist."""
+
+    size: int
+    output: int
+    before: int
+    dilation: int
+    starts: tuple[int, ...]
+
+    @classmethod
+    def of(cls, size: int, output: int, before: int, dilation: int, m: int) -> BlockAxis:
+        """Blocks of every residue of the output position modulo the dilation."""
+        starts = [
+            residue + dilation * first
+            for residue in range(min(dilation, output))
+            for first in range(0, -((residue - output) // dilation), m)
+        ]
+        return cls(size, output, before, dilation, tuple(starts))
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """All blocks of a layer, and how many of them, in how many channel groups, are worked on together: a slab."""
+
+    m: int
+    batch: int
+    height: BlockAxis
+    width: BlockAxis
+    slab: int
+    groups: int = 1
+
+    def __str__(self) -> str:
+        groups = "" if self.groups == 1 else f" of {self.groups} groups"
+        return f"F({self.m}x{self.m}, 3x3) in slabs of {self.slab} blocks{groups}"
+
+    def stride(self, pitch: int) -> int:
+        """Distance between the points of a group in a slab [elements]: an odd number of lines, so that points share no
+        cache set.
+        """
+        lines = -(self.slab * pitch // -16)
+        return 16 * (lines + 1 - lines % 2)
+
+    @property
+    def count(self) -> int:
+        """Blocks of all images."""
+        return self.batch * len(self.height.starts) * len(self.width.starts)
+
+    @property
+    def points(self) -> int:
+        """Products of one block and channel pair."""
+        return (self.m + 2) ** 2
+
+
+def describe_blocks(blocks: Blocks) -> str:
+    """The text of Winograd filtering in these blocks."""
+    return f"winograd m={blocks.m} slab={blocks.slab} groups={blocks.groups}"

@@ -1,0 +1,203 @@
+r"""Winograd's minimal filtering for 3x3 kernels of stride 1: fewer multiplications, paid for with additions.
+
+.. math:: Y = A^T \Big[ \sum_c (G\, g_c\, G^T) \odot (B^T d_c\, B) \Big] A
+
+An m x m block of outputs takes :math:`(m + 2)^2` products a channel pair instead of :math:`9 m^2`: a quarter for m = 4.
+The products of all blocks are :math:`(m + 2)^2` dense layers, which the panel kernel computes as its groups; here are
+the two transforms around it. Dilation d is a stride-1 layer on every d-th position, so only the positions of a block
+change.
+
+Blocks are worked off in slabs that stay in the cache. Rounding: the transforms multiply by up to 8 and divide by up to
+24; the relative error against the direct sum grows by about 3 for m = 4 (docs/guide/numerics.md).
+
+Source: Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.kernels.winograd.matrices import FILTERINGS, emit_data, emit_result
+from omniconv.compiler.kernels.winograd.slabs import BlockAxis, Blocks
+from omniconv.target.model import Target
+
+
+class _Walk:
+    """The position of one block on the machine."""
+
+    def __init__(self, k: Kernel, blocks: Blocks, block: Index) -> None:
+        n, y, x = k.split(block, blocks.batch, len(blocks.height.starts), len(blocks.width.starts))
+        self.n = n
+        self.y = self._start(k, blocks.height, y)
+        self.x = self._start(k, blocks.width, x)
+
+    def fits(self, k: Kernel, blocks: Blocks) -> Any:
+        """Whether all outputs of the block exist; a Python bool where that is known."""
+        found: Any = True
+        for axis, start in ((blocks.height, self.y), (blocks.width, self.x)):
+            reach = (blocks.m - 1) * axis.dilation
+            if axis.starts[-1] + reach >= axis.output or max(axis.starts) + reach >= axis.output:
+                found = k.both(found, k.compare("<", k.add(start, reach), axis.output))
+        return found
+
+    def _start(self, k: Kernel, axis: BlockAxis, index: Index) -> Index:
+        steps = {b - a for a, b in zip(axis.starts, axis.starts[1:], strict=False)}
+        if len(steps) <= 1:
+            return k.mul(index, steps.pop()) if steps else axis.starts[0]
+        return k.lookup(k.table(list(axis.starts)), index)
+
+
+@dataclass(frozen=True, slots=True)
+class WinogradInput:
+    """The recipe of B^T d B for a slab of blocks: x to ``[group][point][block][channel of the group]``.
+
+    Args of the kernel: x, the transformed slab, zeros, and a table with the first block and the first channel of the
+    slab.
+    """
+
+    blocks: Blocks
+    channels: int
+    x_strides: tuple[int, int, int]
+    readable: bool
+    pitch: int
+    lanes: int
+
+    @property
+    def units(self) -> int:
+        """Blocks in a slab."""
+        return self.blocks.slab
+
+    def emit(self, name: str, target: Target) -> str:
+        """The kernel's IR."""
+        k = Kernel(name, target)
+        blocks, (sn, sh, sw) = self.blocks, self.x_strides
+        first, channel = k.lookup(k.arg(3), 0), k.lookup(k.arg(3), 1)
+        size, step = blocks.m + 2, blocks.width.dilation
+        with k.loop(k.end, start=k.begin) as unit:
+            # Past the last block of the layer, the last one is transformed again.
+            at = _Walk(k, blocks, k.min(k.add(first, unit), blocks.count - 1))
+            iy, ix = k.sub(at.y, blocks.height.before), k.sub(at.x, blocks.width.before)
+            image = k.shift(k.arg(0), k.add(k.mul(at.n, sn), channel))
+            origin = k.shift(image, k.add(k.mul(iy, sh), k.mul(ix, sw)))
+            target_row = k.shift(k.arg(1), k.mul(unit, self.pitch))
+            rows = [k.within(k.add(iy, i * blocks.height.dilation), blocks.height.size) for i in range(size)]
+            columns = [k.within(k.add(ix, j * step), blocks.width.size) for j in range(size)]
+            inside = rows[0]
+            for condition in (rows[-1], columns[0], columns[-1]):
+                inside = k.both(inside, condition)
+
+            def emit(*, checked: bool) -> None:
+                pixels = [
+                    [
+                        k.choose(k.both(rows[i], columns[j]), pixel, k.arg(2)) if checked else pixel
+                        for j in range(size)
+                        for pixel in [k.shift(origin, i * blocks.height.dilation * sh + j * step * sw)]
+                    ]
+                    for i in range(size)
+                ]
+                self._channels(k, pixels, target_row)
+
+            if isinstance(inside, bool):
+                emit(checked=not inside)
+            else:
+                with k.branches(inside) as (fast, slow):
+                    with fast:
+                        emit(checked=False)
+                    with slow:
+                        emit(checked=True)
+        return k.finish()
+
+    def _channels(self, k: Kernel, pixels: list[list[Value]], row: Value) -> None:
+        data, stride = FILTERINGS[self.blocks.m].data, self.blocks.stride(self.pitch)
+        vectors = -(self.channels // -self.lanes)
+        # Lanes behind the last channel of a group may hold anything: the products do not read them.
+        ragged = 0 if self.readable else self.channels % self.lanes
+
+        def emit(group: Index, within: Index, count: int | None) -> None:
+            channel = k.add(k.mul(group, self.channels), within)
+            columns = [
+                emit_data(k, data, [k.load(pixel, channel, count=count) for pixel in column])
+                for column in zip(*pixels, strict=True)
+            ]
+            target = k.shift(row, k.add(k.mul(group, self.blocks.points * stride), within))
+            for i, line in enumerate(zip(*columns, strict=True)):
+                for j, value in enumerate(emit_data(k, data, line)):
+                    k.store(value, target, (i * len(line) + j) * stride)
+
+        with k.loop(self.blocks.groups) as group:
+            whole = vectors - 1 if ragged else vectors
+            if whole:
+                with k.loop(whole) as v:
+                    emit(group, k.mul(v, self.lanes), None)
+            if ragged:
+                emit(group, whole * self.lanes, ragged)
+
+
+@dataclass(frozen=True, slots=True)
+class WinogradOutput:
+    """The recipe of A^T m A, bias and epilogue for a slab of blocks: ``[group][point][block][channel]`` to y.
+
+    Args of the kernel: the products, bias, y, and a table with the first block and the first channel of the slab; then
+    the epilogue's operands.
+    """
+
+    blocks: Blocks
+    channels: int
+    pitch: int
+    y_strides: tuple[int, int, int]
+    tail: bool
+    posts: tuple[Post, ...]
+    lanes: int
+
+    @property
+    def units(self) -> int:
+        """Blocks in a slab."""
+        return self.blocks.slab
+
+    def emit(self, name: str, target: Target) -> str:
+        """The kernel's IR."""
+        k = Kernel(name, target)
+        blocks = self.blocks
+        first, channel = k.lookup(k.arg(3), 0), k.lookup(k.arg(3), 1)
+        with k.loop(k.min(k.end, k.sub(blocks.count, first)), start=k.begin) as unit:
+            at = _Walk(k, blocks, k.add(first, unit))
+            source = k.shift(k.arg(0), k.mul(unit, self.pitch))
+            k.both_ways(at.fits(k, blocks), lambda inside: self._channels(k, at, source, channel, inside=inside))
+        return k.finish()
+
+    def _channels(self, k: Kernel, at: _Walk, source: Value, first: Index, *, inside: bool) -> None:
+        vectors = -(self.channels // -self.lanes)
+        ragged = self.channels % self.lanes
+        with k.loop(self.blocks.groups) as group:
+            channel = k.add(first, k.mul(group, self.channels))
+            products = k.shift(source, k.mul(group, self.blocks.points * self.blocks.stride(self.pitch)))
+
+            def emit(within: Index, count: int | None) -> None:
+                self._vector(k, at, k.shift(products, within), k.add(channel, within), count, inside=inside)
+
+            with k.loop(vectors - 1 if ragged else vectors) as v:
+                emit(k.mul(v, self.lanes), None)
+            if ragged:
+                emit((vectors - 1) * self.lanes, ragged)
+
+    def _vector(self, k: Kernel, at: _Walk, source: Value, channel: Index, count: int | None, *, inside: bool) -> None:
+        blocks, (sn, sh, sw) = self.blocks, self.y_strides
+        size, stride, matrix = blocks.m + 2, blocks.stride(self.pitch), FILTERINGS[blocks.m].result
+        columns = [
+            emit_result(k, matrix, [k.load(source, (i * size + j) * stride) for i in range(size)]) for j in range(size)
+        ]
+        bias = k.load(k.arg(1), channel)
+        image = k.shift(k.arg(2), k.mul(at.n, sn))
+        for i, line in enumerate(zip(*columns, strict=True)):
+            oh = k.add(at.y, i * blocks.height.dilation)
+            with k.when(True if inside else k.compare("<", oh, blocks.height.output)):
+                for j, value in enumerate(emit_result(k, matrix, line)):
+                    ow = k.add(at.x, j * blocks.width.dilation)
+                    with k.when(True if inside else k.compare("<", ow, blocks.width.output)):
+                        place = Position(at.n, 0, oh, ow, channel)
+                        result = emit_epilogue(k, self.posts, k.b.fadd(value, bias), place, count)
+                        where = k.add(k.add(k.mul(oh, sh), k.mul(ow, sw)), channel)
+                        k.store(result, image, where, count=None if self.tail else count)

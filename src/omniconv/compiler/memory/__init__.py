@@ -1,0 +1,1 @@
+"""Where values lie: layouts, buffers, and the state of planning."""

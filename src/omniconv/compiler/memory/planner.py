@@ -1,0 +1,184 @@
+"""`Planner`: what lowerings work with: buffers, the places of values, and the kernel calls planned so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from omniconv.compiler.memory.layout import Layout, channels_last, plan_pitch, row_major
+from omniconv.compiler.memory.storage import Buffer, Ref, Stored
+from omniconv.compiler.problem.problem import Problem
+from omniconv.compiler.problem.tuning import Tuning
+from omniconv.program.program import Program
+from omniconv.spec import Shape
+from omniconv.target.model import Target
+
+
+class Recipe(Protocol):
+    """What a kernel is made from; its ``repr`` identifies the code."""
+
+    @property
+    def units(self) -> int:
+        """Units of work, shared out over the threads."""
+
+    def emit(self, name: str, target: Target) -> str:
+        """The IR of the kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided for a convolution: the problem, the text of the choice, and whether a measurement made it."""
+
+    problem: Problem
+    choice: str
+    tuned: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One kernel call.
+
+    Attributes:
+        recipe: what to run.
+        args: what to run it on.
+        step: index of the program's step that it belongs to (-1 for input and output conversion).
+        what: a word for tables: ``conv``, ``copy``, ``pool`` ...
+        why: the choice of the kernel in words, for `explain`.
+        decision: for the kernels of a convolution, the choice that they come from.
+        how: where a layer is worked off in parts, how, in words.
+    """
+
+    recipe: Recipe
+    args: tuple[Ref, ...]
+    step: int
+    what: str
+    why: tuple[str, ...] = ()
+    decision: Decision | None = None
+    how: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Neighbouring calls that divide into strips: those of one strip run in order, strips in any order or at once.
+
+    Attributes:
+        first: index of the first call.
+        counts: calls of each strip.
+    """
+
+    first: int
+    counts: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Planner:
+    """The state of planning; lowerings read and extend it."""
+
+    program: Program
+    target: Target
+    layout: str
+    exact: bool = False
+    tuning: Tuning | None = None
+    threads: int = 1
+    groups: list[Group] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+    buffers: list[Buffer] = field(default_factory=list)
+    stored: dict[str, Stored] = field(default_factory=dict)
+    places: dict[str, tuple[int, int, Layout]] = field(default_factory=dict)
+    wanted: dict[str, Stored] = field(default_factory=dict)
+    converted: dict[tuple[str, str], Stored] = field(default_factory=dict)
+    step: int = -1
+    zero: int = field(init=False)
+    scratch: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.zero = self.add_buffer("zero", 0)
+        self.scratch = self.add_buffer("scratch", 0)
+
+    # -- buffers
+
+    def add_buffer(self, kind: str, elements: int, **details: Any) -> int:
+        """A new buffer of floats."""
+        self.buffers.append(Buffer(kind, 4 * elements, **details))
+        return len(self.buffers) - 1
+
+    def constant(self, elements: int, make: Callable[[], npt.NDArray[Any]]) -> Ref:
+        """A constant of ``elements`` floats that ``make`` computes once memory is granted."""
+        return Ref(self.add_buffer("constant", elements, make=make))
+
+    def table(self, values: Sequence[int]) -> Ref:
+        """A constant table of 64-bit integers."""
+        return self.constant(2 * len(values), lambda: np.asarray(values, np.int64))
+
+    def zeros(self, elements: int) -> Ref:
+        """A place with at least ``elements`` zeros behind it."""
+        return self._reserve(self.zero, elements)
+
+    def thread_memory(self, elements: int) -> Ref:
+        """A place with ``elements`` floats for each thread, to use within a unit of work."""
+        return self._reserve(self.scratch, elements)
+
+    def _reserve(self, buffer: int, elements: int) -> Ref:
+        self.buffers[buffer].size = max(self.buffers[buffer].size, 4 * elements)
+        return Ref(buffer)
+
+    def fresh(self, shape: Shape) -> Stored:
+        """New room for a value that belongs to no name: channels last for rank 2 to 5, row major otherwise."""
+        layout = self.default_layout(shape)
+        return Stored(self.add_buffer("arena", layout.extent + self.target.lanes), 0, layout)
+
+    def fresh_plain(self, shape: Shape) -> Stored:
+        """New room in row-major order without gaps."""
+        layout = replace(row_major(shape), readable=True)
+        return Stored(self.add_buffer("arena", layout.extent + self.target.lanes), 0, layout)
+
+    def default_layout(self, shape: Shape) -> Layout:
+        """The layout of a value that nothing else is asked of: see :meth:`fresh`."""
+        if 2 <= len(shape) <= 5:
+            return channels_last(shape, plan_pitch(shape[1], self.target.lanes), owned=True)
+        return replace(row_major(shape), readable=True)
+
+    def call(
+        self, recipe: Recipe, args: Sequence[Ref], what: str, why: tuple[str, ...] = (),
+        decision: Decision | None = None, how: str = "",
+    ) -> None:  # fmt: skip
+        """Append a kernel call."""
+        for ref in args:
+            self.buffers[ref.buffer].touch(len(self.calls))
+        self.calls.append(Call(recipe, tuple(args), self.step, what, why, decision, how))
+
+    def find_tuned(self, problem: Problem) -> str | None:
+        """The measured choice for a problem, where there is one."""
+        return None if self.tuning is None else self.tuning.find(problem)
+
+    def decide(self, problem: Problem, choice: str, why: tuple[str, ...]) -> tuple[tuple[str, ...], Decision]:
+        """What was decided, and why nothing else: that includes a measured choice that could not be used."""
+        tuned = self.find_tuned(problem)
+        unknown = () if tuned in (None, choice) else (f"tuned {tuned}: not a choice here",)
+        return (*why, *unknown), Decision(problem, choice, tuned == choice)
+
+    # -- values
+
+    def shape(self, name: str) -> Shape:
+        """Logical shape of a value."""
+        return self.program.shapes[name]
+
+    def get(self, name: str) -> Stored:
+        """Where a value is, in whatever layout."""
+        return self.stored[name]
+
+    def produce(self, name: str, *, plain: bool = False) -> Stored:
+        """Room for a value that the current step produces; ``plain`` asks for row-major order."""
+        if name in self.places:
+            buffer, offset, layout = self.places[name]
+            found = Stored(buffer, offset, layout)
+        elif plain:
+            found = self.fresh_plain(self.shape(name))
+        else:
+            found = self.fresh(self.shape(name))
+        self.stored[name] = found
+        return found

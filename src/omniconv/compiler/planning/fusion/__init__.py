@@ -1,0 +1,1 @@
+"""Layers worked off together, band by band, where the values between them overflow the cache."""

@@ -1,0 +1,220 @@
+"""Bands of layers: a kernel call restricted to some rows of its output is a call of the same kernel on a smaller layer.
+
+A *row* is one position along the outermost axis that a run of layers has (height, or depth, or width of signals). The
+rows ``begin <= o < end`` of a layer's output need the input rows ``[low, high)`` that its walk says, and nothing else
+of the layer changes: its weights, its tile and the order of its sums stay, so that the values are the same to the bit.
+Only addresses move. Bands inside a layer have equal recipes, whatever rows they are: they share one kernel.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from omniconv.compiler.emit.epilogue import Post
+from omniconv.compiler.kernels.lane import rows as lane
+from omniconv.compiler.kernels.lane.rows import Lane
+from omniconv.compiler.kernels.lane.stencil import Stencil
+from omniconv.compiler.kernels.lane.tiles import StencilTile
+from omniconv.compiler.kernels.panel import kernel as panel
+from omniconv.compiler.kernels.panel.kernel import Panel
+from omniconv.compiler.memory.planner import Call
+from omniconv.compiler.memory.storage import Ref
+from omniconv.compiler.problem.walk import AxisWalk
+
+Layer: TypeAlias = Lane | Panel
+"""Recipes that can be cut; `Stencil` is a `Lane`."""
+
+assert (lane.X, lane.Y) == (panel.X, panel.Y)
+X, Y = lane.X, lane.Y
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The positions of a value: images, and sizes along depth, height and width."""
+
+    images: int
+    sizes: tuple[int, int, int]
+
+    @property
+    def positions(self) -> int:
+        """All positions of one image."""
+        return math.prod(self.sizes)
+
+
+def flat(recipe: Layer) -> bool:
+    """Whether a layer is one long row of positions, each of which reads the input at its own place."""
+    axes = recipe.axes
+    return recipe.batch == 1 and axes[:2] == (AxisWalk.flat(1),) * 2 and axes[2] == AxisWalk.flat(axes[2].size)
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One layer of a run.
+
+    Attributes:
+        call: the call of the whole layer.
+        source, result: the positions of its input and output.
+        axis: the axis of rows: 0, 1 or 2 for depth, height, width.
+    """
+
+    call: Call
+    source: Frame
+    result: Frame
+    axis: int
+
+    @property
+    def recipe(self) -> Layer:
+        """The layer."""
+        assert isinstance(self.call.recipe, Lane | Panel)
+        return self.call.recipe
+
+    @property
+    def rows(self) -> int:
+        """Rows of the output."""
+        return self.result.sizes[self.axis]
+
+    @property
+    def result_bytes(self) -> int:
+        """Size of the output [bytes]."""
+        return 4 * self.result.images * self.rows * self.row_stride(Y)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds, those outside the input included."""
+        recipe = self.recipe
+        taps = math.prod(axis.kernel for axis in recipe.axes)
+        return self.result.images * self.result.positions * recipe.groups * recipe.inputs * recipe.outputs * taps
+
+    @property
+    def step(self) -> int:
+        """Outputs that belong together: the phases of a transposed layer."""
+        return 1 if flat(self.recipe) else self.recipe.axes[self.axis].phases
+
+    @property
+    def tile(self) -> int:
+        """Output rows that a tile of the kernel covers."""
+        tile = self.recipe.tile
+        return tile.rows * tile.spread[0] if isinstance(tile, StencilTile) and self.axis == 1 else 1
+
+    def row_stride(self, which: int) -> int:
+        """Distance between rows of x (``X``) or y (``Y``) [elements]."""
+        return self._strides(which)[1]
+
+    def round(self, row: int) -> int:
+        """The first row from ``row`` on that a band may end before: a whole number of phases, at least one of them
+        left.
+        """
+        row = -(row // -self.step) * self.step
+        return row if self.rows - row >= self.step else self.rows
+
+    def reach(self, begin: int, end: int) -> tuple[int, int]:
+        """The rows that some output rows read, from and to (not included), also outside the input."""
+        return (begin, end) if flat(self.recipe) else self.recipe.axes[self.axis].reach(begin, end)
+
+    def needs(self, begin: int, end: int) -> tuple[int, int]:
+        """The input rows of some output rows, from and to (not included): one at least."""
+        low, high = self.reach(begin, end)
+        low = min(max(low, 0), self.source.sizes[self.axis] - 1)
+        return low, max(low + 1, min(high, self.source.sizes[self.axis]))
+
+    def place(self, which: int, image: int, row: int) -> Ref:
+        """The address of a row of x or y as the whole layer has it."""
+        per_image, per_row = self._strides(which)
+        return move(self.call.args[which], image * per_image + row * per_row)
+
+    def part(self, image: int, begin: int, end: int, x: Ref, y: Ref) -> Call:
+        """The call for some output rows: x is where the first input row is that they need, y where ``begin`` is."""
+        recipe, args = self.recipe, list(self.call.args)
+        args[X], args[Y] = x, y
+        for post in recipe.posts:
+            if post.operand is not None:
+                args[post.operand.arg] = move(args[post.operand.arg], self._operand_offset(post, image, begin))
+        return replace(self.call, recipe=self._part(begin, end), args=tuple(args))
+
+    def _part(self, begin: int, end: int) -> Layer:
+        recipe = self.recipe
+        axes = list(recipe.axes)
+        if flat(recipe):
+            axes[2] = AxisWalk.flat((end - begin) * self._line)
+        else:
+            axes[self.axis] = recipe.axes[self.axis].cut(begin, end)[1]
+        part = replace(recipe, batch=1, axes=(axes[0], axes[1], axes[2]))
+        if isinstance(part, Stencil):
+            rows = min(part.tile.rows, max(1, -(axes[1].output // -part.tile.spread[0])))
+            part = replace(part, tile=replace(part.tile, rows=rows))
+        return part
+
+    @property
+    def _line(self) -> int:
+        """Positions of one row."""
+        return math.prod(self.result.sizes[self.axis + 1 :])
+
+    def _strides(self, which: int) -> tuple[int, int]:
+        """Distance between images and between rows of x or y [elements]."""
+        strides = self.recipe.x_strides if which == X else self.recipe.y_strides
+        if flat(self.recipe):
+            return strides[3] * self.result.positions, strides[3] * self._line
+        return strides[0], strides[1 + self.axis]
+
+    def _operand_offset(self, post: Post, image: int, begin: int) -> int:
+        assert post.operand is not None
+        n, _, *rest = post.operand.strides
+        if flat(self.recipe):
+            return rest[2] * (image * self.result.positions + begin * self._line)
+        return image * n + begin * rest[self.axis]
+
+
+def move(ref: Ref, elements: int) -> Ref:
+    """A place so many elements further on."""
+    return Ref(ref.buffer, ref.offset + 4 * elements)
+
+
+def frames(recipes: Sequence[Layer]) -> list[tuple[Frame, Frame]] | None:
+    """The positions of every layer's input and output, for a run of layers; ``None`` where they disagree.
+
+    A flat layer has those of its neighbours.
+    """
+    known: list[tuple[Frame, Frame] | None] = [
+        None if flat(recipe) else (
+            Frame(recipe.batch, _sizes([axis.size for axis in recipe.axes])),
+            Frame(recipe.batch, _sizes([axis.output for axis in recipe.axes])),
+        )
+        for recipe in recipes
+    ]  # fmt: skip
+    current = next((pair[0] for pair in known if pair is not None), Frame(1, (1, 1, recipes[0].axes[2].size)))
+    found = []
+    for recipe, pair in zip(recipes, known, strict=True):
+        if pair is None:
+            if recipe.axes[2].size != current.images * current.positions:
+                return None
+            pair = current, current
+        elif pair[0] != current:
+            return None
+        found.append(pair)
+        current = pair[1]
+    return found
+
+
+def _sizes(sizes: Sequence[int]) -> tuple[int, int, int]:
+    return sizes[0], sizes[1], sizes[2]
+
+
+def row_axis(pairs: Sequence[tuple[Frame, Frame]]) -> int:
+    """The outermost axis along which some value has more than one position."""
+    sizes = [frame.sizes for pair in pairs for frame in pair]
+    return next((axis for axis in range(3) if any(each[axis] > 1 for each in sizes)), 2)
+
+
+def steps_of(recipe: Layer, frame: Frame, which: int) -> tuple[int, ...]:
+    """Distances between images, planes, rows and columns of x or y [elements], 0 along axes of size 1."""
+    strides = recipe.x_strides if which == X else recipe.y_strides
+    sizes = (frame.images, *frame.sizes)
+    if flat(recipe):
+        strides = (
+            strides[3] * frame.positions, strides[3] * frame.sizes[1] * frame.sizes[2],
+            strides[3] * frame.sizes[2], strides[3],
+        )  # fmt: skip
+    return tuple(stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True))

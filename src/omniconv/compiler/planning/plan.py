@@ -1,0 +1,134 @@
+"""From a `Program` to a `Plan`: values get places in memory, steps become calls of kernels.
+
+The rules are few. A value of rank 3 to 5 is stored channels last, its pixels a whole number of vectors apart. Slices,
+shuffles and reshapes of a stored value are views. What a concatenation joins is produced in place, inside the joined
+value. Outputs are produced in the caller's array where its layout allows. A step that needs another layout than it
+finds gets a copy. How each kind of step becomes calls is in :mod:`omniconv.compiler.planning.table`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from omniconv.compiler.kernels.arrange import copy_value
+from omniconv.compiler.memory.layout import Layout, channels_last, row_major
+from omniconv.compiler.memory.planner import Call, Group, Planner
+from omniconv.compiler.memory.storage import Buffer, Stored, plan_arena
+from omniconv.compiler.planning.fusion.runs import fuse
+from omniconv.compiler.planning.table import lower
+from omniconv.compiler.problem.tuning import Tuning
+from omniconv.errors import SpecError
+from omniconv.program.program import Program
+from omniconv.program.steps import ChannelStep, ConcatStep, RearrangeStep, SliceStep
+from omniconv.spec import Shape
+from omniconv.target.model import Target
+
+VIEWS = (ChannelStep, RearrangeStep, SliceStep)
+LAYOUTS = ("NCHW", "NHWC")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that is needed to run, except machine code and memory."""
+
+    program: Program
+    target: Target
+    calls: tuple[Call, ...]
+    groups: tuple[Group, ...]
+    buffers: tuple[Buffer, ...]
+    offsets: tuple[int, ...]
+    arena_bytes: int
+    zero_bytes: int
+    scratch_bytes: int
+    inputs: dict[str, Layout]
+    outputs: dict[str, Layout]
+
+    @property
+    def constant_bytes(self) -> int:
+        """Size of weights and tables [bytes]."""
+        return sum(buffer.size for buffer in self.buffers if buffer.kind == "constant")
+
+
+def plan(
+    program: Program, target: Target, layout: str = "NCHW",
+    *, exact: bool = False, threads: int = 1, tuning: Tuning | None = None, cache: int | None = None,
+) -> Plan:  # fmt: skip
+    """Lay a program out in memory and turn its steps into kernel calls. Nothing is allocated or compiled here.
+
+    ``exact`` keeps to direct sums, in which every product appears as it is; without, 3x3 layers may use Winograd
+    filtering. ``threads`` decides how fused and filtered layers are divided, never what they compute. ``tuning`` holds
+    choices for convolutions that were measured on this target, in place of estimates. ``cache`` is the size that values
+    between fused layers overflow [bytes], by default that of the target's second-level cache.
+
+    Raises:
+        SpecError: the tuning is for another target.
+    """
+    if tuning is not None and tuning.target != target:
+        raise SpecError(f"the tuning is for {tuning.target}", need=f"one for {target}")
+    planner = Planner(program, target, layout, exact, tuning, threads)
+    inputs, outputs = {}, {}
+    for index, name in enumerate(program.inputs):
+        inputs[name] = _boundary(planner, program.shapes[name])
+        buffer = planner.add_buffer("input", inputs[name].extent, index=index)
+        planner.stored[name] = Stored(buffer, 0, inputs[name])
+    slots = []
+    results = tuple(dict.fromkeys(program.outputs))  # a damaged model may name one twice
+    for index, name in enumerate(results):
+        outputs[name] = _boundary(planner, program.shapes[name])
+        slots.append(planner.add_buffer("output", outputs[name].extent, index=index))
+    _place(planner, outputs, slots)
+    for index, step in enumerate(program.steps):
+        planner.step = index
+        lower(planner, step)
+    planner.step = -1
+    for slot, name in zip(slots, results, strict=True):
+        if planner.stored[name].buffer != slot:
+            copy_value(planner, planner.stored[name], Stored(slot, 0, outputs[name]))
+    fused = fuse(planner.calls, planner.groups, planner.buffers, target, threads, cache)
+    offsets, total = plan_arena(planner.buffers)
+    return Plan(
+        program, target, fused.calls, fused.groups, tuple(planner.buffers), tuple(offsets), total,
+        planner.buffers[planner.zero].size, planner.buffers[planner.scratch].size, inputs, outputs,
+    )  # fmt: skip
+
+
+def _boundary(planner: Planner, shape: Shape) -> Layout:
+    """Layout of the caller's arrays: without gaps, channels first or last."""
+    if planner.layout == "NHWC" and 3 <= len(shape) <= 5:
+        return channels_last(shape)
+    return row_major(shape)
+
+
+def _place(planner: Planner, outputs: dict[str, Layout], slots: Sequence[int]) -> None:
+    """Decide, before anything is lowered, which values are produced inside others or inside the caller's arrays."""
+    program = planner.program
+    producers = {step.y: step for step in program.steps}
+    for slot, (name, layout) in zip(slots, outputs.items(), strict=True):
+        step = producers.get(name)
+        if step is None or isinstance(step, ChannelStep | SliceStep) or name in planner.places:
+            continue
+        # A rearrangement that is no view is a copy to any layout.
+        if layout.channels_last or math.prod(layout.shape[2:]) == 1 or isinstance(step, RearrangeStep):
+            planner.places[name] = (slot, 0, layout)
+        else:
+            planner.wanted[name] = Stored(slot, 0, layout)
+    for step in reversed(program.steps):
+        if not isinstance(step, ConcatStep) or step.axis != 1 or not 2 <= len(program.shapes[step.y]) <= 5:
+            continue
+        members = [
+            name for name in dict.fromkeys(step.xs)
+            if name in producers and not isinstance(producers[name], VIEWS) and name not in planner.places
+        ]  # fmt: skip
+        if not members:
+            continue
+        if step.y not in planner.places:
+            whole = planner.fresh(program.shapes[step.y])
+            planner.places[step.y] = (whole.buffer, 0, whole.layout)
+        buffer, offset, layout = planner.places[step.y]
+        for position, name in enumerate(step.xs):
+            if name in members and step.xs.index(name) == position:
+                first = sum(program.shapes[x][1] for x in step.xs[:position])
+                part = replace(layout, shape=program.shapes[name], tail=False)
+                planner.places[name] = (buffer, offset + first * layout.strides[1], part)

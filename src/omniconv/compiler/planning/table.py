@@ -1,0 +1,54 @@
+"""How each kind of program step becomes kernel calls: one module a family, one function a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from omniconv.compiler.kernels.lrn import lower_lrn
+from omniconv.compiler.kernels.mapping import lower_map
+from omniconv.compiler.kernels.pad import lower_pad
+from omniconv.compiler.kernels.pool import lower_pool
+from omniconv.compiler.kernels.reduction import lower_reduce
+from omniconv.compiler.kernels.resize import lower_resize
+from omniconv.compiler.kernels.softmax import lower_softmax
+from omniconv.compiler.kernels.views import lower_channels, lower_concat, lower_rearrange, lower_slice
+from omniconv.compiler.memory.planner import Planner
+from omniconv.compiler.planning.convolution import lower_conv, lower_dense
+from omniconv.program.steps import (
+    ChannelStep,
+    ConcatStep,
+    ConvStep,
+    DenseStep,
+    LrnStep,
+    MapStep,
+    PadStep,
+    PoolStep,
+    ProgramStep,
+    RearrangeStep,
+    ReduceStep,
+    ResizeStep,
+    SliceStep,
+    SoftmaxStep,
+)
+
+LOWERINGS: Final[dict[type, Callable[[Planner, Any], None]]] = {
+    ConvStep: lower_conv,
+    DenseStep: lower_dense,
+    PoolStep: lower_pool,
+    ReduceStep: lower_reduce,
+    MapStep: lower_map,
+    SoftmaxStep: lower_softmax,
+    LrnStep: lower_lrn,
+    ChannelStep: lower_channels,
+    ConcatStep: lower_concat,
+    RearrangeStep: lower_rearrange,
+    SliceStep: lower_slice,
+    PadStep: lower_pad,
+    ResizeStep: lower_resize,
+}
+
+
+def lower(planner: Planner, step: ProgramStep) -> None:
+    """Append the calls of one step to the plan."""
+    LOWERINGS[type(step)](planner, step)

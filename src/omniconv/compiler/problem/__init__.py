@@ -1,0 +1,1 @@
+"""One layer as the compiler sees it: sizes, walks along axes, candidates with their costs."""

@@ -1,0 +1,99 @@
+"""Panels: the order of units, the last tile of a row, and vectors that hold fewer channels than lanes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from tests.compiler.harness import TARGETS, Buffer, build, check_shares, placed
+from tests.guard import guarded
+
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.kernels.panel.kernel import Panel
+from omniconv.compiler.kernels.panel.tiles import PanelTile, plan_panel
+from omniconv.compiler.problem.problem import Problem
+from omniconv.compiler.problem.walk import AxisWalk
+
+POINT = AxisWalk.flat(1)
+
+
+def pointwise(target, groups, inputs, outputs, positions, tile):
+    """A grouped pointwise layer, its weights as a matrix for each group, input, result and args."""
+    rng = np.random.default_rng(groups)
+    x = Buffer(placed((1, groups * inputs, positions), target.lanes), target.lanes)
+    x.view[...] = rng.integers(-4, 5, x.view.shape)
+    y = Buffer(placed((1, groups * outputs, positions), target.lanes, pitch=groups * outputs + 2), target.lanes)
+    source, result = x.layout.grid, y.layout.grid
+    recipe = Panel(
+        1, (POINT, POINT, AxisWalk.flat(positions)), groups, inputs, outputs, (source.sn, *source.strides),
+        (result.sn, *result.strides), 1, inputs, outputs, False, False, (), tile, target.lanes,
+    )  # fmt: skip
+    w = rng.integers(-4, 5, (groups, outputs, inputs)).astype(np.float32)
+    weights = recipe.pack_weights(w.reshape(groups * outputs, inputs, 1, 1, 1), transposed=False, flip=False)
+    args = [x, weights, recipe.pack_bias(None), y, np.zeros(groups * inputs, np.float32), np.zeros(1, np.int64)]
+    expected = np.einsum("goi,gip->gop", w, x.view.reshape(groups, inputs, positions)).reshape(1, -1, positions)
+    return recipe, args, y, expected
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize("inner", [False, True])
+@pytest.mark.parametrize("positions", [1, 4, 11, 12, 13])
+def test_units_in_either_order(inner, cut, positions, target):
+    tile = PanelTile(4, 1, 2, 2, inner, cut)
+    recipe, args, y, expected = pointwise(target, 3, 5, target.lanes + 1, positions, tile)
+    assert np.array_equal(check_shares(recipe, target, args, y), expected)
+    panels = recipe.groups * recipe.panels
+    assert recipe.units == panels * recipe.blocks
+    y.storage[:] = np.nan
+    build(recipe, target)([b.storage if isinstance(b, Buffer) else b for b in args], 0, panels)
+    done = ~np.isnan(y.view)
+    if inner:  # all channels of the first block of two tiles
+        last = 8 if positions % 4 == 0 or cut or positions > 8 else positions
+        assert done[:, :, : min(last, positions)].all()
+        assert not done[:, :, min(last, positions) :].any()
+    elif recipe.blocks == 2:  # all positions of half of the panels
+        assert done[:, : target.lanes].all()
+        assert not done[:, -1].any()
+
+
+def test_panels_take_turns_while_their_weights_stay_near():
+    target = replace(TARGETS[-1], lanes=8, registers=16, cache_bytes=2**19)
+
+    def inner(groups, inputs, outputs, walk=POINT):
+        return plan_panel(Problem(1, (POINT, walk, AxisWalk.flat(49)), groups, inputs, outputs), target).inner
+
+    assert inner(4, 32, 32)
+    assert not inner(4, 64, 64), "64 KiB of weights"
+    assert inner(1, 256, 256), "256 KiB, half of the second-level cache, are read in order"
+    assert not inner(1, 256, 264)
+    assert not inner(4, 32, 32, replace(AxisWalk.flat(9), kernel=3, taps=(3,), ostep=1)), "several taps"
+
+
+@dataclass(frozen=True)
+class Store:
+    """A kernel that copies the first ``count`` of some lanes."""
+
+    lanes: int
+    count: int
+    units: int = 1
+
+    def emit(self, name, target):
+        k = Kernel(name, target, self.lanes)
+        k.store(k.load(k.arg(0)), k.arg(1), count=self.count)
+        return k.finish()
+
+
+@pytest.mark.parametrize("lanes", [4, 8, 16])
+def test_part_of_a_vector_is_stored(lanes):
+    """Nothing behind it, with masks and without."""
+    x = np.arange(lanes, dtype=np.float32)
+    for count in range(1, lanes + 1):
+        y = guarded(count)
+        build(Store(lanes, count), TARGETS[0])([x, y])
+        assert np.array_equal(y, x[:count])
+        y = np.full(lanes, np.nan, np.float32)
+        build(Store(lanes, count), TARGETS[0])([x, y])
+        assert np.array_equal(y[:count], x[:count])
+        assert np.isnan(y[count:]).all()
