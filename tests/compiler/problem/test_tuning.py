@@ -24,7 +24,7 @@ from omniconv.spec import Conv
 from omniconv.target.model import Host, Target
 from omniconv.target.select import LEVELS, resolve_target
 
-CORPUS = Path(__file__).resolve().parents[2] / "bench" / "corpus"
+CORPUS = Path(__file__).resolve().parents[3] / "bench" / "corpus"
 TARGETS = {
     level.name: resolve_target(
         level.name, Host("any", tuple((name, True) for name in level.needs), "x86_64-unknown-linux-gnu")
