@@ -1,8 +1,8 @@
 """Count the rooms, floors and arrows of a package: how many places there are, how deep they stand, who knows whom.
 
 A *room* is a folder of modules, or a single module where its folder also holds folders. An *arrow* leads from a room to
-another one that it imports (at any depth of its code, type checking included). *Floors* are counted from below: a room stands
-one floor above the highest room that it imports; rooms that import one another in a *circle* stand on one floor.
+another one that it imports (at any depth of its code, type checking included). *Floors* are counted from below: a room
+stands one floor above the highest room that it imports. Where rooms import one another in a *circle* there are none.
 
     python docs/structure.py                            # src/omniconv/compiler
     python docs/structure.py src/omniconv --arrows

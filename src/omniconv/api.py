@@ -55,11 +55,11 @@ def compile(  # noqa: A001 - the name of the public interface
         True
 
     Args:
-        model: a `Conv` or `Chain`; or an ONNX model as a path, bytes or ``ModelProto``. shape: for a spec, the input
-        shape, channels first whatever ``layout`` says. weights: for a spec, one ``(w, b)`` or ``(w, None)``; for a
-        chain, one pair for each convolution. shapes: for a model, shapes of inputs by name; needed where the model
-        leaves dimensions open. Where they stay open,
-            the first call decides.
+        model: a `Conv` or `Chain`; or an ONNX model as a path, bytes or ``ModelProto``.
+        shape: for a spec, the input shape, channels first whatever ``layout`` says.
+        weights: for a spec, one ``(w, b)`` or ``(w, None)``; for a chain, one pair for each convolution.
+        shapes: for a model, shapes of inputs by name; needed where the model leaves dimensions open. Where they stay
+            open, the first call decides.
         constants: for a model, values that replace inputs by name (weights that are fed from outside, for example).
         threads: threads that share each call. Results do not depend on it.
         layout: of the caller's arrays, ``"NCHW"`` (channels first, any number of axes) or ``"NHWC"``.
