@@ -16,7 +16,7 @@ from omniconv.program.steps import ConvStep, PadStep
 from omniconv.spec import Conv
 from omniconv.spec.conv import PAD_WORDS
 
-MODES = {word: mode for mode, word in PAD_WORDS.items()}
+MODES: dict[str, str] = {word: mode for mode, word in PAD_WORDS.items()}
 
 
 def _merge(spec: Conv, pad: PadStep) -> Conv | None:
