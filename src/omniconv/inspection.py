@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from omniconv import analysis
 from omniconv.analysis import Connectivity, Cost, Coverage, Finding, Overlap, ReceptiveField
-from omniconv.analysis.subject import Subject
-from omniconv.errors import DataError
+from omniconv.analysis.subject import Subject, as_program
+from omniconv.errors import DataError, SpecError
+from omniconv.integers import read_sequence
 from omniconv.program.program import Program
 from omniconv.spec import Chain, Conv
 
@@ -21,13 +23,21 @@ def open_subject(x: Any, *, shapes: Shapes | None = None, memory_limit: int | No
 
     Args:
         x: a `Conv`, `Chain` or `Program`; a path, bytes or ``onnx.ModelProto``; what :func:`omniconv.compile` returned.
-        shapes: for a model, shapes of inputs by name, where it leaves dimensions open.
+        shapes: for a model or an open network, shapes of inputs by name, where it leaves dimensions open.
         memory_limit: for a model, most memory to use [bytes].
 
     Raises:
         ModelError, UnsupportedError, ShapeError, LimitError: as for :func:`omniconv.compile`.
         DataError: something else.
     """
+    if shapes is not None and not _is_model(x):
+        network = sys.modules.get("omniconv.runtime.network")
+        if network is None or not isinstance(x, network.Network):
+            raise SpecError(
+                f"shapes= with a {type(x).__name__}", need="shapes= for models and open networks only",
+                fix="shape=(N, C, *spatial) for a spec",
+            )  # fmt: skip
+        x = x.fix(shapes)
     if isinstance(x, Conv | Chain | Program):
         return x
     program = getattr(getattr(x, "plan", None), "program", None)
@@ -41,6 +51,11 @@ def open_subject(x: Any, *, shapes: Shapes | None = None, memory_limit: int | No
         f"cannot analyse {type(x).__name__}",
         need="a spec, a path, bytes, an onnx.ModelProto or a compiled layer or network of known shapes",
     )
+
+
+def _check_shape(subject: Subject, shape: Sequence[int] | None) -> Subject:
+    """A subject; of a program, whose shapes are fixed, no other shape is asked for."""
+    return as_program(subject, shape) if isinstance(subject, Program) else subject
 
 
 def _is_model(x: Any) -> bool:
@@ -71,14 +86,14 @@ def receptive_field(
 
 def overlap(x: Any, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None, **options: Any) -> Overlap:
     """:func:`omniconv.analysis.overlap` of anything."""
-    return analysis.overlap(open_subject(x, shapes=shapes), shape, **options)
+    return analysis.overlap(_check_shape(open_subject(x, shapes=shapes), shape), shape, **options)
 
 
 def coverage(
     x: Any, tensor: str | None = None, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None
 ) -> Coverage:
     """:func:`omniconv.analysis.coverage` of anything; a list of rates is a stack of 3-tap layers along one axis."""
-    if isinstance(x, list | tuple) and all(isinstance(rate, int) for rate in x):
+    if not isinstance(x, str | bytes | bytearray) and read_sequence(x) is not None:
         return analysis.coverage(analysis.dilated_stack(x))
     return analysis.coverage(open_subject(x, shapes=shapes), tensor, shape)
 
@@ -92,7 +107,7 @@ def connectivity(
     **options: Any,
 ) -> Connectivity:
     """:func:`omniconv.analysis.connectivity` of anything."""
-    return analysis.connectivity(open_subject(x, shapes=shapes), tensor, shape, **options)
+    return analysis.connectivity(_check_shape(open_subject(x, shapes=shapes), shape), tensor, shape, **options)
 
 
 def findings(x: Any, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None) -> tuple[Finding, ...]:

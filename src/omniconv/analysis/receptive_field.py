@@ -16,6 +16,7 @@ from omniconv.analysis.record import Record
 from omniconv.analysis.subject import Subject, as_program, check_subject, default_shape, find_source, find_tensor
 from omniconv.analysis.support import bounding_box, check_position, find_support, spatial
 from omniconv.errors import ShapeError
+from omniconv.integers import as_flag
 from omniconv.limits import check_memory
 from omniconv.program.program import Program
 from omniconv.spec import Shape
@@ -59,7 +60,7 @@ class ReceptiveField(Record):
 
     @property
     def offset(self) -> tuple[Fraction, ...]:
-        """Centre of the field of output 0 on each axis."""
+        """Where the field of output 0 is centred on each axis, on average over the phases."""
         return tuple(axis.offset for axis in self.axes)
 
     @property
@@ -76,6 +77,11 @@ class ReceptiveField(Record):
     def aligned(self) -> bool:
         """Whether all branches agree on stride and centre, on every axis."""
         return all(axis.aligned for axis in self.axes)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the hull is exact on every axis; otherwise it is a bound, see :class:`AxisField`."""
+        return all(axis.exact for axis in self.axes)
 
     @property
     def whole(self) -> tuple[str, ...]:
@@ -112,7 +118,8 @@ def receptive_field(
     """What a value of a network sees of an input.
 
     Formula:
-        Hull: interval maps, last layer first (:mod:`omniconv.analysis.hull`), unclipped, the union at merges.
+        Hull: first and last of the positions that are read, carried back as sets, last layer first
+        (:mod:`omniconv.analysis.runs`), as if the input had no end; what falls into a hole reads nothing.
         Support: the set of positions that the output depends on, for generic weights, carried back exactly through
         every step with all its channels (:mod:`omniconv.analysis.trace`); holes and borders included.
         Stride, offset, padding: field of output o is centred on offset + o stride, and output 0's begins at -padding.
@@ -148,6 +155,7 @@ def receptive_field(
     tensor, source = find_tensor(program, tensor), find_source(program, source)
     check_memory(2 * sum(math.prod(size) for size in program.shapes.values()), "the supports of all values together")
     place = check_position(program.shapes[tensor], position)
+    gates, effective = as_flag("gates", gates), as_flag("effective", effective)
     axes = find_axes(program, tensor, source, gates=gates)
     support = find_support(program, tensor, source, place, gates=gates)
     border = spatial(find_border(program, tensor, gates=gates))

@@ -10,6 +10,7 @@ from omniconv.analysis.border import Mask
 from omniconv.analysis.taps import AnyArray
 from omniconv.analysis.trace import trace
 from omniconv.errors import SpecError
+from omniconv.integers import as_integers
 from omniconv.program.program import Program
 from omniconv.spec import Shape
 
@@ -31,7 +32,7 @@ def check_position(shape: Shape, position: Sequence[int] | None) -> Shape:
     sizes = shape[2:]
     if position is None:
         return tuple(size // 2 for size in sizes)
-    place = tuple(int(o) for o in position)
+    place = as_integers("position", position, None, None, need="one integer an axis")
     if len(place) != len(sizes) or any(not 0 <= o < size for o, size in zip(place, sizes, strict=True)):
         raise SpecError(f"position={place} is outside a value of shape {shape}", need=f"a position within {sizes}")
     return place

@@ -11,10 +11,10 @@ from tests.graph.small_models import MODELS, Graph, draw_inputs, input_shapes
 from tests.program_oracle import run_program
 
 from omniconv.errors import UnsupportedError
-from omniconv.graph import load
 from omniconv.graph.fix_shapes import fix_shapes
 from omniconv.graph.lower import lower
 from omniconv.graph.memory import Budget
+from omniconv.graph.program import prepare
 from omniconv.program.passes import PASSES, run_passes
 from omniconv.program.passes.merge_affine import merge_post
 from omniconv.program.program import Program
@@ -25,8 +25,8 @@ X = (2, 6, 5, 5)
 
 def before(model: Any) -> Program:
     """The program as lowered, before any pass."""
-    graph = load(model)
-    return lower(graph, fix_shapes(graph, input_shapes(model), {}), graph.constants, Budget(1 << 30))
+    graph = prepare(model, shapes=input_shapes(model))
+    return lower(graph, fix_shapes(graph), graph.constants, Budget(1 << 30))
 
 
 def optimised(g: Graph, *outputs: str) -> Program:

@@ -12,12 +12,21 @@ from omniconv.compiler.kernels.copy import Copy
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Ref, Stored, permutation_of
+from omniconv.spec import Shape
 
 
-def as_channels_last(planner: Planner, name: str) -> Stored:
-    """A value as channels last in natural order, by a copy where it is not."""
+def as_channels_last(planner: Planner, name: str, rank: int = 0) -> Stored:
+    """A value as channels last in natural order, by a copy where it is not; seen with ``rank`` axes, where it has
+    fewer.
+    """
     found = planner.get(name)
-    return found if found.layout.channels_last and found.layout.channels is None else copy_apart(planner, name)
+    if rank <= len(found.layout.shape):
+        return found if found.layout.channels_last and found.layout.channels is None else copy_apart(planner, name)
+    found = as_channels_last(planner, name) if found.layout.channels is not None else found
+    found = replace(found, layout=found.layout.with_rank(rank))
+    if found.layout.channels_last:
+        return found
+    return _convert(planner, name, f"last of {rank}", planner.default_layout(found.layout.shape), found)
 
 
 def copy_apart(planner: Planner, name: str) -> Stored:
@@ -28,19 +37,24 @@ def copy_apart(planner: Planner, name: str) -> Stored:
 def as_row_major(planner: Planner, name: str) -> Stored:
     """A value in row-major order without gaps, by a copy where it is not."""
     found = planner.get(name)
-    wanted = row_major(found.layout.shape)
-    same = all(
-        a == b or size == 1 for a, b, size in zip(found.layout.strides, wanted.strides, wanted.shape, strict=True)
-    )
-    if same and found.layout.channels is None:
+    if found.layout.plain:
         return found
-    return _convert(planner, name, "plain", replace(wanted, readable=True))
+    return _convert(planner, name, "plain", replace(row_major(found.layout.shape), readable=True))
 
 
-def _convert(planner: Planner, name: str, kind: str, layout: Layout) -> Stored:
+def as_expanded(planner: Planner, name: str, shape: Shape) -> Stored:
+    """A value broadcast to ``shape``, in row-major order, by a copy."""
+    found = as_row_major(planner, name)
+    layout = found.layout.with_rank(len(shape))
+    strides = tuple(0 if size == 1 else step for size, step in zip(layout.shape, layout.strides, strict=True))
+    found = replace(found, layout=Layout(shape, strides))
+    return _convert(planner, name, f"expanded to {shape}", replace(row_major(shape), readable=True), found)
+
+
+def _convert(planner: Planner, name: str, kind: str, layout: Layout, source: Stored | None = None) -> Stored:
     if (name, kind) not in planner.converted:
         room = Stored(planner.add_buffer("arena", layout.extent + planner.target.lanes), 0, layout)
-        copy_value(planner, planner.get(name), room)
+        copy_value(planner, source or planner.get(name), room)
         planner.converted[name, kind] = room
     return planner.converted[name, kind]
 

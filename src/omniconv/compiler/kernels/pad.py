@@ -5,7 +5,8 @@ The tables are data, not code (see :meth:`Pad.tables`): kernels for different am
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -13,11 +14,10 @@ import numpy.typing as npt
 
 from omniconv.compiler.emit.builder import Index, Kernel, Value
 from omniconv.compiler.emit.vectors import emit_vectors
-from omniconv.compiler.kernels.arrange import as_channels_last
-from omniconv.compiler.memory.layout import Layout
+from omniconv.compiler.kernels.arrange import as_channels_last, as_row_major
+from omniconv.compiler.memory.layout import Layout, channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
-from omniconv.errors import UnsupportedError
 from omniconv.program.steps import PadStep
 from omniconv.spec.conv import PAD_WORDS
 from omniconv.target.model import Target
@@ -198,11 +198,22 @@ class Pad:
 
 
 def lower_pad(planner: Planner, step: PadStep) -> None:
-    """Padding of any axes."""
-    rank = len(planner.shape(step.x))
-    if not 2 <= rank <= 5:
-        raise UnsupportedError(f"padding of a value of rank {rank}", need="rank 2 to 5")
-    _pad(planner, step, as_channels_last(planner, step.x), planner.produce(step.y))
+    """Padding of any axes: at once for 2 to 5 axes, else one by one, each between what lies before and behind it."""
+    shape = planner.shape(step.x)
+    if 2 <= len(shape) <= 5:
+        _pad(planner, step, as_channels_last(planner, step.x), planner.produce(step.y))
+        return
+    x = as_row_major(planner, step.x)
+    padded = [axis for axis, pair in enumerate(step.pads) if any(pair)]
+    for axis in padded:
+        pair, behind = step.pads[axis], math.prod(shape[axis + 1 :])
+        seen = (math.prod(shape[:axis]), behind, shape[axis])
+        shape = (*shape[:axis], shape[axis] + sum(pair), *shape[axis + 1 :])
+        y = planner.produce(step.y, plain=True) if axis == padded[-1] else planner.fresh_plain(shape)
+        source = replace(x, layout=replace(channels_last(seen), readable=x.layout.readable))
+        target = replace(y, layout=channels_last((*seen[:2], shape[axis])))
+        _pad(planner, replace(step, pads=((0, 0), (0, 0), pair)), source, target)
+        x = y
 
 
 def pad_value(planner: Planner, x: Stored, pads: tuple[tuple[int, int], ...], mode: str) -> Stored:

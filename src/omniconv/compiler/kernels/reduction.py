@@ -8,13 +8,14 @@ axis that are combined at the end, so that the order of additions does not depen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omniconv.compiler.emit.builder import Index, Kernel, Value
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
-from omniconv.compiler.kernels.arrange import keep_order, restore_order
-from omniconv.compiler.memory.layout import Layout
+from omniconv.compiler.kernels.arrange import as_row_major, copy_value, keep_order, restore_order
+from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
 from omniconv.program.steps import ReduceStep
 from omniconv.target.model import Target
@@ -144,8 +145,15 @@ class Reduce:
 
 
 def lower_reduce(planner: Planner, step: ReduceStep) -> None:
-    """Mean, maximum or sum over all of space."""
-    x = keep_order(planner, step.x, step.y)
+    """Mean, maximum or sum over all of space, which is one axis where it has more than three."""
+    shape = planner.shape(step.x)
+    if len(shape) <= 5:
+        x = keep_order(planner, step.x, step.y)
+    else:
+        flat, x = (*shape[:2], math.prod(shape[2:])), as_row_major(planner, step.x)
+        room = planner.fresh(flat)
+        copy_value(planner, replace(x, layout=replace(row_major(flat), readable=x.layout.readable)), room)
+        x = room
     y = planner.produce(step.y)
     recipe = Reduce.of(step, x.layout.ordered(), y.layout.ordered(), planner.target.lanes)
     planner.call(recipe, [x.ref, y.ref], "reduce")

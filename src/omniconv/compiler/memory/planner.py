@@ -172,10 +172,12 @@ class Planner:
         return self.stored[name]
 
     def produce(self, name: str, *, plain: bool = False) -> Stored:
-        """Room for a value that the current step produces; ``plain`` asks for row-major order."""
-        if name in self.places:
-            buffer, offset, layout = self.places[name]
-            found = Stored(buffer, offset, layout)
+        """Room for a value that the current step produces: in its place, where it has one, else new; ``plain`` insists
+        on row-major order without gaps.
+        """
+        place = Stored(*self.places[name]) if name in self.places else None
+        if place is not None and (not plain or place.layout.plain):
+            found = place
         elif plain:
             found = self.fresh_plain(self.shape(name))
         else:

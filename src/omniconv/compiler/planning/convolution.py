@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 
-from omniconv.compiler.emit.epilogue import Post
 from omniconv.compiler.kernels.arrange import as_channels_last, as_row_major
 from omniconv.compiler.kernels.lane import rows as lane
 from omniconv.compiler.kernels.lane.lower import _call_lane, _neighbours
@@ -19,11 +17,10 @@ from omniconv.compiler.kernels.winograd.lower import call_winograd
 from omniconv.compiler.kernels.winograd.slabs import describe_blocks, plan_winograd
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.memory.storage import merge_axes, permutation_of
+from omniconv.compiler.memory.storage import permutation_of
 from omniconv.compiler.planning.choice import plan_conv
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk, walks
-from omniconv.errors import UnsupportedError
 from omniconv.program.steps import ConvStep, DenseStep
 from omniconv.spec import Conv
 
@@ -90,27 +87,12 @@ def lower_dense(planner: Planner, step: DenseStep) -> None:
     if len(shape) != 2:
         x = replace(x, layout=Layout((rows, shape[-1]), (shape[-1], 1), readable=x.layout.readable))
     y = planner.produce(step.y, plain=len(shape) != 2)
-    posts, refs = lower_posts(planner, step.post, planner.shape(step.y), panel.ARGS, 1 if len(shape) == 2 else -1)
+    runs = None if len(shape) == 2 else [range(len(shape) - 1), [len(shape) - 1]]
+    posts, refs = lower_posts(planner, step.post, planner.shape(step.y), panel.ARGS, runs)
     outputs = step.w.shape[0]
     if len(shape) != 2:
-        posts = _flatten_rows(posts, planner.shape(step.y))
         y = replace(y, layout=Layout((rows, outputs), (outputs, 1), readable=True))
     spec = Conv.of(shape[-1], outputs, 1, dims=1)
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(1))
     problem = Problem(rows, axes, 1, shape[-1], outputs)
     _call_panel(planner, problem, x, y, posts, refs, spec, step.w[:, :, None], step.b)
-
-
-def _flatten_rows(posts: Sequence[Post], shape: tuple[int, ...]) -> tuple[Post, ...]:
-    """Epilogue operands of a rank-n dense layer, seen from its rows."""
-    found = []
-    for post in posts:
-        if post.operand is not None:
-            n, c, *rest = post.operand.strides
-            sizes = (shape[0], *(1,) * (5 - len(shape)), *shape[1:-1])
-            merged = merge_axes(sizes, (n, *rest)) if any((n, *rest)) else (1, (0,))
-            if merged is None:
-                raise UnsupportedError("an operand broadcast over some rows of a dense layer", need="all rows, or none")
-            post = replace(post, operand=replace(post.operand, strides=(merged[1][0], c, 0, 0, 0)))
-        found.append(post)
-    return tuple(found)

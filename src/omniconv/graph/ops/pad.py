@@ -8,8 +8,8 @@ from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, as_integers, as_ref, as_scalar, normalise_axes
 from omniconv.graph.operator import register
 from omniconv.graph.ops._slices import take_slice
+from omniconv.integers import LIMIT
 from omniconv.program.steps import PadStep
-from omniconv.spec.conv import LIMIT
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:

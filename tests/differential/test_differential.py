@@ -1,0 +1,148 @@
+"""Random graphs, special values and exported PyTorch calls: right or refused, never wrong, never a crash.
+
+OMNICONV_DIFFERENTIAL=20000 draws so many cases (and tells how each refusal came about); by default a few.
+OMNICONV_SEED=5 starts elsewhere. A failure names the case; ``python -m tests.differential KIND SEED 1`` repeats it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+for _needed in ("onnxruntime", "torch"):
+    pytest.importorskip(_needed)
+
+ROOT = Path(__file__).parents[2]
+COUNT = int(os.environ.get("OMNICONV_DIFFERENTIAL", "60"))
+FIRST = int(os.environ.get("OMNICONV_SEED", "0"))
+SHARES = {"graphs": 0.5, "special": 0.2, "pytorch": 0.3}
+CHUNK = 500
+"""Cases of one test, so that they spread over the processes of a run."""
+PATIENCE = 120.0
+"""Time that one case may take [s]."""
+
+
+def chunks() -> list[tuple[str, int, int]]:
+    """Kind, first seed and number of cases of each test."""
+    found = []
+    for kind, share in SHARES.items():
+        total = max(round(COUNT * share), 1)
+        found += [(kind, FIRST + at, min(CHUNK, total - at)) for at in range(0, total, CHUNK)]
+    return found
+
+
+def run_cases(kind: str, first: int, count: int) -> Iterator[dict[str, Any]]:
+    """The outcomes of cases that run in another process; one that ends it, or does not end, is an outcome, too."""
+    seed, end = first, first + count
+    while seed < end:
+        with tempfile.TemporaryFile() as errors:
+            command = [sys.executable, "-m", "tests.differential", kind, str(seed), str(end - seed)]
+            path = os.pathsep.join((str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")))
+            environment = {**os.environ, "PYTHONPATH": path, "OMNICONV_CACHE": "off"}
+            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors)
+            try:
+                for line in lines_of(process):
+                    yield json.loads(line)
+                    seed += 1
+            finally:
+                process.kill()
+                status = process.wait()
+            if seed < end:
+                errors.seek(0)
+                told = errors.read().decode("utf-8", "replace")[-800:]
+                yield {"kind": kind, "seed": seed, "verdict": "crashed", "reason": f"the process ended with {status}",
+                       "detail": told, "notes": []}  # fmt: skip
+                seed += 1
+
+
+def lines_of(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    """Lines as they come, until the end or until nothing has come for too long."""
+    assert process.stdout is not None
+    rest, last = b"", time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while time.monotonic() - last < PATIENCE:
+            if not selector.select(1.0):
+                continue
+            data = os.read(process.stdout.fileno(), 1 << 16)
+            if not data:
+                return
+            last = time.monotonic()
+            *lines, rest = (rest + data).split(b"\n")
+            yield from lines
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("kind", "first", "count"), chunks(), ids=str)
+def test_right_or_refused(kind: str, first: int, count: int, tally) -> None:
+    failures = []
+    seen = right = 0
+    for outcome in run_cases(kind, first, count):
+        seen += 1
+        verdict, reason = outcome["verdict"], outcome["reason"]
+        assert verdict != "void", outcome
+        if verdict in ("wrong", "crashed"):
+            failures.append(
+                f"python -m tests.differential {kind} {outcome['seed']} 1  # {verdict}: {reason}: {outcome['detail']}"
+            )
+            continue
+        right += verdict == "right"
+        tally(f"differential, {kind}, {verdict}")
+        if verdict == "refused":
+            tally(f"differential, refused by {reason}")
+        for note in outcome["notes"]:
+            if not note.startswith(("operator ", "not evaluated", "ONNX Runtime differs", "the exported")):
+                tally(f"differential, {note}")
+    assert seen == count
+    assert not failures, f"{len(failures)} of {count} cases failed:\n" + "\n".join(failures)
+    assert right >= count // 2, f"only {right} of {count} cases were right, the others refused"
+
+
+def test_every_operator_is_drawn() -> None:
+    from tests.differential import judge
+
+    from omniconv.graph import supported_operators
+
+    drawn = set(judge.GENERATORS)
+    for seed in range(250):  # what is only folded, and what formulas are written with
+        draft = judge.draw_graph(seed, "normal", ["folded", "written gelu", "Reshape"])
+        drawn |= {node.op_type for node in draft.nodes} if draft is not None else set()
+    assert set(supported_operators()) <= drawn, set(supported_operators()) - drawn
+
+
+@pytest.mark.parametrize("kind", SHARES)
+def test_a_small_error_shows(kind: str, monkeypatch) -> None:
+    """Results that are off by a ten-thousandth are found out: the bounds are not so wide that nothing can be wrong."""
+    from tests.differential import judge
+
+    compute = judge.strictly
+    slightly = np.float32(1 + 1e-4)
+    monkeypatch.setattr(judge, "strictly", lambda f, x: {name: y * slightly for name, y in compute(f, x).items()})
+    verdicts = [judge.run_case(kind, seed).verdict for seed in range(12)]
+    ran = [verdict for verdict in verdicts if verdict != "refused"]
+    assert len(ran) >= 6, verdicts
+    assert ran.count("wrong") >= 2 * len(ran) / 3, verdicts
+
+
+def test_untyped_errors_are_crashes(monkeypatch) -> None:
+    from tests.differential import judge
+
+    monkeypatch.setattr(judge.oc, "compile", lambda *_, **__: 1 / 0)
+    assert judge.run_case("graphs", 0).verdict == "crashed"
+
+
+def test_a_process_that_ends_is_a_crash_and_the_next_case_runs() -> None:
+    outcomes = list(run_cases("no such kind", 3, 2))
+    assert [(outcome["verdict"], outcome["seed"]) for outcome in outcomes] == [("crashed", 3), ("crashed", 4)]
+    assert "KeyError" in outcomes[0]["detail"]
