@@ -166,9 +166,46 @@ def _clip(node: NodeProto, opset: int, arrays: Sequence[Any]) -> list[np.ndarray
     return [x if high is None else np.minimum(x, high)]
 
 
+def _mean(_node: NodeProto, _opset: int, arrays: Sequence[Any]) -> list[np.ndarray]:
+    """The evaluator adds in place, so that only the first operand may be wide."""
+    return [sum(arrays[1:], arrays[0]) / len(arrays)]
+
+
+def _pad(node: NodeProto, opset: int, arrays: Sequence[Any]) -> list[np.ndarray]:
+    """The evaluator does not crop where pads are negative."""
+    given, x = attributes_of(node), arrays[0]
+    pads, value, axes = (
+        (*arrays[1:], None, None, None)[:3] if opset >= 11 else (given["pads"], given.get("value"), None)
+    )
+    axes = range(x.ndim) if axes is None else [int(axis) % x.ndim for axis in axes]
+    pairs = [(0, 0)] * x.ndim
+    for index, axis in enumerate(axes):
+        pairs[axis] = (int(pads[index]), int(pads[index + len(axes)]))
+    x = x[tuple(slice(max(-a, 0), size - max(-b, 0)) for (a, b), size in zip(pairs, x.shape))]
+    pairs = [(max(a, 0), max(b, 0)) for a, b in pairs]
+    mode: Any = {b"constant": "constant", b"reflect": "reflect", b"edge": "edge", b"wrap": "wrap"}[
+        given.get("mode", b"constant")
+    ]
+    more = {"constant_values": 0.0 if value is None else float(value)} if mode == "constant" else {}
+    return [np.pad(x, pairs, mode=mode, **more)]
+
+
+def _global_max(_node: NodeProto, _opset: int, arrays: Sequence[Any]) -> list[np.ndarray]:
+    """The evaluator gives two axes of size 1, however many there were."""
+    x = arrays[0]
+    return [x.max(tuple(range(2, x.ndim)), keepdims=True)]
+
+
+def _unsqueeze(node: NodeProto, _opset: int, arrays: Sequence[Any]) -> list[np.ndarray]:
+    """The evaluator inserts one axis after the other; all are meant of the result."""
+    axes = arrays[1] if len(arrays) > 1 else attributes_of(node)["axes"]
+    return [np.expand_dims(arrays[0], tuple(int(axis) for axis in np.reshape(axes, -1)))]
+
+
 OWN: dict[str, Callable[..., list[np.ndarray]]] = {
     "Softmax": _softmax, "LogSoftmax": _softmax, "LRN": _lrn, "BatchNormalization": _batch_norm, "Selu": _selu,
     "Celu": _selu, "Gelu": _gelu, "Swish": _swish, "PRelu": _prelu, "Gemm": _gemm, "Clip": _clip,
+    "Mean": _mean, "Pad": _pad, "Unsqueeze": _unsqueeze, "GlobalMaxPool": _global_max,
     # Slow (0.1 s a layer), wrong with groups and automatic padding, and without ceil mode: computed tap by tap.
     **dict.fromkeys(("Conv", "ConvTranspose", "MaxPool", "AveragePool"), windows.evaluate),
     "Resize": resampling.evaluate, "Upsample": resampling.evaluate,
@@ -274,6 +311,9 @@ def _bound_sum(node: NodeProto, opset: int, items: Sequence[Item]) -> np.ndarray
     spread = apply(lambda item: np.abs(item.value) + item.error) - magnitude
     terms = sum_length(node, opset, items, magnitude) + 4
     spread = np.where(np.isfinite(magnitude), spread, 0.0)
+    # A sum may leave the range of float32 on the way, though its result, or the mean, lies inside.
+    total = magnitude * (len(items) if node.op_type == "Mean" else terms if "Mean" in node.op_type else 1)
+    spread = np.where(np.isfinite(total) & (total > LARGEST), np.inf, spread)
     return np.maximum(spread, 0) * (1 + 1e-9) + _rounding(terms, magnitude)
 
 
@@ -310,7 +350,7 @@ def _bound_lrn(node: NodeProto, opset: int, x: Bounded, y: np.ndarray) -> np.nda
     worst = float((np.abs(x.value) + x.error).max(initial=0.0))
     bias = given.get("bias", 1.0)
     inner = alpha * worst * float(x.error.max(initial=0.0)) * 2 / max(bias, 1e-30)
-    if inner > 0.25:
+    if inner > 0.25 or worst**2 * given["size"] * max(alpha, 1.0) > LARGEST:
         return np.full(y.shape, np.inf)
     factor = np.abs(wide) / np.where(x.value == 0, 1.0, np.abs(x.value))
     lowest = np.maximum(factor, bias**-beta if given.get("beta", 0.75) > 0 else factor)
@@ -339,7 +379,9 @@ def _standardise(value: np.ndarray, error: np.ndarray, axes: tuple[int, ...], ep
         far = (np.abs(centred) + centred_error) / least - np.abs(centred) / root
         near = np.abs(centred) / root - np.abs(centred) / np.sqrt(variance + epsilon + variance_error)
         wrong = np.maximum(far, np.maximum(near, 0) + centred_error / least) + gamma(8) * np.abs(y)
-    return Bounded(y, np.nan_to_num(wrong, nan=np.inf, posinf=np.inf))
+    total = n * (variance + variance_error)  # the squares may leave the range of float32
+    wrong = np.where(total < LARGEST, np.nan_to_num(wrong, nan=np.inf, posinf=np.inf), np.inf)
+    return Bounded(y, wrong)
 
 
 def _affine(x: Bounded, scale: np.ndarray, bias: np.ndarray) -> np.ndarray:

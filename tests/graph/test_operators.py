@@ -12,6 +12,7 @@ from onnx.reference import ReferenceEvaluator
 from tests.graph.small_models import MODELS, Graph, draw_inputs, input_shapes
 from tests.program_oracle import run_program
 
+import omniconv as oc
 from omniconv.errors import OmniconvError, UnsupportedError
 from omniconv.graph import supported_operators, to_program
 
@@ -173,6 +174,17 @@ UNARY = {
 @pytest.mark.parametrize("op", UNARY)
 def test_unary(op: str) -> None:
     check(one(op, **UNARY[op]))
+
+
+@pytest.mark.parametrize("alpha", [0.125, 0.6, 1.0, 3.0])
+def test_celu_of_every_size(alpha: float) -> None:
+    """Large values are themselves; they do not overflow on the way."""
+    sizes = np.float32([0, 1e-45, 1e-30, 1e-3, 0.5, 3, 90, 65504, 1e30, 3.4e38, np.inf])
+    x = np.concatenate([-sizes, sizes, [np.float32("nan")]]).reshape(1, -1)
+    model = one("Celu", x=x.shape, alpha=alpha)
+    below = alpha * np.expm1(np.minimum(x.astype(np.float64), 0) / np.float32(alpha))
+    want = np.where(x > 0, x, np.where(np.isnan(x), x, below))
+    np.testing.assert_allclose(oc.compile(model)(x), want, rtol=1e-6, atol=2.0**-148)
 
 
 @pytest.mark.parametrize("approximate", ["none", "tanh"])
