@@ -314,7 +314,20 @@ def _bound_sum(node: NodeProto, opset: int, items: Sequence[Item]) -> np.ndarray
     # A sum may leave the range of float32 on the way, though its result, or the mean, lies inside.
     total = magnitude * (len(items) if node.op_type == "Mean" else terms if "Mean" in node.op_type else 1)
     spread = np.where(np.isfinite(total) & (total > LARGEST), np.inf, spread)
+    if any(isinstance(item, Bounded) and np.isinf(item.error).any() for item in items):
+        spread = np.where(_reached(node, opset, items) > 0, np.inf, spread)
     return np.maximum(spread, 0) * (1 + 1e-9) + _rounding(terms, magnitude)
+
+
+def _reached(node: NodeProto, opset: int, items: Sequence[Item]) -> np.ndarray:
+    """Above 0 where some term has no bound."""
+    floats = [item for item in items if isinstance(item, Bounded)]
+    unknown = [np.isinf(item.error).astype(np.float64) for item in floats]
+    if node.op_type in ("Add", "Sub", "Sum", "Mean"):
+        return np.asarray(sum(unknown))
+    weights = (np.ones(floats[1].shape), np.zeros(floats[2].shape) if len(floats) > 2 else None) if floats[1:] else ()
+    places = iter((unknown[0], *weights))
+    return values_of(_positive(node), opset, [next(places) if isinstance(i, Bounded) else i for i in items])[0]
 
 
 def sum_length(node: NodeProto, opset: int, items: Sequence[Item], y: np.ndarray) -> int:

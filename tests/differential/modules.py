@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-import torch.nn.functional as F
 
+F = torch.nn.functional
 torch.set_num_threads(1)
 Function = Callable[[torch.Tensor], torch.Tensor]
 FACTORS = (0.3, 0.5, 0.6, 0.7, 0.9, 1.1, 1.5, 1.7, 2.0, 2.0, 3.0, 3.3)
@@ -245,9 +245,11 @@ def layer(r: random.Random) -> tuple[Any, tuple[int, ...]]:
         elif some(r, 0.2):
             given["padding"], given["stride"] = r.choice(("same", "valid")), 1
         module = getattr(torch.nn, f"Conv{dims}d")(shape[1], 4 * groups, kernel, **given)
-    after = r.choice((F.relu, F.silu, F.gelu, F.hardswish, F.hardsigmoid, F.relu6, F.elu, F.selu, F.celu, F.mish,
-                      F.leaky_relu, torch.tanh, torch.sigmoid, F.hardtanh, F.softplus, F.logsigmoid, F.softsign))  # fmt: skip
-    return (torch.nn.Sequential(module, Call(lambda x: after(x))) if some(r) else module), shape
+    after = r.choice(
+        (F.relu, F.silu, F.gelu, F.hardswish, F.hardsigmoid, F.relu6, F.elu, F.selu, F.celu, F.mish, F.leaky_relu,
+         torch.tanh, torch.sigmoid, F.hardtanh, F.softplus, F.logsigmoid, F.softsign)
+    )  # fmt: skip
+    return (torch.nn.Sequential(module, Call(after)) if some(r) else module), shape
 
 
 FAMILIES = (interpolate, interpolate, pool, pad, views, norm, layer)

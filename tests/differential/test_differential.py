@@ -37,8 +37,7 @@ def chunks() -> list[tuple[str, int, int]]:
     found = []
     for kind, share in SHARES.items():
         total = max(round(COUNT * share), 1)
-        for first in range(0, total, CHUNK):
-            found.append((kind, FIRST + first, min(CHUNK, total - first)))
+        found += [(kind, FIRST + at, min(CHUNK, total - at)) for at in range(0, total, CHUNK)]
     return found
 
 
@@ -84,7 +83,7 @@ def lines_of(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("kind", "first", "count"), chunks(), ids=lambda value: str(value))
+@pytest.mark.parametrize(("kind", "first", "count"), chunks(), ids=str)
 def test_right_or_refused(kind: str, first: int, count: int, tally) -> None:
     failures = []
     seen = right = 0
