@@ -461,7 +461,8 @@ def _bound_function(node: NodeProto, opset: int, items: Sequence[Item], y: np.nd
         spread = spread * 1.5
     if node.op_type in ("Div", "Reciprocal"):
         under = given[-1]
-        crossing = (np.abs(under.value) <= under.error) & (under.error > 0)
+        # Also for 0 itself, whose sign ONNX leaves open: Relu and Max of -0 may be either.
+        crossing = np.abs(under.value) <= under.error
         spread = np.where(np.broadcast_to(crossing, y.shape), np.inf, spread)
     if node.op_type in ("Mul", "Div", "PRelu", "LeakyRelu", "Reciprocal", "Sign", "Floor", "Ceil", "Round"):
         return spread + _rounding(3, np.abs(y))

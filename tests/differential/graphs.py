@@ -154,9 +154,9 @@ def _variadic(g: Draft, op: str) -> None:
 
 @generator("Pow")
 def _pow(g: Draft, op: str) -> None:
-    exponent = g.choose(0.5, 1.0, 2.0, 3.0, 4.0, 2.0, 3.0, -1.0, 0.0, 1.5)
+    exponent = g.choose(*(0.5, 1.0, 2.0, 3.0, 4.0) * 4, -1.0, 0.0, 1.5)
     x = g.pick()
-    if exponent not in (1.0, 2.0, 3.0, 4.0):
+    if exponent not in {1.0, 2.0, 3.0, 4.0}:
         x = g.emit("Add", g.emit("Abs", x)[0], g.const(0.25, np.float32))[0]
     shape = g.choose((), (1,), (1, 1)) if len(g.shape(x)) >= 2 else ()
     g.emit(op, x, g.const(np.full(shape, exponent, np.float32)))
@@ -176,10 +176,10 @@ def _prelu(g: Draft, op: str) -> None:
 # -- activations written out ------------------------------------------------------------------------------------------
 
 
-def near(g: Draft, value: float) -> np.float32:
+def near(g: Draft, value: float, share: float = 0.75) -> np.float32:
     """The constant of a formula, or one beside it that must not be taken for it."""
     return np.float32(
-        value if g.chance(0.75) else g.choose(value * 1.001, value + 1e-6, -value, value * 2, value + 0.25)
+        value if g.chance(share) else g.choose(value * 1.001, value + 1e-6, -value, value * 2, value + 0.25)
     )
 
 
@@ -187,15 +187,15 @@ def near(g: Draft, value: float) -> np.float32:
 def _written_gelu(g: Draft, _op: str) -> None:
     x = g.pick()
     scaled = (
-        g.emit("Div", x, g.const(near(g, math.sqrt(2.0))))
+        g.emit("Div", x, g.const(near(g, math.sqrt(2.0), 0.95)))
         if g.chance(0.5)
-        else g.emit("Mul", x, g.const(near(g, math.sqrt(0.5))))
+        else g.emit("Mul", x, g.const(near(g, math.sqrt(0.5), 0.95)))
     )
-    inner = g.emit("Add", g.emit("Erf", scaled[0])[0], g.const(near(g, 1.0)))[0]
+    inner = g.emit("Add", g.emit("Erf", scaled[0])[0], g.const(near(g, 1.0, 0.95)))[0]
     if g.chance(0.5):
-        g.emit("Mul", g.emit("Mul", x, inner)[0], g.const(near(g, 0.5)))
+        g.emit("Mul", g.emit("Mul", x, inner)[0], g.const(near(g, 0.5, 0.95)))
     else:
-        g.emit("Mul", g.emit("Mul", x, g.const(near(g, 0.5)))[0], inner)
+        g.emit("Mul", g.emit("Mul", x, g.const(near(g, 0.5, 0.95)))[0], inner)
 
 
 @generator("written swish")
@@ -360,7 +360,7 @@ def _gemm(g: Draft, op: str) -> None:
 def _matmul(g: Draft, op: str) -> None:
     x = g.pick(1)
     inner, columns = g.shape(x)[-1], g.choose(1, 2, 5, 8, 9, 16, 17)
-    b = g.choose((inner, columns), (inner, columns), (inner,), (1, inner, columns), (2, inner, columns))
+    b = g.choose(*((inner, columns), (inner,), (1, inner, columns)) * 5, (2, inner, columns))
     g.emit(op, x, g.const(g.weights(b)))
 
 
