@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from omniconv.errors import UnsupportedError
 from omniconv.spec import Shape
 
 
@@ -46,8 +47,14 @@ class Layout:
 
     @property
     def grid(self) -> Grid:
-        """The five-axis view; shapes of rank 2 to 5 only."""
+        """The five-axis view.
+
+        Raises:
+            UnsupportedError: a rank that has none.
+        """
         dims = len(self.shape) - 2
+        if not 0 <= dims <= 3:
+            raise UnsupportedError(f"shape {self.shape} has {len(self.shape)} axes", need="(N, C, ...) of 2 to 5 axes")
         sizes, strides = (1,) * (3 - dims) + self.shape[2:], (0,) * (3 - dims) + self.strides[2:]
         return Grid(
             self.shape[0], self.shape[1], (sizes[0], sizes[1], sizes[2]),
@@ -58,6 +65,11 @@ class Layout:
     def extent(self) -> int:
         """Elements from the first to one past the last."""
         return 1 + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
+
+    def with_rank(self, rank: int) -> Layout:
+        """The same storage seen with ``rank`` axes or more: axes of size 1 in front, as values broadcast."""
+        missing = (0,) * (rank - len(self.shape))
+        return replace(self, shape=(1,) * len(missing) + self.shape, strides=missing + self.strides)
 
     def ordered(self) -> Layout:
         """The same storage with its channels in storage order."""

@@ -179,10 +179,12 @@ class Planner:
         return self.stored[name]
 
     def produce(self, name: str, *, plain: bool = False) -> Stored:
-        """Room for a value that the current step produces; ``plain`` asks for row-major order."""
-        if name in self.places:
-            buffer, offset, layout = self.places[name]
-            found = Stored(buffer, offset, layout)
+        """Room for a value that the current step produces: in its place, where it has one, else new; ``plain`` insists on
+        row-major order without gaps.
+        """
+        place = Stored(*self.places[name]) if name in self.places else None
+        if place is not None and (not plain or _is_plain(place.layout)):
+            found = place
         elif plain:
             found = self.fresh_plain(self.shape(name))
         else:
@@ -190,10 +192,18 @@ class Planner:
         self.stored[name] = found
         return found
 
-    def channels_last(self, name: str) -> Stored:
-        """A value as channels last in natural order, by a copy where it is not."""
+    def channels_last(self, name: str, rank: int = 0) -> Stored:
+        """A value as channels last in natural order, by a copy where it is not; seen with ``rank`` axes, where it has
+        fewer.
+        """
         found = self.get(name)
-        return found if found.layout.channels_last and found.layout.channels is None else self.spread(name)
+        if rank <= len(found.layout.shape):
+            return found if found.layout.channels_last and found.layout.channels is None else self.spread(name)
+        found = self.channels_last(name) if found.layout.channels is not None else found
+        found = replace(found, layout=found.layout.with_rank(rank))
+        if found.layout.channels_last:
+            return found
+        return self._convert(name, f"last of {rank}", self._default(found.layout.shape), found)
 
     def spread(self, name: str) -> Stored:
         """A copy of a value as channels last, whose pixels fall into all sets of the first-level cache."""
@@ -202,18 +212,22 @@ class Planner:
     def row_major(self, name: str) -> Stored:
         """A value in row-major order without gaps, by a copy where it is not."""
         found = self.get(name)
-        wanted = row_major(found.layout.shape)
-        same = all(
-            a == b or size == 1 for a, b, size in zip(found.layout.strides, wanted.strides, wanted.shape, strict=True)
-        )
-        if same and found.layout.channels is None:
+        if _is_plain(found.layout):
             return found
-        return self._convert(name, "plain", replace(wanted, readable=True))
+        return self._convert(name, "plain", replace(row_major(found.layout.shape), readable=True))
 
-    def _convert(self, name: str, kind: str, layout: Layout) -> Stored:
+    def expanded(self, name: str, shape: Shape) -> Stored:
+        """A value broadcast to ``shape``, in row-major order, by a copy."""
+        found = self.row_major(name)
+        layout = found.layout.with_rank(len(shape))
+        strides = tuple(0 if size == 1 else step for size, step in zip(layout.shape, layout.strides, strict=True))
+        found = replace(found, layout=Layout(shape, strides))
+        return self._convert(name, f"expanded to {shape}", replace(row_major(shape), readable=True), found)
+
+    def _convert(self, name: str, kind: str, layout: Layout, source: Stored | None = None) -> Stored:
         if (name, kind) not in self.converted:
             room = Stored(self.add_buffer("arena", layout.extent + self.target.lanes), 0, layout)
-            self.copy(self.get(name), room)
+            self.copy(source or self.get(name), room)
             self.converted[name, kind] = room
         return self.converted[name, kind]
 
@@ -238,6 +252,13 @@ class Planner:
     def copy_axes(self, dims: Sequence[tuple[int, int, int]], x: Ref, y: Ref) -> None:
         """A copy over axes of (size, stride of x, stride of y)."""
         self.call(Copy.of(tuple(dims), self.target.lanes), [x, y], "copy")
+
+
+def _is_plain(layout: Layout) -> bool:
+    """Whether a value is in row-major order without gaps, its channels in order."""
+    wanted = row_major(layout.shape).strides
+    steps = zip(layout.shape, layout.strides, wanted, strict=True)
+    return layout.channels is None and all(size == 1 or step == want for size, step, want in steps)
 
 
 def crowded(layout: Layout, pixels: int) -> bool:

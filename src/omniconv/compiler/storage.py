@@ -122,6 +122,38 @@ def common_split(a: Shape, b: Shape) -> Shape | None:
     return tuple(found)
 
 
+def split_axes(sizes: Sequence[int], strides: Sequence[int], split: Shape) -> list[list[tuple[int, int]]] | None:
+    """Each axis of ``split``, a row-major reading of an array of ``sizes`` and ``strides``, as (size, stride) of the
+    fewest axes that it consists of in memory; ``None`` where some axis begins or ends inside of a step.
+
+    Example:
+        >>> split_axes((4, 6, 5), (1, 40, 8), (4, 30))
+        [[(4, 1)], [(6, 40), (5, 8)]]
+        >>> split_axes((4, 6, 5), (1, 40, 8), (30, 4)) is None
+        True
+    """
+    whole: list[tuple[int, int]] = []
+    for size, stride in zip(sizes, strides, strict=True):
+        if size == 1:
+            continue
+        if whole and whole[-1][1] == size * stride:
+            whole[-1] = (whole[-1][0] * size, stride)
+        else:
+            whole.append((size, stride))
+    fine = common_split(tuple(size for size, _ in whole), split)
+    steps = None if fine is None else reshape_strides(sizes, strides, fine)
+    if fine is None or steps is None:
+        return None
+    rest = list(zip(fine, steps, strict=True))
+    found = []
+    for size in split:
+        part: list[tuple[int, int]] = []
+        while math.prod(s for s, _ in part) != size:
+            part.append(rest.pop(0))
+        found.append(part)
+    return found
+
+
 def merge_axes(sizes: Sequence[int], *strides: Sequence[int]) -> tuple[int, tuple[int, ...]] | None:
     """Merge all axes into one, for several arrays at once; ``None`` where some array has a gap."""
     total = 1

@@ -31,7 +31,7 @@ def lower_series(planner: Planner, step: ConvStep, x: Stored, problem: Problem) 
         return why
     planner.stored[step.y] = y
     shape = planner.shape(step.y)
-    posts, refs = lower_posts(planner, step.post, shape, series.ARGS, -1)
+    posts, refs = lower_posts(planner, step.post, shape, series.ARGS, [[axis] for axis in range(len(shape))])
     source, result = x.layout.grid, y.layout.grid
     recipe = Series(
         problem.batch, problem.axes, problem.groups, problem.outputs, len(shape) - 2,

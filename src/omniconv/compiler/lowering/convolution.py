@@ -25,7 +25,6 @@ from omniconv.compiler.stencil import Stencil, StencilTile
 from omniconv.compiler.storage import Ref, Stored, merge_axes, permutation_of
 from omniconv.compiler.tuning import describe_blocks, describe_tile
 from omniconv.compiler.walk import AxisWalk, walks
-from omniconv.errors import UnsupportedError
 from omniconv.spec import Conv
 
 DIRECT = 16
@@ -117,30 +116,15 @@ def lower_dense(planner: Planner, step: DenseStep) -> None:
     if len(shape) != 2:
         x = replace(x, layout=Layout((rows, shape[-1]), (shape[-1], 1), readable=x.layout.readable))
     y = planner.produce(step.y, plain=len(shape) != 2)
-    posts, refs = lower_posts(planner, step.post, planner.shape(step.y), panel.ARGS, 1 if len(shape) == 2 else -1)
+    runs = None if len(shape) == 2 else [range(len(shape) - 1), [len(shape) - 1]]
+    posts, refs = lower_posts(planner, step.post, planner.shape(step.y), panel.ARGS, runs)
     outputs = step.w.shape[0]
     if len(shape) != 2:
-        posts = _flatten_rows(posts, planner.shape(step.y))
         y = replace(y, layout=Layout((rows, outputs), (outputs, 1), readable=True))
     spec = Conv.of(shape[-1], outputs, 1, dims=1)
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(1))
     problem = Problem(rows, axes, 1, shape[-1], outputs)
     _call_panel(planner, problem, x, y, posts, refs, spec, step.w[:, :, None], step.b)
-
-
-def _flatten_rows(posts: Sequence[Post], shape: tuple[int, ...]) -> tuple[Post, ...]:
-    """Epilogue operands of a rank-n dense layer, seen from its rows."""
-    found = []
-    for post in posts:
-        if post.operand is not None:
-            n, c, *rest = post.operand.strides
-            sizes = (shape[0], *(1,) * (5 - len(shape)), *shape[1:-1])
-            merged = merge_axes(sizes, (n, *rest)) if any((n, *rest)) else (1, (0,))
-            if merged is None:
-                raise UnsupportedError("an operand broadcast over some rows of a dense layer", need="all rows, or none")
-            post = replace(post, operand=replace(post.operand, strides=(merged[1][0], c, 0, 0, 0)))
-        found.append(post)
-    return tuple(found)
 
 
 def _call_lane(

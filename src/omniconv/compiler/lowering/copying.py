@@ -6,9 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
-from omniconv.compiler.layout import Layout
+from omniconv.compiler.layout import Layout, channels_last
 from omniconv.compiler.pad import MODES, Pad
 from omniconv.compiler.planner import Planner
 from omniconv.compiler.program import (
@@ -20,7 +18,7 @@ from omniconv.compiler.program import (
     SliceStep,
 )
 from omniconv.compiler.resize import Resize
-from omniconv.compiler.storage import Stored, common_split, reshape_strides, take_channels
+from omniconv.compiler.storage import Stored, common_split, reshape_strides, split_axes, take_channels
 from omniconv.errors import UnsupportedError
 from omniconv.spec import Shape
 
@@ -50,66 +48,80 @@ def lower_concat(planner: Planner, step: ConcatStep) -> None:
 
 
 def lower_rearrange(planner: Planner, step: RearrangeStep) -> None:
-    """Reshape and transpose: a view where the strides allow it, else one copy, else two."""
+    """Reshape and transpose: a view where the strides allow it, else one copy, else one or two through row-major order.
+
+    Every value can be copied to row-major order, and from there every axis that a reshape cuts or joins has a stride.
+    """
     result = planner.shape(step.y)
+    split, perm = simplify_move(step.split, step.perm)
     x = planner.get(step.x)
     if x.layout.channels is not None:
         x = planner.channels_last(step.x)
-    view = _view(x.layout, step.split, step.perm, result)
-    if view is not None:
-        planner.stored[step.y] = replace(x, layout=view)
+    if _look(planner, step, x, split, perm):
         return
     y = planner.produce(step.y, plain=not 3 <= len(result) <= 5)
-    dims = _dims(x.layout, y.layout, step.split, step.perm, result)
-    if dims is None:
+    dims = _dims(x.layout, y.layout, split, perm)
+    if dims is None and split_axes(x.layout.shape, x.layout.strides, split) is None:
         x = planner.row_major(step.x)
-        dims = _dims(x.layout, y.layout, step.split, step.perm, result)
+        if _look(planner, step, x, split, perm):
+            return
+        dims = _dims(x.layout, y.layout, split, perm)
     if dims is None:
-        # The result, too, merges what it does not hold side by side: gather into row-major order first.
-        room = planner.fresh_plain(result)
-        between = _dims(x.layout, room.layout, step.split, step.perm, result)
-        assert between is not None
-        planner.copy_axes(between, x.ref, room.ref)
-        planner.copy(room, y)
-        return
+        y = planner.fresh_plain(result)
+        planner.stored[step.y] = y
+        dims = _dims(x.layout, y.layout, split, perm)
+    if dims is None:
+        raise UnsupportedError(f"reading {x.layout.shape} as {step.split}", need="sizes with equal products")
     planner.copy_axes(dims, x.ref, y.ref)
 
 
-def _view(layout: Layout, split: Shape, perm: Sequence[int], result: Shape) -> Layout | None:
-    """The rearranged value in the same memory, if its strides can say so."""
-    strides = reshape_strides(layout.shape, layout.strides, split)
+def simplify_move(split: Shape, perm: Sequence[int]) -> tuple[Shape, tuple[int, ...]]:
+    """The same permutation of fewer axes: those that stay side by side are one, those of size 1 are none.
+
+    Example:
+        >>> simplify_move((2, 3, 1, 4, 5), (3, 4, 0, 2, 1))
+        ((6, 20), (1, 0))
+    """
+    order = [axis for axis in perm if split[axis] != 1]
+    place = {axis: index for index, axis in enumerate(sorted(order))}
+    runs: list[list[int]] = []
+    for axis in order:
+        if runs and place[axis] == place[runs[-1][-1]] + 1:
+            runs[-1].append(axis)
+        else:
+            runs.append([axis])
+    ordered = sorted(runs)
+    return tuple(math.prod(split[axis] for axis in run) for run in ordered), tuple(ordered.index(run) for run in runs)
+
+
+def _look(planner: Planner, step: RearrangeStep, x: Stored, split: Shape, perm: Sequence[int]) -> bool:
+    """Whether the result is a view of x; if so, it is stored as one."""
+    axes = split_axes(x.layout.shape, x.layout.strides, split)
+    if axes is None:
+        return False
+    moved = [axis for place in perm for axis in axes[place]]
+    result = planner.shape(step.y)
+    strides = reshape_strides([size for size, _ in moved], [stride for _, stride in moved], result)
     if strides is None:
-        return None
-    sizes = [split[axis] for axis in perm]
-    moved = reshape_strides(sizes, [strides[axis] for axis in perm], result)
-    if moved is None:
-        return None
-    return Layout(result, moved, readable=layout.readable)
+        return False
+    planner.stored[step.y] = replace(x, layout=Layout(result, strides, readable=x.layout.readable))
+    return True
 
 
-def _dims(x: Layout, y: Layout, split: Shape, perm: Sequence[int], result: Shape) -> list[tuple[int, int, int]] | None:
-    """Sizes and strides of the copy from x to y, over axes fine enough for both sides."""
-    sizes = tuple(split[axis] for axis in perm)
-    fine = common_split(sizes, result)
-    if fine is None:
+def _dims(x: Layout, y: Layout, split: Shape, perm: Sequence[int]) -> list[tuple[int, int, int]] | None:
+    """Sizes and strides of the copy from x to y, over axes fine enough for both; ``None`` where there are none."""
+    xs = split_axes(x.shape, x.strides, split)
+    ys = split_axes(y.shape, y.strides, tuple(split[axis] for axis in perm))
+    if xs is None or ys is None:
         return None
-    # Refine the axes of ``split`` in the order of x, too.
-    refined: list[list[int]] = []
-    remaining = list(fine)
-    for size in sizes:
-        part: list[int] = []
-        while math.prod(part) != size:
-            part.append(remaining.pop(0))
-        refined.append(part)
-    by_axis = dict(zip(perm, refined, strict=True))
-    split_fine = tuple(size for axis in range(len(split)) for size in by_axis[axis])
-    sx = reshape_strides(x.shape, x.strides, split_fine)
-    sy = reshape_strides(result, y.strides, fine)
-    if sx is None or sy is None:
-        return None
-    starts = np.cumsum([0] + [len(by_axis[axis]) for axis in range(len(split))])
-    order = [int(starts[axis]) + i for axis in perm for i in range(len(by_axis[axis]))]
-    return [(size, sx[at], sy[i]) for i, (size, at) in enumerate(zip(fine, order, strict=True))]
+    dims: list[tuple[int, int, int]] = []
+    for source, target in zip((xs[axis] for axis in perm), ys, strict=True):
+        fine = common_split(tuple(size for size, _ in source), tuple(size for size, _ in target))
+        if fine is None:
+            return None
+        steps = [reshape_strides([s for s, _ in part], [s for _, s in part], fine) for part in (source, target)]
+        dims += zip(fine, *(step or () for step in steps), strict=True)
+    return dims
 
 
 def lower_slice(planner: Planner, step: SliceStep) -> None:
@@ -128,11 +140,22 @@ def lower_slice(planner: Planner, step: SliceStep) -> None:
 
 
 def lower_pad(planner: Planner, step: PadStep) -> None:
-    """Padding of any axes."""
-    rank = len(planner.shape(step.x))
-    if not 2 <= rank <= 5:
-        raise UnsupportedError(f"padding of a value of rank {rank}", need="rank 2 to 5")
-    _pad(planner, step, planner.channels_last(step.x), planner.produce(step.y))
+    """Padding of any axes: at once for 2 to 5 axes, else axis by axis, each seen between what is before and behind it."""
+    shape = planner.shape(step.x)
+    if 2 <= len(shape) <= 5:
+        _pad(planner, step, planner.channels_last(step.x), planner.produce(step.y))
+        return
+    x = planner.row_major(step.x)
+    padded = [axis for axis, pair in enumerate(step.pads) if any(pair)]
+    for axis in padded:
+        pair, behind = step.pads[axis], math.prod(shape[axis + 1 :])
+        seen = (math.prod(shape[:axis]), behind, shape[axis])
+        shape = (*shape[:axis], shape[axis] + sum(pair), *shape[axis + 1 :])
+        y = planner.produce(step.y, plain=True) if axis == padded[-1] else planner.fresh_plain(shape)
+        source = replace(x, layout=replace(channels_last(seen), readable=x.layout.readable))
+        target = replace(y, layout=channels_last((*seen[:2], shape[axis])))
+        _pad(planner, replace(step, pads=((0, 0), (0, 0), pair)), source, target)
+        x = y
 
 
 def pad_value(planner: Planner, x: Stored, pads: tuple[tuple[int, int], ...], mode: str) -> Stored:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
+from omniconv.compiler.layout import row_major
 from omniconv.compiler.planner import Planner
 from omniconv.compiler.pool import Pool
 from omniconv.compiler.program import PoolStep, ReduceStep
@@ -38,8 +40,15 @@ def lower_pool(planner: Planner, step: PoolStep) -> None:
 
 
 def lower_reduce(planner: Planner, step: ReduceStep) -> None:
-    """Mean, maximum or sum over all of space."""
-    x = keep_order(planner, step.x, step.y)
+    """Mean, maximum or sum over all of space, which is one axis where it has more than three."""
+    shape = planner.shape(step.x)
+    if len(shape) <= 5:
+        x = keep_order(planner, step.x, step.y)
+    else:
+        flat, x = (*shape[:2], math.prod(shape[2:])), planner.row_major(step.x)
+        room = planner.fresh(flat)
+        planner.copy(replace(x, layout=replace(row_major(flat), readable=x.layout.readable)), room)
+        x = room
     y = planner.produce(step.y)
     recipe = Reduce.of(step, x.layout.ordered(), y.layout.ordered(), planner.target.lanes)
     planner.call(recipe, [x.ref, y.ref], "reduce")
