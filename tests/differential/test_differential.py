@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 for _needed in ("onnxruntime", "torch"):
@@ -106,3 +107,30 @@ def test_right_or_refused(kind: str, first: int, count: int, tally) -> None:
     assert seen == count
     assert not failures, f"{len(failures)} of {count} cases failed:\n" + "\n".join(failures)
     assert right >= count // 2, f"only {right} of {count} cases were right, the others refused"
+
+
+@pytest.mark.parametrize("kind", SHARES)
+def test_a_small_error_shows(kind: str, monkeypatch) -> None:
+    """Results that are off by a ten-thousandth are found out: the bounds are not so wide that nothing can be wrong."""
+    from tests.differential import judge
+
+    compute = judge.strictly
+    slightly = np.float32(1 + 1e-4)
+    monkeypatch.setattr(judge, "strictly", lambda f, x: {name: y * slightly for name, y in compute(f, x).items()})
+    verdicts = [judge.run_case(kind, seed).verdict for seed in range(12)]
+    ran = [verdict for verdict in verdicts if verdict != "refused"]
+    assert len(ran) >= 6, verdicts
+    assert ran.count("wrong") >= 2 * len(ran) / 3, verdicts
+
+
+def test_untyped_errors_are_crashes(monkeypatch) -> None:
+    from tests.differential import judge
+
+    monkeypatch.setattr(judge.oc, "compile", lambda *_, **__: 1 / 0)
+    assert judge.run_case("graphs", 0).verdict == "crashed"
+
+
+def test_a_process_that_ends_is_a_crash_and_the_next_case_runs() -> None:
+    outcomes = list(run_cases("no such kind", 3, 2))
+    assert [(outcome["verdict"], outcome["seed"]) for outcome in outcomes] == [("crashed", 3), ("crashed", 4)]
+    assert "KeyError" in outcomes[0]["detail"]

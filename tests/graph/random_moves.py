@@ -92,7 +92,9 @@ class Walk:
         self.values.append(Value(name, self.inputs[name], not self.moves))
         self.text.append(f"{name} {tuple(shape)}")
 
-    def emit(self, op: str, xs: Sequence[Value], array: np.ndarray, *more: str, whole: bool = True, **attributes) -> None:
+    def emit(
+        self, op: str, xs: Sequence[Value], array: np.ndarray, *more: str, whole: bool = True, **attributes
+    ) -> None:
         """One more node whose result is ``array``."""
         name = self.graph.node(op, *(x.name for x in xs), *more, **attributes)
         array = np.asarray(array, np.float32)
@@ -243,7 +245,9 @@ def depth_to_space(walk: Walk, x: Value) -> None:
     n, c, h, w = x.shape if x.array.ndim == 4 else (0, 1, 0, 0)
     if c % 4 == 0:
         shape, perm = ((n, 2, 2, c // 4, h, w), (0, 3, 4, 1, 5, 2))
-        walk.emit("DepthToSpace", [x], x.array.reshape(shape).transpose(perm).reshape(n, c // 4, 2 * h, 2 * w), blocksize=2)
+        walk.emit(
+            "DepthToSpace", [x], x.array.reshape(shape).transpose(perm).reshape(n, c // 4, 2 * h, 2 * w), blocksize=2
+        )
 
 
 def space_to_depth(walk: Walk, x: Value) -> None:
@@ -318,12 +322,34 @@ def convolve(walk: Walk, x: Value) -> None:
         part = w[(slice(None), slice(None), *tap)].reshape(group, out // group, c // group)
         y += np.einsum("goi,ngi...->ngo...", part, window.reshape(n, group, c // group, *sizes))
     pads = [width // 2] * (2 * len(sizes))
-    walk.emit("Conv", [x], y.reshape(n, out, *sizes), walk.graph.const(w), group=group, pads=pads, kernel_shape=[width] * len(sizes))
+    walk.emit(
+        "Conv",
+        [x],
+        y.reshape(n, out, *sizes),
+        walk.graph.const(w),
+        group=group,
+        pads=pads,
+        kernel_shape=[width] * len(sizes),
+    )
 
 
 Step = Callable[[Walk, Value], None]
-MOVES: tuple[Step, ...] = (reshape, reshape, reshape, regroup, regroup, transpose, transpose, flatten, squeeze,
-    unsqueeze, identity, expand, depth_to_space, space_to_depth)
+MOVES: tuple[Step, ...] = (
+    reshape,
+    reshape,
+    reshape,
+    regroup,
+    regroup,
+    transpose,
+    transpose,
+    flatten,
+    squeeze,
+    unsqueeze,
+    identity,
+    expand,
+    depth_to_space,
+    space_to_depth,
+)
 CUTS: tuple[Step, ...] = (concat, split, cut, gather, pad)
 WORK: tuple[Step, ...] = (function, arithmetic, arithmetic, matmul, reduce, convolve, convolve)
 NEEDS_AXES: frozenset[Step] = frozenset({concat, split, gather, pad, matmul, reduce})

@@ -472,6 +472,7 @@ def test_folding(name: str) -> None:
         (one("Clip", np.float32(np.nan)), "numbers"),
         (one("Celu", alpha=-1.0), "alpha > 0"),
         (one("MatMul", f32(2, 6, 9, 4)), "two axes"),
+        (one("Slice", i64(3), i64(3), i64(1)), "the result would have shape"),
     ],
 )  # fmt: skip
 def test_refusals_name_the_node_and_a_way_out(model: onnx.ModelProto, match: str | None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from omniconv.compiler.program import MapStep, PostOp, Program, ProgramStep, RearrangeStep
-from omniconv.errors import ShapeError
+from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Ref
@@ -49,12 +49,12 @@ class Builder:
         """Append a step whose value has ``shape``.
 
         Raises:
-            ShapeError: an empty axis.
+            UnsupportedError: an empty axis, which ONNX allows.
             LimitError: a value above the memory limit.
         """
         sizes = tuple(int(size) for size in shape)
         if any(size < 1 for size in sizes):
-            raise ShapeError(f"the result would have shape {sizes}", need="sizes of 1 or more")
+            raise UnsupportedError(f"the result would have shape {sizes}", need="sizes of 1 or more")
         self.budget.check(sizes, 4, "the result")
         self.program.add(step, sizes, self.node.label)
         return Ref(step.y, sizes)
