@@ -157,8 +157,11 @@ def judge(
         slack = FLUSHED if {"Exp", "Sigmoid"} & set(operators) else 0.0
         slack += 0.0 if options["exact"] else filtered_slack(model, told)
         bad = differs(got[name], judges, slack)
-        if not np.isfinite(judges.error).all():
-            notes.append("outputs with elements that have no bound")
+        bounded = np.isfinite(judges.error)
+        if not bounded.all():
+            notes.append(
+                "outputs with some elements that have no bound" if bounded.any() else "outputs without a bound"
+            )
         if second is not None and differs(second[name], told).any():
             notes.append("ONNX Runtime differs: " + " ".join(operators))
         if not bad.any():

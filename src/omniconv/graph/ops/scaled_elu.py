@@ -1,8 +1,8 @@
 """Selu and Celu, written with ``elu(x, a) = x if x >= 0 else a * (exp(x) - 1)``.
 
 ``selu(x) = gamma * elu(x, alpha)`` and ``celu(x) = max(x, alpha * elu(min(x, 0) / alpha, 1))``. Below zero the second
-argument is the larger one, since ``exp(t) - 1 >= t``; from zero on it is 0, and x itself never passes through a division
-that it could overflow in.
+argument is the larger one, since ``exp(t) - 1 >= t``; from zero on it is 0, and x never passes through a division that
+it could overflow in.
 """
 
 from __future__ import annotations
