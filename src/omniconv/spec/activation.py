@@ -77,5 +77,18 @@ class Activation:
             )
         return cls(name, tuple((key, float(parameters.get(key, value))) for key, value in defaults.items()))
 
+    @classmethod
+    def clamp(cls, low: float, high: float) -> Activation:
+        """``min(max(x, low), high)``: ReLU and ReLU6 have names of their own.
+
+        Example:
+            >>> Activation.clamp(0.0, 6.0).name, Activation.clamp(0.0, 65504.0).name
+            ('relu6', 'clip')
+        """
+        bounds = (low, high)
+        if bounds in ((0.0, float("inf")), (0.0, 6.0)):
+            return cls("relu" if high > 6.0 else "relu6")
+        return cls.of("clip", lo=low, hi=high)
+
     def __getitem__(self, key: str) -> float:
         return dict(self.parameters)[key]

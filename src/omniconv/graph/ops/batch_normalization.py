@@ -1,10 +1,12 @@
 """BatchNormalization with stored statistics: ``y = x * s + (bias - mean * s)``, ``s = scale / sqrt(var + epsilon)``.
 
 The two constants are computed in float64 and become a per-channel multiplication and addition, which a later pass folds
-into the convolution before it.
+into the convolution before it. Where float32 does not hold them, the formula stays as it is written.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 
@@ -14,6 +16,11 @@ from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, as_ref, as_weights
 from omniconv.graph.operator import register
+
+_SMALLEST: Final = 2.0**-126
+_LARGEST: Final = 2.0**127
+_LARGEST_SHIFT: Final = 2.0**100
+"""Beside a larger shift, ``x * s`` could overflow where ``x - mean`` does not."""
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
@@ -32,10 +39,14 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     scale, bias, mean, variance = (array.astype(np.float64) for array in parameters)
     form = (1, x.shape[1], *(1,) * (x.rank - 2))
     with np.errstate(all="ignore"):
-        factor = scale / np.sqrt(variance + node.number("epsilon", 1e-5))
+        deviation = np.sqrt(variance + node.number("epsilon", 1e-5))
+        factor = scale / deviation
         shift = bias - mean * factor
-        factor32, shift32 = factor.astype(np.float32), shift.astype(np.float32)
-    return build.map(x, PostOp("mul", factor32.reshape(form)), PostOp("add", shift32.reshape(form)))
+        lost = (np.abs(factor) < _SMALLEST) & (np.abs(scale) >= _SMALLEST)
+        held = not lost.any() and (np.abs(factor) < _LARGEST).all() and (np.abs(shift) < _LARGEST_SHIFT).all()
+        literal = (("sub", mean), ("mul", scale), ("div", deviation), ("add", bias))
+        steps = (("mul", factor), ("add", shift)) if held else literal
+        return build.map(x, *(PostOp(op, value.astype(np.float32).reshape(form)) for op, value in steps))
 
 
 register("BatchNormalization", lower=_lower)

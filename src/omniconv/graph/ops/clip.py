@@ -1,4 +1,8 @@
-"""Clip: bounds from attributes (before opset 11) or constant inputs. ReLU and ReLU6 get their own names."""
+"""Clip: bounds from attributes (before opset 11) or constant inputs. ReLU and ReLU6 get their own names.
+
+An infinity is clipped like any number. Before opset 11 a bound that is absent is float32's largest number; from then on
+it is none.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +11,27 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from omniconv.compiler.program import PostOp
 from omniconv.errors import UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, Ref, as_ref, as_scalar
 from omniconv.graph.operator import register
+from omniconv.spec import Activation
 
 _HUGE = float(np.finfo(np.float32).max)
 
 
 def _bounds(node: Node, inputs: Operands) -> tuple[float, float]:
     if node.version < 11:
-        low, high = node.number("min", -math.inf), node.number("max", math.inf)
-    else:
-        for bound in inputs[1:]:
-            if isinstance(bound, Ref):
-                raise UnsupportedError("a bound of Clip is computed while the model runs", need="constant bounds")
-        low = -math.inf if inputs[1] is None else as_scalar(inputs[1], "the input min")
-        high = math.inf if inputs[2] is None else as_scalar(inputs[2], "the input max")
-    return (-math.inf if low <= -_HUGE else low), (math.inf if high >= _HUGE else high)
+        return node.number("min", -_HUGE), node.number("max", _HUGE)
+    for bound in inputs[1:]:
+        if isinstance(bound, Ref):
+            raise UnsupportedError("a bound of Clip is computed while the model runs", need="constant bounds")
+    low = -math.inf if inputs[1] is None else as_scalar(inputs[1], "the input min")
+    high = math.inf if inputs[2] is None else as_scalar(inputs[2], "the input max")
+    return low, high
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
@@ -36,11 +41,7 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
         raise UnsupportedError(f"Clip to [{low}, {high}]", need="bounds that are numbers")
     if (low, high) == (-math.inf, math.inf):
         return x
-    if (low, high) == (0.0, math.inf):
-        return build.activate(x, "relu")
-    if (low, high) == (0.0, 6.0):
-        return build.activate(x, "relu6")
-    return build.activate(x, "clip", lo=low, hi=high)
+    return build.map(x, PostOp("act", activation=Activation.clamp(low, high)))
 
 
 def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:

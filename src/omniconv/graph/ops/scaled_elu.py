@@ -1,8 +1,7 @@
 """Selu and Celu, written with ``elu(x, a) = x if x >= 0 else a * (exp(x) - 1)``.
 
-``selu(x) = gamma * elu(x, alpha)`` and ``celu(x) = max(x, alpha * elu(min(x, 0) / alpha, 1))``. Below zero the second
-argument is the larger one, since ``exp(t) - 1 >= t``; from zero on it is 0, and x never passes through a division that
-it could overflow in.
+``selu(x) = gamma * elu(x, alpha)`` and ``celu(x) = max(x, 0) + alpha * elu(min(x, 0) / alpha, 1)``: above zero, x / alpha
+could overflow.
 """
 
 from __future__ import annotations
@@ -28,11 +27,12 @@ def _lower_celu(node: Node, inputs: Operands, build: Builder) -> Operand:
     if not alpha > 0:
         raise UnsupportedError(f"Celu with alpha={alpha}", need="alpha > 0")
     x = as_ref(inputs[0], "the input X")
-    below = PostOp("min", scalar(0.0))
     elu = PostOp("act", activation=Activation.of("elu"))
-    return build.map(
-        x, below, PostOp("div", scalar(alpha)), elu, PostOp("mul", scalar(alpha)), PostOp("max", x.name)
-    )  # fmt: skip
+    if alpha == 1.0:
+        return build.map(x, elu)
+    above = build.map(x, PostOp("act", activation=Activation.of("relu")), y=build.fresh("above"))
+    below = (PostOp("min", scalar(0.0)), PostOp("div", scalar(alpha)), elu, PostOp("mul", scalar(alpha)))
+    return build.map(x, *below, PostOp("add", above.name))
 
 
 register("Selu", lower=_lower_selu)

@@ -1,7 +1,8 @@
 """The passes, one file each. `fix_shapes` and `fold_constants` run while a graph is read; the others rewrite a program.
 
-Every pass keeps the values of all outputs (up to float32 rounding of folded weights), and its file says when it must
-not fire.
+Every pass keeps the values of all outputs for every input, infinities and NaN among them: to the bit, or within a bound
+that its file states beside when it must not fire. All that a pass may change freely is the sign of a zero, and whether
+an intermediate value beyond float32 becomes infinite on the way to a result that is not.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from omniconv.graph.passes.drop_dead import drop_dead
 from omniconv.graph.passes.fold_affine import fold_affine
 from omniconv.graph.passes.fold_pads import fold_pads
 from omniconv.graph.passes.merge_affine import merge_affine
+from omniconv.graph.passes.merge_clamps import merge_clamps
 from omniconv.graph.passes.recognise_activations import recognise_activations
 from omniconv.graph.passes.recognise_channel_moves import recognise_channel_moves
 
@@ -26,6 +28,7 @@ PASSES: Final[tuple[Callable[[Program], Program], ...]] = (
     fold_affine,
     attach_epilogues,
     merge_affine,
+    merge_clamps,
     recognise_channel_moves,
 )
 """The program passes in order. Moves are looked at again because a step without operations may be left over."""

@@ -1,16 +1,27 @@
 """Pass: recognise activations that the exporter wrote out, e.g. ``x * sigmoid(x)`` or ``x * clip(x + 3, 0, 6) / 6``.
 
-A value that is an elementwise function of one other value, with scalar constants only, is evaluated in float64 on a
-grid and compared with the known formulas. The grid holds every constant of the expression and its neighbourhood, where
-such functions have their kinks. So the order of the operations, and how constants are split up, do not matter.
+A value that is an elementwise function of one other value, with scalar constants only, is brought into closed form
+(:mod:`omniconv.graph.closed_form`) and compared with the forms of the known activations: sigmoid, tanh, SiLU, hard
+sigmoid, hard swish, GELU and its tanh form, leaky ReLU. So the order of the operations, and how constants are split up,
+do not matter. The closed form is exact for finite x. Infinities and NaN are three values, which are tried.
+
+What is kept: for every x, the result is that of the written-out function as a function of real numbers, with its
+constants moved by at most 2^-22 of their size (float32's 1/6, 0.044715, sqrt(1/2), sqrt(2 / pi) are some such), and
+then computed within the errors of :mod:`omniconv.compiler.elementary`. Constants that are 0, 1/2, 1 or 2 in the known
+form are those exactly. Where a written-out intermediate would overflow or lose its digits but the function does not, as
+``x^3`` in GELU or ``x * 6`` in hard swish, the function's value is the result.
 
 It must not fire on: ``x * sigmoid(y)``; constants of one value a channel; ``x * sigmoid(1.702 x)`` and other functions
-that are only close (the tolerance is a few float32 roundings); single operations, which are what they are.
+that are only close, among them any with a further clamp or epsilon; constants above 2^16 or below 2^-16, between which
+float32 could lose what the function keeps; single operations, which are what they are.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cache
 from typing import Final, TypeAlias
 
@@ -19,6 +30,7 @@ import numpy.typing as npt
 
 from omniconv.compiler.program import MapStep, PostOp, Program
 from omniconv.errors import UnsupportedError
+from omniconv.graph.closed_form import Form, X, activate, apply, constant
 from omniconv.graph.functions import erf
 from omniconv.graph.passes.drop_dead import drop_dead
 from omniconv.graph.rewrite import Item, rebuild, with_labels
@@ -27,11 +39,15 @@ from omniconv.spec import Activation
 
 Float64: TypeAlias = npt.NDArray[np.float64]
 
-KNOWN: Final = tuple(map(Activation.of, ("silu", "hard_swish", "gelu", "gelu_tanh", "hard_sigmoid", "relu6", "relu")))
+KNOWN: Final = tuple(map(Activation.of, ("silu", "hard_swish", "gelu", "gelu_tanh", "sigmoid", "tanh")))
+"""Those without parameters; hard sigmoid and leaky ReLU are beside them."""
 MAX_DEPTH: Final = 12
 """Longest expression looked at [steps]; the tanh form of GELU has 8."""
-TOLERANCE: Final = 2e-6
-_BASE: Final = np.concatenate([np.linspace(-9, 9, 145), [-1e3, -50, -20, -12, 12, 20, 50, 1e3]])
+TOLERANCE: Final = Fraction(1, 2**22)
+"""How far a constant may be off, as a share of itself: two units in the last place of float32."""
+MODERATE: Final = (2.0**-16, 2.0**16)
+_EXACT: Final = tuple(Fraction(sign * value) for value in (0.0, 0.5, 1.0, 2.0) for sign in (-1, 1))
+_NOT_FINITE: Final = np.array([math.inf, -math.inf, math.nan])
 
 
 def _is_scalar(step: MapStep, program: Program) -> bool:
@@ -53,7 +69,7 @@ def _sources(step: MapStep) -> Iterator[str]:
             yield op.operand
 
 
-def _apply(op: PostOp, v: Float64, a: Float64) -> Float64:
+def _evaluate_op(op: PostOp, v: Float64, a: Float64) -> Float64:
     match op.op:
         case "act":
             assert op.activation is not None
@@ -95,50 +111,97 @@ def _collect(y: str, maps: dict[str, MapStep]) -> list[str]:
     return queue
 
 
-def _evaluate(y: str, maps: dict[str, MapStep], known: dict[str, Float64 | None], depth: int = 0) -> Float64 | None:
-    """``y`` on the grid, from the values that are ``known``; ``None`` where it depends on anything else."""
-    if y in known or depth > MAX_DEPTH:
-        return known.get(y)
-    known[y] = None
-    step = maps.get(y)
-    value = _evaluate(step.x, maps, known, depth + 1) if step is not None else None
-    for op in step.post if step is not None else ():
-        operand: Float64 | None = None
-        if isinstance(op.operand, str):
-            operand = _evaluate(op.operand, maps, known, depth + 1)
-        elif op.operand is not None:
-            operand = op.operand.astype(np.float64).reshape(1)
-        else:
-            operand = value
-        if value is None or operand is None:
-            return None
-        value = _apply(op, value, operand)
-    known[y] = value
-    return value
+def _constant(operand: npt.NDArray[np.float32]) -> float | None:
+    """A constant of moderate size."""
+    value = float(operand.reshape(-1)[0])
+    return value if value == 0.0 or MODERATE[0] <= abs(value) <= MODERATE[1] else None
 
 
-def _grid(names: list[str], maps: dict[str, MapStep]) -> Float64:
-    constants: list[float] = []
-    for name in names:
-        step = maps.get(name)
-        for op in step.post if step else ():
-            if isinstance(op.operand, np.ndarray):
-                constants.append(float(op.operand.reshape(-1)[0]))
-            elif op.activation is not None:
-                constants.extend(value for _, value in op.activation.parameters)
-    around = np.array([c for c in constants if abs(c) < 1e6] or [0.0])
-    return np.concatenate([_BASE, *(sign * around + shift for sign in (1, -1) for shift in (-0.01, 0.0, 0.01))])
+@dataclass(slots=True)
+class _Expression:
+    """What is computed from ``root``: in closed form, and where the root is not finite."""
+
+    root: str
+    maps: dict[str, MapStep]
+    forms: dict[str, Form | None] = field(default_factory=dict)
+    values: dict[str, Float64] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.forms[self.root], self.values[self.root] = X, _NOT_FINITE
+
+    def form(self, y: str, depth: int = 0) -> Form | None:
+        """The closed form of ``y``; ``None`` where it has none or depends on anything but the root."""
+        if y in self.forms or depth > MAX_DEPTH:
+            return self.forms.get(y)
+        self.forms[y] = None
+        step = self.maps.get(y)
+        form = None if step is None else self.form(step.x, depth + 1)
+        for op in () if step is None else step.post:
+            operand: Form | None = None
+            if isinstance(op.operand, str):
+                operand = self.form(op.operand, depth + 1)
+            elif op.operand is not None:
+                value = _constant(op.operand)
+                operand = None if value is None else constant(Fraction(value))
+            if form is None or (op.operand is not None and operand is None):
+                return None
+            form = apply(op, form, operand)
+        self.forms[y] = form
+        return form
+
+    def value(self, y: str) -> Float64:
+        """``y`` for roots that are not finite, once it has a form."""
+        if y not in self.values:
+            step = self.maps[y]
+            value = self.value(step.x)
+            for op in step.post:
+                match op.operand:
+                    case str(name):
+                        operand = self.value(name)
+                    case None:
+                        operand = value
+                    case array:
+                        operand = array.astype(np.float64).reshape(1)
+                value = _evaluate_op(op, value, operand)
+            self.values[y] = value
+        return self.values[y]
 
 
 @cache
-def _known_on_base() -> Float64:
-    """Every known formula on the fixed part of the grid, one a row."""
-    return np.stack([evaluate_activation(activation, _BASE) for activation in KNOWN])
+def _form(activation: Activation) -> Form | None:
+    return activate(activation, X)
 
 
-def _agrees(value: Float64, want: Float64, grid: Float64) -> npt.NDArray[np.bool_]:
-    near = np.abs(value - want) <= TOLERANCE * np.maximum(1.0, np.abs(grid))
-    return np.asarray(near.all(axis=-1))
+def _near(found: object, want: object) -> bool:
+    """Whether two forms are the same but for the rounding of constants."""
+    if isinstance(want, tuple):
+        return (
+            isinstance(found, tuple)
+            and len(found) == len(want)
+            and all(_near(*pair) for pair in zip(found, want, strict=True))
+        )
+    if isinstance(want, Fraction) and isinstance(found, Fraction) and want not in _EXACT:
+        return abs(found - want) <= TOLERANCE * abs(want)
+    return found == want
+
+
+def _identify(form: Form) -> Activation | None:
+    """The activation with this form."""
+    for known in KNOWN:
+        if _near(form, _form(known)):
+            return known
+    match form:
+        case (((("clamp", (((("x",),), 1), *offset), 0, Fraction() as high),), Fraction() as slope),):
+            number = offset[0][1] if offset else Fraction(0)
+            top = abs(slope * high - 1)  # where the line ends; the sigmoid ends at 1
+            if top <= TOLERANCE and len(offset) < 2 and (not offset or not offset[0][0]):
+                return Activation.of("hard_sigmoid", alpha=float(slope), beta=float(slope * number))
+        case ((_, Fraction() as a), (_, Fraction() as b)):
+            for slope in (a, b):
+                leaky = Activation.of("leaky_relu", alpha=float(slope))
+                if form == _form(leaky):
+                    return leaky
+    return None
 
 
 def _match(y: str, maps: dict[str, MapStep]) -> tuple[str, Activation] | None:
@@ -146,15 +209,15 @@ def _match(y: str, maps: dict[str, MapStep]) -> tuple[str, Activation] | None:
     names = _collect(y, maps)
     if sum(len(maps[name].post) for name in names if name in maps) < 2:
         return None
-    grid = _grid(names, maps)
-    with np.errstate(all="ignore"):
-        for root in reversed(names[1:]):
-            value = _evaluate(y, maps, {root: grid})
-            if value is None:
-                continue
-            for index in np.flatnonzero(_agrees(value[: _BASE.size], _known_on_base(), _BASE)):
-                if _agrees(value, evaluate_activation(KNOWN[index], grid), grid):
-                    return root, KNOWN[index]
+    for root in reversed(names[1:]):
+        expression = _Expression(root, maps)
+        form = expression.form(y)
+        known = None if form is None else _identify(form)
+        if known is not None:
+            with np.errstate(all="ignore"):
+                same = np.array_equal(expression.value(y), evaluate_activation(known, _NOT_FINITE), equal_nan=True)
+            if same:
+                return root, known
     return None
 
 
