@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-import numpy as np
-
 from omniconv.compiler.program import (
     Array,
     ChannelStep,
@@ -18,6 +16,7 @@ from omniconv.compiler.program import (
     RearrangeStep,
     ResizeStep,
 )
+from omniconv.compiler.sampling import Sampling, plan_axis
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shape, Shuffle, Spec, Split
 
 
@@ -96,17 +95,6 @@ def _pixel_shuffle(step: PixelShuffle, x: str, y: str, shape: Shape) -> Rearrang
 
 def plan_resize(step: Resize, x: str, y: str, shape: Shape) -> ResizeStep:
     """Index and weight tables of a `Resize`."""
-    index, weight = [], []
-    for size in shape[2:]:
-        out = np.arange(size * step.factor)
-        if step.mode == "nearest":
-            index.append((out // step.factor)[None])
-            weight.append(np.ones((1, out.size), np.float32))
-            continue
-        position = np.clip((out + 0.5) / step.factor - 0.5, 0, size - 1)
-        low = np.floor(position).astype(np.int64)
-        high = np.minimum(low + 1, size - 1)
-        share = (position - low).astype(np.float32)
-        index.append(np.stack([low, high]))
-        weight.append(np.stack([1 - share, share]))
-    return ResizeStep(x, y, tuple(index), tuple(weight))
+    how = Sampling(step.mode, "asymmetric" if step.mode == "nearest" else "half_pixel")
+    tables = [plan_axis(how, size, size * step.factor) for size in shape[2:]]
+    return ResizeStep(x, y, tuple(index for index, _ in tables), tuple(weight for _, weight in tables))
