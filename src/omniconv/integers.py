@@ -23,8 +23,8 @@ _LONGEST: Final = 80  # characters of a value in a message
 def as_integer(
     name: str,
     value: object,
-    low: int = 1,
-    high: int = LIMIT,
+    low: int | None = 1,
+    high: int | None = LIMIT,
     *,
     error: type[OmniconvError] = SpecError,
     fix: str = "",
@@ -46,25 +46,24 @@ def as_integer(
     Args:
         name: the argument, for messages.
         value: what was given for it.
-        low, high: the range that is allowed.
+        low, high: the range that is allowed; ``None`` for no end.
         error: the class that is raised.
         fix: a value that would do, for messages.
         at: the problem line, for messages.
     """
     number = read_integer(value)
-    need = f"an integer from {low} to {high}" if high < 2**62 else f"an integer of at least {low}"
     if number is None:
-        raise error(f"{describe(name, value)} is not an integer", need=need, fix=fix, at=at)
-    if not low <= number <= high:
-        raise error(f"{name}={number} is out of range", need=need, fix=fix, at=at)
+        raise error(state(name, value, "is not an integer"), need=_rule("an integer", low, high), fix=fix, at=at)
+    if not _within(number, low, high):
+        raise error(f"{name}={number} is out of range", need=_rule("an integer", low, high), fix=fix, at=at)
     return number
 
 
 def as_integers(
     name: str,
     value: object,
-    low: int = 1,
-    high: int = LIMIT,
+    low: int | None = 1,
+    high: int | None = LIMIT,
     *,
     error: type[OmniconvError] = SpecError,
     need: str = "a sequence of integers",
@@ -73,8 +72,8 @@ def as_integers(
 ) -> tuple[int, ...]:
     """A sequence of integers of any library as a tuple of Python `int`, each from ``low`` to ``high``.
 
-    Tuples, lists, ``torch.Size``, one-dimensional arrays and tensors are sequences. Text, bytes, mappings, sets and
-    arrays with other numbers of axes are none.
+    Tuples, lists, ``torch.Size``, ranges, one-dimensional arrays and tensors are sequences; text, bytes, mappings and
+    sets are none.
 
     Example:
         >>> import numpy as np
@@ -87,38 +86,50 @@ def as_integers(
     """
     items = read_sequence(value)
     if items is None:
-        raise error(f"{describe(name, value)} is not a sequence of integers", need=need, fix=fix, at=at)
+        raise error(state(name, value, "is not a sequence of integers"), need=need, fix=fix, at=at)
     numbers = []
     for item in items:
         number = read_integer(item)
         if number is None:
-            raise error(f"{describe(name, value)} is not made of integers", need=need, fix=fix, at=at)
+            raise error(state(name, value, "is not made of integers"), need=need, fix=fix, at=at)
         numbers.append(number)
-    if any(not low <= number <= high for number in numbers):
-        problem = f"{describe(name, tuple(numbers))} is out of range"
-        raise error(problem, need=f"integers from {low} to {high}", fix=fix, at=at)
+    if not all(_within(number, low, high) for number in numbers):
+        problem = state(name, tuple(numbers), "is out of range")
+        raise error(problem, need=_rule("integers", low, high), fix=fix, at=at)
     return tuple(numbers)
 
 
 def as_shape(
-    name: str, value: object, *, low: int = 1, need: str = "(N, C, *spatial)", fix: str = "", at: str = ""
+    value: object, name: str = "shape", *, need: str = "(N, C, *spatial)", fix: str = "", at: str = ""
 ) -> tuple[int, ...]:
-    """A shape as a tuple of Python `int`.
+    """A shape as a tuple of Python `int`, each at least 1.
 
     Example:
         >>> import numpy as np
-        >>> as_shape("shape", (1, 3, *np.array([8, 8], np.int32)))
+        >>> as_shape((1, 3, *np.array([8, 8], np.int32)))
         (1, 3, 8, 8)
 
     Args:
-        name, value, fix, at: as for :func:`as_integer`.
-        low: the smallest size that is allowed.
+        value, name, fix, at: as for :func:`as_integer`.
         need: the form that was expected, for messages.
 
     Raises:
         ShapeError: not a sequence of integers, or a size out of range.
     """
-    return as_integers(name, value, low, error=ShapeError, need=need, fix=fix, at=at)
+    return as_integers(name, value, error=ShapeError, need=need, fix=fix, at=at)
+
+
+def as_flag(name: str, value: object, *, at: str = "") -> bool:
+    """A truth value of any library as a Python `bool`. Numbers and text are none.
+
+    Raises:
+        SpecError: something else.
+    """
+    if isinstance(value, bool):
+        return value
+    if "bool" in str(getattr(value, "dtype", "")) and not getattr(value, "ndim", 0):
+        return bool(value)
+    raise SpecError(state(name, value, "is not a truth value"), need="True or False", at=at)
 
 
 def read_integer(value: object) -> int | None:
@@ -141,13 +152,28 @@ def read_sequence(value: object) -> tuple[Any, ...] | None:
     if not isinstance(value, Iterable) or isinstance(value, _NO_SEQUENCES):
         return None
     axes: object = getattr(value, "ndim", None)
-    return tuple(value) if axes is None or axes == 1 else None
+    return None if axes == 0 else tuple(value)
 
 
-def describe(name: str, value: object) -> str:
-    """An argument and its value for a message: of arrays with axes the kind and shape, of long values the beginning."""
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple) and len(shape) > 1:
-        return f"{name}, {type(value).__name__} of shape {tuple(shape)},"
+def _within(number: int, low: int | None, high: int | None) -> bool:
+    return (low is None or low <= number) and (high is None or number <= high)
+
+
+def _rule(what: str, low: int | None, high: int | None) -> str:
+    if low is None or high is None:
+        return what if low is None else f"{what} of at least {low}"
+    return f"{what} from {low} to {high}"
+
+
+def state(name: str, value: object, problem: str) -> str:
+    """What is wrong with an argument, for a message: of arrays with several axes their shape, of long values the start.
+
+    Example:
+        >>> state("threads", "2", "is not an integer")
+        "threads='2' is not an integer"
+    """
+    axes: object = getattr(value, "ndim", 0)
+    if isinstance(axes, int) and axes > 1:
+        return f"{name} is {type(value).__name__} of shape {tuple(getattr(value, 'shape', ()))}"
     text = repr(value)
-    return f"{name}={text if len(text) <= _LONGEST else text[: _LONGEST - 3] + '...'}"
+    return f"{name}={text if len(text) <= _LONGEST else text[: _LONGEST - 3] + '...'} {problem}"
