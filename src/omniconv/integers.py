@@ -116,7 +116,11 @@ def as_shape(
     Raises:
         ShapeError: not a sequence of integers, or a size out of range.
     """
-    return as_integers(name, value, error=ShapeError, need=need, fix=fix, at=at)
+    shape = as_integers(name, value, None, None, error=ShapeError, need=need, fix=fix, at=at)
+    if not all(1 <= size <= LIMIT for size in shape):
+        problem = state(name, shape, "has an empty, negative or absurd axis")
+        raise ShapeError(problem, need=f"sizes from 1 to {LIMIT}", at=at)
+    return shape
 
 
 def as_flag(name: str, value: object, *, at: str = "") -> bool:

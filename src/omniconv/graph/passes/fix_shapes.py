@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.nodes import AnyArray, Dims, Graph, ValueInfo, shorten
 from omniconv.graph.tensors import name_dtype
+from omniconv.integers import LIMIT
 from omniconv.spec import Shape
-from omniconv.spec.conv import LIMIT
 
 _FLOAT = 1
 
