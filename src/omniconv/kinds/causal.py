@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import each, resolve_dims
+from omniconv.kinds.arguments import each
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Conv
-from omniconv.spec.conv import IntOrTuple, per_axis
+from omniconv.spec.arguments import IntOrTuple, per_axis, resolve_dims
 from omniconv.spec.geometry import count_extent
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import count, resolve_dims, steps_of
+from omniconv.integers import as_integer
+from omniconv.kinds.arguments import steps_of
 from omniconv.kinds.depthwise import depthwise
 from omniconv.kinds.grouped import grouped
 from omniconv.kinds.pointwise_grouped import pointwise_grouped
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Activation, Chain, Shuffle, Step
-from omniconv.spec.conv import IntOrTuple, PaddingLike
+from omniconv.spec.arguments import IntOrTuple, PaddingLike, resolve_dims
 
 FORMS = ("unit", "layers")
 
@@ -84,10 +85,10 @@ def shuffled_grouped(
     """
     if form not in FORMS:
         raise SpecError(f"form={form!r} is unknown", need="one of " + ", ".join(FORMS))
-    first, last = count("groups", groups), count("out_channels", out_channels)
-    second = first if second_groups is None else count("second_groups", second_groups)
+    first, last = as_integer("groups", groups), as_integer("out_channels", out_channels)
+    second = first if second_groups is None else as_integer("second_groups", second_groups)
     if mid_channels is not None:
-        mid = count("mid_channels", mid_channels)
+        mid = as_integer("mid_channels", mid_channels)
     else:
         mid = -(-last // (4 * first)) * first if form == "unit" else last
     axes = resolve_dims(dims, kernel_size, stride, dilation, padding)

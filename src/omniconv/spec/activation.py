@@ -63,6 +63,8 @@ class Activation:
         given = tuple(key for key, _ in self.parameters)
         if given != allowed:
             raise SpecError(f"activation {self.name} got parameters {given}", need=f"exactly {allowed}, in this order")
+        numbers = tuple((key, _as_number(self.name, key, value)) for key, value in self.parameters)
+        object.__setattr__(self, "parameters", numbers)
 
     @classmethod
     def of(cls, name: str, **parameters: float) -> Activation:
@@ -75,7 +77,16 @@ class Activation:
             raise SpecError(
                 f"activation {name} has no parameter {', '.join(unknown)}", need=f"some of {tuple(defaults)}"
             )
-        return cls(name, tuple((key, float(parameters.get(key, value))) for key, value in defaults.items()))
+        return cls(name, tuple((key, parameters.get(key, value)) for key, value in defaults.items()))
 
     def __getitem__(self, key: str) -> float:
         return dict(self.parameters)[key]
+
+
+def _as_number(name: str, key: str, value: object) -> float:
+    if isinstance(value, str | bytes):
+        raise SpecError(f"activation {name} got {key}={value!r}", need="a number")
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise SpecError(f"activation {name} got {key}={value!r}", need="a number") from None

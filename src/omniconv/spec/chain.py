@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 from omniconv.errors import ShapeError, SpecError
 from omniconv.spec.activation import Activation
-from omniconv.spec.conv import Conv, Shape
+from omniconv.spec.arguments import Shape, take_shape
+from omniconv.spec.conv import Conv
 from omniconv.spec.rearrange import PixelShuffle, Resize, Shuffle
 
 
@@ -47,6 +48,7 @@ class Split:
 
     def output_shape(self, shape: Sequence[int]) -> Shape:
         """Shape of the concatenated outputs; all branches must agree on the spatial sizes."""
+        shape = take_shape(shape, self.in_channels, self.branches[0].dims, lambda: "split")
         if shape[1] != self.in_channels:
             raise ShapeError(f"input has {shape[1]} channels", need=f"{self.in_channels}, the sum over the branches")
         shapes = [branch.output_shape((shape[0], branch.in_channels, *shape[2:])) for branch in self.branches]
@@ -142,24 +144,10 @@ class Chain:
 
     def shapes(self, shape: Sequence[int]) -> tuple[Shape, ...]:
         """The shape before the first step and after each step."""
-        try:
-            found = [tuple(size.__index__() for size in shape)]
-        except (AttributeError, TypeError):
-            raise ShapeError(
-                f"shape={shape!r} is not made of integers",
-                need="(N, C, *spatial)",
-                fix=f"{(1, self.in_channels, *(32,) * self.dims)}",
-                at=self.text(),
-            ) from None
-        if len(shape) != self.dims + 2:
-            raise ShapeError(
-                f"input of shape {tuple(shape)} has rank {len(shape)}",
-                need=f"(N, C, *spatial) of rank {self.dims + 2}",
-                at=self.text(),
-            )
+        found = [shape := take_shape(shape, self.in_channels, self.dims, self.text)]
         if shape[1] != self.in_channels:
             raise ShapeError(
-                f"input of shape {tuple(shape)} has {shape[1]} channels",
+                f"input of shape {shape} has {shape[1]} channels",
                 need=f"in_channels={self.in_channels} on axis 1 (channels first)",
                 at=self.text(),
             )

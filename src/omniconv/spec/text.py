@@ -20,10 +20,12 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from omniconv.errors import SpecError
+from omniconv.errors import ShapeError, SpecError
+from omniconv.integers import LIMIT, as_integers
 from omniconv.spec.activation import FORMULAS, Activation
+from omniconv.spec.arguments import SAME, Shape
 from omniconv.spec.chain import Chain, Spec, Split, Step
-from omniconv.spec.conv import LIMIT, PADDING_MODES, SAME, Conv, Shape
+from omniconv.spec.conv import PADDING_MODES, Conv
 from omniconv.spec.rearrange import RESIZE_MODES, PixelShuffle, Resize, Shuffle
 
 AXES: Final = "dhw"
@@ -41,6 +43,7 @@ def _axis_letters(dims: int) -> str:
 def _format_shape(shape: Sequence[int] | None, letters: str) -> list[str]:
     if shape is None:
         return []
+    shape = as_integers("shape", shape, None, None, error=ShapeError, need="(N, C, *spatial)")
     return [f"n{shape[0]}", *(f"i{a}{size}" for a, size in zip(letters, shape[2:], strict=False))]
 
 

@@ -14,8 +14,8 @@ from typing import Any, TypeGuard
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.nodes import Dims, Graph, ValueInfo, shorten
 from omniconv.graph.tensors import name_dtype
+from omniconv.integers import LIMIT
 from omniconv.spec import Shape
-from omniconv.spec.conv import LIMIT
 
 _FLOAT = 1
 
