@@ -207,14 +207,14 @@ class Executable(Compiled):
         """An input as a contiguous float32 array of the expected shape. Other orders in memory are copied."""
         if type(x) is np.ndarray and x.dtype is FLOAT32 and x.shape == self.inputs[name] and x.flags.carray:
             return x
-        x = read_array(name, x, self._at)
-        if x.shape != self.inputs[name]:
+        array = read_array(name, x, self._at)
+        if array.shape != self.inputs[name]:
             raise ShapeError(
-                f"input {name!r} has shape {x.shape}",
+                f"input {name!r} has shape {array.shape}",
                 need=f"{self.inputs[name]}, the shape compiled for ({self.layout})",
                 at=self._at,
             )
-        return x
+        return array
 
     def _run(self, arrays: list[Array], times: Words | None = None) -> list[Array]:
         results = [make_result(shape) for shape in self._shapes]
