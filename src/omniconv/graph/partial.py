@@ -17,9 +17,10 @@ import onnx
 from omniconv.compiler.program import Program
 from omniconv.errors import UnsupportedError
 from omniconv.graph.memory import Budget
-from omniconv.graph.nodes import AnyArray, Graph, Node, ValueInfo
+from omniconv.graph.nodes import AnyArray, Dims, Graph, Node, ValueInfo, shorten
 from omniconv.graph.operands import Operand, Ref
 from omniconv.graph.tensors import name_dtype
+from omniconv.integers import as_shape
 from omniconv.spec import Shape
 
 FLOAT: Final = 1
@@ -160,7 +161,9 @@ def split_inputs(
         if info.name in bound or info.dtype == FLOAT:
             kept.append(info)
             continue
-        sizes = given.pop(info.name, info.dims)
+        sizes: Dims | None = info.dims
+        if info.name in given:
+            sizes = as_shape(given.pop(info.name), f"shapes[{shorten(info.name)!r}]", need="one integer an axis")
         known = sizes is not None and all(isinstance(size, int) and size > 0 for size in sizes)
         gaps.leave_input(info, tuple(int(size) for size in sizes or () if size is not None) if known else None)
     return Graph(tuple(kept), graph.outputs, graph.constants, graph.nodes), given

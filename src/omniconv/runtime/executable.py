@@ -19,13 +19,14 @@ from omniconv.compiler.planner import Call
 from omniconv.compiler.storage import ALIGNMENT
 from omniconv.compiler.target import Target
 from omniconv.errors import DataError, ShapeError
+from omniconv.integers import as_integer
 from omniconv.limits import check_memory
 from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena
 from omniconv.runtime.report import LayerInfo, StepProfile, describe_call, describe_step, merge_calls
 from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
-from omniconv.runtime.threads import Job, make_solo_run, run_on_team
+from omniconv.runtime.threads import MAX_THREADS, Job, make_solo_run, run_on_team
 from omniconv.spec import Shape
 
 Array: TypeAlias = npt.NDArray[np.float32]
@@ -87,6 +88,7 @@ class Executable:
         self, plan: Plan, *, threads: int = 1, layout: str = "NCHW", memory_limit: int | None = None, at: str = ""
     ) -> None:
         started = time.perf_counter()
+        threads = as_integer("threads", threads, 1, MAX_THREADS)
         self.plan, self.threads, self.layout, self.target = plan, threads, layout, plan.target
         self.inputs = {name: _boundary_shape(plan.inputs[name], layout) for name in plan.program.inputs}
         self.outputs = {name: _boundary_shape(plan.outputs[name], layout) for name in plan.program.outputs}
@@ -149,7 +151,7 @@ class Executable:
         """
         named = inputs if isinstance(inputs, Mapping) else {next(iter(self.inputs)): inputs}
         arrays = self._gather(named)
-        times = np.zeros((max(repeat, 1), len(self.plan.calls) + 1), np.int64)
+        times = np.zeros((as_integer("repeat", repeat), len(self.plan.calls) + 1), np.int64)
         for row in times:
             self._run(arrays, row)
         spent = np.diff(times, axis=1)

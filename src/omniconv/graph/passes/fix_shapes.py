@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.nodes import AnyArray, Dims, Graph, ValueInfo, shorten
 from omniconv.graph.tensors import name_dtype
-from omniconv.integers import LIMIT
+from omniconv.integers import LIMIT, as_shape
 from omniconv.spec import Shape
 
 _FLOAT = 1
@@ -24,14 +24,6 @@ def show(dims: Dims | None) -> str:
     if dims is None:
         return "(of unknown rank)"
     return shorten("(" + ", ".join("?" if dim is None else str(dim) for dim in dims) + ")")
-
-
-def _as_shape(name: str, given: Sequence[int]) -> Shape:
-    try:
-        shape = tuple(size.__index__() for size in given)
-    except (AttributeError, TypeError):
-        raise ShapeError(f"shapes[{name!r}]={given!r} is not made of integers", need="one integer an axis") from None
-    return shape
 
 
 def _fix(info: ValueInfo, given: Sequence[int] | None, symbols: dict[str, int]) -> Shape:
@@ -50,7 +42,7 @@ def _fix(info: ValueInfo, given: Sequence[int] | None, symbols: dict[str, int]) 
             )
         shape: Shape = tuple(dim if isinstance(dim, int) else symbols[dim or ""] for dim in dims)
     else:
-        shape = _as_shape(info.name, given)
+        shape = as_shape(given, f"shapes[{shorten(info.name)!r}]", need="one integer an axis", at=at)
     if info.dims is not None and len(shape) != len(info.dims):
         raise ShapeError(f"shape {shape} has {len(shape)} axes", need=f"{len(info.dims)} axes", at=at)
     if any(not 1 <= size <= LIMIT for size in shape):
