@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -14,6 +15,7 @@ from omniconv.compiler.program import Program
 from omniconv.compiler.target import Target, select_target
 from omniconv.compiler.tuning_store import open_tuning
 from omniconv.errors import ShapeError, SpecError
+from omniconv.integers import as_integer, as_shape
 from omniconv.limits import check_memory
 from omniconv.reference import check_weights
 from omniconv.runtime.executable import Executable
@@ -75,8 +77,7 @@ def compile(  # noqa: A001 - the name of the public interface
     """
     if layout not in LAYOUTS:
         raise SpecError(f"layout={layout!r} is unknown", need="one of " + ", ".join(LAYOUTS))
-    if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
-        raise SpecError(f"threads={threads!r} is out of range", need=f"an integer from 1 to {MAX_THREADS}")
+    threads = as_integer("threads", threads, 1, MAX_THREADS)
     chosen = select_target(target)
     store = open_tuning(chosen) if tuned else None
     options = {
@@ -116,9 +117,9 @@ def _describe(model: Model) -> str:
 def _compile_spec(
     spec: Spec, shape: Sequence[int], weights: Sequence[Any], target: Target, options: dict[str, Any]
 ) -> Executable:
-    result = spec.output_shape(shape)
+    result = spec.output_shape(shape := as_shape(shape, at=spec.text()))
     at = spec.text(shape)
-    needed = 4 * (int(np.prod(shape, dtype=object)) + int(np.prod(result, dtype=object)))
+    needed = 4 * (math.prod(shape) + math.prod(result))
     check_memory(needed, "input and output together", limit=options["memory_limit"], at=at)
     pairs = tuple(
         (np.asarray(w, np.float32), None if b is None else np.asarray(b, np.float32))

@@ -12,6 +12,7 @@ from omniconv.analysis import Connectivity, Cost, Coverage, Finding, Overlap, Re
 from omniconv.analysis.subject import Subject
 from omniconv.compiler.program import Program
 from omniconv.errors import DataError
+from omniconv.integers import read_sequence
 from omniconv.spec import Chain, Conv
 
 Shapes: TypeAlias = Mapping[str, Sequence[int]]
@@ -107,7 +108,7 @@ def coverage(
     x: Any, tensor: str | None = None, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None
 ) -> Coverage:
     """:func:`omniconv.analysis.coverage` of anything; a list of rates is a stack of 3-tap layers along one axis."""
-    if isinstance(x, list | tuple) and all(isinstance(rate, int) for rate in x):
+    if not isinstance(x, str | bytes | bytearray) and read_sequence(x) is not None:
         return analysis.coverage(analysis.dilated_stack(x))
     return analysis.coverage(open_subject(x, shapes=shapes), tensor, shape)
 

@@ -18,6 +18,7 @@ from omniconv.analysis.taps import AnyArray
 from omniconv.analysis.trace import trace
 from omniconv.compiler.program import Program
 from omniconv.errors import ShapeError, SpecError
+from omniconv.integers import as_integers
 from omniconv.limits import check_memory
 from omniconv.spec import Shape
 
@@ -179,7 +180,7 @@ def check_position(shape: Shape, position: Sequence[int] | None) -> Shape:
     sizes = shape[2:]
     if position is None:
         return tuple(size // 2 for size in sizes)
-    place = tuple(int(o) for o in position)
+    place = as_integers("position", position, None, None, need="one integer an axis")
     if len(place) != len(sizes) or any(not 0 <= o < size for o, size in zip(place, sizes, strict=True)):
         raise SpecError(f"position={place} is outside a value of shape {shape}", need=f"a position within {sizes}")
     return place

@@ -28,6 +28,7 @@ import numpy.typing as npt
 
 from omniconv.analysis.record import Record
 from omniconv.errors import DataError, ShapeError, SpecError
+from omniconv.integers import as_integer
 from omniconv.limits import check_memory
 from omniconv.spec import Shape
 
@@ -167,7 +168,8 @@ def check_weights(w: Any) -> Float64:
 
 def split_groups(array: Float64, groups: int, *, transposed: bool = False) -> Float64:
     """Weights as ``(groups, out / groups, in / groups, kh, kw)``; other numbers of axes are folded to two."""
-    if groups < 1 or array.shape[0] % groups:
+    groups = as_integer("groups", groups)
+    if array.shape[0] % groups:
         raise ShapeError(f"groups={groups} does not divide shape {array.shape}", need="shape[0] % groups == 0")
     kernel = array.shape[2:]
     planes = (*kernel, 1) if len(kernel) == 1 else (kernel[0], math.prod(kernel[1:]))

@@ -10,6 +10,7 @@ import numpy as np
 from omniconv.compiler.from_spec import program_of
 from omniconv.compiler.program import Array, ConvStep, Program, ProgramStep, operands
 from omniconv.errors import DataError, ShapeError, SpecError
+from omniconv.integers import as_shape
 from omniconv.spec import Chain, Conv, Shape, Spec
 
 Subject: TypeAlias = Spec | Program
@@ -38,9 +39,9 @@ def as_program(x: Subject, shape: Sequence[int] | None = None) -> Program:
     """
     x = check_subject(x)
     if isinstance(x, Program):
-        if shape is not None and all(x.shapes[name] != tuple(shape) for name in x.inputs):
+        if shape is not None and (given := as_shape(shape)) not in [x.shapes[name] for name in x.inputs]:
             raise ShapeError(
-                f"shape={tuple(shape)} for a program whose shapes are fixed: {[x.shapes[name] for name in x.inputs]}",
+                f"shape={given} for a program whose shapes are fixed: {[x.shapes[name] for name in x.inputs]}",
                 need="no shape, or the shape of its input",
             )
         return x

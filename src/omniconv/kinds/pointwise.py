@@ -63,7 +63,10 @@ KIND = Kind(
         ErrorSample({"in_channels": 0, "out_channels": 4}, None, SpecError, r"in_channels=0 is out of range"),
         ErrorSample({"in_channels": 4, "out_channels": 4, "stride": 0}, None, SpecError, r"stride=0 is out of range"),
         ErrorSample(
-            {"in_channels": 4, "out_channels": 4, "dims": 4}, None, SpecError, r"dims=4 is out of range; need an integer from 1 to 3"
+            {"in_channels": 4, "out_channels": 4, "dims": 4},
+            None,
+            SpecError,
+            r"dims=4 is out of range; need an integer from 1 to 3",
         ),
         ErrorSample({"in_channels": 4, "out_channels": 4}, (1, 4, 8), ShapeError, r"has rank 3"),
     ),

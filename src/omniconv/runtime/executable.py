@@ -19,6 +19,7 @@ from omniconv.compiler.planner import Call
 from omniconv.compiler.storage import ALIGNMENT
 from omniconv.compiler.target import Target
 from omniconv.errors import ShapeError
+from omniconv.integers import as_integer
 from omniconv.limits import check_memory
 from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena
@@ -27,7 +28,7 @@ from omniconv.runtime.inputs import FLOAT32, Array, read_array, read_named
 from omniconv.runtime.report import LayerInfo, StepProfile, describe_call, describe_step, merge_calls
 from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
-from omniconv.runtime.threads import Job, make_solo_run, run_on_team
+from omniconv.runtime.threads import MAX_THREADS, Job, make_solo_run, run_on_team
 from omniconv.spec import Shape
 
 Words: TypeAlias = npt.NDArray[np.int64]
@@ -101,6 +102,7 @@ class Executable(Compiled):
         self, plan: Plan, *, threads: int = 1, layout: str = "NCHW", memory_limit: int | None = None, at: str = ""
     ) -> None:
         started = time.perf_counter()
+        threads = as_integer("threads", threads, 1, MAX_THREADS)
         self.plan, self.threads, self.layout, self.target = plan, threads, layout, plan.target
         self.inputs = {name: _boundary_shape(plan.inputs[name], layout) for name in plan.program.inputs}
         self.outputs = {name: _boundary_shape(plan.outputs[name], layout) for name in plan.program.outputs}
@@ -163,7 +165,7 @@ class Executable(Compiled):
         """
         named = inputs if isinstance(inputs, Mapping) else {next(iter(self.inputs)): inputs}
         arrays = self._gather(named)
-        times = np.zeros((max(repeat, 1), len(self.plan.calls) + 1), np.int64)
+        times = np.zeros((as_integer("repeat", repeat), len(self.plan.calls) + 1), np.int64)
         for row in times:
             self._run(arrays, row)
         spent = np.diff(times, axis=1)

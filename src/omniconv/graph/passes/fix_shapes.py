@@ -14,7 +14,7 @@ from typing import Any, TypeGuard
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.nodes import Dims, Graph, ValueInfo, shorten
 from omniconv.graph.tensors import name_dtype
-from omniconv.integers import LIMIT
+from omniconv.integers import LIMIT, read_integer, read_sequence, state
 from omniconv.spec import Shape
 
 _FLOAT = 1
@@ -58,11 +58,8 @@ def narrow_inputs(
         dims = merged.get(info.name, info.dims)
         if dims is not None:
             dims = tuple(symbols.get(dim, dim) if isinstance(dim, str) else dim for dim in dims)
-            if any(isinstance(size, int) and not 1 <= size <= LIMIT for size in dims):
-                raise ShapeError(
-                    f"shape {show(dims)} has an empty, negative or absurd axis", need=f"sizes from 1 to {LIMIT}",
-                    at=_place(info),
-                )  # fmt: skip
+            if 0 in dims:
+                raise ShapeError(f"shape {show(dims)} has an empty axis", need="sizes from 1", at=_place(info))
         narrowed.append(replace(info, dims=dims))
     return replace(graph, inputs=tuple(narrowed))
 
@@ -125,18 +122,23 @@ def _check_names(shapes: Any, names: Sequence[str]) -> Mapping[str, Any]:
     return shapes
 
 
-def _as_sizes(name: str, given: Any) -> tuple[int | None, ...]:
-    try:
-        return tuple(None if size is None else size.__index__() for size in given)
-    except (AttributeError, TypeError):
+def _as_sizes(info: ValueInfo, given: Any) -> tuple[int | None, ...]:
+    items = read_sequence(given)
+    sizes = tuple(read_integer(item) for item in items or ())
+    if items is None or any(size is None and item is not None for size, item in zip(sizes, items, strict=True)):
         raise ShapeError(
-            f"shapes[{shorten(name)!r}]={shorten(repr(given))} is not made of integers", need="one integer an axis"
-        ) from None
+            state(f"shapes[{shorten(info.name)!r}]", given, "is not a sequence of integers"),
+            need="one integer an axis, or None where it stays open", at=_place(info),
+        )  # fmt: skip
+    if any(size is not None and not 1 <= size <= LIMIT for size in sizes):
+        problem = state(f"shapes[{shorten(info.name)!r}]", sizes, "has an empty, negative or absurd axis")
+        raise ShapeError(problem, need=f"sizes from 1 to {LIMIT}", at=_place(info))
+    return sizes
 
 
 def _merge(info: ValueInfo, given: Any) -> Dims:
     """The declared sizes of an input, replaced by those that are given."""
-    sizes = _as_sizes(info.name, given)
+    sizes = _as_sizes(info, given)
     if info.dims is None:
         return sizes
     shown = show(sizes)
