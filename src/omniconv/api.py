@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from omniconv.choices import as_choice
 from omniconv.compiler.from_spec import program_of
 from omniconv.compiler.plan import LAYOUTS, plan
 from omniconv.compiler.program import Program
 from omniconv.compiler.target import Target, select_target
 from omniconv.compiler.tuning_store import open_tuning
 from omniconv.errors import ShapeError, SpecError
-from omniconv.integers import as_integer, as_shape
+from omniconv.integers import as_flag, as_integer, as_shape
 from omniconv.limits import check_memory
 from omniconv.reference import check_weights
 from omniconv.runtime.executable import Executable
@@ -75,8 +76,8 @@ def compile(  # noqa: A001 - the name of the public interface
         UnsupportedError: an operator or a target that is not supported.
         LimitError: more memory than allowed; nothing has been allocated then.
     """
-    if layout not in LAYOUTS:
-        raise SpecError(f"layout={layout!r} is unknown", need="one of " + ", ".join(LAYOUTS))
+    layout = as_choice("layout", layout, LAYOUTS)
+    exact, tuned = as_flag("exact", exact), as_flag("tuned", tuned)
     threads = as_integer("threads", threads, 1, MAX_THREADS)
     chosen = select_target(target)
     store = open_tuning(chosen) if tuned else None

@@ -18,7 +18,7 @@ from omniconv.analysis.taps import AnyArray
 from omniconv.analysis.trace import trace
 from omniconv.compiler.program import Program
 from omniconv.errors import ShapeError, SpecError
-from omniconv.integers import as_integers
+from omniconv.integers import as_flag, as_integers
 from omniconv.limits import check_memory
 from omniconv.spec import Shape
 
@@ -162,6 +162,7 @@ def receptive_field(
     tensor, source = find_tensor(program, tensor), find_source(program, source)
     check_memory(2 * sum(math.prod(size) for size in program.shapes.values()), "the supports of all values together")
     place = check_position(program.shapes[tensor], position)
+    gates, effective = as_flag("gates", gates), as_flag("effective", effective)
     axes = find_axes(program, tensor, source, gates=gates)
     support = find_support(program, tensor, source, place, gates=gates)
     border = spatial(find_border(program, tensor, gates=gates))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from omniconv.choices import as_choice
 from omniconv.errors import ShapeError, SpecError
 from omniconv.integers import as_integer
 from omniconv.kinds.arguments import steps_of
@@ -83,8 +84,7 @@ def shuffled_grouped(
         X. Zhang, X. Zhou, M. Lin, J. Sun: ShuffleNet, 2017, arXiv:1707.01083.
         T. Zhang, G.-J. Qi, B. Xiao, J. Wang: Interleaved Group Convolutions, 2017, arXiv:1707.02725.
     """
-    if form not in FORMS:
-        raise SpecError(f"form={form!r} is unknown", need="one of " + ", ".join(FORMS))
+    as_choice("form", form, FORMS)
     first, last = as_integer("groups", groups), as_integer("out_channels", out_channels)
     second = first if second_groups is None else as_integer("second_groups", second_groups)
     if mid_channels is not None:

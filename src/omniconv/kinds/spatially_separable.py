@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from omniconv.choices import as_choice
 from omniconv.errors import ShapeError, SpecError
 from omniconv.integers import as_integer
 from omniconv.kinds.arguments import restrict
@@ -88,10 +89,9 @@ def spatially_separable(
         padding=padding,
         padding_mode=padding_mode,
     )
-    if form not in FORMS:
-        raise SpecError(f"form={form!r} is unknown", need="one of " + ", ".join(FORMS))
+    as_choice("form", form, FORMS)
     if form == "per_channel":
-        if last != channels or mid_channels not in (None, channels):
+        if last != channels or (mid_channels is not None and as_integer("mid_channels", mid_channels) != channels):
             raise SpecError(
                 f'form="per_channel" with in_channels={channels}, mid_channels={mid_channels}, out_channels={last}',
                 need="equal channel counts",

@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from omniconv.choices import as_choice
 from omniconv.errors import SpecError
+from omniconv.integers import read_sequence, state
 
 FORMULAS: Final[dict[str, tuple[str, dict[str, float]]]] = {
     "relu": ("max(x, 0)", {}),
@@ -57,20 +59,21 @@ class Activation:
         return any(word in FORMULAS[self.name][0] for word in ("exp", "erf", "sigmoid", "tanh"))
 
     def __post_init__(self) -> None:
-        if self.name not in FORMULAS:
-            raise SpecError(f"activation={self.name!r} is unknown", need="one of " + ", ".join(FORMULAS))
+        as_choice("activation", self.name, FORMULAS)
         allowed = tuple(FORMULAS[self.name][1])
-        given = tuple(key for key, _ in self.parameters)
-        if given != allowed:
-            raise SpecError(f"activation {self.name} got parameters {given}", need=f"exactly {allowed}, in this order")
-        numbers = tuple((key, _as_number(self.name, key, value)) for key, value in self.parameters)
+        items = read_sequence(self.parameters)
+        pairs = [pair for pair in map(read_sequence, items or ()) if pair is not None and len(pair) == 2]
+        given = tuple(str(pair[0]) for pair in pairs)
+        if items is None or len(pairs) < len(items) or given != allowed:
+            problem = state(f"activation {self.name} got parameters", self.parameters, "")
+            raise SpecError(problem.rstrip(), need=f"pairs of exactly {allowed}, in this order, and numbers")
+        numbers = tuple((str(key), _as_number(self.name, str(key), value)) for key, value in pairs)
         object.__setattr__(self, "parameters", numbers)
 
     @classmethod
     def of(cls, name: str, **parameters: float) -> Activation:
         """Build an activation, with defaults for the parameters that are not given."""
-        if name not in FORMULAS:
-            raise SpecError(f"activation={name!r} is unknown", need="one of " + ", ".join(FORMULAS))
+        as_choice("activation", name, FORMULAS)
         defaults = FORMULAS[name][1]
         unknown = sorted(set(parameters) - set(defaults))
         if unknown:
@@ -84,9 +87,9 @@ class Activation:
 
 
 def _as_number(name: str, key: str, value: object) -> float:
-    if isinstance(value, str | bytes):
-        raise SpecError(f"activation {name} got {key}={value!r}", need="a number")
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        raise SpecError(f"activation {name} got {key}={value!r}", need="a number") from None
+    if not (isinstance(value, str | bytes | bytearray) or getattr(value, "ndim", 0)):
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            pass
+    raise SpecError(f"activation {name} got {state(key, value, 'is no number')}", need="a number")

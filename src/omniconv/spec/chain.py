@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
+from omniconv.choices import as_parts, check_instance
 from omniconv.errors import ShapeError, SpecError
 from omniconv.spec.activation import Activation
 from omniconv.spec.arguments import Shape, take_shape
@@ -20,6 +21,8 @@ class Split:
     branches: tuple[Conv, ...]
 
     def __post_init__(self) -> None:
+        branches = as_parts("branches", self.branches, (Conv,), need="a Conv", fix="Split((Conv.of(4, 8, 3),))")
+        object.__setattr__(self, "branches", branches)
         if not self.branches:
             raise SpecError("a split without branches", need="at least one branch")
         if len({branch.dims for branch in self.branches}) > 1:
@@ -76,6 +79,9 @@ class Chain:
     steps: tuple[Step, ...]
 
     def __post_init__(self) -> None:
+        need = "a Conv, Split, Shuffle, PixelShuffle, Resize or Activation"
+        steps = as_parts("steps", self.steps, get_args(Step), need=need, fix="Chain((Conv.of(4, 8, 3),))")
+        object.__setattr__(self, "steps", steps)
         convs = self.convs
         if not convs:
             raise SpecError("a chain without a convolution", need="at least one Conv or Split among the steps")
@@ -183,3 +189,14 @@ class Chain:
 
 Spec: TypeAlias = Conv | Chain
 """What a kind returns: a single convolution, or a chain of steps."""
+
+
+def check_spec(spec: object) -> None:
+    """Refuse what is no spec.
+
+    Raises:
+        DataError: neither a `Conv` nor a `Chain`.
+    """
+    module = hasattr(spec, "state_dict")
+    fix = "spec, weights = omniconv.torch.from_torch(module)" if module else "Conv.of(4, 8, 3)"
+    check_instance("spec", spec, (Conv, Chain), need="a Conv or a Chain", fix=fix)

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from omniconv.choices import as_choice
 from omniconv.errors import ShapeError, SpecError, UnsupportedError
-from omniconv.integers import LIMIT, as_flag, as_integer, as_integers
+from omniconv.integers import LIMIT, as_flag, as_integer, as_integers, read_sequence
 from omniconv.spec.arguments import (
     SAME,
     IntOrTuple,
@@ -109,8 +110,7 @@ class Conv:
                     fix=" or ".join(f"groups={g}" for g in legal),
                     at=self.text(),
                 )
-        if self.padding_mode not in PADDING_MODES:
-            raise SpecError(f"padding_mode={self.padding_mode!r} is unknown", need="one of " + ", ".join(PADDING_MODES))
+        as_choice("padding_mode", self.padding_mode, PADDING_MODES)
         if self.padding_mode != "zeros" and self.transposed:
             raise SpecError(
                 f"padding_mode={self.padding_mode!r} with transposed=True has no meaning: its padding crops the output",
@@ -143,7 +143,7 @@ class Conv:
         dims = resolve_dims(None, kernel)
         taken["output_padding"] = (0,) * dims
         for name, low in (("stride", 1), ("dilation", 1), ("output_padding", 0)):
-            if name != "output_padding" or self.output_padding != ():
+            if name != "output_padding" or read_sequence(self.output_padding) != ():
                 values = as_integers(name, getattr(self, name), low, need=forms, fix="Conv.of(...)")
                 taken[name] = per_axis(name, values, dims, low)
         if not isinstance(self.padding, str):

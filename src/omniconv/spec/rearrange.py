@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from omniconv.choices import as_choice
 from omniconv.errors import ShapeError, SpecError
 from omniconv.integers import as_integer, as_shape
 from omniconv.spec.arguments import Shape
@@ -88,8 +89,7 @@ class Resize:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "factor", as_integer("factor", self.factor, at="resize"))
-        if self.mode not in RESIZE_MODES:
-            raise SpecError(f"resize mode={self.mode!r} is unknown", need="one of " + ", ".join(RESIZE_MODES))
+        as_choice("resize mode", self.mode, RESIZE_MODES)
 
     def output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Spatial sizes times ``factor``."""
