@@ -31,6 +31,7 @@ def run(source: Path, options: list[str]) -> int:
 def main(arguments: list[str]) -> int:
     """Run the benchmarks that are named, or all; the first exit code that is not 0."""
     names = []
+    REPORTS.mkdir(parents=True, exist_ok=True)
     while arguments and not arguments[0].startswith("-"):
         names.append(arguments.pop(0))
     sources = [Path(name) if Path(name).exists() else CORPUS / f"{name}.txt" for name in names]

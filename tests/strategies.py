@@ -190,7 +190,7 @@ def chains(draw, *, dims: int | None = None, names: tuple[str, ...] = SMOOTH, lo
     """A chain of up to ``longest`` steps of every sort, and an input shape. Activations come from ``names``."""
     batch, sizes = draw(_shapes(dims))
     first: list[Step] = []
-    shape: Shape = (batch, 0, *sizes)
+    shape: Shape = (batch, 1, *sizes)
     if max(sizes) <= 6 and draw(st.sampled_from((False, False, False, True))):
         first.append(Resize(draw(st.integers(1, 3)), draw(st.sampled_from(("nearest", "linear")))))
         sizes = first[0].output_shape(shape)[2:]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from omniconv.choices import as_choice
 from omniconv.compiler.from_spec import program_of
 from omniconv.compiler.plan import LAYOUTS, plan
 from omniconv.compiler.program import Program
 from omniconv.compiler.target import Target, select_target
 from omniconv.compiler.tuning_store import open_tuning
 from omniconv.errors import ShapeError, SpecError
+from omniconv.integers import as_flag, as_integer, as_shape
 from omniconv.limits import check_memory
 from omniconv.reference import check_weights
 from omniconv.runtime.executable import Executable
@@ -33,7 +36,7 @@ def compile(  # noqa: A001 - the name of the public interface
     shape: Sequence[int] | None = None,
     weights: Sequence[Any] | None = None,
     *,
-    shapes: Mapping[str, Sequence[int]] | None = None,
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
     constants: Mapping[str, Any] | None = None,
     threads: int = 1,
     layout: str = "NCHW",
@@ -42,7 +45,7 @@ def compile(  # noqa: A001 - the name of the public interface
     target: str | None = None,
     memory_limit: int | None = None,
 ) -> Executable | Network:
-    """Compile a layer, a chain or a trained network for fixed shapes.
+    """Compile a layer, a chain or a trained network for its exact shapes.
 
     Example:
         >>> import numpy as np, omniconv as oc
@@ -54,11 +57,11 @@ def compile(  # noqa: A001 - the name of the public interface
         True
 
     Args:
-        model: a `Conv` or `Chain`; or an ONNX model as a path, bytes or ``ModelProto``. shape: for a spec, the input
-        shape, channels first whatever ``layout`` says. weights: for a spec, one ``(w, b)`` or ``(w, None)``; for a
-        chain, one pair for each convolution. shapes: for a model, shapes of inputs by name; needed where the model
-        leaves dimensions open. Where they stay open,
-            the first call decides.
+        model: a `Conv` or `Chain`; or an ONNX model as a path, bytes or ``ModelProto``.
+        shape: for a spec, the input shape, channels first whatever ``layout`` says.
+        weights: for a spec, one ``(w, b)`` or ``(w, None)``; for a chain, one pair for each convolution.
+        shapes: for a model, shapes of inputs by name, channels first; ``None`` in place of a size that stays open.
+            Where some sizes stay open, the result is a `Network`, which compiles for every set of shapes.
         constants: for a model, values that replace inputs by name (weights that are fed from outside, for example).
         threads: threads that share each call. Results do not depend on it.
         layout: of the caller's arrays, ``"NCHW"`` (channels first, any number of axes) or ``"NHWC"``.
@@ -73,10 +76,9 @@ def compile(  # noqa: A001 - the name of the public interface
         UnsupportedError: an operator or a target that is not supported.
         LimitError: more memory than allowed; nothing has been allocated then.
     """
-    if layout not in LAYOUTS:
-        raise SpecError(f"layout={layout!r} is unknown", need="one of " + ", ".join(LAYOUTS))
-    if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
-        raise SpecError(f"threads={threads!r} is out of range", need=f"an integer from 1 to {MAX_THREADS}")
+    layout = as_choice("layout", layout, LAYOUTS)
+    exact, tuned = as_flag("exact", exact), as_flag("tuned", tuned)
+    threads = as_integer("threads", threads, 1, MAX_THREADS)
     chosen = select_target(target)
     store = open_tuning(chosen) if tuned else None
     options = {
@@ -88,26 +90,24 @@ def compile(  # noqa: A001 - the name of the public interface
             raise ShapeError(
                 "a spec is compiled for a shape and with weights", need="compile(spec, shape, weights)", at=model.text()
             )
-        if shapes or constants:
+        if shapes is not None or constants is not None:
             raise SpecError("shapes= and constants= belong to models", need="shape and weights", at=model.text())
         return _compile_spec(model, shape, weights, chosen, options)
     if shape is not None or weights is not None:
         raise SpecError("shape and weights belong to specs", need='shapes={"input": shape} for a model')
-    from omniconv.graph import input_signature, load, to_program
-    from omniconv.graph.network import Network, is_fixed
+    from omniconv.graph import prepare, to_program
+    from omniconv.graph.network import Network
+    from omniconv.graph.passes.fix_shapes import is_fixed
 
-    graph = load(model, memory_limit=memory_limit)
-    bound = constants or {}
+    graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
 
-    def build(fixed: Mapping[str, Sequence[int]]) -> Executable:
-        program = to_program(graph, shapes=fixed, constants=bound, memory_limit=memory_limit)
+    def build(fixed: Mapping[str, Sequence[int]] | None = None) -> Executable:
+        program = to_program(graph, shapes=fixed, memory_limit=memory_limit)
         return _compile_program(program, chosen, options, _describe(model))
 
-    signature = {name: dims for name, dims in input_signature(graph).items() if name not in bound}
-    given = shapes or {}
-    if all(name in given or is_fixed(dims) for name, dims in signature.items()):
-        return build(given)
-    return Network(build, signature, layout)
+    if all(is_fixed(info.dims) for info in graph.inputs):
+        return build()
+    return Network(build, graph, layout, memory_limit)
 
 
 def _describe(model: Model) -> str:
@@ -118,9 +118,9 @@ def _describe(model: Model) -> str:
 def _compile_spec(
     spec: Spec, shape: Sequence[int], weights: Sequence[Any], target: Target, options: dict[str, Any]
 ) -> Executable:
-    result = spec.output_shape(shape)
+    result = spec.output_shape(shape := as_shape(shape, at=spec.text()))
     at = spec.text(shape)
-    needed = 4 * (int(np.prod(shape, dtype=object)) + int(np.prod(result, dtype=object)))
+    needed = 4 * (math.prod(shape) + math.prod(result))
     check_memory(needed, "input and output together", limit=options["memory_limit"], at=at)
     pairs = tuple(
         (np.asarray(w, np.float32), None if b is None else np.asarray(b, np.float32))

@@ -11,7 +11,8 @@ from omniconv import analysis
 from omniconv.analysis import Connectivity, Cost, Coverage, Finding, Overlap, ReceptiveField
 from omniconv.analysis.subject import Subject
 from omniconv.compiler.program import Program
-from omniconv.errors import DataError
+from omniconv.errors import DataError, SpecError
+from omniconv.integers import read_sequence
 from omniconv.spec import Chain, Conv
 
 Shapes: TypeAlias = Mapping[str, Sequence[int]]
@@ -35,13 +36,20 @@ def open_subject(x: Any, *, shapes: Shapes | None = None, memory_limit: int | No
 
     Args:
         x: a `Conv`, `Chain` or `Program`; a path, bytes or ``onnx.ModelProto``; what :func:`omniconv.compile` returned.
-        shapes: for a model, shapes of inputs by name, where it leaves dimensions open.
+        shapes: for a model or an open network, shapes of inputs by name, where it leaves dimensions open.
         memory_limit: for a model, most memory to use [bytes].
 
     Raises:
         ModelError, UnsupportedError, ShapeError, LimitError: as for :func:`omniconv.compile`.
         DataError: something else.
     """
+    if shapes is not None and not _is_model(x):
+        if not callable(getattr(x, "fix", None)):
+            raise SpecError(
+                f"shapes= with a {type(x).__name__}", need="shapes= for models and open networks only",
+                fix="shape=(N, C, *spatial) for a spec",
+            )  # fmt: skip
+        x = x.fix(shapes)
     if isinstance(x, Conv | Chain | Program):
         return x
     program = getattr(getattr(x, "plan", None), "program", None)
@@ -65,7 +73,7 @@ def open_partial(x: Any, *, shapes: Shapes | None = None, memory_limit: int | No
         ModelError, ShapeError, LimitError, DataError: as for :func:`open_subject`.
     """
     if not _is_model(x):
-        return Partial(open_subject(x), ())
+        return Partial(open_subject(x, shapes=shapes), ())
     from omniconv.graph import to_partial_program
 
     program, problems = to_partial_program(x, shapes=shapes, memory_limit=memory_limit)
@@ -107,7 +115,7 @@ def coverage(
     x: Any, tensor: str | None = None, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None
 ) -> Coverage:
     """:func:`omniconv.analysis.coverage` of anything; a list of rates is a stack of 3-tap layers along one axis."""
-    if isinstance(x, list | tuple) and all(isinstance(rate, int) for rate in x):
+    if not isinstance(x, str | bytes | bytearray) and read_sequence(x) is not None:
         return analysis.coverage(analysis.dilated_stack(x))
     return analysis.coverage(open_subject(x, shapes=shapes), tensor, shape)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from omniconv.errors import LimitError, SpecError
+from omniconv.integers import as_integer
 
 VARIABLE: Final = "OMNICONV_MEMORY_LIMIT"
 
@@ -34,9 +35,7 @@ def memory_limit(override: int | None = None) -> int:
         SpecError: the value is not a positive number of bytes.
     """
     if override is not None:
-        if type(override) is not int or override < 1:
-            raise SpecError(f"memory limit {override!r} is not a size", need="a positive integer [bytes]", fix="2**30")
-        return override
+        return as_integer("memory_limit", override, 1, None, fix="2**30")
     text = os.environ.get(VARIABLE, "").strip()
     return parse_size(text, VARIABLE) if text else physical_memory() // 2
 

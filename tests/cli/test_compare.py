@@ -41,7 +41,7 @@ def test_without_measuring(invoke):
 
 def test_measured_table_and_picture(invoke, tmp_path):
     pytest.importorskip("matplotlib")
-    path = tmp_path / "new" / "layer.svg"
+    path = tmp_path / "layer.svg"
     found = invoke(*SMALL, "--picture", path)
     assert found.code == 0, found.err
     assert "On this machine" in found.out

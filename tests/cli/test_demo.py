@@ -12,7 +12,7 @@ needs_packages = pytest.mark.skipif(bool(list_missing()), reason="the demo packa
 
 @needs_packages
 def test_the_demo_is_right(invoke, tmp_path):
-    path = tmp_path / "new" / "report.json"
+    path = tmp_path / "report.json"
     found = invoke("demo", "--json", "-o", path)
     assert found.code == 0, found.err
     report = json.loads(found.out)

@@ -118,7 +118,7 @@ def test_hostile_names_cannot_steer_a_terminal(invoke, paths, tmp_path):
 def test_pages_and_pictures(invoke, paths, tmp_path):
     pytest.importorskip("plotly")
     pytest.importorskip("matplotlib")
-    page, folder = tmp_path / "a" / "report.html", tmp_path / "pictures"
+    page, folder = tmp_path / "report.html", tmp_path / "pictures"
     found = invoke("inspect", paths["awkward"], "--overlap", "--html", page, "--pictures", folder)
     assert found.code == 0, found.err
     assert f"written to {page}" in found.out

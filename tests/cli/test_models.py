@@ -20,7 +20,7 @@ def test_run_is_repeatable_and_right(invoke, model, tmp_path):
     np.save(tmp_path / "x.npy", x)
     np.savez(tmp_path / "x.npz", x=x, unused=x)
     for name in ("x.npy", "x.npz"):
-        found = invoke("run", model, "-i", tmp_path / name, "-o", tmp_path / "y", "--json")
+        found = invoke("run", model, "-i", tmp_path / name, "-o", tmp_path / "y.npz", "--json")
         assert found.code == 0, found.err
         report = json.loads(found.out)
         assert report["inputs"] == {"x": [2, 3, 64, 64]}

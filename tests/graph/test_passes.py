@@ -21,20 +21,20 @@ from omniconv.compiler.program import (
     SliceStep,
 )
 from omniconv.errors import UnsupportedError
-from omniconv.graph import load
 from omniconv.graph.lower import lower
 from omniconv.graph.memory import Budget
 from omniconv.graph.passes import PASSES, run_passes
 from omniconv.graph.passes.fix_shapes import fix_shapes
 from omniconv.graph.passes.merge_affine import merge_post
+from omniconv.graph.program import prepare
 
 X = (2, 6, 5, 5)
 
 
 def before(model: Any) -> Program:
     """The program as lowered, before any pass."""
-    graph = load(model)
-    return lower(graph, fix_shapes(graph, input_shapes(model), {}), graph.constants, Budget(1 << 30))
+    graph = prepare(model, shapes=input_shapes(model))
+    return lower(graph, fix_shapes(graph), graph.constants, Budget(1 << 30))
 
 
 def optimised(g: Graph, *outputs: str) -> Program:

@@ -86,7 +86,7 @@ def test_defaults_when_read():
         ("chain > pointwise ic1 oc1 kw1 > relu x", r"step 'relu x' is not readable"),
         ("chain > pointwise ic1 oc1 kw1 > relu name=3", r"step 'relu name=3' is not readable; need no parameters"),
         ("chain > pointwise ic1 oc1 kw1 > clip lo=1 lo=2", r"need some of \('lo', 'hi'\), each once"),
-        ("chain > pointwise ic1 oc1 kw1 > shuffle g0", r"shuffle groups=0"),
+        ("chain > pointwise ic1 oc1 kw1 > shuffle g0", r"groups=0 is out of range"),
         ("chain > pointwise ic1 oc1 kw1 > pixel_shuffle f2", r"factor=2 does not divide channels=1"),
         ("chain > pointwise ic1 oc1 kw1 > resize f2 cubic", r"problem line begins with 'resize'"),
         ("chain > pointwise ic1 oc1 iw4 kw1", r"iw inside a chain; need sizes after the word chain"),

@@ -35,6 +35,7 @@ from omniconv.compiler.program import (
     SoftmaxStep,
 )
 from omniconv.errors import ShapeError
+from omniconv.integers import as_integer, as_shape
 from omniconv.spec import Chain, Conv, Shape, Shuffle, Spec
 from omniconv.spec.chain import Step
 
@@ -111,7 +112,7 @@ def connectivity(
         SpecError: no such tensor or input.
     """
     x = check_subject(x)
-    program = x if isinstance(x, Program) else as_program(x, shape or _any_shape(x))
+    program = x if isinstance(x, Program) else as_program(x, _any_shape(x) if shape is None else shape)
     tensor, source = find_tensor(program, tensor), find_source(program, source)
     paths = count_paths(program, tensor, source)
     matrix = np.asarray(paths != 0, bool)
@@ -255,7 +256,7 @@ def find_blocks(matrix: npt.NDArray[np.bool_]) -> tuple[tuple[int, int], ...]:
 
 def find_repairs(chain: Chain, shape: Sequence[int] | None = None) -> tuple[Repair, ...]:
     """Shuffles behind one grouped layer, or behind all of them, that connect more than the chain does."""
-    shape = tuple(shape) if shape is not None else _any_shape(chain)
+    shape = _any_shape(chain) if shape is None else as_shape(shape, at=chain.text())
 
     def measure(spec: Chain) -> float:
         program = as_program(spec, shape)
@@ -293,6 +294,7 @@ def least_layers(channels: int, groups: int) -> int:
         >>> least_layers(64, 8), least_layers(64, 16)
         (2, 3)
     """
+    channels, groups = as_integer("channels", channels), as_integer("groups", groups)
     width = channels // groups
     if channels % groups or width < 2:
         return 1 if groups == 1 else 0

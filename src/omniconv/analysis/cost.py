@@ -207,7 +207,8 @@ def count_executed(spec: Conv, shape: Sequence[int]) -> int:
         >>> count_executed(Conv.of(1, 1, 3, dims=1, padding=1), (1, 1, 5))
         13
     """
-    spec = spec.resolve(spec.check_input(shape))
+    shape = spec.check_input(shape)
+    spec = spec.resolve(shape)
     total = shape[0] * spec.out_channels * (spec.in_channels // spec.groups)
     if spec.padding_mode != "zeros":
         return total * math.prod(spec.output_shape(shape)[2:]) * math.prod(spec.kernel_size)

@@ -16,6 +16,7 @@ from omniconv.analysis.taps import AnyArray
 from omniconv.analysis.trace import trace
 from omniconv.compiler.program import Program
 from omniconv.errors import SpecError
+from omniconv.integers import as_integer, as_integers
 from omniconv.limits import check_memory
 from omniconv.spec import Activation, Axis, Chain, Conv, Shuffle, Spec
 
@@ -115,6 +116,8 @@ def coverage(x: Subject, tensor: str | None = None, shape: Sequence[int] | None 
     layers = None if isinstance(x, Program) else _plain_layers(x)
     if layers is None or isinstance(x, Program):
         return _of_position(x, tensor, shape)
+    if shape is not None:
+        x.output_shape(shape)  # the coverage is the same for every shape that fits
     axes = tuple(_axis([layer.axes()[n] for layer in layers]) for n in range(x.dims))
     check_memory(9 * math.prod(axis.size for axis in axes), "the coverage of all positions")
     support = axes[0].support
@@ -132,6 +135,7 @@ def dilated_stack(rates: Sequence[int], kernel_size: int = 3, *, dims: int = 1, 
         >>> str(dilated_stack([1, 2]).steps[1])
         'dilated ic1 oc1 kw3 sw1 dw2 pl2 pr2 g1'
     """
+    rates = as_integers("rates", rates)
     if not rates:
         raise SpecError("a stack without rates", need="at least one rate", fix="[1, 2, 5]")
     return Chain(
@@ -195,6 +199,9 @@ def find_rule(rates: Sequence[int]) -> tuple[int, ...]:
         >>> find_rule([1, 2, 5]), find_rule([1, 2, 9])
         ((2, 5), (5, 9))
     """
+    rates = as_integers("rates", rates)
+    if not rates:
+        raise SpecError("a stack without rates", need="at least one rate", fix="[1, 2, 5]")
     figures = [rates[-1]]
     for rate in reversed(rates[1:-1]):
         after = figures[0]
@@ -222,9 +229,8 @@ def suggest_rates(size: int, kernel_size: int = 3, *, layers: int | None = None,
     Raises:
         SpecError: a field that this many layers cannot cover without holes.
     """
-    if size < 1 or kernel_size < 2:
-        raise SpecError(f"field {size} with kernel {kernel_size}", need="size >= 1 and kernel_size >= 2")
-    counts = range(1, 65) if layers is None else [layers]
+    size, kernel_size = as_integer("size", size), as_integer("kernel_size", kernel_size, 2)
+    counts = range(1, 65) if layers is None else [as_integer("layers", layers)]
     for count in counts:
         found = _search(size, kernel_size, count, rule=rule)
         if found is not None:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from omniconv.analysis.record import Record
 from omniconv.analysis.separability import check_weights
-from omniconv.errors import SpecError, UnsupportedError
+from omniconv.errors import UnsupportedError
+from omniconv.integers import as_integer
 from omniconv.spec import Chain, Conv
 
 Weights = tuple[tuple[npt.NDArray[np.float64], None], ...]
@@ -97,8 +98,8 @@ def flatten(w: Any, rank: int, *, iterations: int = 500, seed: int = 0) -> Flatt
         UnsupportedError: tensorly is not installed.
     """
     array = check_weights(w)
-    if rank < 1:
-        raise SpecError(f"rank={rank} is out of range", need="rank >= 1")
+    rank, iterations = as_integer("rank", rank), as_integer("iterations", iterations)
+    seed = as_integer("seed", seed, 0, 2**32 - 1)
     try:
         decomposition = import_module("tensorly.decomposition")
     except ImportError:

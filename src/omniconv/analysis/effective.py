@@ -14,7 +14,7 @@ from omniconv.analysis.receptive_field import check_position, fill
 from omniconv.analysis.record import Record
 from omniconv.analysis.subject import Subject, as_program, find_source, find_tensor
 from omniconv.analysis.trace import trace
-from omniconv.errors import SpecError
+from omniconv.integers import as_integer
 from omniconv.spec import Shape
 
 Float64 = npt.NDArray[np.float64]
@@ -114,8 +114,7 @@ def measured_field(
     at: Any = (..., *place)
     h = step * max(float(np.abs(x).max(initial=0.0)), 1e-12)
     sizes = x.shape[2:]
-    if patch < 1:
-        raise SpecError(f"patch={patch} is out of range", need="a positive number of positions")
+    patch = as_integer("patch", patch)
     heat = np.zeros(sizes)
     for corner in np.ndindex(*(math.ceil(size / patch) for size in sizes)):
         box = tuple(slice(c * patch, (c + 1) * patch) for c in corner)

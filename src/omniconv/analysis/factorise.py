@@ -11,6 +11,7 @@ import numpy.typing as npt
 from omniconv.analysis.record import Record
 from omniconv.analysis.separability import Float64, check_weights, split_groups, unfold
 from omniconv.errors import ShapeError, SpecError, UnsupportedError
+from omniconv.integers import as_integer
 from omniconv.spec import Chain, Conv
 
 Weights = tuple[tuple[npt.NDArray[np.float64], None], ...]
@@ -73,8 +74,7 @@ def factorise(conv: Conv, w: Any, *, form: str, rank: int) -> Factorised:
     grouped = split_groups(array, 1)
     matrices = unfold(grouped, form)
     u, s, v = np.linalg.svd(matrices, full_matrices=False)
-    if not 1 <= rank <= s.shape[1]:
-        raise SpecError(f"rank={rank} is out of range", need=f"1 to {s.shape[1]} for form {form!r}", at=conv.text())
+    rank = as_integer("rank", rank, 1, int(s.shape[1]), at=f"form {form!r} of {conv.text()}")
     total = float((s**2).sum())
     error = float((s[:, rank:] ** 2).sum()) / total if total else 0.0
     root = np.sqrt(s[:, None, :rank])

@@ -17,8 +17,9 @@ from omniconv.analysis.record import Record
 from omniconv.analysis.remedies import Remedy, find_remedies
 from omniconv.analysis.subject import Subject, as_program, check_subject, default_shape, find_source, find_tensor
 from omniconv.analysis.trace import trace
+from omniconv.choices import as_choice
 from omniconv.compiler.program import ConvStep, Program
-from omniconv.errors import ShapeError, SpecError
+from omniconv.errors import ShapeError
 from omniconv.spec import Axis, Chain, Conv, PixelShuffle, Resize, Shape, Spec
 
 Counts = npt.NDArray[np.float64]
@@ -119,8 +120,7 @@ def overlap(
     x = check_subject(x)
     if direction is None:
         direction = "output" if isinstance(x, Program) or _upsamples(x) else "gradient"
-    if direction not in DIRECTIONS:
-        raise SpecError(f"direction={direction!r} is unknown", need="one of " + ", ".join(DIRECTIONS))
+    as_choice("direction", direction, DIRECTIONS)
     image = None
     name = tensor or "output"
     if not isinstance(x, Program):

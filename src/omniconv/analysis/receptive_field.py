@@ -18,6 +18,7 @@ from omniconv.analysis.taps import AnyArray
 from omniconv.analysis.trace import trace
 from omniconv.compiler.program import Program
 from omniconv.errors import ShapeError, SpecError
+from omniconv.integers import as_flag, as_integers
 from omniconv.limits import check_memory
 from omniconv.spec import Shape
 
@@ -161,6 +162,7 @@ def receptive_field(
     tensor, source = find_tensor(program, tensor), find_source(program, source)
     check_memory(2 * sum(math.prod(size) for size in program.shapes.values()), "the supports of all values together")
     place = check_position(program.shapes[tensor], position)
+    gates, effective = as_flag("gates", gates), as_flag("effective", effective)
     axes = find_axes(program, tensor, source, gates=gates)
     support = find_support(program, tensor, source, place, gates=gates)
     border = spatial(find_border(program, tensor, gates=gates))
@@ -179,7 +181,7 @@ def check_position(shape: Shape, position: Sequence[int] | None) -> Shape:
     sizes = shape[2:]
     if position is None:
         return tuple(size // 2 for size in sizes)
-    place = tuple(int(o) for o in position)
+    place = as_integers("position", position, None, None, need="one integer an axis")
     if len(place) != len(sizes) or any(not 0 <= o < size for o, size in zip(place, sizes, strict=True)):
         raise SpecError(f"position={place} is outside a value of shape {shape}", need=f"a position within {sizes}")
     return place

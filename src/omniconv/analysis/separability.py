@@ -28,7 +28,9 @@ import numpy.typing as npt
 
 from omniconv.analysis.record import Record
 from omniconv.errors import DataError, ShapeError, SpecError
+from omniconv.integers import as_flag, as_integer
 from omniconv.limits import check_memory
+from omniconv.reference.weights import check_array
 from omniconv.spec import Shape
 
 Float64 = npt.NDArray[np.float64]
@@ -141,7 +143,7 @@ def separability(w: Any, *, groups: int = 1, transposed: bool = False) -> Separa
         costs = tuple(r * (kh + kw) for r in range(values.size + 1))
         form = Unfolding("kernel", values[None], costs, array.size)
         return Separability(array.shape, values, {"kernel": form})
-    grouped = split_groups(array, groups, transposed=transposed)
+    grouped = split_groups(array, groups, transposed=as_flag("transposed", transposed))
     return Separability(tuple(array.shape), kernel_values(grouped), unfold_all(grouped, array.size))
 
 
@@ -152,9 +154,7 @@ def check_weights(w: Any) -> Float64:
         DataError: not finite real numbers.
         ShapeError: a number of axes other than 2 to 5.
     """
-    array = np.asarray(w)
-    if array.dtype.kind not in "fiu":
-        raise DataError(f"w has dtype {array.dtype}", need="integers or floats", fix="float32")
+    array = check_array(w if hasattr(w, "__array__") or hasattr(w, "__dlpack__") else _as_array(w), "w")
     if not 2 <= array.ndim <= 5 or not array.size:
         raise ShapeError(
             f"w has shape {array.shape}", need="(kh, kw), or (out, in / groups, *kernel) with 1 to 3 spatial axes"
@@ -165,9 +165,22 @@ def check_weights(w: Any) -> Float64:
     return array
 
 
+def _as_array(w: Any) -> npt.NDArray[Any]:
+    """A kernel as nested lists.
+
+    Raises:
+        DataError: rows of different lengths, or what is no kernel.
+    """
+    try:
+        return np.asarray(w)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"w cannot be read as an array: {error}", need="an array of numbers") from None
+
+
 def split_groups(array: Float64, groups: int, *, transposed: bool = False) -> Float64:
     """Weights as ``(groups, out / groups, in / groups, kh, kw)``; other numbers of axes are folded to two."""
-    if groups < 1 or array.shape[0] % groups:
+    groups = as_integer("groups", groups)
+    if array.shape[0] % groups:
         raise ShapeError(f"groups={groups} does not divide shape {array.shape}", need="shape[0] % groups == 0")
     kernel = array.shape[2:]
     planes = (*kernel, 1) if len(kernel) == 1 else (kernel[0], math.prod(kernel[1:]))

@@ -7,9 +7,11 @@ from typing import TypeAlias
 
 import numpy as np
 
+from omniconv.choices import check_instance
 from omniconv.compiler.from_spec import program_of
 from omniconv.compiler.program import Array, ConvStep, Program, ProgramStep, operands
 from omniconv.errors import DataError, ShapeError, SpecError
+from omniconv.integers import as_shape, state
 from omniconv.spec import Chain, Conv, Shape, Spec
 
 Subject: TypeAlias = Spec | Program
@@ -38,9 +40,9 @@ def as_program(x: Subject, shape: Sequence[int] | None = None) -> Program:
     """
     x = check_subject(x)
     if isinstance(x, Program):
-        if shape is not None and all(x.shapes[name] != tuple(shape) for name in x.inputs):
+        if shape is not None and (given := as_shape(shape)) not in [x.shapes[name] for name in x.inputs]:
             raise ShapeError(
-                f"shape={tuple(shape)} for a program whose shapes are fixed: {[x.shapes[name] for name in x.inputs]}",
+                f"shape={given} for a program whose shapes are fixed: {[x.shapes[name] for name in x.inputs]}",
                 need="no shape, or the shape of its input",
             )
         return x
@@ -69,6 +71,7 @@ def find_tensor(program: Program, tensor: str | None) -> str:
         if not program.outputs:
             raise SpecError("the program has no outputs", need="the name of a value", at="tensor=None")
         return program.outputs[0]
+    check_instance("tensor", tensor, str, need="the name of a value or of a layer")
     if tensor in program.shapes:
         return tensor
     for step, label in zip(reversed(program.steps), reversed(program.labels), strict=True):
@@ -90,8 +93,8 @@ def find_source(program: Program, source: str | None) -> str:
         if not program.inputs:
             raise SpecError("the program has no inputs", need="a program that computes from an input")
         return program.inputs[0]
-    if source not in program.inputs:
-        raise SpecError(f"source={source!r} is not an input", need="one of " + ", ".join(program.inputs))
+    if not isinstance(source, str) or source not in program.inputs:
+        raise SpecError(state("source", source, "is not an input"), need="one of " + ", ".join(program.inputs))
     return source
 
 

@@ -11,6 +11,7 @@ from omniconv.bench.interleave import DEFAULT_ROUNDS, DEFAULT_SECONDS, SETTLE_SE
 from omniconv.bench.peers import Call, Peer, PeerError
 from omniconv.bench.workload import Array, Workload, max_difference, max_magnitude
 from omniconv.errors import OmniconvError
+from omniconv.integers import as_integer
 
 OURS: Final = "Omniconv"
 DEFAULT_TOLERANCE: Final = 1e-4
@@ -202,6 +203,7 @@ def compare(
         keep_going: note an error of ours as a result, instead of raising it.
         probes: other calls to time in turns with the contenders, to see what the machine does meanwhile.
     """
+    threads, rounds = as_integer("threads", threads), as_integer("rounds", rounds)
     calls: dict[str, Call] = {}
     results: list[Result] = []
     magnitude = max_magnitude(expected) if expected is not None else 0.0

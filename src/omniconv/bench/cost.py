@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from omniconv.analysis import count_executed
+from omniconv.integers import as_shape
 from omniconv.spec import Activation, Chain, Conv, Spec, Split
 
 
@@ -56,6 +57,7 @@ def count_traffic(spec: Spec, shape: Sequence[int]) -> tuple[int, int]:
         >>> count_traffic(Conv.of(2, 3, 1, dims=1), (1, 2, 5))
         (76, 60)
     """
+    shape = as_shape(shape)
     return 4 * (math.prod(shape) + count_parameters(spec)), 4 * math.prod(spec.output_shape(shape))
 
 

@@ -89,6 +89,5 @@ def draw_corpus(measured: Sequence[Measured], roofline: Roofline, machine: Mappi
         loc="left",
     )
     figure.legend(loc="outside upper center", ncols=len(runtimes) + 1, frameon=False, fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=160)
     return path

@@ -33,9 +33,10 @@ from omniconv.bench.sources import Case, model_workload, read_cases
 from omniconv.cli.console import advance, format_time, make_table, out, print_json, progress, write_json
 from omniconv.cli.corpus_table import NOTES as CORPUS_NOTES
 from omniconv.cli.corpus_table import show_corpus, show_summary
-from omniconv.cli.exits import Exit, MissingPackageError, UsageProblemError
+from omniconv.cli.exits import Exit, UsageProblemError
 from omniconv.cli.model import fix_shapes, open_model, random_arrays, read_inputs
 from omniconv.cli.options import Json, Seed, Shapes, Threads, Tuned, parse_shapes
+from omniconv.cli.outputs import PICTURES, REPORTS, check_output
 from omniconv.errors import ModelError
 
 NOTES: Final = (
@@ -76,7 +77,7 @@ def bench(
         float, typer.Option("--tolerance", min=0.0, help="Largest difference, relative to the largest output.")
     ] = DEFAULT_TOLERANCE,
     seed: Seed = 0,
-    save: Annotated[Path | None, typer.Option("--save", "-o", help="Write the report to this JSON file.")] = None,
+    save: Annotated[Path | None, typer.Option("--save", "-o", help="Write the report to this .json file.")] = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Problems: draw the results into this .png or .svg file.")
     ] = None,
@@ -95,6 +96,15 @@ def bench(
         raise UsageProblemError(f"--peer {unknown[0]} is unknown; need one of {', '.join(MODULES)}")
     if not source.exists():
         raise ModelError(f"{source} is missing", need="an ONNX file, a .txt file of problem lines or a folder of those")
+    check_output("--save", save, REPORTS)
+    check_output("--picture", picture, PICTURES, ["matplotlib"], "bench")
+    of_problems = source.is_dir() or source.suffix == ".txt"
+    if of_problems and shape:
+        raise UsageProblemError(f"--shape belongs to models; the lines of {source} have their sizes")
+    idle = {"--picture": picture, "--only": only, "--target": target, "--quick": quick, "--details": details}
+    for option, value in idle.items():
+        if value and not of_problems:
+            raise UsageProblemError(f"{option} belongs to problems; need a .txt file of problem lines, or a folder")
     try:
         re.compile(only)
     except re.error as error:
@@ -106,12 +116,10 @@ def bench(
         "machine": describe_machine(threads),
         "not_installed": missing_peers(peer),
     }
-    if source.is_dir() or source.suffix == ".txt":
+    if of_problems:
         cases = list(read_cases(source, only))
         if not cases:
             raise UsageProblemError(f"--only {only!r} matches no problem of {source}")
-        if picture is not None:
-            check_picture(picture)
         timing = corpus_timing(quick, rounds, seconds)
         protocol |= {**timing, "target": target, "notes": CORPUS_NOTES}
         found, roofline = bench_cases(
@@ -156,16 +164,6 @@ def bench(
         print_json(report)
     if not agrees:
         raise typer.Exit(int(Exit.DISAGREEMENT))
-
-
-def check_picture(path: Path) -> None:
-    """Find out before measuring whether a picture can be drawn."""
-    from importlib.util import find_spec
-
-    if path.suffix not in (".png", ".svg"):
-        raise UsageProblemError(f"--picture {path} has no known ending; need .png or .svg")
-    if find_spec("matplotlib") is None:
-        raise MissingPackageError("matplotlib", "bench")
 
 
 def corpus_timing(quick: bool, rounds: int | None, seconds: float | None) -> dict[str, Any]:

@@ -41,8 +41,7 @@ def compare(
     Kinds that enlarge their input start from a smaller one, so that all make the same output.
     """
     layer = Layer(in_channels, out_channels, kernel, size, stride, groups, dims)
-    if picture is not None:
-        check_output("--picture", picture, PICTURES, ["matplotlib"])
+    check_output("--picture", picture, PICTURES, ["matplotlib"])
     found = carry_out(layer, measure=measure, threads=threads)
     machine = describe_machine(threads)
     if picture is not None:

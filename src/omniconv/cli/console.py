@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from omniconv.cli.outputs import open_whole
+
 STYLE: Final[dict[str, Any]] = {
     "box": SIMPLE_HEAD,
     "header_style": "bold",
@@ -67,13 +69,10 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(to_json(value), indent=2, allow_nan=False) + "\n")
 
 
-def write_json(path: Path, value: Any) -> Path:
-    """Write one JSON document to a file, whole or not at all; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(to_json(value), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
-    return path
+def write_json(path: Path, value: Any) -> None:
+    """Write one JSON document to a file, whole or not at all."""
+    with open_whole(path) as file:
+        file.write((json.dumps(to_json(value), indent=2, allow_nan=False) + "\n").encode())
 
 
 def make_table(title: str, columns: Iterable[str], rows: Iterable[Sequence[object]], *, left: int = 1) -> Table:

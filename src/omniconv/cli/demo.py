@@ -14,20 +14,20 @@ from omniconv.cli.exits import Exit, MissingPackageError
 from omniconv.cli.inspect import kinds_table
 from omniconv.cli.model import count, open_model
 from omniconv.cli.options import Json, Threads
+from omniconv.cli.outputs import REPORTS, check_output
 from omniconv.demo.orientation import TOLERANCE, Result, find_network, list_missing, measure
-
-REPORT = Path("build/demo/report.json")
 
 
 def demo(
     threads: Threads = 1,
-    save: Annotated[Path, typer.Option("--save", "-o", help="Write the report to this JSON file.")] = REPORT,
+    save: Annotated[Path | None, typer.Option("--save", "-o", help="Write the report to this .json file.")] = None,
     json: Json = False,
 ) -> None:
     """Tell the rotation of a scanned page with a trained network, check it against ONNX Runtime, time both.
 
     Exit code 4 if an answer is wrong or differs from ONNX Runtime's by 1e-4 or more.
     """
+    check_output("--save", save, REPORTS)
     missing = list_missing()
     if missing:
         raise MissingPackageError(" and ".join(missing), "demo")
@@ -54,7 +54,8 @@ def demo(
         "cached_kernels": cached,
         "machine": describe_machine(threads),
     }
-    write_json(save, report)
+    if save is not None:
+        write_json(save, report)
     if json:
         print_json(report)
     else:
@@ -63,7 +64,7 @@ def demo(
         raise typer.Exit(int(Exit.DISAGREEMENT))
 
 
-def show(result: Result, save: Path, compiled: str, threads: int) -> None:
+def show(result: Result, save: Path | None, compiled: str, threads: int) -> None:
     """Print the result."""
     console = out()
     console.print(
@@ -110,4 +111,5 @@ def show(result: Result, save: Path, compiled: str, threads: int) -> None:
     console.print(make_table(title, ("runtime", "median", "fastest", "spread", "to ours"), timings))
     word = "faster" if ratio >= 1 else "slower"
     console.print(f"Omniconv is {max(ratio, 1 / ratio):.2f} times {word} than {result.peer} here\n")
-    console.print(f"report written to {save}", highlight=False, soft_wrap=True)
+    if save is not None:
+        console.print(f"report written to {save}", highlight=False, soft_wrap=True)

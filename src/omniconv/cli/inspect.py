@@ -24,7 +24,7 @@ from omniconv.cli.model import (
     read_inputs,
 )
 from omniconv.cli.options import Json, Model, Shapes, Threads, Tuned, parse_shapes
-from omniconv.cli.outputs import PAGES, check_output, need_packages
+from omniconv.cli.outputs import PAGES, check_output, check_output_folder
 from omniconv.graph import to_partial_program
 from omniconv.report.findings import level_of, say
 from omniconv.report.inspection import PARTS, Inspection, Times, inspect_program
@@ -64,10 +64,8 @@ def inspect(
     """
     flags = (field, overlap, coverage, connectivity, separability)
     parts = [name for name, wanted in zip(PARTS, flags, strict=True) if wanted]
-    if html is not None:
-        check_output("--html", html, PAGES, ["jinja2", "plotly"])
-    if pictures is not None:
-        need_packages(["matplotlib"])
+    check_output("--html", html, PAGES, ["jinja2", "plotly"])
+    check_output_folder("--pictures", pictures, ["matplotlib"])
     inputs = read_inputs(model)
     shapes = fix_shapes(inputs, parse_shapes(shape, [item.name for item in inputs]))
     with progress(f"reading {model.name}"):
@@ -90,6 +88,7 @@ def inspect(
     if pictures is not None:
         from omniconv.report.drawing import draw_parts
 
+        pictures.mkdir(exist_ok=True)
         draw_parts(found, parts or PARTS, pictures)
     if json:
         print_json(describe(found, parts, totals, network, threads))

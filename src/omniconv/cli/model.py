@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, cast
+from tokenize import TokenError
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +20,11 @@ from omniconv.errors import DataError, ModelError, ShapeError
 from omniconv.spec import Shape
 
 Array: TypeAlias = npt.NDArray[Any]
+
+UNREADABLE: Final = (
+    ValueError, EOFError, MemoryError, OverflowError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error
+)  # fmt: skip
+"""What NumPy raises for files that are damaged or promise more than memory holds."""
 
 
 class Network(Protocol):
@@ -160,7 +168,7 @@ def load_arrays(path: Path, inputs: Sequence[ModelInput]) -> dict[str, Array]:
     """
     try:
         loaded = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except UNREADABLE as error:
         raise DataError(f"{path} is not readable ({error})", need="a .npy or .npz file of plain numbers") from error
     arrays: dict[str, Array]
     if isinstance(loaded, np.ndarray):
@@ -172,11 +180,21 @@ def load_arrays(path: Path, inputs: Sequence[ModelInput]) -> dict[str, Array]:
         arrays = {inputs[0].name: loaded}
     else:
         with loaded:
-            arrays = {name: loaded[name] for name in loaded.files}
-    missing = [item.name for item in inputs if item.name not in arrays]
-    if missing:
-        raise DataError(f"{path} has no array {', '.join(missing)}", need="an array for each input of the model")
-    return {item.name: arrays[item.name] for item in inputs}
+            missing = [item.name for item in inputs if item.name not in loaded.files]
+            if missing:
+                raise DataError(f"{path} has no array {', '.join(missing)}", need="an array for each input")
+            try:
+                arrays = {item.name: loaded[item.name] for item in inputs}
+            except UNREADABLE as error:
+                raise DataError(f"{path} is not readable ({error})", need="an .npz file of plain numbers") from error
+    for item in inputs:
+        dtype = arrays[item.name].dtype
+        if dtype != item.dtype:
+            raise DataError(
+                f"array {item.name} of {path} has dtype {dtype}", need=f"{item.dtype}, as the model declares",
+                fix=f"x.astype(numpy.{item.dtype})",
+            )  # fmt: skip
+    return arrays
 
 
 def open_model(path: Path, shapes: Mapping[str, Shape], threads: int, *, tuned: bool = False) -> Network:

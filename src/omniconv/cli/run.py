@@ -10,8 +10,10 @@ import numpy as np
 import typer
 
 from omniconv.cli.console import format_shape, format_time, make_table, out, print_json
+from omniconv.cli.exits import UsageProblemError
 from omniconv.cli.model import Array, count, fix_shapes, load_arrays, open_model, random_arrays, read_inputs
 from omniconv.cli.options import Json, Model, Seed, Shapes, Threads, Tuned, parse_shapes
+from omniconv.cli.outputs import ARRAYS, check_output, save_arrays
 
 
 def run(
@@ -30,11 +32,16 @@ def run(
 
     Sizes that the model leaves open come from --shape, or from the file with the inputs; a batch is 1 by default.
     """
+    check_output("--save", save, ARRAYS)
     inputs = read_inputs(model)
-    given = parse_shapes(shape, [item.name for item in inputs])
+    given = parse_shapes(shape, [item.name for item in inputs]) or {}
     arrays = None if data is None else load_arrays(data, inputs)
     if arrays is not None:
-        given = {**{name: tuple(array.shape) for name, array in arrays.items()}, **(given or {})}
+        found = {name: array.shape for name, array in arrays.items()}
+        for name, size in given.items():
+            if size != found[name]:
+                raise UsageProblemError(f"--shape {name}: {size}, and {data} has {found[name]}; need one of them")
+        given = found
     shapes = fix_shapes(inputs, given)
     network = open_model(model, shapes, threads, tuned=tuned)
     if arrays is None:
@@ -44,10 +51,7 @@ def run(
     outputs = network.run(arrays)
     seconds = time.perf_counter() - start
     if save is not None:
-        save = save if save.suffix == ".npz" else save.with_name(save.name + ".npz")
-        save.parent.mkdir(parents=True, exist_ok=True)
-        arrays_out: dict[str, Any] = {name: np.asarray(value) for name, value in outputs.items()}
-        np.savez(save, **arrays_out)
+        save_arrays(save, outputs)
     report: dict[str, Any] = {
         "model": model.name,
         "inputs": {name: list(array.shape) for name, array in arrays.items()},

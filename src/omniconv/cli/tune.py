@@ -63,11 +63,14 @@ def tune(
         pattern = re.compile(only)
     except re.error as error:
         raise UsageProblemError(f"--only {only!r} is no regular expression: {error}") from None
+    of_problems = source.is_dir() or source.suffix == ".txt"
+    if of_problems and shape:
+        raise UsageProblemError(f"--shape belongs to models; the lines of {source} have their sizes")
     chosen = select_target(target)
     store = open_tuning(chosen)
     if store is None and not dry_run:
         raise UsageProblemError(f"{VARIABLE} switches off what results are kept in; need a folder, or --dry-run")
-    if source.is_dir() or source.suffix == ".txt":
+    if of_problems:
         sites = collect_sites(programs_of(read_cases(source, only), seed), chosen, "NHWC")
     else:
         found = collect_sites([read_program(source, shape)], chosen, "NCHW")

@@ -29,7 +29,7 @@ def program_of(spec: Spec, shape: Sequence[int], weights: Sequence[tuple[Array, 
         ShapeError: an input that the spec does not take.
     """
     chain = spec if isinstance(spec, Chain) else Chain((spec,))
-    shapes = (tuple(shape), spec.output_shape(shape)) if isinstance(spec, Conv) else chain.shapes(shape)
+    shapes = (spec.check_input(shape), spec.output_shape(shape)) if isinstance(spec, Conv) else chain.shapes(shape)
     program = Program(inputs=("x",), shapes={"x": shapes[0]})
     remaining = iter(weights)
     current = "x"

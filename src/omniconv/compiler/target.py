@@ -14,6 +14,7 @@ from typing import Final
 
 from omniconv.compiler.caches import find_caches
 from omniconv.errors import UnsupportedError
+from omniconv.integers import state
 
 VARIABLE: Final = "OMNICONV_TARGET"
 
@@ -115,6 +116,10 @@ def resolve_target(name: str, host: Host) -> Target:
     Raises:
         UnsupportedError: the name is unknown, or the host cannot run it.
     """
+    if not isinstance(name, str):
+        raise UnsupportedError(
+            state("target", name, "is not a name"), need="the name of an instruction set", fix='"native"'
+        )
     levels = [level for level in LEVELS if level.arch == host.arch and host.has(level.needs)]
     if name == "native":
         level = levels[0] if levels else Level("generic", host.arch, 4, 16, False, (), host.cpu)

@@ -4,7 +4,7 @@ from omniconv.graph.export import export
 from omniconv.graph.load import NEWEST_OPSET, OLDEST_OPSET, ModelLike, load
 from omniconv.graph.operator import supported_operators
 from omniconv.graph.partial import Problem
-from omniconv.graph.program import input_signature, to_partial_program, to_program
+from omniconv.graph.program import input_signature, prepare, to_partial_program, to_program
 
 __all__ = [
     "NEWEST_OPSET",
@@ -14,6 +14,7 @@ __all__ = [
     "export",
     "input_signature",
     "load",
+    "prepare",
     "supported_operators",
     "to_partial_program",
     "to_program",

@@ -1,90 +1,159 @@
-"""`Network`: a model with open dimensions, compiled when its first input says what they are."""
+"""`Network`: a model with open dimensions, compiled for each set of shapes that its inputs come in."""
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from weakref import WeakSet
 
-from omniconv.errors import DataError, ShapeError
+from omniconv.errors import ShapeError
+from omniconv.graph.nodes import shorten
+from omniconv.graph.operator import find_operator
+from omniconv.graph.passes.fix_shapes import check_types, fix_shapes, narrow_inputs
+from omniconv.limits import memory_limit as find_memory_limit
+from omniconv.runtime.compiled import Compiled
+from omniconv.runtime.executable import Executable
+from omniconv.runtime.inputs import read_array, read_named
 
 if TYPE_CHECKING:
-    from omniconv.runtime.executable import Array, Executable
+    from omniconv.graph.nodes import Dims, Graph
+    from omniconv.runtime.inputs import Array
     from omniconv.runtime.report import StepProfile
     from omniconv.spec import Shape
 
-    Dims = tuple[int | str | None, ...] | None
+    Shapes: TypeAlias = tuple[Shape, ...]
+
+MOST_KEPT: Final = 8
+"""Executables that a network keeps, as far as the memory limit allows; at least the last one."""
 
 
-def is_fixed(dims: Dims) -> bool:
-    """Whether a model says all sizes of an input."""
-    return dims is not None and all(isinstance(size, int) for size in dims)
+class Network(Compiled):
+    """A model with open dimensions: a call whose inputs have shapes that are not known yet compiles it for them.
 
+    The executables used last are kept: at most :data:`MOST_KEPT`, whose weights and working memory together stay below
+    the memory limit. Thread-safe: callers with other shapes do not wait while one compiles.
 
-class Network:
-    """A model whose open dimensions the first call fixes; from then on it behaves as its :attr:`executable`.
+    What an `Executable` has besides (``inputs``, ``layers``, ``explain()`` ...) is that of :attr:`executable`.
 
     Attributes:
-        signature: for each input the sizes that the model gives: an int, a name, or nothing.
+        signature: for each input the sizes that are known: an int, a name, or nothing; ``None`` for an unknown rank.
+        layout: of the caller's arrays.
     """
 
     def __init__(
-        self, build: Callable[[Mapping[str, Shape]], Executable], signature: Mapping[str, Dims], layout: str
+        self, build: Callable[[Mapping[str, Shape]], Executable], graph: Graph, layout: str, limit: int | None = None
     ) -> None:
-        self._build, self.signature, self._layout = build, dict(signature), layout
-        self._lock = threading.Lock()
-        self._executable: Executable | None = None
+        check_types(graph)
+        for node in graph.nodes:
+            find_operator(node)
+        self._build, self._graph, self.layout, self._limit = build, graph, layout, limit
+        self.signature: dict[str, Dims | None] = {info.name: info.dims for info in graph.inputs}
+        self._at = shorten(f"model with inputs {', '.join(self.signature)}")
+        self._kept: OrderedDict[Shapes, Executable] = OrderedDict()
+        self.forget_locks()
+        _NETWORKS.add(self)
 
     @property
     def executable(self) -> Executable:
-        """The compiled network.
+        """The executable that was used last.
 
         Raises:
-            ShapeError: nothing has been run yet, so that its shapes are not known.
+            ShapeError: there is none, so that no shapes are known.
         """
-        if self._executable is None:
-            raise ShapeError(
-                f"inputs {self.signature} have open dimensions", need="shapes, or one call", fix="shapes={name: shape}"
-            )
-        return self._executable
+        with self._lock:
+            if self._kept:
+                return next(reversed(self._kept.values()))
+        raise ShapeError(
+            f"inputs {self.signature} have open dimensions and nothing has been compiled yet",
+            need="shapes, or one call", fix="compile(model, shapes={name: shape}), or net.fix({name: shape})",
+        )  # fmt: skip
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not (hasattr(Executable, name) or name in Executable.__annotations__):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self.executable, name)
 
     def __call__(self, x: Any) -> Array:
         """Run on one input and return the one output; see `Executable`."""
         if len(self.signature) != 1:
             raise ShapeError(f"inputs {list(self.signature)}", need="one input", fix="net.run({name: array})")
-        return self._fix({next(iter(self.signature)): x})(x)
+        array = read_array(next(iter(self.signature)), x, self._at)
+        return self._find((self._logical(array.shape),))(array)
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Run on named inputs and return all outputs by name; see `Executable`."""
-        return self._fix(inputs).run(inputs)
+        arrays = read_named(inputs, tuple(self.signature), self._at)
+        return self._find(tuple(self._logical(array.shape) for array in arrays.values())).run(arrays)
 
     def profile(self, inputs: Any, repeat: int = 10) -> list[StepProfile]:
         """Median time of each step; see `Executable`."""
         named = inputs if isinstance(inputs, Mapping) else {next(iter(self.signature)): inputs}
-        return self._fix(named).profile(inputs, repeat)
+        arrays = read_named(named, tuple(self.signature), self._at)
+        return self._find(tuple(self._logical(array.shape) for array in arrays.values())).profile(arrays, repeat)
 
-    def _fix(self, inputs: Mapping[str, Any]) -> Executable:
+    def fix(self, shapes: Mapping[str, Sequence[int]]) -> Executable:
+        """The executable for inputs of these shapes; compiled now where none is kept.
+
+        Args:
+            shapes: by name, channels first whatever the layout; inputs whose sizes follow need none.
+
+        Raises:
+            ShapeError: sizes that are missing or do not fit.
+        """
+        return self._find(tuple(fix_shapes(narrow_inputs(self._graph, shapes)).values()))
+
+    def _find(self, shapes: Shapes) -> Executable:
+        """The executable for inputs of these shapes. Nothing is kept of an attempt that fails."""
         with self._lock:
-            if self._executable is None:
-                if not isinstance(inputs, Mapping):
-                    raise DataError(f"inputs is a {type(inputs).__name__}", need="arrays by name", fix="{name: array}")
-                if set(inputs) != set(self.signature):
-                    raise ShapeError(
-                        f"inputs {sorted(map(str, inputs))} were given", need=f"exactly {sorted(self.signature)}"
-                    )
-                self._executable = self._build({name: self._logical(x) for name, x in inputs.items()})
-            return self._executable
+            found = self._kept.get(shapes)
+            if found is not None:
+                self._kept.move_to_end(shapes)
+                return found
+            turn = self._turns.setdefault(shapes, threading.Lock())
+        with turn:
+            try:
+                with self._lock:
+                    found = self._kept.get(shapes)
+                return self._compile(shapes) if found is None else found
+            finally:
+                with self._lock:
+                    self._turns.pop(shapes, None)
 
-    def _logical(self, x: Any) -> Shape:
-        if not hasattr(x, "shape"):
-            raise DataError(
-                f"input is a {type(x).__name__}", need="a NumPy array or an object with __dlpack__",
-                fix="numpy.asarray(x, numpy.float32)",
-            )  # fmt: skip
-        shape = tuple(int(size) for size in x.shape)
-        if self._layout == "NHWC" and 3 <= len(shape) <= 5:
+    def _compile(self, shapes: Shapes) -> Executable:
+        found = self._build(dict(zip(self.signature, shapes, strict=True)))
+        limit = find_memory_limit(self._limit)
+        with self._lock:
+            self._kept[shapes] = found
+            while len(self._kept) > 1 and (
+                len(self._kept) > MOST_KEPT
+                or sum(item.arena_bytes + item.constant_bytes for item in self._kept.values()) > limit
+            ):
+                self._kept.popitem(last=False)
+        return found
+
+    def _logical(self, shape: Shape) -> Shape:
+        """The shape of the caller's array with the channels first."""
+        if self.layout == "NHWC" and 3 <= len(shape) <= 5:
             return (shape[0], shape[-1], *shape[1:-1])
         return shape
+
+    def forget_locks(self) -> None:
+        """Begin with locks that nobody holds: at first, and in the child of a fork."""
+        self._lock = threading.Lock()
+        self._turns: dict[Shapes, threading.Lock] = {}
+
+
+_NETWORKS: Final[WeakSet[Network]] = WeakSet()
+
+
+def _forget_after_fork() -> None:
+    """In the child of a fork the threads that held locks are gone."""
+    for network in _NETWORKS:
+        network.forget_locks()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)

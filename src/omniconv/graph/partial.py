@@ -7,8 +7,8 @@ off the nodes that read them too. Damaged models are refused as ever: only an `U
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -17,8 +17,9 @@ import onnx
 from omniconv.compiler.program import Program
 from omniconv.errors import UnsupportedError
 from omniconv.graph.memory import Budget
-from omniconv.graph.nodes import AnyArray, Graph, Node, ValueInfo
+from omniconv.graph.nodes import Graph, Node, ValueInfo
 from omniconv.graph.operands import Operand, Ref
+from omniconv.graph.passes.fix_shapes import is_fixed
 from omniconv.graph.tensors import name_dtype
 from omniconv.spec import Shape
 
@@ -150,17 +151,9 @@ def _read_shape(kind: Any) -> Shape | None:
     return tuple(sizes) if all(size > 0 for size in sizes) else None
 
 
-def split_inputs(
-    graph: Graph, shapes: Mapping[str, Sequence[int]] | None, bound: Mapping[str, AnyArray], gaps: Gaps
-) -> tuple[Graph, dict[str, Sequence[int]]]:
-    """The graph without inputs that are not float32, which go into the gaps, and the shapes of those that stay."""
-    given = dict(shapes or {})
-    kept = []
+def split_inputs(graph: Graph, gaps: Gaps) -> Graph:
+    """The graph without inputs that are not float32, which go into the gaps."""
     for info in graph.inputs:
-        if info.name in bound or info.dtype == FLOAT:
-            kept.append(info)
-            continue
-        sizes = given.pop(info.name, info.dims)
-        known = sizes is not None and all(isinstance(size, int) and size > 0 for size in sizes)
-        gaps.leave_input(info, tuple(int(size) for size in sizes or () if size is not None) if known else None)
-    return Graph(tuple(kept), graph.outputs, graph.constants, graph.nodes), given
+        if info.dtype != FLOAT:
+            gaps.leave_input(info, info.dims if is_fixed(info.dims) else None)
+    return replace(graph, inputs=tuple(info for info in graph.inputs if info.dtype == FLOAT))

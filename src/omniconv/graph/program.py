@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Dims, Graph, shorten
 from omniconv.graph.partial import Gaps, Problem, split_inputs
 from omniconv.graph.passes import run_passes
-from omniconv.graph.passes.fix_shapes import fix_shapes, show
+from omniconv.graph.passes.fix_shapes import fix_shapes, narrow_inputs, show
 from omniconv.graph.tensors import DTYPES, name_dtype
 from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.spec import Shape
@@ -28,6 +29,36 @@ def input_signature(model: ModelLike, *, memory_limit: int | None = None) -> dic
     constants and do not appear.
     """
     return {info.name: info.dims or () for info in load(model, memory_limit=memory_limit).inputs}
+
+
+def prepare(
+    model: ModelLike,
+    *,
+    shapes: Mapping[str, Sequence[int | None]] | None = None,
+    constants: Mapping[str, npt.ArrayLike] | None = None,
+    memory_limit: int | None = None,
+) -> Graph:
+    """Read and check a model, make inputs constants, and write what is known of their sizes into the other inputs.
+
+    Args:
+        model: as for :func:`to_program`.
+        shapes: the sizes of inputs, by name; ``None`` in place of a size that is not known yet.
+        constants: as for :func:`to_program`. They are copied.
+        memory_limit: as for :func:`to_program`.
+
+    Returns:
+        The graph. Its inputs are those that are still to be given.
+
+    Raises:
+        ModelError: a damaged, inconsistent or unsafe model.
+        ShapeError, DataError: shapes or constants that do not fit.
+        LimitError: more memory than allowed.
+    """
+    graph = load(model, memory_limit=memory_limit)
+    bound = _bind(graph, constants)
+    free = tuple(info for info in graph.inputs if info.name not in bound)
+    known = [(info, bound[info.name].shape) for info in graph.inputs if info.name in bound]
+    return narrow_inputs(replace(graph, inputs=free, constants={**graph.constants, **bound}), shapes, known)
 
 
 def to_program(
@@ -58,11 +89,9 @@ def to_program(
     Numerics:
         Batch norm and per-channel factors are folded into weights in float64 and rounded to float32 once.
     """
-    graph = load(model, memory_limit=memory_limit)
+    graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
     budget = Budget(find_memory_limit(memory_limit), sum(array.nbytes for array in graph.constants.values()))
-    bound = _bind(graph, constants or {})
-    fixed = fix_shapes(graph, shapes, bound)
-    program = lower(graph, fixed, {**graph.constants, **bound}, budget)
+    program = lower(graph, fix_shapes(graph), graph.constants, budget)
     _check_outputs(graph, program)
     return run_passes(program)
 
@@ -85,28 +114,36 @@ def to_partial_program(
         UnsupportedError: nothing of the model can be analysed.
         ModelError, ShapeError, LimitError: as for :func:`to_program`.
     """
-    graph = load(model, memory_limit=memory_limit)
+    graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
     budget = Budget(find_memory_limit(memory_limit), sum(array.nbytes for array in graph.constants.values()))
-    bound = _bind(graph, constants or {})
     gaps = Gaps(budget)
-    known, given = split_inputs(graph, shapes, bound, gaps)
-    program = lower(known, fix_shapes(known, given, bound), {**graph.constants, **bound}, budget, gaps)
+    known = split_inputs(graph, gaps)
+    program = lower(known, fix_shapes(known), known.constants, budget, gaps)
     if not gaps.problems:
         _check_outputs(graph, program)
     return run_passes(program), tuple(gaps.problems)
 
 
-def _bind(graph: Graph, constants: Mapping[str, npt.ArrayLike]) -> dict[str, AnyArray]:
+def _bind(graph: Graph, constants: Mapping[str, npt.ArrayLike] | None) -> dict[str, AnyArray]:
     declared = {info.name: info for info in graph.inputs}
     bound: dict[str, AnyArray] = {}
-    for name, value in constants.items():
+    if constants is not None and not isinstance(constants, Mapping):
+        raise DataError(
+            f"constants is a {type(constants).__name__}", need="arrays by name", fix="constants={name: array}"
+        )
+    for name, value in (constants or {}).items():
         info = declared.get(name)
         if info is None:
             raise ShapeError(
-                f"constants for {name!r}, which is no input",
-                need="names among " + shorten(", ".join(map(repr, declared))),
+                f"constants for {shorten(repr(name))}, which is no input",
+                need="names among " + shorten(", ".join(map(repr, declared)) or "none"),
             )
-        array = np.asarray(value)
+        try:
+            array = np.array(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise DataError(
+                f"constant for input {shorten(name)!r} cannot be read as a NumPy array: {error}", need="an array"
+            ) from None
         if DTYPES.get(info.dtype) != array.dtype:
             raise DataError(
                 f"constant for input {shorten(name)!r} is {array.dtype}", need=f"{name_dtype(info.dtype)}, as declared"

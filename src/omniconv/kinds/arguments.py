@@ -1,39 +1,22 @@
-"""Arguments that several constructors share: number of axes, activations, one-axis parts of a kernel."""
+"""Arguments that several constructors share: sequences, activations, one-axis parts of a kernel."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 from omniconv.errors import SpecError
+from omniconv.integers import read_sequence
 from omniconv.spec import Activation, Conv
-from omniconv.spec.conv import IntOrTuple, PaddingLike, per_axis
-
-
-def resolve_dims(dims: int | None, *values: IntOrTuple | PaddingLike, default: int = 2) -> int:
-    """Number of axes: ``dims`` where given, else the one length of the sequences among ``values``, else ``default``.
-
-    Raises:
-        SpecError: not 1, 2 or 3.
-    """
-    if dims is None:
-        lengths = {len(value) for value in values if isinstance(value, Sequence) and not isinstance(value, str)}
-        dims = lengths.pop() if len(lengths) == 1 else default
-    if type(dims) is not int or dims not in {1, 2, 3}:
-        raise SpecError(f"dims={dims!r} is out of range", need="1, 2 or 3 spatial axes")
-    return dims
-
-
-def count(name: str, value: int) -> int:
-    """Check one positive integer argument and return it."""
-    return per_axis(name, value, 1, 1)[0]
+from omniconv.spec.arguments import PaddingLike
 
 
 def each(name: str, value: object) -> tuple[Any, ...]:
     """Check that an argument is a sequence (text is none) and return its items."""
-    if not isinstance(value, Sequence) or isinstance(value, str):
+    items = read_sequence(value)
+    if items is None:
         raise SpecError(f"{name}={value!r} is not a sequence", need="a tuple or a list")
-    return tuple(value)
+    return items
 
 
 def steps_of(activation: Activation | str | None) -> tuple[Activation, ...]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import count, restrict, steps_of
+from omniconv.integers import as_integer
+from omniconv.kinds.arguments import restrict, steps_of
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Activation, Chain, Conv, Step
-from omniconv.spec.conv import IntOrTuple, PaddingLike
+from omniconv.spec.arguments import IntOrTuple, PaddingLike
 
 
 def asymmetric(
@@ -80,7 +81,7 @@ def asymmetric(
         padding=padding,
         padding_mode=padding_mode,
     )
-    mid = whole.out_channels if mid_channels is None else count("mid_channels", mid_channels)
+    mid = whole.out_channels if mid_channels is None else as_integer("mid_channels", mid_channels)
     widths = [whole.in_channels, *[mid] * (whole.dims - 1), whole.out_channels]
     steps: list[Step] = []
     for axis in range(whole.dims):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import resolve_dims, steps_of
+from omniconv.kinds.arguments import steps_of
 from omniconv.kinds.depthwise import depthwise
 from omniconv.kinds.pointwise import pointwise
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Activation, Chain
-from omniconv.spec.conv import IntOrTuple, PaddingLike
+from omniconv.spec.arguments import IntOrTuple, PaddingLike, resolve_dims
 
 
 def blueprint_separable(

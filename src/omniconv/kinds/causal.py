@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import each, resolve_dims
+from omniconv.integers import as_integers
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Conv
-from omniconv.spec.conv import IntOrTuple, per_axis
+from omniconv.spec.arguments import IntOrTuple, per_axis, resolve_dims
 from omniconv.spec.geometry import count_extent
 
 
@@ -69,9 +69,7 @@ def causal(
         Sequence Modeling, 2018, arXiv:1803.01271.
     """
     rank = resolve_dims(dims, kernel_size, stride, dilation)
-    chosen = tuple(range(rank)) if axes is None else each("axes", axes)
-    if any(axis not in range(rank) for axis in chosen):
-        raise SpecError(f"axes={axes!r} are not all axes of the layer", need=f"axes from 0 to {rank - 1}")
+    chosen = tuple(range(rank)) if axes is None else as_integers("axes", axes, 0, rank - 1)
     kernels, dilations = per_axis("kernel_size", kernel_size, rank, 1), per_axis("dilation", dilation, rank, 1)
     totals = [count_extent(k, d) - 1 for k, d in zip(kernels, dilations, strict=True)]
     pairs = [(total, 0) if a in chosen else (total // 2, total - total // 2) for a, total in enumerate(totals)]
@@ -118,7 +116,7 @@ KIND = Kind(
             {"in_channels": 3, "out_channels": 3, "kernel_size": 3, "axes": (2,)},
             None,
             SpecError,
-            r"axes=\(2,\) are not all axes of the layer; need axes from 0 to 1",
+            r"axes=\(2,\) is out of range; need integers from 0 to 1",
         ),
         ErrorSample(
             {"in_channels": 3, "out_channels": 3, "kernel_size": 5, "padding_mode": "reflect", "dims": 1},

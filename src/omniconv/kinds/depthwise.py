@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import count
+from omniconv.integers import as_integer
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Conv
-from omniconv.spec.conv import IntOrTuple, PaddingLike
+from omniconv.spec.arguments import IntOrTuple, PaddingLike
 
 
 def depthwise(
@@ -63,10 +63,10 @@ def depthwise(
         L. Sifre: Rigid-Motion Scattering for Image Classification, PhD thesis, Ecole Polytechnique, 2014.
         F. Chollet: Xception: Deep Learning with Depthwise Separable Convolutions, 2016, arXiv:1610.02357.
     """
-    channels = count("in_channels", in_channels)
+    channels = as_integer("in_channels", in_channels)
     return Conv.of(
         channels,
-        channels * count("channel_multiplier", channel_multiplier),
+        channels * as_integer("channel_multiplier", channel_multiplier),
         kernel_size,
         dims=dims,
         stride=stride,

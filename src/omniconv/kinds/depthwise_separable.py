@@ -8,7 +8,7 @@ from omniconv.kinds.depthwise import depthwise
 from omniconv.kinds.pointwise import pointwise
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Activation, Chain
-from omniconv.spec.conv import IntOrTuple, PaddingLike
+from omniconv.spec.arguments import IntOrTuple, PaddingLike
 
 
 def depthwise_separable(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import count, resolve_dims, restrict, steps_of
+from omniconv.integers import as_integer
+from omniconv.kinds.arguments import restrict, steps_of
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Activation, Chain, Conv
-from omniconv.spec.conv import IntOrTuple, PaddingLike
+from omniconv.spec.arguments import IntOrTuple, PaddingLike, resolve_dims
 
 
 def factorised(
@@ -90,7 +91,7 @@ def factorised(
         full = temporal_taps * spatial_taps * whole.in_channels * whole.out_channels
         mid = max(1, full // (spatial_taps * whole.in_channels + temporal_taps * whole.out_channels))
     else:
-        mid = count("mid_channels", mid_channels)
+        mid = as_integer("mid_channels", mid_channels)
     return Chain(
         (
             restrict(whole, space, whole.in_channels, mid),

@@ -6,7 +6,7 @@ from omniconv.errors import ShapeError, SpecError
 from omniconv.kinds.arguments import restrict, steps_of
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Activation, Chain, Conv
-from omniconv.spec.conv import IntOrTuple, PaddingLike
+from omniconv.spec.arguments import IntOrTuple, PaddingLike
 
 
 def flattened(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from omniconv.errors import ShapeError, SpecError
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Conv
-from omniconv.spec.conv import IntOrTuple, PaddingLike
+from omniconv.spec.arguments import IntOrTuple, PaddingLike
 
 
 def grouped(

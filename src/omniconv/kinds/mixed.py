@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import count, each, resolve_dims
+from omniconv.integers import as_integer
+from omniconv.kinds.arguments import each
 from omniconv.kinds.depthwise import depthwise
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Chain, Split
-from omniconv.spec.conv import IntOrTuple, per_axis
+from omniconv.spec.arguments import IntOrTuple, per_axis, resolve_dims
 
 PADDINGS = ("same", "same_lower", "causal")
 
@@ -68,14 +69,14 @@ def mixed(
     Sources:
         M. Tan, Q. Le: MixConv: Mixed Depthwise Convolutional Kernels, 2019, arXiv:1907.09595.
     """
-    channels = count("in_channels", in_channels)
+    channels = as_integer("in_channels", in_channels)
     kernels = each("kernel_sizes", kernel_sizes)
     slices = len(kernels)
     if not 1 <= slices <= channels:
         raise SpecError(
             f"{slices} kernel sizes and in_channels={channels}", need="a kernel size or more, a channel for each"
         )
-    if padding not in PADDINGS:
+    if not isinstance(padding, str) or padding not in PADDINGS:
         raise SpecError(f"padding={padding!r} gives slices of different sizes", need="one of " + ", ".join(PADDINGS))
     widths = tuple(channels // slices + (i < channels % slices) for i in range(slices))
     if splits is not None:

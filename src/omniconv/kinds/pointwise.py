@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import resolve_dims
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Conv
-from omniconv.spec.conv import IntOrTuple
+from omniconv.spec.arguments import IntOrTuple, resolve_dims
 
 
 def pointwise(in_channels: int, out_channels: int, *, stride: IntOrTuple = 1, dims: int | None = None) -> Conv:
@@ -64,7 +63,10 @@ KIND = Kind(
         ErrorSample({"in_channels": 0, "out_channels": 4}, None, SpecError, r"in_channels=0 is out of range"),
         ErrorSample({"in_channels": 4, "out_channels": 4, "stride": 0}, None, SpecError, r"stride=0 is out of range"),
         ErrorSample(
-            {"in_channels": 4, "out_channels": 4, "dims": 4}, None, SpecError, r"dims=4 is out of range; need 1, 2"
+            {"in_channels": 4, "out_channels": 4, "dims": 4},
+            None,
+            SpecError,
+            r"dims=4 is out of range; need an integer from 1 to 3",
         ),
         ErrorSample({"in_channels": 4, "out_channels": 4}, (1, 4, 8), ShapeError, r"has rank 3"),
     ),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import resolve_dims
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Conv
-from omniconv.spec.conv import IntOrTuple
+from omniconv.spec.arguments import IntOrTuple, resolve_dims
 
 
 def pointwise_grouped(

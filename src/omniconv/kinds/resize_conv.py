@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import count
+from omniconv.integers import as_integer
 from omniconv.kinds.cross_correlation import cross_correlation
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Chain, Resize
-from omniconv.spec.conv import IntOrTuple, PaddingLike
+from omniconv.spec.arguments import IntOrTuple, PaddingLike
 
 
 def resize_conv(
@@ -76,7 +76,7 @@ def resize_conv(
         padding_mode=padding_mode,
         dims=dims,
     )
-    return Chain((Resize(count("factor", factor), mode), conv))
+    return Chain((Resize(as_integer("factor", factor), mode), conv))
 
 
 KIND = Kind(

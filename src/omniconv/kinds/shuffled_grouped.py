@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from omniconv.choices import as_choice
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import count, resolve_dims, steps_of
+from omniconv.integers import as_integer
+from omniconv.kinds.arguments import steps_of
 from omniconv.kinds.depthwise import depthwise
 from omniconv.kinds.grouped import grouped
 from omniconv.kinds.pointwise_grouped import pointwise_grouped
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Activation, Chain, Shuffle, Step
-from omniconv.spec.conv import IntOrTuple, PaddingLike
+from omniconv.spec.arguments import IntOrTuple, PaddingLike, resolve_dims
 
 FORMS = ("unit", "layers")
 
@@ -82,12 +84,11 @@ def shuffled_grouped(
         X. Zhang, X. Zhou, M. Lin, J. Sun: ShuffleNet, 2017, arXiv:1707.01083.
         T. Zhang, G.-J. Qi, B. Xiao, J. Wang: Interleaved Group Convolutions, 2017, arXiv:1707.02725.
     """
-    if form not in FORMS:
-        raise SpecError(f"form={form!r} is unknown", need="one of " + ", ".join(FORMS))
-    first, last = count("groups", groups), count("out_channels", out_channels)
-    second = first if second_groups is None else count("second_groups", second_groups)
+    as_choice("form", form, FORMS)
+    first, last = as_integer("groups", groups), as_integer("out_channels", out_channels)
+    second = first if second_groups is None else as_integer("second_groups", second_groups)
     if mid_channels is not None:
-        mid = count("mid_channels", mid_channels)
+        mid = as_integer("mid_channels", mid_channels)
     else:
         mid = -(-last // (4 * first)) * first if form == "unit" else last
     axes = resolve_dims(dims, kernel_size, stride, dilation, padding)

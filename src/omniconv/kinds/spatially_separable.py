@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from omniconv.choices import as_choice
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import count, restrict
+from omniconv.integers import as_integer
+from omniconv.kinds.arguments import restrict
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Chain, Conv
-from omniconv.spec.conv import IntOrTuple, PaddingLike
+from omniconv.spec.arguments import IntOrTuple, PaddingLike
 
 FORMS = ("per_channel", "dense")
 
@@ -75,8 +77,8 @@ def spatially_separable(
         M. Jaderberg, A. Vedaldi, A. Zisserman: Speeding up Convolutional Neural Networks with Low Rank Expansions,
         2014, arXiv:1405.3866.
     """
-    channels = count("in_channels", in_channels)
-    last = channels if out_channels is None else count("out_channels", out_channels)
+    channels = as_integer("in_channels", in_channels)
+    last = channels if out_channels is None else as_integer("out_channels", out_channels)
     whole = Conv.of(
         channels,
         last,
@@ -87,17 +89,16 @@ def spatially_separable(
         padding=padding,
         padding_mode=padding_mode,
     )
-    if form not in FORMS:
-        raise SpecError(f"form={form!r} is unknown", need="one of " + ", ".join(FORMS))
+    as_choice("form", form, FORMS)
     if form == "per_channel":
-        if last != channels or mid_channels not in (None, channels):
+        if last != channels or (mid_channels is not None and as_integer("mid_channels", mid_channels) != channels):
             raise SpecError(
                 f'form="per_channel" with in_channels={channels}, mid_channels={mid_channels}, out_channels={last}',
                 need="equal channel counts",
                 fix='form="dense"',
             )
         return Chain(tuple(restrict(whole, (a,), channels, channels, channels) for a in range(whole.dims)))
-    mid = last if mid_channels is None else count("mid_channels", mid_channels)
+    mid = last if mid_channels is None else as_integer("mid_channels", mid_channels)
     widths = [channels, *[mid] * (whole.dims - 1), last]
     return Chain(tuple(restrict(whole, (a,), widths[a], widths[a + 1]) for a in range(whole.dims)))
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import count, resolve_dims, steps_of
+from omniconv.integers import as_integer
+from omniconv.kinds.arguments import steps_of
 from omniconv.kinds.cross_correlation import cross_correlation
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Activation, Chain, PixelShuffle
-from omniconv.spec.conv import IntOrTuple, PaddingLike
+from omniconv.spec.arguments import IntOrTuple, PaddingLike, resolve_dims
 
 
 def sub_pixel(
@@ -70,7 +71,7 @@ def sub_pixel(
         Neural Network, 2016, arXiv:1609.05158.
     """
     rank = resolve_dims(dims, kernel_size, dilation, padding)
-    enlarged = count("out_channels", out_channels) * count("factor", factor) ** rank
+    enlarged = as_integer("out_channels", out_channels) * as_integer("factor", factor) ** rank
     conv = cross_correlation(
         in_channels,
         enlarged,

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.errors import DataError, ShapeError
+from omniconv.integers import as_flag, as_integer, read_integer
 from omniconv.spec import Conv, Spec
+from omniconv.spec.chain import check_spec
 
 Array: TypeAlias = npt.NDArray[Any]
 Weights: TypeAlias = Sequence[Any]
@@ -18,13 +20,16 @@ Weights: TypeAlias = Sequence[Any]
 
 
 def check_array(value: object, name: str, at: str = "") -> Array:
-    """Turn ``value`` into a NumPy array of real numbers without copying where possible.
+    """Turn ``value`` into a NumPy array of real numbers without copying where possible. Parameters are detached.
 
     Raises:
         DataError: not an array (lists are not), or not of integers or floats.
     """
     if not (hasattr(value, "__array__") or hasattr(value, "__dlpack__")):
         raise DataError(f"{name} is {type(value).__name__}", need="an array of numbers", fix="numpy.asarray", at=at)
+    detach = getattr(value, "detach", None)
+    if callable(detach) and getattr(value, "requires_grad", False):
+        value = detach()
     try:
         array = np.asarray(value) if hasattr(value, "__array__") else np.from_dlpack(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError, BufferError) as error:
@@ -43,6 +48,7 @@ def check_input(spec: Spec, x: object) -> Array:
         DataError: not an array of real numbers.
         ShapeError: a shape that some step of the spec does not take.
     """
+    check_spec(spec)
     array = check_array(x, "x", spec.text())
     spec.output_shape(array.shape)
     return array
@@ -70,6 +76,7 @@ def check_weights(spec: Spec, weights: Weights) -> tuple[tuple[Array, Array | No
         ShapeError: the wrong number of pairs, or an array of the wrong shape.
         DataError: not pairs of arrays of real numbers.
     """
+    check_spec(spec)
     convs = (spec,) if isinstance(spec, Conv) else spec.convs
     if not isinstance(weights, tuple | list):
         raise DataError(
@@ -106,18 +113,28 @@ def check_weights(spec: Spec, weights: Weights) -> tuple[tuple[Array, Array | No
 
 
 def random_weights(
-    spec: Spec, rng: np.random.Generator, *, integer: bool = False, bias: bool = True
+    spec: Spec, rng: np.random.Generator | int, *, integer: bool = False, bias: bool = True
 ) -> tuple[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None], ...]:
     """Weights for every convolution of a spec, as float32.
 
     Args:
         spec: a `Conv` or a `Chain`.
-        rng: where they are drawn from.
+        rng: where they are drawn from, or the seed of a new generator.
         integer: whole numbers from -4 to 4, with which sums of up to 2^20 products of such numbers are exact in
             float32; otherwise normal, with variance 1 / (products in each sum), so that results keep the scale of the
             input.
         bias: whether there are biases.
+
+    Raises:
+        DataError: not a spec, or neither a generator nor a seed.
+        SpecError: a negative seed.
     """
+    check_spec(spec)
+    integer, bias = as_flag("integer", integer), as_flag("bias", bias)
+    if not isinstance(rng, np.random.Generator):
+        if read_integer(rng) is None:
+            raise DataError(f"rng is {type(rng).__name__}", need="a numpy.random.Generator, or a seed", fix="rng=0")
+        rng = np.random.default_rng(as_integer("rng", rng, 0, None))
     drawn: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]] = []
     for conv in (spec,) if isinstance(spec, Conv) else spec.convs:
         b: npt.NDArray[np.float32] | None = None

@@ -14,6 +14,7 @@ from omniconv.analysis import Cost, Machine, Record, cost
 from omniconv.bench.interleave import interleave
 from omniconv.bench.roofline import Roofline
 from omniconv.errors import OmniconvError, ShapeError, SpecError
+from omniconv.integers import as_integer
 from omniconv.kinds import Kind, kinds
 from omniconv.limits import check_memory
 from omniconv.report.layers import as_roofline, bound_layer
@@ -44,10 +45,8 @@ class Layer(Record):
 
     def __post_init__(self) -> None:
         for name in ("in_channels", "out_channels", "kernel_size", "size", "stride", "groups"):
-            if getattr(self, name) < 1:
-                raise SpecError(f"{name}={getattr(self, name)} is out of range", need="a positive number")
-        if self.dims not in (1, 2, 3):
-            raise SpecError(f"dims={self.dims} is out of range", need="1, 2 or 3 spatial axes")
+            object.__setattr__(self, name, as_integer(name, getattr(self, name)))
+        object.__setattr__(self, "dims", as_integer("dims", self.dims, 1, 3))
 
     @property
     def shape(self) -> Shape:

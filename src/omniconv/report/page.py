@@ -70,9 +70,8 @@ def _clean(value: Any) -> Any:
 
 
 def write_page(found: Inspection, path: Path, *, date: str = "") -> Path:
-    """Write the page, whole or not at all; folders are made."""
+    """Write the page, whole or not at all."""
     page = make_page(found, date=date)
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(page, encoding="utf-8", newline="\n")
     partial.replace(path)

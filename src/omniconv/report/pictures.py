@@ -40,10 +40,9 @@ def make_figure(width: float, height: float, rows: int = 1, columns: int = 1, **
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as its ending says; folders are made. The same figure gives the same file."""
+    """Write a figure as its ending says. The same figure gives the same file."""
     import matplotlib as mpl
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     with mpl.rc_context({"svg.hashsalt": "omniconv"}):
         figure.savefig(path, dpi=160, metadata={"Date": None} if path.suffix == ".svg" else None)
     return path

@@ -18,20 +18,20 @@ from omniconv.compiler.plan import Plan
 from omniconv.compiler.planner import Call
 from omniconv.compiler.storage import ALIGNMENT
 from omniconv.compiler.target import Target
-from omniconv.errors import DataError, ShapeError
+from omniconv.errors import ShapeError
+from omniconv.integers import as_integer
 from omniconv.limits import check_memory
 from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena
+from omniconv.runtime.compiled import Compiled
+from omniconv.runtime.inputs import FLOAT32, Array, read_array, read_named
 from omniconv.runtime.report import LayerInfo, StepProfile, describe_call, describe_step, merge_calls
 from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
-from omniconv.runtime.threads import Job, make_solo_run, run_on_team
+from omniconv.runtime.threads import MAX_THREADS, Job, make_solo_run, run_on_team
 from omniconv.spec import Shape
 
-Array: TypeAlias = npt.NDArray[np.float32]
 Words: TypeAlias = npt.NDArray[np.int64]
-
-_FLOAT32 = np.dtype(np.float32)
 
 ALONE_MACS = 2**19
 ALONE_BYTES = 2**18
@@ -65,7 +65,7 @@ class _Frame:
         self._job.set(self._steps.ctypes.data, len(self._steps))
 
 
-class Executable:
+class Executable(Compiled):
     """A compiled layer, chain or network. Thread-safe: concurrent callers each get memory of their own.
 
     Example:
@@ -81,12 +81,28 @@ class Executable:
         compile_seconds: time spent to plan, compile and pack [s].
         kernels: distinct kernels; ``cached_kernels`` of them came from the disk or were loaded already.
         arena_bytes, constant_bytes: memory of each concurrent caller, and of weights and tables [bytes].
+        plan, layout, target: what was chosen, the layout of the caller's arrays, and the machine it is for.
+
+    A copy, also a deep one, is the executable itself. It cannot be pickled.
     """
+
+    plan: Plan
+    inputs: dict[str, Shape]
+    outputs: dict[str, Shape]
+    threads: int
+    layout: str
+    target: Target
+    compile_seconds: float
+    kernels: int
+    cached_kernels: int
+    arena_bytes: int
+    constant_bytes: int
 
     def __init__(
         self, plan: Plan, *, threads: int = 1, layout: str = "NCHW", memory_limit: int | None = None, at: str = ""
     ) -> None:
         started = time.perf_counter()
+        threads = as_integer("threads", threads, 1, MAX_THREADS)
         self.plan, self.threads, self.layout, self.target = plan, threads, layout, plan.target
         self.inputs = {name: _boundary_shape(plan.inputs[name], layout) for name in plan.program.inputs}
         self.outputs = {name: _boundary_shape(plan.outputs[name], layout) for name in plan.program.outputs}
@@ -149,7 +165,7 @@ class Executable:
         """
         named = inputs if isinstance(inputs, Mapping) else {next(iter(self.inputs)): inputs}
         arrays = self._gather(named)
-        times = np.zeros((max(repeat, 1), len(self.plan.calls) + 1), np.int64)
+        times = np.zeros((as_integer("repeat", repeat), len(self.plan.calls) + 1), np.int64)
         for row in times:
             self._run(arrays, row)
         spent = np.diff(times, axis=1)
@@ -186,43 +202,21 @@ class Executable:
     # -- inside
 
     def _gather(self, inputs: Mapping[str, Any]) -> list[Array]:
-        if not isinstance(inputs, Mapping):
-            raise DataError(
-                f"inputs is a {type(inputs).__name__}", need="arrays by name", fix="{name: array}", at=self._at
-            )
-        if set(inputs) != set(self.inputs):
-            given = sorted(map(str, inputs))
-            raise ShapeError(f"inputs {given} were given", need=f"exactly {sorted(self.inputs)}", at=self._at)
-        return [self._check(name, inputs[name]) for name in self.inputs]
+        named = read_named(inputs, tuple(self.inputs), self._at)
+        return [self._check(name, array) for name, array in named.items()]
 
     def _check(self, name: str, x: Any) -> Array:
         """An input as a contiguous float32 array of the expected shape. Other orders in memory are copied."""
-        if type(x) is np.ndarray and x.dtype is _FLOAT32 and x.shape == self.inputs[name] and x.flags.carray:
+        if type(x) is np.ndarray and x.dtype is FLOAT32 and x.shape == self.inputs[name] and x.flags.carray:
             return x
-        if not isinstance(x, np.ndarray):
-            if not hasattr(x, "__dlpack__"):
-                raise DataError(
-                    f"input {name!r} is a {type(x).__name__}",
-                    need="a NumPy array or an object with __dlpack__",
-                    fix="numpy.asarray(x, numpy.float32)",
-                    at=self._at,
-                )
-            try:
-                x = np.from_dlpack(x)
-            except (BufferError, RuntimeError, TypeError, ValueError) as error:
-                problem = f"input {name!r} cannot be read as a NumPy array: {error}"
-                raise DataError(problem, need="an array in host memory, without gradients", at=self._at) from error
-        if x.dtype != _FLOAT32:
-            raise DataError(
-                f"input {name!r} has dtype {x.dtype}", need="float32", fix="x.astype(numpy.float32)", at=self._at
-            )
-        if x.shape != self.inputs[name]:
+        array = read_array(name, x, self._at)
+        if array.shape != self.inputs[name]:
             raise ShapeError(
-                f"input {name!r} has shape {x.shape}",
+                f"input {name!r} has shape {array.shape}",
                 need=f"{self.inputs[name]}, the shape compiled for ({self.layout})",
                 at=self._at,
             )
-        return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
+        return array
 
     def _run(self, arrays: list[Array], times: Words | None = None) -> list[Array]:
         results = [make_result(shape) for shape in self._shapes]
@@ -309,7 +303,7 @@ def _source(call: Call, target: Target) -> Source:
 
 def make_result(shape: Shape) -> Array:
     """Room for an output; the kernels write every element of it."""
-    return np.empty(shape, _FLOAT32)
+    return np.empty(shape, FLOAT32)
 
 
 def _boundary_shape(layout: Layout, order: str) -> Shape:

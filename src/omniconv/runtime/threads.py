@@ -26,7 +26,7 @@ import numpy.typing as npt
 from omniconv.compiler.build import Kernel, load
 from omniconv.compiler.cache import open_cache
 from omniconv.compiler.target import select_target
-from omniconv.errors import SpecError
+from omniconv.integers import as_integer
 from omniconv.runtime import driver
 from omniconv.runtime.system import count_cpus, current_cpu, detect_system, free_semaphore, make_semaphore
 
@@ -149,9 +149,7 @@ class Team:
     """
 
     def __init__(self, threads: int) -> None:
-        if isinstance(threads, bool) or not 1 <= threads <= MAX_THREADS:
-            raise SpecError(f"threads={threads!r} is out of range", need=f"from 1 to {MAX_THREADS}")
-        self.threads = threads
+        self.threads = as_integer("threads", threads, 1, MAX_THREADS)
         self._lock = threading.Lock()
         self._control: _Control | None = None
         self._finalizer: weakref.finalize[[], Team] | None = None

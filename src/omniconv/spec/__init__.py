@@ -1,8 +1,9 @@
 """What a convolution is: immutable descriptions and the integer geometry behind them. Standard library only."""
 
 from omniconv.spec.activation import Activation
+from omniconv.spec.arguments import Shape
 from omniconv.spec.chain import Chain, Spec, Split, Step
-from omniconv.spec.conv import Conv, Shape
+from omniconv.spec.conv import Conv
 from omniconv.spec.geometry import Axis, Phase
 from omniconv.spec.rearrange import PixelShuffle, Resize, Shuffle
 from omniconv.spec.text import parse

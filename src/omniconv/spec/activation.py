@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from omniconv.choices import as_choice
 from omniconv.errors import SpecError
+from omniconv.integers import read_sequence, state
 
 FORMULAS: Final[dict[str, tuple[str, dict[str, float]]]] = {
     "relu": ("max(x, 0)", {}),
@@ -57,25 +59,28 @@ class Activation:
         return any(word in FORMULAS[self.name][0] for word in ("exp", "erf", "sigmoid", "tanh"))
 
     def __post_init__(self) -> None:
-        if self.name not in FORMULAS:
-            raise SpecError(f"activation={self.name!r} is unknown", need="one of " + ", ".join(FORMULAS))
+        as_choice("activation", self.name, FORMULAS)
         allowed = tuple(FORMULAS[self.name][1])
-        given = tuple(key for key, _ in self.parameters)
-        if given != allowed:
-            raise SpecError(f"activation {self.name} got parameters {given}", need=f"exactly {allowed}, in this order")
+        items = read_sequence(self.parameters)
+        pairs = [pair for pair in map(read_sequence, items or ()) if pair is not None and len(pair) == 2]
+        given = tuple(str(pair[0]) for pair in pairs)
+        if items is None or len(pairs) < len(items) or given != allowed:
+            problem = state(f"activation {self.name} got parameters", self.parameters, "")
+            raise SpecError(problem.rstrip(), need=f"pairs of exactly {allowed}, in this order, and numbers")
+        numbers = tuple((str(key), _as_number(self.name, str(key), value)) for key, value in pairs)
+        object.__setattr__(self, "parameters", numbers)
 
     @classmethod
     def of(cls, name: str, **parameters: float) -> Activation:
         """Build an activation, with defaults for the parameters that are not given."""
-        if name not in FORMULAS:
-            raise SpecError(f"activation={name!r} is unknown", need="one of " + ", ".join(FORMULAS))
+        as_choice("activation", name, FORMULAS)
         defaults = FORMULAS[name][1]
         unknown = sorted(set(parameters) - set(defaults))
         if unknown:
             raise SpecError(
                 f"activation {name} has no parameter {', '.join(unknown)}", need=f"some of {tuple(defaults)}"
             )
-        return cls(name, tuple((key, float(parameters.get(key, value))) for key, value in defaults.items()))
+        return cls(name, tuple((key, parameters.get(key, value)) for key, value in defaults.items()))
 
     @classmethod
     def clamp(cls, low: float, high: float) -> Activation:
@@ -92,3 +97,12 @@ class Activation:
 
     def __getitem__(self, key: str) -> float:
         return dict(self.parameters)[key]
+
+
+def _as_number(name: str, key: str, value: object) -> float:
+    if not (isinstance(value, str | bytes | bytearray) or getattr(value, "ndim", 0)):
+        try:
+            return float(value)  # type: ignore[arg-type]
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            pass
+    raise SpecError(f"activation {name} got {state(key, value, 'is no number')}", need="a number")

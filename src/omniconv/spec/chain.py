@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
+from omniconv.choices import as_parts, check_instance
 from omniconv.errors import ShapeError, SpecError
 from omniconv.spec.activation import Activation
-from omniconv.spec.conv import Conv, Shape
+from omniconv.spec.arguments import Shape, take_shape
+from omniconv.spec.conv import Conv
 from omniconv.spec.rearrange import PixelShuffle, Resize, Shuffle
 
 
@@ -19,6 +21,8 @@ class Split:
     branches: tuple[Conv, ...]
 
     def __post_init__(self) -> None:
+        branches = as_parts("branches", self.branches, (Conv,), need="a Conv", fix="Split((Conv.of(4, 8, 3),))")
+        object.__setattr__(self, "branches", branches)
         if not self.branches:
             raise SpecError("a split without branches", need="at least one branch")
         if len({branch.dims for branch in self.branches}) > 1:
@@ -47,6 +51,7 @@ class Split:
 
     def output_shape(self, shape: Sequence[int]) -> Shape:
         """Shape of the concatenated outputs; all branches must agree on the spatial sizes."""
+        shape = take_shape(shape, self.in_channels, self.branches[0].dims, lambda: "split")
         if shape[1] != self.in_channels:
             raise ShapeError(f"input has {shape[1]} channels", need=f"{self.in_channels}, the sum over the branches")
         shapes = [branch.output_shape((shape[0], branch.in_channels, *shape[2:])) for branch in self.branches]
@@ -74,6 +79,9 @@ class Chain:
     steps: tuple[Step, ...]
 
     def __post_init__(self) -> None:
+        need = "a Conv, Split, Shuffle, PixelShuffle, Resize or Activation"
+        steps = as_parts("steps", self.steps, get_args(Step), need=need, fix="Chain((Conv.of(4, 8, 3),))")
+        object.__setattr__(self, "steps", steps)
         convs = self.convs
         if not convs:
             raise SpecError("a chain without a convolution", need="at least one Conv or Split among the steps")
@@ -142,24 +150,10 @@ class Chain:
 
     def shapes(self, shape: Sequence[int]) -> tuple[Shape, ...]:
         """The shape before the first step and after each step."""
-        try:
-            found = [tuple(size.__index__() for size in shape)]
-        except (AttributeError, TypeError):
-            raise ShapeError(
-                f"shape={shape!r} is not made of integers",
-                need="(N, C, *spatial)",
-                fix=f"{(1, self.in_channels, *(32,) * self.dims)}",
-                at=self.text(),
-            ) from None
-        if len(shape) != self.dims + 2:
-            raise ShapeError(
-                f"input of shape {tuple(shape)} has rank {len(shape)}",
-                need=f"(N, C, *spatial) of rank {self.dims + 2}",
-                at=self.text(),
-            )
+        found = [shape := take_shape(shape, self.in_channels, self.dims, self.text)]
         if shape[1] != self.in_channels:
             raise ShapeError(
-                f"input of shape {tuple(shape)} has {shape[1]} channels",
+                f"input of shape {shape} has {shape[1]} channels",
                 need=f"in_channels={self.in_channels} on axis 1 (channels first)",
                 at=self.text(),
             )
@@ -195,3 +189,14 @@ class Chain:
 
 Spec: TypeAlias = Conv | Chain
 """What a kind returns: a single convolution, or a chain of steps."""
+
+
+def check_spec(spec: object) -> None:
+    """Refuse what is no spec.
+
+    Raises:
+        DataError: neither a `Conv` nor a `Chain`.
+    """
+    module = hasattr(spec, "state_dict")
+    fix = "spec, weights = omniconv.torch.from_torch(module)" if module else "Conv.of(4, 8, 3)"
+    check_instance("spec", spec, (Conv, Chain), need="a Conv or a Chain", fix=fix)

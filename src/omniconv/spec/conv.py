@@ -10,87 +10,27 @@ map.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final
 
+from omniconv.choices import as_choice
 from omniconv.errors import ShapeError, SpecError, UnsupportedError
+from omniconv.integers import LIMIT, as_flag, as_integer, as_integers, read_sequence
+from omniconv.spec.arguments import (
+    SAME,
+    IntOrTuple,
+    PaddingLike,
+    Shape,
+    check_pairs,
+    normalise_padding,
+    per_axis,
+    resolve_dims,
+    take_shape,
+)
 from omniconv.spec.geometry import Axis, Pair, Phase, plan_same_padding
 
 PADDING_MODES: Final = ("zeros", "reflect", "replicate", "circular")
-SAME: Final = ("same_upper", "same_lower")
-LIMIT: Final = 2**31 - 1
-"""No size, stride, dilation, padding or channel count may be larger."""
-
-Shape: TypeAlias = tuple[int, ...]
-IntOrTuple: TypeAlias = int | Sequence[int]
-PaddingLike: TypeAlias = int | str | Sequence[int] | Sequence[Sequence[int]]
-
-
-def per_axis(name: str, value: IntOrTuple, dims: int, minimum: int) -> Shape:
-    """Normalise an int or a sequence to one int an axis, each at least ``minimum``."""
-    given = list(value) if isinstance(value, Iterable) else [value] * dims
-    if len(given) != dims:
-        raise SpecError(f"{name}={value!r} has {len(given)} values", need=f"one, or one for each of {dims} axes")
-    values = []
-    for item in given:
-        try:
-            number = item.__index__()
-        except AttributeError:
-            raise SpecError(f"{name}={value!r} is not made of integers", need="integers") from None
-        if not minimum <= number <= LIMIT or isinstance(item, bool):
-            raise SpecError(f"{name}={value!r} is out of range", need=f"integers from {minimum} to {LIMIT}")
-        values.append(number)
-    return tuple(values)
-
-
-def normalise_padding(
-    padding: PaddingLike, kernel: Shape, stride: Shape, dilation: Shape, *, transposed: bool, output_padding: Shape
-) -> tuple[tuple[Pair, ...] | str, Shape]:
-    """Turn every accepted way to write padding into ``((before, after), ...)`` (or a size-dependent "same").
-
-    Accepted: an int; one int an axis; one pair an axis; ``"valid"``; ``"same"`` (= ``"same_upper"``), ``"same_lower"``;
-    ``"causal"`` (all of it before). For a transposed convolution ``"same"`` means output = input * stride and
-    ``"causal"`` crops the surplus at the end. "Same" with a stride above 1 depends on the input size and is kept by
-    name; see :meth:`Conv.resolve`.
-
-    Returns:
-        The padding and the output padding (which "same" sets where a transposed kernel is smaller than its stride).
-    """
-    dims = len(kernel)
-    extents = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
-    if isinstance(padding, str):
-        name = "same_upper" if padding == "same" else padding
-        if name == "valid":
-            return ((0, 0),) * dims, output_padding
-        if name == "causal":
-            if transposed:
-                return tuple((0, max(e - s, 0)) for e, s in zip(extents, stride, strict=True)), tuple(
-                    max(s - e, 0) for e, s in zip(extents, stride, strict=True)
-                )
-            return tuple((e - 1, 0) for e in extents), output_padding
-        if name in SAME:
-            if transposed:
-                totals = [e - s for e, s in zip(extents, stride, strict=True)]
-                output_padding = tuple(max(-total, 0) for total in totals)
-            elif all(s == 1 for s in stride):
-                totals = [e - 1 for e in extents]
-            else:
-                return name, output_padding
-            halves = [(max(total, 0) // 2, max(total, 0) - max(total, 0) // 2) for total in totals]
-            return tuple(h if name == "same_upper" else (h[1], h[0]) for h in halves), output_padding
-        raise SpecError(
-            f"padding={padding!r} is unknown", need='an integer, pairs, "valid", "same", "same_lower" or "causal"'
-        )
-    if isinstance(padding, Iterable) and any(isinstance(item, Iterable) for item in padding):
-        if not all(isinstance(item, Iterable) for item in padding):
-            raise SpecError(f"padding={padding!r} mixes integers and pairs", need="one or the other")
-        pairs = [per_axis("padding", item, 2, 0) for item in padding]
-        if len(pairs) != dims:
-            raise SpecError(f"padding={padding!r} has {len(pairs)} pairs", need=f"one pair for each of {dims} axes")
-        return tuple((pair[0], pair[1]) for pair in pairs), output_padding
-    each = per_axis("padding", padding, dims, 0)  # type: ignore[arg-type]
-    return tuple((p, p) for p in each), output_padding
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,17 +84,8 @@ class Conv:
         padding_mode: str = "zeros",
     ) -> Conv:
         """Build a `Conv` from ints, tuples or names, for ``dims`` axes (default: what the tuples say, else 2)."""
-        lengths = {
-            len(value)
-            for value in (kernel_size, stride, dilation, output_padding, padding)
-            if isinstance(value, Sequence) and not isinstance(value, str)
-        }
-        if dims is None:
-            dims = lengths.pop() if len(lengths) == 1 else 2
-        if type(dims) is not int or dims not in {1, 2, 3}:
-            raise SpecError(f"dims={dims!r} is out of range", need="1, 2 or 3 spatial axes")
-        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
-            per_axis(name, value, 1, 1)
+        dims = resolve_dims(dims, kernel_size, stride, dilation, output_padding, padding)
+        transposed = as_flag("transposed", transposed)
         kernel = per_axis("kernel_size", kernel_size, dims, 1)
         strides = per_axis("stride", stride, dims, 1)
         dilations = per_axis("dilation", dilation, dims, 1)
@@ -163,13 +94,12 @@ class Conv:
             padding, kernel, strides, dilations, transposed=transposed, output_padding=extra
         )
         return cls(
-            int(in_channels), int(out_channels), kernel, strides, dilations, pairs, int(groups),
+            in_channels, out_channels, kernel, strides, dilations, pairs, groups,
             transposed, extra, flip, padding_mode,
         )  # fmt: skip
 
     def __post_init__(self) -> None:
-        if not self.output_padding:
-            object.__setattr__(self, "output_padding", (0,) * self.dims)
+        self._take_arguments()
         for name, channels in (("in_channels", self.in_channels), ("out_channels", self.out_channels)):
             if channels % self.groups:
                 common = math.gcd(self.in_channels, self.out_channels)
@@ -180,8 +110,7 @@ class Conv:
                     fix=" or ".join(f"groups={g}" for g in legal),
                     at=self.text(),
                 )
-        if self.padding_mode not in PADDING_MODES:
-            raise SpecError(f"padding_mode={self.padding_mode!r} is unknown", need="one of " + ", ".join(PADDING_MODES))
+        as_choice("padding_mode", self.padding_mode, PADDING_MODES)
         if self.padding_mode != "zeros" and self.transposed:
             raise SpecError(
                 f"padding_mode={self.padding_mode!r} with transposed=True has no meaning: its padding crops the output",
@@ -202,6 +131,27 @@ class Conv:
                     fix=f"output_padding={max(stride, dilation) - 1}",
                     at=self.text(),
                 )
+
+    def _take_arguments(self) -> None:
+        """Bring every argument into its own form, whatever library its integers are of: layers are keys of caches."""
+        taken: dict[str, object] = {
+            name: as_integer(name, getattr(self, name)) for name in ("in_channels", "out_channels", "groups")
+        }
+        taken |= {name: as_flag(name, getattr(self, name)) for name in ("transposed", "flip")}
+        forms = "one integer an axis"
+        taken["kernel_size"] = kernel = as_integers("kernel_size", self.kernel_size, need=forms, fix="Conv.of(...)")
+        dims = resolve_dims(None, kernel)
+        taken["output_padding"] = (0,) * dims
+        for name, low in (("stride", 1), ("dilation", 1), ("output_padding", 0)):
+            if name != "output_padding" or read_sequence(self.output_padding) != ():
+                values = as_integers(name, getattr(self, name), low, need=forms, fix="Conv.of(...)")
+                taken[name] = per_axis(name, values, dims, low)
+        if not isinstance(self.padding, str):
+            taken["padding"] = check_pairs(self.padding, dims)
+        elif self.padding not in SAME:
+            raise SpecError(f"padding={self.padding!r} is not resolved", need="pairs, or one of " + ", ".join(SAME))
+        for name, value in taken.items():
+            object.__setattr__(self, name, value)
 
     @property
     def dims(self) -> int:
@@ -269,6 +219,7 @@ class Conv:
         """The same layer with explicit padding for inputs of ``shape`` ``(N, C, *spatial)``."""
         if not isinstance(self.padding, str):
             return self
+        shape = self._take_shape(shape)
         lower = self.padding == "same_lower"
         free = replace(self, padding=((0, 0),) * self.dims).axes()
         pairs = tuple(plan_same_padding(axis, size, lower=lower) for axis, size in zip(free, shape[2:], strict=True))
@@ -281,28 +232,8 @@ class Conv:
             ShapeError: wrong rank or channels, empty axes, reflection wider than the input, kernel larger than the
                 padded input.
         """
-        try:
-            shape = tuple(size.__index__() for size in shape)
-        except (AttributeError, TypeError):
-            raise ShapeError(
-                f"shape={shape!r} is not made of integers",
-                need="(N, C, *spatial)",
-                fix=f"{(1, self.in_channels, *(32,) * self.dims)}",
-                at=self.text(),
-            ) from None
-        at = self.text()
-        if len(shape) != self.dims + 2:
-            raise ShapeError(
-                f"input of shape {shape} has rank {len(shape)}",
-                need=f"(N, C, *spatial) of rank {self.dims + 2}",
-                fix=f"{(1, self.in_channels, *(32,) * self.dims)}",
-                at=at,
-            )
+        shape = self._take_shape(shape)
         at = self.text(shape)
-        if any(not 1 <= size <= LIMIT for size in shape):
-            raise ShapeError(
-                f"input of shape {shape} has an empty, negative or absurd axis", need=f"sizes from 1 to {LIMIT}", at=at
-            )
         if shape[1] != self.in_channels:
             raise ShapeError(
                 f"input of shape {shape} has {shape[1]} channels",
@@ -334,6 +265,10 @@ class Conv:
                 )
         return shape
 
+    def _take_shape(self, shape: Sequence[int]) -> Shape:
+        """An input shape of the rank of this layer, in Python's integers."""
+        return take_shape(shape, self.in_channels, self.dims, self.text)
+
     def output_shape(self, shape: Sequence[int]) -> Shape:
         """Output shape ``(N, out_channels, *spatial)`` for an input of ``shape``; sizes follow :class:`Axis`.
 
@@ -346,6 +281,7 @@ class Conv:
 
     def phases(self, shape: Sequence[int]) -> tuple[tuple[Phase, ...], ...]:
         """Per axis, the output phases for an input of ``shape``; the N-D phases are their product."""
+        shape = self._take_shape(shape)
         axes = self.resolve(shape).axes()
         return tuple(axis.phases(size) for axis, size in zip(axes, shape[2:], strict=True))
 
@@ -355,6 +291,7 @@ class Conv:
         Output positions times taps times channels; for a transposed convolution input positions times taps times
         channels, since there each input meets every tap once.
         """
+        shape = self.check_input(shape)
         result = self.output_shape(shape)
         positions = math.prod(shape[2:]) if self.transposed else math.prod(result[2:])
         return shape[0] * positions * math.prod(self.weight_shape)
@@ -368,11 +305,12 @@ class Conv:
         Raises:
             UnsupportedError: padding modes other than zeros, whose adjoint folds the border and is no `Conv`.
         """
+        shape = self.check_input(shape)
         if self.padding_mode != "zeros":
             raise UnsupportedError(
                 f"adjoint of padding_mode={self.padding_mode!r}", need='padding_mode="zeros"', at=self.text(shape)
             )
-        spec = self.resolve(self.check_input(shape))
+        spec = self.resolve(shape)
         mirrored = replace(
             spec, in_channels=spec.out_channels, out_channels=spec.in_channels, transposed=False, output_padding=()
         )

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
+from omniconv.integers import as_flag, as_integer, as_integers
+
 Pair: TypeAlias = tuple[int, int]
 
 
@@ -45,6 +47,14 @@ class Axis:
     output_padding: int = 0
     flip: bool = False
 
+    def __post_init__(self) -> None:
+        # Axes are keys of caches, and NumPy's integers equal Python's: only the latter may be inside.
+        for name, low in (("kernel", 1), ("stride", 1), ("dilation", 1), ("output_padding", 0)):
+            object.__setattr__(self, name, as_integer(name, getattr(self, name), low))
+        object.__setattr__(self, "padding", as_integers("padding", self.padding, None, need="(before, after)"))
+        for name in ("transposed", "flip"):
+            object.__setattr__(self, name, as_flag(name, getattr(self, name)))
+
     @property
     def extent(self) -> int:
         """Positions spanned by the dilated kernel."""
@@ -56,13 +66,14 @@ class Axis:
         ``floor((size + p - e) / s) + 1``, transposed ``(size - 1) * s + e - p + output_padding``, with the extent ``e``
         and the total padding ``p``.
         """
-        total = sum(self.padding)
+        size, total = as_integer("size", size), sum(self.padding)
         if self.transposed:
             return (size - 1) * self.stride + self.extent - total + self.output_padding
         return (size + total - self.extent) // self.stride + 1
 
     def infer_input(self, first: int, last: int) -> Pair:
         """Hull ``(lowest, highest)`` of the input positions that outputs ``first..last`` may read (not clipped)."""
+        first, last = as_integer("first", first, None), as_integer("last", last, None)
         before, extent, stride = self.padding[0], self.extent, self.stride
         if self.transposed:
             return -((first + before - extent + 1) // -stride), (last + before) // stride
@@ -70,7 +81,7 @@ class Axis:
 
     def phases(self, size: int) -> tuple[Phase, ...]:
         """The output phases for an input of ``size`` positions; together they cover every output position once."""
-        return _phases(self, size)
+        return _phases(self, as_integer("size", size))
 
 
 @dataclass(frozen=True, slots=True)

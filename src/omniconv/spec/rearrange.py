@@ -6,9 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from omniconv.choices import as_choice
 from omniconv.errors import ShapeError, SpecError
+from omniconv.integers import as_integer, as_shape
+from omniconv.spec.arguments import Shape
 
 RESIZE_MODES: Final = ("nearest", "linear")
+
+
+def _take_shape(shape: Sequence[int], at: str) -> Shape:
+    taken = as_shape(shape, at=at)
+    if len(taken) < 2:
+        raise ShapeError(f"input of shape {taken} has rank {len(taken)}", need="(N, C, *spatial)", at=at)
+    return taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +32,11 @@ class Shuffle:
     groups: int
 
     def __post_init__(self) -> None:
-        if self.groups < 1:
-            raise SpecError(f"shuffle groups={self.groups}", need="groups >= 1")
+        object.__setattr__(self, "groups", as_integer("groups", self.groups, at="shuffle"))
 
     def source(self, channels: int) -> tuple[int, ...]:
         """For each output channel, the input channel it copies."""
+        channels = as_integer("channels", channels)
         if channels % self.groups:
             raise SpecError(
                 f"shuffle groups={self.groups} does not divide channels={channels}", need="channels % groups == 0"
@@ -34,10 +44,11 @@ class Shuffle:
         width = channels // self.groups
         return tuple((c % self.groups) * width + c // self.groups for c in range(channels))
 
-    def output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
+    def output_shape(self, shape: Sequence[int]) -> Shape:
         """The same shape."""
+        shape = _take_shape(shape, "shuffle")
         self.source(shape[1])
-        return tuple(shape)
+        return shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +62,11 @@ class PixelShuffle:
     factor: int
 
     def __post_init__(self) -> None:
-        if self.factor < 1:
-            raise SpecError(f"pixel shuffle factor={self.factor}", need="factor >= 1")
+        object.__setattr__(self, "factor", as_integer("factor", self.factor, at="pixel_shuffle"))
 
     def output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Channels divided by ``factor ** axes``, spatial sizes times ``factor``."""
+        shape = _take_shape(shape, "pixel_shuffle")
         block = self.factor ** (len(shape) - 2)
         if shape[1] % block:
             raise ShapeError(
@@ -77,11 +88,10 @@ class Resize:
     mode: str = "nearest"
 
     def __post_init__(self) -> None:
-        if self.factor < 1:
-            raise SpecError(f"resize factor={self.factor}", need="factor >= 1")
-        if self.mode not in RESIZE_MODES:
-            raise SpecError(f"resize mode={self.mode!r} is unknown", need="one of " + ", ".join(RESIZE_MODES))
+        object.__setattr__(self, "factor", as_integer("factor", self.factor, at="resize"))
+        as_choice("resize mode", self.mode, RESIZE_MODES)
 
     def output_shape(self, shape: Sequence[int]) -> tuple[int, ...]:
         """Spatial sizes times ``factor``."""
+        shape = _take_shape(shape, "resize")
         return (*shape[:2], *(size * self.factor for size in shape[2:]))

@@ -20,10 +20,13 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from omniconv.errors import SpecError
+from omniconv.choices import check_instance
+from omniconv.errors import ShapeError, SpecError
+from omniconv.integers import LIMIT, as_integers
 from omniconv.spec.activation import FORMULAS, Activation
+from omniconv.spec.arguments import SAME, Shape
 from omniconv.spec.chain import Chain, Spec, Split, Step
-from omniconv.spec.conv import LIMIT, PADDING_MODES, SAME, Conv, Shape
+from omniconv.spec.conv import PADDING_MODES, Conv
 from omniconv.spec.rearrange import RESIZE_MODES, PixelShuffle, Resize, Shuffle
 
 AXES: Final = "dhw"
@@ -41,7 +44,8 @@ def _axis_letters(dims: int) -> str:
 def _format_shape(shape: Sequence[int] | None, letters: str) -> list[str]:
     if shape is None:
         return []
-    return [f"n{shape[0]}", *(f"i{a}{size}" for a, size in zip(letters, shape[2:], strict=False))]
+    shape = as_integers("shape", shape, None, None, error=ShapeError, need="(N, C, *spatial)")
+    return [*(f"n{size}" for size in shape[:1]), *(f"i{a}{size}" for a, size in zip(letters, shape[2:], strict=False))]
 
 
 def format_conv(spec: Conv, shape: Sequence[int] | None = None) -> str:
@@ -221,6 +225,7 @@ def parse(line: str) -> tuple[Spec, Shape | None]:
     Raises:
         SpecError: a line outside the grammar or a layer that breaks a rule; the message ends with the line.
     """
+    check_instance("line", line, str, need="a problem line", fix='"pointwise ic64 oc256 kh1 kw1"')
     line = line.split("#", 1)[0].strip()
     if line.split()[:1] != ["chain"]:
         spec, values = _parse_conv(line, line)

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from omniconv.api import compile as compile_model
+from omniconv.choices import check_instance
 from omniconv.errors import DataError, UnsupportedError
+from omniconv.integers import read_sequence
 
 if TYPE_CHECKING:
     from omniconv.graph.network import Network
@@ -45,10 +47,12 @@ def compile(  # noqa: A001 - named after what it calls
         raise UnsupportedError(
             "exporting PyTorch models needs the package onnxscript", need="the extra", fix="pip install omniconv[torch]"
         )
-    inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else tuple(example_inputs)
-    if not all(isinstance(item, torch.Tensor) for item in inputs):
+    check_instance("module", module, nn.Module, need="a PyTorch module", fix="omniconv.compile for specs and models")
+    inputs = (example_inputs,) if isinstance(example_inputs, torch.Tensor) else read_sequence(example_inputs)
+    if inputs is None or not all(isinstance(item, torch.Tensor) for item in inputs):
+        kinds = type(example_inputs).__name__ if inputs is None else [type(item).__name__ for item in inputs]
         raise DataError(
-            f"example_inputs of {[type(item).__name__ for item in inputs]}", need="a tensor, or a sequence of tensors"
+            f"example_inputs of {kinds}", need="a tensor, or a sequence of tensors", fix="torch.ones(1, 3, 8, 8)"
         )
     training = [part for part in module.modules() if part.training]
     module.eval()

@@ -11,9 +11,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from omniconv.errors import DataError, UnsupportedError
+from omniconv.choices import as_parts, check_instance
+from omniconv.errors import DataError, SpecError, UnsupportedError
+from omniconv.integers import as_integers
 from omniconv.reference import Weights, check_weights
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shuffle, Spec, Split, Step
+from omniconv.spec.chain import check_spec
 
 Array: TypeAlias = npt.NDArray[np.float32]
 Pair: TypeAlias = tuple[Array, Array | None]
@@ -70,8 +73,13 @@ class Branches(nn.Module):  # type: ignore[misc] # untyped for a checker without
 
     def __init__(self, branches: Sequence[nn.Module], channels: Sequence[int]) -> None:
         super().__init__()
-        self.branches = nn.ModuleList(branches)
-        self.channels = tuple(channels)
+        parts = as_parts("branches", branches, (nn.Module,), need="a PyTorch module", fix="[nn.Conv2d(4, 8, 3)]")
+        self.channels = as_integers("channels", channels)
+        if len(parts) != len(self.channels):
+            raise SpecError(
+                f"{len(parts)} branches and {len(self.channels)} numbers of channels", need="as many of each"
+            )
+        self.branches = nn.ModuleList(parts)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """All branches, each on its slice."""
@@ -101,6 +109,7 @@ def to_torch(spec: Spec, weights: Weights | None = None) -> nn.Module:
         UnsupportedError: PyTorch has no module for a step, or ``"same"`` padding depends on the input's size.
         ShapeError, DataError: weights that do not fit.
     """
+    check_spec(spec)
     pairs = None if weights is None else iter(check_weights(spec, weights))
     steps = (spec,) if isinstance(spec, Conv) else spec.steps
     modules = [module for step in steps for module in _modules(step, spec, pairs)]
@@ -215,6 +224,7 @@ def from_torch(module: nn.Module) -> tuple[Spec, tuple[Pair, ...]]:
     Raises:
         UnsupportedError: a module that no step describes; the message names it.
     """
+    check_instance("module", module, nn.Module, need="a PyTorch module", fix="nn.Conv2d(4, 8, 3)")
     steps: list[Step] = []
     weights: list[Pair] = []
     pending: tuple[str, tuple[tuple[int, int], ...]] | None = None

@@ -7,8 +7,8 @@ from typing import Final
 
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.nodes import Node
+from omniconv.integers import LIMIT
 from omniconv.spec import Axis, Shape
-from omniconv.spec.conv import LIMIT
 from omniconv.spec.geometry import Pair, plan_same_padding
 
 AUTO_PADS: Final = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")

@@ -9,7 +9,7 @@ from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, as_integers, as_ref, as_scalar, normalise_axes
 from omniconv.graph.operator import register
 from omniconv.graph.ops._slices import take_slice
-from omniconv.spec.conv import LIMIT
+from omniconv.integers import LIMIT
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:

@@ -19,7 +19,7 @@ from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, Ref, as_constant, as_integers, as_ref, normalise_axes
 from omniconv.graph.operator import register
-from omniconv.spec.conv import LIMIT
+from omniconv.integers import LIMIT
 
 MAX_TAPS: Final = 1 << 12
 

@@ -1,20 +1,21 @@
-"""Pass: fix the shapes of the inputs. Every other shape follows, node by node, while lowering.
+"""Pass: what is known of the sizes of the inputs. Every other shape follows, node by node, while lowering.
 
-Symbolic sizes come from ``shapes``; an input that shares all its symbols with inputs already fixed needs no entry.
+Sizes come from the declarations, from ``shapes``, and through symbolic sizes from other inputs and bound constants.
 
-It must not fire on: declared sizes (a given shape may not change one), declared shapes of inner values (never read),
-and inputs that are bound to constants.
+It must not fire on: declared sizes (a given shape may not change one), declared shapes of inner values (never read).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeGuard
 
 from omniconv.errors import ShapeError, UnsupportedError
-from omniconv.graph.nodes import AnyArray, Dims, Graph, ValueInfo, shorten
+from omniconv.graph.nodes import Dims, Graph, ValueInfo, shorten
 from omniconv.graph.tensors import name_dtype
+from omniconv.integers import LIMIT, read_integer, read_sequence, state
 from omniconv.spec import Shape
-from omniconv.spec.conv import LIMIT
 
 _FLOAT = 1
 
@@ -26,71 +27,133 @@ def show(dims: Dims | None) -> str:
     return shorten("(" + ", ".join("?" if dim is None else str(dim) for dim in dims) + ")")
 
 
-def _as_shape(name: str, given: Sequence[int]) -> Shape:
-    try:
-        shape = tuple(size.__index__() for size in given)
-    except (AttributeError, TypeError):
-        raise ShapeError(f"shapes[{name!r}]={given!r} is not made of integers", need="one integer an axis") from None
-    return shape
+def is_fixed(dims: Dims | None) -> TypeGuard[Shape]:
+    """Whether all sizes are known."""
+    return dims is not None and all(isinstance(size, int) for size in dims)
 
 
-def _fix(info: ValueInfo, given: Sequence[int] | None, symbols: dict[str, int]) -> Shape:
-    at = shorten(f"input {info.name!r} of shape {show(info.dims)}")
-    if given is None:
-        dims = info.dims
-        open_dims = [dim for dim in dims or () if not isinstance(dim, int) and (dim is None or dim not in symbols)]
-        if dims is None or open_dims:
-            example = tuple(dim if isinstance(dim, int) else 1 for dim in dims or (1, 3, 224, 224))
+def narrow_inputs(
+    graph: Graph, shapes: Mapping[str, Sequence[int | None]] | None, bound: Iterable[tuple[ValueInfo, Shape]] = ()
+) -> Graph:
+    """The graph with everything that is known of the sizes of its inputs written into their declarations.
+
+    Args:
+        graph: the graph.
+        shapes: for inputs by name one size an axis, ``None`` for those that stay as declared.
+        bound: inputs that are constants now, with their shapes: their symbolic sizes are known.
+
+    Raises:
+        ShapeError: sizes that contradict the declaration or each other, or a name that is no input.
+    """
+    given = _check_names(shapes, [info.name for info in graph.inputs])
+    symbols: dict[str, int] = {}
+    for info, shape in bound:
+        _learn(symbols, info, shape)
+    merged = {info.name: _merge(info, given[info.name]) for info in graph.inputs if info.name in given}
+    for info in graph.inputs:
+        if info.name in merged:
+            _learn(symbols, info, merged[info.name])
+    narrowed = []
+    for info in graph.inputs:
+        dims = merged.get(info.name, info.dims)
+        if dims is not None:
+            dims = tuple(symbols.get(dim, dim) if isinstance(dim, str) else dim for dim in dims)
+            if 0 in dims:
+                raise ShapeError(f"shape {show(dims)} has an empty axis", need="sizes from 1", at=_place(info))
+        narrowed.append(replace(info, dims=dims))
+    return replace(graph, inputs=tuple(narrowed))
+
+
+def fix_shapes(graph: Graph) -> dict[str, Shape]:
+    """The shape of every input.
+
+    Raises:
+        ShapeError: sizes that are not known.
+        UnsupportedError: an input that is not float32.
+    """
+    check_types(graph)
+    found: dict[str, Shape] = {}
+    for info in graph.inputs:
+        if not is_fixed(info.dims):
+            open_dims = [dim for dim in info.dims or () if not isinstance(dim, int)]
+            example = tuple(dim if isinstance(dim, int) else 1 for dim in info.dims or (1, 3, 224, 224))
             names = ", ".join(dim or "?" for dim in open_dims) or "all"
             raise ShapeError(
                 f"sizes of input {shorten(info.name)!r} are not known: {names}",
                 need="a shape for this input",
                 fix=f"shapes={{{shorten(info.name)!r}: {example}}}",
-                at=at,
+                at=_place(info),
             )
-        shape: Shape = tuple(dim if isinstance(dim, int) else symbols[dim or ""] for dim in dims)
-    else:
-        shape = _as_shape(info.name, given)
-    if info.dims is not None and len(shape) != len(info.dims):
-        raise ShapeError(f"shape {shape} has {len(shape)} axes", need=f"{len(info.dims)} axes", at=at)
-    if any(not 1 <= size <= LIMIT for size in shape):
-        raise ShapeError(f"shape {shape} has an empty, negative or absurd axis", need=f"sizes from 1 to {LIMIT}", at=at)
-    for dim, size in zip(info.dims or (), shape, strict=info.dims is not None):
-        if isinstance(dim, int) and dim != size:
-            raise ShapeError(f"shape {shape} changes a declared size", need=f"{dim} instead of {size}", at=at)
-        if isinstance(dim, str) and symbols.setdefault(dim, size) != size:
-            raise ShapeError(
-                f"size {shorten(dim)!r} is {size} here and {symbols[dim]} before", need="equal sizes", at=at
-            )
-    return shape
+        found[info.name] = info.dims
+    return found
 
 
-def fix_shapes(
-    graph: Graph, shapes: Mapping[str, Sequence[int]] | None, constants: Mapping[str, AnyArray]
-) -> dict[str, Shape]:
-    """The shape of every input that is not a constant.
+def check_types(graph: Graph) -> None:
+    """Inputs must be float32.
 
     Raises:
-        ShapeError: sizes that are missing, contradict the declaration or each other, or a name that is no input.
-        UnsupportedError: an input that is not float32.
+        UnsupportedError: one that is not.
     """
-    given = dict(shapes or {})
-    free = [info for info in graph.inputs if info.name not in constants]
-    unknown = sorted(set(given) - {info.name for info in free})
-    if unknown:
-        raise ShapeError(
-            f"shapes for {', '.join(map(repr, unknown))}, which are no inputs",
-            need="names among " + shorten(", ".join(repr(info.name) for info in free)),
-        )
-    for info in free:
+    for info in graph.inputs:
         if info.dtype != _FLOAT:
             raise UnsupportedError(
                 f"input {shorten(info.name)!r} is {name_dtype(info.dtype)}",
                 need="float32 inputs",
                 fix=f"constants={{{shorten(info.name)!r}: array}} where its value is known",
             )
-    symbols: dict[str, int] = {}
-    found: dict[str, Shape] = {}
-    for info in sorted(free, key=lambda info: info.name not in given):
-        found[info.name] = _fix(info, given.get(info.name), symbols)
-    return {info.name: found[info.name] for info in free}
+
+
+def _place(info: ValueInfo) -> str:
+    return shorten(f"input {info.name!r} of shape {show(info.dims)}")
+
+
+def _check_names(shapes: Any, names: Sequence[str]) -> Mapping[str, Any]:
+    listed = shorten(", ".join(map(repr, names)) or "none")
+    if shapes is None:
+        return {}
+    if not isinstance(shapes, Mapping):
+        raise ShapeError(
+            f"shapes is a {type(shapes).__name__}", need=f"shapes by name; the inputs are {listed}",
+            fix=f"shapes={{{shorten(names[0] if names else 'x')!r}: (1, 3, 224, 224)}}",
+        )  # fmt: skip
+    unknown = [shorten(repr(name)) for name in shapes if name not in names]
+    if unknown:
+        raise ShapeError(f"shapes for {', '.join(unknown)}, which are no inputs", need="names among " + listed)
+    return shapes
+
+
+def _as_sizes(info: ValueInfo, given: Any) -> tuple[int | None, ...]:
+    items = read_sequence(given)
+    sizes = tuple(read_integer(item) for item in items or ())
+    if items is None or any(size is None and item is not None for size, item in zip(sizes, items, strict=True)):
+        raise ShapeError(
+            state(f"shapes[{shorten(info.name)!r}]", given, "is not a sequence of integers"),
+            need="one integer an axis, or None where it stays open", at=_place(info),
+        )  # fmt: skip
+    if any(size is not None and not 1 <= size <= LIMIT for size in sizes):
+        problem = state(f"shapes[{shorten(info.name)!r}]", sizes, "has an empty, negative or absurd axis")
+        raise ShapeError(problem, need=f"sizes from 1 to {LIMIT}", at=_place(info))
+    return sizes
+
+
+def _merge(info: ValueInfo, given: Any) -> Dims:
+    """The declared sizes of an input, replaced by those that are given."""
+    sizes = _as_sizes(info, given)
+    if info.dims is None:
+        return sizes
+    shown = show(sizes)
+    if len(sizes) != len(info.dims):
+        raise ShapeError(f"shape {shown} has {len(sizes)} axes", need=f"{len(info.dims)} axes", at=_place(info))
+    for dim, size in zip(info.dims, sizes, strict=True):
+        if isinstance(dim, int) and size is not None and dim != size:
+            raise ShapeError(f"shape {shown} changes a fixed size", need=f"{dim} instead of {size}", at=_place(info))
+    return tuple(dim if size is None else size for dim, size in zip(info.dims, sizes, strict=True))
+
+
+def _learn(symbols: dict[str, int], info: ValueInfo, dims: Dims) -> None:
+    """Note the values of the symbolic sizes of an input."""
+    for dim, size in zip(info.dims or (), dims, strict=info.dims is not None):
+        if isinstance(dim, str) and isinstance(size, int) and symbols.setdefault(dim, size) != size:
+            raise ShapeError(
+                f"size {shorten(dim)!r} is {size} here and {symbols[dim]} before", need="equal sizes", at=_place(info)
+            )
