@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -103,6 +102,8 @@ def _transposed(
     else:
         flat = [0] * 2 * dims if auto == "VALID" else given.get("pads", [0] * 2 * dims)
         pairs = list(zip(flat[:dims], flat[dims:]))
+    if any(f <= sum(pair) for f, pair in zip(full, pairs)):
+        raise ValueError("nothing is left")
     n, icg, ocg = x.shape[0], x.shape[1] // groups, w.shape[1]
     y = np.zeros((n, groups * ocg, *full))
     split, wg = x.reshape(n, groups, icg, *sizes), w.reshape(groups, icg, ocg, *kernel)
@@ -111,6 +112,4 @@ def _transposed(
         cuts = (slice(t * d, t * d + s * (i - 1) + 1, s) for t, d, s, i in zip(tap, dilations, strides, sizes))
         y[(slice(None), slice(None), *cuts)] += part
     y = y[(slice(None), slice(None), *(slice(a, f - b) for (a, b), f in zip(pairs, full)))]
-    if math.prod(y.shape) == 0:
-        raise ValueError("nothing is left")
     return y if len(arrays) < 3 or arrays[2] is None else y + arrays[2].reshape(-1, *(1,) * dims)
