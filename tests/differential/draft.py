@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from tests.differential.bounded import Bounded, Item, UntoldError, evaluate
+from tests.differential.bounded import Bounded, Item, evaluate
+from tests.differential.values import UntoldError
 
 LARGEST = 6000
 """Most elements of a value."""

@@ -14,9 +14,11 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import helper
-from tests.differential.bounded import Bounded, Item, UntoldError, evaluate
+from tests.differential import elementwise, layers, moves, resizes, statistics, written
+from tests.differential.bounded import Bounded, Item, evaluate
 from tests.differential.draft import Draft, UnfitError
-from tests.differential.graphs import GENERATORS
+from tests.differential.table import GENERATORS
+from tests.differential.values import UntoldError
 from tests.registry.compiled import TARGETS, channels_from, channels_to, strictly
 
 import omniconv as oc
@@ -31,6 +33,8 @@ ELEMENTWISE = frozenset(
 ) | {"written gelu", "written swish", "written clamp"}
 """What is drawn with infinities, NaN and denormal numbers."""
 
+FAMILIES = (elementwise, layers, moves, resizes, statistics, written)
+"""The files whose generators fill the table, in this order."""
 FLUSHED = 2.0**-118
 """A sigmoid, also one that is written out, may be 0 where it lies below 2^-126; this is 88 times as much."""
 

@@ -109,6 +109,18 @@ def test_right_or_refused(kind: str, first: int, count: int, tally) -> None:
     assert right >= count // 2, f"only {right} of {count} cases were right, the others refused"
 
 
+def test_every_operator_is_drawn() -> None:
+    from tests.differential import judge
+
+    from omniconv.graph import supported_operators
+
+    drawn = set(judge.GENERATORS)
+    for seed in range(250):  # what is only folded, and what formulas are written with
+        draft = judge.draw_graph(seed, "normal", ["folded", "written gelu"])
+        drawn |= {node.op_type for node in draft.nodes} if draft is not None else set()
+    assert set(supported_operators()) <= drawn, set(supported_operators()) - drawn
+
+
 @pytest.mark.parametrize("kind", SHARES)
 def test_a_small_error_shows(kind: str, monkeypatch) -> None:
     """Results that are off by a ten-thousandth are found out: the bounds are not so wide that nothing can be wrong."""

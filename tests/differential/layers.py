@@ -1,0 +1,134 @@
+"""Convolutions, pools and dense layers, drawn with any geometry that fits."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tests.differential.draft import WIDEST, Draft, UnfitError
+from tests.differential.table import generator
+
+
+def geometry(g: Draft, sizes: tuple[int, ...], *, transposed: bool = False) -> dict[str, Any]:
+    """kernel_shape, strides, dilations and padding that fit ``sizes``."""
+    dims = len(sizes)
+    most = {1: 6, 2: 5, 3: 3}[dims]
+    kernel = [g.whole(1, most) for _ in sizes]
+    strides = [g.choose(1, 1, 1, 2, 2, 3, 4) for _ in sizes]
+    dilations = [g.choose(1, 1, 1, 2, 3) for _ in sizes]
+    pads = [
+        g.whole(0, max(d * (k - 1), 0)) if g.chance(0.5) else 0 for _ in range(2) for k, d in zip(kernel, dilations)
+    ]
+    auto = g.choose(None, None, None, None, "NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
+    if not transposed:
+        for i, size in enumerate(sizes):
+            total = size if auto == "VALID" else size + pads[i] + pads[i + dims]
+            if auto not in ("SAME_UPPER", "SAME_LOWER") and dilations[i] * (kernel[i] - 1) + 1 > total:
+                kernel[i], dilations[i] = min(kernel[i], size), 1
+                pads[i], pads[i + dims] = min(pads[i], kernel[i] - 1), min(pads[i + dims], kernel[i] - 1)
+    given: dict[str, Any] = {"kernel_shape": kernel, "strides": strides, "dilations": dilations}
+    if g.chance(0.15):
+        del given["strides"]
+    if g.chance(0.2):
+        del given["dilations"]
+        if not transposed and auto in (None, "NOTSET"):
+            pads = [min(pad, kernel[i % dims] - 1) for i, pad in enumerate(pads)]
+    if auto in (None, "NOTSET") and any(pads):
+        given["pads"] = pads
+    if auto is not None:
+        given["auto_pad"] = auto
+    return given
+
+
+def channels_of(g: Draft, channels: int) -> tuple[int, int]:
+    """Groups that divide the channels, and output channels of a group."""
+    divisors = [d for d in range(1, channels + 1) if channels % d == 0]
+    groups = g.choose(1, 1, channels, g.random.choice(divisors))
+    return groups, g.choose(1, 1, 2, 3, 4, 8, 9) if groups > 1 else g.choose(1, 2, 3, 4, 5, 8, 9, 16, 17)
+
+
+@generator("Conv")
+def _conv(g: Draft, op: str) -> None:
+    x = g.pick(3, 5)
+    shape = g.shape(x)
+    given = geometry(g, shape[2:])
+    groups, out = channels_of(g, shape[1])
+    w = (groups * out, shape[1] // groups, *given["kernel_shape"])
+    if math.prod(w) * math.prod(shape[2:]) * shape[0] > WIDEST:
+        raise UnfitError(op)
+    if g.chance(0.4):
+        del given["kernel_shape"]
+    bias = g.const(g.weights((groups * out,))) if g.chance(0.6) else ""
+    g.emit(op, x, g.const(g.weights(w)), bias, group=groups if groups > 1 else None, **given)
+
+
+@generator("ConvTranspose")
+def _conv_transpose(g: Draft, op: str) -> None:
+    x = g.pick(3, 5)
+    shape = g.shape(x)
+    given = geometry(g, shape[2:], transposed=True)
+    strides = given.get("strides", [1] * (len(shape) - 2))
+    dilations = given.get("dilations", [1] * (len(shape) - 2))
+    if g.chance(0.4):
+        given["output_padding"] = [g.whole(0, max(s, d) - 1) for s, d in zip(strides, dilations)]
+    if g.chance(0.15):
+        given.pop("pads", None)
+        given["output_shape"] = [
+            g.whole(1, s * (n - 1) + d * (k - 1) + 1)
+            for s, n, d, k in zip(strides, shape[2:], dilations, given["kernel_shape"])
+        ]
+    groups, out = channels_of(g, shape[1])
+    w = (shape[1], out, *given["kernel_shape"])
+    if math.prod(w) * math.prod(shape[2:]) * shape[0] > WIDEST:
+        raise UnfitError(op)
+    bias = g.const(g.weights((groups * out,))) if g.chance(0.6) else ""
+    g.emit(op, x, g.const(g.weights(w)), bias, group=groups if groups > 1 else None, **given)
+
+
+@generator("MaxPool", "AveragePool")
+def _pool(g: Draft, op: str) -> None:
+    x = g.pick(3, 5)
+    given = geometry(g, g.shape(x)[2:])
+    if g.opset < (10 if op == "MaxPool" else 19) and given.pop("dilations", None):
+        given["pads"] = (
+            [min(p, given["kernel_shape"][i % len(given["kernel_shape"])] - 1) for i, p in enumerate(given["pads"])]
+            if "pads" in given
+            else None
+        )
+    if g.opset >= 10:
+        given["ceil_mode"] = g.choose(None, 0, 1)
+    if op == "AveragePool":
+        given["count_include_pad"] = g.choose(None, 0, 1)
+    g.emit(op, x, **given)
+
+
+@generator("GlobalAveragePool", "GlobalMaxPool")
+def _global_pool(g: Draft, op: str) -> None:
+    g.emit(op, g.pick(3, 5))
+
+
+@generator("Gemm")
+def _gemm(g: Draft, op: str) -> None:
+    x = g.pick(2, 2)
+    rows, inner = g.shape(x)
+    given: dict[str, Any] = {}
+    if g.chance(0.3):
+        given["transA"], rows, inner = 1, inner, rows
+    columns = g.choose(1, 2, 5, 8, 9, 16, 17)
+    b = (inner, columns)
+    if g.chance(0.5):
+        given["transB"], b = 1, b[::-1]
+    c = ""
+    if g.opset < 11 or g.chance(0.7):
+        c = g.const(g.weights(g.choose((columns,), (1, columns), (rows, 1), (rows, columns), (1,), ())))
+    if g.chance(0.4):
+        given["alpha"], given["beta"] = g.number(1.0, 0.5, 0.0), g.number(1.0, 2.0, 0.0)
+    g.emit(op, x, g.const(g.weights(b)), c, **given)
+
+
+@generator("MatMul")
+def _matmul(g: Draft, op: str) -> None:
+    x = g.pick(1)
+    inner, columns = g.shape(x)[-1], g.choose(1, 2, 5, 8, 9, 16, 17)
+    b = g.choose(*((inner, columns), (inner,), (1, inner, columns)) * 5, (2, inner, columns))
+    g.emit(op, x, g.const(g.weights(b)))
