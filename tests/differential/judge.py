@@ -230,6 +230,8 @@ def draw_graph(seed: int, style: str, names: Sequence[str] | None = None) -> Dra
     if chooser.random() < 0.3:
         draft.input(shape if chooser.random() < 0.6 else draw_shape(chooser, chooser.choice(RANKS)))
     usable = [key for key, (since, _) in GENERATORS.items() if since <= opset and (names is None or key in names)]
+    if not usable:
+        return None
     wanted, made = chooser.choice((1, 1, 2, 2, 3, 3, 4, 5, 6, 8)), 0
     for _ in range(40):
         if made == wanted:
