@@ -116,7 +116,7 @@ def test_every_operator_is_drawn() -> None:
 
     drawn = set(judge.GENERATORS)
     for seed in range(250):  # what is only folded, and what formulas are written with
-        draft = judge.draw_graph(seed, "normal", ["folded", "written gelu"])
+        draft = judge.draw_graph(seed, "normal", ["folded", "written gelu", "Reshape"])
         drawn |= {node.op_type for node in draft.nodes} if draft is not None else set()
     assert set(supported_operators()) <= drawn, set(supported_operators()) - drawn
 
