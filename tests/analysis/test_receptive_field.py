@@ -122,10 +122,10 @@ GRAPH = (*STACK, "concat", "add", "post", "shuffle", "rearrange", "pad")
 @many
 @given(
     st.one_of(
-        programs(ops=STACK, dims=1, sizes=(30, 60), longest=4),
-        programs(ops=STACK, dims=2, sizes=(12, 20), longest=3),
-        programs(ops=GRAPH, dims=1, sizes=(30, 60), longest=6),
-        programs(ops=GRAPH, dims=2, sizes=(12, 20), longest=4),
+        programs(ops=STACK, dims=1, sizes=(30, 60), longest=4, widest=180),
+        programs(ops=STACK, dims=2, sizes=(9, 12), longest=3),
+        programs(ops=GRAPH, dims=1, sizes=(30, 60), longest=6, widest=180),
+        programs(ops=GRAPH, dims=2, sizes=(9, 12), longest=4),
         programs(ops=GRAPH, dims=3, sizes=(5, 8), longest=4),
     )
 )
