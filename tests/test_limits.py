@@ -36,7 +36,7 @@ def test_override_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "nonsense")
     assert memory_limit(17) == 17
     for wrong in (0, -5, True):
-        with pytest.raises(SpecError, match="memory limit"):
+        with pytest.raises(SpecError, match="memory_limit="):
             memory_limit(wrong)
 
 

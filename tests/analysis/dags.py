@@ -50,8 +50,8 @@ LARGEST = 900
 class Builder:
     """A program that grows."""
 
-    def __init__(self, draw, shape, seed, *, linear):
-        self.draw, self.linear = draw, linear
+    def __init__(self, draw, shape, seed, *, linear, widest):
+        self.draw, self.linear, self.widest = draw, linear, widest
         self.rng = np.random.default_rng(seed)
         self.program = Program(("x",), shapes={"x": tuple(shape)})
         self.values = ["x"]
@@ -88,7 +88,7 @@ class Builder:
             if transposed:
                 while (size - 1) * s + extent - before - after < 1:
                     before, after = before // 2, after // 2
-                if (size - 1) * s + extent - before - after > 40:
+                if (size - 1) * s + extent - before - after > self.widest:
                     s = 1
                     before = after = 0
             elif extent > size + before + after:
@@ -244,12 +244,12 @@ class Builder:
 
 
 @st.composite
-def programs(draw, *, ops=LOCAL, dims=None, longest=7, sizes=None, linear=False):
-    """A random network; its output is the last value."""
+def programs(draw, *, ops=LOCAL, dims=None, longest=7, sizes=None, linear=False, widest=40):
+    """A random network; its output is the last value. Transposed layers enlarge up to ``widest`` positions."""
     dims = draw(st.sampled_from((1, 1, 2, 2, 3))) if dims is None else dims
     low, high = sizes or {1: (1, 30), 2: (1, 12), 3: (1, 5)}[dims]
     shape = (1, draw(st.integers(1, 4)), *(draw(st.integers(low, high)) for _ in range(dims)))
-    builder = Builder(draw, shape, draw(st.integers(0, 2**20)), linear=linear)
+    builder = Builder(draw, shape, draw(st.integers(0, 2**20)), linear=linear, widest=widest)
     for _ in range(draw(st.integers(1, longest))):
         op = draw(st.sampled_from(ops))
         builder.grow("add_values" if op == "add" else op)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -16,7 +17,8 @@ from tests.strategies import chains, convs
 
 import omniconv as oc
 from omniconv.analysis import effective_field, find_support, measured_field, receptive_field
-from omniconv.compiler.program import ConvStep, MapStep, PostOp, Program
+from omniconv.analysis.subject import as_program
+from omniconv.compiler.program import ConvStep, MapStep, PadStep, PostOp, Program, SliceStep
 from omniconv.spec import Chain, Conv
 
 
@@ -113,10 +115,98 @@ def check_hull(program, *, exact):
                 assert (low, high) == (along[0], along[-1]), (place, field)
 
 
+STACK = ("conv", "conv", "transposed", "transposed", "pool", "resize")
+GRAPH = (*STACK, "concat", "add", "post", "shuffle", "rearrange", "pad")
+
+
+@many
+@given(
+    st.one_of(
+        programs(ops=STACK, dims=1, sizes=(30, 60), longest=4, widest=180),
+        programs(ops=STACK, dims=2, sizes=(9, 12), longest=3),
+        programs(ops=GRAPH, dims=1, sizes=(30, 60), longest=6, widest=180),
+        programs(ops=GRAPH, dims=2, sizes=(9, 12), longest=4),
+        programs(ops=GRAPH, dims=3, sizes=(5, 8), longest=4),
+    )
+)
+def test_fields_are_exact(program):
+    """Size, centre and stride are those of the support, wherever no border is near."""
+    for number, step in enumerate(program.steps):  # padding that repeats values moves what is read
+        if isinstance(step, ConvStep):
+            program.steps[number] = replace(step, spec=replace(step.spec, padding_mode="zeros"))
+        elif isinstance(step, PadStep):
+            program.steps[number] = replace(step, mode="constant")
+    check_exact(program)
+
+
+def check_exact(program):
+    """Compares every axis with the supports of all outputs that see no border; returns how many were compared."""
+    found = receptive_field(program)
+    inner = {
+        tuple(int(o) for o in place): find_support(program, program.outputs[0], "x", tuple(place))
+        for place in np.argwhere(~found.border)
+    }
+    period = math.lcm(*(field.period for field in found.axes))
+    compared = 0
+    for axis, field in enumerate(found.axes):
+        if field.whole or field.output_axis is None or not field.exact:
+            continue
+        own = field.output_axis - 2
+        centres = {}
+        for o in sorted({place[own] for place in inner}):
+            places = [place for place in inner if place[own] == o]
+            rest = [n for n in range(len(found.axes)) if n != own]
+            if any(len({place[n] % period for place in places}) < period for n in rest):
+                continue  # a phase of the other axes is missing
+            seen = np.any([inner[place] for place in places], axis=0)
+            along = np.flatnonzero(seen.any(axis=tuple(n for n in range(seen.ndim) if n != axis)))
+            phase = field.phases[o % field.period]
+            low = phase.low + (o - o % field.period) * field.stride
+            if phase.size and (low < 0 or low + phase.size > seen.shape[axis]):
+                continue
+            compared += 1
+            assert along.size == 0 if not phase.size else (along[0], along[-1]) == (low, low + phase.size - 1), o
+            if phase.size:
+                centres[o % field.period] = Fraction(int(along[0] + along[-1]), 2) - o * field.stride
+        if len(centres) == sum(phase.size > 0 for phase in field.phases):
+            assert field.offset == sum(centres.values(), Fraction(0)) / len(centres)
+    return compared
+
+
+@pytest.mark.parametrize(
+    ("layers", "size", "places"),
+    [
+        # outputs of the transposed layer at odd places are holes, and one of the last layer's two taps falls there
+        ([{"stride": 3}, {"stride": 2, "dilation": 3, "transposed": True},
+          {"kernel_size": 2, "stride": 2, "dilation": 3}], 1, [27]),
+        ([{"kernel_size": 2, "stride": 2, "transposed": True}, {"stride": 4}], 1, [30]),
+        ([{"stride": 2, "transposed": True}, {"kernel_size": 3, "padding": 1}, {"stride": 2}], 1, [30]),
+    ],
+)  # fmt: skip
+def test_holes_are_not_read(layers, size, places):
+    chain = Chain(tuple(Conv.of(1, 1, **{"kernel_size": 1, "dims": 1, **layer}) for layer in layers))
+    found = receptive_field(chain, shape=(1, 1, 60))
+    assert found.size == (size,)
+    assert found.exact
+    assert found.support.nonzero()[0].tolist() == places
+    assert check_exact(as_program(chain, (1, 1, 60))) > 5
+
+
+def test_what_is_only_a_bound_says_so():
+    """Branches that advance at different speeds have no field of one size."""
+    program = Program(("x",), shapes={"x": (1, 1, 40)})
+    spec = Conv.of(1, 1, 1, dims=1, stride=2)
+    program.add(ConvStep("x", "a", spec, np.ones((1, 1, 1), np.float32)), (1, 1, 20))
+    program.add(SliceStep("x", "b", (0, 0, 0), (1, 1, 1)), (1, 1, 20))
+    program.add(MapStep("a", "y", (PostOp("add", "b"),)), (1, 1, 20))
+    program.outputs = ("y",)
+    found = receptive_field(program)
+    assert not found.exact
+    assert not found.aligned
+
+
 def clamped(program):
     """Whether a pad repeats values from elsewhere, or a resize or slice clamps or turns round."""
-    from omniconv.compiler.program import SliceStep
-
     for step in program.steps:
         if isinstance(step, ConvStep) and step.spec.padding_mode != "zeros":
             return True

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from omniconv.analysis.border import find_border
 from omniconv.analysis.forward import count_forward
-from omniconv.analysis.reach import Reaches, reach_phases
+from omniconv.analysis.reach import Phases, find_phases
 from omniconv.analysis.record import Record
 from omniconv.analysis.remedies import Remedy, find_remedies
 from omniconv.analysis.subject import Subject, as_program, check_subject, default_shape, find_source, find_tensor
@@ -179,11 +179,11 @@ def _of_network(x: Subject, direction: str, tensor: str | None) -> Counts:
         except ShapeError:
             continue
         name = find_tensor(program, tensor)
-        fields, period = reach_phases(program, name)
+        phases = find_phases(program, name)
         if direction == "gradient":
-            found = _gradient_period(program, name, fields, period)
+            found = _gradient_period(program, name, phases)
         else:
-            found = _output_period(program, name, period)
+            found = _output_period(program, name, phases.period)
         if found is not None:
             return found
     raise ShapeError(
@@ -211,17 +211,16 @@ def _output_period(program: Program, tensor: str, period: int) -> Counts | None:
     return None if block is None else reduce_period(count_image(program, "output", tensor)[block])
 
 
-def _gradient_period(program: Program, tensor: str, fields: list[dict[str, Reaches]], period: int) -> Counts | None:
+def _gradient_period(program: Program, tensor: str, phases: Phases) -> Counts | None:
     """Inputs all of whose users exist: the counts repeat around the middle with the stride of the whole."""
     source = find_source(program, None)
     image = count_image(program, "gradient", tensor, source)
     blocks = []
     for axis, size in enumerate(image.shape):
-        seen = [each[source][axis + 2] for each in fields if source in each]
-        item = next((each for each in seen if each is not None), None)
+        item = next((each for each in phases.on_axis(source, axis + 2) if each is not None), None)
         if item is None or not item.rate or item.whole:
             return None
-        stride = int(period * item.rate)
+        stride = int(phases.period * item.rate)
         extent = item.high - item.low + 1
         if size < 2 * extent + 2 * stride:
             return None

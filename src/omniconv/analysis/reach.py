@@ -1,18 +1,22 @@
-"""Backwards through a `Program` with interval maps: one `Reach` for each axis of each value (:mod:`..hull`)."""
+"""Backwards through a `Program` with sets of positions: the boxes of every value that an output demands."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 
-from omniconv.analysis.hull import MIXED, Reach, everything, merge, through_taps
+from omniconv.analysis.hull import Reach, at, everything, merge, through_taps
+from omniconv.analysis.regrouping import couples, regroup
 from omniconv.analysis.resampling import Resampling, read_table
+from omniconv.analysis.runs import Runs, clip, join, scale
 from omniconv.analysis.subject import needed_steps
+from omniconv.analysis.terms import Box, add_box
 from omniconv.analysis.trace import is_gate
 from omniconv.compiler.program import (
     ChannelStep,
@@ -33,71 +37,126 @@ from omniconv.compiler.program import (
 )
 from omniconv.spec import Axis, Shape
 
-Reaches: TypeAlias = "tuple[Reach | None, ...]"
-
 MOST_PHASES: Final = 64
 """Output phases whose fields are worked out one by one."""
 
 
-def start(shape: Shape, position: tuple[int, ...]) -> Reaches:
-    """The demand for one position: all of batch and channels, one place on each axis after them."""
-    if len(shape) < 3:
-        return tuple(everything(size) for size in shape)
-    found: list[Reach | None] = [everything(shape[0]), everything(shape[1])]
-    for axis, o in enumerate(position, 2):
-        found.append(Reach(o, o, Fraction(1), (Fraction(0), Fraction(0)), axis))
-    return tuple(found)
+@dataclass(slots=True)
+class Demand:
+    """What one output position demands.
+
+    Attributes:
+        boxes: of every value, by name.
+        period: moving the output by so many positions moves all it reads, in every value, by whole positions.
+        coupled: the positions on several axes decided together what is read, by holes or by a choice of channels.
+        exact: there were never too many boxes.
+    """
+
+    boxes: dict[str, list[Box]]
+    period: int = 1
+    coupled: bool = False
+    exact: bool = True
+
+    def add(self, name: str, box: Box | None) -> None:
+        """Add a box to what is demanded of a value; ``None`` where an axis of it is empty."""
+        if box is None:
+            self.coupled = True
+            return
+        for item in box:
+            if item.moves and item.rate is not None:
+                self.period = math.lcm(self.period, item.rate.denominator)
+        if not add_box(self.boxes.setdefault(name, []), box):
+            self.exact = False
 
 
-def reach_phases(
-    program: Program, tensor: str, *, gates: bool = True, most: int = MOST_PHASES
-) -> tuple[list[dict[str, Reaches]], int]:
-    """What the outputs 0, 1, ... of one period demand of every value, and the period.
+@dataclass(slots=True)
+class Phases:
+    """What the output positions of one period demand.
 
-    Moving an output by the period moves all it reads, in every value on the way, by whole positions. At most ``most``
-    outputs are worked out; output o is position o on every axis at once, since axes do not depend on one another.
+    Attributes:
+        period: see :class:`Demand`.
+        exact: every position that counts was worked out.
+        demands: by position.
+    """
+
+    period: int = 1
+    exact: bool = True
+    demands: dict[tuple[int, ...], Demand] = field(default_factory=dict)
+
+    def on_axis(self, source: str, axis: int) -> list[Reach | None]:
+        """For each output phase what is read on one axis of a value, whatever the position on other output axes."""
+        found: list[Reach | None] = [None] * (1 + max(max(position, default=0) for position in self.demands))
+        for position, demand in self.demands.items():
+            for box in demand.boxes.get(source, ()):
+                item = box[axis]
+                phase = position[(item.origin or 2) - 2] if position else 0
+                old = found[phase]
+                found[phase] = item if old is None else merge(old, item)
+        return found
+
+
+def find_phases(program: Program, tensor: str, *, gates: bool = True, most: int = MOST_PHASES) -> Phases:
+    """What the outputs of one period demand of every value; at most ``most`` of them are worked out.
+
+    Position o on every axis at once stands for position o on each of them, as long as axes do not depend on one
+    another; where they do, all positions of one period are worked out.
     """
     rank = max(len(program.shapes[tensor]) - 2, 0)
-    found: list[dict[str, Reaches]] = []
-    period = 1
-    while len(found) < min(period, most):
-        demands, own = _reach(program, tensor, (len(found),) * rank, gates)
-        found.append(demands)
-        period = math.lcm(period, own)
-    return found, period
+    found = Phases()
+    coupled = False
+    while True:
+        period = found.period
+        places = [(o,) * rank for o in range(min(period, most))]
+        if coupled and rank > 1 and period > 1:
+            if period**rank <= most:
+                places = list(itertools.product(range(period), repeat=rank))
+            else:
+                found.exact = False
+        fresh = [place for place in places if place not in found.demands]
+        for place in fresh:
+            demand = demand_of(program, tensor, place, gates=gates)
+            found.demands[place] = demand
+            found.period = math.lcm(found.period, demand.period)
+            found.exact &= demand.exact
+            coupled |= demand.coupled
+        if not fresh:
+            found.exact &= found.period <= most
+            return found
 
 
-def _reach(program: Program, tensor: str, position: tuple[int, ...], gates: bool) -> tuple[dict[str, Reaches], int]:
-    demands: dict[str, Reaches] = {tensor: start(program.shapes[tensor], position)}
-    period = 1
+def demand_of(program: Program, tensor: str, position: tuple[int, ...], *, gates: bool = True) -> Demand:
+    """What one output position demands of every value, all its channels and all of the batch."""
+    shape = program.shapes[tensor]
+    if len(shape) < 3:
+        first: Box = tuple(everything(size) for size in shape)
+    else:
+        moving = (Reach(((o, o),), Fraction(1), origin=axis) for axis, o in enumerate(position, 2))
+        first = (everything(shape[0]), everything(shape[1]), *moving)
+    demand = Demand({tensor: [first]})
     for index in reversed(needed_steps(program, tensor)):
         step, label = program.steps[index], program.labels[index]
-        held = demands.get(step.y)
-        if held is None:
-            continue
-        for name, part in _back(program, step, label, held, gates):
-            old = demands.get(name)
-            demands[name] = part if old is None else tuple(merge(a, b) for a, b in zip(old, part, strict=True))
-            for item in part:
-                if item is not None and item.rate is not None and item.origin is not None and not item.whole:
-                    period = math.lcm(period, item.rate.denominator)
-        if isinstance(step, ConvStep) and step.spec.transposed:  # also where this position falls into a hole
-            for item, axis in zip(held[2:], step.spec.axes(), strict=True):
-                if item is not None and item.rate is not None and item.origin is not None and not item.whole:
-                    period = math.lcm(period, (item.rate / axis.stride).denominator)
-    return demands, period
+        for held in demand.boxes.get(step.y, ()):
+            if isinstance(step, ConvStep) and step.spec.transposed:  # also where this position falls into a hole
+                for item, axis in zip(held[2:], step.spec.axes(), strict=True):
+                    if item.moves and item.rate is not None:
+                        demand.period = math.lcm(demand.period, (item.rate / axis.stride).denominator)
+            if isinstance(step, RearrangeStep) and couples(step, held, program.shapes[step.y]):
+                demand.coupled = True
+            for name, box in _back(program, step, label, held, gates):
+                demand.add(name, box)
+    return demand
 
 
-def _back(program: Program, step: ProgramStep, label: str, y: Reaches, gates: bool) -> list[tuple[str, Reaches]]:
+def _back(program: Program, step: ProgramStep, label: str, y: Box, gates: bool) -> list[tuple[str, Box | None]]:
     shape = program.shapes[step.y]
-    parts: list[tuple[str, Reaches]] = []
+    parts: list[tuple[str, Box | None]] = []
     if isinstance(step, ConcatStep):
         first = 0
         for name in step.xs:
             size = program.shapes[name][step.axis]
-            part = _slice_of(y, step.axis, first, size)
-            if part is not None:
-                parts.append((name, part))
+            share = _share(y, step.axis, first, size)
+            if share is not None:  # what another operand holds is no hole
+                parts.append((name, share))
             first += size
         return parts
     for post in step.post if isinstance(step, ConvStep | DenseStep | MapStep) else ():
@@ -108,37 +167,48 @@ def _back(program: Program, step: ProgramStep, label: str, y: Reaches, gates: bo
     source = program.shapes[step.x]
     if isinstance(step, MapStep) and not gates and is_gate(source, shape):
         return parts
-    parts.append((step.x, _back_one(step, label, y, source, shape)))
+    items = _back_one(step, label, y, source, shape)
+    found = tuple(item for item in items if item is not None)
+    parts.append((step.x, found if len(found) == len(items) else None))
     return parts
 
 
-def _slice_of(y: Reaches, axis: int, first: int, size: int) -> Reaches | None:
+def _share(y: Box, axis: int, first: int, size: int) -> Box | None:
     """The share of one operand of a concatenation; ``None`` where it has none."""
-    item = y[axis]
-    if item is None:
-        return y
-    item = item.moved(-first)
-    low, high = max(item.low, 0), min(item.high, size - 1)
-    return None if low > high else (*y[:axis], replace(item, low=low, high=high), *y[axis + 1 :])
+    item = y[axis].moved(-first)
+    runs = clip(item.runs, size)
+    if not runs:
+        return None
+    exact = item.exact and (axis < 2 or not item.moves)  # along space, the operand depends on the position
+    return (*y[:axis], replace(item, runs=runs, exact=exact), *y[axis + 1 :])
 
 
-def _broadcast(y: Reaches, result: Shape, shape: Shape) -> Reaches:
+def _broadcast(y: Box, result: Shape, shape: Shape) -> Box:
     """What a value of ``shape`` is asked for that was broadcast to ``result``."""
     extra = len(y) - len(shape)
     return tuple(
-        Reach(0, 0, whole=item.whole) if size == 1 < wide and item is not None else item
+        at(0, 0, item.whole) if size == 1 < wide else item
         for size, wide, item in zip(shape, result[extra:], y[extra:], strict=True)
     )
 
 
-def _taps(y: Reaches, axes: tuple[Axis, ...]) -> list[Reach | None]:
-    return [None if item is None else through_taps(item, axis) for item, axis in zip(y[2:], axes, strict=True)]
+def _taps(y: Box, axes: tuple[Axis, ...]) -> list[Reach | None]:
+    return [through_taps(item, axis) for item, axis in zip(y[2:], axes, strict=True)]
 
 
-def _back_one(step: ProgramStep, label: str, y: Reaches, source: Shape, shape: Shape) -> Reaches:
+def _channels(runs: Runs, size: int) -> Reach | None:
+    """Channels of an axis of ``size``; there are none outside."""
+    inside = clip(runs, size)
+    return Reach(inside) if inside else None
+
+
+def _back_one(step: ProgramStep, label: str, y: Box, source: Shape, shape: Shape) -> tuple[Reach | None, ...]:
     match step:
         case ConvStep():
-            return (y[0], everything(source[1]), *_taps(y, step.spec.axes()))
+            narrow, wide = (count // step.spec.groups for count in (step.spec.out_channels, step.spec.in_channels))
+            groups = join((first // narrow, last // narrow) for first, last in y[1].runs)
+            seen = tuple((first * wide, last * wide + wide - 1) for first, last in groups)
+            return (y[0], _channels(seen, source[1]), *_taps(y, step.spec.axes()))
         case PoolStep():
             axes = tuple(
                 Axis(k, s, d, pair)
@@ -157,34 +227,41 @@ def _back_one(step: ProgramStep, label: str, y: Reaches, source: Shape, shape: S
             if axis == 1:
                 return (y[0], everything(source[1]), *y[2:])
             return (*y[:axis], everything(source[axis], f"softmax {label!r}"), *y[axis + 1 :])
-        case LrnStep() | ChannelStep():
-            return (y[0], everything(source[1]), *y[2:])
+        case LrnStep():
+            before, after = (step.size - 1) // 2, step.size // 2
+            seen = join((first - before, last + after) for first, last in y[1].runs)
+            return (y[0], _channels(seen, source[1]), *y[2:])
+        case ChannelStep():
+            taken = (step.source[c] for first, last in y[1].runs for c in range(first, last + 1))
+            return (y[0], _channels(join((c, c) for c in taken), source[1]), *y[2:])
         case RearrangeStep():
-            return _rearrange(step, y, source, shape)
+            return regroup(step, y, source, shape)
         case SliceStep():
             return tuple(
-                None if item is None else _sliced(item, first, stride)
+                item.scaled(scale(item.runs, stride, first), Fraction(stride), Fraction(first))
                 for item, first, stride in zip(y, step.starts, step.steps, strict=True)
             )
         case PadStep():
-            return tuple(
-                None if item is None else item.moved(-pair[0]) for item, pair in zip(y, step.pads, strict=True)
-            )
+            moved = [item.moved(-pair[0]) for item, pair in zip(y, step.pads, strict=True)]
+            if step.mode == "constant":  # batch and channels end where they end
+                return (
+                    *(_channels(item.runs, size) for item, size in zip(moved[:2], source, strict=False)),
+                    *moved[2:],
+                )
+            padded = (any(pair) for pair in step.pads[:2])
+            inner = (everything(size) if p else item for size, p, item in zip(source, padded, moved, strict=False))
+            return (*inner, *moved[2:])
         case ResizeStep():
-            found: list[Reach | None] = []
-            for axis, item in enumerate(y[2:]):
-                table = _table(step, axis, source[axis + 2])
-                span = None if item is None else table.span(item.low, item.high)
-                found.append(None if item is None or span is None else item.scaled(*span, table.slope, table.shift))
-            return (*y[:2], *found)
+            tables = [_table(step, axis, size) for axis, size in enumerate(source[2:])]
+            return (*y[:2], *(_resampled(item, table) for item, table in zip(y[2:], tables, strict=True)))
         case ConcatStep():
             raise AssertionError("has several inputs")
     raise AssertionError(step)
 
 
-def _sliced(item: Reach, first: int, stride: int) -> Reach:
-    a, b = first + stride * item.low, first + stride * item.high
-    return item.scaled(min(a, b), max(a, b), Fraction(stride), Fraction(first))
+def _resampled(item: Reach, table: Resampling) -> Reach | None:
+    found = item.scaled(table.read(((item.low, item.high),) if item.whole else item.runs), table.slope, table.shift)
+    return found if found is None or table.regular or not item.moves else replace(found, exact=False)
 
 
 class _Key:
@@ -207,85 +284,3 @@ def _read(key: _Key, axis: int, size: int) -> Resampling:
 
 def _table(step: ResizeStep, axis: int, size: int) -> Resampling:
     return _read(_Key(step), axis, size)
-
-
-def _digits(item: Reach, sizes: list[int]) -> list[Reach | None]:
-    """One axis that is the row-major merge of several: what each of those is asked for."""
-    found: list[Reach | None] = []
-    inner = math.prod(sizes)
-    major = next((n for n, size in enumerate(sizes) if size > 1), 0)
-    for number, size in enumerate(sizes):
-        inner //= size
-        low, high = item.low // inner, item.high // inner
-        if number <= major:
-            shift = Fraction(1, 2 * inner) - Fraction(1, 2)
-            found.append(
-                item.scaled(low, high, Fraction(1, inner), shift) if size > 1 or number == major else Reach(0, 0)
-            )
-        elif high - low + 1 >= size:
-            found.append(replace(everything(size), whole=item.whole))
-        else:
-            a, b = low % size, high % size
-            span = (a, b) if a <= b else (0, size - 1)
-            mixed = item.origin is not None and not item.whole
-            found.append(Reach(*span, whole=frozenset({MIXED}) if mixed and size > 1 else item.whole))
-    return found
-
-
-def _rearrange(step: RearrangeStep, y: Reaches, source: Shape, shape: Shape) -> Reaches:
-    wide = [step.split[axis] for axis in step.perm]
-    after = group_axes(shape, wide)
-    before = group_axes(source, step.split)
-    if after is None or before is None:
-        return tuple(everything(size, MIXED if size > 1 else "") for size in source)
-    parts: list[Reach | None] = []
-    for item, group in zip(y, after, strict=True):
-        sizes = [wide[n] for n in group]
-        if item is None:
-            parts.extend([None] * len(group))
-        else:
-            parts.extend([item] if len(group) == 1 else _digits(item, sizes))
-    placed: list[Reach | None] = [None] * len(parts)
-    for axis, item in zip(step.perm, parts, strict=True):
-        placed[axis] = item
-    return tuple(_compose([placed[n] for n in group], [step.split[n] for n in group]) for group in before)
-
-
-def _compose(items: list[Reach | None], sizes: list[int]) -> Reach | None:
-    """The opposite of `_digits`: the axis that is the row-major merge of several."""
-    if any(item is None for item in items):
-        return None
-    low = high = 0
-    inner = math.prod(sizes)
-    moving: list[tuple[Reach, int]] = []
-    still = Fraction(0)
-    whole: frozenset[str] = frozenset()
-    aligned = True
-    for item, size in zip(items, sizes, strict=True):
-        assert item is not None
-        inner //= size
-        low, high = low + item.low * inner, high + item.high * inner
-        whole, aligned = whole | item.whole, aligned and item.aligned
-        if item.origin is None:
-            still += Fraction((item.low + item.high) * inner, 2)
-        else:
-            moving.append((item, inner))
-    if len(moving) != 1:
-        return Reach(low, high, aligned=aligned, whole=whole | ({MIXED} if moving else set()))
-    item, inner = moving[0]
-    return replace(item.scaled(low, high, Fraction(inner), still), whole=whole, aligned=aligned)
-
-
-def group_axes(shape: Shape, parts: list[int] | Shape) -> list[list[int]] | None:
-    """For each axis of ``shape``, the consecutive axes of ``parts`` whose product it is; ``None`` if they overlap."""
-    groups: list[list[int]] = [[] for _ in shape]
-    axis, product = 0, 1
-    for number, size in enumerate(parts):
-        while axis < len(shape) - 1 and product == shape[axis] and (size > 1 or groups[axis]):
-            if size == 1 and shape[axis + 1] != 1:
-                break
-            axis, product = axis + 1, 1
-        product *= size
-        groups[axis].append(number)
-    fits = all(math.prod(parts[n] for n in group) == size for size, group in zip(shape, groups, strict=True))
-    return groups if fits else None

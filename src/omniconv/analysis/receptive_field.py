@@ -61,7 +61,7 @@ class ReceptiveField(Record):
 
     @property
     def offset(self) -> tuple[Fraction, ...]:
-        """Centre of the field of output 0 on each axis."""
+        """Where the field of output 0 is centred on each axis, on average over the phases."""
         return tuple(axis.offset for axis in self.axes)
 
     @property
@@ -78,6 +78,11 @@ class ReceptiveField(Record):
     def aligned(self) -> bool:
         """Whether all branches agree on stride and centre, on every axis."""
         return all(axis.aligned for axis in self.axes)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the hull is exact on every axis; otherwise it is a bound, see :class:`AxisField`."""
+        return all(axis.exact for axis in self.axes)
 
     @property
     def whole(self) -> tuple[str, ...]:
@@ -126,7 +131,8 @@ def receptive_field(
     """What a value of a network sees of an input.
 
     Formula:
-        Hull: interval maps, last layer first (:mod:`omniconv.analysis.hull`), unclipped, the union at merges.
+        Hull: first and last of the positions that are read, carried back as sets, last layer first
+        (:mod:`omniconv.analysis.runs`), as if the input had no end; what falls into a hole reads nothing.
         Support: the set of positions that the output depends on, for generic weights, carried back exactly through
         every step with all its channels (:mod:`omniconv.analysis.trace`); holes and borders included.
         Stride, offset, padding: field of output o is centred on offset + o stride, and output 0's begins at -padding.

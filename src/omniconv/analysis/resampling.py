@@ -10,7 +10,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-Positions: TypeAlias = npt.NDArray[np.int64]
+from omniconv.analysis.runs import Runs, join, move
+
 Floats: TypeAlias = npt.NDArray[np.float64]
 
 
@@ -21,57 +22,53 @@ class Resampling:
     Attributes:
         slope, shift: output ``o`` is centred on input ``o * slope + shift``.
         regular: moving ``slope.denominator`` outputs moves all reads by ``slope.numerator`` inputs, inside.
-        low, high: first and last position that each output of the table reads.
+        taps: what each output of the table reads.
     """
 
     slope: Fraction
     shift: Fraction
     regular: bool
-    low: Positions
-    high: npt.NDArray[np.int64]
+    taps: tuple[Runs, ...]
 
-    def span(self, first: int, last: int) -> tuple[int, int]:
-        """First and last input position that outputs ``first..last`` read, continued beyond the table.
+    def read(self, runs: Runs) -> Runs:
+        """The input positions that outputs in ``runs`` read, continued beyond the table.
 
         Where the table is too short or too odd to show a period, the narrowest band along the slope that holds it.
         """
-        if not self.regular:
-            line = [o * self.slope + self.shift for o in range(self.low.size)]
-            below = max(at - int(low) for at, low in zip(line, self.low, strict=True))
-            above = max(int(high) - at for at, high in zip(line, self.high, strict=True))
-            return (
+        if self.regular:
+            return join(span for first, last in runs for o in range(first, last + 1) for span in self._at(o))
+        line = [o * self.slope + self.shift for o in range(len(self.taps))]
+        below = max((at - taps[0][0] for at, taps in zip(line, self.taps, strict=True) if taps), default=Fraction(0))
+        above = max((taps[-1][1] - at for at, taps in zip(line, self.taps, strict=True) if taps), default=Fraction(0))
+        return join(
+            (
                 math.ceil(first * self.slope + self.shift - below),
                 math.floor(last * self.slope + self.shift + above),
             )
-        period = self.slope.denominator
-        outputs = range(first, last + 1)
-        ends = outputs if len(outputs) <= 2 * period else [*outputs[:period], *outputs[-period:]]
-        pairs = [self._at(o) for o in ends]
-        return min(low for low, _ in pairs), max(high for _, high in pairs)
+            for first, last in runs
+        )
 
-    def _at(self, o: int) -> tuple[int, int]:
+    def _at(self, o: int) -> Runs:
         """The reads of the output of the same phase in the middle of the table, moved."""
         period = self.slope.denominator
-        start = self.low.size // 2 - period // 2
+        start = len(self.taps) // 2 - period // 2
         base = start + (o - start) % period
-        shift = (o - base) // period * self.slope.numerator
-        return int(self.low[base]) + shift, int(self.high[base]) + shift
+        return move(self.taps[base], (o - base) // period * self.slope.numerator)
 
 
 def read_table(index: npt.NDArray[np.int64], weight: npt.NDArray[np.float32], size: int) -> Resampling:
     """Read the tables of one axis with ``size`` input positions."""
     used = weight != 0
-    low = np.where(used, index, np.iinfo(np.int64).max).min(axis=0)
-    high = np.where(used, index, -1).max(axis=0)
+    taps = tuple(join((int(i), int(i)) for i in column[keep]) for column, keep in zip(index.T, used.T, strict=True))
     outputs = index.shape[1]
     centre = (index * weight.astype(np.float64)).sum(axis=0) / np.where(weight.sum(axis=0) == 0, 1, weight.sum(axis=0))
-    slope, regular = _fit_slope(centre, size, low, high)
+    slope, regular = _fit_slope(centre, size, taps)
     residue = centre - np.arange(outputs) * float(slope)
     shift = Fraction(float(np.median(residue))).limit_denominator(max(2 * slope.denominator * slope.numerator, 2))
-    return Resampling(slope, shift, regular, low.astype(np.int64), high.astype(np.int64))
+    return Resampling(slope, shift, regular, taps)
 
 
-def _fit_slope(centre: Floats, size: int, low: Positions, high: Positions) -> tuple[Fraction, bool]:
+def _fit_slope(centre: Floats, size: int, taps: tuple[Runs, ...]) -> tuple[Fraction, bool]:
     """The slope, and whether the tables repeat with it; a slope with which they do is preferred."""
     outputs = centre.size
     candidates = [Fraction(size, outputs)]
@@ -82,9 +79,9 @@ def _fit_slope(centre: Floats, size: int, low: Positions, high: Positions) -> tu
             fitted = float(np.polyfit(np.flatnonzero(inside), centre[inside], 1)[0])
             candidates += [Fraction(fitted).limit_denominator(limit) for limit in (8, 64) if fitted > 1 / limit]
     for slope in candidates:
-        if _repeats(slope, size, low, high):
+        if _repeats(slope, size, taps):
             return slope, True
-    if (low == high).all():
+    if all(len(each) == 1 and each[0][0] == each[0][1] for each in taps):
         return candidates[0], False
     positions = np.arange(outputs)
 
@@ -96,13 +93,14 @@ def _fit_slope(centre: Floats, size: int, low: Positions, high: Positions) -> tu
     return next(slope for slope in candidates if spread(slope) <= best + 1e-9), False
 
 
-def _repeats(slope: Fraction, size: int, low: Positions, high: Positions) -> bool:
+def _repeats(slope: Fraction, size: int, taps: tuple[Runs, ...]) -> bool:
+    """Whether every output reads what the one a period before reads, moved, where neither is near an end."""
     period, advance = slope.denominator, slope.numerator
-    if low.size < 3 * period:
+    if len(taps) < 3 * period or not all(taps):
         return False
-    inside = (low[:-period] > 0) & (high[period:] < size - 1)
-    return bool(
-        inside.any()
-        and (low[period:] - low[:-period] == advance)[inside].all()
-        and (high[period:] - high[:-period] == advance)[inside].all()
-    )
+    pairs = [
+        (before, after)
+        for before, after in zip(taps, taps[period:], strict=False)
+        if before[0][0] > 0 and after[-1][1] < size - 1
+    ]
+    return bool(pairs) and all(move(before, advance) == after for before, after in pairs)

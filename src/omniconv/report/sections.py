@@ -129,7 +129,8 @@ def describe_field(found: Inspection) -> str:
     if seen is None:
         return ""
     strides = ", ".join("none" if stride is None else str(stride) for stride in dict.fromkeys(seen.stride))
-    text = f"A position of {seen.tensor} sees {times_words(seen.size)} positions of {seen.source}"
+    most = "" if seen.exact else "at most "
+    text = f"A position of {seen.tensor} sees {most}{times_words(seen.size)} positions of {seen.source}"
     text += f", with stride {strides} and {times_words(seen.padding)} positions of padding."
     if seen.whole:
         text += f" It sees the whole input through {len(seen.whole)} global operators, such as {seen.whole[0]}."
