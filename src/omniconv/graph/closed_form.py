@@ -5,8 +5,8 @@ A `Form` is a polynomial with rational coefficients in x and in a few functions 
     sigma(f) = 1 / (1 + exp(-f))      phi(f) = (1 + erf(f)) / 2      exp(f)      clamp(f, lo, hi) = min(max(f, lo), hi)
 
 Everything else is rewritten by identities of real numbers: ``tanh f = 2 sigma(2 f) - 1``, ``erf f = 2 phi(f) - 1``,
-``1 / (1 + exp f) = sigma(-f)``, ``k clamp(f, lo, hi) = clamp(k f, k lo, k hi)`` for k > 0, a clamp of a clamp as one
-(:func:`join_clamps`), and ``max(f, 0) + a min(f, 0)`` for leaky ReLU. Products are multiplied out. No coefficient is ever
+``1 / (1 + exp f) = sigma(-f)``, ``k clamp(f, lo, hi) = clamp(k f, k lo, k hi)`` for k > 0, a clamp of a clamp as
+one (:func:`join_clamps`), and ``max(f, 0) + a min(f, 0)`` for leaky ReLU. Products are multiplied out. No coefficient is ever
 rounded, so that forms that are equal are equal functions of every finite x; and nothing is divided by but what is
 positive everywhere. What has no such form is ``None``.
 """
@@ -104,7 +104,7 @@ def divide(a: Form, b: Form) -> Form | None:
 def join_clamps(first: tuple[Bound, Bound], second: tuple[Bound, Bound]) -> tuple[Bound, Bound]:
     """``(lo, hi)`` of the one clamp that equals the second after the first, for every x.
 
-    A clamp never decreases, so it can be applied to the bounds of the one before it. Where ``lo > hi``, a clamp is ``hi``.
+    A clamp never decreases, so it can be applied to the bounds of the one before it. Where ``lo > hi``, it is ``hi``.
     """
     low, high = second
     return min(max(min(first), low), high), min(max(first[1], low), high)

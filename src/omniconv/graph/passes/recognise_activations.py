@@ -215,7 +215,8 @@ def _match(y: str, maps: dict[str, MapStep]) -> tuple[str, Activation] | None:
         known = None if form is None else _identify(form)
         if known is not None:
             with np.errstate(all="ignore"):
-                same = np.array_equal(expression.value(y), evaluate_activation(known, _NOT_FINITE), equal_nan=True)
+                found, want = expression.value(y), evaluate_activation(known, _NOT_FINITE)
+                same = np.allclose(found, want, rtol=float(TOLERANCE), atol=0.0, equal_nan=True)
             if same:
                 return root, known
     return None
