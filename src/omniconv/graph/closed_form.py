@@ -6,9 +6,9 @@ A `Form` is a polynomial with rational coefficients in x and in a few functions 
 
 Everything else is rewritten by identities of real numbers: ``tanh f = 2 sigma(2 f) - 1``, ``erf f = 2 phi(f) - 1``,
 ``1 / (1 + exp f) = sigma(-f)``, ``k clamp(f, lo, hi) = clamp(k f, k lo, k hi)`` for k > 0, a clamp of a clamp as
-one (:func:`join_clamps`), and ``max(f, 0) + a min(f, 0)`` for leaky ReLU. Products are multiplied out. No coefficient is ever
-rounded, so that forms that are equal are equal functions of every finite x; and nothing is divided by but what is
-positive everywhere. What has no such form is ``None``.
+one (:func:`join_clamps`), and ``max(f, 0) + a min(f, 0)`` for leaky ReLU. Products are multiplied out. No coefficient
+is ever rounded, so that forms that are equal are equal functions of every finite x; and nothing is divided by but what
+is positive everywhere. What has no such form is ``None``.
 """
 
 from __future__ import annotations
