@@ -41,7 +41,8 @@ _erf = np.vectorize(math.erf, otypes=[np.float64])
 
 
 def _sigmoid(x: Float64) -> Float64:
-    return np.asarray(np.where(x >= 0, 1 / (1 + np.exp(-np.abs(x))), 1 - 1 / (1 + np.exp(-np.abs(x)))))
+    small = np.exp(-np.abs(x))
+    return np.asarray(np.where(x >= 0, 1.0, small) / (1 + small))
 
 
 ACTIVATIONS: dict[str, Callable[..., Any]] = {
@@ -87,6 +88,8 @@ def apply_post(v: Float64, post: Sequence[PostOp], values: Values) -> Float64:
         if op.op == "act":
             assert op.activation is not None
             v = activate(op.activation, v)
+        elif op.op == "erf":  # between reading a graph and the passes only
+            v = np.asarray(_erf(v), np.float64)
         else:
             assert op.operand is not None
             a = values[op.operand] if isinstance(op.operand, str) else op.operand.astype(np.float64)

@@ -17,6 +17,7 @@ from omniconv.errors import OmniconvError, UnsupportedError
 from omniconv.graph import supported_operators, to_program
 
 ort = pytest.importorskip("onnxruntime")
+LARGEST = float(np.finfo(np.float32).max)
 
 
 def expected(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
@@ -210,6 +211,44 @@ def test_old_softmax_flattens(op: str, axis: int) -> None:
 def test_clip(bounds: tuple[float | None, float | None]) -> None:
     check(one("Clip", *(None if b is None else np.float32(b) for b in bounds)))
     check(one("Clip", opset=6, **{key: b for key, b in zip(("min", "max"), bounds, strict=True) if b is not None}))
+
+
+@pytest.mark.parametrize("opset", [6, 17])
+@pytest.mark.parametrize("bounds", [(0.0, LARGEST), (-LARGEST, 5.0), (None, 65504.0), (2.0, 1.0)], ids=str)
+def test_clip_of_infinities(bounds: tuple[float | None, float | None], opset: int) -> None:
+    """The largest number is a bound like any other; with min > max, all is max."""
+    x = np.array([[np.inf, -np.inf, np.nan, 3e38, -3e38, 0.0]], np.float32)
+    given = {key: b for key, b in zip(("min", "max"), bounds, strict=True) if b is not None}
+    constants = [] if opset == 6 else [None if b is None else np.float32(b) for b in bounds]
+    model = one("Clip", *constants, x=x.shape, opset=opset, **(given if opset == 6 else {}))
+    [got] = run_program(to_program(model), {"x": x}).values()
+    np.testing.assert_array_equal(got.astype(np.float32), ReferenceEvaluator(model).run(None, {"x": x})[0])
+
+
+def test_celu_of_large_numbers() -> None:
+    """x / alpha is above float32 where the result is not: the program never computes it above zero."""
+    x = np.array([[1e38, np.inf, -np.inf, np.nan, -1.0, 1e-30]], np.float32)
+    step = to_program(one("Celu", x=x.shape, alpha=0.1)).steps[-1]
+    first = step.post[0]  # type: ignore[union-attr]
+    assert (first.op, float(first.operand)) == ("min", 0.0)  # type: ignore[arg-type]
+    [got] = run_program(to_program(one("Celu", x=x.shape, alpha=0.1)), {"x": x}).values()
+    want = [1e38, np.inf, -0.1, np.nan, 0.1 * np.expm1(-10.0), 1e-30]
+    np.testing.assert_allclose(got, [want], rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", ["shift", "factor", "plain"])
+def test_batch_norm_of_extreme_statistics(case: str) -> None:
+    """Where s or the shift is no float32 number, the formula is computed as it is written."""
+    scale, mean, variance = {"shift": (1e20, 1e25, 1.0), "factor": (1e-30, 0.0, 1e30), "plain": (2.0, 3.0, 4.0)}[case]
+    parameters = [np.full(2, value, np.float32) for value in (scale, 0.5, mean, variance)]
+    program = to_program(one("BatchNormalization", *parameters, x=(1, 2, 4)))
+    ops = [op.op for op in program.steps[-1].post]  # type: ignore[union-attr]
+    assert ops == (["mul", "add"] if case == "plain" else ["sub", "mul", "div", "add"])
+    x = np.array([[[mean, 0.0, np.inf, 1e38], [np.nan, -np.inf, 1.0, -1e38]]], np.float32)
+    [got] = run_program(program, {"x": x}).values()
+    s = np.float64(np.float32(scale)) / np.sqrt(np.float64(np.float32(variance)) + 1e-5)
+    want = (x.astype(np.float64) - np.float64(np.float32(mean))) * s + 0.5
+    np.testing.assert_allclose(got, want, rtol=1e-6, atol=1e-6)
 
 
 BROADCASTS = [(6, 1, 1), (7, 9), (1,), (), (2, 6, 7, 9), (2, 1, 1, 9), (3, 1, 1, 1, 1)]

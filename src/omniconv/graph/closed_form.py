@@ -5,10 +5,10 @@ A `Form` is a polynomial with rational coefficients in x and in a few functions 
     sigma(f) = 1 / (1 + exp(-f))      phi(f) = (1 + erf(f)) / 2      exp(f)      clamp(f, lo, hi) = min(max(f, lo), hi)
 
 Everything else is rewritten by identities of real numbers: ``tanh f = 2 sigma(2 f) - 1``, ``erf f = 2 phi(f) - 1``,
-``1 / (1 + exp f) = sigma(-f)``, ``k clamp(f, lo, hi) = clamp(k f, k lo, k hi)`` for k > 0, a clamp of a clamp as one
-(:func:`join_clamps`), and ``max(f, 0) + a min(f, 0)`` for leaky ReLU. Products are multiplied out. No coefficient is ever
-rounded, so that forms that are equal are equal functions of every finite x; and nothing is divided by but what is
-positive everywhere. What has no such form is ``None``.
+``1 / (1 + exp f) = sigma(-f)``, ``k clamp(f, lo, hi) = clamp(k f, k lo, k hi)`` for k > 0, a clamp of a clamp as
+one (:func:`join_clamps`), and ``max(f, 0) + a min(f, 0)`` for leaky ReLU. Products are multiplied out. No coefficient
+is ever rounded, so that forms that are equal are equal functions of every finite x; and nothing is divided by but what
+is positive everywhere. What has no such form is ``None``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from fractions import Fraction
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,16 +25,24 @@ from omniconv.spec import Activation
 
 Bound: TypeAlias = Fraction | float
 """A bound of a clamp: a fraction, or an infinity."""
-Atom: TypeAlias = tuple[object, ...]
-"""``("x",)``, ``(function, form)`` or ``("clamp", form, lo, hi)``."""
-Term: TypeAlias = tuple[tuple[Atom, ...], Fraction]
-"""Factors and a coefficient."""
-Form: TypeAlias = tuple[Term, ...]
+Form: TypeAlias = "tuple[Term, ...]"
 """A sum of terms, in an order that does not depend on the coefficients; no coefficient is zero."""
+Term: TypeAlias = "tuple[tuple[Atom, ...], Fraction]"
+"""Factors and a coefficient."""
+
+
+class Atom(NamedTuple):
+    """x, or a function of a form: ``sigma``, ``phi``, ``exp`` or ``clamp`` with its bounds."""
+
+    name: str
+    form: Form = ()
+    low: Bound = 0.0
+    high: Bound = 0.0
+
 
 MAX_TERMS: Final = 8
 MAX_FACTORS: Final = 4
-X: Final[Form] = ((((("x",),)), Fraction(1)),)
+X: Final[Form] = (((Atom("x"),), Fraction(1)),)
 _ROOT_HALF: Final = Fraction(math.sqrt(0.5))
 _GELU_SLOPE: Final = Fraction(2 * math.sqrt(2 / math.pi))
 _GELU_CUBE: Final = Fraction("0.044715")
@@ -83,8 +91,8 @@ def multiply(a: Form, b: Form) -> Form | None:
     return _collect(terms)
 
 
-def _function(name: str, argument: Form, *bounds: Bound) -> Form:
-    return ((((name, argument, *bounds),), Fraction(1)),)
+def _function(name: str, argument: Form) -> Form:
+    return (((Atom(name, argument),), Fraction(1)),)
 
 
 def divide(a: Form, b: Form) -> Form | None:
@@ -95,16 +103,15 @@ def divide(a: Form, b: Form) -> Form | None:
     if len(b) != 2 or not numbers:
         return None
     (factors, coefficient) = next(term for term in b if term[0])
-    if len(factors) != 1 or factors[0][0] != "exp" or coefficient != numbers[0]:
+    if len(factors) != 1 or factors[0].name != "exp" or coefficient != numbers[0]:
         return None
-    exponent: Form = factors[0][1]  # type: ignore[assignment]
-    return multiply(a, scale(_function("sigma", scale(exponent, Fraction(-1))), 1 / coefficient))
+    return multiply(a, scale(_function("sigma", scale(factors[0].form, Fraction(-1))), 1 / coefficient))
 
 
 def join_clamps(first: tuple[Bound, Bound], second: tuple[Bound, Bound]) -> tuple[Bound, Bound]:
     """``(lo, hi)`` of the one clamp that equals the second after the first, for every x.
 
-    A clamp never decreases, so it can be applied to the bounds of the one before it. Where ``lo > hi``, a clamp is ``hi``.
+    A clamp never decreases, so it can be applied to the bounds of the one before it. Where ``lo > hi``, it is ``hi``.
     """
     low, high = second
     return min(max(min(first), low), high), min(max(first[1], low), high)
@@ -119,10 +126,10 @@ def clamp(form: Form, low: Bound, high: Bound) -> Form | None:
     low, high = (low / lead, high / lead) if lead > 0 else (high / lead, low / lead)
     inner = scale(form, 1 / lead)
     match inner:
-        case (((("clamp", before, first_low, first_high),), _),):
-            low, high = join_clamps((first_low, first_high), (low, high))
-            inner = before
-    return scale(_function("clamp", inner, low, high), lead)
+        case (((Atom("clamp") as before,), _),):
+            low, high = join_clamps((before.low, before.high), (low, high))
+            inner = before.form
+    return (((Atom("clamp", inner, low, high),), lead),)
 
 
 def _leaky(form: Form, slope: Fraction) -> Form | None:

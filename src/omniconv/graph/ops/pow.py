@@ -1,4 +1,7 @@
-"""Pow with a constant scalar exponent of 1/2, 1, 2, 3 or 4, and Reciprocal; other exponents only between constants."""
+"""Pow with a constant scalar exponent of 1/2, 1, 2, 3 or 4, and Reciprocal; other exponents only between constants.
+
+A power of 1/2 is the square root, as PyTorch has it: NaN for -infinity, where C's ``pow`` gives infinity.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Selu and Celu, written with ``elu(x, a) = x if x >= 0 else a * (exp(x) - 1)``.
 
-``selu(x) = gamma * elu(x, alpha)`` and ``celu(x) = max(x, 0) + alpha * elu(min(x, 0) / alpha, 1)``: above zero, x / alpha
-could overflow.
+``selu(x) = gamma * elu(x, alpha)`` and ``celu(x) = max(x, 0) + alpha * elu(min(x, 0) / alpha, 1)``: above zero,
+x / alpha could overflow.
 """
 
 from __future__ import annotations

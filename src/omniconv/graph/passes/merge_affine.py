@@ -1,13 +1,12 @@
 """Pass: within the operations of one step, join runs of multiplications and additions with constants into one of each.
 
-What is kept: the run is ``s x + t``, s and t are gathered in float64 and rounded once. With u = 2^-24 and S the run with
-the absolute values of x and of all constants, added throughout, the exact results differ by at most ``u S + 2^-149``.
-Infinities and NaN stay what they are.
+What is kept: the run is ``s x + t``, s and t are gathered in float64 and rounded once. With u = 2^-24 and S the run
+with the absolute values of x and of all constants, added throughout, the exact results differ by at most
+``u S + 2^-149``. Infinities and NaN stay what they are.
 
 It must not fire on: runs interrupted by an activation or another value; constants whose joint broadcast would be larger
-than each of them; a joint factor outside float32's normal numbers, 0 among them; an offset above 2^100, beside which the
-product could overflow where the run does not. A multiplication by 1 and an addition of 0 are removed
-where the run then is shorter.
+than each of them; a joint factor outside float32's normal numbers, 0 among them; an offset above 2^100, beside which
+the product could overflow where the run does not. A multiplication by 1 and an addition of 0 are removed.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ import numpy.typing as npt
 
 from omniconv.compiler.program import MapStep, PostOp, Program
 from omniconv.errors import UnsupportedError
-from omniconv.graph.closed_form import Form, X, activate, apply, constant
+from omniconv.graph.closed_form import Atom, Form, X, activate, apply, constant
 from omniconv.graph.functions import erf
 from omniconv.graph.passes.drop_dead import drop_dead
 from omniconv.graph.rewrite import Item, rebuild, with_labels
@@ -191,12 +191,13 @@ def _identify(form: Form) -> Activation | None:
         if _near(form, _form(known)):
             return known
     match form:
-        case (((("clamp", (((("x",),), 1), *offset), 0, Fraction() as high),), Fraction() as slope),):
-            number = offset[0][1] if offset else Fraction(0)
-            top = abs(slope * high - 1)  # where the line ends; the sigmoid ends at 1
-            if top <= TOLERANCE and len(offset) < 2 and (not offset or not offset[0][0]):
-                return Activation.of("hard_sigmoid", alpha=float(slope), beta=float(slope * number))
-        case ((_, Fraction() as a), (_, Fraction() as b)):
+        case (((Atom("clamp", ((line, _), *offset), low, Fraction() as high),), slope),):
+            # A line that ends at 0 and, but for rounding, at 1.
+            ends = low == 0 and abs(slope * high - 1) <= TOLERANCE
+            if ends and line == X[0][0] and all(not factors for factors, _ in offset):
+                beta = slope * sum((number for _, number in offset), Fraction(0))
+                return Activation.of("hard_sigmoid", alpha=float(slope), beta=float(beta))
+        case ((_, a), (_, b)):
             for slope in (a, b):
                 leaky = Activation.of("leaky_relu", alpha=float(slope))
                 if form == _form(leaky):
@@ -215,7 +216,8 @@ def _match(y: str, maps: dict[str, MapStep]) -> tuple[str, Activation] | None:
         known = None if form is None else _identify(form)
         if known is not None:
             with np.errstate(all="ignore"):
-                same = np.array_equal(expression.value(y), evaluate_activation(known, _NOT_FINITE), equal_nan=True)
+                found, want = expression.value(y), evaluate_activation(known, _NOT_FINITE)
+                same = np.allclose(found, want, rtol=float(TOLERANCE), atol=0.0, equal_nan=True)
             if same:
                 return root, known
     return None
