@@ -39,6 +39,12 @@ def test_there_are_convolutions_of_every_sort() -> None:
         assert any(part in name for name in names), part
 
 
+BY_FRACTIONAL_LENGTH = {
+    "test_resize_downsample_scales_linear_align_corners", "test_resize_downsample_scales_cubic_align_corners",
+}  # fmt: skip
+"""Their expected output is the reference evaluator's, which aligns the corners of a tensor of fractional length."""
+
+
 def test_every_other_case_is_right_or_refused() -> None:
     passed: Counter[str] = Counter()
     for case in (
@@ -47,6 +53,10 @@ def test_every_other_case_is_right_or_refused() -> None:
         *stored_cases("pytorch-operator"),
         *stored_cases("simple"),
     ):
+        if case.name in BY_FRACTIONAL_LENGTH:
+            with pytest.raises(AssertionError):
+                case.check(run)
+            continue
         try:
             case.check(run)
         except OmniconvError:

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -112,12 +112,12 @@ def count_taps(how: Sampling, scale: float) -> tuple[int, int]:
 
 
 def _coordinates(how: Sampling, size: int, output: int, scale: float | None) -> Float64:
-    real = np.float32 if how.single else np.float64
-    o, n, m = np.arange(output).astype(real), real(size), real(output)
+    real: Any = np.float32 if how.single else np.float64
+    o, n, m = np.arange(output, dtype=real), real(size), real(output)
     # 1 / s as a ratio: one of sizes divides exactly where it multiplies first.
     times, over = (n, m) if scale is None else (real(1), real(scale))
     if times == over or (how.antialias and output == size):
-        return o.astype(np.float64)
+        return np.asarray(o, np.float64)
     match how.coordinates:
         case "align_corners":
             x = o * (n - 1) / (m - 1) if output > 1 else o
@@ -134,7 +134,7 @@ def _coordinates(how: Sampling, size: int, output: int, scale: float | None) -> 
             x = o
         case _:
             x = (o + real(0.5)) * times / over - real(0.5)
-    return x.astype(np.float64)
+    return np.asarray(x, np.float64)
 
 
 def _round(how: Sampling, x: Float64, scale: float) -> Float64:
