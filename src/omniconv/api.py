@@ -93,7 +93,7 @@ def compile(  # noqa: A001 - the name of the public interface
         if shapes is not None or constants is not None:
             raise SpecError("shapes= and constants= belong to models", need="shape and weights", at=model.text())
         return _compile_spec(model, shape, weights, chosen, options)
-    if shape is not None or weights is not None:
+    if (shape is not None or weights is not None) and not hasattr(model, "state_dict"):
         raise SpecError("shape and weights belong to specs", need='shapes={"input": shape} for a model')
     from omniconv.graph import prepare, to_program
     from omniconv.graph.network import Network

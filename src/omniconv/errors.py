@@ -52,7 +52,7 @@ class ModelError(OmniconvError, ValueError):
 
 
 class UnsupportedError(OmniconvError, NotImplementedError):
-    """A valid request that this version cannot carry out; the message names the nearest supported form."""
+    """A valid request that this version cannot carry out; the message says what would be."""
 
 
 class VerificationError(OmniconvError, AssertionError):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from omniconv import analysis
 from omniconv.analysis import Connectivity, Cost, Coverage, Finding, Overlap, ReceptiveField
-from omniconv.analysis.subject import Subject
+from omniconv.analysis.subject import Subject, as_program
 from omniconv.compiler.program import Program
 from omniconv.errors import DataError, SpecError
 from omniconv.integers import read_sequence
@@ -44,7 +45,8 @@ def open_subject(x: Any, *, shapes: Shapes | None = None, memory_limit: int | No
         DataError: something else.
     """
     if shapes is not None and not _is_model(x):
-        if not callable(getattr(x, "fix", None)):
+        network = sys.modules.get("omniconv.graph.network")
+        if network is None or not isinstance(x, network.Network):
             raise SpecError(
                 f"shapes= with a {type(x).__name__}", need="shapes= for models and open networks only",
                 fix="shape=(N, C, *spatial) for a spec",
@@ -80,6 +82,11 @@ def open_partial(x: Any, *, shapes: Shapes | None = None, memory_limit: int | No
     return Partial(program, tuple(f"{item.operator} {item.where!r}: {item.text}" for item in problems))
 
 
+def _check_shape(subject: Subject, shape: Sequence[int] | None) -> Subject:
+    """A subject; of a program, whose shapes are fixed, no other shape is asked for."""
+    return as_program(subject, shape) if isinstance(subject, Program) else subject
+
+
 def _is_model(x: Any) -> bool:
     return isinstance(x, str | os.PathLike | bytes | bytearray) or type(x).__name__ in ("ModelProto", "Graph")
 
@@ -108,7 +115,7 @@ def receptive_field(
 
 def overlap(x: Any, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None, **options: Any) -> Overlap:
     """:func:`omniconv.analysis.overlap` of anything."""
-    return analysis.overlap(open_subject(x, shapes=shapes), shape, **options)
+    return analysis.overlap(_check_shape(open_subject(x, shapes=shapes), shape), shape, **options)
 
 
 def coverage(
@@ -129,7 +136,7 @@ def connectivity(
     **options: Any,
 ) -> Connectivity:
     """:func:`omniconv.analysis.connectivity` of anything."""
-    return analysis.connectivity(open_subject(x, shapes=shapes), tensor, shape, **options)
+    return analysis.connectivity(_check_shape(open_subject(x, shapes=shapes), shape), tensor, shape, **options)
 
 
 def findings(x: Any, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None) -> tuple[Finding, ...]:

@@ -104,7 +104,7 @@ def test_activation_defaults(name):
     [
         (lambda: Activation("tanhh"), "activation='tanhh' is unknown; need one of relu, relu6"),
         (lambda: Activation.of("tanhh"), "activation='tanhh' is unknown"),
-        (lambda: Activation("clip"), r"activation clip got parameters \(\); need exactly \('lo', 'hi'\)"),
+        (lambda: Activation("clip"), r"activation clip got parameters=\(\); need pairs of exactly \('lo', 'hi'\)"),
         (lambda: Activation.of("relu", alpha=1.0), r"activation relu has no parameter alpha"),
     ],
 )

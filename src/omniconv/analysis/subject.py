@@ -11,7 +11,7 @@ from omniconv.choices import check_instance
 from omniconv.compiler.from_spec import program_of
 from omniconv.compiler.program import Array, ConvStep, Program, ProgramStep, operands
 from omniconv.errors import DataError, ShapeError, SpecError
-from omniconv.integers import as_shape, state
+from omniconv.integers import as_shape
 from omniconv.spec import Chain, Conv, Shape, Spec
 
 Subject: TypeAlias = Spec | Program
@@ -93,8 +93,9 @@ def find_source(program: Program, source: str | None) -> str:
         if not program.inputs:
             raise SpecError("the program has no inputs", need="a program that computes from an input")
         return program.inputs[0]
-    if not isinstance(source, str) or source not in program.inputs:
-        raise SpecError(state("source", source, "is not an input"), need="one of " + ", ".join(program.inputs))
+    check_instance("source", source, str, need="the name of an input")
+    if source not in program.inputs:
+        raise SpecError(f"source={source!r} is not an input", need="one of " + ", ".join(program.inputs))
     return source
 
 

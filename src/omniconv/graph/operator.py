@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable, Sequence
@@ -12,6 +11,7 @@ from typing import Final, TypeAlias
 
 from omniconv.errors import UnsupportedError
 from omniconv.graph.builder import Builder
+from omniconv.graph.instead import find_substitute
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands
@@ -41,23 +41,6 @@ class Operator:
 
 
 OPERATORS: Final[dict[tuple[str, str], Operator]] = {}
-
-_INSTEAD: Final = {
-    "RMSNormalization": "LayerNormalization",
-    "LpNormalization": "LayerNormalization",
-    "ConvInteger": "Conv in float32",
-    "QLinearConv": "DequantizeLinear removed and Conv in float32",
-    "DeformConv": "Conv",
-    "LpPool": "AveragePool",
-    "Einsum": "MatMul with constant weights",
-    "LSTM": "a model without recurrence",
-    "GRU": "a model without recurrence",
-    "If": "a model with the branch taken, e.g. after onnx.version_converter or onnxsim",
-    "Loop": "a model with its loops unrolled",
-    "Scan": "a model with its loops unrolled",
-    "Softplus": "Sigmoid, Elu or LeakyRelu",
-    "Mish": "Swish or HardSwish",
-}
 
 
 def register(
@@ -92,19 +75,15 @@ def find_operator(node: Node) -> Operator:
     """The operator of a node.
 
     Raises:
-        UnsupportedError: an operator or a version that is not handled; names the nearest one that is.
+        UnsupportedError: an operator or a version that is not handled; says what serves instead.
     """
     _discover()
     operator = OPERATORS.get((node.domain, node.op))
     if operator is None:
-        near = difflib.get_close_matches(node.op[:64], supported_operators(), n=2, cutoff=0.5)
         raise UnsupportedError(
             f"operator {node.place.split(' ')[0]} is not supported",
             need="an operator of `omniconv.graph.supported_operators()`",
-            fix=(node.domain and "onnx.inliner.inline_local_functions(model) where it is a function of the model")
-            or _INSTEAD.get(node.op)
-            or " or ".join(near)
-            or "Conv",
+            fix=find_substitute(node, supported_operators()),
             at=node.place,
         )
     if node.version < operator.since or (operator.until is not None and node.version > operator.until):

@@ -19,6 +19,7 @@ from omniconv.graph.passes import run_passes
 from omniconv.graph.passes.fix_shapes import fix_shapes, narrow_inputs, show
 from omniconv.graph.tensors import DTYPES, name_dtype
 from omniconv.limits import memory_limit as find_memory_limit
+from omniconv.reference.weights import detach
 from omniconv.spec import Shape
 
 
@@ -139,7 +140,7 @@ def _bind(graph: Graph, constants: Mapping[str, npt.ArrayLike] | None) -> dict[s
                 need="names among " + shorten(", ".join(map(repr, declared)) or "none"),
             )
         try:
-            array = np.array(value)
+            array = np.asarray(detach(value)).copy()
         except (TypeError, ValueError, RuntimeError) as error:
             raise DataError(
                 f"constant for input {shorten(name)!r} cannot be read as a NumPy array: {error}", need="an array"

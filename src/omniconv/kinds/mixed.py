@@ -76,7 +76,7 @@ def mixed(
         raise SpecError(
             f"{slices} kernel sizes and in_channels={channels}", need="a kernel size or more, a channel for each"
         )
-    if not isinstance(padding, str) or padding not in PADDINGS:
+    if str(padding) not in PADDINGS:
         raise SpecError(f"padding={padding!r} gives slices of different sizes", need="one of " + ", ".join(PADDINGS))
     widths = tuple(channels // slices + (i < channels % slices) for i in range(slices))
     if splits is not None:

@@ -19,6 +19,12 @@ Weights: TypeAlias = Sequence[Any]
 """One ``(w, b)`` or ``(w, None)`` for a `Conv`; a sequence of them, in the order of ``chain.convs``, for a `Chain`."""
 
 
+def detach(value: object) -> object:
+    """The value of a PyTorch parameter without its gradient; anything else as it is."""
+    without = getattr(value, "detach", None)
+    return without() if getattr(value, "requires_grad", None) is True and callable(without) else value
+
+
 def check_array(value: object, name: str, at: str = "") -> Array:
     """Turn ``value`` into a NumPy array of real numbers without copying where possible. Parameters are detached.
 
@@ -27,9 +33,7 @@ def check_array(value: object, name: str, at: str = "") -> Array:
     """
     if not (hasattr(value, "__array__") or hasattr(value, "__dlpack__")):
         raise DataError(f"{name} is {type(value).__name__}", need="an array of numbers", fix="numpy.asarray", at=at)
-    detach = getattr(value, "detach", None)
-    if callable(detach) and getattr(value, "requires_grad", False):
-        value = detach()
+    value = detach(value)
     try:
         array = np.asarray(value) if hasattr(value, "__array__") else np.from_dlpack(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError, BufferError) as error:

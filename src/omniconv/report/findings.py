@@ -75,7 +75,7 @@ def _gaps(evidence: Evidence) -> Iterator[Finding]:
             text += f"; {len(blocked)} more {'node' if len(blocked) == 1 else 'nodes'} behind it cannot be analysed"
         elif problem.known:
             text += "; what is behind it is analysed as if it began here"
-        yield Finding("gap", problem.where, 1.0, text, f"nearest: {problem.nearest}" if problem.nearest else "")
+        yield Finding("gap", problem.where, 1.0, text, f"instead: {problem.nearest}" if problem.nearest else "")
 
 
 def _network(evidence: Evidence) -> Iterator[Finding]:

@@ -100,7 +100,8 @@ class Activation:
 
 
 def _as_number(name: str, key: str, value: object) -> float:
-    if not (isinstance(value, str | bytes | bytearray) or getattr(value, "ndim", 0)):
+    axes: object = getattr(value, "ndim", 0)
+    if not (isinstance(value, str | bytes | bytearray) or axes):
         try:
             return float(value)  # type: ignore[arg-type]
         except (TypeError, ValueError, OverflowError, RuntimeError):

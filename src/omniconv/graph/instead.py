@@ -1,0 +1,70 @@
+"""What serves in place of operators that are not supported: by meaning, and nothing where nothing does."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Final
+
+import onnx
+
+from omniconv.graph.nodes import Node
+
+_FLOAT_MODEL: Final = "the float32 model, before it was quantised"
+_RECURRENCE: Final = "MatMul, Add, Mul, Sigmoid and Tanh, unrolled over time"
+_AFTERWARDS: Final = "its inputs as outputs of the model (onnx.utils.extract_model), and NumPy for what comes after"
+
+INSTEAD: Final = {
+    "ArgMax": _AFTERWARDS,
+    "ArgMin": _AFTERWARDS,
+    "CastLike": "Cast",
+    "CenterCropPad": "Slice and Pad",
+    "ConvInteger": f"Conv of {_FLOAT_MODEL}",
+    "Cosh": "(Exp(x) + Exp(Neg(x))) / 2",
+    "CumSum": "MatMul with a constant triangle of ones",
+    "DequantizeLinear": _FLOAT_MODEL,
+    "DynamicQuantizeLinear": _FLOAT_MODEL,
+    "Einsum": "Transpose, Reshape and MatMul with constant weights",
+    "GRU": _RECURRENCE,
+    "GlobalLpPool": "Sqrt(ReduceSum(Mul(x, x))) over the spatial axes, for p=2",
+    "If": "a model with the branch taken, such as onnxsim makes where the condition is constant",
+    "LSTM": _RECURRENCE,
+    "Loop": "a model with its loops unrolled",
+    "LpNormalization": "x / Sqrt(ReduceSum(Mul(x, x))), for p=2",
+    "LpPool": "Sqrt(AveragePool(Mul(x, x)) times the taps), for p=2",
+    "MatMulInteger": f"MatMul of {_FLOAT_MODEL}",
+    "MeanVarianceNormalization": "d = x - ReduceMean(x), then d / Sqrt(ReduceMean(Mul(d, d)))",
+    "NonMaxSuppression": _AFTERWARDS,
+    "NonZero": _AFTERWARDS,
+    "QLinearConv": f"Conv of {_FLOAT_MODEL}",
+    "QLinearMatMul": f"MatMul of {_FLOAT_MODEL}",
+    "QuantizeLinear": _FLOAT_MODEL,
+    "RMSNormalization": "x / Sqrt(ReduceMean(Mul(x, x)) + epsilon) * scale",
+    "RNN": _RECURRENCE,
+    "ReduceL1": "ReduceSum(Abs(x))",
+    "ReduceL2": "Sqrt(ReduceSum(Mul(x, x)))",
+    "ReduceSumSquare": "ReduceSum(Mul(x, x))",
+    "RotaryEmbedding": "Split, Mul, Sub, Add and Concat with constant sines and cosines",
+    "Scan": "a model with its loops unrolled",
+    "Softsign": "x / (1 + Abs(x))",
+    "TopK": _AFTERWARDS,
+}
+"""Operators of ONNX that are not supported -> what computes the same."""
+
+
+def find_substitute(node: Node, supported: Iterable[str]) -> str:
+    """What serves in place of a node's operator, or nothing.
+
+    Spelling is asked only about names that ONNX does not have.
+
+    Args:
+        node: whose operator is not supported.
+        supported: names of those that are.
+    """
+    if node.domain.startswith("com.microsoft"):
+        return "the model as it was before ONNX Runtime optimised it"
+    if node.domain:
+        return "onnx.inliner.inline_local_functions(model) where it is a function of the model"
+    if node.op in INSTEAD or onnx.defs.has(node.op):
+        return INSTEAD.get(node.op, "")
+    return " or ".join(difflib.get_close_matches(node.op[:64], tuple(supported), n=1, cutoff=0.5))
