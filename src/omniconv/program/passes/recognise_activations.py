@@ -8,8 +8,8 @@ do not matter. The closed form is exact for finite x. Infinities and NaN are thr
 What is kept: for every x, the result is that of the written-out function as a function of real numbers, with its
 constants moved by at most 2^-22 of their size (float32's 1/6, 0.044715, sqrt(1/2), sqrt(2 / pi) are some such), and
 then computed within the errors of :mod:`omniconv.compiler.emit.elementary`. Constants that are 0, 1/2, 1 or 2 in
-the known form are those exactly. Where a written-out intermediate would overflow or lose its digits but the function does not, as
-``x^3`` in GELU or ``x * 6`` in hard swish, the function's value is the result.
+the known form are those exactly. Where a written-out intermediate would overflow or lose its digits but the function
+does not, as ``x^3`` in GELU or ``x * 6`` in hard swish, the function's value is the result.
 
 It must not fire on: ``x * sigmoid(y)``; constants of one value a channel; ``x * sigmoid(1.702 x)`` and other functions
 that are only close, among them any with a further clamp or epsilon; constants above 2^16 or below 2^-16, between which
