@@ -45,6 +45,18 @@ def pytest_unconfigure(config: Any) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def pytest_collection_modifyitems(items: list[Any]) -> None:
+    """Mark as *wide* what repeats a test for a further instruction set or number of threads: ``make test-all`` runs it
+    too. What stays is the reference and the native target, by two threads where they make a difference.
+    """
+    for item in items:
+        given = getattr(item, "callspec", None)
+        values = [given.params[key] for key in ("target", "engine") if key in given.params] if given else []
+        names = [str(getattr(value, "name", value)) for value in values]
+        if not all(name == "reference" or name.endswith(("native", "native-2")) for name in names):
+            item.add_marker("wide")
+
+
 @pytest.fixture
 def tally(record_property: Callable[[str, object], None]) -> Iterator[Callable[..., None]]:
     """``tally(what, n=1)``: count cases that passed, for the summary at the end of the run."""

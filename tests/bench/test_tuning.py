@@ -17,7 +17,7 @@ from omniconv.bench.isolate import Site, count_repeats, find_sites, isolate, rep
 from omniconv.bench.tuning import search, select_choices, tune_sites
 from omniconv.compiler.planning.choice import list_choices
 from omniconv.compiler.planning.plan import plan
-from omniconv.compiler.problem.problem import candidate as candidates
+from omniconv.compiler.problem import candidate as candidates
 from omniconv.compiler.problem.tuning import Tuning
 from omniconv.graph import to_program
 from omniconv.program.from_spec import program_of

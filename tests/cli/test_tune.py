@@ -14,7 +14,7 @@ import omniconv as oc
 from omniconv.bench import tuning
 from omniconv.compiler.planning import tuning_store
 from omniconv.compiler.planning.tuning_store import open_tuning
-from omniconv.compiler.problem.problem import candidate as candidates
+from omniconv.compiler.problem import candidate as candidates
 from omniconv.target.select import select_target
 
 LINES = (

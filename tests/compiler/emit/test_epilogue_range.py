@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tests.compiler.test_elementary import ABSOLUTE, ULP, errors, inputs
+from tests.compiler.emit.test_elementary import ABSOLUTE, ULP, errors, inputs
 from tests.program_oracle import run_program
 from tests.registry.compiled import TARGETS, strictly
 
