@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from omniconv.choices import as_choice
-from omniconv.compiler.planning.plan import LAYOUTS, plan
+from omniconv.compiler.planning.options import LAYOUTS, Options
+from omniconv.compiler.planning.plan import plan
 from omniconv.compiler.planning.tuning_store import open_tuning
 from omniconv.errors import ShapeError, SpecError
 from omniconv.integers import as_flag, as_integer, as_shape
@@ -82,10 +83,8 @@ def compile(  # noqa: A001 - the name of the public interface
     threads = as_integer("threads", threads, 1, MAX_THREADS)
     chosen = select_target(target)
     store = open_tuning(chosen) if tuned else None
-    options = {
-        "threads": threads, "layout": layout, "memory_limit": memory_limit, "exact": exact,
-        "tuning": None if store is None else store.load(),
-    }  # fmt: skip
+    tuning = None if store is None else store.load()
+    options = Options(layout=layout, threads=threads, exact=exact, tuning=tuning, memory_limit=memory_limit)
     if isinstance(model, Conv | Chain):
         if shape is None or weights is None:
             raise ShapeError(
@@ -117,12 +116,12 @@ def _describe(model: Model) -> str:
 
 
 def _compile_spec(
-    spec: Spec, shape: Sequence[int], weights: Sequence[Any], target: Target, options: dict[str, Any]
+    spec: Spec, shape: Sequence[int], weights: Sequence[Any], target: Target, options: Options
 ) -> Executable:
     result = spec.output_shape(shape := as_shape(shape, at=spec.text()))
     at = spec.text(shape)
     needed = 4 * (math.prod(shape) + math.prod(result))
-    check_memory(needed, "input and output together", limit=options["memory_limit"], at=at)
+    check_memory(needed, "input and output together", limit=options.memory_limit, at=at)
     pairs = tuple(
         (np.asarray(w, np.float32), None if b is None else np.asarray(b, np.float32))
         for w, b in check_weights(spec, weights)
@@ -130,8 +129,11 @@ def _compile_spec(
     return _compile_program(program_of(spec, shape, pairs), target, options, at)
 
 
-def _compile_program(program: Program, target: Target, options: dict[str, Any], at: str) -> Executable:
-    options = dict(options)
-    exact, tuning = options.pop("exact"), options.pop("tuning")
-    planned = plan(program, target, options["layout"], exact=exact, threads=options["threads"], tuning=tuning)
-    return Executable(planned, at=at, **options)
+def _compile_program(program: Program, target: Target, options: Options, at: str) -> Executable:
+    return Executable(
+        plan(program, target, options),
+        threads=options.threads,
+        layout=options.layout,
+        memory_limit=options.memory_limit,
+        at=at,
+    )

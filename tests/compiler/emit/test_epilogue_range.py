@@ -11,6 +11,7 @@ from tests.compiler.emit.test_elementary import ABSOLUTE, ULP, errors, inputs
 from tests.program_oracle import run_program
 from tests.registry.compiled import TARGETS, strictly
 
+from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
 from omniconv.program.program import Program
 from omniconv.program.steps import ConvStep, PostOp
@@ -40,7 +41,7 @@ def judge(post: PostOp, target: str) -> tuple[np.ndarray, np.ndarray, np.ndarray
     program = Program(("x",), ("y",), {"x": x.shape})
     one = np.ones((CHANNELS, 1, 1, 1), np.float32)
     program.add(ConvStep("x", "y", spec.resolve(x.shape), one, None, (post,)), x.shape)
-    planned = plan(program, resolve_target(target, detect_host()), "NCHW", exact=True, threads=1)
+    planned = plan(program, resolve_target(target, detect_host()), Options(exact=True))
     got = strictly(Executable(planned), {"x": x})["y"]
     return x, got, run_program(program, {"x": x})["y"]
 

@@ -19,14 +19,22 @@ def as_channels_last(planner: Planner, name: str, rank: int = 0) -> Stored:
     """A value as channels last in natural order, by a copy where it is not; seen with ``rank`` axes, where it has
     fewer.
     """
-    found = planner.get(name)
+    found, layout = planner.get(name), layout_channels_last(planner, name, rank)
     if rank <= len(found.layout.shape):
-        return found if found.layout.channels_last and found.layout.channels is None else copy_apart(planner, name)
+        return found if layout == found.layout else copy_apart(planner, name)
     found = as_channels_last(planner, name) if found.layout.channels is not None else found
     found = replace(found, layout=found.layout.with_rank(rank))
-    if found.layout.channels_last:
-        return found
-    return _convert(planner, name, f"last of {rank}", planner.default_layout(found.layout.shape), found)
+    return found if layout == found.layout else _convert(planner, name, f"last of {rank}", layout, found)
+
+
+def layout_channels_last(planner: Planner, name: str, rank: int = 0) -> Layout:
+    """The layout that :func:`as_channels_last` gives a value."""
+    found = planner.get(name).layout
+    if rank <= len(found.shape):
+        return found if found.channels_last and found.channels is None else planner.default_layout(planner.shape(name))
+    found = layout_channels_last(planner, name) if found.channels is not None else found
+    found = found.with_rank(rank)
+    return found if found.channels_last else planner.default_layout(found.shape)
 
 
 def copy_apart(planner: Planner, name: str) -> Stored:

@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from omniconv.compiler.emit.epilogue import Operand, Post
-from omniconv.compiler.kernels.arrange import as_channels_last, as_expanded, as_row_major
+from omniconv.compiler.kernels.arrange import as_channels_last, as_expanded, as_row_major, layout_channels_last
 from omniconv.compiler.memory.layout import Layout, channels_last, row_major
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Ref, Stored
 from omniconv.program.steps import Array, PostOp
 from omniconv.spec import Shape
+
+_Strides = tuple[int, int, int, int, int]
 
 
 def has_operands(posts: Sequence[PostOp]) -> bool:
@@ -29,22 +31,38 @@ def lower_posts(
     Without ``runs`` the result is channels last. With them it is in row-major order, and each run of neighbouring axes
     counts as one: the last one is that of the vectors, the others are N, D, H and W.
     """
-    found: list[Post] = []
-    refs: list[Ref] = []
-    for post in posts:
-        if post.operand is None:
-            found.append(Post(post.op, post.activation))
-            continue
-        if runs is None:
-            stored = _place_channels(planner, post.operand, len(shape))
-            n, c, *rest = _broadcast_strides(stored.layout)
-        else:
-            stored = _place_rows(planner, post.operand, shape, runs)
-            n, *rest, c = (0,) * (2 - len(runs)) + run_strides(stored.layout, runs)
-        d, h, w = [0] * (3 - len(rest)) + rest
-        found.append(Post(post.op, None, Operand(first + len(refs), (n, c, d, h, w), stored.layout.readable)))
-        refs.append(stored.ref)
-    return tuple(found), refs
+    operands = [post.operand for post in posts if post.operand is not None]
+    if runs is None:
+        refs = [_place_channels(planner, operand, len(shape)).ref for operand in operands]
+        return describe_posts(planner, posts, shape, first), refs
+    stored = [_place_rows(planner, operand, shape, runs) for operand in operands]
+    steps = [(0,) * (2 - len(runs)) + run_strides(each.layout, runs) for each in stored]
+    placed = [(_five(n, c, rest), each.layout.readable) for (n, *rest, c), each in zip(steps, stored, strict=True)]
+    return _number(posts, first, placed), [each.ref for each in stored]
+
+
+def describe_posts(planner: Planner, posts: Sequence[PostOp], shape: Shape, first: int) -> tuple[Post, ...]:
+    """Operations as :func:`lower_posts` lowers them for a result that is channels last; nothing is placed."""
+    placed = []
+    for operand in (post.operand for post in posts if post.operand is not None):
+        layout = _lay_channels(planner, operand, len(shape))
+        n, c, *rest = _broadcast_strides(layout)
+        placed.append((_five(n, c, rest), layout.readable))
+    return _number(posts, first, placed)
+
+
+def _five(n: int, c: int, rest: list[int]) -> _Strides:
+    d, h, w = [0] * (3 - len(rest)) + rest
+    return n, c, d, h, w
+
+
+def _number(posts: Sequence[PostOp], first: int, placed: Sequence[tuple[_Strides, bool]]) -> tuple[Post, ...]:
+    """Operations whose operands have these strides, and may be read past their last channel or not."""
+    operands = iter(Operand(first + index, *each) for index, each in enumerate(placed))
+    return tuple(
+        Post(post.op, post.activation) if post.operand is None else Post(post.op, None, next(operands))
+        for post in posts
+    )
 
 
 def find_runs(shape: Shape, others: Sequence[Shape]) -> list[list[int]]:
@@ -82,7 +100,14 @@ def _place_channels(planner: Planner, operand: str | Array, rank: int) -> Stored
         return as_channels_last(planner, operand, rank)
     array = np.asarray(operand, np.float32)
     array = array.reshape((1,) * (rank - array.ndim) + array.shape)
-    return _place_constant(planner, np.moveaxis(array, 1, -1), channels_last(array.shape))
+    return _place_constant(planner, np.moveaxis(array, 1, -1), _lay_channels(planner, operand, rank))
+
+
+def _lay_channels(planner: Planner, operand: str | Array, rank: int) -> Layout:
+    """The layout of an operand that :func:`_place_channels` places."""
+    if isinstance(operand, str):
+        return layout_channels_last(planner, operand, rank)
+    return replace(channels_last((1,) * (rank - np.ndim(operand)) + np.shape(operand)), readable=True)
 
 
 def _place_rows(planner: Planner, operand: str | Array, shape: Shape, runs: Sequence[Sequence[int]]) -> Stored:
