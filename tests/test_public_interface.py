@@ -212,6 +212,24 @@ def test_no_public_name_is_forgotten() -> None:
         (lambda: oc.compile(SPEC, SHAPE, WEIGHTS, exact=1), SpecError, "exact=1 is not a truth value"),
         (lambda: oc.compile(SPEC, SHAPE, WEIGHTS, layout=[1]), SpecError, r"layout=\[1\] is unknown; need one of NCHW"),
         (lambda: oc.compile(SPEC, SHAPE, WEIGHTS, target=3), UnsupportedError, "target=3 is not a name"),
+        (
+            lambda: oc.compile(SPEC, SHAPE, WEIGHTS, dtype="int8"),
+            SpecError,
+            "dtype='int8' is not supported; need one of",
+        ),
+        (lambda: oc.compile(SPEC, SHAPE, WEIGHTS, dtype=None), SpecError, "dtype=None is not supported; need one of"),
+        (
+            lambda: oc.cost(SPEC, SHAPE, dtype=[8]),
+            SpecError,
+            r"dtype=\[8\] is not supported; need one of float32, float64",
+        ),
+        (lambda: oc.random_weights(SPEC, 0, dtype="int8"), SpecError, "dtype='int8' is no type of floats"),
+        (lambda: oc.random_weights(SPEC, 0, dtype=None), SpecError, "dtype=None is no type of floats"),
+        (
+            lambda: oc.compile(SPEC, SHAPE, WEIGHTS, dtype="float64")(X),
+            DataError,
+            r"input 'x' has dtype float32; need float64, e.g. x.astype\(numpy.float64\)",
+        ),
         (lambda: oc.compile(SPEC, SHAPE, WEIGHTS, shapes={}), SpecError, "shapes= and constants= belong to models"),
         (lambda: oc.compile([SPEC]), ModelError, "model is a list; need a spec, a path, bytes or onnx.ModelProto"),
         (lambda: oc.reference("x", X, WEIGHTS), DataError, "spec is str; need a Conv or a Chain, e.g. Conv.of"),
@@ -239,6 +257,9 @@ def test_what_has_a_clear_meaning_works() -> None:
     ):
         np.testing.assert_array_equal(w, v)
         np.testing.assert_array_equal(b, c)
+    for dtype in ("float64", np.float64, np.dtype(np.float64)):
+        [(w, _)] = oc.random_weights(SPEC, 7, dtype=dtype)
+        assert w.dtype == oc.compile(SPEC, SHAPE, WEIGHTS, dtype=dtype).dtype == np.float64
     assert oc.Chain([SPEC, oc.Activation("relu")]) == CHAIN
     assert hash(oc.Chain([SPEC, oc.Activation("relu")])) == hash(CHAIN)
     assert oc.Activation("leaky_relu", [["alpha", 1]]) == oc.Activation.of("leaky_relu", alpha=1.0)

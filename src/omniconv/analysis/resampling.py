@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -56,7 +56,7 @@ class Resampling:
         return move(self.taps[base], (o - base) // period * self.slope.numerator)
 
 
-def read_table(index: npt.NDArray[np.int64], weight: npt.NDArray[np.float32], size: int) -> Resampling:
+def read_table(index: npt.NDArray[np.int64], weight: npt.NDArray[np.floating[Any]], size: int) -> Resampling:
     """Read the tables of one axis with ``size`` input positions."""
     used = weight != 0
     taps = tuple(join((int(i), int(i)) for i in column[keep]) for column, keep in zip(index.T, used.T, strict=True))

@@ -13,11 +13,10 @@ from typing import Any, TypeGuard
 
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.nodes import Dims, Graph, ValueInfo, shorten
-from omniconv.graph.tensors import name_dtype
+from omniconv.graph.tensors import DTYPES, name_dtype, number_of
 from omniconv.integers import LIMIT, read_integer, read_sequence, state
+from omniconv.program.element import ELEMENTS, FLOAT32, Element
 from omniconv.spec import Shape
-
-_FLOAT = 1
 
 
 def show(dims: Dims | None) -> str:
@@ -64,14 +63,14 @@ def narrow_inputs(
     return replace(graph, inputs=tuple(narrowed))
 
 
-def fix_shapes(graph: Graph) -> dict[str, Shape]:
+def fix_shapes(graph: Graph, given: Element = FLOAT32) -> dict[str, Shape]:
     """The shape of every input.
 
     Raises:
         ShapeError: sizes that are not known.
-        UnsupportedError: an input that is not float32.
+        UnsupportedError: an input that is not of the type ``given``.
     """
-    check_types(graph)
+    check_types(graph, given)
     found: dict[str, Shape] = {}
     for info in graph.inputs:
         if not is_fixed(info.dims):
@@ -88,18 +87,28 @@ def fix_shapes(graph: Graph) -> dict[str, Shape]:
     return found
 
 
-def check_types(graph: Graph) -> None:
-    """Inputs must be float32.
+def find_given(graph: Graph, element: Element) -> Element:
+    """The type of the model's floats: that of its first input of a type that ``element`` holds, else ``element``."""
+    numbers = {number: ELEMENTS[dtype.name] for number, dtype in DTYPES.items() if dtype.name in ELEMENTS}
+    found = [numbers[info.dtype] for info in graph.inputs if info.dtype in numbers]
+    return next((item for item in found if item.bytes <= element.bytes), element)
+
+
+def check_types(graph: Graph, given: Element = FLOAT32) -> None:
+    """Inputs must be of the type of the model's floats.
 
     Raises:
         UnsupportedError: one that is not.
     """
     for info in graph.inputs:
-        if info.dtype != _FLOAT:
+        if info.dtype != number_of(given):
+            dtype = DTYPES.get(info.dtype)
+            wider = dtype is not None and dtype.kind == "f" and dtype.name in ELEMENTS
+            known = f"constants={{{shorten(info.name)!r}: array}} where its value is known"
             raise UnsupportedError(
                 f"input {shorten(info.name)!r} is {name_dtype(info.dtype)}",
-                need="float32 inputs",
-                fix=f"constants={{{shorten(info.name)!r}: array}} where its value is known",
+                need=f"{given} inputs",
+                fix=f"dtype={str(dtype)!r}" if wider else known,
             )
 
 

@@ -18,8 +18,7 @@ from collections import Counter
 from fractions import Fraction
 from typing import Final, NamedTuple, TypeAlias
 
-import numpy as np
-
+from omniconv.program.element import FLOAT32, Element
 from omniconv.program.steps import PostOp
 from omniconv.spec import Activation
 
@@ -156,10 +155,10 @@ def exact(value: float) -> Bound:
     return Fraction(value) if math.isfinite(value) else value
 
 
-def activate(activation: Activation, form: Form) -> Form | None:
-    """The form of an activation of a form."""
+def activate(activation: Activation, form: Form, element: Element = FLOAT32) -> Form | None:
+    """The form of an activation of a form; its parameters are numbers of ``element``."""
     one = Fraction(1)
-    parameters = [exact(float(np.float32(value))) for _, value in activation.parameters]
+    parameters = [exact(float(element.dtype.type(value))) for _, value in activation.parameters]
     match activation.name, parameters:
         case "relu", _:
             return clamp(form, Fraction(0), math.inf)
@@ -204,11 +203,11 @@ def _larger(v: Form, a: Form, *, smaller: bool) -> Form | None:
     return None
 
 
-def apply(op: PostOp, v: Form, a: Form | None) -> Form | None:
+def apply(op: PostOp, v: Form, a: Form | None, element: Element = FLOAT32) -> Form | None:
     """The form of one operation on v, with the operand a where it has one."""
     if op.op == "act":
         assert op.activation is not None
-        return activate(op.activation, v)
+        return activate(op.activation, v, element)
     if op.op == "erf":
         return add(scale(_function("phi", v), Fraction(2)), constant(Fraction(-1)))
     if a is None:

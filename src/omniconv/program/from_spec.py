@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
+from omniconv.program.element import FLOAT32, Element
 from omniconv.program.program import Program
 from omniconv.program.sampling import Sampling, plan_axis
 from omniconv.program.steps import Array, ChannelStep, ConcatStep, ConvStep, MapStep, PostOp, RearrangeStep, ResizeStep
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shape, Shuffle, Spec, Split
 
 
-def program_of(spec: Spec, shape: Sequence[int], weights: Sequence[tuple[Array, Array | None]]) -> Program:
+def program_of(
+    spec: Spec, shape: Sequence[int], weights: Sequence[tuple[Array, Array | None]], element: Element = FLOAT32
+) -> Program:
     """The program of a spec for inputs of ``shape``; ``weights`` is one checked pair for each convolution.
 
     Activations that follow a convolution become its epilogue.
@@ -21,7 +24,7 @@ def program_of(spec: Spec, shape: Sequence[int], weights: Sequence[tuple[Array, 
     """
     chain = spec if isinstance(spec, Chain) else Chain((spec,))
     shapes = (spec.check_input(shape), spec.output_shape(shape)) if isinstance(spec, Conv) else chain.shapes(shape)
-    program = Program(inputs=("x",), shapes={"x": shapes[0]})
+    program = Program(inputs=("x",), shapes={"x": shapes[0]}, element=element)
     remaining = iter(weights)
     current = "x"
     index = 0

@@ -31,7 +31,7 @@ import numpy.typing as npt
 from omniconv.program.steps import Array
 
 Table: TypeAlias = tuple[npt.NDArray[np.int64], Array]
-"""``(index, weight)``, each of shape ``(taps, output)``."""
+"""``(index, weight)``, each of shape ``(taps, output)``; weights in float64."""
 Float64: TypeAlias = npt.NDArray[np.float64]
 
 COORDINATES: Final = (
@@ -87,7 +87,7 @@ def plan_axis(how: Sampling, size: int, output: int, scale: float | None = None)
     x = _coordinates(how, size, output, scale)
     if how.mode == "nearest":
         index = np.clip(_round(how, x, ratio), 0, size - 1).astype(np.int64)[None]
-        return index, np.ones(index.shape, np.float32)
+        return index, np.ones(index.shape)
     if how.mode == "linear" and not how.antialias:
         x = np.clip(x, 0, size - 1)
     start, count = count_taps(how, ratio)
@@ -98,7 +98,7 @@ def plan_axis(how: Sampling, size: int, output: int, scale: float | None = None)
     if how.exclude_outside or how.antialias:
         total = weight.sum(0, keepdims=True)
         weight = weight / np.where(total == 0, 1.0, total)
-    return np.clip(position, 0, size - 1).astype(np.int64), weight.astype(np.float32)
+    return np.clip(position, 0, size - 1).astype(np.int64), weight
 
 
 def count_taps(how: Sampling, scale: float) -> tuple[int, int]:

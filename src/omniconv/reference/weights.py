@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.errors import DataError, ShapeError
+from omniconv.errors import DataError, ShapeError, SpecError
 from omniconv.integers import as_flag, as_integer, read_integer
 from omniconv.spec import Conv, Spec
 from omniconv.spec.chain import check_spec
@@ -117,9 +117,14 @@ def check_weights(spec: Spec, weights: Weights) -> tuple[tuple[Array, Array | No
 
 
 def random_weights(
-    spec: Spec, rng: np.random.Generator | int, *, integer: bool = False, bias: bool = True
-) -> tuple[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None], ...]:
-    """Weights for every convolution of a spec, as float32.
+    spec: Spec,
+    rng: np.random.Generator | int,
+    *,
+    integer: bool = False,
+    bias: bool = True,
+    dtype: npt.DTypeLike = np.float32,
+) -> tuple[tuple[Array, Array | None], ...]:
+    """Weights for every convolution of a spec, as float32 or another type of floats.
 
     Args:
         spec: a `Conv` or a `Chain`.
@@ -128,28 +133,41 @@ def random_weights(
             float32; otherwise normal, with variance 1 / (products in each sum), so that results keep the scale of the
             input.
         bias: whether there are biases.
+        dtype: of the arrays.
 
     Raises:
         DataError: not a spec, or neither a generator nor a seed.
-        SpecError: a negative seed.
+        SpecError: a negative seed, or no type of floats.
     """
     check_spec(spec)
     integer, bias = as_flag("integer", integer), as_flag("bias", bias)
+    dtype = _as_floats(dtype)
     if not isinstance(rng, np.random.Generator):
         if read_integer(rng) is None:
             raise DataError(f"rng is {type(rng).__name__}", need="a numpy.random.Generator, or a seed", fix="rng=0")
         rng = np.random.default_rng(as_integer("rng", rng, 0, None))
-    drawn: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]] = []
+    drawn: list[tuple[Array, Array | None]] = []
     for conv in (spec,) if isinstance(spec, Conv) else spec.convs:
-        b: npt.NDArray[np.float32] | None = None
+        b: Array | None = None
         if integer:
-            w = rng.integers(-4, 5, conv.weight_shape).astype(np.float32)
-            b = rng.integers(-4, 5, conv.out_channels).astype(np.float32) if bias else None
+            w = rng.integers(-4, 5, conv.weight_shape).astype(dtype)
+            b = rng.integers(-4, 5, conv.out_channels).astype(dtype) if bias else None
         else:
             products = conv.in_channels // conv.groups * math.prod(conv.kernel_size)
             if conv.transposed:
                 products = max(1, products // math.prod(conv.stride))
-            w = (rng.standard_normal(conv.weight_shape) / math.sqrt(products)).astype(np.float32)
-            b = (rng.standard_normal(conv.out_channels) / 2).astype(np.float32) if bias else None
+            w = (rng.standard_normal(conv.weight_shape) / math.sqrt(products)).astype(dtype)
+            b = (rng.standard_normal(conv.out_channels) / 2).astype(dtype) if bias else None
         drawn.append((w, b))
     return tuple(drawn)
+
+
+def _as_floats(dtype: object) -> np.dtype[Any]:
+    try:
+        # None would be float64 to NumPy.
+        found = None if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found.kind != "f":
+        raise SpecError(f"dtype={dtype!r} is no type of floats", need="a NumPy type of floats", fix="'float32'")
+    return found

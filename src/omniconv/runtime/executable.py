@@ -24,7 +24,7 @@ from omniconv.program.layers import LayerInfo, describe_step
 from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena
 from omniconv.runtime.compiled import Compiled
-from omniconv.runtime.inputs import FLOAT32, Array, read_array, read_named
+from omniconv.runtime.inputs import Array, read_array, read_named
 from omniconv.runtime.report import StepProfile, describe_call, merge_calls
 from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
@@ -78,6 +78,7 @@ class Executable(Compiled):
 
     Attributes:
         inputs, outputs: name -> shape of the arrays at the boundary (in the boundary's layout).
+        dtype: NumPy's type of all of them.
         threads: threads that share each call.
         compile_seconds: time spent to plan, compile and pack [s].
         kernels: distinct kernels; ``cached_kernels`` of them came from the disk or were loaded already.
@@ -105,10 +106,11 @@ class Executable(Compiled):
         started = time.perf_counter()
         threads = as_integer("threads", threads, 1, MAX_THREADS)
         self.plan, self.threads, self.layout, self.target = plan, threads, layout, plan.target
+        self.dtype = plan.program.element.dtype
         self.inputs = {name: _boundary_shape(plan.inputs[name], layout) for name in plan.program.inputs}
         self.outputs = {name: _boundary_shape(plan.outputs[name], layout) for name in plan.program.outputs}
         self.arena_bytes, self.constant_bytes = plan.arena_bytes + threads * plan.scratch_bytes, plan.constant_bytes
-        outputs = sum(4 * item.extent for item in plan.outputs.values())
+        outputs = sum(self.dtype.itemsize * item.extent for item in plan.outputs.values())
         needed = self.arena_bytes + plan.constant_bytes + outputs
         check_memory(needed, "weights, intermediate values and outputs together", limit=memory_limit, at=at)
         self._limit, self._at = memory_limit, at
@@ -133,7 +135,7 @@ class Executable(Compiled):
 
         Raises:
             ShapeError: another shape than compiled for, or a network with several inputs or outputs.
-            DataError: not float32.
+            DataError: another type than compiled for.
         """
         if self._only is None:
             raise ShapeError(
@@ -142,7 +144,7 @@ class Executable(Compiled):
                 fix="net.run({name: array})",
                 at=self._at,
             )
-        x, result = self._check(self._only, x), make_result(self._shapes[0])
+        x, result = self._check(self._only, x), make_result(self._shapes[0], self.dtype)
         frame = self._take_frame()
         frame.arrays[0], frame.arrays[1] = id(x), id(result)
         frame.run()
@@ -154,7 +156,7 @@ class Executable(Compiled):
 
         Raises:
             ShapeError: missing or unknown inputs, or another shape than compiled for.
-            DataError: not float32.
+            DataError: another type than compiled for.
         """
         return dict(zip(self.outputs, self._run(self._gather(inputs)), strict=True))
 
@@ -203,14 +205,14 @@ class Executable(Compiled):
     # -- inside
 
     def _gather(self, inputs: Mapping[str, Any]) -> list[Array]:
-        named = read_named(inputs, tuple(self.inputs), self._at)
+        named = read_named(inputs, tuple(self.inputs), self.dtype, self._at)
         return [self._check(name, array) for name, array in named.items()]
 
     def _check(self, name: str, x: Any) -> Array:
-        """An input as a contiguous float32 array of the expected shape. Other orders in memory are copied."""
-        if type(x) is np.ndarray and x.dtype is FLOAT32 and x.shape == self.inputs[name] and x.flags.carray:
+        """An input as a contiguous array of the expected type and shape. Other orders in memory are copied."""
+        if type(x) is np.ndarray and x.dtype is self.dtype and x.shape == self.inputs[name] and x.flags.carray:
             return x
-        array = read_array(name, x, self._at)
+        array = read_array(name, x, self.dtype, self._at)
         if array.shape != self.inputs[name]:
             raise ShapeError(
                 f"input {name!r} has shape {array.shape}",
@@ -220,7 +222,7 @@ class Executable(Compiled):
         return array
 
     def _run(self, arrays: list[Array], times: Words | None = None) -> list[Array]:
-        results = [make_result(shape) for shape in self._shapes]
+        results = [make_result(shape, self.dtype) for shape in self._shapes]
         frame = self._take_frame()
         for index, array in enumerate(arrays + results):
             frame.arrays[index] = id(array)
@@ -244,7 +246,11 @@ class Executable(Compiled):
         refs = [ref for call in self.plan.calls for ref in call.args]
         buffers, first = self.plan.buffers, {"input": 0, "output": len(self.inputs)}
         return [
-            (table + 8 * where, first[buffers[ref.buffer].kind] + buffers[ref.buffer].index, ref.offset)
+            (
+                table + 8 * where,
+                first[buffers[ref.buffer].kind] + buffers[ref.buffer].index,
+                self.dtype.itemsize * ref.offset,
+            )
             for where, ref in enumerate(refs)
             if buffers[ref.buffer].kind in first
         ]
@@ -279,7 +285,7 @@ class Executable(Compiled):
             for ref in call.args:
                 buffer = plan.buffers[ref.buffer]
                 inner = {"arena": plan.offsets[ref.buffer], "constant": self._offsets.get(ref.buffer, 0)}
-                args.append(base.get(buffer.kind, 0) + inner.get(buffer.kind, 0) + ref.offset)
+                args.append(base.get(buffer.kind, 0) + inner.get(buffer.kind, 0) + self.dtype.itemsize * ref.offset)
         # Behind the args of the calls come those of the groups: where the records and the starts of the strips are.
         starts += range(len(args), len(args) + 2 * len(plan.groups), 2)
         table = np.asarray(args + [0] * (2 * len(plan.groups)), np.int64)
@@ -302,9 +308,9 @@ def _source(call: Call, target: Target) -> Source:
     return Source(repr(call.recipe), lambda name: call.recipe.emit(name, target), call.what)
 
 
-def make_result(shape: Shape) -> Array:
+def make_result(shape: Shape, dtype: np.dtype[Any]) -> Array:
     """Room for an output; the kernels write every element of it."""
-    return np.empty(shape, FLOAT32)
+    return np.empty(shape, dtype)
 
 
 def _boundary_shape(layout: Layout, order: str) -> Shape:

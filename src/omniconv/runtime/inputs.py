@@ -1,32 +1,30 @@
-"""The caller's arrays as they come in: named, float32, contiguous, in host memory."""
+"""The caller's arrays as they come in: named, of one type, contiguous, in host memory."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from omniconv.errors import DataError, ShapeError
 
-Array: TypeAlias = npt.NDArray[np.float32]
-
-FLOAT32: Final = np.dtype(np.float32)
+Array: TypeAlias = npt.NDArray[np.floating[Any]]
 
 
-def read_array(name: str, x: Any, at: str) -> Array:
-    """An input as a contiguous float32 array. Other orders in memory are copied.
+def read_array(name: str, x: Any, dtype: np.dtype[Any], at: str) -> Array:
+    """An input as a contiguous array of ``dtype``. Other orders in memory are copied.
 
     Raises:
-        DataError: not an array in host memory, or not float32.
+        DataError: not an array in host memory, or of another type.
     """
     if not isinstance(x, np.ndarray):
         if not hasattr(x, "__dlpack__"):
             raise DataError(
                 f"input {name!r} is a {type(x).__name__}",
                 need="a NumPy array or an object with __dlpack__",
-                fix="numpy.asarray(x, numpy.float32)",
+                fix=f"numpy.asarray(x, numpy.{dtype})",
                 at=at,
             )
         try:
@@ -34,12 +32,12 @@ def read_array(name: str, x: Any, at: str) -> Array:
         except (BufferError, RuntimeError, TypeError, ValueError) as error:
             problem = f"input {name!r} cannot be read as a NumPy array: {error}"
             raise DataError(problem, need="an array in host memory, without gradients", at=at) from error
-    if x.dtype != FLOAT32:
-        raise DataError(f"input {name!r} has dtype {x.dtype}", need="float32", fix="x.astype(numpy.float32)", at=at)
+    if x.dtype != dtype:
+        raise DataError(f"input {name!r} has dtype {x.dtype}", need=str(dtype), fix=f"x.astype(numpy.{dtype})", at=at)
     return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
 
 
-def read_named(inputs: Any, names: Sequence[str], at: str) -> dict[str, Array]:
+def read_named(inputs: Any, names: Sequence[str], dtype: np.dtype[Any], at: str) -> dict[str, Array]:
     """Inputs by name, in the order of ``names``.
 
     Raises:
@@ -51,4 +49,4 @@ def read_named(inputs: Any, names: Sequence[str], at: str) -> dict[str, Array]:
     if set(inputs) != set(names):
         given = sorted(map(str, inputs))
         raise ShapeError(f"inputs {given} were given", need=f"exactly {sorted(names)}", at=at)
-    return {name: read_array(name, inputs[name], at) for name in names}
+    return {name: read_array(name, inputs[name], dtype, at) for name in names}

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from weakref import WeakSet
 
 from omniconv.errors import ShapeError
-from omniconv.graph.fix_shapes import check_types, fix_shapes, narrow_inputs
+from omniconv.graph.fix_shapes import check_types, find_given, fix_shapes, narrow_inputs
 from omniconv.graph.nodes import shorten
 from omniconv.graph.operator import find_operator
 from omniconv.limits import memory_limit as find_memory_limit
+from omniconv.program.element import FLOAT32, Element
 from omniconv.runtime.compiled import Compiled
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.inputs import read_array, read_named
@@ -41,15 +42,19 @@ class Network(Compiled):
     Attributes:
         signature: for each input the sizes that are known: an int, a name, or nothing; ``None`` for an unknown rank.
         layout: of the caller's arrays.
+        dtype: of the arrays of each call.
     """
 
     def __init__(
-        self, build: Callable[[Mapping[str, Shape]], Executable], graph: Graph, layout: str, limit: int | None = None
-    ) -> None:
-        check_types(graph)
+        self, build: Callable[[Mapping[str, Shape]], Executable], graph: Graph, layout: str,
+        limit: int | None = None, element: Element = FLOAT32,
+    ) -> None:  # fmt: skip
+        self._given = find_given(graph, element)
+        check_types(graph, self._given)
         for node in graph.nodes:
             find_operator(node)
         self._build, self._graph, self.layout, self._limit = build, graph, layout, limit
+        self.dtype = element.dtype
         self.signature: dict[str, Dims | None] = {info.name: info.dims for info in graph.inputs}
         self._at = shorten(f"model with inputs {', '.join(self.signature)}")
         self._kept: OrderedDict[Shapes, Executable] = OrderedDict()
@@ -80,18 +85,18 @@ class Network(Compiled):
         """Run on one input and return the one output; see `Executable`."""
         if len(self.signature) != 1:
             raise ShapeError(f"inputs {list(self.signature)}", need="one input", fix="net.run({name: array})")
-        array = read_array(next(iter(self.signature)), x, self._at)
+        array = read_array(next(iter(self.signature)), x, self.dtype, self._at)
         return self._find((self._logical(array.shape),))(array)
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Run on named inputs and return all outputs by name; see `Executable`."""
-        arrays = read_named(inputs, tuple(self.signature), self._at)
+        arrays = read_named(inputs, tuple(self.signature), self.dtype, self._at)
         return self._find(tuple(self._logical(array.shape) for array in arrays.values())).run(arrays)
 
     def profile(self, inputs: Any, repeat: int = 10) -> list[StepProfile]:
         """Median time of each step; see `Executable`."""
         named = inputs if isinstance(inputs, Mapping) else {next(iter(self.signature)): inputs}
-        arrays = read_named(named, tuple(self.signature), self._at)
+        arrays = read_named(named, tuple(self.signature), self.dtype, self._at)
         return self._find(tuple(self._logical(array.shape) for array in arrays.values())).profile(arrays, repeat)
 
     def fix(self, shapes: Mapping[str, Sequence[int]]) -> Executable:
@@ -103,7 +108,7 @@ class Network(Compiled):
         Raises:
             ShapeError: sizes that are missing or do not fit.
         """
-        return self._find(tuple(fix_shapes(narrow_inputs(self._graph, shapes)).values()))
+        return self._find(tuple(fix_shapes(narrow_inputs(self._graph, shapes), self._given).values()))
 
     def _find(self, shapes: Shapes) -> Executable:
         """The executable for inputs of these shapes. Nothing is kept of an attempt that fails."""

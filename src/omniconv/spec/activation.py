@@ -1,7 +1,7 @@
 """Activation functions, as data.
 
 An :class:`Activation` is a name and its parameters. The reference evaluates it in float64, the compiler
-emits it in float32; both read the one table of formulas below.
+emits it for the elements of a program; both read the one table of formulas below.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def _place_channels(planner: Planner, operand: str | Array, rank: int) -> Stored
     """An operand with neighbouring channels: as it is, converted, or as a new constant."""
     if isinstance(operand, str):
         return as_channels_last(planner, operand, rank)
-    array = np.asarray(operand, np.float32)
+    array = np.asarray(operand, planner.target.element.dtype)
     array = array.reshape((1,) * (rank - array.ndim) + array.shape)
     return _place_constant(planner, np.moveaxis(array, 1, -1), _lay_channels(planner, operand, rank))
 
@@ -117,7 +117,7 @@ def _place_rows(planner: Planner, operand: str | Array, shape: Shape, runs: Sequ
             return as_expanded(planner, operand, shape)
         stored = as_row_major(planner, operand)
         return replace(stored, layout=stored.layout.with_rank(len(shape)))
-    array = np.asarray(operand, np.float32)
+    array = np.asarray(operand, planner.target.element.dtype)
     if not follows_runs(shape, array.shape, runs):
         array = np.broadcast_to(array, shape)
     array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
@@ -126,6 +126,6 @@ def _place_rows(planner: Planner, operand: str | Array, shape: Shape, runs: Sequ
 
 def _place_constant(planner: Planner, array: Array, layout: Layout) -> Stored:
     """A constant with a vector of zeros behind it."""
-    padded = np.concatenate([np.ascontiguousarray(array).reshape(-1), np.zeros(planner.target.lanes, np.float32)])
+    padded = np.concatenate([np.ascontiguousarray(array).reshape(-1), np.zeros(planner.target.lanes, array.dtype)])
     ref = planner.constant(padded.size, lambda: padded)
     return Stored(ref.buffer, 0, replace(layout, readable=True))

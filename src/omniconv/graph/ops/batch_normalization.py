@@ -1,12 +1,10 @@
 """BatchNormalization with stored statistics: ``y = x * s + (bias - mean * s)``, ``s = scale / sqrt(var + epsilon)``.
 
 The two constants are computed in float64 and become a per-channel multiplication and addition, which a later pass folds
-into the convolution before it. Where float32 does not hold them, the formula stays as it is written.
+into the convolution before it. Where the program's element does not hold them, the formula stays as it is written.
 """
 
 from __future__ import annotations
-
-from typing import Final
 
 import numpy as np
 
@@ -16,11 +14,6 @@ from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, as_ref, as_weights
 from omniconv.graph.operator import register
 from omniconv.program.steps import PostOp
-
-_SMALLEST: Final = 2.0**-126
-_LARGEST: Final = 2.0**127
-_LARGEST_SHIFT: Final = 2.0**100
-"""Beside a larger shift, ``x * s`` could overflow where ``x - mean`` does not."""
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
@@ -42,11 +35,13 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
         deviation = np.sqrt(variance + node.number("epsilon", 1e-5))
         factor = scale / deviation
         shift = bias - mean * factor
-        lost = (np.abs(factor) < _SMALLEST) & (np.abs(scale) >= _SMALLEST)
-        held = not lost.any() and (np.abs(factor) < _LARGEST).all() and (np.abs(shift) < _LARGEST_SHIFT).all()
+        element = build.program.element
+        lost = (np.abs(factor) < element.smallest_normal) & (np.abs(scale) >= element.smallest_normal)
+        # Beside a larger shift, x * s could overflow where x - mean does not.
+        held = (np.abs(factor) < element.largest_power) & (np.abs(shift) < element.largest_offset) & ~lost
         literal = (("sub", mean), ("mul", scale), ("div", deviation), ("add", bias))
-        steps = (("mul", factor), ("add", shift)) if held else literal
-        return build.map(x, *(PostOp(op, value.astype(np.float32).reshape(form)) for op, value in steps))
+        steps = (("mul", factor), ("add", shift)) if held.all() else literal
+        return build.map(x, *(PostOp(op, value.reshape(form)) for op, value in steps))
 
 
 register("BatchNormalization", lower=_lower)

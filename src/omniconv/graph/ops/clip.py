@@ -1,7 +1,7 @@
 """Clip: bounds from attributes (before opset 11) or constant inputs. ReLU and ReLU6 get their own names.
 
-An infinity is clipped like any number. Before opset 11 a bound that is absent is float32's largest number; from then on
-it is none.
+An infinity is clipped like any number. Before opset 11 a bound that is absent is float32's largest number, whatever the
+type of the input: the format says so. From then on it is none.
 """
 
 from __future__ import annotations

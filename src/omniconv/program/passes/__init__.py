@@ -2,7 +2,7 @@
 
 Every pass keeps the values of all outputs for every input, infinities and NaN among them: to the bit, or within a bound
 that its file states beside when it must not fire. All that a pass may change freely is the sign of a zero, and whether
-an intermediate value beyond float32 becomes infinite on the way to a result that is not.
+an intermediate value beyond the program's element becomes infinite on the way to a result that is not.
 """
 
 from __future__ import annotations

@@ -1,16 +1,19 @@
 """Pass: fold per-channel factors and offsets, batch norm above all, into the convolution or dense step before them.
 
 With ``y = s * (w x + b) + t`` the step becomes ``(s w) x + (s b + t)``; s and t gather in float64 over all that
-follows, and the weights are rounded to float32 once.
+follows, and the weights are rounded to the program's element once.
 
-What is kept: with u = 2^-24 and ``S = |s| (sum |w| |x| + |b|) + |t|``, t gathered with the absolute values of all
-constants, the exact results differ by at most ``u S + 2^-149 (1 + sum |x|)``. A weight that is not zero stays so,
-so infinities and NaN reach the same results. (A sum that overflows before a small factor no longer does.)
+What is kept: with ``S = |s| (sum |w| |x| + |b|) + |t|``, t gathered with the absolute values of all constants, u the
+unit roundoff of the program's element and e its smallest number, the exact results differ by at most
+``u S + e (1 + sum |x|)``: 2^-24 and 2^-149 in float32. In float64 (2^-53 and 2^-1074) gathering rounds, too: for k
+operations it is ``(3 k + 2) u S + (k + 1) e (1 + sum |x|)``. A weight that is not zero stays so, so infinities and NaN
+reach the same results. (A sum that overflows before a small factor no longer does.)
 
 It must not fire on: a result that is read twice or is an output; constants that vary along other axes than the
 channels or that broadcast the result; constants that are infinite or NaN, or that would make a weight overflow or the
-largest weight of a channel smaller than 2^-102, where the others would lose their digits; anything after an activation
-(the affine operation then stays an epilogue).
+largest weight of a channel smaller than the smallest normal number / u (2^-102 in float32), where the others would lose
+their digits; factors that gathering in float64 would take out of its normal numbers; anything after an activation (the
+affine operation then stays an epilogue).
 """
 
 from __future__ import annotations
@@ -21,15 +24,15 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from omniconv.program.element import FLOAT64, Element
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, count_readers, rebuild, with_labels
 from omniconv.program.steps import Array, ConvStep, DenseStep, MapStep, PostOp, ProgramStep
 from omniconv.spec import Shape
 
 Float64: TypeAlias = npt.NDArray[np.float64]
-_LARGEST: Final = 1e37
-_SMALLEST: Final = 2.0**-102
-_TINIEST: Final = 2.0**-149
+_HEADROOM: Final = 32.0
+"""Weights stay so many times smaller than the largest number."""
 
 
 def as_affine(op: PostOp) -> tuple[Float64, Float64] | None:
@@ -49,8 +52,15 @@ def as_affine(op: PostOp) -> tuple[Float64, Float64] | None:
             case "mul":
                 return a, zero
             case "div":
-                return 1.0 / a, zero
+                inverse = 1.0 / a
+                return None if np.any(np.abs(inverse) < FLOAT64.smallest_normal) else (inverse, zero)
     return None
+
+
+def is_exact_or_normal(product: Float64, *factors: Float64) -> npt.NDArray[np.bool_]:
+    """Whether a product of factors in float64 is a normal number, or zero because a factor is."""
+    exact = np.logical_or.reduce([np.broadcast_to(factor == 0.0, product.shape) for factor in factors])
+    return np.asarray(exact | (np.abs(product) >= FLOAT64.smallest_normal))
 
 
 def per_channel(constant: Float64, shape: Shape, axis: int) -> Float64 | None:
@@ -70,6 +80,7 @@ class _Gathered:
     step: ConvStep | DenseStep
     label: str
     shape: Shape
+    element: Element
     scale: Float64
     shift: Float64
     _largest: Float64 | None = None
@@ -94,13 +105,15 @@ class _Gathered:
         if scale is None or shift is None:
             return False
         with np.errstate(all="ignore"):
-            scale, shift = scale * self.scale, scale * self.shift + shift
-            largest = np.abs(scale) * self.largest
-            kept = (largest >= _SMALLEST) | (scale == 0.0) | (self.largest == 0.0)
-            kept &= (largest < _LARGEST) & (np.abs(self.bias * scale + shift) < _LARGEST)
+            gathered, shift = scale * self.scale, scale * self.shift + shift
+            smallest, limit = self.element.smallest_normal / self.element.roundoff, self.element.largest / _HEADROOM
+            largest = np.abs(gathered) * self.largest
+            kept = (largest >= smallest) | (gathered == 0.0) | (self.largest == 0.0)
+            kept &= is_exact_or_normal(gathered, scale, self.scale)
+            kept &= (largest < limit) & (np.abs(self.bias * gathered + shift) < limit)
         if not kept.all():
             return False
-        self.scale, self.shift = scale, shift
+        self.scale, self.shift = gathered, shift
         return True
 
     @property
@@ -113,16 +126,17 @@ class _Gathered:
         step = self.step
         if np.all(self.scale == 1.0) and not np.any(self.shift):
             return step
-        return replace(step, w=self._scaled(), b=(self.bias * self.scale + self.shift).astype(np.float32))
+        return replace(step, w=self._scaled(), b=self.bias * self.scale + self.shift)
 
     def _scaled(self) -> Array:
         w = self.step.w
         if np.all(self.scale == 1.0):
             return w
-        exact = _by_channel(self.step, w) * self.scale[:, None]
-        rounded = exact.astype(np.float32)
-        lost = (rounded == 0.0) & (exact != 0.0)
-        rounded[lost] = np.copysign(_TINIEST, exact[lost])
+        weights, scale = _by_channel(self.step, w), self.scale[:, None]
+        exact = weights * scale
+        rounded = exact.astype(self.element.dtype)
+        lost = (rounded == 0.0) & (weights != 0.0) & (scale != 0.0)
+        rounded[lost] = np.copysign(self.element.smallest, exact[lost])
         return _by_channel(self.step, rounded, back=True)
 
 
@@ -146,7 +160,7 @@ def fold_affine(program: Program) -> Program:
         if isinstance(step, ConvStep | DenseStep) and not step.post:
             channels = step.spec.out_channels if isinstance(step, ConvStep) else step.w.shape[0]
             shape = program.shapes[step.y]
-            gathered = _Gathered(step, label, shape, np.ones(channels), np.zeros(channels))
+            gathered = _Gathered(step, label, shape, program.element, np.ones(channels), np.zeros(channels))
             open_steps[step.y] = gathered
             order.append(gathered)
             continue

@@ -6,13 +6,21 @@ sigmoid, hard swish, GELU and its tanh form, leaky ReLU. So the order of the ope
 do not matter. The closed form is exact for finite x. Infinities and NaN are three values, which are tried.
 
 What is kept: for every x, the result is that of the written-out function as a function of real numbers, with its
-constants moved by at most 2^-22 of their size (float32's 1/6, 0.044715, sqrt(1/2), sqrt(2 / pi) are some such), and
-then computed within the errors of :mod:`omniconv.compiler.emit.elementary`. Constants that are 0, 1/2, 1 or 2 in
-the known form are those exactly. Where a written-out intermediate would overflow or lose its digits but the function
-does not, as ``x^3`` in GELU or ``x * 6`` in hard swish, the function's value is the result.
+constants moved by at most 4 u of their size, u the unit roundoff of the program's element: 2^-22 in float32 (its 1/6,
+0.044715, sqrt(1/2), sqrt(2 / pi) are some such), 2^-51 in float64. Then it is computed within the errors of
+:mod:`omniconv.compiler.emit.elementary`. Constants that are 0, 1/2, 1 or 2 in the known form are those exactly.
+
+So constants that were rounded to float32 are not those of float64. In a program in float64, hard swish
+with float32's 1/6 is x times a hard sigmoid of that slope, the tanh form of GELU stays as it is written, and GELU with float32's sqrt(1/2)
+is ``x phi(c x) = gelu(k x) / k`` with ``k = c / sqrt(1/2)``; where ``|x|`` is within 2^-22 of the largest number, k x may
+become infinite, as ``x (1 + erf(c x))`` does from half of it on.
+
+Where a written-out intermediate would overflow or lose its digits but the function does not, as ``x^3`` in GELU or
+``x * 6`` in hard swish, the function's value is the result.
 
 It must not fire on: ``x * sigmoid(y)``; constants of one value a channel; ``x * sigmoid(1.702 x)`` and other functions
-that are only close, among them any with a further clamp or epsilon; constants above 2^16 or below 2^-16, between which
+that are only close, among them any with a further clamp or epsilon; in float64 any with a constant that
+is off by a rounding to float32; constants above 2^16 or below 2^-16, between which
 float32 could lose what the function keeps; single operations, which are what they are.
 """
 
@@ -30,11 +38,12 @@ import numpy.typing as npt
 
 from omniconv.errors import UnsupportedError
 from omniconv.program.closed_form import Atom, Form, X, activate, apply, constant
+from omniconv.program.element import FLOAT32, Element
 from omniconv.program.functions import erf
 from omniconv.program.passes.drop_dead import drop_dead
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, rebuild, with_labels
-from omniconv.program.steps import MapStep, PostOp
+from omniconv.program.steps import Array, MapStep, PostOp
 from omniconv.reference.activation import evaluate_activation
 from omniconv.spec import Activation
 
@@ -44,8 +53,9 @@ KNOWN: Final = tuple(map(Activation.of, ("silu", "hard_swish", "gelu", "gelu_tan
 """Those without parameters; hard sigmoid and leaky ReLU are beside them."""
 MAX_DEPTH: Final = 12
 """Longest expression looked at [steps]; the tanh form of GELU has 8."""
-TOLERANCE: Final = Fraction(1, 2**22)
-"""How far a constant may be off, as a share of itself: two units in the last place of float32."""
+ROUNDOFFS: Final = 4
+"""How far a constant may be off, as a share of itself [unit roundoffs]: two units in the last place."""
+GELU: Final = Activation.of("gelu")
 MODERATE: Final = (2.0**-16, 2.0**16)
 _EXACT: Final = tuple(Fraction(sign * value) for value in (0.0, 0.5, 1.0, 2.0) for sign in (-1, 1))
 _NOT_FINITE: Final = np.array([math.inf, -math.inf, math.nan])
@@ -112,7 +122,7 @@ def _collect(y: str, maps: dict[str, MapStep]) -> list[str]:
     return queue
 
 
-def _constant(operand: npt.NDArray[np.float32]) -> float | None:
+def _constant(operand: Array) -> float | None:
     """A constant of moderate size."""
     value = float(operand.reshape(-1)[0])
     return value if value == 0.0 or MODERATE[0] <= abs(value) <= MODERATE[1] else None
@@ -124,6 +134,7 @@ class _Expression:
 
     root: str
     maps: dict[str, MapStep]
+    element: Element
     forms: dict[str, Form | None] = field(default_factory=dict)
     values: dict[str, Float64] = field(default_factory=dict)
 
@@ -146,7 +157,7 @@ class _Expression:
                 operand = None if value is None else constant(Fraction(value))
             if form is None or (op.operand is not None and operand is None):
                 return None
-            form = apply(op, form, operand)
+            form = apply(op, form, operand, self.element)
         self.forms[y] = form
         return form
 
@@ -169,58 +180,84 @@ class _Expression:
 
 
 @cache
-def _form(activation: Activation) -> Form | None:
-    return activate(activation, X)
+def _form(activation: Activation, element: Element) -> Form | None:
+    return activate(activation, X, element)
 
 
-def _near(found: object, want: object) -> bool:
+def _tolerance(element: Element) -> Fraction:
+    return ROUNDOFFS * Fraction(element.roundoff)
+
+
+def _near(found: object, want: object, tolerance: Fraction) -> bool:
     """Whether two forms are the same but for the rounding of constants."""
     if isinstance(want, tuple):
         return (
             isinstance(found, tuple)
             and len(found) == len(want)
-            and all(_near(*pair) for pair in zip(found, want, strict=True))
+            and all(_near(*pair, tolerance) for pair in zip(found, want, strict=True))
         )
     if isinstance(want, Fraction) and isinstance(found, Fraction) and want not in _EXACT:
-        return abs(found - want) <= TOLERANCE * abs(want)
+        return abs(found - want) <= tolerance * abs(want)
     return found == want
 
 
-def _identify(form: Form) -> Activation | None:
+def _identify(form: Form, element: Element) -> Activation | None:
     """The activation with this form."""
+    tolerance = _tolerance(element)
     for known in KNOWN:
-        if _near(form, _form(known)):
+        if _near(form, _form(known, element), tolerance):
             return known
     match form:
         case (((Atom("clamp", ((line, _), *offset), low, Fraction() as high),), slope),):
             # A line that ends at 0 and, but for rounding, at 1.
-            ends = low == 0 and abs(slope * high - 1) <= TOLERANCE
+            ends = low == 0 and abs(slope * high - 1) <= tolerance
             if ends and line == X[0][0] and all(not factors for factors, _ in offset):
                 beta = slope * sum((number for _, number in offset), Fraction(0))
                 return Activation.of("hard_sigmoid", alpha=float(slope), beta=float(beta))
         case ((_, a), (_, b)):
             for slope in (a, b):
                 leaky = Activation.of("leaky_relu", alpha=float(slope))
-                if form == _form(leaky):
+                if form == _form(leaky, element):
                     return leaky
     return None
 
 
-def _match(y: str, maps: dict[str, MapStep]) -> tuple[str, Activation] | None:
-    """The value that ``y`` is a known activation of, and which; the farthest such value."""
+def _scaled_gelu(form: Form, element: Element) -> float | None:
+    """k with ``form = gelu(k x) / k``, where k is 1 but for the rounding of sqrt(1/2) to float32."""
+    gelu = _form(GELU, element)
+    if gelu is None or not _near(form, gelu, _tolerance(FLOAT32)):
+        return None
+    c, root_half = (atom.form[0][1] for each in (form, gelu) for atom in each[0][0] if atom.name == "phi")
+    return float(c / root_half)
+
+
+def _as_post(form: Form, element: Element) -> tuple[Activation, tuple[PostOp, ...]] | None:
+    """The activation that a form is, and the operations that compute it."""
+    known = _identify(form, element)
+    if known is not None:
+        return known, (PostOp("act", activation=known),)
+    k = _scaled_gelu(form, element)
+    if k is None:
+        return None
+    return GELU, (PostOp("mul", np.array(k)), PostOp("act", activation=GELU), PostOp("mul", np.array(1 / k)))
+
+
+def _match(y: str, maps: dict[str, MapStep], element: Element) -> tuple[str, tuple[PostOp, ...]] | None:
+    """The value that ``y`` is a known activation of, and the operations of it; the farthest such value."""
     names = _collect(y, maps)
     if sum(len(maps[name].post) for name in names if name in maps) < 2:
         return None
     for root in reversed(names[1:]):
-        expression = _Expression(root, maps)
+        expression = _Expression(root, maps, element)
         form = expression.form(y)
-        known = None if form is None else _identify(form)
-        if known is not None:
+        found = None if form is None else _as_post(form, element)
+        if found is not None:
+            known, post = found
             with np.errstate(all="ignore"):
-                found, want = expression.value(y), evaluate_activation(known, _NOT_FINITE)
-                same = np.allclose(found, want, rtol=float(TOLERANCE), atol=0.0, equal_nan=True)
+                value, want = expression.value(y), evaluate_activation(known, _NOT_FINITE)
+                same = np.allclose(value, want, rtol=float(_tolerance(element)), atol=0.0, equal_nan=True)
             if same:
-                return root, known
+                return root, post
     return None
 
 
@@ -231,9 +268,9 @@ def recognise_activations(program: Program) -> Program:
     for step, label in with_labels(program):
         if isinstance(step, MapStep) and step.post and _is_scalar(step, program):
             maps[step.y] = step
-            found = _match(step.y, maps)
+            found = _match(step.y, maps, program.element)
             if found is not None:
-                step = MapStep(found[0], step.y, (PostOp("act", activation=found[1]),))
+                step = MapStep(found[0], step.y, found[1])
                 maps[step.y] = step
         items.append((step, label))
     return reject_leftovers(drop_dead(rebuild(program, items)))
