@@ -12,6 +12,7 @@ from omniconv.compiler.planning.plan import LAYOUTS, plan
 from omniconv.compiler.planning.tuning_store import open_tuning
 from omniconv.errors import ShapeError, SpecError
 from omniconv.limits import check_memory
+from omniconv.program.element import find_element
 from omniconv.program.from_spec import program_of
 from omniconv.program.program import Program
 from omniconv.reference import check_weights
@@ -41,6 +42,7 @@ def compile(  # noqa: A001 - the name of the public interface
     exact: bool = False,
     tuned: bool = False,
     target: str | None = None,
+    dtype: Any = "float32",
     memory_limit: int | None = None,
 ) -> Executable | Network:
     """Compile a layer, a chain or a trained network for fixed shapes.
@@ -66,6 +68,8 @@ def compile(  # noqa: A001 - the name of the public interface
         exact: forbid Winograd filtering, whose rounding errors are about three times those of a direct sum.
         tuned: use the choices that ``omniconv tune`` has measured and kept on this machine, where there are some.
         target: instruction set (``"native"``, ``"x86-64-v3"`` ...); default: ``OMNICONV_TARGET``, else this machine's.
+        dtype: what is computed with, and the type of the arrays of each call: ``"float32"``, as a name, a NumPy type or
+            dtype. Weights are converted, and so is a model.
         memory_limit: most memory to use [bytes]; default: ``OMNICONV_MEMORY_LIMIT``, else half of the machine's.
 
     Raises:
@@ -78,7 +82,8 @@ def compile(  # noqa: A001 - the name of the public interface
         raise SpecError(f"layout={layout!r} is unknown", need="one of " + ", ".join(LAYOUTS))
     if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
         raise SpecError(f"threads={threads!r} is out of range", need=f"an integer from 1 to {MAX_THREADS}")
-    chosen = select_target(target)
+    element = find_element(dtype)
+    chosen = select_target(target).of(element)
     store = open_tuning(chosen) if tuned else None
     options = {
         "threads": threads, "layout": layout, "memory_limit": memory_limit, "exact": exact,
@@ -101,7 +106,7 @@ def compile(  # noqa: A001 - the name of the public interface
     bound = constants or {}
 
     def build(fixed: Mapping[str, Sequence[int]]) -> Executable:
-        program = to_program(graph, shapes=fixed, constants=bound, memory_limit=memory_limit)
+        program = to_program(graph, shapes=fixed, constants=bound, memory_limit=memory_limit, element=element)
         return _compile_program(program, chosen, options, _describe(model))
 
     signature = {name: dims for name, dims in input_signature(graph).items() if name not in bound}
@@ -121,13 +126,14 @@ def _compile_spec(
 ) -> Executable:
     result = spec.output_shape(shape)
     at = spec.text(shape)
-    needed = 4 * (int(np.prod(shape, dtype=object)) + int(np.prod(result, dtype=object)))
+    element = target.element
+    needed = element.bytes * (int(np.prod(shape, dtype=object)) + int(np.prod(result, dtype=object)))
     check_memory(needed, "input and output together", limit=options["memory_limit"], at=at)
     pairs = tuple(
-        (np.asarray(w, np.float32), None if b is None else np.asarray(b, np.float32))
+        (np.asarray(w, element.dtype), None if b is None else np.asarray(b, element.dtype))
         for w, b in check_weights(spec, weights)
     )
-    return _compile_program(program_of(spec, shape, pairs), target, options, at)
+    return _compile_program(program_of(spec, shape, pairs, element), target, options, at)
 
 
 def _compile_program(program: Program, target: Target, options: dict[str, Any], at: str) -> Executable:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from omniconv.program.element import FLOAT32, Element
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,7 +13,7 @@ class Target:
 
     Attributes:
         name: the name that selects it: ``native``, ``generic`` or a level.
-        lanes: float32 values in one vector.
+        lanes: elements in one vector.
         registers: vector registers.
         fma: whether a fused multiply-add is one instruction.
         cpu: LLVM's name of the processor.
@@ -19,6 +21,7 @@ class Target:
         triple: LLVM's target triple.
         cache_bytes: second-level cache of one core: the host's for ``native``, a fixed size for a level, so that code
             for a level does not depend on the machine [bytes].
+        element: what vectors are filled with.
     """
 
     name: str
@@ -29,6 +32,11 @@ class Target:
     features: str
     triple: str
     cache_bytes: int
+    element: Element = FLOAT32
+
+    def of(self, element: Element) -> Target:
+        """The same machine with vectors of other elements."""
+        return replace(self, element=element, lanes=self.lanes * self.element.bytes // element.bytes)
 
     def __str__(self) -> str:
         fma = "FMA" if self.fma else "no FMA"

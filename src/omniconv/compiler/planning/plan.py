@@ -65,6 +65,7 @@ def plan(
     Raises:
         SpecError: the tuning is for another target.
     """
+    target = target.of(program.element)
     if tuning is not None and tuning.target != target:
         raise SpecError(f"the tuning is for {tuning.target}", need=f"one for {target}")
     planner = Planner(program, target, layout, exact, tuning, threads)

@@ -100,7 +100,7 @@ def test_parts_fit_and_are_whole():
         for channels in (64, 96, 256, 512, 960, 1000):
             spec = Conv.of(channels, channels, 3, padding=1, groups=channels)
             problem = problem_of(spec, (1, channels, size, size))
-            parts = count_parts(problem, find_cheapest(list_rows(problem, NATIVE)).tile)
+            parts = count_parts(problem, NATIVE, find_cheapest(list_rows(problem, NATIVE)).tile)
             if parts is None:
                 assert 4 * size * size * NARROWEST > ROOM or channels % NARROWEST
             else:

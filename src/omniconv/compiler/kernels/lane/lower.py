@@ -40,9 +40,11 @@ def _neighbours(
     found = x if commutes else as_channels_last(planner, step.x)
     depth, height, width = (max(axis.taps) for axis in problem.axes)
     # The kernel reads the pixels under a tile of outputs side by side.
-    if depth * height * width == 1 or not crowded(found.layout, depth * height * (width + COLUMNS - 1)):
+    if depth * height * width == 1 or not crowded(
+        found.layout, planner.target.element, depth * height * (width + COLUMNS - 1)
+    ):
         return found, None
-    parts = count_parts(problem, choice.tile)
+    parts = count_parts(problem, planner.target, choice.tile)
     return (found if parts or commutes else copy_apart(planner, step.x)), parts
 
 

@@ -48,7 +48,7 @@ def _split_rows(problem: Problem, target: Target) -> int:
     come from a far cache, are read in order.
     """
     depth, height, width = problem.axes
-    row = 4 * width.size * problem.groups
+    row = target.element.bytes * width.size * problem.groups
     window = row * depth.kernel * height.kernel
     image = row * depth.size * height.size
     if target.registers >= 32 or problem.inputs > 1 or height.in_step > 1 or height.kernel == 1:
@@ -148,7 +148,7 @@ def _streams_well(problem: Problem, target: Target) -> bool:
         return True  # rows share the inputs of a dilated layer too, and more of their sums fit the registers
     if max(height.ostep, width.ostep) > 1 or problem.axes[0].size > 1:
         return False
-    size = 4 * problem.groups * problem.inputs * height.size * width.size
+    size = target.element.bytes * problem.groups * problem.inputs * height.size * width.size
     return size <= target.cache_bytes and (width.output <= 16 or width.in_step > 1)
 
 
@@ -280,14 +280,14 @@ NARROWEST: Final = 32
 """Channels of a part at least: two cache lines."""
 
 
-def count_parts(problem: Problem, tile: LaneTile) -> int | None:
+def count_parts(problem: Problem, target: Target, tile: LaneTile) -> int | None:
     """Parts of the channels such that a copy of one fits; ``None`` where there are none.
 
     As few as give a few threads work.
     """
     if problem.inputs * problem.outputs > 1 or isinstance(tile, StencilTile):
         return None
-    image = 4 * math.prod(axis.size for axis in problem.axes)
+    image = target.element.bytes * math.prod(axis.size for axis in problem.axes)
     widths = range(ROOM // image // NARROWEST * NARROWEST, 0, -NARROWEST)
     parts = [problem.groups // width for width in widths if problem.groups % width == 0]
     return next((count for count in parts if count * problem.batch >= FEWEST), parts[-1] if parts else None)

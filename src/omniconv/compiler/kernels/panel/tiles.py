@@ -21,7 +21,7 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate]:
     unroll = problem.inputs if problem.inputs <= 8 else 4
     # All panels at each block of positions, if their weights stay near: threads keep to pixels of their own, and the
     # groups of a pointwise layer read neighbouring parts of the same ones.
-    weights = 4 * problem.groups * problem.inputs * problem.taps * vectors * target.lanes
+    weights = target.element.bytes * problem.groups * problem.inputs * problem.taps * vectors * target.lanes
     near = FIRST_LEVEL if problem.groups > 1 else target.cache_bytes // 2
     inner = weights <= near
     for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
@@ -64,7 +64,7 @@ def _cost_step(problem: Problem, target: Target, rows: int, held: int) -> float:
     cost = max(rows * held, 8.0) + 0.35 * (rows + held)
     # Beyond eight rows broadcasts, and addresses of rows at the border, do not find a register in time.
     cost += max(0, rows - 8)
-    if 4 * depth * held * target.lanes > FIRST_LEVEL * 3 // 4:
+    if target.element.bytes * depth * held * target.lanes > FIRST_LEVEL * 3 // 4:
         cost += 0.5 * held  # weights come from the second level
     if problem.axes[2].bordered:
         cost += 1.0 * rows / problem.inputs

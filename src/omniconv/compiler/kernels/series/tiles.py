@@ -118,7 +118,7 @@ def _plan(problem: Problem, target: Target, lanes: int) -> SeriesPlan:
     cheapest *= (1.0 if lanes == target.lanes else 0.65) * problem.outputs * depth.output * parts
     fill = depth.size * height.size * (8 + (2 + width.in_step) * -(width.size // -lanes))
     cost = problem.batch * problem.groups * (cheapest + fill)
-    return SeriesPlan(replace(best, block=(_block(problem, best, lanes), columns)), lanes, cost)
+    return SeriesPlan(replace(best, block=(_block(problem, target, best, lanes), columns)), lanes, cost)
 
 
 def _across(width: AxisWalk, lanes: int) -> Iterator[tuple[int, int]]:
@@ -138,14 +138,14 @@ def _down(height: AxisWalk) -> list[int]:
     return [taps for taps in range(1, min(height.kernel, 7) + 1) if taps <= 4 or taps == height.kernel]
 
 
-def _block(problem: Problem, tile: SeriesTile, lanes: int) -> int:
+def _block(problem: Problem, target: Target, tile: SeriesTile, lanes: int) -> int:
     """Output rows of a unit: whole tiles, as many as the cache holds and as few as share the work out. The last unit
     takes what is left over, too, which may be nearly as much again.
     """
     depth, height, width = problem.axes
     extent = tile.rows * tile.spread
     columns = max(tile.block[1], lanes) * width.in_step + width.kernel * width.ostep
-    line = 4 * columns * (depth.size if depth.kernel > 1 else 1)
+    line = target.element.bytes * columns * (depth.size if depth.kernel > 1 else 1)
     halo = (height.kernel - 1) * height.ostep
     small = line * (height.size + halo) <= WINDOW_BYTES
     wanted = height.output if small else max(BLOCK_BYTES // line - halo, halo) // height.in_step

@@ -34,14 +34,14 @@ def call_winograd(
     lanes, products = planner.target.lanes, blocks.groups * blocks.points
     source, result = x.layout.grid, y.layout.grid
     inputs, outputs = problem.inputs, problem.outputs
-    wide, narrow = plan_pitch(inputs, lanes), plan_pitch(outputs, lanes)
+    wide, narrow = plan_pitch(inputs, planner.target), plan_pitch(outputs, planner.target)
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
     tile = plan_panel(Problem(1, axes, products, inputs, outputs), planner.target)
     forward = WinogradInput(blocks, inputs, (source.sn, *source.strides[1:]), x.layout.readable, wide, lanes)
     panel = Panel(
         1, axes, products, inputs, outputs, (0, 0, 0, wide), (0, 0, 0, narrow), 1,
         blocks.stride(wide), blocks.stride(narrow), False, True, (), tile, lanes,
-        4 * products * inputs * outputs > FAR,
+        planner.target.element.bytes * products * inputs * outputs > FAR,
     )  # fmt: skip
     back = WinogradOutput(
         blocks, outputs, narrow, (result.sn, *result.strides[1:]), y.layout.tail and problem.groups == 1,
@@ -66,7 +66,7 @@ def call_winograd(
         spread = Ref(planner.add_buffer("arena", products * blocks.stride(wide) + lanes))
         gathered = Ref(planner.add_buffer("arena", products * blocks.stride(narrow) + lanes))
         for turn, first in slabs[strip * len(slabs) // strips : (strip + 1) * len(slabs) // strips]:
-            part = Ref(weights.buffer, weights.offset + 4 * turn * size)
+            part = Ref(weights.buffer, weights.offset + turn * size)
             starts = (planner.table([first, turn * blocks.groups * channels]) for channels in (inputs, outputs))
             planner.call(forward, [x.ref, spread, zero, next(starts)], "winograd_input", why, decision, how)
             planner.call(panel, [spread, part, nothing, gathered, zero, zero], "panel", (), decision)
@@ -74,7 +74,7 @@ def call_winograd(
 
 
 def _pad_bias(b: Array | None, size: int) -> Array:
-    padded = np.zeros(size, np.float32)
+    padded = np.zeros(size, np.float32 if b is None else b.dtype)
     if b is not None:
         padded[: b.size] = b
     return padded

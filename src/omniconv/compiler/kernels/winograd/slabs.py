@@ -45,7 +45,7 @@ def cost_direct(problem: Problem, target: Target, *, lane: bool) -> float:
     depth, height, width = problem.axes
     rows = problem.batch * depth.output * height.output * problem.groups
     taps = 9 * height.share_inside * width.share_inside
-    weights = 4 * 9 * problem.groups * problem.inputs * problem.outputs
+    weights = target.element.bytes * 9 * problem.groups * problem.inputs * problem.outputs
     if lane:  # one multiply-add for as many groups as a vector holds
         each = LANE * (2 if target.lanes == 16 else 1)
         row = each * width.output / Grouping(target.lanes, problem.inputs, problem.outputs).groups
@@ -86,7 +86,7 @@ def share_slabs(blocks: Blocks, problem: Problem, threads: int) -> tuple[int, Bl
 
 def _groups(problem: Problem, target: Target, products: int) -> int:
     """Groups at a time: as many as stay in the second-level cache, in equal turns."""
-    fits = target.cache_bytes // (4 * products * (problem.inputs + problem.outputs))
+    fits = target.cache_bytes // (target.element.bytes * products * (problem.inputs + problem.outputs))
     return max(g for g in range(1, problem.groups + 1) if problem.groups % g == 0 and g <= max(fits, 1))
 
 
@@ -102,10 +102,10 @@ def _cost_slabs(problem: Problem, target: Target, blocks: Blocks) -> float:
     moves = (blocks.m + 5) * vectors[0] + (blocks.m + 1) * vectors[1]
     cost += BLOCK * blocks.count * (problem.groups // blocks.groups)
     cost += (1.2 if target.lanes == 16 else 1.0) * blocks.count * problem.groups * blocks.points * moves
-    slab = 4 * products * blocks.slab * (problem.inputs + problem.outputs)
+    slab = target.element.bytes * products * blocks.slab * (problem.inputs + problem.outputs)
     if slab > target.cache_bytes:
         cost += turns * slab / 12
-    weights = 4 * blocks.points * problem.groups * problem.inputs * problem.outputs
+    weights = target.element.bytes * blocks.points * problem.groups * problem.inputs * problem.outputs
     return cost + turns * (CALLS + weights / 32) + _cost_far(weights)
 
 
