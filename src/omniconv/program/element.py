@@ -61,8 +61,9 @@ class Element:
 
 
 FLOAT32: Final = Element("float32", 4, "float", 24)
+FLOAT64: Final = Element("float64", 8, "double", 53)
 
-ELEMENTS: Final = {element.name: element for element in (FLOAT32,)}
+ELEMENTS: Final = {element.name: element for element in (FLOAT32, FLOAT64)}
 """Every element, by name."""
 
 

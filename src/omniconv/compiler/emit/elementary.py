@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from omniconv.compiler.emit import elementary32
+from omniconv.compiler.emit import elementary32, elementary64
 from omniconv.compiler.emit.arithmetic import emit_clamp
 from omniconv.compiler.emit.builder import Kernel, Value
 from omniconv.spec import Activation
@@ -37,6 +37,10 @@ FUNCTIONS: Final = {
     "float32": Functions(
         elementary32.emit_exp, elementary32.emit_log, elementary32.emit_sigmoid, elementary32.emit_silu,
         elementary32.emit_tanh, elementary32.emit_elu, elementary32.emit_gelu, elementary32.emit_gelu_tanh,
+    ),
+    "float64": Functions(
+        elementary64.emit_exp, elementary64.emit_log, elementary64.emit_sigmoid, elementary64.emit_silu,
+        elementary64.emit_tanh, elementary64.emit_elu, elementary64.emit_gelu, elementary64.emit_gelu_tanh,
     ),
 }  # fmt: skip
 """One row for each element, by name."""

@@ -18,6 +18,7 @@ from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
 from omniconv.compiler.problem.candidate import find_cheapest
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.program.element import FLOAT32
 from omniconv.target.model import Target
 
 SIZES: Final = (12, 16, 24, 32, 48, 64)
@@ -161,6 +162,8 @@ def plan_winograd(problem: Problem, target: Target, tuned: str | None = None) ->
 def reject_winograd(problem: Problem, target: Target) -> str | None:
     """Why a layer cannot be filtered, or never gains from it; ``None`` where it can."""
     depth, height, width = problem.axes
+    if target.element != FLOAT32:
+        return f"{target.element} is asked for its accuracy, which filtering would lose some of"
     if depth.kernel > 1 or depth.size > 1 or (height.kernel, width.kernel) != (3, 3):
         return "the kernel is not 3x3 in two dimensions"
     if not (height.static and width.static) or height.in_step > 1 or width.in_step > 1:
