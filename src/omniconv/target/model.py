@@ -40,7 +40,7 @@ class Target:
 
     def __str__(self) -> str:
         fma = "FMA" if self.fma else "no FMA"
-        return f"{self.name} ({self.cpu}, {self.lanes} lanes, {self.registers} registers, {fma})"
+        return f"{self.name} ({self.cpu}, {self.lanes} lanes of {self.element}, {self.registers} registers, {fma})"
 
 
 @dataclass(frozen=True, slots=True)
