@@ -141,7 +141,7 @@ def check_shape(item: ModelInput, shape: Shape) -> Shape:
 
 
 def random_arrays(
-    inputs: Sequence[ModelInput], shapes: Mapping[str, Shape], seed: int, dtype: npt.DTypeLike = None
+    inputs: Sequence[ModelInput], shapes: Mapping[str, Shape], seed: int, dtype: np.dtype[Any] | None = None
 ) -> dict[str, Array]:
     """Standard normal values (small non-negative ones for integer inputs), the same for the same seed.
 
