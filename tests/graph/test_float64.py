@@ -9,8 +9,10 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tests.graph.small_models import MODELS, draw_inputs
 from tests.graph.test_models import LIGHT, with_random_weights
 from tests.program_oracle import run_program
+from tests.registry.compiled import TARGETS, strictly
 
 import omniconv as oc
 from omniconv.errors import UnsupportedError
@@ -50,6 +52,25 @@ def test_light_models(path: Path) -> None:
     got = f(x)
     assert got.dtype == np.float64
     assert np.abs(got - want).max() <= CLOSE * np.abs(want).max()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("name", MODELS)
+def test_small_models(name: str, layout: str, target: str) -> None:
+    """Programs with every sort of step, on vectors of 2, 4 and 8 numbers as far as this machine has them."""
+    model = MODELS[name]()
+    inputs = {key: x.astype(np.float64) for key, x in draw_inputs(model).items()}
+    shapes = {key: x.shape for key, x in inputs.items()}
+    want = run_program(to_program(model, shapes=shapes, element=FLOAT64), inputs)
+
+    def turn(x: np.ndarray, source: int, to: int) -> np.ndarray:
+        return np.moveaxis(x, source, to) if layout == "NHWC" and 3 <= x.ndim <= 5 else x
+
+    f = oc.compile(model, shapes=shapes, layout=layout, target=target, threads=2, dtype="float64")
+    got = strictly(f, {key: np.ascontiguousarray(turn(x, 1, -1)) for key, x in inputs.items()})
+    for key, expected in want.items():
+        assert np.abs(turn(got[key], -1, 1) - expected).max() <= 1e-13 * np.abs(expected).max(), key
 
 
 def test_a_model_in_float64_is_the_widened_one() -> None:

@@ -6,15 +6,22 @@ from functools import partial
 
 import numpy as np
 import pytest
-from tests.registry.compiled import TARGETS, run_compiled
+from tests.registry.compiled import TARGETS, run_compiled, strictly
 from tests.registry.properties import DOUBLE, PROPERTIES, Case, Engine
 from tests.registry.test_compiled import agree
 
 import omniconv as oc
+from omniconv.compiler.code.build import compile_object
+from omniconv.compiler.planning.plan import plan
 from omniconv.errors import DataError, SpecError
 from omniconv.kinds import kinds
+from omniconv.program.element import FLOAT64
+from omniconv.program.from_spec import program_of
 from omniconv.reference import error_bound, random_weights, reference
-from omniconv.spec import Conv
+from omniconv.runtime.executable import Executable
+from omniconv.spec import Activation, Chain, Conv
+from omniconv.target.model import Target
+from omniconv.target.select import detect_host, select_target
 
 ENGINES = [
     Engine(f"float64-{target}", partial(run_compiled, target=target, threads=2, dtype="float64"), DOUBLE)
@@ -72,6 +79,39 @@ def test_larger_layers(spec, shape, target):
     for layout in ("NCHW", "NHWC"):
         got = run_compiled(spec, x, weights, target=target, layout=layout, threads=2, exact=False, dtype="float64")
         agree(got, reference(spec, x, weights), bound, layout)
+
+
+def test_fused_layers_have_the_same_bits():
+    """Bands of one row wherever they can be, in buffers whose sizes and places count in elements of 8 bytes."""
+    chain = Chain(
+        (Conv.of(12, 24, 1), Conv.of(24, 24, 3, padding=1, groups=24), Activation("silu"), Conv.of(24, 20, 1))
+    )
+    rng = np.random.default_rng(6)
+    x, weights = rng.standard_normal((2, 15, 14, 12)), random_weights(chain, rng, dtype=np.float64)
+    program = program_of(chain, (2, 12, 15, 14), weights, FLOAT64)
+    results = []
+    for threads, cache in ((1, None), (1, 0), (2, 0)):
+        planned = plan(program, select_target(), "NHWC", threads=threads, cache=cache)
+        assert any("fused" in call.how for call in planned.calls) == (cache == 0)
+        (y,) = strictly(Executable(planned, threads=threads, layout="NHWC"), {"x": x}).values()
+        results.append(y)
+    assert np.array_equal(results[0], results[1])
+    assert np.array_equal(results[0], results[2])
+
+
+WIDE = Target("x86-64-v4", 16, 32, True, "x86-64-v4", "-prefer-256-bit", "x86_64-unknown-linux-gnu", 2**20)
+
+
+@pytest.mark.skipif(detect_host().arch != "x86-64", reason="LLVM is initialised for this architecture alone")
+@pytest.mark.parametrize("kind", kinds().values(), ids=list(kinds()))
+def test_code_for_the_widest_vectors_is_assembled(kind):
+    """Also where nothing can run it."""
+    sample = kind.samples[0]
+    spec = kind.build(sample)
+    program = program_of(spec, sample.shape, random_weights(spec, np.random.default_rng(0)), FLOAT64)
+    for recipe in {repr(call.recipe): call.recipe for call in plan(program, WIDE).calls}.values():
+        target = WIDE.of(FLOAT64)
+        assert compile_object(recipe.emit("kernel", target), target).startswith(b"\x7fELF")
 
 
 SPEC = Conv.of(16, 16, 3, padding=1)
