@@ -28,7 +28,7 @@ X, W, B, Y, ZERO, MAP = range(6)
 ARGS = 6
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
     """The recipe of one panel kernel: everything its code depends on.
 
