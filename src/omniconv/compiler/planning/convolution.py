@@ -29,6 +29,7 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     problem = Problem.of(step.spec, x.layout.shape)
     choice = choose(problem, planner.target, _look_around(planner, step, x, problem), planner.find_tuned)
     layer = choice.family.place(planner, step, x, problem, choice.tile)
+    assert layer.problem.axes == choice.problem.axes, "the layouts are not those that were foreseen"
     choice.family.lower(planner, layer, choice)
 
 

@@ -3,7 +3,7 @@
 The tile that is used is the cheapest of its list, the first of those that cost the same. Each list has a unit of its
 own, so that costs of two lists are never compared: a family that competes with another one for a layer estimates both
 sides in its own unit (:func:`omniconv.compiler.kernels.winograd.slabs.plan_winograd`,
-:func:`omniconv.compiler.kernels.series.tiles.plan_series`).
+:func:`omniconv.compiler.kernels.series.tiles.prefer_series`).
 """
 
 from __future__ import annotations
