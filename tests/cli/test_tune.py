@@ -12,9 +12,9 @@ import pytest
 
 import omniconv as oc
 from omniconv.bench import tuning
+from omniconv.compiler.kernels.panel import tiles as panel_tiles
 from omniconv.compiler.planning import tuning_store
 from omniconv.compiler.planning.tuning_store import open_tuning
-from omniconv.compiler.problem.problem import candidate as candidates
 from omniconv.target.select import select_target
 
 LINES = (
@@ -46,7 +46,7 @@ def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cost model that prefers the smallest tile of the panel kernel, so that there is something to gain."""
     tiles = lambda problem, rows: -(min(problem.axes[2].counts) // -rows)
     monkeypatch.setattr(
-        candidates, "_cost_panel", lambda problem, _, rows, wide: (10.0 + rows * wide) / tiles(problem, rows)
+        panel_tiles, "_cost_panel", lambda problem, _, rows, wide: (10.0 + rows * wide) / tiles(problem, rows)
     )
 
 

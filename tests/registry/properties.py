@@ -105,7 +105,9 @@ class Case:
 
 
 def traits_of(spec) -> frozenset[str]:
-    """What a spec is, as far as properties depend on it: single, linear, zeros (padding everywhere)."""
+    """What a spec is, as far as properties depend on it: single, linear, zeros (padding everywhere), grouped
+    (somewhere).
+    """
     convs = (spec,) if isinstance(spec, Conv) else spec.convs
     steps = (spec,) if isinstance(spec, Conv) else spec.steps
     found = set()
@@ -115,6 +117,8 @@ def traits_of(spec) -> frozenset[str]:
         found.add("linear")
     if all(conv.padding_mode == "zeros" for conv in convs):
         found.add("zeros")
+    if any(conv.groups > 1 for conv in convs):
+        found.add("grouped")
     return frozenset(found)
 
 
@@ -267,7 +271,7 @@ def inputs_are_left_alone(case: Case) -> None:
     assert np.array_equal(view, x)
 
 
-@checks()
+@checks("grouped")
 def groups_are_sliced_dense(case: Case) -> None:
     """g groups are g dense layers on slices of the channels."""
     for conv, shape in case.layers():

@@ -12,6 +12,7 @@ from tests.registry.test_compiled import agree
 
 import omniconv as oc
 from omniconv.compiler.code.build import compile_object
+from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
 from omniconv.errors import DataError, SpecError
 from omniconv.kinds import kinds
@@ -91,7 +92,7 @@ def test_fused_layers_have_the_same_bits():
     program = program_of(chain, (2, 12, 15, 14), weights, FLOAT64)
     results = []
     for threads, cache in ((1, None), (1, 0), (2, 0)):
-        planned = plan(program, select_target(), "NHWC", threads=threads, cache=cache)
+        planned = plan(program, select_target(), Options(layout="NHWC", threads=threads, cache=cache))
         assert any("fused" in call.how for call in planned.calls) == (cache == 0)
         (y,) = strictly(Executable(planned, threads=threads, layout="NHWC"), {"x": x}).values()
         results.append(y)

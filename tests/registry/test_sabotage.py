@@ -103,22 +103,36 @@ RED = [
 ]
 
 
+PARTIAL = {taps_backwards, dense_taps}
+"""What leaves some specs as they are: a red is asked for where the result is another."""
+
+
+def is_broken(case):
+    x, weights = case.draw()
+    return not np.array_equal(case.engine.run(case.spec, x, weights), reference(case.spec, x, weights))
+
+
+def goes_red(prop, case):
+    try:
+        prop(case)
+    except (AssertionError, ValueError):  # ValueError: writing to a read-only input
+        return True
+    return False
+
+
 @pytest.mark.parametrize(("name", "broken"), RED, ids=[f"{name}-{broken.__name__}" for name, broken in RED])
-def test_property_goes_red(name, broken):
+def test_property_goes_red_on_every_kind(name, broken):
     prop = PROPERTIES[name]
     engine = Engine(broken.__name__, broken, DOUBLE)
-    red = 0
+    asked = 0
     for kind in kinds().values():
-        for sample in kind.samples:
-            case = Case(kind.build(sample), sample.shape, engine)
-            if not prop.needs <= case.traits:
-                continue
-            try:
-                prop(case)
-            except (AssertionError, ValueError):  # ValueError: writing to a read-only input
-                red += 1
-    assert red > 0
+        cases = [Case(kind.build(sample), sample.shape, engine) for sample in kind.samples]
+        cases = [case for case in cases if prop.applies(case) and (broken not in PARTIAL or is_broken(case))]
+        assert not cases or any(goes_red(prop, case) for case in cases), f"{kind.name} stays green"
+        asked += bool(cases)
+    assert asked > 0
 
 
-def test_every_computing_property_is_sabotaged():
-    assert {name for name, prop in PROPERTIES.items() if prop.computes} == {name for name, _ in RED}
+def test_every_computing_property_is_sabotaged_on_every_kind_it_applies_to():
+    whole = {name for name, broken in RED if broken not in PARTIAL}
+    assert {name for name, prop in PROPERTIES.items() if prop.computes} == whole

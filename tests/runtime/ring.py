@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +11,7 @@ import numpy.typing as npt
 
 from omniconv.compiler.code.build import Kernel, Source, load
 from omniconv.runtime import driver
-from omniconv.runtime.threads import Team
+from omniconv.runtime.threads import Team, release_team, take_team
 from omniconv.target.select import select_target
 
 Words = npt.NDArray[np.int64]
@@ -121,3 +123,13 @@ def run_ring(team: Team, kernels: Kernels, steps: int, size: int) -> tuple[Words
     table = make_table([(kernels.mark.address, args[step % 2].ctypes.data, size, 0) for step in range(steps)])
     team.run(table.ctypes.data, steps)
     return buffers[steps % 2], int(fail[0])
+
+
+@contextmanager
+def acquire_team(threads: int) -> Iterator[Team]:
+    """A team of the pool for the duration of a ``with`` block."""
+    team = take_team(threads)
+    try:
+        yield team
+    finally:
+        release_team(team)

@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import gc
 import os
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from omniconv.errors import LimitError, ShapeError, SpecError
-from omniconv.runtime.arena import HUGE_PAGE, PAGE, Arena, ArenaPool
+from omniconv.runtime.arena import HUGE_PAGE, PAGE, Arena
 
 STATM = Path("/proc/self/statm")
 
@@ -76,40 +75,6 @@ def test_limits_come_before_the_allocation() -> None:
     for size, alignment in ((-1, 64), (1, 0), (1, 48)):
         with pytest.raises(SpecError, match="power of two"):
             Arena(size, alignment=alignment)
-
-
-def test_a_pool_hands_an_arena_to_one_caller_at_a_time() -> None:
-    pool = ArenaPool(PAGE, keep=2)
-    with pool.use() as a, pool.use() as b:
-        assert a is not b
-        first = a
-    with pool.use() as c, pool.use() as d:
-        assert {c, d} == {a, b}
-        assert c is first  # given back last, so probably still in the cache
-        with pool.use() as e:
-            assert e not in (c, d)
-    with pool.use() as a, pool.use() as b, pool.use() as f:
-        assert len({a, b, f}) == 3
-
-
-def test_a_pool_in_many_threads() -> None:
-    pool = ArenaPool(PAGE, keep=3)
-    wrong = []
-
-    def work(number: int) -> None:
-        for _ in range(300):
-            with pool.use() as arena:
-                view = arena.view(0, (8,), np.int64)
-                view[:] = number
-                if (view != number).any():
-                    wrong.append(number)
-
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")

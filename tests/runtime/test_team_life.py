@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.runtime.ring import Kernels, make_table, run_ring
+from tests.runtime.ring import Kernels, acquire_team, make_table, run_ring
 
 from omniconv.runtime import threads
-from omniconv.runtime.threads import Team, acquire_team
+from omniconv.runtime.threads import Team
 
 
 def workers() -> set[threading.Thread]:
@@ -166,14 +166,14 @@ def test_the_child_of_a_fork_has_teams_of_its_own(kernels: Kernels) -> None:
 AT_EXIT = """
 import sys, threading, time
 from tests.runtime import ring as t
-from omniconv.runtime.threads import Team, acquire_team
+from omniconv.runtime.threads import Team
 kernels = t.make_kernels()
 team = Team(3)
 assert t.run_ring(team, kernels, 50, 9)[1] == 0
-with acquire_team(2) as other:
+with t.acquire_team(2) as other:
     t.run_ring(other, kernels, 50, 9)
 def on_and_on():
-    with acquire_team(2) as third:
+    with t.acquire_team(2) as third:
         while True:
             t.run_ring(third, kernels, 50, 9)
 if sys.argv[1] == "busy":

@@ -80,8 +80,13 @@ def test_workers_wake_up_again(idle: float, kernels: Kernels, monkeypatch: pytes
     team.close()
 
 
-def test_no_steps_is_nothing(team: Team) -> None:
-    team.run(0, 0)
+def test_no_steps_is_nothing(team: Team, kernels: Kernels) -> None:
+    """Nothing is written, and the team works as before."""
+    times = np.full(2, -1, np.int64)
+    team.run(0, 0, times.ctypes.data)
+    assert times[1] == -1
+    values, wrong = run_ring(team, kernels, 3, 5)
+    assert (wrong, values.tolist()) == (0, [3] * 5)
 
 
 def test_times_rise_and_are_seconds(team: Team, kernels: Kernels) -> None:

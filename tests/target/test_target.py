@@ -10,7 +10,7 @@ import pytest
 from omniconv.errors import UnsupportedError
 from omniconv.target import select as module
 from omniconv.target.model import Host, Target
-from omniconv.target.select import LEVELS, VARIABLE, available_targets, resolve_target, select_target
+from omniconv.target.select import LEVELS, VARIABLE, available_targets, detect_host, resolve_target, select_target
 
 
 def make_host(level: str, cpu: str = "some-cpu", arch: str = "x86_64", without: tuple[str, ...] = ()) -> Host:
@@ -105,7 +105,7 @@ def test_argument_then_variable_then_host(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_this_machine_has_a_target() -> None:
-    target = module.host_target()
+    target = resolve_target("native", detect_host())
     assert target.lanes in (4, 8, 16)
     assert target.cpu in str(target)
 

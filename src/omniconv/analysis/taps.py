@@ -14,10 +14,9 @@ import numpy.typing as npt
 
 from omniconv.program.steps import PoolStep
 from omniconv.spec import Axis, Conv, Phase, Shape
+from omniconv.spec.conv import PAD_WORDS
 
 AnyArray: TypeAlias = npt.NDArray[Any]
-
-NUMPY_MODES: dict[str, Any] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 def _tap(phase: Phase, offset: int, size: int) -> tuple[slice, slice] | None:
@@ -78,7 +77,8 @@ def pad_index(size: int, pair: tuple[int, int], mode: str) -> npt.NDArray[np.int
     positions = np.arange(size)
     if mode in ("zeros", "constant"):
         return np.asarray(np.pad(positions, pair, constant_values=-1), np.int64)
-    return np.asarray(np.pad(positions, pair, mode=NUMPY_MODES.get(mode, mode)), np.int64)
+    word: Any = PAD_WORDS.get(mode, mode)
+    return np.asarray(np.pad(positions, pair, mode=word), np.int64)
 
 
 def take(array: AnyArray, axis: int, index: npt.NDArray[np.int64]) -> AnyArray:

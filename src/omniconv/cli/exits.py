@@ -31,8 +31,9 @@ MEANINGS = {
 class MissingPackageError(Exception):
     """An optional package is not installed; the message says how to get it."""
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(f'{package} is not installed; need: pip install "omniconv[{extra}]"')
+    def __init__(self, package: str, extra: str, *, beside: str = "") -> None:
+        also = f" and {beside}" if beside else ""
+        super().__init__(f'{package} is not installed; need: pip install "omniconv[{extra}]"{also}')
 
 
 class UsageProblemError(Exception):

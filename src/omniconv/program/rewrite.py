@@ -22,11 +22,6 @@ def count_readers(program: Program) -> Counter[str]:
     return readers
 
 
-def find_producers(program: Program) -> dict[str, ProgramStep]:
-    """The step that produces each value (inputs have none)."""
-    return {step.y: step for step in program.steps}
-
-
 def _rename_post(post: tuple[PostOp, ...], names: Mapping[str, str]) -> tuple[PostOp, ...]:
     return tuple(
         replace(op, operand=names.get(op.operand, op.operand)) if isinstance(op.operand, str) else op for op in post

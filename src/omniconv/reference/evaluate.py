@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,11 +15,10 @@ from omniconv.limits import check_memory
 from omniconv.reference.activation import evaluate_activation
 from omniconv.reference.weights import Array, Weights, check_input, check_weights
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shuffle, Spec, Split, Step
+from omniconv.spec.conv import PAD_WORDS
 
 Float64: TypeAlias = npt.NDArray[np.float64]
 Pair: TypeAlias = tuple[Array, Array | None]
-
-_NUMPY_MODES: Final[dict[str, Any]] = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
 
 
 def reference(spec: Spec, x: object, weights: Weights) -> Float64:
@@ -112,7 +111,7 @@ def run_conv(spec: Conv, x: Float64, w: Array, b: Array | None) -> Float64:
         pairs = [axis.padding for axis in spec.axes()]
         padded = [size + sum(pair) for size, pair in zip(x.shape[2:], pairs, strict=True)]
         check_memory(8 * math.prod((*x.shape[:2], *padded)), "the padded input of the reference", at=at)
-        x = np.pad(x, [(0, 0), (0, 0), *pairs], mode=_NUMPY_MODES[spec.padding_mode])
+        x = np.pad(x, [(0, 0), (0, 0), *pairs], mode=PAD_WORDS[spec.padding_mode])
         spec = replace(spec, padding=((0, 0),) * spec.dims, padding_mode="zeros")
     y = np.zeros(shape)
     if b is not None:

@@ -29,7 +29,6 @@ PALETTE: Final = (
 )  # fmt: skip
 SCALE: Final = [[0, "#eef6f3"], [0.25, "#b7dccd"], [0.5, "#5fb08d"], [0.75, "#1f7f5c"], [1, "#083f2d"]]
 HOLE: Final = "#e9b3ba"
-EMPTY: Final = "#ffffff"
 GRID: Final = "#e6eaee"
 SHORT: Final = 48
 

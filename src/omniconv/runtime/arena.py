@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from math import prod
 from typing import Final
 
@@ -73,45 +71,6 @@ class Arena:
 
     def __len__(self) -> int:
         return self.size
-
-
-class ArenaPool:
-    """Arenas of one size for callers that come and go, in any thread. A call uses one, and puts it back.
-
-    What an arena holds when it is taken is what its last user left, or zeros.
-
-    Args:
-        size: of each arena [bytes].
-        keep: how many idle arenas are kept; further ones are freed.
-        alignment: see :class:`Arena`.
-        limit: see :class:`Arena`.
-        at: see :class:`Arena`.
-    """
-
-    def __init__(
-        self, size: int, *, keep: int = 8, alignment: int = PAGE, limit: int | None = None, at: str = ""
-    ) -> None:
-        self.size, self.alignment, self.limit, self.at = size, alignment, limit, at
-        self._idle: deque[Arena] = deque(maxlen=keep)  # append and pop are atomic: no lock that a fork could copy
-
-    def take(self) -> Arena:
-        """An arena that nobody else uses: the one that was given back last, or a new one."""
-        with suppress(IndexError):
-            return self._idle.pop()
-        return Arena(self.size, alignment=self.alignment, limit=self.limit, at=self.at)
-
-    def give(self, arena: Arena) -> None:
-        """Put an arena back."""
-        self._idle.append(arena)
-
-    @contextmanager
-    def use(self) -> Iterator[Arena]:
-        """An arena for the duration of a ``with`` block."""
-        arena = self.take()
-        try:
-            yield arena
-        finally:
-            self.give(arena)
 
 
 def _map_memory(size: int) -> mmap.mmap:

@@ -14,8 +14,7 @@ import threading
 import time
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Final
@@ -279,23 +278,8 @@ _teams: Final[weakref.WeakSet[Team]] = weakref.WeakSet()
 _idle: Final[defaultdict[int, deque[Team]]] = defaultdict(deque)
 
 
-@contextmanager
-def acquire_team(threads: int) -> Iterator[Team]:
-    """A team that nobody else uses, for the duration of a ``with`` block; made if all are busy.
-
-    Example:
-        >>> with acquire_team(1) as team:
-        ...     team.threads
-        1
-    """
-    team = _take_team(threads)
-    try:
-        yield team
-    finally:
-        _release_team(team)
-
-
-def _take_team(threads: int) -> Team:
+def take_team(threads: int) -> Team:
+    """A team that nobody else uses, until it is given to :func:`release_team`; made if all are busy."""
     try:
         return _idle[threads].pop()
     except LookupError:
@@ -303,15 +287,15 @@ def _take_team(threads: int) -> Team:
 
 
 def run_on_team(threads: int, job: Job) -> None:
-    """Run a job on a team that nobody else uses: :func:`acquire_team` without what a ``with`` block costs."""
-    team = _take_team(threads)
+    """Run a job on a team that nobody else uses."""
+    team = take_team(threads)
     try:
         team.run_job(job)
     finally:
-        _release_team(team)
+        release_team(team)
 
 
-def _release_team(team: Team) -> None:
+def release_team(team: Team) -> None:
     """Put a team back into the pool, unless more than :data:`MAX_IDLE` threads would wait there."""
     teams = _idle[team.threads]
     waiting = team.threads * len(teams)

@@ -12,12 +12,19 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from omniconv.errors import ShapeError, SpecError, UnsupportedError
 from omniconv.spec.geometry import Axis, Pair, Phase, plan_same_padding
 
 PADDING_MODES: Final = ("zeros", "reflect", "replicate", "circular")
+PAD_WORDS: Final[dict[str, Literal["constant", "reflect", "edge", "wrap"]]] = {
+    "zeros": "constant",
+    "reflect": "reflect",
+    "replicate": "edge",
+    "circular": "wrap",
+}
+"""What NumPy, ONNX and a `PadStep` call the padding modes of a convolution."""
 SAME: Final = ("same_upper", "same_lower")
 LIMIT: Final = 2**31 - 1
 """No size, stride, dilation, padding or channel count may be larger."""

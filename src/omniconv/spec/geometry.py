@@ -24,6 +24,16 @@ from typing import TypeAlias
 Pair: TypeAlias = tuple[int, int]
 
 
+def ceil_div(a: int, b: int) -> int:
+    """``a / b`` rounded up.
+
+    Example:
+        >>> ceil_div(7, 3), ceil_div(6, 3), ceil_div(-7, 3), ceil_div(0, 3)
+        (3, 2, -2, 0)
+    """
+    return -(a // -b)
+
+
 def count_extent(kernel: int, dilation: int) -> int:
     """Positions spanned by one kernel: ``dilation * (kernel - 1) + 1`` [positions]."""
     return dilation * (kernel - 1) + 1
@@ -65,7 +75,7 @@ class Axis:
         """Hull ``(lowest, highest)`` of the input positions that outputs ``first..last`` may read (not clipped)."""
         before, extent, stride = self.padding[0], self.extent, self.stride
         if self.transposed:
-            return -((first + before - extent + 1) // -stride), (last + before) // stride
+            return ceil_div(first + before - extent + 1, stride), (last + before) // stride
         return first * stride - before, last * stride - before + extent - 1
 
     def phases(self, size: int) -> tuple[Phase, ...]:
@@ -94,7 +104,7 @@ class Phase:
 
     def inside(self, offset: int, size: int) -> Pair:
         """The half-open range of ``q < count`` for which the tap at ``offset`` lands inside an input of ``size``."""
-        low = min(self.count, max(0, -(offset // self.in_step)))
+        low = min(self.count, max(0, ceil_div(-offset, self.in_step)))
         high = min(self.count, (size - 1 - offset) // self.in_step + 1)
         return low, max(low, high)
 
@@ -109,7 +119,7 @@ def _phases(axis: Axis, size: int) -> tuple[Phase, ...]:
         return (Phase(0, 1, output, axis.stride, taps),)
     phases = []
     for start in range(min(axis.stride, output)):
-        count = -((start - output) // axis.stride)
+        count = ceil_div(output - start, axis.stride)
         taps = tuple(
             (axis.kernel - 1 - t if axis.flip else t, (start + before - t * axis.dilation) // axis.stride)
             for t in indices
@@ -121,7 +131,7 @@ def _phases(axis: Axis, size: int) -> tuple[Phase, ...]:
 
 def plan_same_padding(axis: Axis, size: int, *, lower: bool) -> Pair:
     """Padding that makes the output ``ceil(size / stride)``; the odd one goes after, or before when ``lower``."""
-    output = -(size // -axis.stride)
+    output = ceil_div(size, axis.stride)
     total = max((output - 1) * axis.stride + axis.extent - size, 0)
     small, large = total // 2, total - total // 2
     return (large, small) if lower else (small, large)

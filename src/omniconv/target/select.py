@@ -80,11 +80,6 @@ def detect_host() -> Host:
     return Host(str(llvm.get_host_cpu_name()), pairs, str(llvm.get_process_triple()), second)
 
 
-def host_target() -> Target:
-    """Everything this machine has."""
-    return resolve_target("native", detect_host())
-
-
 def select_target(name: str | None = None) -> Target:
     """The target to compile for: ``name``, else the environment variable ``OMNICONV_TARGET``, else the host.
 

@@ -262,10 +262,10 @@ def test_engines_in_reference_cycles_are_freed_in_any_order(target: Target) -> N
     code = """
 import gc
 from omniconv.compiler.code.build import Source, load
-from omniconv.target.select import host_target
+from omniconv.target.select import select_target
 emit = "define void @{}(i8* %a, i64 %b, i64 %e) {{ ret void }}".format
 for i in range(200):
-    (kernel,) = load([Source(f"cycle {i}", emit)], host_target(), cache=None)
+    (kernel,) = load([Source(f"cycle {i}", emit)], select_target("native"), cache=None)
     cycle = [kernel]
     cycle.append(cycle)
     del kernel, cycle

@@ -142,6 +142,7 @@ def test_lost_temporary_files_are_deleted(tmp_path: Path) -> None:
 
 def test_pruning_a_missing_folder_is_nothing(tmp_path: Path) -> None:
     ObjectCache(tmp_path / "none").prune()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("text", ["off", "OFF", "0", "", " "])

@@ -59,4 +59,4 @@ def test_source_positions(size, mode):
             more = {"constant_values": -1} if mode == "constant" else {}
             expected = np.pad(x, (before, after), mode=mode, **more)
             assert np.array_equal(source_positions(size, before, after, mode), expected)
-    assert source_positions(3, 1, 1, "circular").tolist() == [2, 0, 1, 2, 0]
+    assert source_positions(3, 1, 1, "wrap").tolist() == [2, 0, 1, 2, 0]

@@ -11,6 +11,7 @@ from tests.graph.small_models import Graph
 
 import omniconv as oc
 from omniconv.compiler.memory.storage import GUARD
+from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan, plan
 from omniconv.graph import to_program
 from omniconv.program.from_spec import program_of
@@ -24,7 +25,7 @@ MACHINE = Target("native", 16, 32, True, "znver4", "", "x86_64-unknown-linux-gnu
 
 def plan_spec(spec, shape, layout: str = "NHWC", **options) -> Plan:
     weights = random_weights(spec, np.random.default_rng(0))
-    return plan(program_of(spec, shape, weights), MACHINE, layout, exact=True, **options)
+    return plan(program_of(spec, shape, weights), MACHINE, Options(layout=layout, exact=True, **options))
 
 
 def words(found: Plan) -> list[str]:
@@ -110,7 +111,7 @@ def test_nested_concatenations_are_in_place() -> None:
     for channels in (16, 32, 48):
         x = g.node("Concat", x, g.conv(x, 16, channels), axis=1)
     model = g.model(g.conv(x, 8, 64, 1))
-    found = plan(to_program(model), MACHINE, "NHWC")
+    found = plan(to_program(model), MACHINE, Options(layout="NHWC"))
     assert not {"copy", "gather"} & set(words(found))
 
 
@@ -118,14 +119,14 @@ def test_a_value_that_is_joined_twice_is_copied_once() -> None:
     g = Graph()
     x = g.conv(g.input("x", 1, 4, 6, 6), 16, 4)
     model = g.model(g.node("Concat", x, g.conv(x, 16, 16), x, axis=1))
-    assert Counter(words(plan(to_program(model), MACHINE, "NHWC")))["copy"] == 1
+    assert Counter(words(plan(to_program(model), MACHINE, Options(layout="NHWC"))))["copy"] == 1
 
 
 def test_residuals_are_epilogues() -> None:
     g = Graph()
     x = g.conv(g.input("x", 1, 4, 6, 6), 16, 4)
     model = g.model(g.node("Relu", g.node("Add", g.conv(x, 16, 16), x)))
-    found = plan(to_program(model), MACHINE, "NHWC", exact=True)
+    found = plan(to_program(model), MACHINE, Options(layout="NHWC", exact=True))
     assert words(found) == ["panel", "panel"]
     assert [post.op for post in found.calls[1].recipe.posts] == ["add", "act"]
 

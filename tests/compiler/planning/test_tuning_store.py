@@ -11,14 +11,14 @@ import pytest
 from omniconv.compiler.code import build
 from omniconv.compiler.planning import tuning_store
 from omniconv.compiler.planning.tuning_store import LIMIT, TuningStore, identify, open_tuning, parse_entry
-from omniconv.target.select import host_target
+from omniconv.target.select import select_target
 
 posix = pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")
 PROBLEM, CHOICE = "n1 g1 ic8 oc8 | 1 | 1 | 9", "panel rows=3 vectors=1 unroll=4 block=3"
 
 
 def open_store(folder: Path) -> TuningStore:
-    return TuningStore(folder, host_target())
+    return TuningStore(folder, select_target("native"))
 
 
 def put(store: TuningStore, problem: str = PROBLEM, choice: str = CHOICE) -> Path:
@@ -32,7 +32,7 @@ def test_round_trip(tmp_path: Path) -> None:
     put(store)
     put(store, "other", "winograd m=4")
     assert open_store(tmp_path / "deep").load().choices == {PROBLEM: CHOICE, "other": "winograd m=4"}
-    assert store.load().target == host_target()
+    assert store.load().target == select_target("native")
     put(store, choice="winograd m=2")
     assert store.load().choices[PROBLEM] == "winograd m=2"
     store.remove(PROBLEM)
@@ -48,7 +48,7 @@ def test_a_person_can_read_an_entry(tmp_path: Path) -> None:
     assert found["gain"] == 1.25
     assert found["layer"] == "pointwise"
     assert found["threads"] == 2
-    assert found["target"] == str(host_target())
+    assert found["target"] == str(select_target("native"))
 
 
 @posix
@@ -146,7 +146,7 @@ def test_links_pipes_and_folders_are_not_read(tmp_path: Path) -> None:
 def test_another_target_processor_or_compiler_finds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(tmp_path)
     put(store)
-    target = host_target()
+    target = select_target("native")
     for other in (replace(target, name="x86-64-v3"), replace(target, features=""), replace(target, cache_bytes=1)):
         assert TuningStore(tmp_path, other).load().choices == {}
         assert identify(other, "zen") != identify(target, "zen")
@@ -188,8 +188,8 @@ def test_a_folder_that_cannot_be_written_to_is_an_error(tmp_path: Path) -> None:
 
 def test_it_lies_beside_the_object_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OMNICONV_CACHE", str(tmp_path))
-    store = open_tuning(host_target())
+    store = open_tuning(select_target("native"))
     assert store is not None
     assert store.folder.parent == tmp_path
     monkeypatch.setenv("OMNICONV_CACHE", "off")
-    assert open_tuning(host_target()) is None
+    assert open_tuning(select_target("native")) is None

@@ -11,9 +11,9 @@ import pytest
 
 from omniconv.bench.sources import read_cases
 from omniconv.bench.tuning import collect_sites, programs_of
-from omniconv.compiler.kernels.winograd.slabs import describe_blocks
 from omniconv.compiler.memory.planner import Decision
 from omniconv.compiler.planning.choice import list_choices
+from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan, plan
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.tuning import Tuning
@@ -24,7 +24,7 @@ from omniconv.spec import Conv
 from omniconv.target.model import Host, Target
 from omniconv.target.select import LEVELS, resolve_target
 
-CORPUS = Path(__file__).resolve().parents[2] / "bench" / "corpus"
+CORPUS = Path(__file__).resolve().parents[3] / "bench" / "corpus"
 TARGETS = {
     level.name: resolve_target(
         level.name, Host("any", tuple((name, True) for name in level.needs), "x86_64-unknown-linux-gnu")
@@ -33,6 +33,7 @@ TARGETS = {
     if level.arch == "x86-64"
 }
 """No machine need have them: planning is pure."""
+NHWC = Options(layout="NHWC")
 V3, V4 = TARGETS["x86-64-v3"], TARGETS["x86-64-v4"]
 DENSE = Conv.of(32, 48, 3, padding=1)
 DEPTHWISE = Conv.of(40, 40, 3, padding=1, groups=40)
@@ -41,9 +42,9 @@ DEPTHWISE = Conv.of(40, 40, 3, padding=1, groups=40)
 def plan_with(spec: Conv, size: int, target: Target, choice: str | None = None, **options) -> Plan:
     program = program_of(spec, (1, spec.in_channels, size, size), random_weights(spec, np.random.default_rng(0)))
     if choice is None:
-        return plan(program, target, "NHWC", **options)
-    problem = decide(plan(program, target, "NHWC", **options)).problem
-    return plan(program, target, "NHWC", tuning=Tuning(target, {problem.text(): choice}), **options)
+        return plan(program, target, Options(layout="NHWC", **options))
+    problem = decide(plan(program, target, Options(layout="NHWC", **options))).problem
+    return plan(program, target, Options(layout="NHWC", tuning=Tuning(target, {problem.text(): choice}), **options))
 
 
 def decide(found: Plan) -> Decision:
@@ -114,22 +115,24 @@ def test_every_listed_choice_is_used_when_it_is_told() -> None:
 def test_planning_is_pure() -> None:
     tuning = Tuning(V3, {})
     program = program_of(DENSE, (1, 32, 9, 9), random_weights(DENSE, np.random.default_rng(0)))
-    plain = plan(program, V3, "NHWC")
+    plain = plan(program, V3, NHWC)
     assert not decide(plain).tuned
-    assert recipes(plan(program, V3, "NHWC", tuning=tuning)) == recipes(plain)
+    assert recipes(plan(program, V3, replace(NHWC, tuning=tuning))) == recipes(plain)
     text = next(text for text in list_texts(decide(plain).problem, V3) if text.startswith("winograd m=2 "))
     told = Tuning(V3, {decide(plain).problem.text(): text})
-    assert decide(plan(program, V3, "NHWC", tuning=told)) == Decision(decide(plain).problem, text, tuned=True)
-    assert recipes(plan(program, V3, "NHWC", tuning=told)) == recipes(plan(program, V3, "NHWC", tuning=told))
-    assert recipes(plan(program, V3, "NHWC")) == recipes(plain), "what was told once is not remembered"
+    assert decide(plan(program, V3, replace(NHWC, tuning=told))) == Decision(decide(plain).problem, text, tuned=True)
+    assert recipes(plan(program, V3, replace(NHWC, tuning=told))) == recipes(
+        plan(program, V3, replace(NHWC, tuning=told))
+    )
+    assert recipes(plan(program, V3, NHWC)) == recipes(plain), "what was told once is not remembered"
 
 
 def test_a_tuning_is_for_one_target() -> None:
     program = program_of(DENSE, (1, 32, 9, 9), random_weights(DENSE, np.random.default_rng(0)))
     with pytest.raises(SpecError, match=r"the tuning is for x86-64-v4 .*; need one for x86-64-v3"):
-        plan(program, V3, tuning=Tuning(V4))
+        plan(program, V3, Options(tuning=Tuning(V4)))
     with pytest.raises(SpecError, match="the tuning is for"):
-        plan(program, V3, tuning=Tuning(replace(V3, features="+sse3")))
+        plan(program, V3, Options(tuning=Tuning(replace(V3, features="+sse3"))))
 
 
 @pytest.mark.parametrize(
@@ -164,7 +167,7 @@ def test_filtering_can_be_chosen_and_refused() -> None:
     for text in filtered:
         found = plan_with(DENSE, 28, V3, text)
         assert [call.what for call in found.calls[:3]] == ["winograd_input", "panel", "winograd_output"]
-        assert {describe_blocks(call.recipe.blocks) for call in found.calls if call.what != "panel"} == {text}
+        assert {call.recipe.blocks.text() for call in found.calls if call.what != "panel"} == {text}
     direct = next(text for text in texts if text.startswith("panel"))
     found = plan_with(DENSE, 28, V3, direct)
     assert [call.what for call in found.calls] == ["panel"]

@@ -17,8 +17,14 @@ from omniconv.program.element import Element
 
 def as_channels_last(planner: Planner, name: str) -> Stored:
     """A value as channels last in natural order, by a copy where it is not."""
-    found = planner.get(name)
-    return found if found.layout.channels_last and found.layout.channels is None else copy_apart(planner, name)
+    found, layout = planner.get(name), layout_channels_last(planner, name)
+    return found if layout == found.layout else copy_apart(planner, name)
+
+
+def layout_channels_last(planner: Planner, name: str) -> Layout:
+    """The layout that :func:`as_channels_last` gives a value."""
+    found = planner.get(name).layout
+    return found if found.channels_last and found.channels is None else planner.default_layout(planner.shape(name))
 
 
 def copy_apart(planner: Planner, name: str) -> Stored:
@@ -28,14 +34,16 @@ def copy_apart(planner: Planner, name: str) -> Stored:
 
 def as_row_major(planner: Planner, name: str) -> Stored:
     """A value in row-major order without gaps, by a copy where it is not."""
-    found = planner.get(name)
-    wanted = row_major(found.layout.shape)
-    same = all(
-        a == b or size == 1 for a, b, size in zip(found.layout.strides, wanted.strides, wanted.shape, strict=True)
-    )
-    if same and found.layout.channels is None:
-        return found
-    return _convert(planner, name, "plain", replace(wanted, readable=True))
+    found, layout = planner.get(name), layout_row_major(planner, name)
+    return found if layout == found.layout else _convert(planner, name, "plain", layout)
+
+
+def layout_row_major(planner: Planner, name: str) -> Layout:
+    """The layout that :func:`as_row_major` gives a value."""
+    found = planner.get(name).layout
+    wanted = row_major(found.shape)
+    same = all(a == b or size == 1 for a, b, size in zip(found.strides, wanted.strides, wanted.shape, strict=True))
+    return found if same and found.channels is None else replace(wanted, readable=True)
 
 
 def _convert(planner: Planner, name: str, kind: str, layout: Layout) -> Stored:

@@ -19,14 +19,13 @@ from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
 from omniconv.errors import UnsupportedError
 from omniconv.program.steps import PadStep
+from omniconv.spec.conv import PAD_WORDS
 from omniconv.target.model import Target
 
 X, Y, MAP = range(3)
 """Positions of the buffers in ``args``; MAP holds :meth:`Pad.tables`."""
 ARGS = 3
 
-MODES: Final = {"zeros": "constant", "replicate": "edge", "circular": "wrap"}
-"""Padding modes of convolutions that have another name here."""
 _BLOCK: Final = 1024
 
 
@@ -43,10 +42,10 @@ def source_positions(size: int, before: int, after: int, mode: str) -> npt.NDArr
         size: of the axis.
         before: positions to add in front; negative ones take away.
         after: positions to add behind.
-        mode: constant, reflect, edge or wrap; the names that convolutions use (zeros, replicate, circular) do too.
+        mode: constant, reflect, edge or wrap.
     """
     at = np.arange(-before, size + after, dtype=np.int64)
-    match MODES.get(mode, mode):
+    match mode:
         case "constant":
             return np.where((at >= 0) & (at < size), at, -1)
         case "edge":
@@ -152,7 +151,7 @@ class Pad:
         if self.pads[axis] == (0, 0):
             return index, True
         source = k.lookup(k.arg(MAP), k.add(sum(self.sizes[:axis]), index))
-        padded = max(self.pads[axis]) > 0 and MODES.get(self.mode, self.mode) == "constant"
+        padded = max(self.pads[axis]) > 0 and self.mode == "constant"
         return source, k.compare(">=", source, 0) if padded else True
 
     def _fill(self, k: Kernel, y: Value, begin: int, end: int, *, last: bool) -> None:
@@ -173,7 +172,7 @@ class Pad:
         before, after = self.pads[1]
         if before == after == 0:
             self._channels(k, x, y, self.x_sizes[1], spare=self.tail)
-        elif MODES.get(self.mode, self.mode) == "constant":
+        elif self.mode == "constant":
             kept = self.x_sizes[1] + min(before, 0) + min(after, 0)
             first = max(before, 0)
             self._fill(k, y, 0, first, last=False)
@@ -210,7 +209,7 @@ def pad_value(planner: Planner, x: Stored, pads: tuple[tuple[int, int], ...], mo
     """A padded copy of a value that belongs to no name: the padding modes of a convolution."""
     shape = tuple(size + sum(pair) for size, pair in zip(x.layout.shape, pads, strict=True))
     y = planner.fresh(shape)
-    _pad(planner, PadStep("", "", pads, MODES.get(mode, mode)), x, y)
+    _pad(planner, PadStep("", "", pads, PAD_WORDS[mode]), x, y)
     return y
 
 

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 
 from omniconv.compiler.emit.epilogue import Operand, Post
-from omniconv.compiler.kernels.arrange import as_channels_last, as_row_major
+from omniconv.compiler.kernels.arrange import (
+    as_channels_last,
+    as_row_major,
+    layout_channels_last,
+    layout_row_major,
+)
 from omniconv.compiler.memory.layout import Layout, channels_last, row_major
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Ref, Stored
@@ -29,17 +35,33 @@ def lower_posts(
 
     ``channel_axis`` is the axis that is vectorised: 1, or the last one for results in row-major order.
     """
+    found = describe_posts(planner, posts, shape, first, channel_axis)
+    operands = (post.operand for post in posts if post.operand is not None)
+    return found, [_place_operand(planner, operand, shape, channel_axis).ref for operand in operands]
+
+
+def describe_posts(
+    planner: Planner, posts: Sequence[PostOp], shape: Shape, first: int, channel_axis: int = 1
+) -> tuple[Post, ...]:
+    """Operations as :func:`lower_posts` lowers them; nothing is placed."""
     found: list[Post] = []
-    refs: list[Ref] = []
+    numbers = count(first)
     for post in posts:
         if post.operand is None:
             found.append(Post(post.op, post.activation))
             continue
-        stored = _place_operand(planner, post.operand, shape, channel_axis)
-        strides = _operand_strides(stored.layout, shape, channel_axis)
-        found.append(Post(post.op, None, Operand(first + len(refs), strides, stored.layout.readable)))
-        refs.append(stored.ref)
-    return tuple(found), refs
+        layout = _operand_layout(planner, post.operand, shape, channel_axis)
+        strides = _operand_strides(layout, shape, channel_axis)
+        found.append(Post(post.op, None, Operand(next(numbers), strides, layout.readable)))
+    return tuple(found)
+
+
+def _operand_layout(planner: Planner, operand: str | Array, shape: Shape, channel_axis: int) -> Layout:
+    """The layout that an operand will have."""
+    if isinstance(operand, str):
+        return layout_channels_last(planner, operand) if channel_axis == 1 else layout_row_major(planner, operand)
+    sizes = (1,) * (len(shape) - np.ndim(operand)) + np.shape(operand)
+    return replace(channels_last(sizes) if channel_axis == 1 else row_major(sizes), readable=True)
 
 
 def _place_operand(planner: Planner, operand: str | Array, shape: Shape, channel_axis: int) -> Stored:
@@ -50,10 +72,9 @@ def _place_operand(planner: Planner, operand: str | Array, shape: Shape, channel
     array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
     lanes = planner.target.lanes
     last = np.ascontiguousarray(np.moveaxis(array, channel_axis, -1))
-    layout = channels_last(array.shape) if channel_axis == 1 else row_major(array.shape)
     padded = np.concatenate([last.reshape(-1), np.zeros(lanes, array.dtype)])
     ref = planner.constant(padded.size, lambda: padded)
-    return Stored(ref.buffer, 0, replace(layout, readable=True))
+    return Stored(ref.buffer, 0, _operand_layout(planner, operand, shape, channel_axis))
 
 
 def _operand_strides(layout: Layout, shape: Shape, channel_axis: int) -> tuple[int, int, int, int, int]:

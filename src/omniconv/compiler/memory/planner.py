@@ -157,12 +157,6 @@ class Planner:
         """The measured choice for a problem, where there is one."""
         return None if self.tuning is None else self.tuning.find(problem)
 
-    def decide(self, problem: Problem, choice: str, why: tuple[str, ...]) -> tuple[tuple[str, ...], Decision]:
-        """What was decided, and why nothing else: that includes a measured choice that could not be used."""
-        tuned = self.find_tuned(problem)
-        unknown = () if tuned in (None, choice) else (f"tuned {tuned}: not a choice here",)
-        return (*why, *unknown), Decision(problem, choice, tuned == choice)
-
     # -- values
 
     def shape(self, name: str) -> Shape:

@@ -27,8 +27,7 @@ class Buffer:
 
     Attributes:
         kind: ``arena`` (planned below), ``input`` and ``output`` (the caller's arrays), ``constant`` (weights and
-        tables,
-            made once), ``zero`` (nothing but zeros, shared), ``scratch`` (one of this size for each thread).
+            tables, made once), ``zero`` (nothing but zeros, shared), ``scratch`` (one of this size for each thread).
         size: bytes.
         index: for inputs and outputs, which one.
         make: for constants, computes the content.

@@ -1,80 +1,122 @@
-"""The choice of a kernel and of its tile sizes: a pure function of the problem and the target.
+"""The choice of a kernel family and of its tile: a pure function of the problem, the target and the layouts around.
 
 Nothing is measured here and nothing depends on the machine that runs it, so the choice can be asked (and tested) for
-machines that we do not have. What there is to choose from, and at what cost, is in
-:mod:`omniconv.compiler.problem.candidate`.
+machines that we do not have. A family says what it can compute, with which tiles, and whether it expects to be the
+fastest (:class:`omniconv.compiler.kernels.family.Family`); the first of :data:`FAMILIES` that does gets the layer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final, NamedTuple
 
-from omniconv.compiler.kernels.lane.tiles import list_rows, list_stencils, plan_lane, reject_lane
-from omniconv.compiler.kernels.panel.tiles import list_panels, plan_panel
-from omniconv.compiler.kernels.winograd.slabs import (
-    describe_blocks,
-    list_slabs,
-    reject_winograd,
-)
-from omniconv.compiler.problem.candidate import Candidate, Tile, describe_tile
-from omniconv.compiler.problem.problem import Problem
+from omniconv.compiler.kernels.family import Choice, Family
+from omniconv.compiler.kernels.lane import lower as lane
+from omniconv.compiler.kernels.panel import lower as panel
+from omniconv.compiler.kernels.series import lower as series
+from omniconv.compiler.kernels.winograd import lower as winograd
+from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.target.model import Target
 
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What was chosen for a layer, and why nothing else; ``tuned`` if a measurement chose it."""
-
-    family: str
-    tile: Tile
-    rejected: tuple[str, ...]
-    tuned: bool = False
+FAMILIES: Final[tuple[Family[Any], ...]] = (series.FAMILY, winograd.FAMILY, lane.FAMILY, panel.FAMILY)
+"""From the most particular to the one that serves whatever the others do not."""
 
 
-def plan_conv(problem: Problem, target: Target, tuned: str | None = None) -> Choice:
+CHANNELS_LAST: Final = Facts()
+"""Of a layer between values that lie channels last."""
+
+
+class _Offer(NamedTuple):
+    """A family that serves a layer, and the problem that it sees."""
+
+    family: Family[Any]
+    problem: Problem
+
+
+def choose(
+    problem: Problem,
+    target: Target,
+    facts: Facts = CHANNELS_LAST,
+    find: Callable[[Problem], str | None] = lambda _: None,
+) -> Choice[Any]:
     """Choose the kernel family and its tile.
 
-    ``tuned`` is the choice of a measurement, used if it is the text of a tile of a kernel that serves the problem.
+    Args:
+        problem: the layer.
+        target: the machine.
+        facts: what else is known.
+        find: the choice of a measurement for a problem: used if it is the text of a tile of a family that serves it.
     """
-    reason = reject_lane(problem, target)
-    if reason is None:
-        choice = Choice("lane", plan_lane(problem, target), ("panel: a whole group fits one vector",))
-    else:
-        choice = Choice("panel", plan_panel(problem, target), (f"lane: {reason}",))
-    for family, candidates in _list_families(problem, target) if tuned is not None else ():
-        for tile in (each.tile for each in candidates if describe_tile(each.tile) == tuned):
-            kept = choice.rejected if family == choice.family else ()
-            slower = () if tile == choice.tile else (f"{describe_tile(choice.tile)}: measured slower",)
-            return Choice(family, tile, (*kept, *slower), tuned=True)
-    return choice
+    offers, rejected = _offer(problem, target, facts)
+    choice = _choose_expected(offers, rejected, target)
+    wanted = find(choice.problem)
+    if wanted is None:
+        return choice
+    rivals = [offer for offer in offers if offer.problem == choice.problem]
+    measured = _choose_measured(rivals, rejected, target, wanted)
+    return measured or replace(choice, rejected=(*choice.rejected, f"tuned {wanted}: not a choice here"))
 
 
 def list_choices(problem: Problem, target: Target) -> list[list[tuple[str, float]]]:
-    """Everything that :func:`plan_conv` and :func:`plan_winograd` can be told to choose, as lists of texts with costs.
+    """Everything that :func:`choose` can be told to choose, as lists of texts with costs.
 
-    Costs are compared within one list only.
+    Each list has a unit of its own: costs are compared within one list only.
     """
-    lists = [candidates for _, candidates in _list_families(problem, target)]
-    found = [[(describe_tile(candidate.tile), candidate.cost) for candidate in items] for items in lists]
-    if reject_winograd(problem, target) is None:
-        found.append([(describe_blocks(slabs.blocks), slabs.cost) for slabs in list_slabs(problem, target)])
+    offers, _ = _offer(problem, target, Facts(x_rows=problem.rows, y_rows=problem.rows))
+    lists = [tiles for family, seen in offers for tiles in family.tiles(seen, target)]
+    found = [[(each.tile.text(), each.cost) for each in tiles] for tiles in lists]
     return [items for items in found if items]
 
 
-def _list_families(problem: Problem, target: Target) -> Iterator[tuple[str, Iterator[Candidate]]]:
-    """The lists of tiles of each kernel that serves a problem, by family.
+def _offer(problem: Problem, target: Target, facts: Facts) -> tuple[list[_Offer], list[str]]:
+    """The families that serve a layer, each with the problem that it sees; and why the others do not.
 
-    Groups of half a vector to a whole one are served by both families. (Kernels of one tap are not given from one to
-    the other, because the panel kernel sees them as another problem.)
+    With series among them, the layer is another problem than between values that lie channels last: the others would
+    change the layout twice.
     """
-    lane = reject_lane(problem, target) is None
-    both = (
-        problem.groups > 1 and problem.inputs <= problem.outputs
-        and target.lanes <= 2 * problem.outputs <= 2 * target.lanes and any(axis.kernel > 1 for axis in problem.axes)
-    )  # fmt: skip
-    if lane or both:
-        yield "lane", list_stencils(problem, target)
-        yield "lane", list_rows(problem, target)
-    if not lane or both:
-        yield "panel", list_panels(problem, target)
+    offers, rejected = [], []
+    for family in FAMILIES:
+        merged = facts.merged if family.merges else None
+        reason = family.reject(merged or problem, target, facts)
+        if reason is not None:
+            rejected.append(f"{family.name}: {reason}")
+        else:
+            problem = replace(problem, rows=problem.rows or family is series.FAMILY)
+            offers.append(_Offer(family, merged or problem))
+    return offers, rejected
+
+
+def _choose_expected(offers: list[_Offer], rejected: list[str], target: Target) -> Choice[Any]:
+    """The first family that expects to be the fastest."""
+    reasons = list(rejected)
+    for family, problem in offers:
+        tile, compared = family.prefer(problem, target)
+        reasons += compared
+        if tile is not None:
+            return Choice(family, tile, problem, tuple(reasons))
+    raise AssertionError("no family is left")
+
+
+def _choose_measured(offers: list[_Offer], rejected: list[str], target: Target, wanted: str) -> Choice[Any] | None:
+    """The tile with a text; ``None`` where no family has it."""
+    told = next(
+        (
+            (family, each.tile, problem)
+            for family, problem in offers
+            for tiles in family.tiles(problem, target)
+            for each in tiles
+            if each.tile.text() == wanted
+        ),
+        None,
+    )
+    if told is None:
+        return None
+    reasons = list(rejected)
+    for family, problem in offers:
+        tile, compared = family.prefer(problem, target)
+        if tile is None:
+            reasons += compared
+        elif tile.text() != wanted:
+            reasons.append(f"{tile.text()}: measured slower")
+    return Choice(*told, tuple(reasons), tuned=True)

@@ -11,14 +11,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from omniconv.compiler.kernels.arrange import copy_value
 from omniconv.compiler.memory.layout import Layout, channels_last, row_major
 from omniconv.compiler.memory.planner import Call, Group, Planner
 from omniconv.compiler.memory.storage import Buffer, Stored, plan_arena
 from omniconv.compiler.planning.fusion.runs import fuse
+from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.table import lower
-from omniconv.compiler.problem.tuning import Tuning
 from omniconv.errors import SpecError
 from omniconv.program.program import Program
 from omniconv.program.steps import ChannelStep, ConcatStep, RearrangeStep, SliceStep
@@ -26,7 +27,7 @@ from omniconv.spec import Shape
 from omniconv.target.model import Target
 
 VIEWS = (ChannelStep, RearrangeStep, SliceStep)
-LAYOUTS = ("NCHW", "NHWC")
+DEFAULTS: Final = Options()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,24 +52,17 @@ class Plan:
         return sum(buffer.size for buffer in self.buffers if buffer.kind == "constant")
 
 
-def plan(
-    program: Program, target: Target, layout: str = "NCHW",
-    *, exact: bool = False, threads: int = 1, tuning: Tuning | None = None, cache: int | None = None,
-) -> Plan:  # fmt: skip
+def plan(program: Program, target: Target, options: Options = DEFAULTS) -> Plan:
     """Lay a program out in memory and turn its steps into kernel calls. Nothing is allocated or compiled here.
-
-    ``exact`` keeps to direct sums, in which every product appears as it is; without, 3x3 layers may use Winograd
-    filtering. ``threads`` decides how fused and filtered layers are divided, never what they compute. ``tuning`` holds
-    choices for convolutions that were measured on this target, in place of estimates. ``cache`` is the size that values
-    between fused layers overflow [bytes], by default that of the target's second-level cache.
 
     Raises:
         SpecError: the tuning is for another target.
     """
     target = target.of(program.element)
+    tuning, threads = options.tuning, options.threads
     if tuning is not None and tuning.target != target:
         raise SpecError(f"the tuning is for {tuning.target}", need=f"one for {target}")
-    planner = Planner(program, target, layout, exact, tuning, threads)
+    planner = Planner(program, target, options.layout, options.exact, tuning, threads)
     inputs, outputs = {}, {}
     for index, name in enumerate(program.inputs):
         inputs[name] = _boundary(planner, program.shapes[name])
@@ -87,7 +81,7 @@ def plan(
     for slot, name in zip(slots, results, strict=True):
         if planner.stored[name].buffer != slot:
             copy_value(planner, planner.stored[name], Stored(slot, 0, outputs[name]))
-    fused = fuse(planner.calls, planner.groups, planner.buffers, target, threads, cache)
+    fused = fuse(planner.calls, planner.groups, planner.buffers, target, threads, options.cache)
     offsets, total = plan_arena(planner.buffers)
     return Plan(
         program, target, fused.calls, fused.groups, tuple(planner.buffers), tuple(offsets), total,

@@ -1,23 +1,42 @@
 """The tiles that a layer can be computed with, and what each is expected to cost: one list for each kind of kernel.
 
-The tile that is used is the cheapest of its list, the first of those that cost the same. Costs are in vector operations
-and are compared within one list only.
+The tile that is used is the cheapest of its list, the first of those that cost the same. Each list has a unit of its
+own, so that costs of two lists are never compared: a family that competes with another one for a layer estimates both
+sides in its own unit (:func:`omniconv.compiler.kernels.winograd.slabs.plan_winograd`,
+:func:`omniconv.compiler.kernels.series.tiles.prefer_series`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 
 class Tile(Protocol):
     """Sizes of one pass of a kernel: a frozen dataclass of plain values."""
 
-    word: ClassVar[str]
-    """The kernel, in texts of choices."""
+    def text(self) -> str:
+        """What no other tile of a problem has, the kernel first: what a `Tuning` names it by."""
 
+
+class Sizes:
+    """A tile whose text is the word of its kernel and all of its fields.
+
+    Example:
+        >>> from omniconv.compiler.kernels.panel.tiles import PanelTile
+        >>> PanelTile(rows=6, vectors=2, unroll=4, block=1).text()
+        'panel rows=6 vectors=2 unroll=4 block=1 inner=False cut=False'
+    """
+
+    __slots__ = ()
+    word: ClassVar[str]
     __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def text(self) -> str:
+        """The word and the sizes."""
+        values = ((item.name, getattr(self, item.name)) for item in fields(self))
+        return " ".join([self.word, *(f"{name}={str(value).replace(' ', '')}" for name, value in values)])
 
 
 UNITS = 16
@@ -29,18 +48,20 @@ FIRST_LEVEL = 2**15
 FEWEST = 4
 """Below so many units the channels are divided too, which costs locality."""
 
+T_co = TypeVar("T_co", bound=Tile, covariant=True)
+
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """One tile, and its expected cost."""
+class Candidate(Generic[T_co]):
+    """One tile, and its expected cost in the unit of its list."""
 
     cost: float
-    tile: Tile
+    tile: T_co
 
 
-def find_cheapest(candidates: Iterable[Candidate]) -> Candidate | None:
+def find_cheapest(candidates: Iterable[Candidate[T_co]]) -> Candidate[T_co] | None:
     """The candidate with the least cost, the first of equals; ``None`` of none."""
-    best: Candidate | None = None
+    best: Candidate[T_co] | None = None
     for candidate in candidates:
         if best is None or candidate.cost < best.cost * (1 - 1e-9):
             best = candidate
@@ -50,9 +71,3 @@ def find_cheapest(candidates: Iterable[Candidate]) -> Candidate | None:
 def count_tiles_in_unit(lines: int, tiles: int) -> int:
     """Of ``tiles`` in each of so many lines: all, if that makes units enough."""
     return tiles if lines >= UNITS else max(1, tiles * lines // (FINER * UNITS))
-
-
-def describe_tile(tile: Tile) -> str:
-    """The text of a tile, its kernel first."""
-    values = ((item.name, getattr(tile, item.name)) for item in fields(tile))
-    return " ".join([tile.word, *(f"{name}={str(value).replace(' ', '')}" for name, value in values)])

@@ -1,27 +1,45 @@
-"""`Problem`: what the choice of a kernel depends on, apart from the target."""
+"""`Problem` and `Facts`: what the choice of a kernel depends on, apart from the target."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
 
-from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.compiler.problem.walk import AxisWalk, walks
+from omniconv.spec import Conv, Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What the choice depends on: images, walks, groups, and the channels of one group."""
+    """What the choice depends on: images, walks, groups, and the channels of one group.
+
+    Attributes:
+        rows: whether the layer stands between channels-first values and may be computed there, so that every other way
+            costs two changes of layout.
+    """
 
     batch: int
     axes: tuple[AxisWalk, AxisWalk, AxisWalk]
     groups: int
     inputs: int
     outputs: int
+    rows: bool = False
+
+    @classmethod
+    def of(cls, spec: Conv, shape: Shape) -> Problem:
+        """The problem of a layer, whose padding is resolved, for an input of ``shape``."""
+        inputs, outputs = spec.in_channels // spec.groups, spec.out_channels // spec.groups
+        return cls(shape[0], walks(spec, shape[2:]), spec.groups, inputs, outputs)
 
     @property
     def taps(self) -> int:
         """Taps of the kernel, over all axes."""
         return math.prod(axis.kernel for axis in self.axes)
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether each output reads the one input at its own position."""
+        return all(axis == AxisWalk.flat(axis.size) for axis in self.axes)
 
     def text(self) -> str:
         """Sizes, walks and channels in one line that no other problem has: what a `Tuning` files its choices under.
@@ -31,7 +49,23 @@ class Problem:
             'n1 g1 ic960 oc320 | 1 | 1 | 49'
         """
         axes = " | ".join(map(_describe_axis, self.axes))
-        return f"n{self.batch} g{self.groups} ic{self.inputs} oc{self.outputs} | {axes}"
+        return f"n{self.batch} g{self.groups} ic{self.inputs} oc{self.outputs} | {axes}" + " | rows" * self.rows
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the choice depends on beside problem and target.
+
+    Attributes:
+        exact: whether only direct sums are allowed, in which every product appears as it is.
+        x_rows, y_rows: whether the input has, and the result may have, neighbours along the last axis side by side.
+        merged: the problem with all positions in one row, where the layouts of a pointwise layer allow it.
+    """
+
+    exact: bool = False
+    x_rows: bool = False
+    y_rows: bool = False
+    merged: Problem | None = None
 
 
 def _describe_axis(axis: AxisWalk) -> str:

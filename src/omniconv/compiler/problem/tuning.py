@@ -16,9 +16,7 @@ from omniconv.target.model import Target
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """Choices for one target: text of a problem -> text of a choice (:func:`describe_tile`,
-    :func:`describe_blocks`).
-    """
+    """Choices for one target: text of a problem -> text of a tile of some family."""
 
     target: Target
     choices: Mapping[str, str] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from omniconv.spec import Axis, Conv, Shape
+from omniconv.spec.geometry import ceil_div
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,7 @@ class AxisWalk:
         for phase, (first, taps) in enumerate(zip(self.first, self.taps, strict=True)):
             if taps:
                 ends = first + begin // self.out_step * self.in_step, (taps - 1) * self.ostep
-                last = (-((end - begin - phase) // -self.out_step) - 1) * self.in_step
+                last = (ceil_div(end - begin - phase, self.out_step) - 1) * self.in_step
                 low.append(ends[0] + min(ends[1], 0))
                 high.append(ends[0] + max(ends[1], 0) + last)
         return min(low, default=0), max(high, default=0) + 1
@@ -81,7 +82,7 @@ class AxisWalk:
         high = max(low + 1, min(high, self.size))
         moved = begin // self.out_step * self.in_step - low
         first = tuple(first + moved if taps else 0 for first, taps in zip(self.first, self.taps, strict=True))
-        counts = tuple(-((end - begin - phase) // -self.out_step) for phase in range(self.phases))
+        counts = tuple(ceil_div(end - begin - phase, self.out_step) for phase in range(self.phases))
         return low, replace(self, size=high - low, output=end - begin, first=first, counts=counts)
 
     @property
@@ -112,7 +113,7 @@ class AxisWalk:
         inside = total = 0
         for first, taps, count in zip(self.first, self.taps, self.counts, strict=True):
             for offset in range(first, first + taps * self.ostep, self.ostep) if self.ostep else [first] * taps:
-                low = max(0, -(offset // self.in_step))
+                low = max(0, ceil_div(-offset, self.in_step))
                 high = min(count, (self.size - 1 - offset) // self.in_step + 1)
                 inside += max(0, high - low)
             total += taps * count

@@ -14,8 +14,9 @@ from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, rebuild, with_labels
 from omniconv.program.steps import ConvStep, PadStep
 from omniconv.spec import Conv
+from omniconv.spec.conv import PAD_WORDS
 
-MODES = {"reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+MODES: dict[str, str] = {word: mode for mode, word in PAD_WORDS.items()}
 
 
 def _merge(spec: Conv, pad: PadStep) -> Conv | None:

@@ -18,7 +18,6 @@ from omniconv.compiler.kernels.lane.stencil import Stencil
 from omniconv.compiler.kernels.lane.tiles import StencilTile, list_rows, list_stencils, reject_lane
 from omniconv.compiler.problem.candidate import find_cheapest
 from omniconv.compiler.problem.problem import Problem
-from omniconv.compiler.problem.walk import walks
 from omniconv.program.steps import ConvStep
 from omniconv.spec import Conv
 from omniconv.target.select import detect_host, resolve_target
@@ -46,8 +45,7 @@ class Room(Buffer):
 
 def recipes(spec, shape, x, y, post, target):
     """The kernels of a layer: a row and a stencil of outputs, where the family serves it."""
-    axes = walks(spec, shape[2:])
-    problem = Problem(shape[0], axes, spec.groups, spec.in_channels // spec.groups, spec.out_channels // spec.groups)
+    problem = Problem.of(spec, shape)
     if reject_lane(problem, target) is not None:
         return
     for found in (find_cheapest(list_rows(problem, target)), find_cheapest(list_stencils(problem, target))):
@@ -55,8 +53,9 @@ def recipes(spec, shape, x, y, post, target):
             family = Stencil if isinstance(found.tile, StencilTile) else Lane
             source, result = x.grid, y.grid
             yield family(
-                shape[0], axes, spec.groups, problem.inputs, problem.outputs, (source.sn, *source.strides),
-                (result.sn, *result.strides), x.readable, y.tail, (post,), found.tile, target.lanes,
+                batch=shape[0], axes=problem.axes, groups=spec.groups, inputs=problem.inputs, outputs=problem.outputs,
+                x_strides=(source.sn, *source.strides), y_strides=(result.sn, *result.strides), readable=x.readable,
+                tail=y.tail, posts=(post,), tile=found.tile, lanes=target.lanes,
             )  # fmt: skip
 
 

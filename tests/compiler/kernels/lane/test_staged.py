@@ -17,7 +17,6 @@ from omniconv.compiler.kernels.lane.staged import Staged
 from omniconv.compiler.kernels.lane.tiles import NARROWEST, ROOM, count_parts, list_rows
 from omniconv.compiler.problem.candidate import find_cheapest
 from omniconv.compiler.problem.problem import Problem
-from omniconv.compiler.problem.walk import walks
 from omniconv.program.steps import ConvStep
 from omniconv.reference import random_weights
 from omniconv.spec import Conv
@@ -35,10 +34,6 @@ GEOMETRIES = [
 ]
 
 
-def problem_of(spec: Conv, shape: tuple[int, ...]) -> Problem:
-    return Problem(shape[0], walks(spec, shape[2:]), spec.groups, 1, spec.out_channels // spec.groups)
-
-
 @pytest.mark.parametrize("target", [*TARGETS, WIDE], ids=lambda t: t.name)
 @pytest.mark.parametrize(("sizes", "kernel", "options"), GEOMETRIES)
 def test_sums_are_those_of_the_lane_kernel(sizes, kernel, options, target, rng):
@@ -47,7 +42,7 @@ def test_sums_are_those_of_the_lane_kernel(sizes, kernel, options, target, rng):
     draw = lambda *sizes: rng.integers(-4, 5, sizes).astype(np.float32)
     values, w, b, added = draw(*shape), draw(*spec.weight_shape), draw(96), draw(*spec.output_shape(shape))
     expected = run_conv(ConvStep("x", "y", spec, w, b), values.astype(np.float64)) + added
-    problem = problem_of(spec, shape)
+    problem = Problem.of(spec, shape)
     tile = find_cheapest(list_rows(problem, target)).tile
     x = Buffer(placed(shape, target.lanes, pitch=256), target.lanes, values)
     y = Buffer(placed(expected.shape, target.lanes, pitch=99), target.lanes)
@@ -55,8 +50,9 @@ def test_sums_are_those_of_the_lane_kernel(sizes, kernel, options, target, rng):
     source, result, grid = (each.layout.grid for each in (x, y, r))
     post = Post("add", None, Operand(ARGS, (grid.sn, 1, *grid.strides), False))
     plain = Lane(
-        2, problem.axes, 96, 1, 1, (source.sn, *source.strides), (result.sn, *result.strides), False, False, (post,),
-        tile, target.lanes,
+        batch=2, axes=problem.axes, groups=96, inputs=1, outputs=1, x_strides=(source.sn, *source.strides),
+        y_strides=(result.sn, *result.strides), readable=False, tail=False, posts=(post,), tile=tile,
+        lanes=target.lanes,
     )  # fmt: skip
     for parts in (1, 3):
         recipe = Staged.of(plain, parts)
@@ -99,7 +95,7 @@ def test_parts_fit_and_are_whole():
     for size in range(1, 30):
         for channels in (64, 96, 256, 512, 960, 1000):
             spec = Conv.of(channels, channels, 3, padding=1, groups=channels)
-            problem = problem_of(spec, (1, channels, size, size))
+            problem = Problem.of(spec, (1, channels, size, size))
             parts = count_parts(problem, NATIVE, find_cheapest(list_rows(problem, NATIVE)).tile)
             if parts is None:
                 assert 4 * size * size * NARROWEST > ROOM or channels % NARROWEST

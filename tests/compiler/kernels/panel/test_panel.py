@@ -26,8 +26,9 @@ def pointwise(target, groups, inputs, outputs, positions, tile):
     y = Buffer(placed((1, groups * outputs, positions), target.lanes, pitch=groups * outputs + 2), target.lanes)
     source, result = x.layout.grid, y.layout.grid
     recipe = Panel(
-        1, (POINT, POINT, AxisWalk.flat(positions)), groups, inputs, outputs, (source.sn, *source.strides),
-        (result.sn, *result.strides), 1, inputs, outputs, False, False, (), tile, target.lanes,
+        batch=1, axes=(POINT, POINT, AxisWalk.flat(positions)), groups=groups, inputs=inputs, outputs=outputs,
+        x_strides=(source.sn, *source.strides), y_strides=(result.sn, *result.strides), x_channel=1, x_group=inputs,
+        y_group=outputs, mapped=False, tail=False, posts=(), tile=tile, lanes=target.lanes,
     )  # fmt: skip
     w = rng.integers(-4, 5, (groups, outputs, inputs)).astype(np.float32)
     weights = recipe.pack_weights(w.reshape(groups * outputs, inputs, 1, 1, 1), transposed=False, flip=False)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from omniconv.compiler.kernels.series import tiles as series_schedule
 from omniconv.compiler.kernels.series.kernel import Series
-from omniconv.compiler.kernels.series.tiles import plan_series, spans
+from omniconv.compiler.kernels.series.tiles import prefer_series, reject_series, spans
 from omniconv.compiler.kernels.series.window import pieces
-from omniconv.compiler.planning.choice import Problem
-from omniconv.compiler.problem.walk import walks
+from omniconv.compiler.planning.choice import choose, list_choices
+from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.spec import Conv
 from omniconv.target.model import Target
 
+ROWS = Facts(x_rows=True, y_rows=True)
+"""Between channels-first values."""
 MACHINES = [
     Target("native", 16, 32, True, "znver4", "", "x86_64-unknown-linux-gnu", 2**19),
     Target("x86-64-v3", 8, 16, True, "x86-64-v3", "", "x86_64-unknown-linux-gnu", 2**19),
@@ -24,7 +28,7 @@ MACHINES = [
 
 def problem(channels, kernel, shape, multiplier=1, **options):
     spec = Conv.of(channels, channels * multiplier, kernel, groups=channels, **options)
-    return Problem(shape[0], walks(spec, shape[2:]), channels, 1, multiplier)
+    return Problem.of(spec, shape)
 
 
 LAYERS = [
@@ -41,16 +45,79 @@ LAYERS = [
 @pytest.mark.parametrize("target", MACHINES, ids=lambda t: t.name)
 @pytest.mark.parametrize("layer", LAYERS, ids=range(len(LAYERS)))
 def test_tiles_fit_the_registers_and_windows_the_cache(layer, target):
-    found, why = plan_series(layer, target)
-    assert found is not None, why
-    tile = found.tile
+    assert reject_series(layer, target, ROWS) is None
+    tile, why = prefer_series(layer, target)
+    assert tile is not None, why
     assert tile.rows * tile.vectors + tile.down * tile.across < target.registers
     assert tile.rows * tile.vectors * tile.down * tile.across <= series_schedule.CODE
-    assert found.lanes in (target.lanes, 8)
-    recipe = Series(layer.batch, layer.axes, layer.groups, layer.outputs, 3, (0,) * 4, (0,) * 4, (), tile, found.lanes)
+    assert tile.lanes in (target.lanes, 8)
+    recipe = Series(
+        batch=layer.batch, axes=layer.axes, channels=layer.groups, multiplier=layer.outputs, dims=3,
+        x_strides=(0,) * 4, y_strides=(0,) * 4, posts=(), tile=tile,
+    )  # fmt: skip
     assert 4 * recipe.scratch <= 2**18
     assert recipe.units >= series_schedule.UNITS
     assert tile.rows * tile.spread <= tile.block[0]
+
+
+@pytest.mark.parametrize("target", MACHINES, ids=lambda t: t.name)
+@pytest.mark.parametrize("layer", LAYERS, ids=range(len(LAYERS)))
+def test_layers_between_channels_first_values_are_series(layer, target):
+    choice = choose(layer, target, ROWS)
+    assert choice.family.name == "series"
+    assert choice.problem == replace(layer, rows=True)
+    assert any(why.startswith("changes of layout: expected to take ") for why in choice.rejected)
+    assert choice.decision.choice == choice.tile.text()
+    costs = dict(list_choices(choice.problem, target)[0])
+    assert costs[choice.tile.text()] == min(costs.values())
+
+
+@pytest.mark.parametrize(
+    ("layer", "facts", "reason"),
+    [
+        (LAYERS[2], Facts(y_rows=True), "the input is not channels first"),
+        (LAYERS[2], Facts(x_rows=True), "the result is not wanted channels first"),
+        (problem(64, 3, (1, 64, 112, 112), stride=3), ROWS, "stride 3 along the width is longer than 2"),
+        (problem(64, 3, (1, 64, 12, 12), transposed=True), ROWS, "transposed"),
+        (
+            Problem.of(Conv.of(64, 64, 3, groups=32), (1, 64, 12, 12)),
+            ROWS,
+            "2 input channels a group: an output needs more",
+        ),
+    ],
+)
+def test_other_layers_say_why_not(layer, facts, reason):
+    for target in MACHINES:
+        choice = choose(layer, target, facts)
+        assert choice.family.name == "lane"
+        assert choice.problem == layer, "it is the same problem as between channels-last values"
+        assert any(why.startswith(f"series: {reason}") for why in choice.rejected)
+
+
+def test_narrow_maps_change_their_layout():
+    choice = choose(problem(256, 5, (1, 256, 9, 9), padding=2), MACHINES[0], ROWS)
+    assert choice.family.name == "lane"
+    assert any(why.endswith("times as long as with changes of layout") for why in choice.rejected)
+    assert {text.split()[0] for items in list_choices(choice.problem, MACHINES[0]) for text, _ in items} >= {
+        "series",
+        "lane",
+    }
+
+
+def test_a_measurement_is_for_the_layouts_it_was_made_between():
+    layer, target = LAYERS[2], MACHINES[1]
+    stencil = choose(layer, target).tile.text()
+    told = {layer.text(): stencil}
+    assert choose(layer, target, ROWS, lambda each: told.get(each.text())).family.name == "series"
+    series = choose(layer, target, ROWS)
+    other = next(text for text, _ in list_choices(series.problem, target)[0] if text != series.tile.text())
+    told = {series.problem.text(): other}
+    found = choose(layer, target, ROWS, lambda each: told.get(each.text()))
+    assert (found.tile.text(), found.tuned) == (other, True)
+    assert f"{series.tile.text()}: measured slower" in found.rejected
+    told = {series.problem.text(): stencil}
+    found = choose(layer, target, ROWS, lambda each: told.get(each.text()))
+    assert (found.family.name, found.tile.text(), found.tuned) == ("lane", stencil, True)
 
 
 @given(st.integers(1, 600), st.integers(1, 9), st.sampled_from((1, 2, 4, 8, 16)))

@@ -11,9 +11,10 @@ from tests.compiler.planning.test_plan import check_arena
 import omniconv as oc
 from omniconv.compiler.code.build import compile_assembly
 from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
-from omniconv.compiler.kernels.winograd.slabs import SIZES, list_slabs, plan_winograd, share_slabs
+from omniconv.compiler.kernels.winograd.slabs import SIZES, list_slabs, plan_winograd, reject_winograd, share_slabs
 from omniconv.compiler.kernels.winograd.transforms import WinogradInput, WinogradOutput
-from omniconv.compiler.problem.problem import Problem
+from omniconv.compiler.planning.choice import choose
+from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import walks
 from omniconv.reference import random_weights
 from omniconv.spec import Conv
@@ -73,16 +74,23 @@ def test_what_measures_fastest_is_chosen(layer: Problem, m: int | None, target: 
     ],
 )
 def test_what_cannot_be_filtered_says_why(layer: Problem, reason: str) -> None:
-    blocks, (why,) = plan_winograd(layer, SHORT)
-    assert blocks is None
-    assert why.startswith(f"winograd: {reason}")
+    assert reject_winograd(layer, SHORT, Facts()).startswith(reason)
+    choice = choose(layer, SHORT)
+    assert choice.family.name != "winograd"
+    assert any(why.startswith(f"winograd: {reason}") for why in choice.rejected)
+
+
+def test_direct_sums_can_be_asked_for() -> None:
+    choice = choose(problem(64, 64, 56), SHORT, Facts(exact=True))
+    assert choice.family.name == "panel"
+    assert "winograd: exact=True" in choice.rejected
 
 
 def test_groups_at_a_time_fit_the_cache() -> None:
     layer = problem(512, 512, 28, groups=32)
     for size in (2**18, 2**19, 2**20):
         for slabs in list_slabs(layer, replace(SHORT, cache_bytes=size)):
-            blocks = slabs.blocks
+            blocks = slabs.tile
             assert layer.groups % blocks.groups == 0
             held = 4 * blocks.points * blocks.slab * blocks.groups * (layer.inputs + layer.outputs)
             assert held <= size or blocks.groups == 1
@@ -105,10 +113,11 @@ def test_groups_that_fill_a_vector_are_filtered_where_the_lane_kernel_is_slower(
     layer: Problem, short: int | None, wide: int | None
 ) -> None:
     for target, m in ((SHORT, short), (WIDE, wide)):
-        blocks, why = plan_winograd(layer, target)
-        assert (blocks.m if blocks else None) == m
+        choice = choose(layer, target)
+        assert (choice.tile.m if choice.family.name == "winograd" else None) == m
         if target is WIDE and m is None:
-            assert why == ("winograd: 2 groups share a vector",)
+            assert choice.family.name == "lane"
+            assert "winograd: 2 groups share a vector" in choice.rejected
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 4, 6])
@@ -117,16 +126,16 @@ def test_strips_have_equally_many_slabs(threads: int) -> None:
     shared = 0
     for layer in layers:
         for slabs in list_slabs(layer, SHORT):
-            strips, blocks = share_slabs(slabs.blocks, layer, threads)
-            assert blocks == replace(slabs.blocks, slab=blocks.slab)
+            strips, blocks = share_slabs(slabs.tile, layer, threads)
+            assert blocks == replace(slabs.tile, slab=blocks.slab)
             if strips == 1:
-                assert blocks == slabs.blocks
+                assert blocks == slabs.tile
                 continue
             shared += 1
             assert strips == threads
             count = layer.groups // blocks.groups * -(blocks.count // -blocks.slab)
             assert count % strips == 0
-            assert blocks.slab == slabs.blocks.slab or SIZES[0] <= blocks.slab < slabs.blocks.slab
+            assert blocks.slab == slabs.tile.slab or SIZES[0] <= blocks.slab < slabs.tile.slab
     assert bool(shared) == (threads > 1)
 
 

@@ -18,6 +18,7 @@ import omniconv as oc
 from omniconv.compiler.kernels.lane.rows import Lane
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.planning.fusion.bands import flat
+from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan, plan
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.errors import ShapeError
@@ -66,7 +67,7 @@ shuffles, batches and one to three dimensions."""
 def build(problem: Problem, weights, cache: int, *, target="native", threads=1, layout="NCHW") -> Executable:
     chosen = resolve_target(target, detect_host())
     program = program_of(problem.spec, problem.shape, weights)
-    planned = plan(program, chosen, layout, exact=True, threads=threads, cache=cache)
+    planned = plan(program, chosen, Options(layout=layout, exact=True, threads=threads, cache=cache))
     check_arena(planned)
     return Executable(planned, threads=threads, layout=layout)
 
@@ -165,7 +166,7 @@ def test_small_models(name: str) -> None:
     program = to_program(model, shapes={key: x.shape for key, x in inputs.items()})
     target = resolve_target("native", detect_host())
     results = [
-        strictly(Executable(plan(program, target, threads=threads, cache=cache), threads=threads), inputs)
+        strictly(Executable(plan(program, target, Options(threads=threads, cache=cache)), threads=threads), inputs)
         for cache, threads in ((NEVER, 1), (0, 1), (0, 2))
     ]
     for other in results[1:]:
@@ -212,7 +213,7 @@ def test_cuts_of_a_walk(transposed: bool, kernel: int, stride: int, dilation: in
 def plan_chain(steps, shape, **options) -> Plan:
     spec = Chain(tuple(steps))
     weights = random_weights(spec, np.random.default_rng(0))
-    return plan(program_of(spec, shape, weights), MACHINE, "NHWC", exact=True, **options)
+    return plan(program_of(spec, shape, weights), MACHINE, Options(layout="NHWC", exact=True, **options))
 
 
 EXPANDED = (Conv.of(24, 144, 1), RELU, depthwise(144), RELU, Conv.of(144, 24, 1))
@@ -323,7 +324,9 @@ def test_values_that_others_read_stay_whole() -> None:
     g = Graph()
     x = g.conv(g.input("x", 1, 16, 64, 64), 64, 16, 1)
     y = g.node("Relu", g.conv(x, 64, 64, 1))
-    found = plan(to_program(g.model(g.node("Add", g.conv(y, 64, 64, 1), x))), MACHINE, "NHWC", cache=2**18)
+    found = plan(
+        to_program(g.model(g.node("Add", g.conv(y, 64, 64, 1), x))), MACHINE, Options(layout="NHWC", cache=2**18)
+    )
     assert found.calls[0].how == ""
     assert any("used by 2 steps" in why for why in found.calls[0].why)
     assert {call.step for call in found.calls if call.how} == {1, 2}
@@ -333,7 +336,7 @@ def test_what_is_between() -> None:
     g = Graph()
     x = g.conv(g.input("x", 1, 16, 64, 64), 64, 16, 1)
     pooled = g.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
-    found = plan(to_program(g.model(g.conv(pooled, 64, 64, 1))), MACHINE, "NHWC", cache=2**16)
+    found = plan(to_program(g.model(g.conv(pooled, 64, 64, 1))), MACHINE, Options(layout="NHWC", cache=2**16))
     assert any("pool follows" in why for why in found.calls[0].why)
 
 

@@ -1,74 +1,99 @@
-"""Calls of the lane family."""
+"""The lane family: layers whose groups share vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import replace
 
-from omniconv.compiler.emit.epilogue import Post
-from omniconv.compiler.kernels.arrange import as_channels_last, copy_apart, crowded
-from omniconv.compiler.kernels.lane import rows as lane
+from omniconv.compiler.kernels.arrange import copy_apart, crowded, restore_order
+from omniconv.compiler.kernels.family import Choice, Family
+from omniconv.compiler.kernels.lane.rows import ARGS, Lane
 from omniconv.compiler.kernels.lane.staged import Staged
 from omniconv.compiler.kernels.lane.stencil import Stencil
-from omniconv.compiler.kernels.lane.tiles import LaneTile, StencilTile, count_parts
+from omniconv.compiler.kernels.lane.tiles import (
+    WHOLE,
+    LaneTile,
+    StencilTile,
+    count_parts,
+    fits_both,
+    list_lanes,
+    plan_lane,
+    reject_lane,
+)
+from omniconv.compiler.kernels.layer import Layer, place_layer, strides_of, with_neighbours
 from omniconv.compiler.kernels.posts import has_operands
+from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.memory.storage import Ref, Stored, permutation_of
-from omniconv.compiler.planning.choice import Choice
-from omniconv.compiler.problem.candidate import describe_tile
-from omniconv.compiler.problem.problem import Problem
-from omniconv.program.steps import Array, ConvStep
-from omniconv.spec import Conv
+from omniconv.compiler.memory.storage import Stored, permutation_of
+from omniconv.compiler.problem.problem import Facts, Problem
+from omniconv.program.element import Element
+from omniconv.program.steps import ConvStep
+from omniconv.target.model import Target
 
 COLUMNS = 8
 """Outputs in a row of a tile, about."""
 
 
-def _neighbours(
-    planner: Planner, step: ConvStep, x: Stored, problem: Problem, choice: Choice
-) -> tuple[Stored, int | None]:
-    """Input of a lane kernel, with neighbouring channels, and the parts in which these are copied on the way, if any.
+def _reject(problem: Problem, target: Target, _facts: Facts) -> str | None:
+    return None if fits_both(problem, target) else reject_lane(problem, target)
 
-    A permuted input is kept where the layer commutes with the permutation.
+
+def _prefer(problem: Problem, target: Target) -> tuple[LaneTile | None, tuple[str, ...]]:
+    reason = reject_lane(problem, target)
+    if reason is not None:
+        return None, (f"lane: {reason}",)
+    return plan_lane(problem, target), (f"panel: {WHOLE}",) if fits_both(problem, target) else ()
+
+
+def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, tile: LaneTile) -> Layer:
+    """The input with neighbouring channels. A permuted one is kept where the layer commutes with the permutation:
+    weights, bias and result then follow the storage order.
     """
     spec = step.spec
+    order = permutation_of(x.layout)
     commutes = (
-        spec.is_depthwise and spec.in_channels == spec.out_channels
-        and x.layout.channels_last and permutation_of(x.layout) is not None
+        order is not None and x.layout.channels_last and spec.is_depthwise and spec.in_channels == spec.out_channels
         and not has_operands(step.post) and step.y not in planner.places
     )  # fmt: skip
-    assert isinstance(choice.tile, LaneTile)
-    found = x if commutes else as_channels_last(planner, step.x)
+    if not commutes:
+        x = with_neighbours(planner, step, x)
+        if _crowded(problem, planner.target.element, x.layout) and count_parts(problem, planner.target, tile) is None:
+            x = copy_apart(planner, step.x)
+    layer = place_layer(planner, step, x, problem)
+    if commutes:
+        restore_order(planner, x, step.y)
+        bias = None if step.b is None else step.b[order]
+        layer = replace(layer, weights=step.w[order], bias=bias)
+    return layer
+
+
+def _crowded(problem: Problem, element: Element, layout: Layout) -> bool:
+    """Whether the pixels under a tile of outputs, which the kernel reads side by side, share too few sets."""
     depth, height, width = (max(axis.taps) for axis in problem.axes)
-    # The kernel reads the pixels under a tile of outputs side by side.
-    if depth * height * width == 1 or not crowded(
-        found.layout, planner.target.element, depth * height * (width + COLUMNS - 1)
-    ):
-        return found, None
-    parts = count_parts(problem, planner.target, choice.tile)
-    return (found if parts or commutes else copy_apart(planner, step.x)), parts
+    return depth * height * width > 1 and crowded(layout, element, depth * height * (width + COLUMNS - 1))
 
 
-def _call_lane(
-    planner: Planner, choice: Choice, problem: Problem, x: Stored, y: Stored, posts: Sequence[Post], refs: list[Ref],
-    spec: Conv, w: Array, b: Array | None, parts: int | None,
-) -> None:  # fmt: skip
-    tile, lanes = choice.tile, planner.target.lanes
-    assert isinstance(tile, LaneTile)
-    source, result = x.layout.grid, y.layout.grid
-    common = (
-        problem.batch, problem.axes, problem.groups, problem.inputs, problem.outputs,
-        (source.sn, *source.strides), (result.sn, *result.strides), x.layout.readable, y.layout.tail, tuple(posts),
+def _lower(planner: Planner, layer: Layer, choice: Choice[LaneTile]) -> None:
+    problem, tile, x, y = layer.problem, choice.tile, layer.x, layer.y
+    kind: type[Lane] = Stencil if isinstance(tile, StencilTile) else Lane
+    recipe = kind(
+        batch=problem.batch, axes=problem.axes, groups=problem.groups, inputs=problem.inputs, outputs=problem.outputs,
+        x_strides=strides_of(x.layout), y_strides=strides_of(y.layout), readable=x.layout.readable, tail=y.layout.tail,
+        posts=layer.posts_behind(ARGS), tile=tile, lanes=planner.target.lanes,
     )  # fmt: skip
-    recipe = Stencil(*common, tile, lanes) if isinstance(tile, StencilTile) else lane.Lane(*common, tile, lanes)
+    parts = count_parts(problem, planner.target, tile) if _crowded(problem, planner.target.element, x.layout) else None
     if parts is not None:
         recipe = Staged.of(recipe, parts)
-    size = recipe.vectors * recipe.lanes * recipe.inputs * problem.taps
-    weights = planner.constant(size, lambda: recipe.pack_weights(w, transposed=spec.transposed, flip=spec.flip))
-    bias = planner.constant(recipe.vectors * recipe.lanes, lambda: recipe.pack_bias(b))
-    zero = planner.zeros(source.c + 2 * recipe.lanes)
-    why, decision = planner.decide(problem, describe_tile(tile), choice.rejected)
-    args, how = [x.ref, weights, bias, y.ref, zero, *refs], ""
+    size, spec = recipe.vectors * recipe.lanes * recipe.inputs * problem.taps, layer.spec
+    weights = planner.constant(
+        size, lambda: recipe.pack_weights(layer.weights, transposed=spec.transposed, flip=spec.flip)
+    )
+    bias = planner.constant(recipe.vectors * recipe.lanes, lambda: recipe.pack_bias(layer.bias))
+    zero = planner.zeros(problem.groups * problem.inputs + 2 * recipe.lanes)
+    args, how = [x.ref, weights, bias, y.ref, zero, *layer.refs], ""
     if isinstance(recipe, Staged):
         args.append(planner.thread_memory(recipe.scratch))
         how = f"staged: {recipe.pixel} channels of an image are copied at a time"
-    planner.call(recipe, args, "lane", why, decision, how)
+    planner.call(recipe, args, FAMILY.name, choice.rejected, choice.decision, how)
+
+
+FAMILY = Family("lane", reject=_reject, tiles=list_lanes, prefer=_prefer, place=_place, lower=_lower)

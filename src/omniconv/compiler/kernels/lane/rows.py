@@ -41,7 +41,7 @@ MOST_ROWS: Final = 1024
 """Rows that are put into another order, at most: the order is a table in the code."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
     """The recipe of one lane kernel: everything its code depends on.
 

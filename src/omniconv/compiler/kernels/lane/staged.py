@@ -18,7 +18,7 @@ from omniconv.compiler.kernels.lane.tiles import LaneTile
 from omniconv.target.model import Target
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Staged(Lane):
     """The recipe of one staged kernel of a depthwise layer.
 

@@ -16,7 +16,7 @@ from omniconv.compiler.kernels.lane.tiles import StencilTile, TileAxis
 from omniconv.target.model import Target
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stencil(Lane):
     """The recipe of one stencil kernel; see :class:`omniconv.compiler.kernels.lane.rows.Lane`."""
 

@@ -10,13 +10,29 @@ from typing import ClassVar, Final
 
 from omniconv.compiler.emit.builder import Index, Kernel
 from omniconv.compiler.kernels.lane.grouping import Grouping
-from omniconv.compiler.problem.candidate import FEWEST, FIRST_LEVEL, Candidate, count_tiles_in_unit, find_cheapest
+from omniconv.compiler.problem.candidate import (
+    FEWEST,
+    FIRST_LEVEL,
+    Candidate,
+    Sizes,
+    count_tiles_in_unit,
+    find_cheapest,
+)
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.spec.geometry import ceil_div
 from omniconv.target.model import Target
 
+WHOLE: Final = "a whole group fits one vector"
+"""Why a layer is not left to the panel kernel."""
 
-def list_rows(problem: Problem, target: Target) -> Iterator[Candidate]:
+
+def list_lanes(problem: Problem, target: Target) -> tuple[Iterator[Candidate[LaneTile]], ...]:
+    """Every tile of the stencil, and every tile of the lane kernel, whose costs have another unit."""
+    return list_stencils(problem, target), list_rows(problem, target)
+
+
+def list_rows(problem: Problem, target: Target) -> Iterator[Candidate[LaneTile]]:
     """Every tile of the lane kernel: a row of outputs with loops over the taps."""
     width = problem.axes[2]
     count = min(width.counts)
@@ -31,7 +47,7 @@ def list_rows(problem: Problem, target: Target) -> Iterator[Candidate]:
         wide = target.registers - 2 - chunk
     parts = _split_rows(problem, target)
     for columns in range(1, min(wide, count) + 1):
-        block, split = _share(problem, target, problem.axes[1].output, -(count // -columns))
+        block, split = _share(problem, target, problem.axes[1].output, ceil_div(count, columns))
         yield Candidate(_cost_row(target, count, columns), LaneTile(columns, chunk, block, max(split, parts)))
 
 
@@ -39,7 +55,7 @@ def _cost_row(target: Target, count: int, columns: int) -> float:
     """Cost of one output: what overlapping tiles compute twice, and what a tile costs beside its outputs."""
     # Two multiply-adds a cycle, each of which takes four cycles, want eight sums at a time.
     busy = columns if target.registers >= 32 else max(columns, 8)
-    return -(count // -columns) * (busy + 1.5) / count
+    return ceil_div(count, columns) * (busy + 1.5) / count
 
 
 def _split_rows(problem: Problem, target: Target) -> int:
@@ -55,10 +71,10 @@ def _split_rows(problem: Problem, target: Target) -> int:
         return 1
     if window <= FIRST_LEVEL or image > 4 * target.cache_bytes:
         return 1
-    return max(1, min(problem.groups // 32, -(window // -(FIRST_LEVEL // 3))))
+    return max(1, min(problem.groups // 32, ceil_div(window, FIRST_LEVEL // 3)))
 
 
-def list_stencils(problem: Problem, target: Target) -> Iterator[Candidate]:
+def list_stencils(problem: Problem, target: Target) -> Iterator[Candidate[StencilTile]]:
     """Every tile of the stencil; none where the kernel is too long or a group has several input channels."""
     height, width = problem.axes[1], problem.axes[2]
     if max(height.taps) * max(width.taps) > 9 or problem.inputs > 1:
@@ -98,20 +114,31 @@ def _spread(axis: AxisWalk) -> int:
 def _counts(axis: AxisWalk, spread: int, most: int) -> range:
     """Tile sizes to consider: whole phases, no more than there are outputs."""
     step = axis.out_step if not axis.static else 1
-    limit = max(step, min(most, -(axis.output // -spread)))
+    limit = max(step, min(most, ceil_div(axis.output, spread)))
     return range(step, limit + 1, step)
 
 
 def _share(problem: Problem, target: Target, rows: int, tiles: int) -> tuple[int, int]:
     """Tiles in a unit, and parts of the channels, so that there are enough units for a few threads."""
     lines = problem.batch * problem.axes[0].output * rows
-    vectors = -(problem.groups // -Grouping(target.lanes, problem.inputs, problem.outputs).groups)
+    vectors = ceil_div(problem.groups, Grouping(target.lanes, problem.inputs, problem.outputs).groups)
     block = count_tiles_in_unit(lines, tiles)
-    return block, min(vectors, max(1, FEWEST // (lines * -(tiles // -block))))
+    return block, min(vectors, max(1, FEWEST // (lines * ceil_div(tiles, block))))
+
+
+def fits_both(problem: Problem, target: Target) -> bool:
+    """Whether a problem may be given to either kernel, lane or panel: groups of half a vector to a whole one.
+
+    (Kernels of one tap are not given from one to the other, because the panel kernel sees them as another problem.)
+    """
+    return (
+        problem.groups > 1 and problem.inputs <= problem.outputs
+        and target.lanes <= 2 * problem.outputs <= 2 * target.lanes and any(axis.kernel > 1 for axis in problem.axes)
+    )  # fmt: skip
 
 
 def reject_lane(problem: Problem, target: Target) -> str | None:
-    """Why the lane kernel does not serve a problem; ``None`` where it does."""
+    """Why a problem is left to the panel kernel; ``None`` where the lane kernel is the better one."""
     if problem.groups == 1:
         return "one group: every lane needs every input channel"
     if problem.outputs > target.lanes:
@@ -131,9 +158,8 @@ def reject_lane(problem: Problem, target: Target) -> str | None:
 def plan_lane(problem: Problem, target: Target) -> LaneTile:
     """Tile of the lane family: a stencil where the kernel is short, else a row of outputs with loops over the taps."""
     stencil = None if _streams_well(problem, target) else find_cheapest(list_stencils(problem, target))
-    found = stencil or find_cheapest(list_rows(problem, target))
+    found: Candidate[LaneTile] | None = stencil or find_cheapest(list_rows(problem, target))
     assert found is not None
-    assert isinstance(found.tile, LaneTile)
     return found.tile
 
 
@@ -153,7 +179,7 @@ def _streams_well(problem: Problem, target: Target) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class LaneTile:
+class LaneTile(Sizes):
     """Sizes chosen by the schedule.
 
     Attributes:
@@ -195,13 +221,13 @@ class TileAxis:
     @property
     def tiles(self) -> int:
         """Tiles along the axis."""
-        return -(self.walk.output // -self.extent) * self.spread
+        return ceil_div(self.walk.output, self.extent) * self.spread
 
     @property
     def last(self) -> int:
         """First output of the last block: a whole number of phases from the start."""
         step = self.walk.out_step
-        return max(0, -((self.walk.output - self.extent) // -step) * step)
+        return max(0, ceil_div(self.walk.output - self.extent, step) * step)
 
     @property
     def guarded(self) -> bool:

@@ -31,7 +31,7 @@ LINE = 64
 """A cache line [bytes]."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
     """The recipe of one panel kernel: everything its code depends on.
 

@@ -1,24 +1,43 @@
-"""Calls of the panel kernel."""
+"""The panel family: every layer whose groups have vectors of their own."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from omniconv.compiler.emit.epilogue import Post
-from omniconv.compiler.kernels.panel import kernel as panel
-from omniconv.compiler.kernels.panel.tiles import PanelTile
+from omniconv.compiler.kernels.arrange import as_channels_last
+from omniconv.compiler.kernels.family import Choice, Family
+from omniconv.compiler.kernels.lane.tiles import WHOLE, fits_both, reject_lane
+from omniconv.compiler.kernels.layer import Layer, merge_positions, place_layer, strides_of
+from omniconv.compiler.kernels.panel.kernel import ARGS, Panel
+from omniconv.compiler.kernels.panel.tiles import PanelTile, list_panels, plan_panel
+from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.memory.storage import Ref, Stored, merge_axes
-from omniconv.compiler.planning.choice import Choice, plan_conv
-from omniconv.compiler.problem.candidate import describe_tile
-from omniconv.compiler.problem.problem import Problem
-from omniconv.compiler.problem.walk import AxisWalk
-from omniconv.program.steps import Array
-from omniconv.spec import Conv
+from omniconv.compiler.memory.storage import Ref, Stored
+from omniconv.compiler.problem.candidate import Candidate
+from omniconv.compiler.problem.problem import Facts, Problem
+from omniconv.program.steps import Array, ConvStep
+from omniconv.target.model import Target
+
+DIRECT = 16
+"""Below so many input channels a panel kernel reads channels-first input in place; from here on, a copy pays."""
+
+
+def reads_in_place(x: Layout, channels: int) -> bool:
+    """Whether an input is read as it lies."""
+    return x.channels_last or channels < DIRECT
+
+
+def merge_layer(layer: Layer) -> Layer:
+    """A layer with all positions in one row, where it and its layouts allow that."""
+    found = merge_positions(layer.problem, layer.x.layout, layer.y.layout, layer.posts)
+    if found is None:
+        return layer
+    problem, x, y, posts = found
+    return replace(layer, problem=problem, x=replace(layer.x, layout=x), y=replace(layer.y, layout=y), posts=posts)
 
 
 class _Source(NamedTuple):
@@ -62,59 +81,47 @@ def _reorder_inputs(w: Array, order: tuple[int, ...] | None, groups: int, transp
     return np.take_along_axis(w, index, axis=1)
 
 
-def _call_panel(
-    planner: Planner, problem: Problem, x: Stored, y: Stored, posts: Sequence[Post], refs: list[Ref],
-    spec: Conv, w: Array, b: Array | None, choice: Choice | None = None, why: tuple[str, ...] = (),
-) -> None:  # fmt: skip
-    source, result = x.layout.grid, y.layout.grid
-    x_strides, y_strides = (source.sn, *source.strides), (result.sn, *result.strides)
-    flat = _flatten(problem, x_strides, y_strides, posts)
-    if flat is not None:
-        problem, x_strides, y_strides, posts = flat
-    if flat is not None or choice is None:
-        choice = plan_conv(problem, planner.target, planner.find_tuned(problem))
-    assert isinstance(choice.tile, PanelTile)
+def _reject(problem: Problem, target: Target, _facts: Facts) -> str | None:
+    return None if fits_both(problem, target) or reject_lane(problem, target) is not None else WHOLE
+
+
+def _prefer(problem: Problem, target: Target) -> tuple[PanelTile, tuple[str, ...]]:
+    return plan_panel(problem, target), ()
+
+
+def _list(problem: Problem, target: Target) -> tuple[Iterator[Candidate[PanelTile]]]:
+    return (list_panels(problem, target),)
+
+
+def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile: PanelTile) -> Layer:
+    if not reads_in_place(x.layout, step.spec.in_channels):
+        x = as_channels_last(planner, step.x)
+    return merge_layer(place_layer(planner, step, x, problem))
+
+
+def _lower(planner: Planner, layer: Layer, choice: Choice[PanelTile]) -> None:
+    problem, spec, x, y = layer.problem, layer.spec, layer.x, layer.y
     channels = _channel_source(x, problem.groups)
-    recipe = panel.Panel(
-        problem.batch, problem.axes, problem.groups, problem.inputs, problem.outputs, x_strides, y_strides,
-        channels.step, problem.inputs * channels.step, problem.outputs, channels.offsets is not None,
-        y.layout.tail and problem.groups == 1, tuple(posts), choice.tile, planner.target.lanes,
+    recipe = Panel(
+        batch=problem.batch, axes=problem.axes, groups=problem.groups, inputs=problem.inputs, outputs=problem.outputs,
+        x_strides=strides_of(x.layout), y_strides=strides_of(y.layout), x_channel=channels.step,
+        x_group=problem.inputs * channels.step, y_group=problem.outputs, mapped=channels.offsets is not None,
+        tail=y.layout.tail and problem.groups == 1, posts=layer.posts_behind(ARGS), tile=choice.tile,
+        lanes=planner.target.lanes,
     )  # fmt: skip
     weights = planner.constant(
         recipe.groups * recipe.depth * recipe.columns,
         lambda: recipe.pack_weights(
-            _reorder_inputs(w, channels.order, recipe.groups, spec.transposed),
+            _reorder_inputs(layer.weights, channels.order, recipe.groups, spec.transposed),
             transposed=spec.transposed, flip=spec.flip,
         ),
     )  # fmt: skip
-    bias = planner.constant(recipe.groups * recipe.columns, lambda: recipe.pack_bias(b))
+    bias = planner.constant(recipe.groups * recipe.columns, lambda: recipe.pack_bias(layer.bias))
     furthest = max(channels.offsets) if channels.offsets else (problem.groups * problem.inputs) * channels.step
     zero = planner.zeros(furthest + 1)
     table = planner.table(channels.offsets) if channels.offsets is not None else zero
-    args = [channels.ref, weights, bias, y.ref, zero, table, *refs]
-    planner.call(recipe, args, "panel", *planner.decide(problem, describe_tile(choice.tile), (*choice.rejected, *why)))
+    args = [channels.ref, weights, bias, y.ref, zero, table, *layer.refs]
+    planner.call(recipe, args, FAMILY.name, choice.rejected, choice.decision)
 
 
-def _flatten(
-    problem: Problem, x_strides: tuple[int, int, int, int], y_strides: tuple[int, int, int, int], posts: Sequence[Post]
-) -> tuple[Problem, tuple[int, int, int, int], tuple[int, int, int, int], tuple[Post, ...]] | None:
-    """A layer whose outputs each read the one input at their own position, as one long row of positions."""
-    if any(
-        axis.kernel > 1 or not axis.static or axis.in_step > 1 or axis.out_step > 1 or axis.first[0] or
-        axis.output != axis.size for axis in problem.axes
-    ):  # fmt: skip
-        return None
-    sizes = (problem.batch, *(axis.size for axis in problem.axes))
-    operands = [(s[0], *s[2:]) for post in posts if post.operand is not None for s in [post.operand.strides]]
-    merged = merge_axes(sizes, x_strides, y_strides, *operands)
-    if merged is None:
-        return None
-    count, (sx, sy, *rest) = merged
-    steps = iter(rest)
-    moved = tuple(
-        post if post.operand is None
-        else replace(post, operand=replace(post.operand, strides=(0, post.operand.strides[1], 0, 0, next(steps))))
-        for post in posts
-    )  # fmt: skip
-    axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(count))
-    return replace(problem, batch=1, axes=axes), (0, 0, 0, sx), (0, 0, 0, sy), moved
+FAMILY = Family("panel", reject=_reject, tiles=_list, prefer=_prefer, place=_place, lower=_lower, merges=True)

@@ -6,18 +6,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from omniconv.compiler.problem.candidate import FIRST_LEVEL, Candidate, count_tiles_in_unit, find_cheapest
+from omniconv.compiler.problem.candidate import FIRST_LEVEL, Candidate, Sizes, count_tiles_in_unit, find_cheapest
 from omniconv.compiler.problem.problem import Problem
+from omniconv.spec.geometry import ceil_div
 from omniconv.target.model import Target
 
 WORTH_CUTTING = 0.97
 """Part of its cost that a row of tiles may keep at most for the last tile to get code of its own."""
 
 
-def list_panels(problem: Problem, target: Target) -> Iterator[Candidate]:
+def list_panels(problem: Problem, target: Target) -> Iterator[Candidate[PanelTile]]:
     """Every tile of the panel kernel whose accumulators fit the registers."""
     count = min(problem.axes[2].counts)
-    vectors = -(problem.outputs // -target.lanes)
+    vectors = ceil_div(problem.outputs, target.lanes)
     unroll = problem.inputs if problem.inputs <= 8 else 4
     # All panels at each block of positions, if their weights stay near: threads keep to pixels of their own, and the
     # groups of a pointwise layer read neighbouring parts of the same ones.
@@ -26,9 +27,10 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate]:
     inner = weights <= near
     for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
         tall = max(1, (target.registers - 1 - wide) // wide)
-        lines = problem.batch * problem.axes[0].output * problem.axes[1].output * problem.groups * -(vectors // -wide)
+        lines = problem.batch * problem.axes[0].output * problem.axes[1].output
+        lines *= problem.groups * ceil_div(vectors, wide)
         for rows in range(1, min(count, tall, 14) + 1):
-            tiles = -(count // -rows)
+            tiles = ceil_div(count, rows)
             block = min(count_tiles_in_unit(lines, tiles), 16)
             tile = PanelTile(rows, wide, unroll, block, inner)
             cost = _cost_panel(problem, target, rows, wide)
@@ -42,7 +44,7 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate]:
 
 def _cost_panel(problem: Problem, target: Target, rows: int, wide: int) -> float:
     """Cost of one input channel and tap of a tile of all channels, by the load and multiply-add counts."""
-    vectors = -(problem.outputs // -target.lanes)
+    vectors = ceil_div(problem.outputs, target.lanes)
     step = _cost_step_wide if target.lanes == 16 else _cost_step
     full, last = divmod(vectors - 1, wide)
     cost = full * step(problem, target, rows, wide) + step(problem, target, rows, last + 1)
@@ -75,12 +77,11 @@ def plan_panel(problem: Problem, target: Target) -> PanelTile:
     """Tile of the panel kernel."""
     found = find_cheapest(list_panels(problem, target))
     assert found is not None
-    assert isinstance(found.tile, PanelTile)
     return found.tile
 
 
 @dataclass(frozen=True, slots=True)
-class PanelTile:
+class PanelTile(Sizes):
     """Sizes chosen by the schedule.
 
     Attributes:

@@ -34,7 +34,7 @@ X, W, B, Y, SCRATCH = range(5)
 ARGS = 5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
     """The recipe of one series kernel: everything its code depends on.
 
@@ -46,7 +46,6 @@ class Series:
         dims: spatial axes of the layer.
         x_strides, y_strides: N, C, D, H strides [elements]; positions along the width are neighbours.
         posts: the epilogue; the vectorised axis of its operands is the width.
-        lanes: of a vector.
     """
 
     batch: int
@@ -58,7 +57,11 @@ class Series:
     y_strides: tuple[int, int, int, int]
     posts: tuple[Post, ...]
     tile: SeriesTile
-    lanes: int
+
+    @property
+    def lanes(self) -> int:
+        """Lanes of a vector."""
+        return self.tile.lanes
 
     @property
     def taps(self) -> int:

@@ -1,11 +1,12 @@
-"""Depthwise layers between channels-first arrays, without a change of layout."""
+"""The series family: depthwise layers between channels-first arrays, without a change of layout."""
 
 from __future__ import annotations
 
+from omniconv.compiler.kernels.family import Choice, Family
+from omniconv.compiler.kernels.layer import Layer
 from omniconv.compiler.kernels.posts import lower_posts
-from omniconv.compiler.kernels.series import kernel as series
-from omniconv.compiler.kernels.series.kernel import Series
-from omniconv.compiler.kernels.series.tiles import plan_series
+from omniconv.compiler.kernels.series.kernel import ARGS, Series
+from omniconv.compiler.kernels.series.tiles import SeriesTile, list_series, prefer_series, reject_series
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
@@ -13,38 +14,34 @@ from omniconv.compiler.problem.problem import Problem
 from omniconv.program.steps import ConvStep
 
 
-def lower_series(planner: Planner, step: ConvStep, x: Stored, problem: Problem) -> str | None:
-    """Call the series kernel where the input is channels first, the result may be, and that is expected to be faster.
-
-    Returns:
-        ``None``, or why the kernel was not called.
-    """
-    y = planner.wanted.get(step.y)
-    if y is None and step.y in planner.places:
-        y = Stored(*planner.places[step.y])
-    if not _in_rows(x.layout):
-        return "the input is not channels first"
-    if y is None or not _in_rows(y.layout):
-        return "the result is not wanted channels first"
-    plan, why = plan_series(problem, planner.target)
-    if plan is None:
-        return why
-    planner.stored[step.y] = y
-    shape = planner.shape(step.y)
-    posts, refs = lower_posts(planner, step.post, shape, series.ARGS, -1)
-    source, result = x.layout.grid, y.layout.grid
-    recipe = Series(
-        problem.batch, problem.axes, problem.groups, problem.outputs, len(shape) - 2,
-        (source.sn, source.sc, *source.strides[:2]), (result.sn, result.sc, *result.strides[:2]),
-        posts, plan.tile, plan.lanes,
-    )  # fmt: skip
-    channels = recipe.channels * recipe.multiplier
-    weights = planner.constant(channels * recipe.taps, lambda: recipe.pack_weights(step.w, flip=step.spec.flip))
-    bias = planner.constant(channels, lambda: recipe.pack_bias(step.b))
-    planner.call(recipe, [x.ref, weights, bias, y.ref, planner.thread_memory(recipe.scratch), *refs], "series", (why,))
-    return None
-
-
-def _in_rows(layout: Layout) -> bool:
+def in_rows(layout: Layout) -> bool:
     """Whether positions along the last axis are neighbours, and channels are in order."""
     return layout.channels is None and 3 <= len(layout.shape) <= 5 and layout.strides[-1] == 1
+
+
+def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile: SeriesTile) -> Layer:
+    """The result where the caller wants it, if that is not where it is produced in any case."""
+    y = planner.wanted.get(step.y)
+    if y is None:
+        y = planner.produce(step.y)
+    planner.stored[step.y] = y
+    posts, refs = lower_posts(planner, step.post, planner.shape(step.y), 0, -1)
+    return Layer(problem, step.spec, x, y, posts, tuple(refs), step.w, step.b)
+
+
+def _lower(planner: Planner, layer: Layer, choice: Choice[SeriesTile]) -> None:
+    problem, source, result = layer.problem, layer.x.layout.grid, layer.y.layout.grid
+    recipe = Series(
+        batch=problem.batch, axes=problem.axes, channels=problem.groups, multiplier=problem.outputs,
+        dims=layer.spec.dims, x_strides=(source.sn, source.sc, *source.strides[:2]),
+        y_strides=(result.sn, result.sc, *result.strides[:2]), posts=layer.posts_behind(ARGS), tile=choice.tile,
+    )  # fmt: skip
+    channels = recipe.channels * recipe.multiplier
+    weights = planner.constant(channels * recipe.taps, lambda: recipe.pack_weights(layer.weights, flip=layer.spec.flip))
+    bias = planner.constant(channels, lambda: recipe.pack_bias(layer.bias))
+    room = planner.thread_memory(recipe.scratch)
+    args = [layer.x.ref, weights, bias, layer.y.ref, room, *layer.refs]
+    planner.call(recipe, args, FAMILY.name, choice.rejected, choice.decision)
+
+
+FAMILY = Family("series", reject=reject_series, tiles=list_series, prefer=prefer_series, place=_place, lower=_lower)

@@ -1,18 +1,20 @@
 """The choice of the series kernel and of its tile: a pure function of the problem and the target.
 
-As in :mod:`omniconv.compiler.planning.choice`, costs are in vector operations.
+Costs are in vector operations of the whole layer.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import dataclass
+from itertools import chain
+from typing import ClassVar, NamedTuple
 
-from omniconv.compiler.problem.candidate import UNITS
-from omniconv.compiler.problem.problem import Problem
+from omniconv.compiler.problem.candidate import UNITS, Candidate, Sizes, find_cheapest
+from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.spec.geometry import ceil_div
 from omniconv.target.model import Target
 
 STRIDES = 2
@@ -31,31 +33,12 @@ COLUMNS = 2048
 """Output columns in a unit of work, at most."""
 
 
-@dataclass(frozen=True, slots=True)
-class SeriesPlan:
-    """A tile, the lanes of its vectors, and the expected cost of the layer."""
-
-    tile: SeriesTile
-    lanes: int
-    cost: float
-
-
-def plan_series(problem: Problem, target: Target) -> tuple[SeriesPlan | None, str]:
-    """The cheapest tile that fits the registers, or ``None`` and why the series kernel does not serve a layer between
-    channels-first arrays, or is expected to take longer than two changes of layout and the lane kernel between them.
-    """
-    reason = _reject(problem)
-    if reason is not None:
-        return None, reason
-    options = [_plan(problem, target, lanes) for lanes in sorted({target.lanes, min(target.lanes, 8)}, reverse=True)]
-    best = min(options, key=lambda option: option.cost)
-    converted = _converted(problem, target)
-    if best.cost > converted:
-        return None, f"expected to take {best.cost / converted:.2f} times as long as with changes of layout"
-    return best, f"changes of layout: expected to take {converted / best.cost:.2f} times as long"
-
-
-def _reject(problem: Problem) -> str | None:
+def reject_series(problem: Problem, _target: Target, facts: Facts) -> str | None:
+    """Why the series kernel does not serve a problem; ``None`` where it does."""
+    if not facts.x_rows:
+        return "the input is not channels first"
+    if not facts.y_rows:
+        return "the result is not wanted channels first"
     if problem.inputs > 1:
         return f"{problem.inputs} input channels a group: an output needs more than one"
     if any(not axis.static or axis.out_step > 1 or axis.ostep < 0 for axis in problem.axes):
@@ -65,6 +48,20 @@ def _reject(problem: Problem) -> str | None:
     return None
 
 
+def prefer_series(problem: Problem, target: Target) -> tuple[SeriesTile | None, tuple[str, ...]]:
+    """The cheapest tile, or ``None`` where two changes of layout and the lane kernel between them are expected to be
+    faster. Both are estimated in vector operations.
+    """
+    (tiles,) = list_series(problem, target)
+    best = find_cheapest(tiles)
+    assert best is not None
+    converted = _converted(problem, target)
+    if best.cost > converted:
+        longer = best.cost / converted
+        return None, (f"series: expected to take {longer:.2f} times as long as with changes of layout",)
+    return best.tile, (f"changes of layout: expected to take {converted / best.cost:.2f} times as long",)
+
+
 def _converted(problem: Problem, target: Target) -> float:
     """Cost of the lane kernel between two changes of layout."""
     channels = problem.groups * problem.outputs
@@ -72,7 +69,7 @@ def _converted(problem: Problem, target: Target) -> float:
     inputs = problem.batch * math.prod(axis.size for axis in problem.axes)
     taps = math.prod(axis.kernel * axis.share_inside for axis in problem.axes)
     strided = 1.5 if problem.axes[2].in_step > 1 else 1.0
-    lane = -(channels // -target.lanes) * outputs * (1.5 * strided * taps * _work(target) + 12)
+    lane = ceil_div(channels, target.lanes) * outputs * (1.5 * strided * taps * _work(target) + 12)
     return lane + (problem.groups * inputs + channels * outputs)
 
 
@@ -81,16 +78,26 @@ def _work(target: Target) -> float:
     return 1.0 if target.fma else 2.0
 
 
-def _plan(problem: Problem, target: Target, lanes: int) -> SeriesPlan:
+def list_series(problem: Problem, target: Target) -> tuple[Iterator[Candidate[SeriesTile]]]:
+    """Every tile that fits the registers, in vectors of the target's lanes and in shorter ones of eight."""
+    widths = sorted({target.lanes, min(target.lanes, 8)}, reverse=True)
+    return (chain.from_iterable(_list_tiles(problem, target, lanes) for lanes in widths),)
+
+
+def _list_tiles(problem: Problem, target: Target, lanes: int) -> Iterator[Candidate[SeriesTile]]:
     depth, height, width = problem.axes
-    parts = -(width.output // -COLUMNS)
-    columns = min(width.output, -(-(width.output // -parts) // -lanes) * lanes)
+    parts = ceil_div(width.output, COLUMNS)
+    columns = min(width.output, ceil_div(ceil_div(width.output, parts), lanes) * lanes)
     spread = min(height.ostep, height.output) if height.in_step == 1 and height.ostep > 1 else 1
-    vectors = -(columns // -lanes)
+    vectors = ceil_div(columns, lanes)
     load = 1 + lanes / 16  # an unaligned load that crosses the end of a cache line counts twice
     work, planes = _work(target), depth.kernel * depth.share_inside
     room = target.registers - 2
-    best, cheapest = SeriesTile(1, 1, 1, 1, 1, spread, (1, columns)), math.inf
+    heights = range(1, min(8, height.output // spread) + 1)
+    blocks = {rows: (_block(problem, target, rows * spread, columns, lanes), columns) for rows in heights}
+    # Half a vector costs half as much on some machines, and as much as a whole one on others.
+    scale = (1.0 if lanes == target.lanes else 0.65) * problem.outputs * depth.output * parts
+    fill = depth.size * height.size * (8 + (2 + width.in_step) * ceil_div(width.size, lanes))
     for across, step in _across(width, lanes):
         rounds = [(span.taps, span.outer * span.inner) for span in spans(width.kernel, across, step)]
         for down in _down(height):
@@ -98,7 +105,7 @@ def _plan(problem: Problem, target: Target, lanes: int) -> SeriesPlan:
             if down < height.kernel:  # rounds without a row inside are left out
                 repeats = height.kernel / down * min(1.0, height.share_inside + down / height.kernel)
                 trimmed = 12 + 4 * repeats
-            for rows in range(1, min(8, height.output // spread) + 1):
+            for rows in heights:
                 shared = spread > 1 or height.in_step == height.ostep == 1
                 lines = rows + down - 1 if shared else rows * down
                 groups, rest = divmod(height.output, rows * spread)
@@ -111,14 +118,9 @@ def _plan(problem: Problem, target: Target, lanes: int) -> SeriesPlan:
                         loads = lines * (wide + count - 1 if step > 1 else wide * count) * load + taps
                         cost += (max(rows * wide * taps * work, loads, LATENCY * taps) + 4) * times
                     cost = cost * repeats * planes + trimmed + 2.0 * rows * wide + 12
-                    cost *= tiles * -(vectors // -wide)
-                    if cost < cheapest - 1e-9:
-                        cheapest, best = cost, SeriesTile(rows, wide, down, across, step, spread, (1, columns))
-    # Half a vector costs half as much on some machines, and as much as a whole one on others.
-    cheapest *= (1.0 if lanes == target.lanes else 0.65) * problem.outputs * depth.output * parts
-    fill = depth.size * height.size * (8 + (2 + width.in_step) * -(width.size // -lanes))
-    cost = problem.batch * problem.groups * (cheapest + fill)
-    return SeriesPlan(replace(best, block=(_block(problem, target, best, lanes), columns)), lanes, cost)
+                    cost *= tiles * ceil_div(vectors, wide)
+                    tile = SeriesTile(rows, wide, down, across, step, spread, blocks[rows], lanes)
+                    yield Candidate(problem.batch * problem.groups * (scale * cost + fill), tile)
 
 
 def _across(width: AxisWalk, lanes: int) -> Iterator[tuple[int, int]]:
@@ -129,7 +131,7 @@ def _across(width: AxisWalk, lanes: int) -> Iterator[tuple[int, int]]:
             yield taps, 1
     step = lanes // width.ostep if width.ostep and lanes % width.ostep == 0 else 1
     if stride == 1 and kernel > step > 1:
-        for taps in range(2, min(-(kernel // -step), 6) + 1):
+        for taps in range(2, min(ceil_div(kernel, step), 6) + 1):
             yield taps, step
 
 
@@ -138,24 +140,23 @@ def _down(height: AxisWalk) -> list[int]:
     return [taps for taps in range(1, min(height.kernel, 7) + 1) if taps <= 4 or taps == height.kernel]
 
 
-def _block(problem: Problem, target: Target, tile: SeriesTile, lanes: int) -> int:
-    """Output rows of a unit: whole tiles, as many as the cache holds and as few as share the work out. The last unit
-    takes what is left over, too, which may be nearly as much again.
+def _block(problem: Problem, target: Target, extent: int, columns: int, lanes: int) -> int:
+    """Output rows of a unit of so many columns: whole tiles of ``extent`` rows, as many as the cache holds and as few
+    as share the work out. The last unit takes what is left over, too, which may be nearly as much again.
     """
     depth, height, width = problem.axes
-    extent = tile.rows * tile.spread
-    columns = max(tile.block[1], lanes) * width.in_step + width.kernel * width.ostep
-    line = target.element.bytes * columns * (depth.size if depth.kernel > 1 else 1)
+    read = max(columns, lanes) * width.in_step + width.kernel * width.ostep
+    line = target.element.bytes * read * (depth.size if depth.kernel > 1 else 1)
     halo = (height.kernel - 1) * height.ostep
     small = line * (height.size + halo) <= WINDOW_BYTES
     wanted = height.output if small else max(BLOCK_BYTES // line - halo, halo) // height.in_step
-    lines = problem.batch * problem.groups * -(width.output // -tile.block[1])
+    lines = problem.batch * problem.groups * ceil_div(width.output, columns)
     rows = min(max(1, wanted // extent), max(1, height.output * lines // UNITS // extent)) * extent
     return height.output if height.output < 2 * rows else rows
 
 
 @dataclass(frozen=True, slots=True)
-class SeriesTile:
+class SeriesTile(Sizes):
     """Sizes chosen by the schedule.
 
     Attributes:
@@ -165,7 +166,10 @@ class SeriesTile:
         step: distance between those of the width.
         spread: the dilation of the height where that lets rows share inputs, else 1.
         block: output rows and columns in one unit of work.
+        lanes: of a vector.
     """
+
+    word: ClassVar[str] = "series"
 
     rows: int
     vectors: int
@@ -174,6 +178,7 @@ class SeriesTile:
     step: int
     spread: int
     block: tuple[int, int]
+    lanes: int
 
 
 class Span(NamedTuple):
@@ -193,7 +198,7 @@ def spans(kernel: int, across: int, step: int) -> list[Span]:
     whole = kernel // group
     found = [Span(0, whole, group, step, across, step)] if whole else []
     first, rest = whole * group, kernel % group
-    taps = -(rest // -step)
+    taps = ceil_div(rest, step)
     full = rest - (taps - 1) * step if taps else 0
     if full:
         found.append(Span(first, 1, 0, full, taps, step))

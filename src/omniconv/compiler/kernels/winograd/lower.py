@@ -2,75 +2,98 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
-from omniconv.compiler.emit.epilogue import Operand, Post
+from omniconv.compiler.kernels.family import Choice, Family
+from omniconv.compiler.kernels.layer import Layer, place_layer, with_neighbours
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.kernels.panel.tiles import plan_panel
 from omniconv.compiler.kernels.winograd.matrices import transform_weights
-from omniconv.compiler.kernels.winograd.slabs import Blocks, share_slabs
+from omniconv.compiler.kernels.winograd.slabs import Blocks, list_slabs, plan_winograd, reject_winograd, share_slabs
 from omniconv.compiler.kernels.winograd.transforms import WinogradInput, WinogradOutput
 from omniconv.compiler.memory.layout import plan_pitch
-from omniconv.compiler.memory.planner import Decision, Group, Planner
+from omniconv.compiler.memory.planner import Group, Planner
 from omniconv.compiler.memory.storage import Ref, Stored
+from omniconv.compiler.problem.candidate import Candidate
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
-from omniconv.program.steps import Array
+from omniconv.program.steps import Array, ConvStep
+from omniconv.target.model import Target
 
 OUTPUT_ARGS = 4
 FAR = 2**22
 """Transformed weights that no cache near a core holds [bytes]."""
 
 
-def call_winograd(
-    planner: Planner, problem: Problem, blocks: Blocks, x: Stored, y: Stored, posts: Sequence[Post],
-    refs: Sequence[Ref], w: Array, b: Array | None, why: tuple[str, ...], decision: Decision,
-) -> None:  # fmt: skip
-    """Append the calls of a 3x3 layer; ``posts`` number their operands from the panel kernel's args."""
-    strips, blocks = share_slabs(blocks, problem, planner.threads)
+def _list(problem: Problem, target: Target) -> tuple[Iterator[Candidate[Blocks]]]:
+    return (list_slabs(problem, target),)
+
+
+def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile: Blocks) -> Layer:
+    return place_layer(planner, step, with_neighbours(planner, step, x), problem)
+
+
+def _lower(planner: Planner, layer: Layer, choice: Choice[Blocks]) -> None:
+    problem, x, y = layer.problem, layer.x, layer.y
+    strips, blocks = share_slabs(choice.tile, problem, planner.threads)
     lanes, products = planner.target.lanes, blocks.groups * blocks.points
     source, result = x.layout.grid, y.layout.grid
     inputs, outputs = problem.inputs, problem.outputs
     wide, narrow = plan_pitch(inputs, planner.target), plan_pitch(outputs, planner.target)
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
-    tile = plan_panel(Problem(1, axes, products, inputs, outputs), planner.target)
-    forward = WinogradInput(blocks, inputs, (source.sn, *source.strides[1:]), x.layout.readable, wide, lanes)
+    forward = WinogradInput(
+        blocks=blocks, channels=inputs, x_strides=(source.sn, *source.strides[1:]), readable=x.layout.readable,
+        pitch=wide, lanes=lanes,
+    )  # fmt: skip
     panel = Panel(
-        1, axes, products, inputs, outputs, (0, 0, 0, wide), (0, 0, 0, narrow), 1,
-        blocks.stride(wide), blocks.stride(narrow), False, True, (), tile, lanes,
-        planner.target.element.bytes * products * inputs * outputs > FAR,
+        batch=1, axes=axes, groups=products, inputs=inputs, outputs=outputs, x_strides=(0, 0, 0, wide),
+        y_strides=(0, 0, 0, narrow), x_channel=1, x_group=blocks.stride(wide), y_group=blocks.stride(narrow),
+        mapped=False, tail=True, posts=(), tile=plan_panel(Problem(1, axes, products, inputs, outputs), planner.target),
+        lanes=lanes, far=planner.target.element.bytes * products * inputs * outputs > FAR,
     )  # fmt: skip
     back = WinogradOutput(
-        blocks, outputs, narrow, (result.sn, *result.strides[1:]), y.layout.tail and problem.groups == 1,
-        _renumber(posts), lanes,
+        blocks=blocks, channels=outputs, pitch=narrow, y_strides=(result.sn, *result.strides[1:]),
+        tail=y.layout.tail and problem.groups == 1, posts=layer.posts_behind(OUTPUT_ARGS), lanes=lanes,
     )  # fmt: skip
     size, turns = products * panel.depth * panel.columns, problem.groups // blocks.groups
     weights = planner.constant(
         turns * size,
         lambda: replace(panel, groups=turns * products).pack_weights(
-            transform_weights(w, blocks.m, problem.groups)[:, :, None, None], transposed=False, flip=False
+            transform_weights(_plain_weights(layer), blocks.m, problem.groups)[:, :, None, None],
+            transposed=False,
+            flip=False,
         ),
     )
     nothing = planner.constant(products * panel.columns, lambda: panel.pack_bias(None))
     width = problem.groups * outputs + lanes
-    bias = planner.constant(width, lambda: _pad_bias(b, width))
+    bias = planner.constant(width, lambda: _pad_bias(layer.bias, width))
     zero = planner.zeros(max(problem.groups * inputs, wide) + 2 * lanes)
     slabs = [(turn, first) for turn in range(turns) for first in range(0, blocks.count, blocks.slab)]
     how = f"in {strips} strips, one for each thread" if strips > 1 else ""
     if strips > 1:
         planner.groups.append(Group(len(planner.calls), (3 * len(slabs) // strips,) * strips))
+    decision = choice.decision
     for strip in range(strips):
         spread = Ref(planner.add_buffer("arena", products * blocks.stride(wide) + lanes))
         gathered = Ref(planner.add_buffer("arena", products * blocks.stride(narrow) + lanes))
         for turn, first in slabs[strip * len(slabs) // strips : (strip + 1) * len(slabs) // strips]:
             part = Ref(weights.buffer, weights.offset + turn * size)
             starts = (planner.table([first, turn * blocks.groups * channels]) for channels in (inputs, outputs))
-            planner.call(forward, [x.ref, spread, zero, next(starts)], "winograd_input", why, decision, how)
+            planner.call(forward, [x.ref, spread, zero, next(starts)], "winograd_input", choice.rejected, decision, how)
             planner.call(panel, [spread, part, nothing, gathered, zero, zero], "panel", (), decision)
-            planner.call(back, [gathered, bias, y.ref, next(starts), *refs], "winograd_output", (), decision)
+            planner.call(back, [gathered, bias, y.ref, next(starts), *layer.refs], "winograd_output", (), decision)
+
+
+def _plain_weights(layer: Layer) -> Array:
+    """Weights as of a cross-correlation. A transposed layer of stride 1 is a plain one with its kernel turned round."""
+    w, spec, problem = layer.weights, layer.spec, layer.problem
+    if spec.transposed:
+        w = w.reshape(spec.groups, problem.inputs, problem.outputs, 3, 3).swapaxes(1, 2)
+        w = w.reshape(spec.out_channels, problem.inputs, 3, 3)
+    return w[:, :, ::-1, ::-1] if spec.flip != spec.transposed else w
 
 
 def _pad_bias(b: Array | None, size: int) -> Array:
@@ -80,13 +103,4 @@ def _pad_bias(b: Array | None, size: int) -> Array:
     return padded
 
 
-def _renumber(posts: Sequence[Post]) -> tuple[Post, ...]:
-    """Operands numbered from the output transform's args."""
-    found, number = [], OUTPUT_ARGS
-    for post in posts:
-        if post.operand is None:
-            found.append(post)
-            continue
-        found.append(Post(post.op, None, Operand(number, post.operand.strides, post.operand.readable)))
-        number += 1
-    return tuple(found)
+FAMILY = Family("winograd", reject=reject_winograd, tiles=_list, prefer=plan_winograd, place=_place, lower=_lower)

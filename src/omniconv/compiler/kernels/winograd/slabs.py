@@ -1,7 +1,7 @@
 """The slabs of blocks that a 3x3 layer can be filtered in, and what each is expected to cost.
 
 The products of a slab are one call of the panel kernel, so their cost and that of the direct sum come from its list of
-tiles. Costs are in half cycles.
+tiles. Costs, also those of the direct sum that slabs are compared with, are in half cycles of the whole layer.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.kernels.lane.tiles import reject_lane
 from omniconv.compiler.kernels.panel.tiles import list_panels
 from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
-from omniconv.compiler.problem.candidate import find_cheapest
-from omniconv.compiler.problem.problem import Problem
+from omniconv.compiler.problem.candidate import Candidate, find_cheapest
+from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.program.element import FLOAT32
+from omniconv.spec.geometry import ceil_div
 from omniconv.target.model import Target
 
 SIZES: Final = (12, 16, 24, 32, 48, 64)
@@ -31,14 +32,6 @@ BLOCK: Final = 600
 """Cost of finding the places of one block, in both transforms."""
 NEAR: Final = 2**23
 """Weights beyond this size are read from memory, or miss in the tables of pages [bytes]."""
-
-
-@dataclass(frozen=True, slots=True)
-class Slabs:
-    """One way to divide a layer, and its expected cost."""
-
-    cost: float
-    blocks: Blocks
 
 
 def cost_direct(problem: Problem, target: Target, *, lane: bool) -> float:
@@ -55,7 +48,7 @@ def cost_direct(problem: Problem, target: Target, *, lane: bool) -> float:
     return rows * taps * problem.inputs * row + _cost_far(weights)
 
 
-def list_slabs(problem: Problem, target: Target) -> Iterator[Slabs]:
+def list_slabs(problem: Problem, target: Target) -> Iterator[Candidate[Blocks]]:
     """Every size of blocks, number of groups at a time, and size of a slab worth a thought."""
     for m in FILTERINGS:
         height, width = (
@@ -63,10 +56,10 @@ def list_slabs(problem: Problem, target: Target) -> Iterator[Slabs]:
             for a in problem.axes[1:]
         )
         blocks = Blocks(m, problem.batch, height, width, 1)
-        for slab in sorted({-(blocks.count // (blocks.count // -size)) for size in SIZES}):
+        for slab in sorted({ceil_div(blocks.count, ceil_div(blocks.count, size)) for size in SIZES}):
             groups = _groups(problem, target, blocks.points * slab)
             found = replace(blocks, slab=slab, groups=groups)
-            yield Slabs(_cost_slabs(problem, target, found), found)
+            yield Candidate(_cost_slabs(problem, target, found), found)
 
 
 def share_slabs(blocks: Blocks, problem: Problem, threads: int) -> tuple[int, Blocks]:
@@ -78,9 +71,9 @@ def share_slabs(blocks: Blocks, problem: Problem, threads: int) -> tuple[int, Bl
     """
     turns = problem.groups // blocks.groups
     each = threads // math.gcd(turns, threads)
-    wanted = -(-(blocks.count // -blocks.slab) // -each) * each
-    slab = -(blocks.count // -wanted)
-    if turns * -(blocks.count // -slab) % threads or (slab < blocks.slab and slab < SIZES[0]):
+    wanted = ceil_div(ceil_div(blocks.count, blocks.slab), each) * each
+    slab = ceil_div(blocks.count, wanted)
+    if turns * ceil_div(blocks.count, slab) % threads or (slab < blocks.slab and slab < SIZES[0]):
         return 1, blocks
     return threads, replace(blocks, slab=slab)
 
@@ -92,14 +85,14 @@ def _groups(problem: Problem, target: Target, products: int) -> int:
 
 
 def _cost_slabs(problem: Problem, target: Target, blocks: Blocks) -> float:
-    turns = problem.groups // blocks.groups * -(blocks.count // -blocks.slab)
+    turns = problem.groups // blocks.groups * ceil_div(blocks.count, blocks.slab)
     products = blocks.groups * blocks.points
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
     step = _cost_step(Problem(1, axes, products, problem.inputs, problem.outputs), target)
     cost = turns * products * problem.inputs * step
     # Transforms are additions and moves, measured for one vector of one point; moves of the longest vectors take twice
     # as long, but find more registers.
-    vectors = -(problem.inputs // -target.lanes), -(problem.outputs // -target.lanes)
+    vectors = ceil_div(problem.inputs, target.lanes), ceil_div(problem.outputs, target.lanes)
     moves = (blocks.m + 5) * vectors[0] + (blocks.m + 1) * vectors[1]
     cost += BLOCK * blocks.count * (problem.groups // blocks.groups)
     cost += (1.2 if target.lanes == 16 else 1.0) * blocks.count * problem.groups * blocks.points * moves
@@ -130,21 +123,14 @@ MARGIN = 0.95
 """Winograd filtering is chosen where it is expected to take less than this part of the direct sum's time."""
 
 
-def plan_winograd(problem: Problem, target: Target, tuned: str | None = None) -> tuple[Blocks | None, tuple[str, ...]]:
-    """The Winograd blocks of a layer, or ``None`` where the direct sum is expected to be as fast; and what was rejected
-    for which reason.
-
-    ``tuned`` is the choice of a measurement, used if it is the text of one of :func:`list_slabs`.
+def plan_winograd(problem: Problem, target: Target) -> tuple[Blocks | None, tuple[str, ...]]:
+    """The Winograd blocks of a layer that can be filtered, or ``None`` where the direct sum is expected to be as fast;
+    and what they were compared with.
     """
-    reason = reject_winograd(problem, target)
-    if reason is not None:
-        return None, (f"winograd: {reason}",)
     direct = cost_direct(problem, target, lane=reject_lane(problem, target) is None)
-    best: dict[int, Slabs] = {}
+    best: dict[int, Candidate[Blocks]] = {}
     for slabs in list_slabs(problem, target):
-        if tuned is not None and describe_blocks(slabs.blocks) == tuned:
-            return slabs.blocks, ()
-        m = slabs.blocks.m
+        m = slabs.tile.m
         best[m] = min(best.get(m, slabs), slabs, key=lambda each: each.cost)
     chosen = min(best.values(), key=lambda each: each.cost)
     if chosen.cost > MARGIN * direct:
@@ -153,14 +139,16 @@ def plan_winograd(problem: Problem, target: Target, tuned: str | None = None) ->
             for m, each in best.items()
         )
     others = {f"winograd F({m}x{m}, 3x3)": each.cost for m, each in best.items() if each is not chosen}
-    return chosen.blocks, tuple(
+    return chosen.tile, tuple(
         f"{name}: {cost / chosen.cost:.2f} times the time expected"
         for name, cost in ({"direct sum": direct} | others).items()
     )
 
 
-def reject_winograd(problem: Problem, target: Target) -> str | None:
+def reject_winograd(problem: Problem, target: Target, facts: Facts) -> str | None:
     """Why a layer cannot be filtered, or never gains from it; ``None`` where it can."""
+    if facts.exact:
+        return "exact=True"
     depth, height, width = problem.axes
     if target.element != FLOAT32:
         return f"{target.element} is asked for its accuracy, which filtering would lose some of"
@@ -193,7 +181,7 @@ class BlockAxis:
         starts = [
             residue + dilation * first
             for residue in range(min(dilation, output))
-            for first in range(0, -((residue - output) // dilation), m)
+            for first in range(0, ceil_div(output - residue, dilation), m)
         ]
         return cls(size, output, before, dilation, tuple(starts))
 
@@ -213,11 +201,15 @@ class Blocks:
         groups = "" if self.groups == 1 else f" of {self.groups} groups"
         return f"F({self.m}x{self.m}, 3x3) in slabs of {self.slab} blocks{groups}"
 
+    def text(self) -> str:
+        """The text of Winograd filtering in these blocks."""
+        return f"winograd m={self.m} slab={self.slab} groups={self.groups}"
+
     def stride(self, pitch: int) -> int:
         """Distance between the points of a group in a slab [elements]: an odd number of lines, so that points share no
         cache set.
         """
-        lines = -(self.slab * pitch // -16)
+        lines = ceil_div(self.slab * pitch, 16)
         return 16 * (lines + 1 - lines % 2)
 
     @property
@@ -229,8 +221,3 @@ class Blocks:
     def points(self) -> int:
         """Products of one block and channel pair."""
         return (self.m + 2) ** 2
-
-
-def describe_blocks(blocks: Blocks) -> str:
-    """The text of Winograd filtering in these blocks."""
-    return f"winograd m={blocks.m} slab={blocks.slab} groups={blocks.groups}"

@@ -50,7 +50,7 @@ class _Walk:
         return k.lookup(k.table(list(axis.starts)), index)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WinogradInput:
     """The recipe of B^T d B for a slab of blocks: x to ``[group][point][block][channel of the group]``.
 
@@ -136,7 +136,7 @@ class WinogradInput:
                 emit(group, whole * self.lanes, ragged)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WinogradOutput:
     """The recipe of A^T m A, bias and epilogue for a slab of blocks: ``[group][point][block][channel]`` to y.
 

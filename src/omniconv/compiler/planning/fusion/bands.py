@@ -24,6 +24,7 @@ from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import Ref
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.program.element import Element
+from omniconv.spec.geometry import ceil_div
 
 Layer: TypeAlias = Lane | Panel
 """Recipes that can be cut; `Stencil` is a `Lane`."""
@@ -115,7 +116,7 @@ class Stage:
         """The first row from ``row`` on that a band may end before: a whole number of phases, at least one of them
         left.
         """
-        row = -(row // -self.step) * self.step
+        row = ceil_div(row, self.step) * self.step
         return row if self.rows - row >= self.step else self.rows
 
     def reach(self, begin: int, end: int) -> tuple[int, int]:
@@ -151,7 +152,7 @@ class Stage:
             axes[self.axis] = recipe.axes[self.axis].cut(begin, end)[1]
         part = replace(recipe, batch=1, axes=(axes[0], axes[1], axes[2]))
         if isinstance(part, Stencil):
-            rows = min(part.tile.rows, max(1, -(axes[1].output // -part.tile.spread[0])))
+            rows = min(part.tile.rows, max(1, ceil_div(axes[1].output, part.tile.spread[0])))
             part = replace(part, tile=replace(part.tile, rows=rows))
         return part
 

@@ -23,6 +23,7 @@ from omniconv.compiler.memory.storage import Buffer
 from omniconv.compiler.planning.fusion.bands import Stage, X, Y, frames, row_axis, steps_of
 from omniconv.compiler.planning.fusion.interleave import Interleaving
 from omniconv.program.element import Element
+from omniconv.spec.geometry import ceil_div
 from omniconv.target.model import Target
 
 LONGEST = 12
@@ -224,10 +225,10 @@ def estimate_bytes(stages: Sequence[Stage], height: int) -> tuple[int, int]:
     Counted for a band in the middle.
     """
     between = copied = 0
-    bands = -(stages[-1].rows // -height)
+    bands = ceil_div(stages[-1].rows, height)
     advance = height
     for stage, source in zip(stages[:0:-1], stages[-2::-1], strict=True):
-        advance = -(advance // -stage.step) * stage.step
+        advance = ceil_div(advance, stage.step) * stage.step
         low, high = stage.reach(0, advance)
         advance = stage.reach(advance, 2 * advance)[0] - low
         kept = max(0, high - low - advance)
@@ -249,11 +250,11 @@ def count_strips(stages: Sequence[Stage], threads: int, fewest: int, most: float
     # Rows that both sides of a border compute, stage by stage.
     repeated, begin, end = 0.0, stages[-1].step, stages[-1].step
     for stage, source in zip(stages[:0:-1], stages[-2::-1], strict=True):
-        begin, end = begin // stage.step * stage.step, -(end // -stage.step) * stage.step
+        begin, end = begin // stage.step * stage.step, ceil_div(end, stage.step) * stage.step
         begin, end = stage.reach(begin, begin + stage.step)[0], stage.reach(end - stage.step, end)[1]
         repeated += source.macs * max(0, end - begin) / source.rows
     repeated /= sum(stage.macs for stage in stages)
-    for strips, limit in ((-(2 * threads // -images), most / 4), (-(threads // -images), most)):
+    for strips, limit in ((ceil_div(2 * threads, images), most / 4), (ceil_div(threads, images), most)):
         if strips * max(fewest, stages[-1].step) <= stages[-1].rows and repeated * (strips - 1) <= limit:
             return strips
     return None
@@ -261,6 +262,6 @@ def count_strips(stages: Sequence[Stage], threads: int, fewest: int, most: float
 
 def _balance(rows: int, height: int, tile: int) -> int:
     """A height of bands near ``height`` that divides the rows evenly, in whole tiles where there is more than one."""
-    bands = -(rows // -min(height, rows))
-    even = -(rows // -bands)
-    return -(even // -tile) * tile if even >= tile else even
+    bands = ceil_div(rows, min(height, rows))
+    even = ceil_div(rows, bands)
+    return ceil_div(even, tile) * tile if even >= tile else even

@@ -1,0 +1,65 @@
+"""`Family`: one way to compute convolutions and dense layers, with everything that the choice asks of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from omniconv.compiler.kernels.layer import Layer
+from omniconv.compiler.memory.planner import Decision, Planner
+from omniconv.compiler.memory.storage import Stored
+from omniconv.compiler.problem.candidate import Candidate, Tile
+from omniconv.compiler.problem.problem import Facts, Problem
+from omniconv.program.steps import ConvStep
+from omniconv.target.model import Target
+
+T = TypeVar("T", bound=Tile)
+
+
+@dataclass(frozen=True, slots=True)
+class Family(Generic[T]):
+    """A kernel family: which layers it serves, with what tiles, and how these become calls.
+
+    Attributes:
+        name: in tables and reasons.
+        reject: why it does not serve a problem; ``None`` where it does.
+        tiles: all tiles for a problem that it serves, a list for each of its kernels.
+        prefer: the tile it takes by itself, or ``None`` where another family is expected to be faster; and in words,
+            what it was compared with.
+        place: the layer of a step, its input, result and operands laid out as the kernels want them. The input is given
+            as it was found.
+        lower: append the calls of a layer.
+        merges: whether it computes :attr:`Facts.merged` in place of the problem, where there is one.
+    """
+
+    name: str
+    reject: Callable[[Problem, Target, Facts], str | None]
+    tiles: Callable[[Problem, Target], Iterable[Iterable[Candidate[T]]]]
+    prefer: Callable[[Problem, Target], tuple[T | None, tuple[str, ...]]]
+    place: Callable[[Planner, ConvStep, Stored, Problem, T], Layer]
+    lower: Callable[[Planner, Layer, Choice[T]], None]
+    merges: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[T]):
+    """What was chosen for a layer, and why nothing else.
+
+    Attributes:
+        family, tile: what computes it.
+        problem: what the tile is for: the layer's own, or with its positions merged.
+        rejected: for every other family, why not.
+        tuned: whether a measurement chose the tile.
+    """
+
+    family: Family[T]
+    tile: T
+    problem: Problem
+    rejected: tuple[str, ...]
+    tuned: bool = False
+
+    @property
+    def decision(self) -> Decision:
+        """What the calls of the layer say of it."""
+        return Decision(self.problem, self.tile.text(), self.tuned)

@@ -1,0 +1,91 @@
+"""`Layer`: a convolution or a dense layer whose input, result and operands have their places, for one kernel family."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from omniconv.compiler.emit.epilogue import Post
+from omniconv.compiler.kernels.arrange import as_channels_last
+from omniconv.compiler.kernels.posts import lower_posts
+from omniconv.compiler.memory.layout import Layout
+from omniconv.compiler.memory.planner import Planner
+from omniconv.compiler.memory.storage import Ref, Stored, merge_axes
+from omniconv.compiler.problem.problem import Problem
+from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.program.steps import Array, ConvStep
+from omniconv.spec import Conv
+
+Strides = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """What a kernel family makes calls from.
+
+    Attributes:
+        problem: sizes, walks and channels.
+        spec: how ``weights`` are numbered.
+        x, y: input and result.
+        posts: the epilogue, its operands numbered from 0; ``refs`` are their places.
+        weights: in PyTorch's shape; ``bias`` one for each output channel.
+    """
+
+    problem: Problem
+    spec: Conv
+    x: Stored
+    y: Stored
+    posts: tuple[Post, ...]
+    refs: tuple[Ref, ...]
+    weights: Array
+    bias: Array | None
+
+    def posts_behind(self, args: int) -> tuple[Post, ...]:
+        """The epilogue of a kernel that has so many args before the operands."""
+        return tuple(
+            post if post.operand is None else replace(post, operand=replace(post.operand, arg=args + post.operand.arg))
+            for post in self.posts
+        )
+
+
+def strides_of(layout: Layout) -> Strides:
+    """N, D, H, W strides [elements]."""
+    grid = layout.grid
+    return grid.sn, *grid.strides
+
+
+def place_layer(planner: Planner, step: ConvStep, x: Stored, problem: Problem) -> Layer:
+    """The layer of a step that reads ``x``, its result and operands channels last."""
+    y = planner.produce(step.y)
+    posts, refs = lower_posts(planner, step.post, planner.shape(step.y), 0)
+    return Layer(problem, step.spec, x, y, posts, tuple(refs), step.w, step.b)
+
+
+def with_neighbours(planner: Planner, step: ConvStep, x: Stored) -> Stored:
+    """The input of a step, found as ``x``, with its channels side by side in natural order."""
+    return x if x.layout.channels_last and x.layout.channels is None else as_channels_last(planner, step.x)
+
+
+def merge_positions(
+    problem: Problem, x: Layout, y: Layout, posts: tuple[Post, ...]
+) -> tuple[Problem, Layout, Layout, tuple[Post, ...]] | None:
+    """A pointwise layer as one row of positions; ``None`` where it is none, or where a layout has gaps between rows."""
+    if not problem.pointwise:
+        return None
+    sizes = (problem.batch, *(axis.size for axis in problem.axes))
+    operands = [(n, *rest) for post in posts if post.operand is not None for n, _, *rest in [post.operand.strides]]
+    merged = merge_axes(sizes, strides_of(x), strides_of(y), *operands)
+    if merged is None:
+        return None
+    count, (sx, sy, *rest) = merged
+    steps = iter(rest)
+    moved = tuple(
+        post if post.operand is None
+        else replace(post, operand=replace(post.operand, strides=(0, post.operand.strides[1], 0, 0, next(steps))))
+        for post in posts
+    )  # fmt: skip
+    row = replace(problem, batch=1, axes=(AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(count)))
+    return row, _row(x, count, sx), _row(y, count, sy), moved
+
+
+def _row(layout: Layout, count: int, step: int) -> Layout:
+    return replace(layout, shape=(1, layout.shape[1], count), strides=(0, layout.strides[1], step))

@@ -1,0 +1,42 @@
+"""`Options`: what a caller asks of a plan, apart from what is computed and for which machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from omniconv.compiler.problem.tuning import Tuning
+from omniconv.errors import SpecError
+
+LAYOUTS: Final = ("NCHW", "NHWC")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What is asked of a plan, and of the executable that is made of it.
+
+    Attributes:
+        layout: of the caller's arrays, ``"NCHW"`` or ``"NHWC"``.
+        threads: threads that share each call: decides how fused and filtered layers are divided, never what they
+            compute.
+        exact: keep to direct sums, in which every product appears as it is; without, 3x3 layers may use Winograd
+            filtering.
+        tuning: choices for convolutions that were measured on the target, in place of estimates.
+        cache: size that values between fused layers overflow [bytes]; ``None`` for that of the target's second-level
+            cache.
+        memory_limit: most memory to use [bytes]; ``None`` for the default limit.
+
+    Raises:
+        SpecError: the layout is unknown.
+    """
+
+    layout: str = "NCHW"
+    threads: int = 1
+    exact: bool = False
+    tuning: Tuning | None = None
+    cache: int | None = None
+    memory_limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.layout not in LAYOUTS:
+            raise SpecError(f"layout={self.layout!r} is unknown", need="one of " + ", ".join(LAYOUTS))
