@@ -163,7 +163,7 @@ def test_gelu_written_out(root: np.floating[Any]) -> None:
 
 @pytest.mark.parametrize(("dtype", "known"), [(np.float64, True), (np.float32, False)])
 def test_float32_constants_are_not_those_of_float64(dtype: type[np.floating[Any]], known: bool) -> None:
-    """Hard swish with float32's 1/6 differs from hard swish by 2^-26 of its value; it is a hard sigmoid with that slope, times x."""
+    """Hard swish with float32's 1/6 is x times a hard sigmoid of that slope, 2^-26 away from hard swish."""
     sixth, half, one, zero = (np.array(value, dtype) for value in (1 / 6, 0.5, 1, 0))
     constants = {"sixth": sixth, "half": half, "one": one, "zero": zero}
     nodes = [

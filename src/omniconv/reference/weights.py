@@ -165,7 +165,7 @@ def random_weights(
 def _as_floats(dtype: object) -> np.dtype[Any]:
     try:
         # None would be float64 to NumPy.
-        found = None if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
+        found: np.dtype[Any] | None = None if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
     except (TypeError, ValueError):
         found = None
     if found is None or found.kind != "f":

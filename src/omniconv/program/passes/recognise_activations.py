@@ -10,18 +10,18 @@ constants moved by at most 4 u of their size, u the unit roundoff of the program
 0.044715, sqrt(1/2), sqrt(2 / pi) are some such), 2^-51 in float64. Then it is computed within the errors of
 :mod:`omniconv.compiler.emit.elementary`. Constants that are 0, 1/2, 1 or 2 in the known form are those exactly.
 
-So constants that were rounded to float32 are not those of float64. In a program in float64, hard swish
-with float32's 1/6 is x times a hard sigmoid of that slope, the tanh form of GELU stays as it is written, and GELU with float32's sqrt(1/2)
-is ``x phi(c x) = gelu(k x) / k`` with ``k = c / sqrt(1/2)``; where ``|x|`` is within 2^-22 of the largest number, k x may
-become infinite, as ``x (1 + erf(c x))`` does from half of it on.
+So constants that were rounded to float32 are not those of float64. In a program in float64, hard swish with float32's
+1/6 is x times a hard sigmoid of that slope, and the tanh form of GELU with float32's constants stays as it is written.
+GELU with float32's sqrt(1/2), c, is ``x phi(c x) = gelu(k x) / k`` with ``k = c / sqrt(1/2)``; where ``|x|`` is within
+2^-22 of the largest number, k x may become infinite, as ``x (1 + erf(c x))`` does from half of it on.
 
 Where a written-out intermediate would overflow or lose its digits but the function does not, as ``x^3`` in GELU or
 ``x * 6`` in hard swish, the function's value is the result.
 
 It must not fire on: ``x * sigmoid(y)``; constants of one value a channel; ``x * sigmoid(1.702 x)`` and other functions
-that are only close, among them any with a further clamp or epsilon; in float64 any with a constant that
-is off by a rounding to float32; constants above 2^16 or below 2^-16, between which
-float32 could lose what the function keeps; single operations, which are what they are.
+that are only close, among them any with a further clamp or epsilon, and in float64 any with a constant that was rounded
+to float32; constants above 2^16 or below 2^-16, between which float32 could lose what the function keeps; single
+operations, which are what they are.
 """
 
 from __future__ import annotations
