@@ -149,7 +149,8 @@ def doors() -> Iterator[tuple[str, Door]]:
         yield f"{name}(x, shape)", lambda v, function=function: function(v, shape=SHAPE)
         yield from each_argument(name, function, {"x": SPEC, "shape": SHAPE})
         yield from each_argument(f"{name} network", function, {"x": NETWORK, "shapes": {"x": (1, 3, 8, 8)}})
-        for key in sorted(set(parameters(getattr(analysis, name))) - {"x", "tensor", "shape"}):
+        # What analysis calls element is dtype here, and comes above.
+        for key in sorted(set(parameters(getattr(analysis, name))) - {"x", "tensor", "shape", "element"}):
             yield f"{name}({key}=)", lambda v, function=function, key=key: function(SPEC, shape=SHAPE, **{key: v})
     if torch is not None:
         yield "to_torch(spec)", of_torch.to_torch
@@ -222,6 +223,11 @@ def test_no_public_name_is_forgotten() -> None:
             lambda: oc.cost(SPEC, SHAPE, dtype=[8]),
             SpecError,
             r"dtype=\[8\] is not supported; need one of float32",
+        ),
+        (
+            lambda: analysis.cost(SPEC, SHAPE, "float64"),
+            DataError,
+            "element is str; need an Element, e.g. find_element",
         ),
         (lambda: oc.random_weights(SPEC, 0, dtype="int8"), SpecError, "dtype='int8' is no type of floats"),
         (lambda: oc.random_weights(SPEC, 0, dtype=None), SpecError, "dtype=None is no type of floats"),

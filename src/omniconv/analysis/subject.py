@@ -39,8 +39,10 @@ def as_program(x: Subject, shape: Sequence[int] | None = None, element: Element 
 
     Raises:
         ShapeError: a spec without a shape, or a program with one.
+        DataError: not a subject, or not an element.
     """
     x = check_subject(x)
+    check_instance("element", element, Element, need="an Element", fix='find_element("float64")')
     if isinstance(x, Program):
         if shape is not None and (given := as_shape(shape)) not in [x.shapes[name] for name in x.inputs]:
             raise ShapeError(
