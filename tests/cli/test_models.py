@@ -32,15 +32,17 @@ def test_run_is_repeatable_and_right(invoke, model, tmp_path):
 def test_run_in_float64(invoke, model, tmp_path):
     x = np.random.default_rng(7).standard_normal((2, 3, 64, 64))
     np.save(tmp_path / "x.npy", x)
-    found = invoke("run", model, "-i", tmp_path / "x.npy", "-o", tmp_path / "y", "--dtype", "float64", "--json")
+    found = invoke("run", model, "-i", tmp_path / "x.npy", "-o", tmp_path / "y.npz", "--dtype", "float64", "--json")
     assert found.code == 0, found.err
     report = json.loads(found.out)
     assert (report["dtype"], report["outputs"]["y"]["dtype"]) == ("float64", "float64")
     with np.load(tmp_path / "y.npz") as saved:
         np.testing.assert_allclose(saved["y"], expected(model, x.astype(np.float32)), rtol=0, atol=1e-5)
     assert invoke("run", model, "--dtype", "float64").code == 0
+    np.save(tmp_path / "narrow.npy", x.astype(np.float32))
     for words, message in (
-        (["-i", tmp_path / "x.npy"], "input 'x' has dtype float64; need float32"),
+        (["-i", tmp_path / "x.npy"], "has dtype float64; need float32, as the model declares"),
+        (["-i", tmp_path / "narrow.npy", "--dtype", "float64"], "has dtype float32; need float64, as --dtype says"),
         (["--dtype", "float16"], "dtype='float16' is not supported; need one of float32, float64"),
     ):
         found = invoke("run", model, *words)

@@ -167,8 +167,10 @@ def random_arrays(
     return found
 
 
-def load_arrays(path: Path, inputs: Sequence[ModelInput]) -> dict[str, Array]:
+def load_arrays(path: Path, inputs: Sequence[ModelInput], dtype: np.dtype[Any] | None = None) -> dict[str, Array]:
     """Inputs from a ``.npy`` file (for a model with one input) or an ``.npz`` file (one array a name).
+
+    ``dtype`` is that of floats, by default the declared one.
 
     Raises:
         DataError: a file that NumPy cannot read without running code from it, or that lacks an input.
@@ -195,11 +197,13 @@ def load_arrays(path: Path, inputs: Sequence[ModelInput]) -> dict[str, Array]:
             except UNREADABLE as error:
                 raise DataError(f"{path} is not readable ({error})", need="an .npz file of plain numbers") from error
     for item in inputs:
-        dtype = arrays[item.name].dtype
-        if dtype != item.dtype:
+        found = arrays[item.name].dtype
+        wanted = item.dtype if dtype is None or item.dtype.kind != "f" else dtype
+        if found != wanted:
+            why = "as the model declares" if wanted == item.dtype else "as --dtype says"
             raise DataError(
-                f"array {item.name} of {path} has dtype {dtype}", need=f"{item.dtype}, as the model declares",
-                fix=f"x.astype(numpy.{item.dtype})",
+                f"array {item.name} of {path} has dtype {found}", need=f"{wanted}, {why}",
+                fix=f"x.astype(numpy.{wanted})",
             )  # fmt: skip
     return arrays
 

@@ -35,9 +35,10 @@ def run(
     Sizes that the model leaves open come from --shape, or from the file with the inputs; a batch is 1 by default.
     """
     check_output("--save", save, ARRAYS)
+    element = find_element(dtype)
     inputs = read_inputs(model)
     given = parse_shapes(shape, [item.name for item in inputs]) or {}
-    arrays = None if data is None else load_arrays(data, inputs)
+    arrays = None if data is None else load_arrays(data, inputs, element.dtype)
     if arrays is not None:
         found = {name: array.shape for name, array in arrays.items()}
         for name, size in given.items():
@@ -45,7 +46,6 @@ def run(
                 raise UsageProblemError(f"--shape {name}: {size}, and {data} has {found[name]}; need one of them")
         given = found
     shapes = fix_shapes(inputs, given)
-    element = find_element(dtype)
     network = open_model(model, shapes, threads, tuned=tuned, dtype=dtype)
     if arrays is None:
         arrays = random_arrays(inputs, shapes, seed, element.dtype)
