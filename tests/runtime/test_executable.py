@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import tracemalloc
@@ -184,6 +185,21 @@ def test_winograd_keeps_non_finite_numbers_near() -> None:
     assert np.isnan(y[:, :, 10:13, 11:14]).all()
     assert np.isfinite(y[:, :, :6]).all()
     assert np.isfinite(y[:, :, 18:]).all()
+
+
+def test_explain_shows_choices_and_no_bare_numbers() -> None:
+    """Kernels of convolutions say their tile as `omniconv tune` writes it; those without a choice say their units."""
+    for spec in (
+        oc.depthwise_separable(8, 8, 3, padding="same"),
+        oc.cross_correlation(4, 4, 3, padding=1, padding_mode="reflect"),
+        oc.resize_conv(4, 4, 3, factor=2),
+    ):
+        text = oc.compile(spec, (1, spec.in_channels, 9, 9), oc.random_weights(spec, 0), layout="NHWC").explain()
+        kernels = re.findall(r"^    (\w+) kernel, (\d+) units(.*)$", text, re.MULTILINE)
+        assert kernels
+        for word, _, choice in kernels:
+            assert re.fullmatch(r"(, \w+( \w+=\S+)+)?", choice), choice
+            assert (choice == "") == (word in {"pad", "resize", "copy", "map"})
 
 
 def test_explain_says_why_a_layer_is_filtered_or_not() -> None:
