@@ -206,7 +206,7 @@ def test_explain_says_why_a_layer_is_filtered_or_not() -> None:
     spec = Conv.of(32, 32, 3, padding=1)
     weights = random_weights(spec, np.random.default_rng(0))
     filtered = oc.compile(spec, (1, 32, 24, 24), weights).explain()
-    assert "F(4x4, 3x3) in slabs of" in filtered
+    assert "winograd m=4 slab=" in filtered
     assert "rejected direct sum: " in filtered
     assert "rejected winograd F(2x2, 3x3): " in filtered
     assert "rejected winograd: exact=True" in oc.compile(spec, (1, 32, 24, 24), weights, exact=True).explain()
