@@ -69,8 +69,8 @@ def compile(  # noqa: A001 - the name of the public interface
         constants: for a model, values that replace inputs by name (weights that are fed from outside, for example).
         threads: threads that share each call. Results do not depend on it.
         layout: of the caller's arrays, ``"NCHW"`` (channels first, any number of axes) or ``"NHWC"``.
-        exact: forbid Winograd filtering, whose rounding errors are about three times those of a direct sum; float64
-        never uses it.
+        exact: forbid Winograd filtering, whose rounding errors are about three times those of a direct sum;
+            float64 never uses it.
         tuned: use the choices that ``omniconv tune`` has measured and kept on this machine, where there are some.
         target: instruction set (``"native"``, ``"x86-64-v3"`` ...); default: ``OMNICONV_TARGET``, else this machine's.
         dtype: what is computed with, and the type of the arrays of each call: ``"float32"`` or ``"float64"``, as a

@@ -22,6 +22,10 @@ Arrays = dict[str, np.ndarray]
 Run = Callable[[onnx.ModelProto, Arrays, Arrays], Mapping[str, Any]]
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
+BY_FRACTIONAL_LENGTH = {
+    "test_resize_downsample_scales_linear_align_corners", "test_resize_downsample_scales_cubic_align_corners",
+}  # fmt: skip
+"""Their expected output is the reference evaluator's, which aligns the corners of a tensor of fractional length."""
 
 
 @dataclass(frozen=True)

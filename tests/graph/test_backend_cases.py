@@ -6,7 +6,7 @@ from collections import Counter
 
 import onnx
 import pytest
-from tests.graph.onnx_cases import Arrays, OnnxCase, conv_cases, node_cases, stored_cases
+from tests.graph.onnx_cases import BY_FRACTIONAL_LENGTH, Arrays, OnnxCase, conv_cases, node_cases, stored_cases
 from tests.program_oracle import run_program
 
 from omniconv.errors import OmniconvError
@@ -37,12 +37,6 @@ def test_there_are_convolutions_of_every_sort() -> None:
         "depthwise",
     ):
         assert any(part in name for name in names), part
-
-
-BY_FRACTIONAL_LENGTH = {
-    "test_resize_downsample_scales_linear_align_corners", "test_resize_downsample_scales_cubic_align_corners",
-}  # fmt: skip
-"""Their expected output is the reference evaluator's, which aligns the corners of a tensor of fractional length."""
 
 
 def test_every_other_case_is_right_or_refused() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from tests.graph.onnx_cases import Arrays, OnnxCase, conv_cases, node_cases, stored_cases
+from tests.graph.onnx_cases import BY_FRACTIONAL_LENGTH, Arrays, OnnxCase, conv_cases, node_cases, stored_cases
 from tests.graph.small_models import MODELS, draw_inputs
 from tests.graph.test_models import LIGHT, MIXED, SHARED, peer, ramp, with_random_weights
 from tests.program_oracle import run_program
@@ -52,6 +52,8 @@ def test_every_other_case_is_right_or_refused(tally) -> None:
         *stored_cases("pytorch-operator"),
         *stored_cases("simple"),
     ):
+        if case.name in BY_FRACTIONAL_LENGTH:
+            continue
         try:
             case.check(run)
         except OmniconvError:

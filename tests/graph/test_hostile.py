@@ -104,7 +104,7 @@ def test_paths_that_are_no_files(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "missing.onnx", "\0", "a" * 5000):
         with pytest.raises(ModelError):
             load(path)
-    with pytest.raises(ModelError, match="need a path, bytes"):
+    with pytest.raises(ModelError, match="need a spec, a path, bytes"):
         load(3)  # type: ignore[arg-type]
 
 
@@ -451,7 +451,7 @@ def test_folding_refuses_before_it_allocates(build: object) -> None:
         (one("Slice", [0], [4], [9]), ShapeError),
         (one("Slice", [0, 0], [4, 4], [1, -3]), ShapeError),
         (one("Slice", [0], [4], [1], [0]), ModelError),
-        (one("Slice", [3], [2], [1]), ShapeError),
+        (one("Slice", [3], [2], [1]), UnsupportedError),
         (one("Gather", 9, axis=1), ModelError),
         (one("Gather", [0, 1, 3], axis=2), UnsupportedError),
         (one("Clip", float("nan"), 1.0), UnsupportedError),
@@ -481,5 +481,5 @@ def test_very_long_names_are_shortened_in_messages() -> None:
 
 def test_names_that_are_not_utf8() -> None:
     data = simple().SerializeToString().replace(b"Conv", b"C\xff\xfev")
-    with pytest.raises(OmniconvError):
+    with pytest.raises(ModelError, match="not UTF-8"):
         to_program(data)

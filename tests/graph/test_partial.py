@@ -91,7 +91,8 @@ def test_inputs_of_other_types_are_bridged_by_a_cast():
 
 def test_steps_of_an_operator_that_gives_up_are_taken_back(monkeypatch):
     from omniconv.graph import lower
-    from omniconv.graph.operator import Operator, find_operator
+    from omniconv.graph.operator import Operator
+    from omniconv.graph.registry import find_operator
 
     def give_up(node, inputs, build):
         build.activate(inputs[0], "relu")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import threading
 import tracemalloc
@@ -186,11 +187,26 @@ def test_winograd_keeps_non_finite_numbers_near() -> None:
     assert np.isfinite(y[:, :, 18:]).all()
 
 
+def test_explain_shows_choices_and_no_bare_numbers() -> None:
+    """Kernels of convolutions say their tile as `omniconv tune` writes it; those without a choice say their units."""
+    for spec in (
+        oc.depthwise_separable(8, 8, 3, padding="same"),
+        oc.cross_correlation(4, 4, 3, padding=1, padding_mode="reflect"),
+        oc.resize_conv(4, 4, 3, factor=2),
+    ):
+        text = oc.compile(spec, (1, spec.in_channels, 9, 9), oc.random_weights(spec, 0), layout="NHWC").explain()
+        kernels = re.findall(r"^    (\w+) kernel, (\d+) units(.*)$", text, re.MULTILINE)
+        assert kernels
+        for word, _, choice in kernels:
+            assert re.fullmatch(r"(, \w+( \w+=\S+)+)?", choice), choice
+            assert (choice == "") == (word in {"pad", "resize", "copy", "map"})
+
+
 def test_explain_says_why_a_layer_is_filtered_or_not() -> None:
     spec = Conv.of(32, 32, 3, padding=1)
     weights = random_weights(spec, np.random.default_rng(0))
     filtered = oc.compile(spec, (1, 32, 24, 24), weights).explain()
-    assert "F(4x4, 3x3) in slabs of" in filtered
+    assert "winograd m=4 slab=" in filtered
     assert "rejected direct sum: " in filtered
     assert "rejected winograd F(2x2, 3x3): " in filtered
     assert "rejected winograd: exact=True" in oc.compile(spec, (1, 32, 24, 24), weights, exact=True).explain()

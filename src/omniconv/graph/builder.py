@@ -53,11 +53,14 @@ class Builder:
         """Append a step whose value has ``shape``.
 
         Raises:
+            ShapeError: a negative size.
             UnsupportedError: an empty axis, which ONNX allows.
             LimitError: a value above the memory limit.
         """
         sizes = tuple(int(size) for size in shape)
-        if any(size < 1 for size in sizes):
+        if any(size < 0 for size in sizes):
+            raise ShapeError(f"the result would have shape {sizes}", need="sizes of 1 or more")
+        if 0 in sizes:
             raise UnsupportedError(f"the result would have shape {sizes}", need="sizes of 1 or more")
         self.budget.check(sizes, self.program.element.bytes, "the result")
         self.program.add(step, sizes, self.node.label)

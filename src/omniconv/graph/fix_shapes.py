@@ -57,8 +57,9 @@ def narrow_inputs(
         dims = merged.get(info.name, info.dims)
         if dims is not None:
             dims = tuple(symbols.get(dim, dim) if isinstance(dim, str) else dim for dim in dims)
-            if 0 in dims:
-                raise ShapeError(f"shape {show(dims)} has an empty axis", need="sizes from 1", at=_place(info))
+            if any(isinstance(dim, int) and not 1 <= dim <= LIMIT for dim in dims):
+                problem = f"shape {show(dims)} has an empty or absurd axis"
+                raise ShapeError(problem, need=f"sizes from 1 to {LIMIT}", at=_place(info))
         narrowed.append(replace(info, dims=dims))
     return replace(graph, inputs=tuple(narrowed))
 

@@ -191,6 +191,8 @@ def _read_node(proto: onnx.NodeProto, opsets: dict[str, int], directory: Path | 
     domain = "" if proto.domain == "ai.onnx" else proto.domain
     outputs = tuple(proto.output)
     at = shorten(f"{proto.op_type} node {proto.name or (outputs[0] if outputs else '')!r}")
+    if not all(isinstance(text, str) for text in (proto.op_type, domain, proto.name, *proto.input, *outputs)):
+        raise ModelError("a name of the node is not UTF-8", need="text", at=at)
     if domain not in opsets:
         raise ModelError(f"domain {shorten(domain)!r} is not imported", need="an opset_import entry for it", at=at)
     if not any(outputs):

@@ -13,8 +13,8 @@ from omniconv.graph.fold_constants import fold_node
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Graph, Node, shorten
 from omniconv.graph.operands import Operand, Ref
-from omniconv.graph.operator import find_operator
 from omniconv.graph.partial import Gaps
+from omniconv.graph.registry import find_operator
 from omniconv.graph.schema import check_node
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.program import Program

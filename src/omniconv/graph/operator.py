@@ -1,17 +1,12 @@
-"""The registry of operators: one :class:`Operator` for each file of :mod:`omniconv.graph.ops`, found by itself."""
+"""`Operator`: how one ONNX operator is lowered or folded; each file of :mod:`omniconv.graph.ops` registers its own."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Final, TypeAlias
 
-from omniconv.errors import UnsupportedError
 from omniconv.graph.builder import Builder
-from omniconv.graph.instead import find_substitute
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands
@@ -54,43 +49,3 @@ def register(
 ) -> None:
     """Add an operator to the registry; called once for each operator when its file is imported."""
     OPERATORS[domain, name] = Operator(name, lower, fold, since, until, domain)
-
-
-@cache
-def _discover() -> None:
-    from omniconv.graph import ops
-
-    for module in pkgutil.iter_modules(ops.__path__):
-        if not module.name.startswith("_"):
-            importlib.import_module(f"{ops.__name__}.{module.name}")
-
-
-def supported_operators() -> tuple[str, ...]:
-    """Names of all operators, sorted."""
-    _discover()
-    return tuple(sorted(name for _, name in OPERATORS))
-
-
-def find_operator(node: Node) -> Operator:
-    """The operator of a node.
-
-    Raises:
-        UnsupportedError: an operator or a version that is not handled; says what serves instead.
-    """
-    _discover()
-    operator = OPERATORS.get((node.domain, node.op))
-    if operator is None:
-        raise UnsupportedError(
-            f"operator {node.place.split(' ')[0]} is not supported",
-            need="an operator of `omniconv.graph.supported_operators()`",
-            fix=find_substitute(node, supported_operators()),
-            at=node.place,
-        )
-    if node.version < operator.since or (operator.until is not None and node.version > operator.until):
-        raise UnsupportedError(
-            f"{node.op} of opset {node.version}",
-            need=f"opset {operator.since} to {operator.until or 'newest'}",
-            fix="onnx.version_converter.convert_version(model, 17)",
-            at=node.place,
-        )
-    return operator

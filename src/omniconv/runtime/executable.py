@@ -189,15 +189,16 @@ class Executable(Compiled):
         """For every step the kernel that was chosen, its tile, and what was rejected and why."""
         alone = " (one does it all: there is too little to share)" if self._alone and self.threads > 1 else ""
         kernels = f"{self.kernels} kernels; arena {self.arena_bytes} bytes"
-        lines = [f"target {self.target}; {self.threads} threads{alone}; {kernels}"]
+        many = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        lines = [f"target {self.target}; {many}{alone}; {kernels}"]
         for calls in merge_calls(self.plan):
             call = self.plan.calls[calls[len(calls) // 2]]
             record = describe_call(self.plan, call, 0.0, 0.0)
             lines.append(f"{record.name}: {record.text or record.kind}")
-            tile = getattr(call.recipe, "tile", getattr(call.recipe, "blocks", None))
-            chosen = f"    {call.what} kernel, {call.recipe.units} units" + (f", {tile}" if tile is not None else "")
-            tuned = ", tuned" if call.decision is not None and call.decision.tuned else ""
-            lines.append(chosen + (f", {len(calls)} calls" if len(calls) > 1 else "") + tuned)
+            chosen = f"    {call.what} kernel, {call.recipe.units} units"
+            if call.decision is not None:
+                chosen += f", {call.decision.choice}" + (", tuned" if call.decision.tuned else "")
+            lines.append(chosen + (f", {len(calls)} calls" if len(calls) > 1 else ""))
             lines += [f"    {call.how}"] if call.how else []
             lines += [f"    rejected {reason}" for reason in call.why]
         return "\n".join(lines)

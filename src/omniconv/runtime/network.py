@@ -12,7 +12,7 @@ from weakref import WeakSet
 from omniconv.errors import ShapeError
 from omniconv.graph.fix_shapes import check_types, find_given, fix_shapes, narrow_inputs
 from omniconv.graph.nodes import shorten
-from omniconv.graph.operator import find_operator
+from omniconv.graph.registry import find_operator
 from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.program.element import FLOAT32, Element
 from omniconv.runtime.compiled import Compiled

@@ -197,10 +197,6 @@ class Blocks:
     slab: int
     groups: int = 1
 
-    def __str__(self) -> str:
-        groups = "" if self.groups == 1 else f" of {self.groups} groups"
-        return f"F({self.m}x{self.m}, 3x3) in slabs of {self.slab} blocks{groups}"
-
     def text(self) -> str:
         """The text of Winograd filtering in these blocks."""
         return f"winograd m={self.m} slab={self.slab} groups={self.groups}"
