@@ -2,7 +2,7 @@
 
 from omniconv.analysis.axis_field import AxisField, PhaseField
 from omniconv.analysis.connectivity import Connectivity, Repair, connectivity, least_layers
-from omniconv.analysis.cost import Cost, LayerCost, Machine, cost, count_executed
+from omniconv.analysis.cost import Cost, LayerCost, Machine, cost
 from omniconv.analysis.coverage import AxisCoverage, Coverage, coverage, dilated_stack, find_rule, suggest_rates
 from omniconv.analysis.cp import Flattened, flatten
 from omniconv.analysis.effective import EffectiveField, effective_field, measured_field
@@ -14,6 +14,7 @@ from omniconv.analysis.record import Record
 from omniconv.analysis.remedies import Remedy, find_remedies, icnr
 from omniconv.analysis.separability import Separability, Unfolding, separability
 from omniconv.analysis.support import find_support
+from omniconv.program.steps.conv import count_executed
 
 __all__ = [
     "TOPICS",

@@ -17,7 +17,6 @@ from omniconv.graph.operator import find_operator
 from omniconv.graph.partial import Gaps
 from omniconv.graph.schema import check_node
 from omniconv.program.program import Program
-from omniconv.program.rewrite import rename
 from omniconv.program.steps import MapStep
 from omniconv.spec import Shape
 
@@ -132,7 +131,7 @@ def _name_outputs(wanted: Sequence[str], program: Program, values: Mapping[str, 
             names[value.name] = name
     new = Program(program.inputs, tuple(wanted), {name: program.shapes[name] for name in program.inputs})
     for step, label in zip(program.steps, program.labels, strict=True):
-        new.add(rename(step, names), program.shapes[step.y], label)
+        new.add(step.renamed(names), program.shapes[step.y], label)
     for name, value in copies.items():
         new.add(MapStep(names.get(value.name, value.name), name, ()), value.shape, name)
     return new

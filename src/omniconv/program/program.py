@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from omniconv.errors import ShapeError
-from omniconv.program.steps import ProgramStep, operands
+from omniconv.program.steps import ProgramStep
 from omniconv.spec import Shape
 
 
@@ -28,13 +28,21 @@ class Program:
     labels: list[str] = field(default_factory=list)
 
     def add(self, step: ProgramStep, shape: Shape, label: str = "") -> str:
-        """Append a step that produces a value of ``shape``; returns the value's name."""
+        """Append a step that produces a value of ``shape``; returns the value's name.
+
+        Raises:
+            ShapeError: names out of order, or a shape that the step does not produce.
+        """
         if step.y in self.shapes:
             raise ShapeError(f"value {step.y!r} is produced twice", need="unique names", at=label)
-        for name in operands(step):
+        for name in step.reads:
             if name not in self.shapes:
                 raise ShapeError(f"value {name!r} is used before it is produced", need="steps in order", at=label)
-        self.shapes[step.y] = tuple(int(size) for size in shape)
+        self.shapes[step.y] = stated = tuple(int(size) for size in shape)
+        found = tuple(step.output_shape(self.shapes))
+        if found != stated:
+            del self.shapes[step.y]
+            raise ShapeError(f"{step.word} produces {found}, not {stated}", need="the shape it produces", at=label)
         self.steps.append(step)
         self.labels.append(label or step.y)
         return step.y
