@@ -31,6 +31,7 @@ class LrnStep(Step):
 
     def dependence(self, shapes: Shapes) -> Dependence:
         """A window of channels, which ends where they end."""
-        taps = Axis(self.size, padding=((self.size - 1) // 2, self.size // 2))
-        window = Window(1, shapes[self.x][1], taps, border=False, average=True)
+        channels = shapes[self.x][1]
+        before, after = min((self.size - 1) // 2, channels - 1), min(self.size // 2, channels - 1)
+        window = Window(1, channels, Axis(before + after + 1, padding=(before, after)), border=False, average=True)
         return Dependence((Part(self.x, (window,)),), linear=False)
