@@ -14,7 +14,7 @@ from tests.strategies import chains, convs
 import omniconv as oc
 from omniconv.analysis import Machine, cost, count_executed
 from omniconv.program.program import Program
-from omniconv.program.steps import ConvStep, DenseStep, operands
+from omniconv.program.steps import ConvStep, DenseStep
 from omniconv.spec import Chain, Conv
 
 
@@ -72,7 +72,7 @@ def test_networks_count_every_tensor_once_for_each_step(program):
     found = cost(program)
     expected = 0
     for step, layer in zip(program.steps, found.layers, strict=True):
-        arrays = {name: np.empty(program.shapes[name], np.float32) for name in set(operands(step))}
+        arrays = {name: np.empty(program.shapes[name], np.float32) for name in set(step.reads)}
         size = sum(array.nbytes for array in arrays.values()) + 4 * math.prod(program.shapes[step.y])
         if isinstance(step, ConvStep):
             size += step.w.nbytes + (0 if step.b is None else step.b.nbytes)

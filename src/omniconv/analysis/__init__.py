@@ -2,7 +2,7 @@
 
 from omniconv.analysis.axis_field import AxisField, PhaseField
 from omniconv.analysis.connectivity import Connectivity, Repair, connectivity, least_layers
-from omniconv.analysis.cost import Cost, LayerCost, Machine, cost, count_executed
+from omniconv.analysis.cost import Cost, LayerCost, Machine, cost
 from omniconv.analysis.coverage import AxisCoverage, Coverage, coverage, dilated_stack, find_rule, suggest_rates
 from omniconv.analysis.cp import Flattened, flatten
 from omniconv.analysis.effective import EffectiveField, effective_field, measured_field
@@ -12,8 +12,10 @@ from omniconv.analysis.overlap import Overlap, count_image, count_phases, overla
 from omniconv.analysis.receptive_field import ReceptiveField, fitting_program, receptive_field
 from omniconv.analysis.record import Record
 from omniconv.analysis.remedies import Remedy, find_remedies, icnr
+from omniconv.analysis.required import RequiredInput, required_input
 from omniconv.analysis.separability import Separability, Unfolding, separability
 from omniconv.analysis.support import find_support
+from omniconv.program.steps.conv import count_executed
 
 __all__ = [
     "TOPICS",
@@ -34,6 +36,7 @@ __all__ = [
     "Record",
     "Remedy",
     "Repair",
+    "RequiredInput",
     "Separability",
     "Unfolding",
     "connectivity",
@@ -59,6 +62,7 @@ __all__ = [
     "overlap",
     "overlaps",
     "receptive_field",
+    "required_input",
     "separability",
     "suggest_rates",
 ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from omniconv.analysis.push import push
 from omniconv.analysis.record import Record
 from omniconv.analysis.subject import (
     Subject,
@@ -19,23 +20,11 @@ from omniconv.analysis.subject import (
     find_tensor,
     needed_steps,
 )
-from omniconv.analysis.taps import AnyArray, pad_index, take
+from omniconv.analysis.taps import AnyArray
 from omniconv.errors import ShapeError
 from omniconv.integers import as_integer, as_shape
+from omniconv.program.dependence import Blocks, Broadcast, Everything, Form, Product, Regroup, Scale, Window
 from omniconv.program.program import Program
-from omniconv.program.steps import (
-    ChannelStep,
-    ConcatStep,
-    ConvStep,
-    DenseStep,
-    LrnStep,
-    MapStep,
-    PadStep,
-    ProgramStep,
-    RearrangeStep,
-    SliceStep,
-    SoftmaxStep,
-)
 from omniconv.spec import Chain, Conv, Shape, Shuffle, Spec
 from omniconv.spec.chain import Step
 
@@ -136,34 +125,25 @@ def count_paths(program: Program, tensor: str, source: str) -> AnyArray:
     """Number of channel paths from each channel of ``source`` to each channel of ``tensor``."""
     size = _channels(program.shapes[source])
     counts: dict[str, AnyArray] = {source: np.eye(size, dtype=np.int64)}
+
+    def held(name: str) -> AnyArray:
+        found = counts.get(name)
+        return np.zeros((size, _channels(program.shapes[name])), np.int64) if found is None else found
+
     for index in needed_steps(program, tensor):
         step = program.steps[index]
-        if isinstance(step, ConcatStep):
-            parts = [_get(program, counts, name, size) for name in step.xs]
-            counts[step.y] = np.concatenate(parts) if step.axis == 1 else _total(parts)
-            continue
-        found = _forward(program, step, _get(program, counts, step.x, size))
-        found = _fit(found, _channels(program.shapes[step.y]))
-        for post in step.post if isinstance(step, ConvStep | DenseStep | MapStep) else ():
-            if isinstance(post.operand, str):
-                other = _get(program, counts, post.operand, size)
-                found = _total([found, _fit(other, found.shape[0])])
-        counts[step.y] = found
-    return _get(program, counts, tensor, size)
+        parts = []
+        for part in program.dependence(step).parts:
+            x = held(part.name)
+            for form in part.forms:
+                x = _through(form, x)
+            parts.append(x)
+        counts[step.y] = _total(parts)
+    return held(tensor).T
 
 
 def _channels(shape: Shape) -> int:
     return shape[1] if len(shape) > 1 else 1
-
-
-def _get(program: Program, counts: dict[str, AnyArray], name: str, size: int) -> AnyArray:
-    found = counts.get(name)
-    return np.zeros((_channels(program.shapes[name]), size), np.int64) if found is None else found
-
-
-def _fit(found: AnyArray, channels: int) -> AnyArray:
-    """Broadcast a single channel over several."""
-    return np.broadcast_to(found, (channels, found.shape[1])) if found.shape[0] == 1 < channels else found
 
 
 def _widen(parts: Sequence[AnyArray], terms: int) -> list[AnyArray]:
@@ -182,58 +162,41 @@ def _total(parts: Sequence[AnyArray]) -> AnyArray:
     return result
 
 
-def _sums(found: AnyArray, groups: int, outputs: int) -> AnyArray:
-    """Each of ``outputs`` channels sees all of its group."""
-    (wide,) = _widen([found], max(1, found.shape[0] // groups))
-    sums = wide.reshape(groups, -1, found.shape[1]).sum(axis=1)
-    return np.repeat(sums, outputs // groups, axis=0)
-
-
-def _forward(program: Program, step: ProgramStep, x: AnyArray) -> AnyArray:
-    shape, result = program.shapes[_source(step)], program.shapes[step.y]
-    match step:
-        case ConvStep():
-            return _sums(x, step.spec.groups, step.spec.out_channels)
-        case DenseStep():
-            return _sums(x, 1, result[1]) if len(shape) == 2 else x
-        case ChannelStep():
-            return x[list(step.source)]
-        case SoftmaxStep():
-            return _sums(x, 1, x.shape[0]) if step.axis % len(shape) == 1 else x
-        case LrnStep():
-            channels = x.shape[0]
-            (x,) = _widen([x], step.size)
-            rows = [
-                x[max(c - (step.size - 1) // 2, 0) : min(c + step.size // 2, channels - 1) + 1].sum(axis=0)
-                for c in range(channels)
-            ]
-            return np.stack(rows)
-        case SliceStep():
-            return x[step.starts[1] + step.steps[1] * np.arange(result[1])] if len(shape) > 1 else x
-        case PadStep():
-            return take(x, 0, pad_index(x.shape[0], step.pads[1], step.mode)) if len(shape) > 1 else x
-        case RearrangeStep():
-            return _rearranged(step, shape, result, x)
-        case _:
+def _through(form: Form, x: AnyArray) -> AnyArray:
+    """What reaches each channel, one row for each input: axis 1 is that of the channels, and no other is looked at."""
+    match form:
+        case Regroup():
+            return _rearranged(form, x)
+        case Broadcast():
+            return np.broadcast_to(x, (x.shape[0], _channels(form.shape)))
+        case Scale():
             return x
+        case Everything():
+            form = Blocks(1, x.shape[1], _channels(form.shape))
+        case Product():
+            form = form.blocks
+    if form.axis != 1:
+        return x
+    terms = 1
+    if isinstance(form, Blocks):
+        terms = form.inputs // form.groups
+    elif isinstance(form, Window):
+        terms = form.taps.kernel
+    (x,) = _widen([x], terms)
+    return push(form, x, "count")
 
 
-def _source(step: ProgramStep) -> str:
-    assert not isinstance(step, ConcatStep)
-    return step.x
-
-
-def _rearranged(step: RearrangeStep, shape: Shape, result: Shape, x: AnyArray) -> AnyArray:
+def _rearranged(form: Regroup, x: AnyArray) -> AnyArray:
     """Each output channel sees the channels whose values land in it; once, however many values there are."""
-    labels = np.arange(_channels(shape))
-    if len(shape) > 1:
-        labels = labels.reshape(1, -1, *(1,) * (len(shape) - 2))
-    moved = np.broadcast_to(labels, shape).reshape(step.split).transpose(step.perm).reshape(result)
-    rows = np.moveaxis(moved, 1, 0).reshape(result[1], -1) if len(result) > 1 else moved.reshape(1, -1)
+    labels = np.arange(_channels(form.source))
+    if len(form.source) > 1:
+        labels = labels.reshape(1, -1, *(1,) * (len(form.source) - 2))
+    moved = push(form, np.broadcast_to(labels, form.source), "count")
+    rows = np.moveaxis(moved, 1, 0).reshape(form.shape[1], -1) if len(form.shape) > 1 else moved.reshape(1, -1)
     if (rows == rows[:, :1]).all():
-        return x[rows[:, 0]]
+        return x[:, rows[:, 0]]
     (x,) = _widen([x], rows.shape[1])
-    return np.stack([x[np.unique(row)].sum(axis=0) for row in rows])
+    return np.stack([x[:, np.unique(row)].sum(axis=1) for row in rows], axis=1)
 
 
 def find_blocks(matrix: npt.NDArray[np.bool_]) -> tuple[tuple[int, int], ...]:

@@ -12,20 +12,18 @@ those whose tap lands inside the input, counted from the phases in integers. 1 M
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
-
-import numpy as np
 
 from omniconv.analysis.record import Record
 from omniconv.analysis.subject import Subject, as_program
 from omniconv.errors import SpecError
 from omniconv.program.element import FLOAT32, Element
-from omniconv.program.layers import WORDS
+from omniconv.program.layers import describe_step
 from omniconv.program.program import Program
-from omniconv.program.steps import ConvStep, DenseStep, PostOp, ProgramStep, operands
-from omniconv.spec import Conv, Shape
+from omniconv.program.steps import Work
+from omniconv.spec import Shape
 
 CONVENTIONS: Final = {
     "nominal": "every tap for every output position; transposed: for every input position",
@@ -190,32 +188,6 @@ class Cost(Record):
         return sum(layer.roofline_seconds(machine) for layer in self.layers)
 
 
-def count_executed(spec: Conv, shape: Sequence[int]) -> int:
-    """Multiply-accumulates whose tap lands inside an input of ``shape`` [MAC].
-
-    Formula:
-        N C_out C_in / g times the product over the axes of the number of (output, tap) pairs that read an input; with a
-        padding mode other than zeros every tap reads one.
-
-    Example:
-        >>> count_executed(Conv.of(1, 1, 3, dims=1, padding=1), (1, 1, 5))
-        13
-    """
-    shape = spec.check_input(shape)
-    spec = spec.resolve(shape)
-    total = shape[0] * spec.out_channels * (spec.in_channels // spec.groups)
-    if spec.padding_mode != "zeros":
-        return total * math.prod(spec.output_shape(shape)[2:]) * math.prod(spec.kernel_size)
-    for phases, size in zip(spec.phases(shape), shape[2:], strict=True):
-        inside = 0
-        for phase in phases:
-            for _, offset in phase.taps:
-                low, high = phase.inside(offset, size)
-                inside += high - low
-        total *= inside
-    return total
-
-
 def cost(x: Subject, shape: Sequence[int] | None = None, element: Element = FLOAT32) -> Cost:
     """What a layer, a chain or a network costs.
 
@@ -242,53 +214,33 @@ def cost(x: Subject, shape: Sequence[int] | None = None, element: Element = FLOA
     weights = biases = 0
     layers = []
     for index, step in enumerate(program.steps):
-        layer = _layer(program, step, program.labels[index])
-        layers.append(layer)
-        if isinstance(step, ConvStep | DenseStep):
-            if id(step.w) not in seen:
-                weights += layer.weights
-            if step.b is not None and id(step.b) not in seen:
-                biases += layer.biases
-            seen.update((id(step.w), id(step.b)))
+        work = step.work(program.shapes)
+        layers.append(_layer(program, index, work))
+        weights += work.weights if id(work.w) not in seen else 0
+        biases += work.biases if id(work.b) not in seen else 0
+        seen.update((id(work.w), id(work.b)))
     return Cost(tuple(layers), weights, biases)
 
 
-def _layer(program: Program, step: ProgramStep, name: str) -> LayerCost:
-    names = list(dict.fromkeys(operands(step)))
-    shape, result = program.shapes[names[0]], program.shapes[step.y]
-    weights = biases = 0
-    macs = (0, 0, 0, 0)
-    kind, text = WORDS.get(type(step).__name__, ""), ""
-    if isinstance(step, ConvStep):
-        spec = step.spec
-        kind, text = spec.label, spec.text(shape)
-        macs = count_conv(spec, shape)
-    elif isinstance(step, DenseStep):
-        macs = (math.prod(result[:-1]) * step.w.size,) * 4
-    if isinstance(step, ConvStep | DenseStep):
-        weights, biases = int(step.w.size), 0 if step.b is None else int(step.b.size)
-    posts: Iterable[PostOp] = getattr(step, "post", ())
+def _layer(program: Program, index: int, work: Work) -> LayerCost:
+    info, step = describe_step(program, index), program.steps[index]
+    read = sum(math.prod(program.shapes[item]) for item in set(step.reads))
+    written = math.prod(info.output_shape)
     size = program.element.bytes
-    constants = sum(int(post.operand.size) for post in posts if isinstance(post.operand, np.ndarray))
     return LayerCost(
-        name,
-        kind,
-        text,
-        shape,
-        result,
-        weights,
-        biases,
-        *macs,
-        activations=math.prod(result),
-        bytes_read=size * sum(math.prod(program.shapes[item]) for item in names),
-        bytes_written=size * math.prod(result),
-        bytes_weights=size * (weights + biases + constants),
+        info.name,
+        info.kind,
+        info.text,
+        info.input_shape,
+        info.output_shape,
+        work.weights,
+        work.biases,
+        work.macs,
+        work.executed,
+        work.by_input,
+        work.by_output,
+        activations=written,
+        bytes_read=size * read,
+        bytes_written=size * written,
+        bytes_weights=size * (work.parameters + work.constants),
     )
-
-
-def count_conv(spec: Conv, shape: Sequence[int]) -> tuple[int, int, int, int]:
-    """Multiply-accumulates of one convolution: nominal, executed, by input and by output positions [MAC]."""
-    each = shape[0] * math.prod(spec.weight_shape)
-    by_input = each * math.prod(shape[2:])
-    by_output = each * math.prod(spec.output_shape(shape)[2:])
-    return by_input if spec.transposed else by_output, count_executed(spec, shape), by_input, by_output

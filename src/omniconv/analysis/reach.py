@@ -4,38 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import lru_cache
-from typing import Final
+from typing import Final, TypeAlias
 
-import numpy as np
-
-from omniconv.analysis.hull import Reach, at, everything, merge, through_taps
-from omniconv.analysis.regrouping import couples, regroup
-from omniconv.analysis.resampling import Resampling, read_table
-from omniconv.analysis.runs import Runs, clip, join, scale
+from omniconv.analysis.box import back
+from omniconv.analysis.hull import Reach, everything, merge
+from omniconv.analysis.regrouping import couples
 from omniconv.analysis.subject import needed_steps
 from omniconv.analysis.terms import Box, add_box
-from omniconv.analysis.trace import is_gate
+from omniconv.program.dependence import Form, Part, Product, Regroup, Window
 from omniconv.program.program import Program
-from omniconv.program.steps import (
-    ChannelStep,
-    ConcatStep,
-    ConvStep,
-    DenseStep,
-    LrnStep,
-    MapStep,
-    PadStep,
-    PoolStep,
-    ProgramStep,
-    RearrangeStep,
-    ReduceStep,
-    ResizeStep,
-    SliceStep,
-    SoftmaxStep,
-)
-from omniconv.spec import Axis, Shape
+
+Link: TypeAlias = tuple[str, str, Part]
+"""A result, the label of its step, and how it depends on one value."""
 
 MOST_PHASES: Final = 64
 """Output phases whose fields are worked out one by one."""
@@ -102,6 +85,7 @@ def find_phases(program: Program, tensor: str, *, gates: bool = True, most: int 
     another; where they do, all positions of one period are worked out.
     """
     rank = max(len(program.shapes[tensor]) - 2, 0)
+    links = find_links(program, tensor, gates=gates)
     found = Phases()
     coupled = False
     while True:
@@ -114,7 +98,7 @@ def find_phases(program: Program, tensor: str, *, gates: bool = True, most: int 
                 found.exact = False
         fresh = [place for place in places if place not in found.demands]
         for place in fresh:
-            demand = demand_of(program, tensor, place, gates=gates)
+            demand = demand_of(program, tensor, place, links)
             found.demands[place] = demand
             found.period = math.lcm(found.period, demand.period)
             found.exact &= demand.exact
@@ -124,7 +108,16 @@ def find_phases(program: Program, tensor: str, *, gates: bool = True, most: int 
             return found
 
 
-def demand_of(program: Program, tensor: str, position: tuple[int, ...], *, gates: bool = True) -> Demand:
+def find_links(program: Program, tensor: str, *, gates: bool = True) -> list[Link]:
+    """All dependences on the way to a value, last step first."""
+    return [
+        (program.steps[index].y, program.labels[index], part)
+        for index in reversed(needed_steps(program, tensor))
+        for part in program.dependence(program.steps[index]).local(gates)
+    ]
+
+
+def demand_of(program: Program, tensor: str, position: tuple[int, ...], links: Iterable[Link]) -> Demand:
     """What one output position demands of every value, all its channels and all of the batch."""
     shape = program.shapes[tensor]
     if len(shape) < 3:
@@ -133,154 +126,24 @@ def demand_of(program: Program, tensor: str, position: tuple[int, ...], *, gates
         moving = (Reach(((o, o),), Fraction(1), origin=axis) for axis, o in enumerate(position, 2))
         first = (everything(shape[0]), everything(shape[1]), *moving)
     demand = Demand({tensor: [first]})
-    for index in reversed(needed_steps(program, tensor)):
-        step, label = program.steps[index], program.labels[index]
-        for held in demand.boxes.get(step.y, ()):
-            if isinstance(step, ConvStep) and step.spec.transposed:  # also where this position falls into a hole
-                for item, axis in zip(held[2:], step.spec.axes(), strict=True):
-                    if item.moves and item.rate is not None:
-                        demand.period = math.lcm(demand.period, (item.rate / axis.stride).denominator)
-            if isinstance(step, RearrangeStep) and couples(step, held, program.shapes[step.y]):
-                demand.coupled = True
-            for name, box in _back(program, step, label, held, gates):
-                demand.add(name, box)
+    for result, label, part in links:
+        for held in tuple(demand.boxes.get(result, ())):
+            box: Box | None = held
+            for form in reversed(part.forms):
+                if box is not None:
+                    _note(demand, form, box)
+                    box = back(form, box, label)
+            if box != ():  # what another operand holds is no hole
+                demand.add(part.name, box)
     return demand
 
 
-def _back(program: Program, step: ProgramStep, label: str, y: Box, gates: bool) -> list[tuple[str, Box | None]]:
-    shape = program.shapes[step.y]
-    parts: list[tuple[str, Box | None]] = []
-    if isinstance(step, ConcatStep):
-        first = 0
-        for name in step.xs:
-            size = program.shapes[name][step.axis]
-            share = _share(y, step.axis, first, size)
-            if share is not None:  # what another operand holds is no hole
-                parts.append((name, share))
-            first += size
-        return parts
-    for post in step.post if isinstance(step, ConvStep | DenseStep | MapStep) else ():
-        if isinstance(post.operand, str):
-            operand = program.shapes[post.operand]
-            if gates or not is_gate(operand, shape):
-                parts.append((post.operand, _broadcast(y, shape, operand)))
-    source = program.shapes[step.x]
-    if isinstance(step, MapStep) and not gates and is_gate(source, shape):
-        return parts
-    items = _back_one(step, label, y, source, shape)
-    found = tuple(item for item in items if item is not None)
-    parts.append((step.x, found if len(found) == len(items) else None))
-    return parts
-
-
-def _share(y: Box, axis: int, first: int, size: int) -> Box | None:
-    """The share of one operand of a concatenation; ``None`` where it has none."""
-    item = y[axis].moved(-first)
-    runs = clip(item.runs, size)
-    if not runs:
-        return None
-    exact = item.exact and (axis < 2 or not item.moves)  # along space, the operand depends on the position
-    return (*y[:axis], replace(item, runs=runs, exact=exact), *y[axis + 1 :])
-
-
-def _broadcast(y: Box, result: Shape, shape: Shape) -> Box:
-    """What a value of ``shape`` is asked for that was broadcast to ``result``."""
-    extra = len(y) - len(shape)
-    return tuple(
-        at(0, 0, item.whole) if size == 1 < wide else item
-        for size, wide, item in zip(shape, result[extra:], y[extra:], strict=True)
-    )
-
-
-def _taps(y: Box, axes: tuple[Axis, ...]) -> list[Reach | None]:
-    return [through_taps(item, axis) for item, axis in zip(y[2:], axes, strict=True)]
-
-
-def _channels(runs: Runs, size: int) -> Reach | None:
-    """Channels of an axis of ``size``; there are none outside."""
-    inside = clip(runs, size)
-    return Reach(inside) if inside else None
-
-
-def _back_one(step: ProgramStep, label: str, y: Box, source: Shape, shape: Shape) -> tuple[Reach | None, ...]:
-    match step:
-        case ConvStep():
-            narrow, wide = (count // step.spec.groups for count in (step.spec.out_channels, step.spec.in_channels))
-            groups = join((first // narrow, last // narrow) for first, last in y[1].runs)
-            seen = tuple((first * wide, last * wide + wide - 1) for first, last in groups)
-            return (y[0], _channels(seen, source[1]), *_taps(y, step.spec.axes()))
-        case PoolStep():
-            axes = tuple(
-                Axis(k, s, d, pair)
-                for k, s, d, pair in zip(step.kernel, step.stride, step.dilation, step.padding, strict=True)
-            )
-            return (*y[:2], *_taps(y, axes))
-        case DenseStep():
-            return (*y[:-1], everything(source[-1], f"dense layer {label!r}"))
-        case MapStep():
-            return _broadcast(y, shape, source)
-        case ReduceStep():
-            name = f"{step.op} over all positions {label!r}"
-            return (*y[:2], *(everything(size, name if size > 1 else "") for size in source[2:]))
-        case SoftmaxStep():
-            axis = step.axis % len(source)
-            if axis == 1:
-                return (y[0], everything(source[1]), *y[2:])
-            return (*y[:axis], everything(source[axis], f"softmax {label!r}"), *y[axis + 1 :])
-        case LrnStep():
-            before, after = (step.size - 1) // 2, step.size // 2
-            seen = join((first - before, last + after) for first, last in y[1].runs)
-            return (y[0], _channels(seen, source[1]), *y[2:])
-        case ChannelStep():
-            taken = (step.source[c] for first, last in y[1].runs for c in range(first, last + 1))
-            return (y[0], _channels(join((c, c) for c in taken), source[1]), *y[2:])
-        case RearrangeStep():
-            return regroup(step, y, source, shape)
-        case SliceStep():
-            return tuple(
-                item.scaled(scale(item.runs, stride, first), Fraction(stride), Fraction(first))
-                for item, first, stride in zip(y, step.starts, step.steps, strict=True)
-            )
-        case PadStep():
-            moved = [item.moved(-pair[0]) for item, pair in zip(y, step.pads, strict=True)]
-            if step.mode == "constant":  # batch and channels end where they end
-                return (
-                    *(_channels(item.runs, size) for item, size in zip(moved[:2], source, strict=False)),
-                    *moved[2:],
-                )
-            padded = (any(pair) for pair in step.pads[:2])
-            inner = (everything(size) if p else item for size, p, item in zip(source, padded, moved, strict=False))
-            return (*inner, *moved[2:])
-        case ResizeStep():
-            tables = [_table(step, axis, size) for axis, size in enumerate(source[2:])]
-            return (*y[:2], *(_resampled(item, table) for item, table in zip(y[2:], tables, strict=True)))
-        case ConcatStep():
-            raise AssertionError("has several inputs")
-    raise AssertionError(step)
-
-
-def _resampled(item: Reach, table: Resampling) -> Reach | None:
-    found = item.scaled(table.read(((item.low, item.high),) if item.whole else item.runs), table.slope, table.shift)
-    return found if found is None or table.regular or not item.moves else replace(found, exact=False)
-
-
-class _Key:
-    """A step by identity, so that its tables are read once."""
-
-    def __init__(self, step: ResizeStep) -> None:
-        self.step = step
-
-    def __hash__(self) -> int:
-        return id(self.step)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and other.step is self.step
-
-
-@lru_cache(maxsize=256)
-def _read(key: _Key, axis: int, size: int) -> Resampling:
-    return read_table(np.asarray(key.step.index[axis]), np.asarray(key.step.weight[axis]), size)
-
-
-def _table(step: ResizeStep, axis: int, size: int) -> Resampling:
-    return _read(_Key(step), axis, size)
+def _note(demand: Demand, form: Form, held: Box) -> None:
+    """Note what a form does to the period, also where this position falls into a hole of it."""
+    if isinstance(form, Regroup) and couples(form, held):
+        demand.coupled = True
+    windows = form.windows if isinstance(form, Product) else (form,) if isinstance(form, Window) else ()
+    for window in windows:
+        item = held[window.axis]
+        if window.taps.transposed and item.moves and item.rate is not None:
+            demand.period = math.lcm(demand.period, (item.rate / window.taps.stride).denominator)

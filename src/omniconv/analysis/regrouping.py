@@ -9,28 +9,28 @@ from fractions import Fraction
 from omniconv.analysis.hull import MIXED, Reach, at, everything
 from omniconv.analysis.runs import Runs, add, count, divide, scale, wrap
 from omniconv.analysis.terms import Box
-from omniconv.program.steps import RearrangeStep
+from omniconv.program.dependence import Regroup
 from omniconv.spec import Shape
 
 
-def regroup(step: RearrangeStep, y: Box, source: Shape, shape: Shape) -> Box:
-    """What a box of the result of ``shape`` demands of the source."""
-    wide = [step.split[axis] for axis in step.perm]
-    after = group_axes(shape, wide)
-    before = group_axes(source, step.split)
+def regroup(form: Regroup, y: Box) -> Box:
+    """What a box of the result demands of the source."""
+    wide = [form.split[axis] for axis in form.perm]
+    after = group_axes(form.shape, wide)
+    before = group_axes(form.source, form.split)
     if after is None or before is None:
-        return tuple(everything(size, MIXED if size > 1 else "") for size in source)
+        return tuple(everything(size, MIXED if size > 1 else "") for size in form.source)
     parts: list[Reach] = []
     for item, group in zip(y, after, strict=True):
         parts.extend([item] if len(group) == 1 else _split(item, [wide[n] for n in group]))
-    placed = dict(zip(step.perm, parts, strict=True))
-    return tuple(_compose([placed[n] for n in group], [step.split[n] for n in group]) for group in before)
+    placed = dict(zip(form.perm, parts, strict=True))
+    return tuple(_compose([placed[n] for n in group], [form.split[n] for n in group]) for group in before)
 
 
-def couples(step: RearrangeStep, y: Box, shape: Shape) -> bool:
+def couples(form: Regroup, y: Box) -> bool:
     """Whether the output positions of several axes decide together what is read: where they choose channels."""
-    wide = [step.split[axis] for axis in step.perm]
-    after = group_axes(shape, wide)
+    wide = [form.split[axis] for axis in form.perm]
+    after = group_axes(form.shape, wide)
     return after is not None and any(
         item.moves and sum(wide[n] > 1 for n in group) > 1 for item, group in zip(y[2:], after[2:], strict=True)
     )

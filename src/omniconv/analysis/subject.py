@@ -13,7 +13,7 @@ from omniconv.integers import as_shape
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.from_spec import program_of
 from omniconv.program.program import Program
-from omniconv.program.steps import Array, ConvStep, ProgramStep, operands
+from omniconv.program.steps import Array, ConvStep, ProgramStep
 from omniconv.spec import Chain, Conv, Shape, Spec
 
 Subject: TypeAlias = Spec | Program
@@ -111,10 +111,10 @@ def needed_steps(program: Program, tensor: str) -> list[int]:
         step = program.steps[index]
         if step.y in wanted:
             kept.append(index)
-            wanted.update(operands(step))
+            wanted.update(step.reads)
     return kept[::-1]
 
 
 def describe(step: ProgramStep) -> str:
-    """The problem line of a convolution, else the name of the step."""
-    return step.spec.text() if isinstance(step, ConvStep) else type(step).__name__.removesuffix("Step").lower()
+    """The problem line of a convolution, else the word for the step."""
+    return step.spec.text() if isinstance(step, ConvStep) else step.word

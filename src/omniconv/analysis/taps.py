@@ -1,4 +1,4 @@
-"""Moving arrays along the taps of one axis, forwards (`push`) and backwards (`pull`).
+"""Moving arrays along the taps of one axis, forwards (`push_taps`) and backwards (`pull_taps`).
 
 Both work on any dtype with an addition: numbers are summed, booleans are joined by *or*. A kernel whose taps all count
 alike is the product of its axes, so N-D layers are done one axis after another.
@@ -12,9 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.program.steps import PoolStep
-from omniconv.spec import Axis, Conv, Phase, Shape
-from omniconv.spec.conv import PAD_WORDS
+from omniconv.spec import Phase
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 
@@ -29,7 +27,7 @@ def _tap(phase: Phase, offset: int, size: int) -> tuple[slice, slice] | None:
     return reads, writes
 
 
-def pull(array: AnyArray, axis: int, phases: Sequence[Phase], size: int) -> AnyArray:
+def pull_taps(array: AnyArray, axis: int, phases: Sequence[Phase], size: int) -> AnyArray:
     """Carry what is held at outputs back to the ``size`` input positions that their taps read."""
     out = np.zeros((*array.shape[:axis], size, *array.shape[axis + 1 :]), array.dtype)
     before = (slice(None),) * axis
@@ -41,7 +39,7 @@ def pull(array: AnyArray, axis: int, phases: Sequence[Phase], size: int) -> AnyA
     return out
 
 
-def push(array: AnyArray, axis: int, phases: Sequence[Phase]) -> AnyArray:
+def push_taps(array: AnyArray, axis: int, phases: Sequence[Phase]) -> AnyArray:
     """Carry what is held at inputs to the outputs whose taps read them."""
     size = array.shape[axis]
     outputs = sum(phase.count for phase in phases)
@@ -69,16 +67,7 @@ def outside(phases: Sequence[Phase], size: int) -> npt.NDArray[np.bool_]:
 
 def count_inside(phases: Sequence[Phase], size: int) -> npt.NDArray[np.int64]:
     """For each output position of an axis, how many of its taps land inside the input."""
-    return np.asarray(push(np.ones(size, np.int64), 0, phases), np.int64)
-
-
-def pad_index(size: int, pair: tuple[int, int], mode: str) -> npt.NDArray[np.int64]:
-    """For each position of a padded axis, the input position it repeats; -1 where it repeats none (zeros)."""
-    positions = np.arange(size)
-    if mode in ("zeros", "constant"):
-        return np.asarray(np.pad(positions, pair, constant_values=-1), np.int64)
-    word: Any = PAD_WORDS.get(mode, mode)
-    return np.asarray(np.pad(positions, pair, mode=word), np.int64)
+    return np.asarray(push_taps(np.ones(size, np.int64), 0, phases), np.int64)
 
 
 def take(array: AnyArray, axis: int, index: npt.NDArray[np.int64]) -> AnyArray:
@@ -94,24 +83,9 @@ def give(array: AnyArray, axis: int, index: npt.NDArray[np.int64], size: int) ->
     kept = index >= 0
     moved = np.moveaxis(array, axis, 0)[kept]
     out = np.zeros((size, *moved.shape[1:]), array.dtype)
-    np.add.at(out, index[kept], moved)
+    places = index[kept]
+    if np.unique(places).size == places.size:
+        out[places] = moved
+    else:
+        np.add.at(out, places, moved)
     return np.moveaxis(out, 0, axis)
-
-
-def unpadded(spec: Conv) -> Conv:
-    """The same layer over an input that is padded already."""
-    from dataclasses import replace
-
-    return replace(spec, padding=((0, 0),) * spec.dims, padding_mode="zeros")
-
-
-def pool_phases(step: PoolStep, sizes: Shape, results: Shape) -> tuple[tuple[Phase, ...], ...]:
-    """The taps of a pool, per spatial axis; windows hang over the end as far as the output says."""
-    phases = []
-    for k, s, d, (before, _), size, result in zip(
-        step.kernel, step.stride, step.dilation, step.padding, sizes, results, strict=True
-    ):
-        extent = d * (k - 1) + 1
-        after = (result - 1) * s + extent - size - before
-        phases.append(Axis(k, s, d, (before, after)).phases(size))
-    return tuple(phases)

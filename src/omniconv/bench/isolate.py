@@ -12,7 +12,7 @@ from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.tuning import Tuning
 from omniconv.program.layers import describe_step
 from omniconv.program.program import Program
-from omniconv.program.steps import MapStep, operands
+from omniconv.program.steps import MapStep
 from omniconv.target.model import Target
 
 
@@ -76,13 +76,13 @@ def isolate(program: Program, index: int) -> tuple[Program, int]:
     wanted = program.steps[index]
     needed: list[int] = []
     sources: list[str] = []
-    queue = list(operands(wanted))
+    queue = list(wanted.reads)
     for name in queue:
         number = producers.get(name)
         if number is not None and isinstance(program.steps[number], VIEWS):
             if number not in needed:
                 needed.append(number)
-                queue += operands(program.steps[number])
+                queue += program.steps[number].reads
         elif name not in sources:
             sources.append(name)
     inputs = {name: name if name in program.inputs else f"{name}.given" for name in sources}

@@ -18,7 +18,6 @@ from omniconv.graph.registry import find_operator
 from omniconv.graph.schema import check_node
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.program import Program
-from omniconv.program.rewrite import rename
 from omniconv.program.steps import MapStep
 from omniconv.spec import Shape
 
@@ -140,7 +139,7 @@ def _name_outputs(wanted: Sequence[str], program: Program, values: Mapping[str, 
         element=program.element,
     )  # fmt: skip
     for step, label in zip(program.steps, program.labels, strict=True):
-        new.add(rename(step, names), program.shapes[step.y], label)
+        new.add(step.renamed(names), program.shapes[step.y], label, checked=True)
     for name, value in copies.items():
         new.add(MapStep(names.get(value.name, value.name), name, ()), value.shape, name)
     return new

@@ -3,17 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from omniconv.program.program import Program
-from omniconv.program.steps import ConvStep, DenseStep, ProgramStep
+from omniconv.program.steps import ConvStep
 from omniconv.spec import Shape
-
-KINDS: Final = {
-    "PoolStep": "pool", "ReduceStep": "global_pool", "MapStep": "elementwise", "SoftmaxStep": "softmax",
-    "LrnStep": "lrn", "ChannelStep": "shuffle", "ConcatStep": "concat", "RearrangeStep": "rearrange",
-    "SliceStep": "slice", "PadStep": "pad", "ResizeStep": "resize", "DenseStep": "dense",
-}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,31 +31,10 @@ class LayerInfo:
     macs: int
 
 
-def kind_of(step: ProgramStep) -> str:
-    """The word for a step in tables."""
-    return step.spec.label if isinstance(step, ConvStep) else KINDS[type(step).__name__]
-
-
 def describe_step(program: Program, index: int) -> LayerInfo:
     """The record of one step."""
     step = program.steps[index]
-    source = step.xs[0] if hasattr(step, "xs") else step.x
-    shape, result = program.shapes[source], program.shapes[step.y]
-    text, parameters, macs = "", 0, 0
-    if isinstance(step, ConvStep):
-        text, macs = step.spec.text(shape), step.spec.count_macs(shape)
-    elif isinstance(step, DenseStep):
-        rows = 1
-        for size in result[:-1]:
-            rows *= size
-        macs = rows * step.w.size
-    if isinstance(step, ConvStep | DenseStep):
-        parameters = step.w.size + (0 if step.b is None else step.b.size)
-    return LayerInfo(program.labels[index], kind_of(step), text, shape, result, parameters, macs)
-
-
-WORDS: Final = {
-    "PoolStep": "pool", "ReduceStep": "global_pool", "MapStep": "elementwise", "SoftmaxStep": "softmax",
-    "LrnStep": "lrn", "ChannelStep": "shuffle", "ConcatStep": "concat", "RearrangeStep": "rearrange",
-    "SliceStep": "slice", "PadStep": "pad", "ResizeStep": "resize", "DenseStep": "dense",
-}  # fmt: skip
+    shape, result = program.shapes[step.reads[0]], program.shapes[step.y]
+    kind, text = (step.spec.label, step.spec.text(shape)) if isinstance(step, ConvStep) else (step.word, "")
+    work = step.work(program.shapes)
+    return LayerInfo(program.labels[index], kind, text, shape, result, work.parameters, work.macs)

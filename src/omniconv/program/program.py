@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from omniconv.errors import ShapeError
+from omniconv.program.dependence import Dependence
 from omniconv.program.element import FLOAT32, Element
-from omniconv.program.steps import Array, ProgramStep, operands, round_constants
+from omniconv.program.steps import Array, ProgramStep
 from omniconv.spec import Shape
 
 
@@ -29,20 +32,49 @@ class Program:
     steps: list[ProgramStep] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     element: Element = FLOAT32
-    _widened: dict[int, tuple[Array, Array]] = field(default_factory=dict, repr=False)
+    _widened: dict[int, tuple[Array, Array]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _dependences: dict[str, tuple[ProgramStep, Dependence]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
-    def add(self, step: ProgramStep, shape: Shape, label: str = "") -> str:
+    def add(self, step: ProgramStep, shape: Shape, label: str = "", *, checked: bool = False) -> str:
         """Append a step that produces a value of ``shape``; returns the value's name.
 
         Its constants are rounded to the program's element: whoever makes them computes in float64, and nothing is
         rounded twice.
+
+        Args:
+            step, shape, label: see the attributes.
+            checked: the same step produced this shape from the same shapes in another program.
+
+        Raises:
+            ShapeError: names out of order, or a shape that the step does not produce.
         """
         if step.y in self.shapes:
             raise ShapeError(f"value {step.y!r} is produced twice", need="unique names", at=label)
-        for name in operands(step):
+        for name in step.reads:
             if name not in self.shapes:
                 raise ShapeError(f"value {name!r} is used before it is produced", need="steps in order", at=label)
-        self.shapes[step.y] = tuple(int(size) for size in shape)
-        self.steps.append(round_constants(step, self.element.dtype, self._widened))
+        self.shapes[step.y] = stated = tuple(int(size) for size in shape)
+        found = stated if checked else tuple(step.output_shape(self.shapes))
+        if found != stated:
+            del self.shapes[step.y]
+            raise ShapeError(f"{step.word} produces {found}, not {stated}", need="the shape it produces", at=label)
+        self.steps.append(step.with_constants(self._convert))
         self.labels.append(label or step.y)
         return step.y
+
+    def _convert(self, array: Array) -> Array:
+        """A constant as an array of the program's element; steps that share a narrower one share its copy."""
+        dtype = self.element.dtype
+        if array.dtype.itemsize < dtype.itemsize:
+            return self._widened.setdefault(id(array), (array, np.asarray(array, dtype)))[1]
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(array, dtype)
+
+    def dependence(self, step: ProgramStep) -> Dependence:
+        """What the result of one of its steps depends on; worked out once."""
+        known = self._dependences.get(step.y)
+        if known is None or known[0] is not step:
+            known = self._dependences[step.y] = (step, step.dependence(self.shapes))
+        return known[1]

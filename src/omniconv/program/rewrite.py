@@ -1,14 +1,13 @@
-"""What passes over a `Program` share: readers, producers, renaming, and building a program anew."""
+"""What passes over a `Program` share: readers, and building a program anew."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import TypeAlias
 
 from omniconv.program.program import Program
-from omniconv.program.steps import ConcatStep, ConvStep, DenseStep, MapStep, PostOp, ProgramStep, operands
+from omniconv.program.steps import ProgramStep
 
 Item: TypeAlias = tuple[ProgramStep, str]
 """A step and its label."""
@@ -18,30 +17,13 @@ def count_readers(program: Program) -> Counter[str]:
     """How often each value is read; being an output counts as reading."""
     readers: Counter[str] = Counter(program.outputs)
     for step in program.steps:
-        readers.update(operands(step))
+        readers.update(step.reads)
     return readers
-
-
-def _rename_post(post: tuple[PostOp, ...], names: Mapping[str, str]) -> tuple[PostOp, ...]:
-    return tuple(
-        replace(op, operand=names.get(op.operand, op.operand)) if isinstance(op.operand, str) else op for op in post
-    )
-
-
-def rename(step: ProgramStep, names: Mapping[str, str]) -> ProgramStep:
-    """The step with its values, read and produced, renamed; values not in ``names`` stay."""
-    y = names.get(step.y, step.y)
-    if isinstance(step, ConcatStep):
-        return replace(step, xs=tuple(names.get(x, x) for x in step.xs), y=y)
-    x = names.get(step.x, step.x)
-    if isinstance(step, ConvStep | DenseStep | MapStep):
-        return replace(step, x=x, y=y, post=_rename_post(step.post, names))
-    return replace(step, x=x, y=y)
 
 
 def is_touched(step: ProgramStep, names: Mapping[str, str]) -> bool:
     """Whether renaming would change what the step reads."""
-    return any(name in names for name in operands(step))
+    return any(name in names for name in step.reads)
 
 
 def rebuild(program: Program, items: Iterable[Item]) -> Program:
@@ -52,8 +34,9 @@ def rebuild(program: Program, items: Iterable[Item]) -> Program:
         {name: program.shapes[name] for name in program.inputs},
         element=program.element,
     )
+    kept = {id(step) for step in program.steps}
     for step, label in items:
-        new.add(step, program.shapes[step.y], label)
+        new.add(step, program.shapes[step.y], label, checked=id(step) in kept)
     return new
 
 

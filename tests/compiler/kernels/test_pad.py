@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tests.compiler.harness import TARGETS, Buffer, check_shares, placed
 
-from omniconv.compiler.kernels.pad import Pad, source_positions
+from omniconv.compiler.kernels.pad import Pad
 from omniconv.program.steps import PadStep
+from omniconv.program.steps.pad import source_positions
 
 MODES = ["constant", "reflect", "edge", "wrap"]
 SAME = [(0, 0), (0, 0)]

@@ -19,6 +19,7 @@ from omniconv.compiler.memory.layout import Layout, channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
 from omniconv.program.steps import PadStep
+from omniconv.program.steps.pad import source_positions
 from omniconv.spec.conv import PAD_WORDS
 from omniconv.target.model import Target
 
@@ -27,35 +28,6 @@ X, Y, MAP = range(3)
 ARGS = 3
 
 _BLOCK: Final = 1024
-
-
-def source_positions(size: int, before: int, after: int, mode: str) -> npt.NDArray[np.int64]:
-    """The position that each padded position along an axis is a copy of; -1 where it is the constant.
-
-    Example:
-        >>> source_positions(3, 2, 1, "reflect").tolist()
-        [2, 1, 0, 1, 2, 1]
-        >>> source_positions(3, 1, 1, "constant").tolist()
-        [-1, 0, 1, 2, -1]
-
-    Args:
-        size: of the axis.
-        before: positions to add in front; negative ones take away.
-        after: positions to add behind.
-        mode: constant, reflect, edge or wrap.
-    """
-    at = np.arange(-before, size + after, dtype=np.int64)
-    match mode:
-        case "constant":
-            return np.where((at >= 0) & (at < size), at, -1)
-        case "edge":
-            return np.clip(at, 0, size - 1)
-        case "wrap":
-            return at % size
-        case "reflect":
-            period = max(2 * (size - 1), 1)
-            return np.minimum(at % period, period - at % period) if size > 1 else np.zeros_like(at)
-    raise AssertionError(mode)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, rebuild, with_labels
-from omniconv.program.steps import operands
 
 
 def drop_dead(program: Program) -> Program:
@@ -16,6 +15,6 @@ def drop_dead(program: Program) -> Program:
     kept: list[Item] = []
     for step, label in reversed(list(with_labels(program))):
         if step.y in wanted:
-            wanted.update(operands(step))
+            wanted.update(step.reads)
             kept.append((step, label))
     return rebuild(program, reversed(kept))

@@ -18,7 +18,7 @@ import numpy as np
 
 from omniconv.program.passes.drop_dead import drop_dead
 from omniconv.program.program import Program
-from omniconv.program.rewrite import Item, is_touched, rebuild, rename, with_labels
+from omniconv.program.rewrite import Item, is_touched, rebuild, with_labels
 from omniconv.program.steps import ChannelStep, MapStep, ProgramStep, RearrangeStep, SliceStep
 from omniconv.spec import Shape
 
@@ -117,7 +117,7 @@ def recognise_channel_moves(program: Program) -> Program:
     items: list[Item] = []
     for step, label in with_labels(program):
         if is_touched(step, names):
-            step = rename(step, names)
+            step = step.renamed(names)
         step = _simplify(step, made, program.shapes)
         same = _moves_nothing(step, program.shapes)
         if same is not None and step.y not in program.outputs:

@@ -1,0 +1,53 @@
+"""`ConcatStep`: values side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from omniconv.errors import ShapeError
+from omniconv.program.dependence import Dependence, Part, Place
+from omniconv.program.steps.step import Shapes, Step, check_axis
+from omniconv.spec import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class ConcatStep(Step):
+    """Concatenation along ``axis`` (1 = channels)."""
+
+    word: ClassVar[str] = "concat"
+    xs: tuple[str, ...]
+    y: str
+    axis: int = 1
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """All of ``xs``."""
+        return self.xs
+
+    def renamed(self, names: Mapping[str, str]) -> ConcatStep:
+        """All of ``xs`` as well."""
+        return replace(self, xs=tuple(names.get(x, x) for x in self.xs), y=names.get(self.y, self.y))
+
+    def output_shape(self, shapes: Shapes) -> Shape:
+        """The sizes along the axis together."""
+        first = shapes[self.xs[0]]
+        axis = check_axis(self.axis, first)
+        rest = {(*shapes[x][:axis], *shapes[x][axis + 1 :]) for x in self.xs}
+        if len(rest) > 1 or any(len(shapes[x]) != len(first) for x in self.xs):
+            raise ShapeError(
+                f"shapes {[shapes[x] for x in self.xs]} side by side along axis {axis}", need="equal sizes elsewhere"
+            )
+        return (*first[:axis], sum(shapes[x][axis] for x in self.xs), *first[axis + 1 :])
+
+    def dependence(self, shapes: Shapes) -> Dependence:
+        """Each operand has a share of the axis."""
+        parts = []
+        axis = self.axis % len(shapes[self.y])
+        first, total = 0, shapes[self.y][axis]
+        for name in self.xs:
+            size = shapes[name][axis]
+            parts.append(Part(name, (Place(axis, size, first, total),)))
+            first += size
+        return Dependence(tuple(parts), linear=True)

@@ -1,0 +1,116 @@
+"""`PostOp`: an elementwise operation at the end of a step, and the base of the steps that end in some."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final, Self
+
+import numpy as np
+
+from omniconv.errors import ShapeError
+from omniconv.program.dependence import Broadcast, Dependence, Form, Part, Scale
+from omniconv.program.steps.step import Array, Shapes, Step
+from omniconv.spec import Activation, Shape
+
+BINARY: Final = ("add", "sub", "rsub", "mul", "div", "rdiv", "max", "min", "prelu")
+"""Binary operations of a `PostOp` on the running value v and the operand a: v+a, v-a, a-v, v*a, v/a, a/v, max(v, a),
+min(v, a), and v if v >= 0 else a*v."""
+
+SWAPPED: Final = {"sub": "rsub", "div": "rdiv", "rsub": "sub", "rdiv": "div"}
+"""The operation with its two sides exchanged; the others commute."""
+
+ADDITIVE: Final = ("add", "sub", "rsub")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PostOp:
+    """One elementwise operation on the running result of a step.
+
+    Attributes:
+        op: ``"act"``, or one of :data:`BINARY`.
+        operand: for a binary operation, a value's name or a constant; its shape broadcasts (NumPy rules) to the result.
+        activation: for ``"act"``, the function.
+    """
+
+    op: str
+    operand: str | Array | None = None
+    activation: Activation | None = None
+
+    @property
+    def linear(self) -> bool:
+        """Whether it is linear in the running value and a value that it reads together, plus a constant."""
+        if self.op == "act":
+            return self.activation is not None and self.activation.name == "neg"
+        return self.op in ADDITIVE or (self.op in ("mul", "div") and not isinstance(self.operand, str))
+
+
+class Posted(Step):
+    """A step that ends in elementwise operations ``post``."""
+
+    __slots__ = ()
+    post: tuple[PostOp, ...]
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Its input, and the operands that are values."""
+        return (self.x, *(op.operand for op in self.post if isinstance(op.operand, str)))
+
+    def renamed(self, names: Mapping[str, str]) -> Self:
+        """Its operands as well."""
+        post = tuple(
+            replace(op, operand=names.get(op.operand, op.operand)) if isinstance(op.operand, str) else op
+            for op in self.post
+        )
+        step: Any = Step.renamed(self, names)
+        return replace(step, post=post)  # type: ignore[no-any-return]
+
+    def with_constants(self, convert: Callable[[Array], Array]) -> Self:
+        """Its weights, where it has some, and the operands that are constants."""
+        post = tuple(
+            replace(op, operand=convert(op.operand)) if isinstance(op.operand, np.ndarray) else op for op in self.post
+        )
+        arrays = {name: array for name in ("w", "b") if (array := getattr(self, name, None)) is not None}
+        step: Any = self
+        return replace(step, post=post, **{name: convert(array) for name, array in arrays.items()})  # type: ignore[no-any-return]
+
+    def check_operands(self, shape: Shape, shapes: Shapes) -> Shape:
+        """The shape of the result, to which all operands must broadcast."""
+        for op in self.post:
+            if op.operand is not None:
+                operand = shapes[op.operand] if isinstance(op.operand, str) else op.operand.shape
+                check_broadcast(operand, shape, f"the operand of {op.op}")
+        return shape
+
+    def depend(self, forms: tuple[Form, ...], shapes: Shapes) -> Dependence:
+        """The dependence of a step whose input passes through ``forms`` before the elementwise operations."""
+        shape = shapes[self.y]
+        parts = [Part(self.x, forms)]
+        for op in self.post:
+            if isinstance(op.operand, str):
+                parts.append(Part(op.operand, broadcast(shapes[op.operand], shape), op.op in ADDITIVE))
+            elif op.operand is not None and op.op in ("mul", "div"):
+                factor = op.operand.astype(np.float64)
+                scale = Scale(factor if op.op == "mul" else 1.0 / np.where(factor == 0, np.inf, factor))
+                parts = [replace(part, forms=(*part.forms, scale)) for part in parts]
+        return Dependence(tuple(parts), linear=all(op.linear for op in self.post))
+
+    def count_constants(self) -> int:
+        """Numbers in constant operands."""
+        return sum(int(op.operand.size) for op in self.post if isinstance(op.operand, np.ndarray))
+
+
+def broadcast(source: Shape, shape: Shape) -> tuple[Form, ...]:
+    """The forms of a value of shape ``source`` that is repeated to ``shape``; none where it has that shape."""
+    return () if tuple(source) == tuple(shape) else (Broadcast(tuple(source), tuple(shape)),)
+
+
+def check_broadcast(source: Shape, shape: Shape, what: str) -> None:
+    """Refuse a shape that does not broadcast.
+
+    Raises:
+        ShapeError: it does not.
+    """
+    tail = shape[len(shape) - len(source) :] if len(source) <= len(shape) else ()
+    if len(source) > len(shape) or any(a not in (1, b) for a, b in zip(source, tail, strict=True)):
+        raise ShapeError(f"{what} of shape {tuple(source)} does not broadcast to {tuple(shape)}", need="NumPy's rules")

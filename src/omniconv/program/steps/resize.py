@@ -1,0 +1,47 @@
+"""`ResizeStep`: resampling by tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from omniconv.errors import ShapeError
+from omniconv.program.dependence import Dependence, Part, Resample
+from omniconv.program.steps.step import Array, Shapes, Step
+from omniconv.spec import Shape
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResizeStep(Step):
+    """Separable resampling of the spatial axes.
+
+    ``y[.., o, ..] = sum_t x[.., index[t, o], ..] * weight[t, o]``, one ``(index, weight)`` pair of arrays of shape
+    ``(taps, output size)`` for each spatial axis.
+    """
+
+    word: ClassVar[str] = "resize"
+    x: str
+    y: str
+    index: tuple[npt.NDArray[np.int64], ...]
+    weight: tuple[Array, ...]
+
+    def output_shape(self, shapes: Shapes) -> Shape:
+        """As many positions as the tables have."""
+        shape = shapes[self.x]
+        if len(shape) != 2 + len(self.index):
+            raise ShapeError(f"{len(self.index)} tables for a value of shape {shape}", need="one for each spatial axis")
+        return (*shape[:2], *(int(index.shape[1]) for index in self.index))
+
+    def with_constants(self, convert: Callable[[Array], Array]) -> Self:
+        """The weights of its tables."""
+        return replace(self, weight=tuple(map(convert, self.weight)))
+
+    def dependence(self, shapes: Shapes) -> Dependence:
+        """What the tables read."""
+        tables = zip(shapes[self.x][2:], self.index, self.weight, strict=True)
+        forms = tuple(Resample(axis, size, index, weight) for axis, (size, index, weight) in enumerate(tables, 2))
+        return Dependence((Part(self.x, forms),), linear=True)

@@ -1,0 +1,250 @@
+"""Small random steps of every kind, with the shapes of what they read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from omniconv.program.from_spec import plan_resize
+from omniconv.program.program import Program
+from omniconv.program.sampling import Sampling, plan_axis
+from omniconv.program.steps import (
+    ChannelStep,
+    ConcatStep,
+    ConvStep,
+    CumSumStep,
+    DenseStep,
+    LrnStep,
+    MapStep,
+    PadStep,
+    PoolStep,
+    PostOp,
+    RearrangeStep,
+    ReduceStep,
+    ResizeStep,
+    SliceStep,
+    SoftmaxStep,
+)
+from omniconv.spec import Activation, Conv, Resize
+
+Drawn = tuple[Any, dict[str, tuple[int, ...]], tuple[int, ...]]
+"""A step, the shapes of what it reads, and the shape of its result."""
+DRAWS: dict[type, Callable[[Random], Drawn]] = {}
+
+
+def draws(kind: type) -> Callable[[Callable[[Random], Drawn]], Callable[[Random], Drawn]]:
+    def register(draw: Callable[[Random], Drawn]) -> Callable[[Random], Drawn]:
+        DRAWS[kind] = draw
+        return draw
+
+    return register
+
+
+def shape_of(r: Random, rank: int | None = None, largest: int = 4) -> tuple[int, ...]:
+    rank = r.randint(3, 4) if rank is None else rank
+    return (r.randint(1, 2), *(r.randint(1, largest) for _ in range(rank - 1)))
+
+
+def weights(r: Random, shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(r.randrange(2**30)).uniform(0.5, 1.5, shape).astype(np.float32)
+
+
+def posts(r: Random, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]]) -> tuple[PostOp, ...]:
+    """Operations that grow with every operand, on positive values; their operands are values and constants."""
+    found = []
+    for number in range(r.randint(0, 3)):
+        part = tuple(size if r.random() < 0.6 else 1 for size in shape)[r.randint(0, len(shape) - 1) :]
+        match r.choice(("act", "value", "value", "constant")):
+            case "act":
+                found.append(PostOp("act", activation=Activation.of(r.choice(("sigmoid", "exp", "sqrt", "tanh")))))
+            case "value":
+                shapes[f"a{number}"] = part
+                found.append(PostOp(r.choice(("add", "mul", "add")), f"a{number}"))
+            case _:
+                found.append(PostOp(r.choice(("add", "mul", "div")), weights(r, part)))
+    return tuple(found)
+
+
+@draws(ConvStep)
+def _conv(r: Random) -> Drawn:
+    dims = r.randint(1, 2)
+    groups = r.choice((1, 1, 2))
+    shape = (r.randint(1, 2), groups * r.randint(1, 2), *(r.randint(3, 5) for _ in range(dims)))
+    transposed = r.random() < 0.35
+    mode = "zeros" if transposed else r.choice(("zeros", "zeros", "reflect", "replicate", "circular"))
+    spec = Conv.of(
+        shape[1], groups * r.randint(1, 2), [r.randint(1, 3) for _ in range(dims)], dims=dims,
+        stride=[r.randint(1, 3) for _ in range(dims)], dilation=1 if r.random() < 0.7 else [r.randint(1, 2)] * dims,
+        padding=0 if transposed else [(r.randint(0, 2), r.randint(0, 2)) for _ in range(dims)], groups=groups,
+        transposed=transposed, padding_mode=mode, flip=r.random() < 0.3,
+    )  # fmt: skip
+    try:
+        result = spec.output_shape(shape)
+    except ValueError:
+        return _conv(r)
+    shapes = {"x": shape}
+    bias = weights(r, (spec.out_channels,)) if r.random() < 0.5 else None
+    return ConvStep("x", "y", spec, weights(r, spec.weight_shape), bias, posts(r, result, shapes)), shapes, result
+
+
+@draws(DenseStep)
+def _dense(r: Random) -> Drawn:
+    shape = shape_of(r, r.randint(1, 4))
+    outputs = r.randint(1, 4)
+    result = (*shape[:-1], outputs)
+    shapes = {"x": shape}
+    return DenseStep("x", "y", weights(r, (outputs, shape[-1])), None, posts(r, result, shapes)), shapes, result
+
+
+@draws(PoolStep)
+def _pool(r: Random) -> Drawn:
+    shape = (1, r.randint(1, 2), *(r.randint(3, 6) for _ in range(r.randint(1, 2))))
+    rows = []
+    for size in shape[2:]:
+        k, s, d = r.randint(1, 3), r.randint(1, 3), r.choice((1, 1, 2))
+        pair = (r.randint(0, k // 2), r.randint(0, k // 2)) if d == 1 else (0, 0)
+        if d * (k - 1) + 1 > size:
+            k, d, pair = 1, 1, (0, 0)
+        room = size + sum(pair) - d * (k - 1) - 1
+        count = -(-room // s) + 1 if r.random() < 0.5 else room // s + 1
+        if (count - 1) * s >= size + pair[0]:
+            count -= 1
+        rows.append((k, s, d, pair, count))
+    kernel, stride, dilation, padding, counts = zip(*rows, strict=True)
+    # A mean alone: each input moves it, while a maximum has one winner.
+    return (
+        PoolStep("x", "y", "mean", kernel, stride, dilation, padding, r.random() < 0.5),
+        {"x": shape},
+        (*shape[:2], *counts),
+    )
+
+
+@draws(ReduceStep)
+def _reduce(r: Random) -> Drawn:
+    shape = shape_of(r)
+    result = shape[:2] if r.random() < 0.5 else (*shape[:2], *(1,) * (len(shape) - 2))
+    return ReduceStep("x", "y", r.choice(("mean", "sum"))), {"x": shape}, result
+
+
+@draws(MapStep)
+def _map(r: Random) -> Drawn:
+    result = shape_of(r, r.randint(1, 4))
+    shape = tuple(size if r.random() < 0.7 else 1 for size in result)[r.choice((0, 0, len(result) // 2)) :]
+    shapes = {"x": shape}
+    return MapStep("x", "y", posts(r, result, shapes)), shapes, result
+
+
+@draws(SoftmaxStep)
+def _softmax(r: Random) -> Drawn:
+    shape = tuple(size + 1 for size in shape_of(r, r.randint(1, 4), 3))
+    return SoftmaxStep("x", "y", r.randint(-len(shape), len(shape) - 1), r.random() < 0.5), {"x": shape}, shape
+
+
+@draws(LrnStep)
+def _lrn(r: Random) -> Drawn:
+    shape = shape_of(r, largest=5)
+    return LrnStep("x", "y", r.randint(1, 7), 0.5, 0.75, 1.0), {"x": shape}, shape
+
+
+@draws(ChannelStep)
+def _channels(r: Random) -> Drawn:
+    shape = shape_of(r)
+    source = tuple(r.randrange(shape[1]) for _ in range(r.randint(1, 5)))
+    return ChannelStep("x", "y", source), {"x": shape}, (shape[0], len(source), *shape[2:])
+
+
+@draws(ConcatStep)
+def _concat(r: Random) -> Drawn:
+    shape = shape_of(r)
+    axis = r.randrange(len(shape))
+    names = [r.choice("abc") for _ in range(r.randint(1, 4))]
+    sizes = {name: r.randint(1, 3) for name in names}
+    shapes = {name: (*shape[:axis], size, *shape[axis + 1 :]) for name, size in sizes.items()}
+    total = sum(sizes[name] for name in names)
+    return ConcatStep(tuple(names), "y", axis), shapes, (*shape[:axis], total, *shape[axis + 1 :])
+
+
+@draws(RearrangeStep)
+def _rearrange(r: Random) -> Drawn:
+    split = tuple(r.randint(1, 3) for _ in range(r.randint(2, 5)))
+    perm = r.sample(range(len(split)), len(split))
+    merged = lambda sizes: _merge(r, sizes)
+    return (
+        RearrangeStep("x", "y", split, tuple(perm)),
+        {"x": merged(split)},
+        merged(tuple(split[axis] for axis in perm)) if r.random() < 0.8 else _scatter(r, math.prod(split)),
+    )
+
+
+def _merge(r: Random, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    found = [sizes[0]]
+    for size in sizes[1:]:
+        if r.random() < 0.4:
+            found[-1] *= size
+        else:
+            found.append(size)
+    return tuple(found)
+
+
+def _scatter(r: Random, count: int) -> tuple[int, ...]:
+    first = r.choice([d for d in range(1, count + 1) if count % d == 0])
+    return (first, count // first)
+
+
+@draws(SliceStep)
+def _slice(r: Random) -> Drawn:
+    shape = shape_of(r, r.randint(1, 4))
+    rows = []
+    for size in shape:
+        step = r.choice((1, 1, 2, -1, -2))
+        start = r.randrange(size)
+        most = (size - 1 - start) // step + 1 if step > 0 else start // -step + 1
+        rows.append((start, step, r.randint(1, most)))
+    starts, steps, counts = zip(*rows, strict=True)
+    return SliceStep("x", "y", starts, steps), {"x": shape}, counts
+
+
+@draws(PadStep)
+def _pad(r: Random) -> Drawn:
+    shape = shape_of(r, r.randint(1, 4))
+    mode = r.choice(("constant", "reflect", "edge", "wrap"))
+    most = lambda size: min(3, {"reflect": size - 1, "wrap": size}.get(mode, 3))
+    pads = tuple((r.randint(0, most(size)), r.randint(0, most(size))) for size in shape)
+    return (
+        PadStep("x", "y", pads, mode, 1.0),
+        {"x": shape},
+        tuple(size + sum(pair) for size, pair in zip(shape, pads, strict=True)),
+    )
+
+
+@draws(ResizeStep)
+def _resize(r: Random) -> Drawn:
+    shape = (1, r.randint(1, 2), *(r.randint(2, 5) for _ in range(r.randint(1, 2))))
+    if r.random() < 0.4:
+        step = Resize(r.randint(2, 3), r.choice(("nearest", "linear")))
+        return plan_resize(step, "x", "y", shape), {"x": shape}, step.output_shape(shape)
+    how = Sampling(r.choice(("nearest", "linear")), r.choice(("half_pixel", "align_corners", "asymmetric")))
+    sizes = tuple(r.randint(1, 7) for _ in shape[2:])
+    tables = [plan_axis(how, size, result) for size, result in zip(shape[2:], sizes, strict=True)]
+    step = ResizeStep("x", "y", tuple(index for index, _ in tables), tuple(weight for _, weight in tables))
+    return step, {"x": shape}, (*shape[:2], *sizes)
+
+
+@draws(CumSumStep)
+def _cumsum(r: Random) -> Drawn:
+    shape = shape_of(r, r.randint(1, 4))
+    axis = r.randint(-len(shape), len(shape) - 1)
+    return CumSumStep("x", "y", axis, r.random() < 0.5, r.random() < 0.5), {"x": shape}, shape
+
+
+def program_of(drawn: Drawn) -> Program:
+    """A program of one step."""
+    step, shapes, result = drawn
+    program = Program(tuple(shapes), shapes=dict(shapes))
+    program.add(step, result, "step")
+    program.outputs = ("y",)
+    return program
