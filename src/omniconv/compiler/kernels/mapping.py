@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
-from omniconv.compiler.emit.builder import I32, Index, Kernel, Value
+from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.arrange import as_channels_last, as_row_major, keep_order, restore_order
 from omniconv.compiler.kernels.posts import has_operands, lower_posts
@@ -120,7 +121,7 @@ class Map:
         group = 1 if any(post.activation is not None for post in self.posts) else 4
         emit_vectors(k, self.sizes[1], body, group=group, masked=not whole, part=part, parts=self.parts)
 
-    def _collect(self, k: Kernel, x: Value, channel: Index, count: int | None) -> Value:
+    def _collect(self, k: Kernel, x: Pointer, channel: Index, count: int | None) -> Value:
         """A vector of channels that are not neighbours in x."""
         value = k.splat(0.0)
         last = self.sizes[1] - 1
@@ -133,7 +134,7 @@ class Map:
         return value
 
 
-def _at(k: Kernel, pointer: Value, strides: Sequence[int], at: tuple[Index, Index, Index, Index]) -> Value:
+def _at(k: Kernel, pointer: Pointer, strides: Sequence[int], at: tuple[Index, Index, Index, Index]) -> Pointer:
     offset: Index = 0
     for index, stride in zip(at, (strides[0], *strides[2:]), strict=True):
         offset = k.add(offset, k.mul(index, stride))

@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
 from omniconv.compiler.kernels.arrange import keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout
@@ -87,7 +88,7 @@ class Reduce:
             n, part = k.split(unit, self.batch, self.groups)
             x, y = k.shift(k.arg(X), k.mul(n, self.x_batch)), k.shift(k.arg(Y), k.mul(n, self.y_batch))
 
-            def body(c: Index, vectors: int, tail: int | None, x: Value = x, y: Value = y) -> None:
+            def body(c: Index, vectors: int, tail: int | None, x: Pointer = x, y: Pointer = y) -> None:
                 for v, value in enumerate(self._reduce(k, k.shift(x, c), vectors, tail)):
                     count = tail if v == vectors - 1 and not self.tail else None
                     k.store(value, y, k.add(c, v * self.lanes), count=count)
@@ -96,14 +97,14 @@ class Reduce:
             emit_vectors(k, self.channels, body, group=self.group, masked=masked, part=part, parts=self.groups)
         return k.finish()
 
-    def _reduce(self, k: Kernel, x: Value, vectors: int, tail: int | None) -> list[Value]:
+    def _reduce(self, k: Kernel, x: Pointer, vectors: int, tail: int | None) -> list[Value]:
         start = k.splat(float("-inf") if self.op == "max" else 0.0)
         acc = [[k.variable(k.vector_type(), start) for _ in range(vectors)] for _ in range(self.unroll)]
 
         def combine(a: Value, b: Value) -> Value:
             return largest(k, a, b) if self.op == "max" else k.b.fadd(a, b)
 
-        def step(pointer: Value, u: int) -> None:
+        def step(pointer: Pointer, u: int) -> None:
             for v in range(vectors):
                 count = tail if v == vectors - 1 and not self.readable else None
                 value = k.load(pointer, v * self.lanes, count=count)
@@ -124,7 +125,7 @@ class Reduce:
             results = [k.b.fdiv(value, k.splat(float(size))) for value in results]
         return results
 
-    def _walk(self, k: Kernel, x: Value, depth: int, step: Callable[[Value, int], None]) -> None:
+    def _walk(self, k: Kernel, x: Pointer, depth: int, step: Callable[[Pointer, int], None]) -> None:
         if depth == len(self.axes):
             step(x, 0)
             return

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Final
 
-from omniconv.compiler.emit.builder import Index, Kernel
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Index
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.problem.candidate import (
     FEWEST,
