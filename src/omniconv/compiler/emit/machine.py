@@ -40,8 +40,10 @@ Integer = TypeVar("Integer", Count, Bits)
 class Builder(Protocol):
     """The methods of llvmlite's builder that kernels are made with, and which types they take and give."""
 
-    block: ir.Block
-    function: ir.Function
+    @property
+    def block(self) -> ir.Block: ...
+    @property
+    def function(self) -> ir.Function: ...
 
     # -- control
 

@@ -11,9 +11,15 @@ from omniconv.compiler.emit.machine import Index, Pointer, Value
 
 
 def emit_vectors(
-    k: Kernel, channels: int, body: Callable[[Index, int, int | None], None],
-    *, group: int = 1, masked: bool = True, part: Index = 0, parts: int = 1,
-) -> None:  # fmt: skip
+    k: Kernel,
+    channels: int,
+    body: Callable[[Index, int, int | None], None],
+    *,
+    group: int = 1,
+    masked: bool = True,
+    part: Index = 0,
+    parts: int = 1,
+) -> None:
     """Run ``body(first channel, vectors, tail)`` over all channels, or over one of ``parts`` equal shares of them.
 
     Args:

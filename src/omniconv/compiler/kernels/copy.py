@@ -56,7 +56,7 @@ class CopyAxis:
     mapped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
     """The recipe of one copy: everything its code depends on.
 
@@ -79,9 +79,14 @@ class Copy:
 
     @classmethod
     def of(
-        cls, dims: tuple[tuple[int, int, int], ...], lanes: int,
-        *, mapped: int | None = None, readable: bool = False, tail: bool = False,
-    ) -> Copy:  # fmt: skip
+        cls,
+        dims: tuple[tuple[int, int, int], ...],
+        lanes: int,
+        *,
+        mapped: int | None = None,
+        readable: bool = False,
+        tail: bool = False,
+    ) -> Copy:
         """The recipe for (size, x stride, y stride) of each axis, in any order; ``mapped`` is the axis with a table."""
         axes = merge_axes([CopyAxis(*dim, mapped=place == mapped) for place, dim in enumerate(dims)])
         units = [axis for axis in axes if axis.x == 1 and not axis.mapped]
@@ -97,7 +102,15 @@ class Copy:
             inner = along
         rest = tuple(axis for axis in axes if axis is not inner and axis is not across)
         lanes = lanes if across is None else min(lanes, _LANES)
-        return cls(rest, inner, across, along is not None, readable, tail, lanes)
+        return cls(
+            outer=rest,
+            inner=inner,
+            across=across,
+            vector=along is not None,
+            readable=readable,
+            tail=tail,
+            lanes=lanes,
+        )
 
     @property
     def _work(self) -> int:

@@ -29,7 +29,7 @@ X, Y = range(2)
 ARGS = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lrn:
     """The recipe of one normalisation: everything its code depends on.
 
@@ -58,9 +58,18 @@ class Lrn:
         """The recipe for one step. Both values are channels-last and different buffers."""
         gx, gy = x.grid, y.grid
         return cls(
-            step.size, step.alpha, step.beta, step.bias, gx.n, gx.c, gx.sizes,
-            (gx.sn, *gx.strides), (gy.sn, *gy.strides), y.tail, lanes,
-        )  # fmt: skip
+            size=step.size,
+            alpha=step.alpha,
+            beta=step.beta,
+            bias=step.bias,
+            batch=gx.n,
+            channels=gx.c,
+            spatial=gx.sizes,
+            x_strides=(gx.sn, *gx.strides),
+            y_strides=(gy.sn, *gy.strides),
+            tail=y.tail,
+            lanes=lanes,
+        )
 
     @property
     def units(self) -> int:

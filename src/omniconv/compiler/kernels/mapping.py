@@ -30,7 +30,7 @@ _BLOCK = 1024
 """Elements in a unit of work, about."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Map:
     """The recipe of one elementwise kernel: everything its code depends on.
 
@@ -74,9 +74,16 @@ class Map:
                 post = replace(post, operand=replace(post.operand, strides=(n, c, d, h, w), readable=readable))
             rewritten.append(post)
         return cls(
-            tuple(sizes), tuple(columns[0]), tuple(y_strides), tuple(rewritten),
-            x.readable and not run, y.tail and not run, block, parts, lanes,
-        )  # fmt: skip
+            sizes=tuple(sizes),
+            x_strides=tuple(columns[0]),
+            y_strides=tuple(y_strides),
+            posts=tuple(rewritten),
+            readable=x.readable and not run,
+            tail=y.tail and not run,
+            block=block,
+            parts=parts,
+            lanes=lanes,
+        )
 
     @property
     def blocks(self) -> int:

@@ -59,7 +59,7 @@ def source_positions(size: int, before: int, after: int, mode: str) -> npt.NDArr
     raise AssertionError(mode)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pad:
     """The recipe of one padding: everything its code depends on.
 
@@ -88,9 +88,16 @@ class Pad:
         gx, gy = x.grid, y.grid
         pads = (*step.pads[:2], *((0, 0),) * (5 - len(step.pads)), *step.pads[2:])
         return cls(
-            (gx.n, gx.c, *gx.sizes), pads, step.mode, step.value,
-            (gx.sn, *gx.strides), (gy.sn, *gy.strides), x.readable, y.tail, lanes,
-        )  # fmt: skip
+            x_sizes=(gx.n, gx.c, *gx.sizes),
+            pads=pads,
+            mode=step.mode,
+            value=step.value,
+            x_strides=(gx.sn, *gx.strides),
+            y_strides=(gy.sn, *gy.strides),
+            readable=x.readable,
+            tail=y.tail,
+            lanes=lanes,
+        )
 
     @property
     def sizes(self) -> tuple[int, ...]:

@@ -59,7 +59,7 @@ class PoolAxis:
         return all(any(0 <= at < self.size for at in window) for window in windows)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """The recipe of one pooling kernel: everything its code depends on.
 
@@ -110,10 +110,21 @@ class Pool:
         groups = count_groups(gx.c, lanes, group)
         split = 1 if rows >= _SHARES else min(groups, -(_SHARES // -rows))
         return cls(
-            step.op, gy.n, gx.c, (axes[0], axes[1], axes[2]), step.count_padding,
-            (gx.sn, *gx.strides), (gy.sn, *gy.strides), x.readable, y.tail, columns, group, split,
-            all(axis.filled for axis in axes[:2]), lanes,
-        )  # fmt: skip
+            op=step.op,
+            batch=gy.n,
+            channels=gx.c,
+            axes=(axes[0], axes[1], axes[2]),
+            count_padding=step.count_padding,
+            x_strides=(gx.sn, *gx.strides),
+            y_strides=(gy.sn, *gy.strides),
+            readable=x.readable,
+            tail=y.tail,
+            columns=columns,
+            group=group,
+            split=split,
+            filled=all(axis.filled for axis in axes[:2]),
+            lanes=lanes,
+        )
 
     @property
     def units(self) -> int:

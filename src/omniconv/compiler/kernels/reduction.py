@@ -25,7 +25,7 @@ X, Y = range(2)
 ARGS = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reduce:
     """The recipe of one reduction: everything its code depends on.
 
@@ -68,7 +68,17 @@ class Reduce:
         group = 4 if vectors >= 16 else 2 if vectors >= 8 else 1
         unroll = min(8 // group, axes[-1][0] if axes else 1)
         return cls(
-            step.op, grid.n, grid.c, tuple(axes), grid.sn, y.strides[0], x.readable, y.tail, group, unroll, lanes
+            op=step.op,
+            batch=grid.n,
+            channels=grid.c,
+            axes=tuple(axes),
+            x_batch=grid.sn,
+            y_batch=y.strides[0],
+            readable=x.readable,
+            tail=y.tail,
+            group=group,
+            unroll=unroll,
+            lanes=lanes,
         )
 
     @property

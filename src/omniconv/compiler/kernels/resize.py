@@ -34,7 +34,7 @@ _UNROLLED: Final = 16
 _BLOCK: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resize:
     """The recipe of one resampling: everything its code depends on.
 
@@ -66,7 +66,16 @@ class Resize:
         taps = (1,) * missing + tuple(int(index.shape[0]) for index in step.index)
         unit = (True,) * missing + tuple(bool(np.all(weight == 1.0)) for weight in step.weight)
         return cls(
-            gx.n, gx.c, taps, gy.sizes, unit, (gx.sn, *gx.strides), (gy.sn, *gy.strides), x.readable, y.tail, lanes
+            batch=gx.n,
+            channels=gx.c,
+            taps=taps,
+            sizes=gy.sizes,
+            unit=unit,
+            x_strides=(gx.sn, *gx.strides),
+            y_strides=(gy.sn, *gy.strides),
+            readable=x.readable,
+            tail=y.tail,
+            lanes=lanes,
         )
 
     def pack_tables(self, step: ResizeStep) -> tuple[npt.NDArray[np.int64], Array]:

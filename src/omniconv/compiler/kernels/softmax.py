@@ -31,7 +31,7 @@ Dim: TypeAlias = tuple[int, int, int]
 """Size, stride of x and stride of y [elements]."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Softmax:
     """The recipe of one softmax: everything its code depends on.
 
@@ -57,7 +57,7 @@ class Softmax:
         if axis[1:] != (1, 1):
             inner = next((size for size, *strides in kept if strides == [1, 1]), 1)
             kept = [dim for dim in kept if dim[1:] != (1, 1)]
-        return cls(log, tuple(kept), axis, inner, lanes)
+        return cls(log=log, others=tuple(kept), axis=axis, inner=inner, lanes=lanes)
 
     @property
     def along(self) -> bool:

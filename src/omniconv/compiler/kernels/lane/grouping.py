@@ -62,7 +62,7 @@ class Grouping:
 
     def emit_inputs(
         self, k: Kernel, pixel: Pointer, column: Index, count: int | None, inputs: Iterable[int]
-    ) -> Iterator[tuple[int, Value]]:  # fmt: skip
+    ) -> Iterator[tuple[int, Value]]:
         """For each of some inputs of a group, the vector that holds it in the lanes of its group's outputs.
 
         Args:

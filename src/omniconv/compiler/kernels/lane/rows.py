@@ -263,9 +263,16 @@ class Row(ChannelLoop):
     """Emission of one unit: tiles of an output row, over a part of the channels."""
 
     def __init__(
-        self, recipe: Lane, k: Kernel, tables: tuple[PhaseTables, PhaseTables, PhaseTables],
-        part: Index, n: Index, od: Index, oh: Index, block: Index,
-    ) -> None:  # fmt: skip
+        self,
+        recipe: Lane,
+        k: Kernel,
+        tables: tuple[PhaseTables, PhaseTables, PhaseTables],
+        part: Index,
+        n: Index,
+        od: Index,
+        oh: Index,
+        block: Index,
+    ) -> None:
         super().__init__(recipe, k, tables[0], part, n, od)
         self.oh, self.block, self.width_tables = oh, block, tables[2]
         self.height, self.height_q = tables[1].at(oh)
@@ -366,9 +373,17 @@ class Row(ChannelLoop):
                         self._chunk(row, start, phase, q, tw, 1, acc, checked=checked)
 
     def _chunk(
-        self, row: Pointer, start: Index, phase: Phase, q: Index, tw: Index, chunk: int, acc: list[Slot],
-        *, checked: bool,
-    ) -> None:  # fmt: skip
+        self,
+        row: Pointer,
+        start: Index,
+        phase: Phase,
+        q: Index,
+        tw: Index,
+        chunk: int,
+        acc: list[Slot],
+        *,
+        checked: bool,
+    ) -> None:
         k, p = self.k, self.p
         width = p.axes[2]
         ix = k.add(k.add(k.mul(q, width.in_step), phase.first), k.mul(tw, width.ostep))

@@ -92,7 +92,7 @@ class _Tiles(ChannelLoop):
 
     def _tile(
         self, oh: Index, ow: Index, iy: Index, ix: Index, inside: frozenset[int] | None, *, checked: bool
-    ) -> None:  # fmt: skip
+    ) -> None:
         k, p = self.k, self.p
         height, width = p.tiles
 
@@ -112,9 +112,16 @@ class _Tiles(ChannelLoop):
         self.channels(tile)
 
     def _taps(
-        self, plane: Pointer, line: Index, iy: Index, ix: Index, acc: list[list[Slot]], inside: frozenset[int] | None,
-        *, checked: bool,
-    ) -> None:  # fmt: skip
+        self,
+        plane: Pointer,
+        line: Index,
+        iy: Index,
+        ix: Index,
+        acc: list[list[Slot]],
+        inside: frozenset[int] | None,
+        *,
+        checked: bool,
+    ) -> None:
         """All taps of height and width; rows that may not exist are looked at when ``checked``."""
         k, p = self.k, self.p
         height, width = p.axes[1], p.axes[2]

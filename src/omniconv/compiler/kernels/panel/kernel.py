@@ -167,9 +167,17 @@ class _Row:
     """Emission of one unit: a block of tiles of one output row, for one panel."""
 
     def __init__(
-        self, panel: Panel, k: Kernel, tables: Sequence[PhaseTables],
-        n: Index, od: Index, oh: Index, block: Index, group: Index, index: Index,
-    ) -> None:  # fmt: skip
+        self,
+        panel: Panel,
+        k: Kernel,
+        tables: Sequence[PhaseTables],
+        n: Index,
+        od: Index,
+        oh: Index,
+        block: Index,
+        group: Index,
+        index: Index,
+    ) -> None:
         self.p, self.k = panel, k
         self.n, self.od, self.oh, self.block, self.group, self.index = n, od, oh, block, group, index
         self.depth, self.depth_q = tables[0].at(od)

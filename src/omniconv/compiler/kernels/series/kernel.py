@@ -109,9 +109,15 @@ class Series:
         depth, height, width = self.axes
         columns = max(self.tile.block[1], self.lanes) + (width.kernel - 1) * width.ostep // width.in_step
         return Window(
-            depth.size if self.deep else 1, (self.rows - 1) * height.in_step + (height.kernel - 1) * height.ostep + 1,
-            columns, width.in_step, height.size, width.size, self.x_strides[3], self.lanes,
-        )  # fmt: skip
+            planes=depth.size if self.deep else 1,
+            rows=(self.rows - 1) * height.in_step + (height.kernel - 1) * height.ostep + 1,
+            columns=columns,
+            stride=width.in_step,
+            height=height.size,
+            width=width.size,
+            source=self.x_strides[3],
+            lanes=self.lanes,
+        )
 
     @property
     def scratch(self) -> int:
@@ -156,7 +162,7 @@ class _Block:
 
     def __init__(
         self, recipe: Series, k: Kernel, room: Pointer, n: Index, c: Index, od: Index, row: Index, column: Index
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.p, self.k, self.room, self.n, self.c, self.od = recipe, k, room, n, c, od
         rows, columns = recipe.tile.block
         last = recipe.blocks[0] - 1
@@ -298,8 +304,9 @@ class _Block:
                         users.setdefault((index + start + part * self.window.part, dy), []).append((r, v, i, t))
         weights = {
             (i, t): k.load_splat(self.weights, k.add(tap, i * width.kernel + t * span.step))
-            for i in range(down) for t in range(span.taps)
-        }  # fmt: skip
+            for i in range(down)
+            for t in range(span.taps)
+        }
         values = [[k.get(slot) for slot in row] for row in acc]
         base = k.anchor(base)
         for (dx, dy), uses in users.items():
