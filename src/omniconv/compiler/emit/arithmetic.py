@@ -6,7 +6,8 @@ import math as scalar
 
 from llvmlite import ir
 
-from omniconv.compiler.emit.builder import Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Bits, Value
 
 
 def emit_polynomial(k: Kernel, x: Value, coefficients: list[float]) -> Value:
@@ -32,8 +33,8 @@ def integers_of(k: Kernel, x: Value) -> ir.Type:
     return ir.VectorType(bits, x.type.count) if isinstance(x.type, ir.VectorType) else bits
 
 
-def splat_integer(kind: ir.Type, value: int) -> Value:
+def splat_integer(kind: ir.Type, value: int) -> Bits:
     """A constant in every lane of integers."""
     if isinstance(kind, ir.VectorType):
-        return ir.Constant(kind, [ir.Constant(kind.element, value)] * kind.count)
-    return ir.Constant(kind, value)
+        return Bits(ir.Constant(kind, [ir.Constant(kind.element, value)] * kind.count))
+    return Bits(ir.Constant(kind, value))

@@ -10,14 +10,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any, TypeAlias
+from typing import cast
 
 from llvmlite import ir
 
+from omniconv.compiler.emit.machine import (
+    Anything,
+    Branch,
+    Builder,
+    Condition,
+    Count,
+    Index,
+    Mask,
+    Pointer,
+    Slot,
+    Value,
+)
 from omniconv.target.model import Target
-
-Value: TypeAlias = Any  # an llvmlite value; llvmlite has no type information
-Index: TypeAlias = Any  # int or an i64 value
 
 I1 = ir.IntType(1)
 I32 = ir.IntType(32)
@@ -43,12 +52,13 @@ class Kernel:
         self.module.triple = target.triple
         function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64, I64]), name)
         function.attributes.add("nounwind")
-        self._args, self.begin, self.end, self.thread = function.args
-        self._entry = ir.IRBuilder(function.append_basic_block("entry"))
+        args, begin, end, thread = function.args
+        self._args, self.begin, self.end, self.thread = Pointer(args), Count(begin), Count(end), Count(thread)
+        self._entry = _builder(function.append_basic_block("entry"))
         start = function.append_basic_block("start")
-        self.b = ir.IRBuilder(start)
+        self.b = _builder(start)
         self._start = start
-        self._cache: dict[int, Value] = {}
+        self._cache: dict[int, Pointer] = {}
 
     def finish(self) -> str:
         """Close the function and return the module's text."""
@@ -58,16 +68,16 @@ class Kernel:
 
     # -- arguments and scalars
 
-    def arg(self, index: int) -> Value:
+    def arg(self, index: int) -> Pointer:
         """The buffer address at ``args[index]``, loaded once on entry."""
         if index not in self._cache:
-            slot = self._entry.gep(self._args, [ir.Constant(I64, index)], source_etype=PTR)
-            self._cache[index] = self._entry.load(slot, typ=PTR)
+            slot = self._entry.gep(self._args, [self.index(index)], source_etype=PTR)
+            self._cache[index] = Pointer(self._entry.load(slot, typ=PTR))
         return self._cache[index]
 
-    def index(self, value: Index) -> Value:
+    def index(self, value: Index) -> Count:
         """A machine value for an index."""
-        return ir.Constant(I64, value) if isinstance(value, int) else value
+        return Count(ir.Constant(I64, value)) if isinstance(value, int) else value
 
     def add(self, a: Index, b: Index) -> Index:
         """a + b."""
@@ -129,13 +139,13 @@ class Kernel:
         a, b = self.index(a), self.index(b)
         return self.b.select(self.b.icmp_signed(">", a, b), a, b)
 
-    def compare(self, relation: str, a: Index, b: Index) -> Any:
+    def compare(self, relation: str, a: Index, b: Index) -> Condition:
         """``a relation b`` as a Python bool when both are known, else an i1."""
         if isinstance(a, int) and isinstance(b, int):
             return {"<": a < b, "<=": a <= b, ">": a > b, ">=": a >= b, "==": a == b, "!=": a != b}[relation]
         return self.b.icmp_signed(relation, self.index(a), self.index(b))
 
-    def both(self, a: Any, b: Any) -> Any:
+    def both(self, a: Condition, b: Condition) -> Condition:
         """Logical and of two conditions (Python bools or i1)."""
         if isinstance(a, bool):
             return b if a else False
@@ -143,19 +153,19 @@ class Kernel:
             return a if b else False
         return self.b.and_(a, b)
 
-    def within(self, index: Index, size: Index) -> Any:
+    def within(self, index: Index, size: Index) -> Condition:
         """``0 <= index < size``, as one unsigned comparison where it is not known."""
         if isinstance(index, int) and isinstance(size, int):
             return 0 <= index < size
         return self.b.icmp_unsigned("<", self.index(index), self.index(size))
 
-    def choose(self, condition: Any, a: Value, b: Value) -> Value:
+    def choose(self, condition: Condition, a: Anything, b: Anything) -> Anything:
         """``a if condition else b``."""
         if isinstance(condition, bool):
             return a if condition else b
         return self.b.select(condition, a, b)
 
-    def table(self, values: list[int]) -> Value:
+    def table(self, values: list[int]) -> Pointer:
         """A constant array of 64-bit integers; returns its address."""
         kind = ir.ArrayType(I64, len(values))
         name = f"{self.module.name}_table{len(self.module.globals)}"
@@ -163,19 +173,18 @@ class Kernel:
         variable.global_constant = True
         variable.linkage = "private"
         variable.initializer = ir.Constant(kind, [ir.Constant(I64, v) for v in values])
-        return variable
+        return Pointer(variable)
 
-    def lookup(self, table: Value, index: Index) -> Value:
+    def lookup(self, table: Pointer, index: Index) -> Count:
         """``table[index]`` of a :meth:`table`."""
-        return self.b.load(self.b.gep(table, [self.index(index)], source_etype=I64), typ=I64)
+        return Count(self.b.load(self.b.gep(table, [self.index(index)], source_etype=I64), typ=I64))
 
     # -- control
 
     @contextmanager
     def loop(self, count: Index, start: Index = 0, step: int = 1) -> Iterator[Index]:
         """``for i in range(start, count, step)``; a loop known to run once is not a loop."""
-        known = isinstance(count, int) and isinstance(start, int)
-        if known and len(range(start, count, step)) == 1:
+        if isinstance(count, int) and isinstance(start, int) and len(range(start, count, step)) == 1:
             yield start
             return
         function = self.b.function
@@ -183,33 +192,34 @@ class Kernel:
         before = self.b.block
         self.b.branch(head)
         self.b.position_at_end(head)
-        i = self.b.phi(I64)
-        i.add_incoming(self.index(start), before)
+        phi = self.b.phi(I64)
+        i = Count(phi)
+        phi.add_incoming(self.index(start), before)
         self.b.cbranch(self.b.icmp_signed("<", i, self.index(count)), body, done)
         self.b.position_at_end(body)
         yield i
-        i.add_incoming(self.b.add(i, self.index(step), flags=["nsw"]), self.b.block)
+        phi.add_incoming(self.b.add(i, self.index(step), flags=["nsw"]), self.b.block)
         self.b.branch(head)
         self.b.position_at_end(done)
 
     @contextmanager
-    def when(self, condition: Any) -> Iterator[None]:
+    def when(self, condition: Condition) -> Iterator[None]:
         """Run the body only if ``condition`` holds (emit nothing special when it is known to)."""
         if condition is True:
             yield
             return
         if condition is False:
-            condition = ir.Constant(I1, 0)
+            condition = Mask(ir.Constant(I1, 0))
         with self.b.if_then(condition):
             yield
 
     @contextmanager
-    def branches(self, condition: Value) -> Iterator[tuple[Any, Any]]:
+    def branches(self, condition: Mask) -> Iterator[tuple[Branch, Branch]]:
         """``with k.branches(c) as (then, otherwise): with then: ...; with otherwise: ...``."""
         with self.b.if_else(condition) as pair:
             yield pair
 
-    def both_ways(self, condition: Any, body: Callable[[bool], None]) -> None:
+    def both_ways(self, condition: Condition, body: Callable[[bool], None]) -> None:
         """Emit ``body(True)`` for when a condition holds and ``body(False)`` for when not; only one where it is
         known.
         """
@@ -224,31 +234,30 @@ class Kernel:
 
     # -- memory
 
-    def shift(self, pointer: Value, elements: Index) -> Value:
+    def shift(self, pointer: Pointer, elements: Index) -> Pointer:
         """``pointer + elements``."""
         if isinstance(elements, int) and elements == 0:
             return pointer
         return self.b.gep(pointer, [self.index(elements)], source_etype=self.scalar)
 
-    def anchor(self, pointer: Value) -> Value:
+    def anchor(self, pointer: Pointer) -> Pointer:
         """The same pointer, its origin hidden from the optimiser.
 
         LLVM's loop strength reduction looks for common parts in the sums behind all addresses of a loop, which takes
         most of the compile time of an unrolled tile and gains nothing: the tile's offsets are constants already.
         """
-        return self.b.call(self._intrinsic("llvm.launder.invariant.group.p0", PTR, [PTR]), [pointer])
+        return Pointer(self.b.call(self._intrinsic("llvm.launder.invariant.group.p0", PTR, [PTR]), [pointer]))
 
     def join(self, low: Value, high: Value) -> Value:
         """The lower half of one vector and the upper half of another."""
         half = low.type.count // 2
-        mask = ir.Constant(ir.VectorType(I1, 2 * half), [ir.Constant(I1, int(i < half)) for i in range(2 * half)])
-        return self.b.select(mask, low, high)
+        return self.b.select(self.first_lanes(half, 2 * half), low, high)
 
     def hold(self, value: Value) -> Value:
         """The same vector, made in a register as it stands: LLVM would merge the shuffles before and after into other
         ones. No instruction; x86 only.
         """
-        return self.b.asm(ir.FunctionType(value.type, [value.type]), "", "=x,0", [value], side_effect=False)
+        return Value(self.b.asm(ir.FunctionType(value.type, [value.type]), "", "=x,0", [value], side_effect=False))
 
     def fence(self) -> None:
         """Keep what is loaded after this from being loaded before it: LLVM would gather the loads of a long block at
@@ -256,33 +265,34 @@ class Kernel:
         """
         self.b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], side_effect=True)
 
-    def variable(self, kind: Any, initial: Value | None = None) -> Value:
+    def variable(self, kind: ir.Type, initial: Value | None = None) -> Slot:
         """A stack slot; the optimiser turns it into a register."""
-        slot = self._entry.alloca(kind)
+        slot = Slot(self._entry.alloca(kind))
         if initial is not None:
             self.b.store(initial, slot)
         return slot
 
-    def get(self, slot: Value) -> Value:
+    def get(self, slot: Slot) -> Value:
         """The content of a :meth:`variable`."""
-        return self.b.load(slot, typ=slot.allocated_type)
+        return Value(self.b.load(slot, typ=slot.allocated_type))
 
-    def set(self, slot: Value, value: Value) -> None:
+    def set(self, slot: Slot, value: Value) -> None:
         """Overwrite a :meth:`variable`."""
         self.b.store(value, slot)
 
-    def vector_type(self, lanes: int | None = None) -> Any:
+    def vector_type(self, lanes: int | None = None) -> ir.Type:
         """A vector of so many elements; the element itself for one lane."""
         lanes = self.lanes if lanes is None else lanes
         return self.scalar if lanes == 1 else ir.VectorType(self.scalar, lanes)
 
-    def _mask(self, count: int, lanes: int) -> Value:
+    def first_lanes(self, count: int, lanes: int) -> Mask:
+        """The mask of the first ``count`` of so many lanes."""
         kind = ir.VectorType(I1, lanes)
-        return ir.Constant(kind, [ir.Constant(I1, int(lane < count)) for lane in range(lanes)])
+        return Mask(ir.Constant(kind, [ir.Constant(I1, int(lane < count)) for lane in range(lanes)]))
 
     def load(
-        self, pointer: Value, elements: Index = 0, *, count: int | None = None, lanes: int | None = None
-    ) -> Value:  # fmt: skip
+        self, pointer: Pointer, elements: Index = 0, *, count: int | None = None, lanes: int | None = None
+    ) -> Value:
         """Load one vector; with ``count`` only the first lanes are touched, the others are zero."""
         lanes = self.lanes if lanes is None else lanes
         address = self.shift(pointer, elements)
@@ -290,27 +300,27 @@ class Kernel:
         if count is None or count >= lanes:
             value = self.b.load(address, typ=kind)
             value.align = self.element.bytes
-            return value
+            return Value(value)
         zero = self.splat(0.0, kind)
         if count == 1:
             return self.b.insert_element(zero, self.load_scalar(address), ir.Constant(I32, 0))
-        mask = self._mask(count, lanes)
+        mask = self.first_lanes(count, lanes)
         function = self._intrinsic(
             f"llvm.masked.load.{self.suffix(kind)}.p0", kind, [PTR, mask.type, kind], align=(0, self.element.bytes)
         )
-        return self.b.call(function, [address, mask, zero], arg_attrs={0: ("noundef",)})
+        return Value(self.b.call(function, [address, mask, zero], arg_attrs={0: ("noundef",)}))
 
-    def load_scalar(self, pointer: Value, elements: Index = 0) -> Value:
+    def load_scalar(self, pointer: Pointer, elements: Index = 0) -> Value:
         """Load one element."""
         value = self.b.load(self.shift(pointer, elements), typ=self.scalar)
         value.align = self.element.bytes
-        return value
+        return Value(value)
 
-    def load_splat(self, pointer: Value, elements: Index = 0, *, lanes: int | None = None) -> Value:
+    def load_splat(self, pointer: Pointer, elements: Index = 0, *, lanes: int | None = None) -> Value:
         """Load one element into every lane."""
         return self.spread(self.load_scalar(pointer, elements), lanes)
 
-    def store(self, value: Value, pointer: Value, elements: Index = 0, *, count: int | None = None) -> None:
+    def store(self, value: Value, pointer: Pointer, elements: Index = 0, *, count: int | None = None) -> None:
         """Store one vector; with ``count`` only its first lanes."""
         address = self.shift(pointer, elements)
         lanes = value.type.count
@@ -321,7 +331,7 @@ class Kernel:
             # Stores under a mask take a dozen cycles on many processors without 512-bit vectors.
             self._store_parts(value, address, count)
             return
-        mask = self._mask(count, lanes)
+        mask = self.first_lanes(count, lanes)
         kind = value.type
         function = self._intrinsic(
             f"llvm.masked.store.{self.suffix(kind)}.p0",
@@ -331,7 +341,7 @@ class Kernel:
         )
         self.b.call(function, [value, address, mask])
 
-    def _store_parts(self, value: Value, address: Value, count: int) -> None:
+    def _store_parts(self, value: Value, address: Pointer, count: int) -> None:
         """Store the first ``count`` lanes as vectors of falling powers of two."""
         first = 0
         while first < count:
@@ -343,11 +353,11 @@ class Kernel:
                 self.b.store(part, self.shift(address, first), align=self.element.bytes)
             first += size
 
-    def store_scalar(self, value: Value, pointer: Value, elements: Index = 0) -> None:
+    def store_scalar(self, value: Value, pointer: Pointer, elements: Index = 0) -> None:
         """Store one element."""
         self.b.store(value, self.shift(pointer, elements), align=self.element.bytes)
 
-    def prefetch(self, pointer: Value, elements: Index = 0) -> None:
+    def prefetch(self, pointer: Pointer, elements: Index = 0) -> None:
         """Ask for the cache line of an address that will be read soon; the address may be anything."""
         found = self._intrinsic("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32])
         read, near, data = (ir.Constant(I32, value) for value in (0, 3, 1))
@@ -355,15 +365,17 @@ class Kernel:
 
     # -- arithmetic on vectors (or scalars: the type follows the operands)
 
-    def _intrinsic(self, name: str, result: Any, parameters: list[Any], align: tuple[int, int] | None = None) -> Value:
-        found = self.module.globals.get(name)
+    def _intrinsic(
+        self, name: str, result: ir.Type, parameters: list[ir.Type], align: tuple[int, int] | None = None
+    ) -> ir.Function:
+        found: ir.Function | None = self.module.globals.get(name)
         if found is None:
             found = ir.Function(self.module, ir.FunctionType(result, parameters), name)
             if align is not None:
                 found.args[align[0]].attributes.align = align[1]
         return found
 
-    def suffix(self, kind: Any) -> str:
+    def suffix(self, kind: ir.Type) -> str:
         """The type of floats in the names of intrinsics."""
         return f"v{kind.count}{self.element.suffix}" if isinstance(kind, ir.VectorType) else self.element.suffix
 
@@ -371,17 +383,20 @@ class Kernel:
         """An LLVM float intrinsic, e.g. ``call("sqrt", x)``."""
         kind = values[0].type
         name = f"llvm.{operation}.{self.suffix(kind)}"
-        return self.b.call(self._intrinsic(name, kind, [kind] * len(values)), list(values))
+        return Value(self.b.call(self._intrinsic(name, kind, [kind] * len(values)), list(values)))
 
-    def splat(self, value: float, like: Any = None) -> Value:
+    def splat(self, value: float, like: ir.Type | None = None) -> Value:
         """A constant in every lane."""
         kind = self.vector_type() if like is None else like
-        return _splat(float(value).hex(), kind) if isinstance(kind, ir.VectorType) else ir.Constant(kind, value)
+        if isinstance(kind, ir.VectorType):
+            return _splat(float(value).hex(), kind)
+        return Value(ir.Constant(kind, value))
 
     def spread(self, scalar: Value, lanes: int | None = None) -> Value:
         """A scalar in every lane."""
         kind = self.vector_type(lanes)
-        undefined = ir.Constant(kind, ir.Undefined)
+        assert isinstance(kind, ir.VectorType)
+        undefined = Value(ir.Constant(kind, ir.Undefined))
         first = self.b.insert_element(undefined, scalar, ir.Constant(I32, 0))
         return self.b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count))
 
@@ -390,7 +405,7 @@ class Kernel:
         if lanes == list(range(value.type.count)):
             return value
         index = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
-        return self.b.shuffle_vector(value, ir.Constant(value.type, ir.Undefined), index)
+        return self.b.shuffle_vector(value, Value(ir.Constant(value.type, ir.Undefined)), index)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """a * b + c, fused where the machine can."""
@@ -407,7 +422,11 @@ class Kernel:
         return self.b.select(self.b.fcmp_ordered("<", a, b), a, b)
 
 
+def _builder(block: ir.Block) -> Builder:
+    return cast("Builder", ir.IRBuilder(block))
+
+
 @lru_cache(maxsize=1024)
-def _splat(value: str, kind: Any) -> Value:
+def _splat(value: str, kind: ir.VectorType) -> Value:
     """A constant vector. It keeps its text, which is written wherever the constant is used."""
-    return ir.Constant(kind, [ir.Constant(kind.element, float.fromhex(value))] * kind.count)
+    return Value(ir.Constant(kind, [ir.Constant(kind.element, float.fromhex(value))] * kind.count))

@@ -13,7 +13,8 @@ from typing import Final, TypeAlias
 
 from omniconv.compiler.emit import elementary32, elementary64
 from omniconv.compiler.emit.arithmetic import emit_clamp
-from omniconv.compiler.emit.builder import Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Value
 from omniconv.spec import Activation
 
 Function: TypeAlias = Callable[[Kernel, Value], Value]

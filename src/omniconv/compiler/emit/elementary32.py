@@ -16,7 +16,8 @@ import math as scalar
 from typing import Final
 
 from omniconv.compiler.emit.arithmetic import emit_clamp, emit_polynomial, integers_of, splat_integer
-from omniconv.compiler.emit.builder import Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Value
 
 _LN2_HIGH: Final = 0.693359375
 _LN2_LOW: Final = -2.12194440e-4

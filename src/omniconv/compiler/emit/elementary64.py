@@ -15,8 +15,11 @@ from __future__ import annotations
 import math as scalar
 from typing import Final
 
+from llvmlite import ir
+
 from omniconv.compiler.emit.arithmetic import emit_clamp, emit_polynomial, integers_of, splat_integer
-from omniconv.compiler.emit.builder import Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Bits, Value
 
 _LN2_HIGH: Final = 6.93147180369123816490e-01
 """The logarithm of 2 in 32 bits, so that its products with exponents are exact ..."""
@@ -50,7 +53,7 @@ _D: Final = (0.07135481627260025, -6.175149918155315e-19)
 """2 sqrt(2 / pi) and 0.044715 times that, each as the sum of two."""
 
 
-def _reduce(k: Kernel, x: Value) -> tuple[Value, Value]:
+def _reduce(k: Kernel, x: Value) -> tuple[Bits, Value]:
     """An integer n, and e^r - 1, for e^x = 2^n e^r."""
     # Adding a multiple of 2^52 rounds to an integer and leaves it in the low bits.
     shifted = k.fma(x, k.splat(1.0 / scalar.log(2.0), x.type), k.splat(_ROUND, x.type))
@@ -62,7 +65,7 @@ def _reduce(k: Kernel, x: Value) -> tuple[Value, Value]:
     return whole, k.fma(k.b.fmul(r, r), emit_polynomial(k, r, _EXP), r)
 
 
-def _power(k: Kernel, n: Value, kind: Value) -> Value:
+def _power(k: Kernel, n: Bits, kind: ir.Type) -> Value:
     """2^n for an integer in the range of normal exponents."""
     integers = n.type
     exponent = k.b.shl(k.b.add(n, splat_integer(integers, _BIAS)), splat_integer(integers, _FIELD))

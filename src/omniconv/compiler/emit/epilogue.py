@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.elementary import emit_activation
+from omniconv.compiler.emit.machine import Index, Value
 from omniconv.spec import Activation
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Index, Pointer
 from omniconv.compiler.problem.walk import AxisWalk
 
 
@@ -24,7 +25,7 @@ class PhaseTables:
 
     def __init__(self, k: Kernel, walk: AxisWalk) -> None:
         self.k, self.walk = k, walk
-        self._tables: dict[str, Value] = {}
+        self._tables: dict[str, Pointer] = {}
         if not walk.static:
             for name in ("first", "k0", "taps", "counts"):
                 values: tuple[int, ...] = getattr(walk, name)
@@ -34,7 +35,8 @@ class PhaseTables:
     def _value(self, name: str, phase: Index) -> Index:
         if name in self._tables:
             return self.k.lookup(self._tables[name], phase)
-        return getattr(self.walk, name)[0]
+        values: tuple[int, ...] = getattr(self.walk, name)
+        return values[0]
 
     def phase(self, phase: Index) -> Phase:
         """The numbers of one phase."""

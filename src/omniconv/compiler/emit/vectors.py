@@ -6,13 +6,20 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from omniconv.compiler.emit.builder import I32, Index, Kernel, Value
+from omniconv.compiler.emit.builder import I32, Kernel
+from omniconv.compiler.emit.machine import Index, Pointer, Value
 
 
 def emit_vectors(
-    k: Kernel, channels: int, body: Callable[[Index, int, int | None], None],
-    *, group: int = 1, masked: bool = True, part: Index = 0, parts: int = 1,
-) -> None:  # fmt: skip
+    k: Kernel,
+    channels: int,
+    body: Callable[[Index, int, int | None], None],
+    *,
+    group: int = 1,
+    masked: bool = True,
+    part: Index = 0,
+    parts: int = 1,
+) -> None:
     """Run ``body(first channel, vectors, tail)`` over all channels, or over one of ``parts`` equal shares of them.
 
     Args:
@@ -56,7 +63,7 @@ def largest(k: Kernel, a: Value, b: Value) -> Value:
     kind = a.type
     name = f"llvm.maximum.{k.suffix(kind)}"
     function = k.module.globals.get(name) or ir.Function(k.module, ir.FunctionType(kind, [kind, kind]), name)
-    return k.b.call(function, [a, b], fastmath=("nsz",))
+    return Value(k.b.call(function, [a, b], fastmath=("nsz",)))
 
 
 def emit_fold(k: Kernel, combine: Callable[[Value, Value], Value], vector: Value) -> Value:
@@ -72,7 +79,7 @@ def emit_fold(k: Kernel, combine: Callable[[Value, Value], Value], vector: Value
 def emit_gather(k: Kernel, sources: Sequence[Value], wanted: Sequence[tuple[int, int]]) -> Value:
     """The vector whose lanes are lane l of ``sources[s]`` for ``(s, l)`` in ``wanted``, by constant shuffles."""
     used = sorted({source for source, _ in wanted})
-    undefined = ir.Constant(sources[0].type, ir.Undefined)
+    undefined = Value(ir.Constant(sources[0].type, ir.Undefined))
     kind = ir.VectorType(I32, len(wanted))
     first, *others = used
     lanes = [lane if source == first else 0 for source, lane in wanted]
@@ -106,7 +113,7 @@ def emit_transpose(k: Kernel, rows: Sequence[Value]) -> list[Value]:
     return values
 
 
-def emit_transpose_from(k: Kernel, rows: Sequence[Value]) -> list[Value]:
+def emit_transpose_from(k: Kernel, rows: Sequence[Pointer]) -> list[Value]:
     """The transpose of ``lanes`` vectors in memory.
 
     Quarters of 4 lanes are put where they belong as they are loaded, which leaves blocks of 4 x 4 to transpose: two

@@ -20,7 +20,8 @@ from typing import Final
 
 from llvmlite import ir
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_gather, emit_transpose, emit_transpose_from, emit_vectors
 from omniconv.target.model import Target
 
@@ -55,7 +56,7 @@ class CopyAxis:
     mapped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
     """The recipe of one copy: everything its code depends on.
 
@@ -78,9 +79,14 @@ class Copy:
 
     @classmethod
     def of(
-        cls, dims: tuple[tuple[int, int, int], ...], lanes: int,
-        *, mapped: int | None = None, readable: bool = False, tail: bool = False,
-    ) -> Copy:  # fmt: skip
+        cls,
+        dims: tuple[tuple[int, int, int], ...],
+        lanes: int,
+        *,
+        mapped: int | None = None,
+        readable: bool = False,
+        tail: bool = False,
+    ) -> Copy:
         """The recipe for (size, x stride, y stride) of each axis, in any order; ``mapped`` is the axis with a table."""
         axes = merge_axes([CopyAxis(*dim, mapped=place == mapped) for place, dim in enumerate(dims)])
         units = [axis for axis in axes if axis.x == 1 and not axis.mapped]
@@ -96,7 +102,15 @@ class Copy:
             inner = along
         rest = tuple(axis for axis in axes if axis is not inner and axis is not across)
         lanes = lanes if across is None else min(lanes, _LANES)
-        return cls(rest, inner, across, along is not None, readable, tail, lanes)
+        return cls(
+            outer=rest,
+            inner=inner,
+            across=across,
+            vector=along is not None,
+            readable=readable,
+            tail=tail,
+            lanes=lanes,
+        )
 
     @property
     def _work(self) -> int:
@@ -164,7 +178,7 @@ class Copy:
                     self._body(k, *_move(k, axis, row, x, y), digits[len(self.outer) :])
         return k.finish()
 
-    def _body(self, k: Kernel, x: Value, y: Value, digits: list[Index]) -> None:
+    def _body(self, k: Kernel, x: Pointer, y: Pointer, digits: list[Index]) -> None:
         if self.across is not None:
             self._transposed(k, x, y, self.across, digits[0], digits[1])
         elif self.vector:
@@ -180,7 +194,7 @@ class Copy:
                 px, py = _move(k, self.inner, i, x, y)
                 k.store_scalar(k.load_scalar(px), py)
 
-    def _vectors(self, k: Kernel, x: Value, y: Value, part: Index) -> None:
+    def _vectors(self, k: Kernel, x: Pointer, y: Pointer, part: Index) -> None:
         size = self.inner.size
 
         def body(c: Index, vectors: int, tail: int | None) -> None:
@@ -196,7 +210,7 @@ class Copy:
         masked = not (self.readable and self.tail)
         emit_vectors(k, size, body, group=4, masked=masked, part=part, parts=self._counts[-1])
 
-    def _transposed(self, k: Kernel, x: Value, y: Value, across: CopyAxis, part: Index, block: Index) -> None:
+    def _transposed(self, k: Kernel, x: Pointer, y: Pointer, across: CopyAxis, part: Index, block: Index) -> None:
         (length, runs), (some, few) = self._tiles, self._tile_blocks
         first, start = k.mul(part, some), k.mul(block, few)
         with (
@@ -208,7 +222,7 @@ class Copy:
             j = k.min(k.mul(tj, self.lanes), max(0, self.inner.size - self.lanes))
             self._tile(k, k.shift(x, i), k.shift(y, k.add(k.mul(i, across.y), j)), across, j)
 
-    def _tile(self, k: Kernel, x: Value, y: Value, across: CopyAxis, j: Index) -> None:
+    def _tile(self, k: Kernel, x: Pointer, y: Pointer, across: CopyAxis, j: Index) -> None:
         inner, lanes = self.inner, self.lanes
         if inner.size < lanes <= across.size and across.y == inner.size:
             rows = [k.load(_move(k, inner, r, x, y)[0]) for r in range(inner.size)]
@@ -231,12 +245,12 @@ class Copy:
             return
         count = None if self.readable or wide == lanes else wide
         rows = [k.load(_move(k, inner, k.add(j, r), x, y)[0], count=count) for r in range(short)]
-        rows += [ir.Constant(k.vector_type(), ir.Undefined)] * (lanes - short)
+        rows += [Value(ir.Constant(k.vector_type(), ir.Undefined))] * (lanes - short)
         for i, value in enumerate(emit_transpose(k, rows)[:wide]):
             k.store(value, y, i * across.y, count=None if self.tail or short == lanes else short)
 
 
-def _move(k: Kernel, axis: CopyAxis, index: Index, x: Value, y: Value) -> tuple[Value, Value]:
+def _move(k: Kernel, axis: CopyAxis, index: Index, x: Pointer, y: Pointer) -> tuple[Pointer, Pointer]:
     """The addresses at one index of an axis."""
     offset = k.lookup(k.arg(MAP), index) if axis.mapped else k.mul(index, axis.x)
     return k.shift(x, offset), k.shift(y, k.mul(index, axis.y))

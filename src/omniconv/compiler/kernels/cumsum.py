@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Index, Pointer
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors
 from omniconv.compiler.kernels.arrange import as_channels_last
 from omniconv.compiler.memory.planner import Planner
@@ -32,7 +33,7 @@ Dim: TypeAlias = tuple[int, int, int]
 """Size, stride of x and stride of y [elements]."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CumSum:
     """The recipe of running sums: everything its code depends on.
 
@@ -58,7 +59,7 @@ class CumSum:
         inner = next((size for size, *strides in kept if strides == [1, 1]), 1)
         if inner > 1:
             kept = [dim for dim in kept if dim[1:] != (1, 1)]
-        return cls(exclusive, reverse, tuple(kept), axis, inner, lanes)
+        return cls(exclusive=exclusive, reverse=reverse, others=tuple(kept), axis=axis, inner=inner, lanes=lanes)
 
     @property
     def rows(self) -> int:
@@ -101,9 +102,9 @@ class CumSum:
                 self._run(k, chains, vector=False)
             else:
 
-                def body(c: Index, vectors: int, tail: int | None, x: Value = x, y: Value = y) -> None:
+                def body(c: Index, vectors: int, tail: int | None, x: Pointer = x, y: Pointer = y) -> None:
                     at = [k.add(c, v * self.lanes) for v in range(vectors)]
-                    tails = [None] * (vectors - 1) + [tail]
+                    tails = [tail if v == vectors - 1 else None for v in range(vectors)]
                     self._run(
                         k, [(k.shift(x, a), k.shift(y, a), t) for a, t in zip(at, tails, strict=True)], vector=True
                     )
@@ -111,7 +112,7 @@ class CumSum:
                 emit_vectors(k, self.inner, body, group=CHAINS, part=part, parts=self.parts)
         return k.finish()
 
-    def _run(self, k: Kernel, chains: Sequence[tuple[Value, Value, int | None]], *, vector: bool) -> None:
+    def _run(self, k: Kernel, chains: Sequence[tuple[Pointer, Pointer, int | None]], *, vector: bool) -> None:
         """Chains in step; each has its buffers and the lanes that it works on, all of them for ``None``."""
         size, xs, ys = self.axis
         if self.reverse:

@@ -79,10 +79,11 @@ def merge_positions(
     count, (sx, sy, *rest) = merged
     steps = iter(rest)
     moved = tuple(
-        post if post.operand is None
+        post
+        if post.operand is None
         else replace(post, operand=replace(post.operand, strides=(0, post.operand.strides[1], 0, 0, next(steps))))
         for post in posts
-    )  # fmt: skip
+    )
     row = replace(problem, batch=1, axes=(AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(count)))
     return row, _row(x, count, sx), _row(y, count, sy), moved
 

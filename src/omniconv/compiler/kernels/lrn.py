@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from omniconv.compiler.emit.builder import I32, Index, Kernel, Value
+from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.elementary import emit_exp, emit_log
+from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.kernels.arrange import as_channels_last
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
@@ -28,7 +29,7 @@ X, Y = range(2)
 ARGS = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lrn:
     """The recipe of one normalisation: everything its code depends on.
 
@@ -57,9 +58,18 @@ class Lrn:
         """The recipe for one step. Both values are channels-last and different buffers."""
         gx, gy = x.grid, y.grid
         return cls(
-            step.size, step.alpha, step.beta, step.bias, gx.n, gx.c, gx.sizes,
-            (gx.sn, *gx.strides), (gy.sn, *gy.strides), y.tail, lanes,
-        )  # fmt: skip
+            size=step.size,
+            alpha=step.alpha,
+            beta=step.beta,
+            bias=step.bias,
+            batch=gx.n,
+            channels=gx.c,
+            spatial=gx.sizes,
+            x_strides=(gx.sn, *gx.strides),
+            y_strides=(gy.sn, *gy.strides),
+            tail=y.tail,
+            lanes=lanes,
+        )
 
     @property
     def units(self) -> int:
@@ -93,18 +103,19 @@ class Lrn:
                         self._vector(k, px, py, k.mul(v, self.lanes), inside=True)
         return k.finish()
 
-    def _vector(self, k: Kernel, x: Value, y: Value, c: Index, *, inside: bool) -> None:
-        count = None if inside else min(self.lanes, self.channels - c)
+    def _vector(self, k: Kernel, x: Pointer, y: Pointer, c: Index, *, inside: bool) -> None:
+        edge = c if isinstance(c, int) and not inside else None
+        count = None if edge is None else min(self.lanes, self.channels - edge)
         total = k.splat(0.0)
         for offset in range(-self.window[0], self.window[1] + 1):
-            value = k.load(x, k.add(c, offset)) if inside else self._cut(k, x, c + offset)
+            value = k.load(x, k.add(c, offset)) if edge is None else self._cut(k, x, edge + offset)
             if value is not None:
                 total = k.fma(value, value, total)
         base = k.fma(total, k.splat(self.alpha / self.size), k.splat(self.bias))
         value = self._divide(k, k.load(x, c, count=count), base)
         k.store(value, y, c, count=None if self.tail else count)
 
-    def _cut(self, k: Kernel, x: Value, c: int) -> Value | None:
+    def _cut(self, k: Kernel, x: Pointer, c: int) -> Value | None:
         """The vector that starts at channel ``c``, with zeros where there are no channels."""
         low, high = max(c, 0), min(c + self.lanes, self.channels)
         if low >= high:

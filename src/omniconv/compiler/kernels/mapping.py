@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from llvmlite import ir
 
-from omniconv.compiler.emit.builder import I32, Index, Kernel, Value
+from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.arrange import as_channels_last, as_expanded, as_row_major, keep_order, restore_order
 from omniconv.compiler.kernels.posts import find_runs, follows_runs, has_operands, lower_posts, run_strides
@@ -31,7 +32,7 @@ _BLOCK = 1024
 """Elements in a unit of work, about."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Map:
     """The recipe of one elementwise kernel: everything its code depends on.
 
@@ -75,9 +76,16 @@ class Map:
                 post = replace(post, operand=replace(post.operand, strides=(n, c, d, h, w), readable=readable))
             rewritten.append(post)
         return cls(
-            tuple(sizes), tuple(columns[0]), tuple(y_strides), tuple(rewritten),
-            x.readable and not run, y.tail and not run, block, parts, lanes,
-        )  # fmt: skip
+            sizes=tuple(sizes),
+            x_strides=tuple(columns[0]),
+            y_strides=tuple(y_strides),
+            posts=tuple(rewritten),
+            readable=x.readable and not run,
+            tail=y.tail and not run,
+            block=block,
+            parts=parts,
+            lanes=lanes,
+        )
 
     @property
     def blocks(self) -> int:
@@ -122,7 +130,7 @@ class Map:
         group = 1 if any(post.activation is not None for post in self.posts) else 4
         emit_vectors(k, self.sizes[1], body, group=group, masked=not whole, part=part, parts=self.parts)
 
-    def _collect(self, k: Kernel, x: Value, channel: Index, count: int | None) -> Value:
+    def _collect(self, k: Kernel, x: Pointer, channel: Index, count: int | None) -> Value:
         """A vector of channels that are not neighbours in x."""
         value = k.splat(0.0)
         last = self.sizes[1] - 1
@@ -135,7 +143,7 @@ class Map:
         return value
 
 
-def _at(k: Kernel, pointer: Value, strides: Sequence[int], at: tuple[Index, Index, Index, Index]) -> Value:
+def _at(k: Kernel, pointer: Pointer, strides: Sequence[int], at: tuple[Index, Index, Index, Index]) -> Pointer:
     offset: Index = 0
     for index, stride in zip(at, (strides[0], *strides[2:]), strict=True):
         offset = k.add(offset, k.mul(index, stride))

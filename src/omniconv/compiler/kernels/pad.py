@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Condition, Index, Pointer
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.arrange import as_channels_last, as_row_major
 from omniconv.compiler.memory.layout import Layout, channels_last
@@ -30,7 +31,7 @@ ARGS = 3
 _BLOCK: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pad:
     """The recipe of one padding: everything its code depends on.
 
@@ -59,9 +60,16 @@ class Pad:
         gx, gy = x.grid, y.grid
         pads = (*step.pads[:2], *((0, 0),) * (5 - len(step.pads)), *step.pads[2:])
         return cls(
-            (gx.n, gx.c, *gx.sizes), pads, step.mode, step.value,
-            (gx.sn, *gx.strides), (gy.sn, *gy.strides), x.readable, y.tail, lanes,
-        )  # fmt: skip
+            x_sizes=(gx.n, gx.c, *gx.sizes),
+            pads=pads,
+            mode=step.mode,
+            value=step.value,
+            x_strides=(gx.sn, *gx.strides),
+            y_strides=(gy.sn, *gy.strides),
+            readable=x.readable,
+            tail=y.tail,
+            lanes=lanes,
+        )
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -96,7 +104,7 @@ class Pad:
         with k.loop(k.end, start=k.begin) as unit:
             n, d, h, block = k.split(unit, self.sizes[0], self.sizes[2], self.sizes[3], self.blocks)
             x, y = k.arg(X), k.arg(Y)
-            inside: Value | bool = True
+            inside: Condition = True
             for axis, index, place in ((0, n, 0), (2, d, 1), (3, h, 2)):
                 source, valid = self._source(k, axis, index)
                 inside = k.both(inside, valid)
@@ -108,17 +116,17 @@ class Pad:
                 pixel = k.shift(y, k.mul(w, self.y_strides[3]))
                 origin = k.shift(x, k.mul(source, self.x_strides[3]))
                 found = k.both(inside, valid)
-                if found is True:
-                    self._copy(k, origin, pixel)
-                else:
-                    with k.branches(found) as (then, otherwise):
-                        with then:
-                            self._copy(k, origin, pixel)
-                        with otherwise:
-                            self._fill(k, pixel, 0, self.sizes[1], last=True)
+
+                def emit(exists: bool, origin: Pointer = origin, pixel: Pointer = pixel) -> None:
+                    if exists:
+                        self._copy(k, origin, pixel)
+                    else:
+                        self._fill(k, pixel, 0, self.sizes[1], last=True)
+
+                k.both_ways(found, emit)
         return k.finish()
 
-    def _source(self, k: Kernel, axis: int, index: Index) -> tuple[Index, Value | bool]:
+    def _source(self, k: Kernel, axis: int, index: Index) -> tuple[Index, Condition]:
         """The position along an axis that is copied, and whether there is one."""
         if self.pads[axis] == (0, 0):
             return index, True
@@ -126,7 +134,7 @@ class Pad:
         padded = max(self.pads[axis]) > 0 and self.mode == "constant"
         return source, k.compare(">=", source, 0) if padded else True
 
-    def _fill(self, k: Kernel, y: Value, begin: int, end: int, *, last: bool) -> None:
+    def _fill(self, k: Kernel, y: Pointer, begin: int, end: int, *, last: bool) -> None:
         """The constant in channels ``begin`` to ``end``."""
         constant = k.splat(self.value)
         spare = last and self.tail and begin % self.lanes == 0
@@ -139,7 +147,7 @@ class Pad:
         if end > begin:
             emit_vectors(k, end - begin, body)
 
-    def _copy(self, k: Kernel, x: Value, y: Value) -> None:
+    def _copy(self, k: Kernel, x: Pointer, y: Pointer) -> None:
         """One position, from its source."""
         before, after = self.pads[1]
         if before == after == 0:
@@ -156,7 +164,7 @@ class Pad:
                 source = k.lookup(k.arg(MAP), k.add(self.sizes[0], c))
                 k.store_scalar(k.load_scalar(x, source), y, c)
 
-    def _channels(self, k: Kernel, x: Value, y: Value, channels: int, *, spare: bool) -> None:
+    def _channels(self, k: Kernel, x: Pointer, y: Pointer, channels: int, *, spare: bool) -> None:
         readable = self.readable and self.pads[1][0] >= 0
 
         def body(c: Index, vectors: int, tail: int | None) -> None:

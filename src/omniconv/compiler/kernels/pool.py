@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Condition, Index, Pointer, Value
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
 from omniconv.compiler.kernels.arrange import keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout
@@ -58,7 +59,7 @@ class PoolAxis:
         return all(any(0 <= at < self.size for at in window) for window in windows)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pool:
     """The recipe of one pooling kernel: everything its code depends on.
 
@@ -109,10 +110,21 @@ class Pool:
         groups = count_groups(gx.c, lanes, group)
         split = 1 if rows >= _SHARES else min(groups, -(_SHARES // -rows))
         return cls(
-            step.op, gy.n, gx.c, (axes[0], axes[1], axes[2]), step.count_padding,
-            (gx.sn, *gx.strides), (gy.sn, *gy.strides), x.readable, y.tail, columns, group, split,
-            all(axis.filled for axis in axes[:2]), lanes,
-        )  # fmt: skip
+            op=step.op,
+            batch=gy.n,
+            channels=gx.c,
+            axes=(axes[0], axes[1], axes[2]),
+            count_padding=step.count_padding,
+            x_strides=(gx.sn, *gx.strides),
+            y_strides=(gy.sn, *gy.strides),
+            readable=x.readable,
+            tail=y.tail,
+            columns=columns,
+            group=group,
+            split=split,
+            filled=all(axis.filled for axis in axes[:2]),
+            lanes=lanes,
+        )
 
     @property
     def units(self) -> int:
@@ -173,7 +185,7 @@ class _Row:
                     with slow:
                         self._channels(ow, checked=True)
 
-    def _inside(self, ow: Index) -> Value | bool:
+    def _inside(self, ow: Index) -> Condition:
         """Whether every tap of the tile lands inside the input along the width."""
         k, axis = self.k, self.p.axes[2]
         if not axis.bordered or not self.p.columns:
@@ -218,11 +230,11 @@ class _Row:
         left = k.add(self._not_below(k.sub(bound, start), 0), axis.dilation - 1)
         return k.min(k.divmod(left, axis.dilation)[0], axis.kernel)
 
-    def _load(self, pointer: Value, offset: Index, v: int, vectors: int, tail: int | None) -> Value:
+    def _load(self, pointer: Pointer, offset: Index, v: int, vectors: int, tail: int | None) -> Value:
         count = tail if v == vectors - 1 and not self.p.readable else None
         return self.k.load(pointer, self.k.add(offset, v * self.p.lanes), count=count)
 
-    def _line(self, td: Index, th: Index) -> Value:
+    def _line(self, td: Index, th: Index) -> Pointer:
         k, p = self.k, self.p
         iz = k.add(self.depth[0], k.mul(td, p.axes[0].dilation))
         iy = k.add(self.height[0], k.mul(th, p.axes[1].dilation))
@@ -284,10 +296,10 @@ class _Row:
         k, p = self.k, self.p
         divisor = None
         if p.op == "mean":
-            count: Index = 1
+            counted: Index = 1
             for axis, output in zip(p.axes, (self.od, self.oh, ow), strict=True):
-                count = k.mul(count, self._counted(axis, output, inside=axis is p.axes[2] and not checked))
-            divisor = k.splat(float(count)) if isinstance(count, int) else k.spread(k.b.sitofp(count, k.scalar))
+                counted = k.mul(counted, self._counted(axis, output, inside=axis is p.axes[2] and not checked))
+            divisor = k.splat(float(counted)) if isinstance(counted, int) else k.spread(k.b.sitofp(counted, k.scalar))
         for v, value in enumerate(row):
             where = k.add(k.add(k.mul(ow, p.y_strides[3]), c), v * p.lanes)
             count = tail if v == len(row) - 1 and not p.tail else None

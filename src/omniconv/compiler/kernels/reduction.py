@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
 from omniconv.compiler.kernels.arrange import as_row_major, copy_value, keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout, row_major
@@ -25,7 +26,7 @@ X, Y = range(2)
 ARGS = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reduce:
     """The recipe of one reduction: everything its code depends on.
 
@@ -68,7 +69,17 @@ class Reduce:
         group = 4 if vectors >= 16 else 2 if vectors >= 8 else 1
         unroll = min(8 // group, axes[-1][0] if axes else 1)
         return cls(
-            step.op, grid.n, grid.c, tuple(axes), grid.sn, y.strides[0], x.readable, y.tail, group, unroll, lanes
+            op=step.op,
+            batch=grid.n,
+            channels=grid.c,
+            axes=tuple(axes),
+            x_batch=grid.sn,
+            y_batch=y.strides[0],
+            readable=x.readable,
+            tail=y.tail,
+            group=group,
+            unroll=unroll,
+            lanes=lanes,
         )
 
     @property
@@ -88,7 +99,7 @@ class Reduce:
             n, part = k.split(unit, self.batch, self.groups)
             x, y = k.shift(k.arg(X), k.mul(n, self.x_batch)), k.shift(k.arg(Y), k.mul(n, self.y_batch))
 
-            def body(c: Index, vectors: int, tail: int | None, x: Value = x, y: Value = y) -> None:
+            def body(c: Index, vectors: int, tail: int | None, x: Pointer = x, y: Pointer = y) -> None:
                 for v, value in enumerate(self._reduce(k, k.shift(x, c), vectors, tail)):
                     count = tail if v == vectors - 1 and not self.tail else None
                     k.store(value, y, k.add(c, v * self.lanes), count=count)
@@ -97,14 +108,14 @@ class Reduce:
             emit_vectors(k, self.channels, body, group=self.group, masked=masked, part=part, parts=self.groups)
         return k.finish()
 
-    def _reduce(self, k: Kernel, x: Value, vectors: int, tail: int | None) -> list[Value]:
+    def _reduce(self, k: Kernel, x: Pointer, vectors: int, tail: int | None) -> list[Value]:
         start = k.splat(float("-inf") if self.op == "max" else 0.0)
         acc = [[k.variable(k.vector_type(), start) for _ in range(vectors)] for _ in range(self.unroll)]
 
         def combine(a: Value, b: Value) -> Value:
             return largest(k, a, b) if self.op == "max" else k.b.fadd(a, b)
 
-        def step(pointer: Value, u: int) -> None:
+        def step(pointer: Pointer, u: int) -> None:
             for v in range(vectors):
                 count = tail if v == vectors - 1 and not self.readable else None
                 value = k.load(pointer, v * self.lanes, count=count)
@@ -125,7 +136,7 @@ class Reduce:
             results = [k.b.fdiv(value, k.splat(float(size))) for value in results]
         return results
 
-    def _walk(self, k: Kernel, x: Value, depth: int, step: Callable[[Value, int], None]) -> None:
+    def _walk(self, k: Kernel, x: Pointer, depth: int, step: Callable[[Pointer, int], None]) -> None:
         if depth == len(self.axes):
             step(x, 0)
             return

@@ -17,7 +17,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.arrange import as_channels_last
 from omniconv.compiler.memory.layout import Layout
@@ -33,7 +34,7 @@ _UNROLLED: Final = 16
 _BLOCK: Final = 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Resize:
     """The recipe of one resampling: everything its code depends on.
 
@@ -65,7 +66,16 @@ class Resize:
         taps = (1,) * missing + tuple(int(index.shape[0]) for index in step.index)
         unit = (True,) * missing + tuple(bool(np.all(weight == 1.0)) for weight in step.weight)
         return cls(
-            gx.n, gx.c, taps, gy.sizes, unit, (gx.sn, *gx.strides), (gy.sn, *gy.strides), x.readable, y.tail, lanes
+            batch=gx.n,
+            channels=gx.c,
+            taps=taps,
+            sizes=gy.sizes,
+            unit=unit,
+            x_strides=(gx.sn, *gx.strides),
+            y_strides=(gy.sn, *gy.strides),
+            readable=x.readable,
+            tail=y.tail,
+            lanes=lanes,
         )
 
     def pack_tables(self, step: ResizeStep) -> tuple[npt.NDArray[np.int64], Array]:
@@ -116,7 +126,7 @@ class Resize:
         weight = None if self.unit[axis] else k.load_scalar(k.arg(WEIGHT), place)
         return k.lookup(k.arg(INDEX), place), weight
 
-    def _rows(self, k: Kernel, x: Value, d: Index, h: Index) -> list[tuple[Value, Value | None]]:
+    def _rows(self, k: Kernel, x: Pointer, d: Index, h: Index) -> list[tuple[Pointer, Value | None]]:
         """Address and weight of every input row under one output row."""
         rows = []
         for td, th in itertools.product(range(self.taps[0]), range(self.taps[1])):
@@ -125,7 +135,7 @@ class Resize:
             rows.append((row, _product(k, wz, wy)))
         return rows
 
-    def _unrolled(self, k: Kernel, rows: list[tuple[Value, Value | None]], y: Value, w: Index) -> None:
+    def _unrolled(self, k: Kernel, rows: list[tuple[Pointer, Value | None]], y: Pointer, w: Index) -> None:
         columns = [self._tap(k, 2, tw, w) for tw in range(self.taps[2])]
         pixels = []
         for (row, outer), (ix, inner) in itertools.product(rows, columns):
@@ -135,16 +145,17 @@ class Resize:
         def body(c: Index, vectors: int, tail: int | None) -> None:
             for v in range(vectors):
                 count, at = tail if v == vectors - 1 else None, k.add(c, v * self.lanes)
-                total = None
+                total: Value | None = None
                 for pixel, weight in pixels:
                     value = k.load(pixel, at, count=None if self.readable else count)
                     total = _accumulate(k, total, value, weight)
+                assert total is not None, "a window has taps"
                 k.store(total, y, at, count=None if self.tail else count)
 
         group = 2 if len(pixels) > 1 else 4
         emit_vectors(k, self.channels, body, group=group, masked=not (self.readable and self.tail))
 
-    def _looped(self, k: Kernel, x: Value, y: Value, at: tuple[Index, Index, Index]) -> None:
+    def _looped(self, k: Kernel, x: Pointer, y: Pointer, at: tuple[Index, Index, Index]) -> None:
         def body(c: Index, vectors: int, tail: int | None) -> None:
             acc = [k.variable(k.vector_type(), k.splat(0.0)) for _ in range(vectors)]
             with k.loop(self.taps[0]) as td, k.loop(self.taps[1]) as th:

@@ -14,10 +14,9 @@ import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from llvmlite import ir
-
-from omniconv.compiler.emit.builder import I1, Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.elementary import emit_exp, emit_log
+from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_fold, emit_vectors, largest
 from omniconv.compiler.kernels.arrange import as_channels_last
 from omniconv.compiler.memory.planner import Planner
@@ -32,7 +31,7 @@ Dim: TypeAlias = tuple[int, int, int]
 """Size, stride of x and stride of y [elements]."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Softmax:
     """The recipe of one softmax: everything its code depends on.
 
@@ -58,7 +57,7 @@ class Softmax:
         if axis[1:] != (1, 1):
             inner = next((size for size, *strides in kept if strides == [1, 1]), 1)
             kept = [dim for dim in kept if dim[1:] != (1, 1)]
-        return cls(log, tuple(kept), axis, inner, lanes)
+        return cls(log=log, others=tuple(kept), axis=axis, inner=inner, lanes=lanes)
 
     @property
     def along(self) -> bool:
@@ -89,7 +88,7 @@ class Softmax:
                 self._across(k, x, y, 1, None)
             else:
 
-                def body(c: Index, _: int, tail: int | None, x: Value = x, y: Value = y) -> None:
+                def body(c: Index, _: int, tail: int | None, x: Pointer = x, y: Pointer = y) -> None:
                     self._across(k, k.shift(x, c), k.shift(y, c), k.lanes, tail)
 
                 emit_vectors(k, self.inner, body, part=part, parts=self.parts)
@@ -103,7 +102,7 @@ class Softmax:
             return k.b.fsub(k.b.fsub(value, high), last)
         return k.b.fdiv(value, last)
 
-    def _along(self, k: Kernel, x: Value, y: Value) -> None:
+    def _along(self, k: Kernel, x: Pointer, y: Pointer) -> None:
         """Vectors along the axis; their lanes are combined at the end."""
         size, kind = self.axis[0], k.vector_type()
         lowest, zero = k.splat(-math.inf), k.splat(0.0)
@@ -111,8 +110,7 @@ class Softmax:
         def keep(value: Value, tail: int | None, neutral: Value) -> Value:
             if tail is None:
                 return value
-            mask = ir.Constant(ir.VectorType(I1, k.lanes), [ir.Constant(I1, int(i < tail)) for i in range(k.lanes)])
-            return k.b.select(mask, value, neutral)
+            return k.b.select(k.first_lanes(tail, k.lanes), value, neutral)
 
         high = k.variable(kind, lowest)
 
@@ -138,12 +136,12 @@ class Softmax:
 
         emit_vectors(k, size, scale)
 
-    def _across(self, k: Kernel, x: Value, y: Value, lanes: int, tail: int | None) -> None:
+    def _across(self, k: Kernel, x: Pointer, y: Pointer, lanes: int, tail: int | None) -> None:
         """One softmax per lane; plain scalars for one lane."""
         size, xs, ys = self.axis
         kind = k.vector_type(lanes)
 
-        def load(pointer: Value, offset: Index) -> Value:
+        def load(pointer: Pointer, offset: Index) -> Value:
             return k.load_scalar(pointer, offset) if lanes == 1 else k.load(pointer, offset, count=tail)
 
         def store(value: Value, offset: Index) -> None:

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Index, Pointer, Value
 
 HALF: Final = 4
 """Lanes of half a 256-bit vector."""
@@ -60,8 +61,8 @@ class Grouping:
         return self.lanes == 2 * HALF and 3 in (self.inputs, self.outputs)
 
     def emit_inputs(
-        self, k: Kernel, pixel: Value, column: Index, count: int | None, inputs: Iterable[int]
-    ) -> Iterator[tuple[int, Value]]:  # fmt: skip
+        self, k: Kernel, pixel: Pointer, column: Index, count: int | None, inputs: Iterable[int]
+    ) -> Iterator[tuple[int, Value]]:
         """For each of some inputs of a group, the vector that holds it in the lanes of its group's outputs.
 
         Args:

@@ -51,9 +51,13 @@ def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, tile: 
     spec = step.spec
     order = permutation_of(x.layout)
     commutes = (
-        order is not None and x.layout.channels_last and spec.is_depthwise and spec.in_channels == spec.out_channels
-        and not has_operands(step.post) and step.y not in planner.places
-    )  # fmt: skip
+        order is not None
+        and x.layout.channels_last
+        and spec.is_depthwise
+        and spec.in_channels == spec.out_channels
+        and not has_operands(step.post)
+        and step.y not in planner.places
+    )
     if not commutes:
         x = with_neighbours(planner, step, x)
         if _crowded(problem, planner.target.element, x.layout) and count_parts(problem, planner.target, tile) is None:
@@ -76,10 +80,19 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[LaneTile]) -> None:
     problem, tile, x, y = layer.problem, choice.tile, layer.x, layer.y
     kind: type[Lane] = Stencil if isinstance(tile, StencilTile) else Lane
     recipe = kind(
-        batch=problem.batch, axes=problem.axes, groups=problem.groups, inputs=problem.inputs, outputs=problem.outputs,
-        x_strides=strides_of(x.layout), y_strides=strides_of(y.layout), readable=x.layout.readable, tail=y.layout.tail,
-        posts=layer.posts_behind(ARGS), tile=tile, lanes=planner.target.lanes,
-    )  # fmt: skip
+        batch=problem.batch,
+        axes=problem.axes,
+        groups=problem.groups,
+        inputs=problem.inputs,
+        outputs=problem.outputs,
+        x_strides=strides_of(x.layout),
+        y_strides=strides_of(y.layout),
+        readable=x.layout.readable,
+        tail=y.layout.tail,
+        posts=layer.posts_behind(ARGS),
+        tile=tile,
+        lanes=planner.target.lanes,
+    )
     parts = count_parts(problem, planner.target, tile) if _crowded(problem, planner.target.element, x.layout) else None
     if parts is not None:
         recipe = Staged.of(recipe, parts)

@@ -20,8 +20,9 @@ from typing import Final
 
 import numpy as np
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.emit.machine import Condition, Index, Pointer, Slot, Value
 from omniconv.compiler.emit.phases import Phase, PhaseTables
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.kernels.lane.tiles import LaneTile
@@ -148,7 +149,7 @@ class Lane:
         order = self.order
         return k.lookup(k.table(order), line) if order else line
 
-    def image(self, k: Kernel, _part: Index, n: Index) -> Value:
+    def image(self, k: Kernel, _part: Index, n: Index) -> Pointer:
         """Where an image starts."""
         return k.shift(k.arg(X), k.mul(n, self.x_strides[0]))
 
@@ -225,7 +226,7 @@ class ChannelLoop:
         tile(v, tail)
 
     @contextmanager
-    def planes(self) -> Iterator[tuple[Value, Index]]:
+    def planes(self) -> Iterator[tuple[Pointer, Index]]:
         """Loop over the taps of the depth: the plane of x and the first row of the kernel."""
         k, axis = self.k, self.p.axes[0]
         with k.loop(self.depth.taps) as tap:
@@ -238,7 +239,7 @@ class ChannelLoop:
         """The bias of the current vector."""
         return self.k.load(self.k.arg(B), self.k.mul(self.v, self.p.lanes))
 
-    def inputs(self, pixel: Value, inputs: Iterable[int]) -> Iterator[tuple[int, Value]]:
+    def inputs(self, pixel: Pointer, inputs: Iterable[int]) -> Iterator[tuple[int, Value]]:
         """Inputs of the groups at a pixel, each in the lanes of its group's outputs."""
         return self.p.grouping.emit_inputs(self.k, pixel, self.column, self.count, inputs)
 
@@ -262,9 +263,16 @@ class Row(ChannelLoop):
     """Emission of one unit: tiles of an output row, over a part of the channels."""
 
     def __init__(
-        self, recipe: Lane, k: Kernel, tables: tuple[PhaseTables, PhaseTables, PhaseTables],
-        part: Index, n: Index, od: Index, oh: Index, block: Index,
-    ) -> None:  # fmt: skip
+        self,
+        recipe: Lane,
+        k: Kernel,
+        tables: tuple[PhaseTables, PhaseTables, PhaseTables],
+        part: Index,
+        n: Index,
+        od: Index,
+        oh: Index,
+        block: Index,
+    ) -> None:
         super().__init__(recipe, k, tables[0], part, n, od)
         self.oh, self.block, self.width_tables = oh, block, tables[2]
         self.height, self.height_q = tables[1].at(oh)
@@ -278,7 +286,7 @@ class Row(ChannelLoop):
             tiles = k.divmod(k.add(phase.count, tw - 1), tw)[0]
             begin = k.mul(self.block, self.p.tile.block)
             end = k.min(tiles, k.add(begin, self.p.tile.block)) if self.p.blocks > 1 else tiles
-            if self._edges_known(tw):
+            if isinstance(tiles, int) and self._edges_known(tw):
                 self._known(phase, tw, begin, end, tiles)
             else:
                 self._unknown(phase, tw, begin, end)
@@ -304,7 +312,7 @@ class Row(ChannelLoop):
                 self._tile(phase, k.mul(tile, tw), tw, checked=False)
         if tiles > 1:
             with k.when(k.compare("==", end, tiles)):
-                self._tile(phase, phase.count - tw, tw, checked=True)
+                self._tile(phase, k.sub(phase.count, tw), tw, checked=True)
 
     def _unknown(self, phase: Phase, tw: int, begin: Index, end: Index) -> None:
         """Tiles that look on the machine whether they are at the border."""
@@ -314,7 +322,7 @@ class Row(ChannelLoop):
             q = k.min(k.mul(tile, tw), k.sub(phase.count, tw))
             k.both_ways(self._inside(phase, q, tw), lambda inside: self._tile(phase, q, tw, checked=not inside))
 
-    def _inside(self, phase: Phase, q: Index, tw: int) -> Value | bool:
+    def _inside(self, phase: Phase, q: Index, tw: int) -> Condition:
         """Whether no tap of the tile leaves the input along the width."""
         k, axis = self.k, self.p.axes[2]
         if not axis.bordered:
@@ -339,7 +347,7 @@ class Row(ChannelLoop):
 
         self.channels(tile)
 
-    def _taps(self, plane: Value, line: Index, phase: Phase, q: Index, acc: list[Value], *, checked: bool) -> None:
+    def _taps(self, plane: Pointer, line: Index, phase: Phase, q: Index, acc: list[Slot], *, checked: bool) -> None:
         """Loops over the taps, ``chunk`` of the width at a time."""
         k, p = self.k, self.p
         height, width = p.axes[1], p.axes[2]
@@ -365,9 +373,17 @@ class Row(ChannelLoop):
                         self._chunk(row, start, phase, q, tw, 1, acc, checked=checked)
 
     def _chunk(
-        self, row: Value, start: Index, phase: Phase, q: Index, tw: Index, chunk: int, acc: list[Value],
-        *, checked: bool,
-    ) -> None:  # fmt: skip
+        self,
+        row: Pointer,
+        start: Index,
+        phase: Phase,
+        q: Index,
+        tw: Index,
+        chunk: int,
+        acc: list[Slot],
+        *,
+        checked: bool,
+    ) -> None:
         k, p = self.k, self.p
         width = p.axes[2]
         ix = k.add(k.add(k.mul(q, width.in_step), phase.first), k.mul(tw, width.ostep))

@@ -11,7 +11,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Index, Pointer
 from omniconv.compiler.emit.phases import PhaseTables
 from omniconv.compiler.kernels.lane.rows import ARGS, Lane, Row, X
 from omniconv.compiler.kernels.lane.tiles import LaneTile
@@ -67,11 +68,11 @@ class Staged(Lane):
                 Row(self, k, tables, part, n, od, self.row(k, line), 0).emit()
         return k.finish()
 
-    def image(self, k: Kernel, part: Index, _n: Index) -> Value:
+    def image(self, k: Kernel, part: Index, _n: Index) -> Pointer:
         """Where an image with all channels would start."""
         return k.shift(self._room(k), k.mul(part, -self.pixel))
 
-    def _room(self, k: Kernel) -> Value:
+    def _room(self, k: Kernel) -> Pointer:
         operands = sum(post.operand is not None for post in self.posts)
         return k.shift(k.arg(ARGS + operands), k.mul(k.thread, self.scratch))
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Condition, Index, Pointer, Slot
 from omniconv.compiler.emit.phases import PhaseTables
 from omniconv.compiler.kernels.lane.rows import ChannelLoop, Lane
 from omniconv.compiler.kernels.lane.tiles import StencilTile, TileAxis
@@ -81,7 +82,7 @@ class _Tiles(ChannelLoop):
         else:
             k.both_ways(self._whole(1, ix), lambda columns: emit(self.p.tiles[1].offsets if columns else None))
 
-    def _whole(self, axis: int, origin: Index) -> Value | bool:
+    def _whole(self, axis: int, origin: Index) -> Condition:
         """Whether all positions that a tile reads along an axis exist."""
         k, tiles = self.k, self.p.tiles[axis]
         if not (tiles.walk.bordered or tiles.guarded):
@@ -91,7 +92,7 @@ class _Tiles(ChannelLoop):
 
     def _tile(
         self, oh: Index, ow: Index, iy: Index, ix: Index, inside: frozenset[int] | None, *, checked: bool
-    ) -> None:  # fmt: skip
+    ) -> None:
         k, p = self.k, self.p
         height, width = p.tiles
 
@@ -111,9 +112,16 @@ class _Tiles(ChannelLoop):
         self.channels(tile)
 
     def _taps(
-        self, plane: Value, line: Index, iy: Index, ix: Index, acc: list[list[Value]], inside: frozenset[int] | None,
-        *, checked: bool,
-    ) -> None:  # fmt: skip
+        self,
+        plane: Pointer,
+        line: Index,
+        iy: Index,
+        ix: Index,
+        acc: list[list[Slot]],
+        inside: frozenset[int] | None,
+        *,
+        checked: bool,
+    ) -> None:
         """All taps of height and width; rows that may not exist are looked at when ``checked``."""
         k, p = self.k, self.p
         height, width = p.axes[1], p.axes[2]

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar, Final
 
-from omniconv.compiler.emit.builder import Index, Kernel
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Index
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.problem.candidate import (
     FEWEST,
@@ -132,9 +133,11 @@ def fits_both(problem: Problem, target: Target) -> bool:
     (Kernels of one tap are not given from one to the other, because the panel kernel sees them as another problem.)
     """
     return (
-        problem.groups > 1 and problem.inputs <= problem.outputs
-        and target.lanes <= 2 * problem.outputs <= 2 * target.lanes and any(axis.kernel > 1 for axis in problem.axes)
-    )  # fmt: skip
+        problem.groups > 1
+        and problem.inputs <= problem.outputs
+        and target.lanes <= 2 * problem.outputs <= 2 * target.lanes
+        and any(axis.kernel > 1 for axis in problem.axes)
+    )
 
 
 def reject_lane(problem: Problem, target: Target) -> str | None:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.emit.machine import Index, Pointer, Slot
 from omniconv.compiler.emit.phases import Phase, PhaseTables
 from omniconv.compiler.kernels.panel.tiles import PanelTile
 from omniconv.compiler.problem.walk import AxisWalk
@@ -166,9 +167,17 @@ class _Row:
     """Emission of one unit: a block of tiles of one output row, for one panel."""
 
     def __init__(
-        self, panel: Panel, k: Kernel, tables: Sequence[PhaseTables],
-        n: Index, od: Index, oh: Index, block: Index, group: Index, index: Index,
-    ) -> None:  # fmt: skip
+        self,
+        panel: Panel,
+        k: Kernel,
+        tables: Sequence[PhaseTables],
+        n: Index,
+        od: Index,
+        oh: Index,
+        block: Index,
+        group: Index,
+        index: Index,
+    ) -> None:
         self.p, self.k = panel, k
         self.n, self.od, self.oh, self.block, self.group, self.index = n, od, oh, block, group, index
         self.depth, self.depth_q = tables[0].at(od)
@@ -238,7 +247,7 @@ class _Row:
                 where = k.add(k.mul(ow, p.y_strides[3]), k.add(self.column, v * p.lanes))
                 k.store(value, self.y, where, count=None if p.tail else count)
 
-    def _taps(self, phase: Phase, q: Index, acc: list[list[Value]], *, checked: bool) -> None:
+    def _taps(self, phase: Phase, q: Index, acc: list[list[Slot]], *, checked: bool) -> None:
         k, p = self.k, self.p
         depth, height, width = p.axes
         step = p.inputs * sum(slot.allocated_type.count for slot in acc[0])
@@ -262,7 +271,7 @@ class _Row:
                         else:
                             self._reduce_inside(row, ix, weights, acc)
 
-    def _reduce_inside(self, row: Value, ix: Index, weights: Value, acc: list[list[Value]]) -> None:
+    def _reduce_inside(self, row: Pointer, ix: Index, weights: Pointer, acc: list[list[Slot]]) -> None:
         """One tap of a tile at the border: positions outside read zeros; a tap that is all outside is left out."""
         k, width = self.k, self.p.axes[2]
         reach = (len(acc) - 1) * width.in_step
@@ -275,18 +284,19 @@ class _Row:
                 pixels.append(k.choose(k.within(at, width.size), pixel, self.zero))
             self._reduce(pixels, weights, acc)
 
-    def _reduce(self, pixels: list[Value], weights: Value, acc: list[list[Value]]) -> None:
+    def _reduce(self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]]) -> None:
         k, p = self.k, self.p
         widths = [slot.allocated_type.count for slot in acc[0]]
         unroll = min(p.tile.unroll, p.inputs)
         rounds, rest = divmod(p.inputs, unroll)
 
         def step(first: Index, number: int) -> None:
-            for line in range(0, number * sum(widths) if p.far else 0, LINE // k.element.bytes):
-                k.prefetch(weights, k.add(k.mul(k.add(first, p.depth), sum(widths)), line))
+            for ahead in range(0, number * sum(widths) if p.far else 0, LINE // k.element.bytes):
+                k.prefetch(weights, k.add(k.mul(k.add(first, p.depth), sum(widths)), ahead))
             values = [[k.get(slot) for slot in row] for row in acc]
             for u in range(number):
                 j = k.add(first, u)
+                offset: Index
                 if p.mapped:
                     offset = k.lookup(k.arg(MAP), k.add(k.mul(self.group, p.inputs), j))
                 else:

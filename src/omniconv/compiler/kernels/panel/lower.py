@@ -103,19 +103,30 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[PanelTile]) -> None:
     problem, spec, x, y = layer.problem, layer.spec, layer.x, layer.y
     channels = _channel_source(x, problem.groups)
     recipe = Panel(
-        batch=problem.batch, axes=problem.axes, groups=problem.groups, inputs=problem.inputs, outputs=problem.outputs,
-        x_strides=strides_of(x.layout), y_strides=strides_of(y.layout), x_channel=channels.step,
-        x_group=problem.inputs * channels.step, y_group=problem.outputs, mapped=channels.offsets is not None,
-        tail=y.layout.tail and problem.groups == 1, posts=layer.posts_behind(ARGS), tile=choice.tile,
+        batch=problem.batch,
+        axes=problem.axes,
+        groups=problem.groups,
+        inputs=problem.inputs,
+        outputs=problem.outputs,
+        x_strides=strides_of(x.layout),
+        y_strides=strides_of(y.layout),
+        x_channel=channels.step,
+        x_group=problem.inputs * channels.step,
+        y_group=problem.outputs,
+        mapped=channels.offsets is not None,
+        tail=y.layout.tail and problem.groups == 1,
+        posts=layer.posts_behind(ARGS),
+        tile=choice.tile,
         lanes=planner.target.lanes,
-    )  # fmt: skip
+    )
     weights = planner.constant(
         recipe.groups * recipe.depth * recipe.columns,
         lambda: recipe.pack_weights(
             _reorder_inputs(layer.weights, channels.order, recipe.groups, spec.transposed),
-            transposed=spec.transposed, flip=spec.flip,
+            transposed=spec.transposed,
+            flip=spec.flip,
         ),
-    )  # fmt: skip
+    )
     bias = planner.constant(recipe.groups * recipe.columns, lambda: recipe.pack_bias(layer.bias))
     furthest = max(channels.offsets) if channels.offsets else (problem.groups * problem.inputs) * channels.step
     zero = planner.zeros(furthest + 1)

@@ -21,8 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 from llvmlite import ir
 
-from omniconv.compiler.emit.builder import I32, Index, Kernel, Value
+from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.emit.machine import Index, Pointer, Slot, Value
 from omniconv.compiler.kernels.series.tiles import SeriesTile, Span, spans
 from omniconv.compiler.kernels.series.window import Window, pieces
 from omniconv.compiler.problem.walk import AxisWalk
@@ -108,16 +109,22 @@ class Series:
         depth, height, width = self.axes
         columns = max(self.tile.block[1], self.lanes) + (width.kernel - 1) * width.ostep // width.in_step
         return Window(
-            depth.size if self.deep else 1, (self.rows - 1) * height.in_step + (height.kernel - 1) * height.ostep + 1,
-            columns, width.in_step, height.size, width.size, self.x_strides[3], self.lanes,
-        )  # fmt: skip
+            planes=depth.size if self.deep else 1,
+            rows=(self.rows - 1) * height.in_step + (height.kernel - 1) * height.ostep + 1,
+            columns=columns,
+            stride=width.in_step,
+            height=height.size,
+            width=width.size,
+            source=self.x_strides[3],
+            lanes=self.lanes,
+        )
 
     @property
     def scratch(self) -> int:
         """Memory of a thread [elements]: two windows."""
         return 2 * self.window.elements
 
-    def room(self, k: Kernel, number: Index) -> Value:
+    def room(self, k: Kernel, number: Index) -> Pointer:
         """The place of one of this thread's windows."""
         return k.shift(k.arg(SCRATCH), k.add(k.mul(k.thread, self.scratch), k.mul(number, self.window.elements)))
 
@@ -154,8 +161,8 @@ class _Block:
     """Emission of one unit: a block of outputs of all channels that one input channel has."""
 
     def __init__(
-        self, recipe: Series, k: Kernel, room: Value, n: Index, c: Index, od: Index, row: Index, column: Index
-    ) -> None:  # fmt: skip
+        self, recipe: Series, k: Kernel, room: Pointer, n: Index, c: Index, od: Index, row: Index, column: Index
+    ) -> None:
         self.p, self.k, self.room, self.n, self.c, self.od = recipe, k, room, n, c, od
         rows, columns = recipe.tile.block
         last = recipe.blocks[0] - 1
@@ -244,7 +251,7 @@ class _Block:
                 k.store(part, k.arg(Y), k.add(at, first))
 
     @contextmanager
-    def _planes(self) -> Iterator[tuple[Value, Index]]:
+    def _planes(self) -> Iterator[tuple[Pointer, Index]]:
         """Loop over the taps of the depth that land inside: the plane and the first row of the kernel."""
         k, p = self.k, self.p
         depth = p.axes[0]
@@ -260,9 +267,9 @@ class _Block:
         k, p = self.k, self.p
         height, down = p.axes[1], p.tile.down
         whole, rest = height.kernel // down * down, height.kernel % down
-        if height.kernel <= down or not height.bordered:
-            first, last = 0, height.kernel
-        else:
+        first: Index = 0
+        last: Index = height.kernel
+        if height.kernel > down and height.bordered:
             top = k.add(k.mul(k.add(self.oh, oh), height.in_step), height.first[0])
             above = k.add(top, (p.tile.rows - 1) * p.tile.spread * height.in_step)
             # First round that reaches row 0, and one past the last tap at or above the last row.
@@ -270,10 +277,10 @@ class _Block:
             first = k.mul(first, down)
             below = k.add(k.sub(height.size - 1, top), height.ostep)
             last = k.min(k.divmod(k.sub(0, k.min(k.sub(0, below), 0)), height.ostep)[0], height.kernel)
-        found = [(first, k.min(last, whole), down)] if whole else []
+        found: list[tuple[Index, Index, int]] = [(first, k.min(last, whole), down)] if whole else []
         return [*found, (whole, k.min(last, whole + 1), rest)] if rest else found
 
-    def _across(self, base: Value, line: Index, down: int, acc: list[list[Value]]) -> None:
+    def _across(self, base: Pointer, line: Index, down: int, acc: list[list[Slot]]) -> None:
         """Loops over the taps of the width."""
         k, width = self.k, self.p.axes[2]
         for span in spans(width.kernel, self.p.tile.across, self.p.tile.step):
@@ -283,7 +290,7 @@ class _Block:
                 tap = k.add(k.add(k.mul(i, span.outer_step), j), span.first)
                 self._taps(k.shift(base, at), k.add(line, tap), down, span, acc)
 
-    def _taps(self, base: Value, tap: Index, down: int, span: Span, acc: list[list[Value]]) -> None:
+    def _taps(self, base: Pointer, tap: Index, down: int, span: Span, acc: list[list[Slot]]) -> None:
         """Multiply-adds of ``down`` times ``span.taps`` taps: every input vector is loaded once."""
         k, p = self.k, self.p
         height, width = p.axes[1], p.axes[2]
@@ -297,8 +304,9 @@ class _Block:
                         users.setdefault((index + start + part * self.window.part, dy), []).append((r, v, i, t))
         weights = {
             (i, t): k.load_splat(self.weights, k.add(tap, i * width.kernel + t * span.step))
-            for i in range(down) for t in range(span.taps)
-        }  # fmt: skip
+            for i in range(down)
+            for t in range(span.taps)
+        }
         values = [[k.get(slot) for slot in row] for row in acc]
         base = k.anchor(base)
         for (dx, dy), uses in users.items():

@@ -33,10 +33,16 @@ def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile:
 def _lower(planner: Planner, layer: Layer, choice: Choice[SeriesTile]) -> None:
     problem, source, result = layer.problem, layer.x.layout.grid, layer.y.layout.grid
     recipe = Series(
-        batch=problem.batch, axes=problem.axes, channels=problem.groups, multiplier=problem.outputs,
-        dims=layer.spec.dims, x_strides=(source.sn, source.sc, *source.strides[:2]),
-        y_strides=(result.sn, result.sc, *result.strides[:2]), posts=layer.posts_behind(ARGS), tile=choice.tile,
-    )  # fmt: skip
+        batch=problem.batch,
+        axes=problem.axes,
+        channels=problem.groups,
+        multiplier=problem.outputs,
+        dims=layer.spec.dims,
+        x_strides=(source.sn, source.sc, *source.strides[:2]),
+        y_strides=(result.sn, result.sc, *result.strides[:2]),
+        posts=layer.posts_behind(ARGS),
+        tile=choice.tile,
+    )
     channels = recipe.channels * recipe.multiplier
     weights = planner.constant(channels * recipe.taps, lambda: recipe.pack_weights(layer.weights, flip=layer.spec.flip))
     bias = planner.constant(channels, lambda: recipe.pack_bias(layer.bias))

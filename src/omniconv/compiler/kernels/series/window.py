@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Index, Pointer
 from omniconv.compiler.emit.vectors import emit_gather
 
 
@@ -58,12 +59,12 @@ class Window:
         """Room that a window takes, with a vector to spare for stores that end past it."""
         return -((self.plane * self.planes + self.lanes) // -32) * 32
 
-    def emit_clear(self, k: Kernel, room: Value) -> None:
+    def emit_clear(self, k: Kernel, room: Pointer) -> None:
         """Zeros everywhere."""
         with k.loop(self.plane * self.planes, step=self.lanes) as at:
             k.store(k.splat(0.0), room, at)
 
-    def emit_fill(self, k: Kernel, plane: Value | None, room: Value, row: Index, column: Index) -> None:
+    def emit_fill(self, k: Kernel, plane: Pointer | None, room: Pointer, row: Index, column: Index) -> None:
         """Copy the rows of one plane from ``row`` on, its columns from ``column`` on, into ``room``; zeros where there
         is no plane. The margins of a ``column`` that is known are expected to be clear, and so are the rows outside of
         a ``row`` that is known.
@@ -76,7 +77,7 @@ class Window:
             y, line = k.add(row, r), k.shift(room, k.mul(r, self.pitch))
 
             def fill(inside: bool) -> None:
-                if inside:
+                if inside and plane is not None:
                     self._copy(k, k.shift(plane, k.add(k.mul(y, self.source), column)), line, column)
                 else:
                     with k.loop(self.pitch, step=self.lanes) as at:
@@ -85,7 +86,7 @@ class Window:
             known = isinstance(row, int) or plane is None
             k.both_ways(plane is not None if known else k.within(y, self.height), fill)
 
-    def _copy(self, k: Kernel, source: Value, line: Value, column: Index) -> None:
+    def _copy(self, k: Kernel, source: Pointer, line: Pointer, column: Index) -> None:
         """One row: ``source`` is where its first column, which may not exist, would be."""
         s, total = self.stride, self.columns * self.stride
         low = k.min(k.sub(0, k.min(column, 0)), total)
@@ -113,7 +114,7 @@ class Window:
 
         k.both_ways(k.compare(">=", count, lanes), split)
 
-    def _neighbours(self, k: Kernel, source: Value, line: Value, count: Index) -> None:
+    def _neighbours(self, k: Kernel, source: Pointer, line: Pointer, count: Index) -> None:
         """Copy ``count`` neighbours, the last vector over the one before it."""
         if isinstance(count, int):
             if count < self.lanes:
@@ -126,8 +127,8 @@ class Window:
             group = 4 * self.lanes
             whole = count // group * group
             with k.loop(whole, step=group) as j:
-                for value, at in [(k.load(source, at), at) for at in (k.add(j, m * self.lanes) for m in range(4))]:
-                    k.store(value, line, at)
+                for value, place in [(k.load(source, at), at) for at in (k.add(j, m * self.lanes) for m in range(4))]:
+                    k.store(value, line, place)
             for j in range(whole, count, self.lanes):
                 at = min(j, count - self.lanes)
                 k.store(k.load(source, at), line, at)
@@ -143,7 +144,7 @@ class Window:
 
         k.both_ways(k.compare(">=", count, self.lanes), copy)
 
-    def _split(self, k: Kernel, source: Value, line: Value, at: Index, lanes: int) -> None:
+    def _split(self, k: Kernel, source: Pointer, line: Pointer, at: Index, lanes: int) -> None:
         """Copy ``lanes`` columns of every residue."""
         s = self.stride
         loaded = [k.load(source, k.add(k.mul(at, s), m * lanes), lanes=lanes) for m in range(s)]
@@ -151,7 +152,7 @@ class Window:
             wanted = [divmod(lane * s + part, lanes) for lane in range(lanes)]
             k.store(emit_gather(k, loaded, wanted), line, k.add(at, part * self.part))
 
-    def _scalars(self, k: Kernel, source: Value, line: Value, begin: Index, end: Index) -> None:
+    def _scalars(self, k: Kernel, source: Pointer, line: Pointer, begin: Index, end: Index) -> None:
         """Copy columns one by one."""
         with k.loop(end, start=begin) as c:
             index, part = k.divmod(c, self.stride)

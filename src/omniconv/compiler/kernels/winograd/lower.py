@@ -45,19 +45,40 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[Blocks]) -> None:
     wide, narrow = plan_pitch(inputs, planner.target), plan_pitch(outputs, planner.target)
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
     forward = WinogradInput(
-        blocks=blocks, channels=inputs, x_strides=(source.sn, *source.strides[1:]), readable=x.layout.readable,
-        pitch=wide, lanes=lanes,
-    )  # fmt: skip
+        blocks=blocks,
+        channels=inputs,
+        x_strides=(source.sn, *source.strides[1:]),
+        readable=x.layout.readable,
+        pitch=wide,
+        lanes=lanes,
+    )
     panel = Panel(
-        batch=1, axes=axes, groups=products, inputs=inputs, outputs=outputs, x_strides=(0, 0, 0, wide),
-        y_strides=(0, 0, 0, narrow), x_channel=1, x_group=blocks.stride(wide), y_group=blocks.stride(narrow),
-        mapped=False, tail=True, posts=(), tile=plan_panel(Problem(1, axes, products, inputs, outputs), planner.target),
-        lanes=lanes, far=planner.target.element.bytes * products * inputs * outputs > FAR,
-    )  # fmt: skip
+        batch=1,
+        axes=axes,
+        groups=products,
+        inputs=inputs,
+        outputs=outputs,
+        x_strides=(0, 0, 0, wide),
+        y_strides=(0, 0, 0, narrow),
+        x_channel=1,
+        x_group=blocks.stride(wide),
+        y_group=blocks.stride(narrow),
+        mapped=False,
+        tail=True,
+        posts=(),
+        tile=plan_panel(Problem(1, axes, products, inputs, outputs), planner.target),
+        lanes=lanes,
+        far=planner.target.element.bytes * products * inputs * outputs > FAR,
+    )
     back = WinogradOutput(
-        blocks=blocks, channels=outputs, pitch=narrow, y_strides=(result.sn, *result.strides[1:]),
-        tail=y.layout.tail and problem.groups == 1, posts=layer.posts_behind(OUTPUT_ARGS), lanes=lanes,
-    )  # fmt: skip
+        blocks=blocks,
+        channels=outputs,
+        pitch=narrow,
+        y_strides=(result.sn, *result.strides[1:]),
+        tail=y.layout.tail and problem.groups == 1,
+        posts=layer.posts_behind(OUTPUT_ARGS),
+        lanes=lanes,
+    )
     size, turns = products * panel.depth * panel.columns, problem.groups // blocks.groups
     weights = planner.constant(
         turns * size,

@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.emit.builder import Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Value
 from omniconv.program.steps import Array
 
 Matrix = tuple[tuple[float, ...], ...]

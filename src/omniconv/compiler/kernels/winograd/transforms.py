@@ -16,10 +16,10 @@ Source: Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from omniconv.compiler.emit.builder import Index, Kernel, Value
+from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.emit.machine import Condition, Index, Pointer
 from omniconv.compiler.kernels.winograd.matrices import FILTERINGS, emit_data, emit_result
 from omniconv.compiler.kernels.winograd.slabs import BlockAxis, Blocks
 from omniconv.target.model import Target
@@ -34,9 +34,9 @@ class _Walk:
         self.y = self._start(k, blocks.height, y)
         self.x = self._start(k, blocks.width, x)
 
-    def fits(self, k: Kernel, blocks: Blocks) -> Any:
+    def fits(self, k: Kernel, blocks: Blocks) -> Condition:
         """Whether all outputs of the block exist; a Python bool where that is known."""
-        found: Any = True
+        found: Condition = True
         for axis, start in ((blocks.height, self.y), (blocks.width, self.x)):
             reach = (blocks.m - 1) * axis.dilation
             if axis.starts[-1] + reach >= axis.output or max(axis.starts) + reach >= axis.output:
@@ -110,7 +110,7 @@ class WinogradInput:
                         emit(checked=True)
         return k.finish()
 
-    def _channels(self, k: Kernel, pixels: list[list[Value]], row: Value) -> None:
+    def _channels(self, k: Kernel, pixels: list[list[Pointer]], row: Pointer) -> None:
         data, stride = FILTERINGS[self.blocks.m].data, self.blocks.stride(self.pitch)
         vectors = -(self.channels // -self.lanes)
         # Lanes behind the last channel of a group may hold anything: the products do not read them.
@@ -168,7 +168,7 @@ class WinogradOutput:
             k.both_ways(at.fits(k, blocks), lambda inside: self._channels(k, at, source, channel, inside=inside))
         return k.finish()
 
-    def _channels(self, k: Kernel, at: _Walk, source: Value, first: Index, *, inside: bool) -> None:
+    def _channels(self, k: Kernel, at: _Walk, source: Pointer, first: Index, *, inside: bool) -> None:
         vectors = -(self.channels // -self.lanes)
         ragged = self.channels % self.lanes
         with k.loop(self.blocks.groups) as group:
@@ -183,7 +183,9 @@ class WinogradOutput:
             if ragged:
                 emit((vectors - 1) * self.lanes, ragged)
 
-    def _vector(self, k: Kernel, at: _Walk, source: Value, channel: Index, count: int | None, *, inside: bool) -> None:
+    def _vector(
+        self, k: Kernel, at: _Walk, source: Pointer, channel: Index, count: int | None, *, inside: bool
+    ) -> None:
         blocks, (sn, sh, sw) = self.blocks, self.y_strides
         size, stride, matrix = blocks.m + 2, blocks.stride(self.pitch), FILTERINGS[blocks.m].result
         columns = [
