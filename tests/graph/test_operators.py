@@ -117,7 +117,7 @@ def test_other_numbers_of_axes(dims: int) -> None:
 
 
 def test_conv_transpose_longer_than_its_taps() -> None:
-    """Between the taps of a kernel shorter than its stride is nothing but the bias; "same" adds nothing behind the last one."""
+    """Nothing but the bias lies between the taps of a kernel shorter than its stride; "same" adds nothing behind."""
     x, w = f32(2, 6, 7, 9), f32(6, 4, 1, 1, seed=2)
     program = to_program(one("ConvTranspose", w, strides=[3, 3], auto_pad="SAME_UPPER"))
     want = np.zeros((2, 4, 19, 25))
