@@ -19,6 +19,7 @@ from omniconv.program.steps import (
     ChannelStep,
     ConcatStep,
     ConvStep,
+    CumSumStep,
     DenseStep,
     LrnStep,
     MapStep,
@@ -251,6 +252,12 @@ def run_step(step: ProgramStep, values: Values, shape: Sequence[int]) -> Float64
             return np.pad(values[step.x], step.pads, mode=mode, **more)
         case ResizeStep():
             return _resize(step, values[step.x])
+        case CumSumStep():
+            x = np.moveaxis(values[step.x], step.axis, 0)[:: -1 if step.reverse else 1]
+            y = np.cumsum(x, 0)
+            if step.exclusive:
+                y = np.concatenate([np.zeros_like(y[:1]), y[:-1]])
+            return np.moveaxis(y[:: -1 if step.reverse else 1], 0, step.axis)
 
 
 def run_program(program: Program, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Float64]:

@@ -77,7 +77,7 @@ MOVES = frozenset(
 """The largest error that went in is the largest that comes out, element by element by the operator itself."""
 SUMS = {
     "AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum", "Mean", "Sum", "Add", "Sub",
-    "Conv", "ConvTranspose", "Gemm", "MatMul",
+    "Conv", "ConvTranspose", "Gemm", "MatMul", "CumSum",
 }  # fmt: skip
 """Linear in each input: errors and magnitudes go through the operator with all its signs made positive."""
 SAMPLES = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -163,7 +163,7 @@ def sum_length(node: NodeProto, opset: int, items: Sequence[Item], y: np.ndarray
     match node.op_type:
         case "Conv" | "ConvTranspose":
             return max(items[1].value[0].size, items[1].value.size // items[1].value.shape[1], 1)
-        case "Gemm" | "MatMul":
+        case "Gemm" | "MatMul" | "CumSum":
             return max(x.shape)
         case "Add" | "Sub" | "Sum" | "Mean":
             return len(items) + 1

@@ -73,3 +73,10 @@ def _reduce(g: Draft, op: str) -> None:
         g.emit(op, x, "" if axes is None else g.ints(axes), keepdims=keep, noop_with_empty_axes=noop)
     else:
         g.emit(op, x, axes=axes, keepdims=keep)
+
+
+@generator("CumSum", since=11)
+def _cumsum(g: Draft, op: str) -> None:
+    x = g.pick(1)
+    axis = g.const(np.array(axis_of(g, len(g.shape(x))), np.int64))
+    g.emit(op, x, axis, exclusive=g.choose(None, 0, 1), reverse=g.choose(None, 0, 1))

@@ -47,7 +47,6 @@ FORMULAS: dict[str, tuple[dict[str, Any], Callable[[Graph, str], str]]] = {
         {},
         lambda g, x: g.node("Div", g.node("Add", g.node("Exp", x), g.node("Exp", g.node("Neg", x))), g.const(2)),
     ),
-    "CumSum": ({}, lambda g, x: g.node("MatMul", x, g.const(np.triu(np.ones((5, 5)))))),
     "LpNormalization": (
         {"p": 2, "axis": 1},
         lambda g, x: g.node("Div", x, g.node("Sqrt", g.node("ReduceSum", g.node("Mul", x, x), g.ints(1)))),
@@ -71,8 +70,7 @@ def test_what_serves_instead_computes_the_same(op: str) -> None:
     attributes, build = FORMULAS[op]
     x = np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)
     g = Graph()
-    extra = [g.const(3, np.int64)] if op == "CumSum" else []
-    g.node(op, g.input("x", *x.shape), *extra, name="y", **attributes)
+    g.node(op, g.input("x", *x.shape), name="y", **attributes)
     want = onnx.reference.ReferenceEvaluator(g.model("y")).run(None, {"x": x})[0]
     g = Graph()
     y = build(g, g.input("x", *x.shape))

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from tests.graph.onnx_cases import OnnxCase, node_cases
 from tests.graph.small_models import MODELS, Graph, draw_inputs, input_shapes
 from tests.program_oracle import run_program
 
@@ -205,6 +206,37 @@ def test_swish() -> None:
 def test_old_softmax_flattens(op: str, axis: int) -> None:
     check(one(op, opset=11, axis=axis))
     check(one(op, opset=11, x=(2, 5, 1, 1), axis=1))
+
+
+@pytest.mark.parametrize("case", [c for c in node_cases() if c.name.startswith("test_cumsum")], ids=lambda c: c.name)
+def test_onnx_cases_of_running_sums(case: OnnxCase) -> None:
+    """The cases are of float64 or integers that float32 holds as well."""
+    (x,), (want,) = case.inputs.values(), case.outputs.values()
+    g = Graph(14)
+    axis = g.const(next(iter(case.constants.values())), np.int64)
+    given = {item.name: item.i for item in case.model.graph.node[0].attribute}
+    model = g.model(g.node("CumSum", g.input("x", *x.shape), axis, name="y", **given), shapes=[list(x.shape)])
+    np.testing.assert_array_equal(oc.compile(model)(x.astype(np.float32)), want)
+
+
+def test_there_are_onnx_cases_of_running_sums() -> None:
+    assert sum(case.name.startswith("test_cumsum") for case in node_cases()) >= 7
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, 3, -1])
+@pytest.mark.parametrize("flags", [{}, {"exclusive": 1}, {"reverse": 1}, {"exclusive": 1, "reverse": 1}], ids=str)
+def test_running_sums(axis: int, flags: dict[str, int]) -> None:
+    for opset in (11, 14):
+        check(one("CumSum", np.array(axis), opset=opset, **flags))
+    check(one("CumSum", np.array([axis % 3]), x=(3, 5, 19), **flags))
+    shape = (2, 19, 5, 33)
+    model = one("CumSum", np.array(axis, np.int32), x=shape, **flags)
+    x = np.random.default_rng(axis + 4).standard_normal(shape).astype(np.float32)
+    exact, sizes = (run_program(to_program(model), {"x": value})["y"] for value in (x, np.abs(x)))
+    terms = shape[axis] * 2.0**-24
+    results = [oc.compile(model, threads=threads)(x) for threads in (1, 2)]
+    np.testing.assert_array_equal(*results)
+    assert np.all(np.abs(results[0] - exact) <= terms / (1 - terms) * sizes)
 
 
 @pytest.mark.parametrize("bounds", [(-0.5, 0.5), (0.0, 6.0), (0.0, None), (None, 0.25), (None, None)], ids=str)

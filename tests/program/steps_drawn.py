@@ -16,6 +16,7 @@ from omniconv.program.steps import (
     ChannelStep,
     ConcatStep,
     ConvStep,
+    CumSumStep,
     DenseStep,
     LrnStep,
     MapStep,
@@ -231,6 +232,13 @@ def _resize(r: Random) -> Drawn:
     tables = [plan_axis(how, size, result) for size, result in zip(shape[2:], sizes, strict=True)]
     step = ResizeStep("x", "y", tuple(index for index, _ in tables), tuple(weight for _, weight in tables))
     return step, {"x": shape}, (*shape[:2], *sizes)
+
+
+@draws(CumSumStep)
+def _cumsum(r: Random) -> Drawn:
+    shape = shape_of(r, r.randint(1, 4))
+    axis = r.randint(-len(shape), len(shape) - 1)
+    return CumSumStep("x", "y", axis, r.random() < 0.5, r.random() < 0.5), {"x": shape}, shape
 
 
 def program_of(drawn: Drawn) -> Program:

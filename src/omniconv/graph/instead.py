@@ -21,7 +21,6 @@ INSTEAD: Final = {
     "CenterCropPad": "Slice and Pad",
     "ConvInteger": f"Conv of {_FLOAT_MODEL}",
     "Cosh": "(Exp(x) + Exp(Neg(x))) / 2",
-    "CumSum": "MatMul with a constant triangle of ones",
     "DequantizeLinear": _FLOAT_MODEL,
     "DynamicQuantizeLinear": _FLOAT_MODEL,
     "Einsum": "Transpose, Reshape and MatMul with constant weights",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from omniconv.compiler.kernels.cumsum import lower_cumsum
 from omniconv.compiler.kernels.lrn import lower_lrn
 from omniconv.compiler.kernels.mapping import lower_map
 from omniconv.compiler.kernels.pad import lower_pad
@@ -19,6 +20,7 @@ from omniconv.program.steps import (
     ChannelStep,
     ConcatStep,
     ConvStep,
+    CumSumStep,
     DenseStep,
     LrnStep,
     MapStep,
@@ -46,6 +48,7 @@ LOWERINGS: Final[dict[type, Callable[[Planner, Any], None]]] = {
     SliceStep: lower_slice,
     PadStep: lower_pad,
     ResizeStep: lower_resize,
+    CumSumStep: lower_cumsum,
 }
 
 

@@ -15,6 +15,7 @@ from typing import TypeAlias
 from omniconv.program.steps.channels import ChannelStep
 from omniconv.program.steps.concat import ConcatStep
 from omniconv.program.steps.conv import ConvStep
+from omniconv.program.steps.cumsum import CumSumStep
 from omniconv.program.steps.dense import DenseStep
 from omniconv.program.steps.elementwise import MapStep
 from omniconv.program.steps.lrn import LrnStep
@@ -30,11 +31,11 @@ from omniconv.program.steps.step import Array, Shapes, Step, Work
 
 ProgramStep: TypeAlias = (
     ConvStep | DenseStep | PoolStep | ReduceStep | MapStep | SoftmaxStep | LrnStep | ChannelStep
-    | ConcatStep | RearrangeStep | SliceStep | PadStep | ResizeStep
+    | ConcatStep | RearrangeStep | SliceStep | PadStep | ResizeStep | CumSumStep
 )  # fmt: skip
 
 __all__ = [
-    "BINARY", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConvStep", "DenseStep", "LrnStep", "MapStep",
-    "PadStep", "PoolStep", "PostOp", "ProgramStep", "RearrangeStep", "ReduceStep", "ResizeStep", "Shapes",
+    "BINARY", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConvStep", "CumSumStep", "DenseStep", "LrnStep",
+    "MapStep", "PadStep", "PoolStep", "PostOp", "ProgramStep", "RearrangeStep", "ReduceStep", "ResizeStep", "Shapes",
     "SliceStep", "SoftmaxStep", "Step", "Work",
 ]  # fmt: skip
