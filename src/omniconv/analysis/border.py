@@ -22,6 +22,6 @@ def find_border(program: Program, tensor: str, *, gates: bool = True) -> Mask:
     masks: dict[str, Mask] = {name: np.zeros(program.shapes[name], bool) for name in program.inputs}
     for index in needed_steps(program, tensor):
         step = program.steps[index]
-        mask = push_parts(tuple(step.dependence(program.shapes).local(gates)), masks, "border")
+        mask = push_parts(tuple(program.dependence(step).local(gates)), masks, "border")
         masks[step.y] = np.zeros(program.shapes[step.y], bool) if mask is None else mask
     return masks[tensor]

@@ -111,9 +111,11 @@ def _block(form: Blocks, item: Reach, label: str) -> Reach | None:
 
 
 def _taken(form: Take, item: Reach) -> Reach | None:
-    index = form.index
-    taken = (int(index[c]) for first, last in item.runs for c in range(first, last + 1))
-    return _inside(join((c, c) for c in taken), form.size)
+    taken = np.zeros(form.size + 2, bool)
+    for first, last in item.runs:
+        taken[form.index[first : last + 1] + 1] = True
+    edges = np.flatnonzero(taken[1:] != taken[:-1]).reshape(-1, 2)
+    return Reach(tuple((int(first), int(after) - 1) for first, after in edges))
 
 
 def _padded(form: Pad, item: Reach) -> Reach | None:

@@ -133,7 +133,7 @@ def count_paths(program: Program, tensor: str, source: str) -> AnyArray:
     for index in needed_steps(program, tensor):
         step = program.steps[index]
         parts = []
-        for part in step.dependence(program.shapes).parts:
+        for part in program.dependence(step).parts:
             x = held(part.name)
             for form in part.forms:
                 x = _through(form, x)

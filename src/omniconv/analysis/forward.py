@@ -24,7 +24,7 @@ def count_forward(program: Program, tensor: str) -> Float64:
     last = {name: index for index in order for name in program.steps[index].reads}
     for index in order:
         step = program.steps[index]
-        parts = tuple(part for part in step.dependence(program.shapes).parts if part.adds)
+        parts = tuple(part for part in program.dependence(step).parts if part.adds)
         value = push_parts(parts, values, "response")
         assert value is not None, "what a step begins with is added"
         values[step.y] = value

@@ -113,7 +113,7 @@ def find_links(program: Program, tensor: str, *, gates: bool = True) -> list[Lin
     return [
         (program.steps[index].y, program.labels[index], part)
         for index in reversed(needed_steps(program, tensor))
-        for part in program.steps[index].dependence(program.shapes).local(gates)
+        for part in program.dependence(program.steps[index]).local(gates)
     ]
 
 

@@ -45,7 +45,7 @@ def trace(
             continue
         if step.y not in (*program.outputs, tensor):
             del demands[step.y]
-        for part in step.dependence(program.shapes).local(gates):
+        for part in program.dependence(step).local(gates):
             x = held
             for form in reversed(part.forms):
                 x = pull(form, x, mode)

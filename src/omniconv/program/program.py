@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from omniconv.errors import ShapeError
+from omniconv.program.dependence import Dependence
 from omniconv.program.steps import ProgramStep
 from omniconv.spec import Shape
 
@@ -26,6 +27,9 @@ class Program:
     shapes: dict[str, Shape] = field(default_factory=dict)
     steps: list[ProgramStep] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
+    _dependences: dict[str, tuple[ProgramStep, Dependence]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def add(self, step: ProgramStep, shape: Shape, label: str = "") -> str:
         """Append a step that produces a value of ``shape``; returns the value's name.
@@ -46,3 +50,10 @@ class Program:
         self.steps.append(step)
         self.labels.append(label or step.y)
         return step.y
+
+    def dependence(self, step: ProgramStep) -> Dependence:
+        """What the result of one of its steps depends on; worked out once."""
+        known = self._dependences.get(step.y)
+        if known is None or known[0] is not step:
+            known = self._dependences[step.y] = (step, step.dependence(self.shapes))
+        return known[1]
