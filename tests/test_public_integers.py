@@ -107,6 +107,7 @@ SHAPE_DOORS: dict[str, Callable[[Any], Any]] = {
     "Resize.output_shape": lambda s: Resize(2).output_shape(s),
     "cost": lambda s: oc.cost(SPEC, s),
     "receptive_field": lambda s: oc.receptive_field(UP, shape=s),
+    "required_input": lambda s: oc.required_input(SPEC, [(0, 2), (1, 3)], shape=s),
     "overlap": lambda s: oc.overlap(UP, s),
     "coverage": lambda s: oc.coverage(SPEC, shape=s),
     "connectivity": lambda s: oc.connectivity(SPEC, shape=s),
@@ -155,6 +156,7 @@ INTEGER_DOORS: dict[str, Door] = {
     "profile": lambda n: len(oc.compile(SPEC, X.shape, WEIGHTS).profile(X, repeat=n(2))),
     "Team": lambda n: Team(n(2)).threads,
     "memory_limit": lambda n: memory_limit(n(100)),
+    "box": lambda n: oc.required_input(SPEC, ((n(0), n(2)), (n(1), n(3))), shape=X.shape),
     "position": lambda n: oc.receptive_field(SPEC, shape=X.shape, position=(n(1), n(2))),
     "measured_field": lambda n: (
         measured_field(lambda x: x + np.roll(x, 1, -1), IMAGE, position=(n(2), n(1)), patch=n(1)).influence
@@ -302,6 +304,7 @@ ARGUMENTS = [
     Argument("threads", Team),
     Argument("memory_limit", lambda v: oc.compile(SPEC, X.shape, WEIGHTS, memory_limit=v), optional=True),
     Argument("repeat", lambda v: oc.compile(SPEC, X.shape, WEIGHTS).profile(X, repeat=v)),
+    Argument("box", lambda v: oc.required_input(SPEC, [(0, v), (0, 2)], shape=X.shape)),
     Argument("position", lambda v: oc.receptive_field(SPEC, shape=X.shape, position=(0, v))),
     Argument("patch", lambda v: measured_field(lambda x: x, IMAGE, patch=v)),
     Argument("rates", lambda v: analysis.dilated_stack([1, v])),

@@ -27,7 +27,7 @@ from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shuffle
 if TYPE_CHECKING:
     from omniconv.analysis import separability
     from omniconv.api import compile  # noqa: A004
-    from omniconv.inspection import connectivity, cost, coverage, overlap, receptive_field
+    from omniconv.inspection import connectivity, cost, coverage, overlap, receptive_field, required_input
     from omniconv.kinds import (
         asymmetric,
         blueprint_separable,
@@ -94,6 +94,7 @@ __all__ = [
     "random_weights",
     "receptive_field",
     "reference",
+    "required_input",
     "resize_conv",
     "separability",
     "shuffled_grouped",
@@ -112,6 +113,7 @@ _LAZY: Final = {
     "random_weights": "omniconv.reference",
     "receptive_field": "omniconv.inspection",
     "reference": "omniconv.reference",
+    "required_input": "omniconv.inspection",
     "separability": "omniconv.analysis",
 }
 """Name -> module that defines it. Every other lazy name is a constructor of :mod:`omniconv.kinds`."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from omniconv import analysis
-from omniconv.analysis import Connectivity, Cost, Coverage, Finding, Overlap, ReceptiveField
+from omniconv.analysis import Connectivity, Cost, Coverage, Finding, Overlap, ReceptiveField, RequiredInput
 from omniconv.analysis.subject import Subject, as_program
 from omniconv.errors import DataError, SpecError
 from omniconv.integers import read_sequence
@@ -82,6 +82,19 @@ def receptive_field(
 ) -> ReceptiveField:
     """:func:`omniconv.analysis.receptive_field` of anything."""
     return analysis.receptive_field(open_subject(x, shapes=shapes), tensor, shape, **options)
+
+
+def required_input(
+    x: Any,
+    box: Sequence[Sequence[int]],
+    tensor: str | None = None,
+    shape: Sequence[int] | None = None,
+    *,
+    shapes: Shapes | None = None,
+    **options: Any,
+) -> RequiredInput:
+    """:func:`omniconv.analysis.required_input` of anything."""
+    return analysis.required_input(open_subject(x, shapes=shapes), box, tensor, shape, **options)
 
 
 def overlap(x: Any, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None, **options: Any) -> Overlap:

@@ -12,6 +12,7 @@ from omniconv.analysis.overlap import Overlap, count_image, count_phases, overla
 from omniconv.analysis.receptive_field import ReceptiveField, fitting_program, receptive_field
 from omniconv.analysis.record import Record
 from omniconv.analysis.remedies import Remedy, find_remedies, icnr
+from omniconv.analysis.required import RequiredInput, required_input
 from omniconv.analysis.separability import Separability, Unfolding, separability
 from omniconv.analysis.support import find_support
 from omniconv.program.steps.conv import count_executed
@@ -35,6 +36,7 @@ __all__ = [
     "Record",
     "Remedy",
     "Repair",
+    "RequiredInput",
     "Separability",
     "Unfolding",
     "connectivity",
@@ -60,6 +62,7 @@ __all__ = [
     "overlap",
     "overlaps",
     "receptive_field",
+    "required_input",
     "separability",
     "suggest_rates",
 ]
