@@ -7,7 +7,7 @@ import pytest
 from tests.analysis.dags import with_nan_borders
 from tests.program_oracle import run_program
 
-from omniconv.analysis import overlap, receptive_field
+from omniconv.analysis import connectivity, cost, coverage, overlap, receptive_field, required_input
 from omniconv.analysis.connectivity import count_paths
 from omniconv.analysis.trace import trace
 from omniconv.program.program import Program
@@ -24,6 +24,7 @@ from omniconv.program.steps import (
     ReduceStep,
     SliceStep,
     SoftmaxStep,
+    Step,
 )
 from omniconv.spec import Chain, Conv
 
@@ -99,6 +100,36 @@ def test_numbers_are_positive_where_booleans_are_set(name, mode):
     demand = rng.uniform(size=shape) > 0.7
     reached = trace(program, "y", demand)["x"]
     assert np.array_equal(trace(program, "y", demand.astype(float), mode=mode)["x"] > 0, reached)
+
+
+class UnknownStep(Step):
+    """A step that says nothing about itself but its shape."""
+
+    word = "unknown"
+
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def output_shape(self, shapes):
+        return shapes[self.x]
+
+
+def test_a_step_that_does_not_say_counts_as_everything_and_is_named():
+    program = Program(("x",), shapes={"x": (2, 3, 8)})
+    spec = Conv.of(3, 3, 3, dims=1, padding=1, groups=3)
+    program.add(ConvStep("x", "c", spec, np.ones(spec.weight_shape, np.float32)), (2, 3, 8), "conv")
+    program.add(UnknownStep("c", "u"), (2, 3, 8), "odd")
+    program.outputs = ("u",)
+    found = receptive_field(program)
+    assert found.whole == ("unknown 'odd'",)
+    assert found.size == (8,)
+    assert found.support.all()
+    assert found.border.all()
+    assert connectivity(program).full
+    assert not connectivity(program, "c").full
+    assert required_input(program, [(3, 4)]).box == ((0, 8),)
+    assert coverage(program).support.all()
+    assert cost(program).layers[1].kind == "unknown"
 
 
 def test_outputs_without_a_tap_on_one_axis_see_no_border_on_the_other():

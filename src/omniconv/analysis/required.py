@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -94,12 +95,13 @@ def required_input(
     region = _check_box(box, result)
     check_memory(2 * sum(math.prod(size) for size in program.shapes.values()), "the supports of all values together")
     demand = np.zeros(result, bool)
-    part = (..., *(slice(start, stop) for start, stop in region))
+    part: tuple[Any, ...] = (..., *(slice(start, stop) for start, stop in region))
     demand[part] = True
     found = trace(program, tensor, demand).get(source)
     whole = np.zeros(program.shapes[source], bool) if found is None else np.asarray(found, bool)
     support = spatial(whole)
-    channels = bounding_box(whole.any(axis=tuple(n for n in range(whole.ndim) if n != 1))) if whole.ndim > 1 else ()
+    others = tuple(n for n in range(whole.ndim) if n != 1)
+    channels = bounding_box(np.asarray(whole.any(axis=others))) if whole.ndim > 1 else ()
     padded = bool(find_border(program, tensor)[part].any())
     return RequiredInput(
         tensor, source, program.shapes[source], result, region, bounding_box(support) or ((0, 0),) * support.ndim,
