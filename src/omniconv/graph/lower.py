@@ -131,7 +131,7 @@ def _name_outputs(wanted: Sequence[str], program: Program, values: Mapping[str, 
             names[value.name] = name
     new = Program(program.inputs, tuple(wanted), {name: program.shapes[name] for name in program.inputs})
     for step, label in zip(program.steps, program.labels, strict=True):
-        new.add(step.renamed(names), program.shapes[step.y], label)
+        new.add(step.renamed(names), program.shapes[step.y], label, checked=True)
     for name, value in copies.items():
         new.add(MapStep(names.get(value.name, value.name), name, ()), value.shape, name)
     return new

@@ -31,8 +31,12 @@ class Program:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
-    def add(self, step: ProgramStep, shape: Shape, label: str = "") -> str:
+    def add(self, step: ProgramStep, shape: Shape, label: str = "", *, checked: bool = False) -> str:
         """Append a step that produces a value of ``shape``; returns the value's name.
+
+        Args:
+            step, shape, label: see the attributes.
+            checked: the same step produced this shape from the same shapes in another program.
 
         Raises:
             ShapeError: names out of order, or a shape that the step does not produce.
@@ -43,7 +47,7 @@ class Program:
             if name not in self.shapes:
                 raise ShapeError(f"value {name!r} is used before it is produced", need="steps in order", at=label)
         self.shapes[step.y] = stated = tuple(int(size) for size in shape)
-        found = tuple(step.output_shape(self.shapes))
+        found = stated if checked else tuple(step.output_shape(self.shapes))
         if found != stated:
             del self.shapes[step.y]
             raise ShapeError(f"{step.word} produces {found}, not {stated}", need="the shape it produces", at=label)

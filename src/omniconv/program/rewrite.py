@@ -29,8 +29,9 @@ def is_touched(step: ProgramStep, names: Mapping[str, str]) -> bool:
 def rebuild(program: Program, items: Iterable[Item]) -> Program:
     """A program of the same inputs, outputs and shapes with other steps; checks their order again."""
     new = Program(program.inputs, program.outputs, {name: program.shapes[name] for name in program.inputs})
+    kept = {id(step) for step in program.steps}
     for step, label in items:
-        new.add(step, program.shapes[step.y], label)
+        new.add(step, program.shapes[step.y], label, checked=id(step) in kept)
     return new
 
 

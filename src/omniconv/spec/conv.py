@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Literal
 
 from omniconv.choices import as_choice
@@ -215,11 +216,9 @@ class Conv:
                 fix="spec.resolve(shape)",
                 at=self.text(),
             )
+        columns = (self.kernel_size, self.stride, self.dilation, self.padding, self.output_padding)
         return tuple(
-            Axis(k, s, d, p, self.transposed, extra, self.flip)
-            for k, s, d, p, extra in zip(
-                self.kernel_size, self.stride, self.dilation, self.padding, self.output_padding, strict=True
-            )
+            _axis(k, s, d, p, self.transposed, extra, self.flip) for k, s, d, p, extra in zip(*columns, strict=True)
         )
 
     def resolve(self, shape: Sequence[int]) -> Conv:
@@ -240,13 +239,12 @@ class Conv:
                 padded input.
         """
         shape = self._take_shape(shape)
-        at = self.text(shape)
         if shape[1] != self.in_channels:
             raise ShapeError(
                 f"input of shape {shape} has {shape[1]} channels",
                 need=f"in_channels={self.in_channels} on axis 1 (channels first)",
                 fix=f"{(shape[0], self.in_channels, *shape[2:])}",
-                at=at,
+                at=self.text(shape),
             )
         for index, (axis, size) in enumerate(zip(self.resolve(shape).axes(), shape[2:], strict=True)):
             widest = {"reflect": size - 1, "circular": size}.get(self.padding_mode)
@@ -254,7 +252,7 @@ class Conv:
                 raise ShapeError(
                     f"{self.padding_mode} padding {axis.padding} on spatial axis {index} of size {size}",
                     need=f"at most {widest}",
-                    at=at,
+                    at=self.text(shape),
                 )
             output = axis.infer_output(size)
             if output < 1:
@@ -264,11 +262,13 @@ class Conv:
                     f"{detail} size {size if axis.transposed else size + sum(axis.padding)}",
                     need="kernel extent <= padded input size" if not axis.transposed else "output size >= 1",
                     fix=f"padding={axis.extent // 2}" if not axis.transposed else "less padding",
-                    at=at,
+                    at=self.text(shape),
                 )
             if output > LIMIT:
                 raise ShapeError(
-                    f"spatial axis {index} would have output size {output}", need=f"at most {LIMIT}", at=at
+                    f"spatial axis {index} would have output size {output}",
+                    need=f"at most {LIMIT}",
+                    at=self.text(shape),
                 )
         return shape
 
@@ -349,3 +349,7 @@ class Conv:
 
     def __str__(self) -> str:
         return self.text()
+
+
+_axis = lru_cache(maxsize=4096)(Axis)
+"""Axes that were checked before; layers of a network have few different ones, and are asked for them often."""
