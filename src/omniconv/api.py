@@ -66,13 +66,14 @@ def compile(  # noqa: A001 - the name of the public interface
         layout: of the caller's arrays, ``"NCHW"`` (channels first, any number of axes) or ``"NHWC"``.
         exact: forbid Winograd filtering, whose rounding errors are about three times those of a direct sum.
         tuned: use the choices that ``omniconv tune`` has measured and kept on this machine, where there are some.
-        target: instruction set (``"native"``, ``"x86-64-v3"`` ...); default: ``OMNICONV_TARGET``, else this machine's.
+        target: instruction set (``"native"``, ``"x86-64-v3"``, ``"aarch64"`` ...); default: ``OMNICONV_TARGET``, else
+            this machine's. What it cannot run is compiled all the same, and refuses to be called.
         memory_limit: most memory to use [bytes]; default: ``OMNICONV_MEMORY_LIMIT``, else half of the machine's.
 
     Raises:
         SpecError, ShapeError, DataError: arguments that do not fit one another.
         ModelError: a damaged or unsafe model file.
-        UnsupportedError: an operator or a target that is not supported.
+        UnsupportedError: an operator that is not supported, or a target that is not known.
         LimitError: more memory than allowed; nothing has been allocated then.
     """
     if type(threads) is not int or not 1 <= threads <= MAX_THREADS:

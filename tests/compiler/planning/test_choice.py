@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from tests.machines import V2, V3, V4
 
 import omniconv as oc
 from omniconv.compiler.planning.choice import FAMILIES, choose, list_choices
@@ -17,12 +18,7 @@ from omniconv.errors import SpecError
 from omniconv.program.from_spec import program_of
 from omniconv.reference import random_weights
 from omniconv.spec import Conv
-from omniconv.target.model import Target
 
-TRIPLE = "x86_64-unknown-linux-gnu"
-V2 = Target("x86-64-v2", 4, 16, False, "x86-64-v2", "", TRIPLE, 2**19)
-V3 = Target("x86-64-v3", 8, 16, True, "x86-64-v3", "", TRIPLE, 2**19)
-V4 = Target("x86-64-v4", 16, 32, True, "x86-64-v4", "-prefer-256-bit", TRIPLE, 2**20)
 MACHINES = (V2, V3, V4)
 ROWS = Facts(x_rows=True, y_rows=True)
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tests.compiler.harness import TARGETS, Buffer, check_shares, placed
-from tests.compiler.kernels.lane.test_lane import NATIVE, WIDE
+from tests.compiler.kernels.lane.test_lane import WIDE
 from tests.compiler.memory.test_planner import words
 from tests.guard import guarded
+from tests.machines import MACHINES
 from tests.program_oracle import run_conv
 
 import omniconv as oc
 from omniconv.compiler.emit.epilogue import Operand, Post
 from omniconv.compiler.kernels.lane.rows import ARGS, Lane
 from omniconv.compiler.kernels.lane.staged import Staged
-from omniconv.compiler.kernels.lane.tiles import NARROWEST, ROOM, count_parts, list_rows
+from omniconv.compiler.kernels.lane.tiles import count_parts, list_rows
 from omniconv.compiler.problem.candidate import find_cheapest
 from omniconv.compiler.problem.problem import Problem
 from omniconv.program.steps import ConvStep
@@ -52,7 +53,7 @@ def test_sums_are_those_of_the_lane_kernel(sizes, kernel, options, target, rng):
     plain = Lane(
         batch=2, axes=problem.axes, groups=96, inputs=1, outputs=1, x_strides=(source.sn, *source.strides),
         y_strides=(result.sn, *result.strides), readable=False, tail=False, posts=(post,), tile=tile,
-        lanes=target.lanes,
+        lanes=target.lanes, halved=not target.traits.permutes_cross_halves,
     )  # fmt: skip
     for parts in (1, 3):
         recipe = Staged.of(plain, parts)
@@ -91,14 +92,16 @@ def test_crowded_images_that_fit_are_staged(channels, sizes, kernel, staged, rng
         assert np.array_equal(results[-1], results[0])
 
 
-def test_parts_fit_and_are_whole():
+@pytest.mark.parametrize("target", MACHINES.values(), ids=list(MACHINES))
+def test_parts_fit_and_are_whole(target):
+    narrowest, room = target.traits.line_bytes // 2, target.l1_bytes * 4 // 5
     for size in range(1, 30):
         for channels in (64, 96, 256, 512, 960, 1000):
             spec = Conv.of(channels, channels, 3, padding=1, groups=channels)
             problem = Problem.of(spec, (1, channels, size, size))
-            parts = count_parts(problem, find_cheapest(list_rows(problem, NATIVE)).tile)
+            parts = count_parts(problem, target, find_cheapest(list_rows(problem, target)).tile)
             if parts is None:
-                assert 4 * size * size * NARROWEST > ROOM or channels % NARROWEST
+                assert 4 * size * size * narrowest > room or channels % narrowest
             else:
-                assert channels % (parts * NARROWEST) == 0
-                assert 4 * size * size * channels // parts <= ROOM
+                assert channels % (parts * narrowest) == 0
+                assert 4 * size * size * channels // parts <= room

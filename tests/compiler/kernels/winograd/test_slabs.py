@@ -7,6 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from tests.compiler.planning.test_plan import check_arena
+from tests.machines import V3 as SHORT
+from tests.machines import V4 as WIDE
 
 import omniconv as oc
 from omniconv.compiler.code.build import compile_assembly
@@ -19,11 +21,6 @@ from omniconv.compiler.problem.walk import walks
 from omniconv.reference import random_weights
 from omniconv.spec import Conv
 from omniconv.target.model import Target
-from omniconv.target.select import detect_host
-
-TRIPLE = "x86_64-unknown-linux-gnu"
-SHORT = Target("x86-64-v3", 8, 16, True, "x86-64-v3", "", TRIPLE, 2**19)
-WIDE = Target("x86-64-v4", 16, 32, True, "x86-64-v4", "-prefer-256-bit", TRIPLE, 2**20)
 
 
 def problem(inputs: int, outputs: int, size: int, *, batch: int = 1, groups: int = 1, **options: object) -> Problem:
@@ -155,7 +152,6 @@ def test_threads_have_slabs_of_their_own(channels: int, size: int, groups: int) 
         assert {step.kind for step in f.profile(x)} >= {"winograd_input", "winograd_output"}
 
 
-@pytest.mark.skipif(detect_host().arch != "x86-64", reason="x86-64 code")
 @pytest.mark.parametrize(("target", "register"), [(SHORT, "ymm"), (WIDE, "zmm")], ids=["x86-64-v3", "x86-64-v4"])
 def test_transforms_use_whole_vectors(target: Target, register: str) -> None:
     blocks, _ = plan_winograd(problem(64, 96, 20, groups=2), target)

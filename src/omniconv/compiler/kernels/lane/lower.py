@@ -55,7 +55,7 @@ def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, tile: 
     )  # fmt: skip
     if not commutes:
         x = with_neighbours(planner, step, x)
-        if _crowded(problem, x.layout) and count_parts(problem, tile) is None:
+        if _crowded(problem, x.layout) and count_parts(problem, planner.target, tile) is None:
             x = copy_apart(planner, step.x)
     layer = place_layer(planner, step, x, problem)
     if commutes:
@@ -78,8 +78,9 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[LaneTile]) -> None:
         batch=problem.batch, axes=problem.axes, groups=problem.groups, inputs=problem.inputs, outputs=problem.outputs,
         x_strides=strides_of(x.layout), y_strides=strides_of(y.layout), readable=x.layout.readable, tail=y.layout.tail,
         posts=layer.posts_behind(ARGS), tile=tile, lanes=planner.target.lanes,
+        halved=not planner.target.traits.permutes_cross_halves,
     )  # fmt: skip
-    parts = count_parts(problem, tile) if _crowded(problem, x.layout) else None
+    parts = count_parts(problem, planner.target, tile) if _crowded(problem, x.layout) else None
     if parts is not None:
         recipe = Staged.of(recipe, parts)
     size, spec = recipe.vectors * recipe.lanes * recipe.inputs * problem.taps, layer.spec
