@@ -60,6 +60,8 @@ class Traits:
         stencil_sums: sums of a tile of the stencil, at most.
         row_sums: sums below which a row of outputs waits for the one before.
         series_sums: sums below which a tile of the series kernel does.
+        gathers_loads: whether LLVM reads inputs ahead of their multiply-adds, so that those of all rows of a step of the
+            panel kernel, and of some pixels of a lane kernel, take registers.
         half_vector: time of an operation on half a vector, in those on whole ones.
         transform: time of an addition or a move in the transforms of Winograd filtering [half cycles].
         panel: costs of the panel kernel.
@@ -78,6 +80,7 @@ class Traits:
     stencil_sums: int
     row_sums: int
     series_sums: int
+    gathers_loads: bool
     half_vector: float
     transform: float
     panel: PanelCosts

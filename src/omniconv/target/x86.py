@@ -34,6 +34,7 @@ SHORT_VECTORS: Final = Traits(
     stencil_sums=8,  # beside the weights of a row of taps; more overflow the registers
     row_sums=8,  # two multiply-adds a cycle, each of which takes four
     series_sums=8,
+    gathers_loads=False,  # each is read where it is used
     half_vector=1.0,  # the same number of instructions in a cycle
     transform=1.0,
     panel=PanelCosts(

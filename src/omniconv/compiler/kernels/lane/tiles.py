@@ -49,10 +49,12 @@ def _size_row(problem: Problem, target: Target) -> tuple[int, int]:
     if not target.traits.keeps_weights:
         # One input of a group is served at a time, so that its weights and an input stay beside the sums.
         return chunk, target.registers - 2 - chunk
-    # The weights of a chunk stay in registers beside the sums.
+    # The weights of a chunk stay in registers beside the sums, and so do the inputs of a few pixels if LLVM reads them
+    # ahead.
+    room = target.registers - 1 - (3 * problem.inputs if target.traits.gathers_loads and problem.inputs > 1 else 0)
     if problem.inputs > 1:
-        chunk = width.kernel if target.registers - 1 - width.kernel * problem.inputs >= 7 else 1
-    return chunk, min(14, max(7, target.registers - 1 - chunk * problem.inputs))
+        chunk = width.kernel if room - width.kernel * problem.inputs >= 7 else 1
+    return chunk, min(14, max(7, room - chunk * problem.inputs))
 
 
 def _cost_row(target: Target, count: int, columns: int) -> float:

@@ -19,14 +19,14 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate[PanelTil
     """Every tile of the panel kernel whose accumulators fit the registers."""
     count = min(problem.axes[2].counts)
     vectors = ceil_div(problem.outputs, target.lanes)
-    unroll = problem.inputs if problem.inputs <= 8 else 4
+    unroll = problem.inputs if problem.inputs <= (4 if target.traits.gathers_loads else 8) else 4
     # All panels at each block of positions, if their weights stay near: threads keep to pixels of their own, and the
     # groups of a pointwise layer read neighbouring parts of the same ones.
     weights = 4 * problem.groups * problem.inputs * problem.taps * vectors * target.lanes
     near = target.l1_bytes if problem.groups > 1 else target.cache_bytes // 2
     inner = weights <= near
     for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
-        tall = max(1, (target.registers - 1 - wide) // wide)
+        tall = _count_rows(target, wide)
         lines = problem.batch * problem.axes[0].output * problem.axes[1].output
         lines *= problem.groups * ceil_div(vectors, wide)
         for rows in range(1, min(count, tall, 14) + 1):
@@ -40,6 +40,13 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate[PanelTil
                 both = cost * whole + _cost_panel(problem, target, rest, wide)
                 if both < WORTH_CUTTING * cost * tiles:
                     yield Candidate(both, replace(tile, cut=True))
+
+
+def _count_rows(target: Target, wide: int) -> int:
+    """Rows whose sums fit the registers beside the weights of a step and one input, or those of all rows."""
+    if target.traits.gathers_loads:
+        return max(1, (target.registers - 2 - wide) // (wide + 1))
+    return max(1, (target.registers - 1 - wide) // wide)
 
 
 def _cost_panel(problem: Problem, target: Target, rows: int, wide: int) -> float:
