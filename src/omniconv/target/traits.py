@@ -60,8 +60,8 @@ class Traits:
         stencil_sums: sums of a tile of the stencil, at most.
         row_sums: sums below which a row of outputs waits for the one before.
         series_sums: sums below which a tile of the series kernel does.
-        gathers_loads: whether LLVM reads inputs ahead of their multiply-adds, so that those of all rows of a step of the
-            panel kernel, and of some pixels of a lane kernel, take registers.
+        gathers_loads: whether LLVM reads inputs ahead of their multiply-adds, so that those of all rows of a step of
+            the panel kernel, and of some pixels of a lane kernel, take registers.
         half_vector: time of an operation on half a vector, in those on whole ones.
         transform: time of an addition or a move in the transforms of Winograd filtering [half cycles].
         panel: costs of the panel kernel.
