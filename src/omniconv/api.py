@@ -13,6 +13,7 @@ from omniconv.compiler.planning.plan import plan
 from omniconv.compiler.planning.tuning_store import open_tuning
 from omniconv.errors import ShapeError, SpecError
 from omniconv.limits import check_memory
+from omniconv.program.element import find_element
 from omniconv.program.from_spec import program_of
 from omniconv.program.program import Program
 from omniconv.reference import check_weights
@@ -42,6 +43,7 @@ def compile(  # noqa: A001 - the name of the public interface
     exact: bool = False,
     tuned: bool = False,
     target: str | None = None,
+    dtype: Any = "float32",
     memory_limit: int | None = None,
 ) -> Executable | Network:
     """Compile a layer, a chain or a trained network for fixed shapes.
@@ -64,10 +66,13 @@ def compile(  # noqa: A001 - the name of the public interface
         constants: for a model, values that replace inputs by name (weights that are fed from outside, for example).
         threads: threads that share each call. Results do not depend on it.
         layout: of the caller's arrays, ``"NCHW"`` (channels first, any number of axes) or ``"NHWC"``.
-        exact: forbid Winograd filtering, whose rounding errors are about three times those of a direct sum.
+        exact: forbid Winograd filtering, whose rounding errors are about three times those of a direct sum; float64
+        never uses it.
         tuned: use the choices that ``omniconv tune`` has measured and kept on this machine, where there are some.
         target: instruction set (``"native"``, ``"x86-64-v3"``, ``"aarch64"`` ...); default: ``OMNICONV_TARGET``, else
             this machine's. What it cannot run is compiled all the same, and refuses to be called.
+        dtype: what is computed with, and the type of the arrays of each call: ``"float32"`` or ``"float64"``, as a
+            name, a NumPy type or dtype. Weights are converted, and so is a model.
         memory_limit: most memory to use [bytes]; default: ``OMNICONV_MEMORY_LIMIT``, else half of the machine's.
 
     Raises:
@@ -78,7 +83,8 @@ def compile(  # noqa: A001 - the name of the public interface
     """
     if type(threads) is not int or not 1 <= threads <= MAX_THREADS:
         raise SpecError(f"threads={threads!r} is out of range", need=f"an integer from 1 to {MAX_THREADS}")
-    chosen = select_target(target)
+    element = find_element(dtype)
+    chosen = select_target(target).of(element)
     store = open_tuning(chosen) if tuned else None
     tuning = None if store is None else store.load()
     options = Options(layout=layout, threads=threads, exact=exact, tuning=tuning, memory_limit=memory_limit)
@@ -99,7 +105,7 @@ def compile(  # noqa: A001 - the name of the public interface
     bound = constants or {}
 
     def build(fixed: Mapping[str, Sequence[int]]) -> Executable:
-        program = to_program(graph, shapes=fixed, constants=bound, memory_limit=memory_limit)
+        program = to_program(graph, shapes=fixed, constants=bound, memory_limit=memory_limit, element=element)
         return _compile_program(program, chosen, options, _describe(model))
 
     signature = {name: dims for name, dims in input_signature(graph).items() if name not in bound}
@@ -119,13 +125,14 @@ def _compile_spec(
 ) -> Executable:
     result = spec.output_shape(shape)
     at = spec.text(shape)
-    needed = 4 * (int(np.prod(shape, dtype=object)) + int(np.prod(result, dtype=object)))
+    element = target.element
+    needed = element.bytes * (int(np.prod(shape, dtype=object)) + int(np.prod(result, dtype=object)))
     check_memory(needed, "input and output together", limit=options.memory_limit, at=at)
     pairs = tuple(
-        (np.asarray(w, np.float32), None if b is None else np.asarray(b, np.float32))
+        (np.asarray(w, element.dtype), None if b is None else np.asarray(b, element.dtype))
         for w, b in check_weights(spec, weights)
     )
-    return _compile_program(program_of(spec, shape, pairs), target, options, at)
+    return _compile_program(program_of(spec, shape, pairs, element), target, options, at)
 
 
 def _compile_program(program: Program, target: Target, options: Options, at: str) -> Executable:

@@ -10,19 +10,23 @@ from omniconv import analysis
 from omniconv.analysis import Connectivity, Cost, Coverage, Finding, Overlap, ReceptiveField
 from omniconv.analysis.subject import Subject
 from omniconv.errors import DataError
+from omniconv.program.element import find_element
 from omniconv.program.program import Program
 from omniconv.spec import Chain, Conv
 
 Shapes: TypeAlias = Mapping[str, Sequence[int]]
 
 
-def open_subject(x: Any, *, shapes: Shapes | None = None, memory_limit: int | None = None) -> Subject:
+def open_subject(
+    x: Any, *, shapes: Shapes | None = None, memory_limit: int | None = None, dtype: Any = "float32"
+) -> Subject:
     """Bring anything that can be analysed into the form that :mod:`omniconv.analysis` takes.
 
     Args:
         x: a `Conv`, `Chain` or `Program`; a path, bytes or ``onnx.ModelProto``; what :func:`omniconv.compile` returned.
         shapes: for a model, shapes of inputs by name, where it leaves dimensions open.
         memory_limit: for a model, most memory to use [bytes].
+        dtype: for a model, what it is computed with, as for :func:`omniconv.compile`.
 
     Raises:
         ModelError, UnsupportedError, ShapeError, LimitError: as for :func:`omniconv.compile`.
@@ -36,7 +40,7 @@ def open_subject(x: Any, *, shapes: Shapes | None = None, memory_limit: int | No
     if _is_model(x):
         from omniconv.graph import to_program
 
-        return to_program(x, shapes=shapes, memory_limit=memory_limit)
+        return to_program(x, shapes=shapes, memory_limit=memory_limit, element=find_element(dtype))
     raise DataError(
         f"cannot analyse {type(x).__name__}",
         need="a spec, a path, bytes, an onnx.ModelProto or a compiled layer or network of known shapes",
@@ -47,14 +51,14 @@ def _is_model(x: Any) -> bool:
     return isinstance(x, str | os.PathLike | bytes | bytearray) or type(x).__name__ in ("ModelProto", "Graph")
 
 
-def cost(x: Any, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None) -> Cost:
-    """:func:`omniconv.analysis.cost` of anything.
+def cost(x: Any, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None, dtype: Any = "float32") -> Cost:
+    """:func:`omniconv.analysis.cost` of anything; bytes are those of ``dtype``, or of what is compiled already.
 
     Example:
         >>> cost(Conv.of(3, 8, 3), (1, 3, 8, 8)).macs
         7776
     """
-    return analysis.cost(open_subject(x, shapes=shapes), shape)
+    return analysis.cost(open_subject(x, shapes=shapes, dtype=dtype), shape, find_element(dtype))
 
 
 def receptive_field(

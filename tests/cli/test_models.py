@@ -29,6 +29,33 @@ def test_run_is_repeatable_and_right(invoke, model, tmp_path):
             np.testing.assert_allclose(saved["y"], expected(model, x), rtol=0, atol=1e-6)
 
 
+def test_run_in_float64(invoke, model, tmp_path):
+    x = np.random.default_rng(7).standard_normal((2, 3, 64, 64))
+    np.save(tmp_path / "x.npy", x)
+    found = invoke("run", model, "-i", tmp_path / "x.npy", "-o", tmp_path / "y", "--dtype", "float64", "--json")
+    assert found.code == 0, found.err
+    report = json.loads(found.out)
+    assert (report["dtype"], report["outputs"]["y"]["dtype"]) == ("float64", "float64")
+    with np.load(tmp_path / "y.npz") as saved:
+        np.testing.assert_allclose(saved["y"], expected(model, x.astype(np.float32)), rtol=0, atol=1e-5)
+    assert invoke("run", model, "--dtype", "float64").code == 0
+    for words, message in (
+        (["-i", tmp_path / "x.npy"], "input 'x' has dtype float64; need float32"),
+        (["--dtype", "float16"], "dtype='float16' is not supported; need one of float32, float64"),
+    ):
+        found = invoke("run", model, *words)
+        assert found.code == 3
+        assert message in found.err
+
+
+def test_inspect_counts_bytes_of_the_type(invoke, model):
+    sizes = [
+        json.loads(invoke("inspect", model, "--no-time", "--dtype", dtype, "--json").out)["bytes"]
+        for dtype in ("float32", "float64")
+    ]
+    assert sizes[1] == 2 * sizes[0]
+
+
 def test_run_with_random_inputs_follows_the_seed(invoke, model):
     first, again, other = (
         json.loads(invoke("run", model, "--seed", seed, "--json").out)["outputs"] for seed in (1, 1, 2)

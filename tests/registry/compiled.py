@@ -21,14 +21,14 @@ TARGETS = tuple(t for t in ("native", "x86-64-v3", "x86-64-v2") if t in availabl
 """Vectors of 16, 8 and 4 lanes, as far as this machine has them."""
 
 
-def guarded_empty(shape):
+def guarded_empty(shape, dtype=np.float32):
     """Room for an array of ``shape`` that holds NaN and ends at a guard page."""
-    return guarded(math.prod(shape)).reshape(shape)
+    return guarded(math.prod(shape), dtype=dtype).reshape(shape)
 
 
 def guarded_copy(x):
     """The same numbers in memory that ends at a guard page."""
-    room = guarded_empty(x.shape)
+    room = guarded_empty(x.shape, x.dtype)
     room[...] = x
     return room
 
@@ -37,7 +37,7 @@ def strictly(f, inputs):
     """Run an executable on named arrays with everything around them poisoned; inputs must stay as they are."""
     given = {name: guarded_copy(x) if x.flags.c_contiguous else x for name, x in inputs.items()}
     for frame in f._idle:
-        frame.arena.view(0, (frame.arena.size // 4,))[...] = np.nan
+        frame.arena.view(0, (frame.arena.size // f.dtype.itemsize,), f.dtype)[...] = np.nan
     with mock.patch.object(executable, "make_result", guarded_empty):
         results = f.run(given)
     for name, x in inputs.items():
@@ -55,8 +55,9 @@ def channels_from(layout, y):
     return np.moveaxis(y, -1, 1) if layout == "NHWC" else y
 
 
-def run_compiled(spec, x, weights, *, target="native", threads=1, layout="NCHW", exact=True):
-    """The result of a spec by machine code, channels first."""
-    f = oc.compile(spec, x.shape, weights, target=target, threads=threads, layout=layout, exact=exact)
+def run_compiled(spec, x, weights, *, target="native", threads=1, layout="NCHW", exact=True, dtype="float32"):
+    """The result of a spec by machine code, channels first; numbers are converted to ``dtype``."""
+    f = oc.compile(spec, x.shape, weights, target=target, threads=threads, layout=layout, exact=exact, dtype=dtype)
+    x = x if x.dtype == f.dtype else x.astype(f.dtype)
     (y,) = strictly(f, {"x": channels_to(layout, x)}).values()
     return channels_from(layout, y)

@@ -21,13 +21,11 @@ import numpy as np
 from omniconv.analysis.record import Record
 from omniconv.analysis.subject import Subject, as_program
 from omniconv.errors import SpecError
+from omniconv.program.element import FLOAT32, Element
 from omniconv.program.layers import WORDS
 from omniconv.program.program import Program
 from omniconv.program.steps import ConvStep, DenseStep, PostOp, ProgramStep, operands
 from omniconv.spec import Conv, Shape
-
-BYTES: Final = 4
-"""Size of a float32 [bytes]."""
 
 CONVENTIONS: Final = {
     "nominal": "every tap for every output position; transposed: for every input position",
@@ -76,7 +74,7 @@ class LayerCost(Record):
         executed_macs: those whose tap lands inside [MAC].
         input_macs, output_macs: counted by input and by output positions [MAC].
         activations: values that it writes.
-        bytes_read, bytes_written, bytes_weights: each tensor once, float32 [bytes].
+        bytes_read, bytes_written, bytes_weights: each tensor once, in the program's element [bytes].
     """
 
     name: str
@@ -217,12 +215,12 @@ def count_executed(spec: Conv, shape: Sequence[int]) -> int:
     return total
 
 
-def cost(x: Subject, shape: Sequence[int] | None = None) -> Cost:
+def cost(x: Subject, shape: Sequence[int] | None = None, element: Element = FLOAT32) -> Cost:
     """What a layer, a chain or a network costs.
 
     Formula:
         macs: N O K (in / g) out, transposed N I K (in / g) out; executed_macs: without taps that land outside.
-        bytes: 4 times (inputs + weights + output), each once for each step.
+        bytes: size of an element times (inputs + weights + output), each once for each step.
         roofline_seconds(machine): max(2 macs / flops, bytes / bandwidth), summed over the steps.
 
     Example:
@@ -233,11 +231,12 @@ def cost(x: Subject, shape: Sequence[int] | None = None) -> Cost:
     Args:
         x: a `Conv`, a `Chain` (counted without biases) or a `Program`.
         shape: of the input, for a spec.
+        element: what a spec is computed with; a program has its own.
 
     Raises:
         ShapeError: a spec without a shape, or one that does not fit.
     """
-    program = as_program(x, shape)
+    program = as_program(x, shape, element)
     seen: set[int] = set()
     weights = biases = 0
     layers = []
@@ -268,6 +267,7 @@ def _layer(program: Program, step: ProgramStep, name: str) -> LayerCost:
     if isinstance(step, ConvStep | DenseStep):
         weights, biases = int(step.w.size), 0 if step.b is None else int(step.b.size)
     posts: Iterable[PostOp] = getattr(step, "post", ())
+    size = program.element.bytes
     constants = sum(int(post.operand.size) for post in posts if isinstance(post.operand, np.ndarray))
     return LayerCost(
         name,
@@ -279,9 +279,9 @@ def _layer(program: Program, step: ProgramStep, name: str) -> LayerCost:
         biases,
         *macs,
         activations=math.prod(result),
-        bytes_read=BYTES * sum(math.prod(program.shapes[item]) for item in names),
-        bytes_written=BYTES * math.prod(result),
-        bytes_weights=BYTES * (weights + biases + constants),
+        bytes_read=size * sum(math.prod(program.shapes[item]) for item in names),
+        bytes_written=size * math.prod(result),
+        bytes_weights=size * (weights + biases + constants),
     )
 
 

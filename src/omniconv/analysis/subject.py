@@ -8,6 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from omniconv.errors import DataError, ShapeError, SpecError
+from omniconv.program.element import FLOAT32, Element
 from omniconv.program.from_spec import program_of
 from omniconv.program.program import Program
 from omniconv.program.steps import Array, ConvStep, ProgramStep, operands
@@ -29,7 +30,7 @@ def check_subject(x: object) -> Subject:
     )
 
 
-def as_program(x: Subject, shape: Sequence[int] | None = None) -> Program:
+def as_program(x: Subject, shape: Sequence[int] | None = None, element: Element = FLOAT32) -> Program:
     """The program of a subject.
 
     A spec gets weights of one without memory behind them: structure is all that the analyses read of them.
@@ -47,12 +48,12 @@ def as_program(x: Subject, shape: Sequence[int] | None = None) -> Program:
         return x
     if shape is None:
         raise ShapeError("a spec is analysed for a shape", need="(N, C, *spatial)", at=x.text())
-    weights: list[tuple[Array, None]] = [(_ones(size), None) for size in x.weight_shapes]
-    return program_of(x, shape, weights)
+    weights: list[tuple[Array, None]] = [(_ones(size, element), None) for size in x.weight_shapes]
+    return program_of(x, shape, weights, element)
 
 
-def _ones(shape: Shape) -> Array:
-    return np.broadcast_to(np.ones((), np.float32), shape)
+def _ones(shape: Shape, element: Element) -> Array:
+    return np.broadcast_to(np.ones((), element.dtype), shape)
 
 
 def default_shape(spec: Spec, size: int) -> Shape:

@@ -23,9 +23,10 @@ from omniconv.cli.model import (
     random_arrays,
     read_inputs,
 )
-from omniconv.cli.options import Json, Model, Shapes, Threads, Tuned, parse_shapes
+from omniconv.cli.options import Dtype, Json, Model, Shapes, Threads, Tuned, parse_shapes
 from omniconv.cli.outputs import PAGES, check_output, need_packages
 from omniconv.graph import to_partial_program
+from omniconv.program.element import Element, find_element
 from omniconv.report.findings import level_of, say
 from omniconv.report.inspection import PARTS, Inspection, Times, inspect_program
 from omniconv.report.words import visible
@@ -51,6 +52,7 @@ def inspect(
     ] = None,
     threads: Threads = 1,
     tuned: Tuned = False,
+    dtype: Dtype = "float32",
     measure: Annotated[
         bool, typer.Option("--time/--no-time", help="Run the model and show what each layer takes.")
     ] = True,
@@ -68,17 +70,18 @@ def inspect(
         check_output("--html", html, PAGES, ["jinja2", "plotly"])
     if pictures is not None:
         need_packages(["matplotlib"])
+    element = find_element(dtype)
     inputs = read_inputs(model)
     shapes = fix_shapes(inputs, parse_shapes(shape, [item.name for item in inputs]))
     with progress(f"reading {model.name}"):
-        program, problems = to_partial_program(str(model), shapes=shapes)
+        program, problems = to_partial_program(str(model), shapes=shapes, element=element)
     network: Network | None = None
     steps: list[Step] = []
     times = None
     if not problems and (measure or plan):
-        network = open_model(model, shapes, threads, tuned=tuned)
+        network = open_model(model, shapes, threads, tuned=tuned, dtype=dtype)
     if network is not None and measure:
-        steps, times = take_times(network, inputs, shapes, threads)
+        steps, times = take_times(network, inputs, shapes, threads, element)
     wanted_parts = PARTS if html is not None or (pictures is not None and not parts) else parts
     with progress("analysing"):
         found = inspect_program(model.name, program, parts=wanted_parts, problems=problems, times=times)
@@ -103,10 +106,10 @@ def inspect(
 
 
 def take_times(
-    network: Network, inputs: Sequence[ModelInput], shapes: dict[str, Shape], threads: int
+    network: Network, inputs: Sequence[ModelInput], shapes: dict[str, Shape], threads: int, element: Element
 ) -> tuple[list[Step], Times]:
     """Profile the model on random inputs, and measure the machine."""
-    x = profile_input(random_arrays(inputs, shapes, 0))
+    x = profile_input(random_arrays(inputs, shapes, 0, element.dtype))
     with progress("measuring"):
         steps = take_profile(lambda: network.profile(x))
         limits = measure_roofline(None, threads)

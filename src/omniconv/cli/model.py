@@ -140,13 +140,20 @@ def check_shape(item: ModelInput, shape: Shape) -> Shape:
     return shape
 
 
-def random_arrays(inputs: Sequence[ModelInput], shapes: Mapping[str, Shape], seed: int) -> dict[str, Array]:
-    """Standard normal values (small non-negative ones for integer inputs), the same for the same seed."""
+def random_arrays(
+    inputs: Sequence[ModelInput], shapes: Mapping[str, Shape], seed: int, dtype: np.dtype[Any] | None = None
+) -> dict[str, Array]:
+    """Standard normal values (small non-negative ones for integer inputs), the same for the same seed.
+
+    ``dtype`` is that of the values, by default the declared one.
+    """
     generator = np.random.default_rng(seed)
     found: dict[str, Array] = {}
     for item in inputs:
         if item.dtype.kind == "f":
-            found[item.name] = generator.standard_normal(shapes[item.name], np.float32).astype(item.dtype)
+            found[item.name] = generator.standard_normal(shapes[item.name], np.float32).astype(
+                item.dtype if dtype is None else dtype
+            )
         else:
             found[item.name] = generator.integers(0, 2, shapes[item.name]).astype(item.dtype)
     return found
@@ -179,12 +186,15 @@ def load_arrays(path: Path, inputs: Sequence[ModelInput]) -> dict[str, Array]:
     return {item.name: arrays[item.name] for item in inputs}
 
 
-def open_model(path: Path, shapes: Mapping[str, Shape], threads: int, *, tuned: bool = False) -> Network:
+def open_model(
+    path: Path, shapes: Mapping[str, Shape], threads: int, *, tuned: bool = False, dtype: str = "float32"
+) -> Network:
     """Compile a model."""
     from omniconv.api import compile as compile_model
 
     with progress(f"compiling {path.name}"):
-        return cast("Network", compile_model(str(path), shapes=dict(shapes), threads=threads, tuned=tuned))
+        network = compile_model(str(path), shapes=dict(shapes), threads=threads, tuned=tuned, dtype=dtype)
+        return cast("Network", network)
 
 
 def profile_input(arrays: Mapping[str, Array]) -> Any:

@@ -11,7 +11,8 @@ import typer
 
 from omniconv.cli.console import format_shape, format_time, make_table, out, print_json
 from omniconv.cli.model import Array, count, fix_shapes, load_arrays, open_model, random_arrays, read_inputs
-from omniconv.cli.options import Json, Model, Seed, Shapes, Threads, Tuned, parse_shapes
+from omniconv.cli.options import Dtype, Json, Model, Seed, Shapes, Threads, Tuned, parse_shapes
+from omniconv.program.element import find_element
 
 
 def run(
@@ -24,6 +25,7 @@ def run(
     save: Annotated[Path | None, typer.Option("--save", "-o", help="Write the outputs to this .npz file.")] = None,
     threads: Threads = 1,
     tuned: Tuned = False,
+    dtype: Dtype = "float32",
     json: Json = False,
 ) -> None:
     """Compile a [bold]model[/bold], run it once and show or save its outputs.
@@ -36,9 +38,10 @@ def run(
     if arrays is not None:
         given = {**{name: tuple(array.shape) for name, array in arrays.items()}, **(given or {})}
     shapes = fix_shapes(inputs, given)
-    network = open_model(model, shapes, threads, tuned=tuned)
+    element = find_element(dtype)
+    network = open_model(model, shapes, threads, tuned=tuned, dtype=dtype)
     if arrays is None:
-        arrays = random_arrays(inputs, shapes, seed)
+        arrays = random_arrays(inputs, shapes, seed, element.dtype)
     network.run(arrays)
     start = time.perf_counter()
     outputs = network.run(arrays)
@@ -54,6 +57,7 @@ def run(
         "input_source": str(data) if data is not None else f"standard normal, seed {seed}",
         "outputs": {name: summarise(value) for name, value in outputs.items()},
         "threads": threads,
+        "dtype": str(element),
         "target": str(network.target),
         "compile_seconds": network.compile_seconds,
         "kernels": count(network.kernels),

@@ -10,6 +10,7 @@ from omniconv.errors import ShapeError
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Ref
+from omniconv.program.element import Element
 from omniconv.program.program import Program
 from omniconv.program.steps import MapStep, PostOp, ProgramStep, RearrangeStep
 from omniconv.spec import Activation, Shape
@@ -24,12 +25,14 @@ class Builder:
         budget: the memory limit.
         taken: every name of the graph; values that the builder invents avoid them.
         node: the node being lowered.
+        given: the type of the model's floats.
     """
 
     program: Program
     budget: Budget
     taken: set[str]
     node: Node
+    given: Element
     _counter: int = field(default=0)
 
     def fresh(self, what: str) -> str:
@@ -56,7 +59,7 @@ class Builder:
         sizes = tuple(int(size) for size in shape)
         if any(size < 1 for size in sizes):
             raise ShapeError(f"the result would have shape {sizes}", need="sizes of 1 or more")
-        self.budget.check(sizes, 4, "the result")
+        self.budget.check(sizes, self.program.element.bytes, "the result")
         self.program.add(step, sizes, self.node.label)
         return Ref(step.y, sizes)
 

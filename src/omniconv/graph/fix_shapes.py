@@ -12,11 +12,10 @@ from collections.abc import Mapping, Sequence
 
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.nodes import AnyArray, Dims, Graph, ValueInfo, shorten
-from omniconv.graph.tensors import name_dtype
+from omniconv.graph.tensors import DTYPES, name_dtype, number_of
+from omniconv.program.element import ELEMENTS, FLOAT32, Element
 from omniconv.spec import Shape
 from omniconv.spec.conv import LIMIT
-
-_FLOAT = 1
 
 
 def show(dims: Dims | None) -> str:
@@ -66,13 +65,14 @@ def _fix(info: ValueInfo, given: Sequence[int] | None, symbols: dict[str, int]) 
 
 
 def fix_shapes(
-    graph: Graph, shapes: Mapping[str, Sequence[int]] | None, constants: Mapping[str, AnyArray]
-) -> dict[str, Shape]:
+    graph: Graph, shapes: Mapping[str, Sequence[int]] | None, constants: Mapping[str, AnyArray],
+    element: Element = FLOAT32,
+) -> dict[str, Shape]:  # fmt: skip
     """The shape of every input that is not a constant.
 
     Raises:
         ShapeError: sizes that are missing, contradict the declaration or each other, or a name that is no input.
-        UnsupportedError: an input that is not float32.
+        UnsupportedError: an input that is not of ``element``.
     """
     given = dict(shapes or {})
     free = [info for info in graph.inputs if info.name not in constants]
@@ -83,11 +83,14 @@ def fix_shapes(
             need="names among " + shorten(", ".join(repr(info.name) for info in free)),
         )
     for info in free:
-        if info.dtype != _FLOAT:
+        if info.dtype != number_of(element):
+            dtype = DTYPES.get(info.dtype)
+            wider = dtype is not None and dtype.kind == "f" and dtype.name in ELEMENTS
+            known = f"constants={{{shorten(info.name)!r}: array}} where its value is known"
             raise UnsupportedError(
                 f"input {shorten(info.name)!r} is {name_dtype(info.dtype)}",
-                need="float32 inputs",
-                fix=f"constants={{{shorten(info.name)!r}: array}} where its value is known",
+                need=f"{element} inputs",
+                fix=f"dtype={str(dtype)!r}" if wider else known,
             )
     symbols: dict[str, int] = {}
     found: dict[str, Shape] = {}

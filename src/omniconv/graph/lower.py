@@ -16,6 +16,7 @@ from omniconv.graph.operands import Operand, Ref
 from omniconv.graph.operator import find_operator
 from omniconv.graph.partial import Gaps
 from omniconv.graph.schema import check_node
+from omniconv.program.element import FLOAT32, Element
 from omniconv.program.program import Program
 from omniconv.program.rewrite import rename
 from omniconv.program.steps import MapStep
@@ -27,6 +28,8 @@ def lower(
     shapes: Mapping[str, Shape],
     constants: Mapping[str, AnyArray],
     budget: Budget,
+    element: Element = FLOAT32,
+    given: Element = FLOAT32,
     gaps: Gaps | None = None,
 ) -> Program:
     """Lower every node.
@@ -36,14 +39,16 @@ def lower(
         shapes: the fixed shape of every input that is not bound to a constant.
         constants: initialisers and bound inputs.
         budget: the memory limit.
+        element: what the program computes with.
+        given: the type of the model's floats.
         gaps: where given, nodes that are not supported are left out and noted there.
 
     Raises:
         OmniconvError: whatever a node breaks, with the node's place in ``at``.
     """
     for name, shape in shapes.items():
-        budget.check(shape, 4, shorten(f"input {name!r}"))
-    program = Program(tuple(shapes), shapes=dict(shapes))
+        budget.check(shape, element.bytes, shorten(f"input {name!r}"))
+    program = Program(tuple(shapes), shapes=dict(shapes), element=element)
     values: dict[str, Operand] = dict(constants)
     values.update({name: Ref(name, shape) for name, shape in shapes.items()})
     taken = set(values) | {name for node in graph.nodes for name in node.outputs}
@@ -51,7 +56,7 @@ def lower(
         if gaps is not None and gaps.find_cause(node):
             values.update(gaps.leave(node, values, program))
             continue
-        build = Builder(program, budget, taken, node)
+        build = Builder(program, budget, taken, node, given)
         done = len(program.steps)
         try:
             results = _lower_node(node, [values[name] if name else None for name in node.inputs], build)
@@ -82,7 +87,7 @@ def _find_outputs(wanted: Sequence[str], gaps: Gaps, program: Program, values: M
     known = [name for name in found if getattr(values[name], "name", "") in computed]
     if not known:
         raise UnsupportedError(
-            "nothing of the model can be analysed", need="a layer that is computed from a float32 input",
+            "nothing of the model can be analysed", need="a layer that is computed from an input of floats",
             fix="cut the model behind its unsupported operators", at=gaps.problems[0].where,
         )  # fmt: skip
     return known
@@ -90,7 +95,7 @@ def _find_outputs(wanted: Sequence[str], gaps: Gaps, program: Program, values: M
 
 def _lower_node(node: Node, given: Sequence[Operand], build: Builder) -> Sequence[Operand]:
     operator = find_operator(node)
-    inputs = check_node(node, given)
+    inputs = check_node(node, given, build.given)
     results: Operand | Sequence[Operand]
     if operator.fold is not None and not any(isinstance(item, Ref) for item in inputs):
         results = fold_node(operator.fold, node, [item for item in inputs if not isinstance(item, Ref)], build.budget)
@@ -121,7 +126,7 @@ def _name_outputs(wanted: Sequence[str], program: Program, values: Mapping[str, 
         if not isinstance(value, Ref):
             raise UnsupportedError(
                 f"output {shorten(name)!r} is a constant",
-                need="outputs computed in float32 from the inputs",
+                need="outputs computed from the inputs",
                 at=shorten(f"output {name!r}"),
             )
         if value.name == name or name in copies:
@@ -130,7 +135,10 @@ def _name_outputs(wanted: Sequence[str], program: Program, values: Mapping[str, 
             copies[name] = value
         else:
             names[value.name] = name
-    new = Program(program.inputs, tuple(wanted), {name: program.shapes[name] for name in program.inputs})
+    new = Program(
+        program.inputs, tuple(wanted), {name: program.shapes[name] for name in program.inputs},
+        element=program.element,
+    )  # fmt: skip
     for step, label in zip(program.steps, program.labels, strict=True):
         new.add(rename(step, names), program.shapes[step.y], label)
     for name, value in copies.items():

@@ -10,13 +10,14 @@ import numpy as np
 
 from omniconv.errors import ModelError, ShapeError, UnsupportedError
 from omniconv.graph.nodes import AnyArray
+from omniconv.program.element import ELEMENTS
 from omniconv.program.steps import Array
 from omniconv.spec import Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A float32 value that the program computes."""
+    """A value that the program computes."""
 
     name: str
     shape: Shape
@@ -72,15 +73,17 @@ def as_constant(operand: Operand, what: str) -> AnyArray:
 
 
 def as_weights(operand: Operand, what: str) -> Array:
-    """A constant that takes part in float32 arithmetic, contiguous and aligned.
+    """A constant that takes part in arithmetic, contiguous and aligned.
 
     Raises:
         UnsupportedError: another element type, or a value computed while the model runs.
     """
     array = as_constant(operand, what)
-    if array.dtype != np.float32:
-        raise UnsupportedError(f"{what} is {array.dtype}", need="float32", fix="convert the model to float32")
-    return np.require(array, np.float32, ["C", "A"])
+    if array.dtype.name not in ELEMENTS:
+        raise UnsupportedError(
+            f"{what} is {array.dtype}", need=" or ".join(ELEMENTS), fix="convert the model to float32"
+        )
+    return np.require(array, None, ["C", "A"])
 
 
 def as_integers(operand: Operand, what: str) -> tuple[int, ...]:

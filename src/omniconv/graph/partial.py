@@ -1,8 +1,9 @@
 """What can be known of a graph that holds nodes which are not supported, and a list of what cannot.
 
-A node that is left out cuts the graph: its float32 results whose shape ONNX can infer become inputs of the program, so
-that everything behind them is still counted and analysed, as far back as the cut. Results of which less is known cut
-off the nodes that read them too. Damaged models are refused as ever: only an `UnsupportedError` is put up with.
+A node that is left out cuts the graph: its results of the model's float type whose shape ONNX can infer become inputs
+of the program, so that everything behind them is still counted and analysed, as far back as the cut. Results of which
+less is known cut off the nodes that read them too. Damaged models are refused as ever: only an `UnsupportedError` is
+put up with.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from omniconv.errors import UnsupportedError
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Graph, Node, ValueInfo
 from omniconv.graph.operands import Operand, Ref
-from omniconv.graph.tensors import name_dtype
+from omniconv.graph.tensors import name_dtype, number_of
+from omniconv.program.element import Element
 from omniconv.program.program import Program
 from omniconv.spec import Shape
 
-FLOAT: Final = 1
 MOST_DATA: Final = 4096
 """Elements of constants that shape inference may look at."""
 
@@ -55,18 +56,20 @@ class Gaps:
     """What has been left out so far.
 
     Attributes:
+        given: the type of the model's floats.
         problems: in the order of the graph.
         opaque: values that no step can read: their ONNX type, where that is known, and the problem they come from.
         read: values that nodes which were left out read; they are kept as outputs of the program.
     """
 
     budget: Budget
+    given: Element
     problems: list[Problem] = field(default_factory=list)
     opaque: dict[str, tuple[Any, str]] = field(default_factory=dict)
     read: list[str] = field(default_factory=list)
 
     def leave_input(self, info: ValueInfo, shape: Shape | None) -> None:
-        """Leave out an input of the model that is not float32."""
+        """Leave out an input of the model that is of another type than its floats."""
         kind = None if shape is None else onnx.helper.make_tensor_type_proto(info.dtype, shape)
         self.opaque[info.name] = kind, info.name
         text = f"an input of type {name_dtype(info.dtype)} is not supported"
@@ -86,10 +89,10 @@ class Gaps:
         for name in filter(None, node.outputs):
             kind = types.get(name)
             shape = _read_shape(kind)
-            if kind is None or shape is None or kind.tensor_type.elem_type != FLOAT:
+            if kind is None or shape is None or kind.tensor_type.elem_type != number_of(self.given):
                 self.opaque[name] = kind, cause or node.label
                 continue
-            self.budget.check(shape, 4, node.place)
+            self.budget.check(shape, program.element.bytes, node.place)
             program.inputs += (name,)
             program.shapes[name] = shape
             found[name] = Ref(name, shape)
@@ -112,7 +115,7 @@ class Gaps:
         for name in filter(None, node.inputs):
             value = values.get(name)
             if isinstance(value, Ref):
-                types[name] = onnx.helper.make_tensor_type_proto(FLOAT, value.shape)
+                types[name] = onnx.helper.make_tensor_type_proto(number_of(self.given), value.shape)
             elif isinstance(value, np.ndarray):
                 types[name] = onnx.helper.make_tensor_type_proto(
                     onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
@@ -153,11 +156,13 @@ def _read_shape(kind: Any) -> Shape | None:
 def split_inputs(
     graph: Graph, shapes: Mapping[str, Sequence[int]] | None, bound: Mapping[str, AnyArray], gaps: Gaps
 ) -> tuple[Graph, dict[str, Sequence[int]]]:
-    """The graph without inputs that are not float32, which go into the gaps, and the shapes of those that stay."""
+    """The graph without inputs that are of another type than its floats, which go into the gaps; the shapes of those
+    that stay.
+    """
     given = dict(shapes or {})
     kept = []
     for info in graph.inputs:
-        if info.name in bound or info.dtype == FLOAT:
+        if info.name in bound or info.dtype == number_of(gaps.given):
             kept.append(info)
             continue
         sizes = given.pop(info.name, info.dims)

@@ -14,8 +14,9 @@ from omniconv.graph.lower import lower
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Dims, Graph, shorten
 from omniconv.graph.partial import Gaps, Problem, split_inputs
-from omniconv.graph.tensors import DTYPES, name_dtype
+from omniconv.graph.tensors import DTYPES, name_dtype, number_of
 from omniconv.limits import memory_limit as find_memory_limit
+from omniconv.program.element import ELEMENTS, FLOAT32, Element
 from omniconv.program.passes import run_passes
 from omniconv.program.program import Program
 from omniconv.spec import Shape
@@ -36,6 +37,7 @@ def to_program(
     shapes: Mapping[str, Sequence[int]] | None = None,
     constants: Mapping[str, npt.ArrayLike] | None = None,
     memory_limit: int | None = None,
+    element: Element = FLOAT32,
 ) -> Program:
     """Read, check, fold and lower a model.
 
@@ -45,6 +47,7 @@ def to_program(
         constants: inputs whose values are known now, by name; they become constants of the program.
         memory_limit: most bytes that constants together, or any single value, may take; default half of the machine's
             memory, or ``OMNICONV_MEMORY_LIMIT``.
+        element: what is computed with: the type of the model's floats, or a wider one.
 
     Returns:
         The program; its inputs are the model's inputs without ``constants``, its outputs the model's outputs, by name.
@@ -56,14 +59,16 @@ def to_program(
         LimitError: more memory than allowed.
 
     Numerics:
-        Batch norm and per-channel factors are folded into weights in float64 and rounded to float32 once.
+        Batch norm and per-channel factors are folded into weights in float64 and rounded to the element once. What a
+        model computes from constants alone is computed in the model's own types.
     """
     graph = load(model, memory_limit=memory_limit)
-    budget = Budget(find_memory_limit(memory_limit), sum(array.nbytes for array in graph.constants.values()))
     bound = _bind(graph, constants or {})
-    fixed = fix_shapes(graph, shapes, bound)
-    program = lower(graph, fixed, {**graph.constants, **bound}, budget)
-    _check_outputs(graph, program)
+    given = find_given(graph, bound, element)
+    budget = _open_budget(graph, memory_limit, given, element)
+    fixed = fix_shapes(graph, shapes, bound, given)
+    program = lower(graph, fixed, {**graph.constants, **bound}, budget, element, given)
+    _check_outputs(graph, program, given)
     return run_passes(program)
 
 
@@ -73,6 +78,7 @@ def to_partial_program(
     shapes: Mapping[str, Sequence[int]] | None = None,
     constants: Mapping[str, npt.ArrayLike] | None = None,
     memory_limit: int | None = None,
+    element: Element = FLOAT32,
 ) -> tuple[Program, tuple[Problem, ...]]:
     """Like :func:`to_program`, but nodes and inputs that are not supported are left out: for analyses, not for running.
 
@@ -86,14 +92,32 @@ def to_partial_program(
         ModelError, ShapeError, LimitError: as for :func:`to_program`.
     """
     graph = load(model, memory_limit=memory_limit)
-    budget = Budget(find_memory_limit(memory_limit), sum(array.nbytes for array in graph.constants.values()))
     bound = _bind(graph, constants or {})
-    gaps = Gaps(budget)
-    known, given = split_inputs(graph, shapes, bound, gaps)
-    program = lower(known, fix_shapes(known, given, bound), {**graph.constants, **bound}, budget, gaps)
+    given = find_given(graph, bound, element)
+    budget = _open_budget(graph, memory_limit, given, element)
+    gaps = Gaps(budget, given)
+    known, sizes = split_inputs(graph, shapes, bound, gaps)
+    fixed = fix_shapes(known, sizes, bound, given)
+    program = lower(known, fixed, {**graph.constants, **bound}, budget, element, given, gaps)
     if not gaps.problems:
-        _check_outputs(graph, program)
+        _check_outputs(graph, program, given)
     return run_passes(program), tuple(gaps.problems)
+
+
+def find_given(graph: Graph, bound: Mapping[str, AnyArray], element: Element) -> Element:
+    """The type of the model's floats: that of its first input of a type that ``element`` holds, else ``element``."""
+    numbers = {number: ELEMENTS[dtype.name] for number, dtype in DTYPES.items() if dtype.name in ELEMENTS}
+    found = [numbers[info.dtype] for info in graph.inputs if info.name not in bound and info.dtype in numbers]
+    return next((item for item in found if item.bytes <= element.bytes), element)
+
+
+def _open_budget(graph: Graph, memory_limit: int | None, given: Element, element: Element) -> Budget:
+    """The memory limit, less the constants as they are and, where they are of another type, as they will be."""
+    taken = sum(array.nbytes for array in graph.constants.values())
+    if given != element:
+        floats = (array.size for array in graph.constants.values() if array.dtype == given.dtype)
+        taken += element.bytes * sum(floats)
+    return Budget(find_memory_limit(memory_limit), taken)
 
 
 def _bind(graph: Graph, constants: Mapping[str, npt.ArrayLike]) -> dict[str, AnyArray]:
@@ -121,19 +145,20 @@ def _bind(graph: Graph, constants: Mapping[str, npt.ArrayLike]) -> dict[str, Any
     return bound
 
 
-def _check_outputs(graph: Graph, program: Program) -> None:
+def _check_outputs(graph: Graph, program: Program, given: Element) -> None:
     """Declared sizes of outputs must be true.
 
     Raises:
         ShapeError: an output whose declared sizes the nodes do not produce.
-        UnsupportedError: an output that is not float32.
     """
+    number = number_of(given)
     for info in graph.outputs:
         at = shorten(f"output {info.name!r}")
         shape: Shape = program.shapes[info.name]
-        if info.dtype not in (0, 1):
+        if info.dtype not in (0, number):
+            name = name_dtype(number)
             raise ShapeError(
-                f"the output is declared {name_dtype(info.dtype)}, the nodes produce FLOAT", need="FLOAT", at=at
+                f"the output is declared {name_dtype(info.dtype)}, the nodes produce {name}", need=name, at=at
             )
         if info.dims is None:
             continue

@@ -15,6 +15,7 @@ import onnx.defs
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.nodes import AnyArray, Attribute, Node, shorten
 from omniconv.graph.operands import Operand, Operands, Ref
+from omniconv.program.element import Element
 
 _TYPES: Final = {
     "float32": "tensor(float)", "float64": "tensor(double)", "float16": "tensor(float16)", "bool": "tensor(bool)",
@@ -79,8 +80,10 @@ def _kind_of(value: Attribute, declared: str) -> str:
     return declared if declared in ("GRAPH", "GRAPHS", "SPARSE_TENSOR", "TYPE_PROTO") else "another kind"
 
 
-def check_node(node: Node, operands: Operands) -> tuple[Operand, ...]:
+def check_node(node: Node, operands: Operands, given: Element) -> tuple[Operand, ...]:
     """Check a node and its operands; returns the operands, with ``None`` appended for optional ones left out.
+
+    Computed values are of the type ``given``.
 
     Raises:
         ModelError: numbers of inputs or outputs, attributes or element types that the schema forbids.
@@ -117,14 +120,14 @@ def check_node(node: Node, operands: Operands) -> tuple[Operand, ...]:
             if declared_input.required:
                 raise ModelError(f"input {declared_input.name} of {node.op} is left out", need="this input")
             continue
-        _check_type(node, declared_input, operand, bound)
+        _check_type(node, declared_input, operand, given, bound)
     if schema.variadic:
         return tuple(operands)
     return (*operands, *(None,) * (len(schema.inputs) - len(operands)))
 
 
-def _check_type(node: Node, declared: _Input, operand: Ref | AnyArray, bound: dict[str, str]) -> None:
-    dtype = "float32" if isinstance(operand, Ref) else operand.dtype.name
+def _check_type(node: Node, declared: _Input, operand: Ref | AnyArray, given: Element, bound: dict[str, str]) -> None:
+    dtype = given.name if isinstance(operand, Ref) else operand.dtype.name
     name = _TYPES.get(dtype, dtype)
     if name not in declared.types:
         raise ModelError(

@@ -15,6 +15,7 @@ import onnx
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, shorten
+from omniconv.program.element import Element
 
 DTYPES: Final[dict[int, np.dtype[np.generic]]] = {
     onnx.TensorProto.FLOAT: np.dtype("<f4"),
@@ -46,6 +47,11 @@ def name_dtype(number: int) -> str:
     """ONNX's name of an element type, e.g. ``FLOAT``."""
     names = {value: key for key, value in onnx.TensorProto.DataType.items()}
     return str(names.get(number, f"type {number}"))
+
+
+def number_of(element: Element) -> int:
+    """ONNX's number of an element."""
+    return next(number for number, dtype in DTYPES.items() if dtype == element.dtype)
 
 
 def find_dtype(number: int, at: str) -> np.dtype[np.generic]:

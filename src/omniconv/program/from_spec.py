@@ -7,12 +7,15 @@ from itertools import product
 
 import numpy as np
 
+from omniconv.program.element import FLOAT32, Element
 from omniconv.program.program import Program
 from omniconv.program.steps import Array, ChannelStep, ConcatStep, ConvStep, MapStep, PostOp, RearrangeStep, ResizeStep
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shape, Shuffle, Spec, Split
 
 
-def program_of(spec: Spec, shape: Sequence[int], weights: Sequence[tuple[Array, Array | None]]) -> Program:
+def program_of(
+    spec: Spec, shape: Sequence[int], weights: Sequence[tuple[Array, Array | None]], element: Element = FLOAT32
+) -> Program:
     """The program of a spec for inputs of ``shape``; ``weights`` is one checked pair for each convolution.
 
     Activations that follow a convolution become its epilogue.
@@ -22,7 +25,7 @@ def program_of(spec: Spec, shape: Sequence[int], weights: Sequence[tuple[Array, 
     """
     chain = spec if isinstance(spec, Chain) else Chain((spec,))
     shapes = (tuple(shape), spec.output_shape(shape)) if isinstance(spec, Conv) else chain.shapes(shape)
-    program = Program(inputs=("x",), shapes={"x": shapes[0]})
+    program = Program(inputs=("x",), shapes={"x": shapes[0]}, element=element)
     remaining = iter(weights)
     current = "x"
     index = 0
@@ -61,7 +64,7 @@ def _add(
         case PixelShuffle():
             return program.add(_pixel_shuffle(step, x, y, source), shape, label)
         case Resize():
-            return program.add(plan_resize(step, x, y, source), shape, label)
+            return program.add(plan_resize(step, x, y, source, program.element), shape, label)
         case Split():
             parts = []
             for number, (branch, inputs, outputs) in enumerate(step.slices()):
@@ -85,19 +88,19 @@ def _pixel_shuffle(step: PixelShuffle, x: str, y: str, shape: Shape) -> Rearrang
     return RearrangeStep(x, y, split, (0, 1, *spatial))
 
 
-def plan_resize(step: Resize, x: str, y: str, shape: Shape) -> ResizeStep:
+def plan_resize(step: Resize, x: str, y: str, shape: Shape, element: Element = FLOAT32) -> ResizeStep:
     """Index and weight tables of a `Resize`."""
     index, weight = [], []
     for size in shape[2:]:
         out = np.arange(size * step.factor)
         if step.mode == "nearest":
             index.append((out // step.factor)[None])
-            weight.append(np.ones((1, out.size), np.float32))
+            weight.append(np.ones((1, out.size), element.dtype))
             continue
         position = np.clip((out + 0.5) / step.factor - 0.5, 0, size - 1)
         low = np.floor(position).astype(np.int64)
         high = np.minimum(low + 1, size - 1)
-        share = (position - low).astype(np.float32)
+        share = (position - low).astype(element.dtype)
         index.append(np.stack([low, high]))
         weight.append(np.stack([1 - share, share]))
     return ResizeStep(x, y, tuple(index), tuple(weight))

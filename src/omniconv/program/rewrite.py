@@ -46,7 +46,12 @@ def is_touched(step: ProgramStep, names: Mapping[str, str]) -> bool:
 
 def rebuild(program: Program, items: Iterable[Item]) -> Program:
     """A program of the same inputs, outputs and shapes with other steps; checks their order again."""
-    new = Program(program.inputs, program.outputs, {name: program.shapes[name] for name in program.inputs})
+    new = Program(
+        program.inputs,
+        program.outputs,
+        {name: program.shapes[name] for name in program.inputs},
+        element=program.element,
+    )
     for step, label in items:
         new.add(step, program.shapes[step.y], label)
     return new

@@ -8,15 +8,16 @@ Weights and other constants are NumPy arrays inside the steps. A spec, a chain a
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from omniconv.spec import Activation, Conv, Shape
 
-Array: TypeAlias = npt.NDArray[np.float32]
+Array: TypeAlias = npt.NDArray[np.floating[Any]]
+"""Weights and other constants: in a program, of its element."""
 
 BINARY: Final = ("add", "sub", "rsub", "mul", "div", "rdiv", "max", "min", "prelu")
 """Binary operations of a `PostOp` on the running value v and the operand a: v+a, v-a, a-v, v*a, v/a, a/v, max(v, a),
@@ -203,6 +204,33 @@ def operands(step: ProgramStep) -> Iterator[str]:
         for post in step.post:
             if isinstance(post.operand, str):
                 yield post.operand
+
+
+def round_constants(
+    step: ProgramStep, dtype: np.dtype[Any], widened: dict[int, tuple[Array, Array]] | None = None
+) -> ProgramStep:
+    """The step with its constants as arrays of ``dtype``.
+
+    What was made of narrower arrays is kept in ``widened``, so that steps that share an array share its copy.
+    """
+    known = {} if widened is None else widened
+
+    def convert(array: Array) -> Array:
+        if array.dtype.itemsize < dtype.itemsize:
+            return known.setdefault(id(array), (array, np.asarray(array, dtype)))[1]
+        with np.errstate(over="ignore", under="ignore"):
+            return np.asarray(array, dtype)
+
+    if isinstance(step, ResizeStep):
+        return replace(step, weight=tuple(map(convert, step.weight)))
+    if not isinstance(step, ConvStep | DenseStep | MapStep):
+        return step
+    post = tuple(
+        replace(op, operand=convert(op.operand)) if isinstance(op.operand, np.ndarray) else op for op in step.post
+    )
+    if isinstance(step, MapStep):
+        return replace(step, post=post)
+    return replace(step, w=convert(step.w), b=None if step.b is None else convert(step.b), post=post)
 
 
 SWAPPED: Final = {"sub": "rsub", "div": "rdiv", "rsub": "sub", "rdiv": "div"}

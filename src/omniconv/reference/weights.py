@@ -106,9 +106,9 @@ def check_weights(spec: Spec, weights: Weights) -> tuple[tuple[Array, Array | No
 
 
 def random_weights(
-    spec: Spec, rng: np.random.Generator, *, integer: bool = False, bias: bool = True
-) -> tuple[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None], ...]:
-    """Weights for every convolution of a spec, as float32.
+    spec: Spec, rng: np.random.Generator, *, integer: bool = False, bias: bool = True, dtype: npt.DTypeLike = np.float32
+) -> tuple[tuple[Array, Array | None], ...]:
+    """Weights for every convolution of a spec, as float32 or another type.
 
     Args:
         spec: a `Conv` or a `Chain`.
@@ -117,18 +117,19 @@ def random_weights(
             float32; otherwise normal, with variance 1 / (products in each sum), so that results keep the scale of the
             input.
         bias: whether there are biases.
+        dtype: of the arrays.
     """
-    drawn: list[tuple[npt.NDArray[np.float32], npt.NDArray[np.float32] | None]] = []
+    drawn: list[tuple[Array, Array | None]] = []
     for conv in (spec,) if isinstance(spec, Conv) else spec.convs:
-        b: npt.NDArray[np.float32] | None = None
+        b: Array | None = None
         if integer:
-            w = rng.integers(-4, 5, conv.weight_shape).astype(np.float32)
-            b = rng.integers(-4, 5, conv.out_channels).astype(np.float32) if bias else None
+            w = rng.integers(-4, 5, conv.weight_shape).astype(dtype)
+            b = rng.integers(-4, 5, conv.out_channels).astype(dtype) if bias else None
         else:
             products = conv.in_channels // conv.groups * math.prod(conv.kernel_size)
             if conv.transposed:
                 products = max(1, products // math.prod(conv.stride))
-            w = (rng.standard_normal(conv.weight_shape) / math.sqrt(products)).astype(np.float32)
-            b = (rng.standard_normal(conv.out_channels) / 2).astype(np.float32) if bias else None
+            w = (rng.standard_normal(conv.weight_shape) / math.sqrt(products)).astype(dtype)
+            b = (rng.standard_normal(conv.out_channels) / 2).astype(dtype) if bias else None
         drawn.append((w, b))
     return tuple(drawn)

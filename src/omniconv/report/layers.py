@@ -23,7 +23,7 @@ class LayerRow(Record):
         parameters: weights and biases.
         macs, executed_macs: nominal, and those whose tap lands inside [MAC].
         activations: values that it writes.
-        bytes: each tensor once, float32 [bytes].
+        bytes: each tensor once [bytes].
         intensity: [FLOP/byte].
         seconds: measured; ``None`` where the layer was folded into another one or nothing was measured [s].
         bound_seconds: the least time on the machine, ``None`` where that is not known [s].

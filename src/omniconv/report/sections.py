@@ -92,9 +92,10 @@ def _bar(value: float, largest: float) -> str | None:
 def make_tiles(found: Inspection) -> list[dict[str, str]]:
     """The figures of the summary."""
     cost, times = found.cost, found.times
+    parameter_bytes = found.program.element.bytes * cost.parameters
     executed = cost.executed_macs / cost.macs if cost.macs else 0.0
     tiles = [
-        {"title": "parameters", "value": count_words(cost.parameters), "note": f"{count_words(4 * cost.parameters)}B"},
+        {"title": "parameters", "value": count_words(cost.parameters), "note": f"{count_words(parameter_bytes)}B"},
         {"title": "MACs", "value": count_words(cost.macs), "note": f"{executed:.1%} executed; 1 MAC = 2 FLOP"},
         {
             "title": "bytes moved", "value": f"{count_words(cost.bytes)}B",

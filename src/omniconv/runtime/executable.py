@@ -30,10 +30,8 @@ from omniconv.spec import Shape
 from omniconv.target.model import Target
 from omniconv.target.select import available_targets, detect_host, reject_host
 
-Array: TypeAlias = npt.NDArray[np.float32]
+Array: TypeAlias = npt.NDArray[np.floating[Any]]
 Words: TypeAlias = npt.NDArray[np.int64]
-
-_FLOAT32 = np.dtype(np.float32)
 
 ALONE_MACS = 2**19
 ALONE_BYTES = 2**18
@@ -81,6 +79,7 @@ class Executable:
 
     Attributes:
         inputs, outputs: name -> shape of the arrays at the boundary (in the boundary's layout).
+        dtype: NumPy's type of all of them.
         threads: threads that share each call.
         compile_seconds: time spent to plan, compile and pack [s].
         kernels: distinct kernels; ``cached_kernels`` of them came from the disk or were loaded already.
@@ -92,10 +91,11 @@ class Executable:
     ) -> None:
         started = time.perf_counter()
         self.plan, self.threads, self.layout, self.target = plan, threads, layout, plan.target
+        self.dtype = plan.program.element.dtype
         self.inputs = {name: _boundary_shape(plan.inputs[name], layout) for name in plan.program.inputs}
         self.outputs = {name: _boundary_shape(plan.outputs[name], layout) for name in plan.program.outputs}
         self.arena_bytes, self.constant_bytes = plan.arena_bytes + threads * plan.scratch_bytes, plan.constant_bytes
-        outputs = sum(4 * item.extent for item in plan.outputs.values())
+        outputs = sum(self.dtype.itemsize * item.extent for item in plan.outputs.values())
         needed = self.arena_bytes + plan.constant_bytes + outputs
         check_memory(needed, "weights, intermediate values and outputs together", limit=memory_limit, at=at)
         self._limit, self._at = memory_limit, at
@@ -122,7 +122,7 @@ class Executable:
 
         Raises:
             ShapeError: another shape than compiled for, or a network with several inputs or outputs.
-            DataError: not float32.
+            DataError: another type than compiled for.
             UnsupportedError: it is code for another machine.
         """
         if self._only is None:
@@ -132,7 +132,7 @@ class Executable:
                 fix="net.run({name: array})",
                 at=self._at,
             )
-        x, result = self._check(self._only, x), make_result(self._shapes[0])
+        x, result = self._check(self._only, x), make_result(self._shapes[0], self.dtype)
         frame = self._take_frame()
         frame.arrays[0], frame.arrays[1] = id(x), id(result)
         frame.run()
@@ -144,7 +144,7 @@ class Executable:
 
         Raises:
             ShapeError: missing or unknown inputs, or another shape than compiled for.
-            DataError: not float32.
+            DataError: another type than compiled for.
             UnsupportedError: it is code for another machine.
         """
         return dict(zip(self.outputs, self._run(self._gather(inputs)), strict=True))
@@ -204,15 +204,15 @@ class Executable:
         return [self._check(name, inputs[name]) for name in self.inputs]
 
     def _check(self, name: str, x: Any) -> Array:
-        """An input as a contiguous float32 array of the expected shape. Other orders in memory are copied."""
-        if type(x) is np.ndarray and x.dtype is _FLOAT32 and x.shape == self.inputs[name] and x.flags.carray:
+        """An input as a contiguous array of the expected type and shape. Other orders in memory are copied."""
+        if type(x) is np.ndarray and x.dtype is self.dtype and x.shape == self.inputs[name] and x.flags.carray:
             return x
         if not isinstance(x, np.ndarray):
             if not hasattr(x, "__dlpack__"):
                 raise DataError(
                     f"input {name!r} is a {type(x).__name__}",
                     need="a NumPy array or an object with __dlpack__",
-                    fix="numpy.asarray(x, numpy.float32)",
+                    fix=f"numpy.asarray(x, numpy.{self.dtype})",
                     at=self._at,
                 )
             try:
@@ -220,10 +220,11 @@ class Executable:
             except (BufferError, RuntimeError, TypeError, ValueError) as error:
                 problem = f"input {name!r} cannot be read as a NumPy array: {error}"
                 raise DataError(problem, need="an array in host memory, without gradients", at=self._at) from error
-        if x.dtype != _FLOAT32:
+        if x.dtype != self.dtype:
             raise DataError(
-                f"input {name!r} has dtype {x.dtype}", need="float32", fix="x.astype(numpy.float32)", at=self._at
-            )
+                f"input {name!r} has dtype {x.dtype}", need=str(self.dtype), fix=f"x.astype(numpy.{self.dtype})",
+                at=self._at,
+            )  # fmt: skip
         if x.shape != self.inputs[name]:
             raise ShapeError(
                 f"input {name!r} has shape {x.shape}",
@@ -233,7 +234,7 @@ class Executable:
         return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
 
     def _run(self, arrays: list[Array], times: Words | None = None) -> list[Array]:
-        results = [make_result(shape) for shape in self._shapes]
+        results = [make_result(shape, self.dtype) for shape in self._shapes]
         frame = self._take_frame()
         for index, array in enumerate(arrays + results):
             frame.arrays[index] = id(array)
@@ -257,7 +258,11 @@ class Executable:
         refs = [ref for call in self.plan.calls for ref in call.args]
         buffers, first = self.plan.buffers, {"input": 0, "output": len(self.inputs)}
         return [
-            (table + 8 * where, first[buffers[ref.buffer].kind] + buffers[ref.buffer].index, ref.offset)
+            (
+                table + 8 * where,
+                first[buffers[ref.buffer].kind] + buffers[ref.buffer].index,
+                self.dtype.itemsize * ref.offset,
+            )
             for where, ref in enumerate(refs)
             if buffers[ref.buffer].kind in first
         ]
@@ -306,7 +311,7 @@ class Executable:
             for ref in call.args:
                 buffer = plan.buffers[ref.buffer]
                 inner = {"arena": plan.offsets[ref.buffer], "constant": self._offsets.get(ref.buffer, 0)}
-                args.append(base.get(buffer.kind, 0) + inner.get(buffer.kind, 0) + ref.offset)
+                args.append(base.get(buffer.kind, 0) + inner.get(buffer.kind, 0) + self.dtype.itemsize * ref.offset)
         # Behind the args of the calls come those of the groups: where the records and the starts of the strips are.
         starts += range(len(args), len(args) + 2 * len(plan.groups), 2)
         table = np.asarray(args + [0] * (2 * len(plan.groups)), np.int64)
@@ -329,9 +334,9 @@ def _source(call: Call, target: Target) -> Source:
     return Source(repr(call.recipe), lambda name: call.recipe.emit(name, target), call.what)
 
 
-def make_result(shape: Shape) -> Array:
+def make_result(shape: Shape, dtype: np.dtype[Any]) -> Array:
     """Room for an output; the kernels write every element of it."""
-    return np.empty(shape, _FLOAT32)
+    return np.empty(shape, dtype)
 
 
 def _boundary_shape(layout: Layout, order: str) -> Shape:

@@ -82,7 +82,7 @@ class Network:
         if not hasattr(x, "shape"):
             raise DataError(
                 f"input is a {type(x).__name__}", need="a NumPy array or an object with __dlpack__",
-                fix="numpy.asarray(x, numpy.float32)",
+                fix="numpy.asarray(x)",
             )  # fmt: skip
         shape = tuple(int(size) for size in x.shape)
         if self._layout == "NHWC" and 3 <= len(shape) <= 5:

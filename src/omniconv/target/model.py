@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from omniconv.program.element import FLOAT32, Element
 from omniconv.target.traits import Traits
 
 
@@ -13,7 +14,7 @@ class Target:
 
     Attributes:
         name: the name that selects it: ``native``, ``generic`` or a level.
-        lanes: float32 values in one vector.
+        lanes: elements in one vector.
         registers: vector registers.
         fma: whether a fused multiply-add is one instruction.
         cpu: LLVM's name of the processor.
@@ -23,6 +24,7 @@ class Target:
             for a level does not depend on the machine [bytes].
         l1_bytes: first-level data cache, likewise [bytes].
         traits: what rules ask of it beside these sizes.
+        element: what vectors are filled with.
     """
 
     name: str
@@ -35,10 +37,15 @@ class Target:
     cache_bytes: int
     l1_bytes: int
     traits: Traits
+    element: Element = FLOAT32
+
+    def of(self, element: Element) -> Target:
+        """The same machine with vectors of other elements."""
+        return replace(self, element=element, lanes=self.lanes * self.element.bytes // element.bytes)
 
     def __str__(self) -> str:
         fma = "FMA" if self.fma else "no FMA"
-        return f"{self.name} ({self.cpu}, {self.lanes} lanes, {self.registers} registers, {fma})"
+        return f"{self.name} ({self.cpu}, {self.lanes} lanes of {self.element}, {self.registers} registers, {fma})"
 
 
 @dataclass(frozen=True, slots=True)

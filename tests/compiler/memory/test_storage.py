@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.machines import V3
 
 from omniconv.compiler.memory.layout import channels_last, plan_pitch, row_major
 from omniconv.compiler.memory.storage import (
@@ -19,6 +21,7 @@ from omniconv.compiler.memory.storage import (
     reshape_strides,
     take_channels,
 )
+from omniconv.program.element import ELEMENTS, Element
 
 SIZES = st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=1, max_size=4)
 
@@ -80,13 +83,16 @@ def test_a_buffer_is_reused_once_it_is_dead() -> None:
     assert plan_arena([first, second])[1] == plan_arena([first])[1]
 
 
+@pytest.mark.parametrize("element", ELEMENTS.values(), ids=str)
 @pytest.mark.parametrize("lanes", [4, 8, 16])
-def test_pitch_is_whole_vectors_and_never_a_multiple_of_one_kib(lanes: int) -> None:
+def test_pitch_is_whole_vectors_and_never_a_multiple_of_one_kib(lanes: int, element: Element) -> None:
+    target = replace(V3, lanes=lanes).of(element)
+    assert target.lanes * element.bytes == 4 * lanes
     for channels in range(1, 1100):
-        pitch = plan_pitch(channels, lanes)
+        pitch = plan_pitch(channels, target)
         assert pitch >= channels
-        assert pitch % lanes == 0
-        assert pitch * 4 % 1024 != 0
+        assert pitch % target.lanes == 0
+        assert pitch * element.bytes % 1024 != 0
 
 
 def test_layouts_match_numpy() -> None:

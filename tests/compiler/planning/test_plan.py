@@ -101,7 +101,7 @@ def test_branches_are_read_and_written_in_place() -> None:
     assert words(found) == ["lane", "panel", "panel", "panel"]
     places = {call.args[3].buffer for call in found.calls[:3]}
     assert len(places) == 1, "all three write into the concatenated value"
-    assert sorted(call.args[3].offset for call in found.calls[:3]) == [0, 64, 192]
+    assert sorted(call.args[3].offset for call in found.calls[:3]) == [0, 16, 48]
 
 
 def test_nested_concatenations_are_in_place() -> None:

@@ -268,11 +268,7 @@ def _hash_generators() -> str:
     root = Path(__file__).resolve().parents[2]
     state = hashlib.sha256()
     try:
-        files = [
-            file
-            for part in ("spec", "program", "target", "compiler", "runtime")
-            for file in (root / part).rglob("*.py")
-        ]
+        files = [file for part in _GENERATORS for file in (root / part).rglob("*.py")]
         for file in sorted(files):
             state.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
     except OSError:

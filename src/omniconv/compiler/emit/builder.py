@@ -19,11 +19,12 @@ from omniconv.target.model import Target
 Value: TypeAlias = Any  # an llvmlite value; llvmlite has no type information
 Index: TypeAlias = Any  # int or an i64 value
 
-F32 = ir.FloatType()
 I1 = ir.IntType(1)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 PTR = ir.PointerType()
+SCALARS = {"float": ir.FloatType(), "double": ir.DoubleType()}
+"""LLVM's types of the elements, by name."""
 
 
 class Kernel:
@@ -31,11 +32,12 @@ class Kernel:
 
     ``args`` points to an array of buffer addresses; ``begin`` and ``end`` are this thread's share of the units of work,
     and ``thread`` is its number, for scratch memory of its own. Vectors have ``lanes`` lanes, those of the target where
-    nothing else is asked for.
+    nothing else is asked for; their elements are those of the target, ``scalar`` to LLVM.
     """
 
     def __init__(self, name: str, target: Target, lanes: int | None = None) -> None:
         self.target = target
+        self.element, self.scalar = target.element, SCALARS[target.element.llvm]
         self.lanes = target.lanes if lanes is None else lanes
         self.module = ir.Module(name=name)
         self.module.triple = target.triple
@@ -223,10 +225,10 @@ class Kernel:
     # -- memory
 
     def shift(self, pointer: Value, elements: Index) -> Value:
-        """``pointer + elements`` (floats)."""
+        """``pointer + elements``."""
         if isinstance(elements, int) and elements == 0:
             return pointer
-        return self.b.gep(pointer, [self.index(elements)], source_etype=F32)
+        return self.b.gep(pointer, [self.index(elements)], source_etype=self.scalar)
 
     def anchor(self, pointer: Value) -> Value:
         """The same pointer, its origin hidden from the optimiser.
@@ -274,9 +276,9 @@ class Kernel:
         self.b.store(value, slot)
 
     def vector_type(self, lanes: int | None = None) -> Any:
-        """``<lanes x float>`` (``float`` for one lane)."""
+        """A vector of so many elements; the element itself for one lane."""
         lanes = self.lanes if lanes is None else lanes
-        return F32 if lanes == 1 else ir.VectorType(F32, lanes)
+        return self.scalar if lanes == 1 else ir.VectorType(self.scalar, lanes)
 
     def _mask(self, count: int, lanes: int) -> Value:
         kind = ir.VectorType(I1, lanes)
@@ -285,29 +287,31 @@ class Kernel:
     def load(
         self, pointer: Value, elements: Index = 0, *, count: int | None = None, lanes: int | None = None
     ) -> Value:  # fmt: skip
-        """Load one vector of floats; with ``count`` only the first lanes are touched, the others are zero."""
+        """Load one vector; with ``count`` only the first lanes are touched, the others are zero."""
         lanes = self.lanes if lanes is None else lanes
         address = self.shift(pointer, elements)
         kind = self.vector_type(lanes)
         if count is None or count >= lanes:
             value = self.b.load(address, typ=kind)
-            value.align = 4
+            value.align = self.element.bytes
             return value
         zero = self.splat(0.0, kind)
         if count == 1:
             return self.b.insert_element(zero, self.load_scalar(address), ir.Constant(I32, 0))
         mask = self._mask(count, lanes)
-        function = self._intrinsic(f"llvm.masked.load.v{lanes}f32.p0", kind, [PTR, mask.type, kind], align=(0, 4))
+        function = self._intrinsic(
+            f"llvm.masked.load.{self.suffix(kind)}.p0", kind, [PTR, mask.type, kind], align=(0, self.element.bytes)
+        )
         return self.b.call(function, [address, mask, zero], arg_attrs={0: ("noundef",)})
 
     def load_scalar(self, pointer: Value, elements: Index = 0) -> Value:
-        """Load one float."""
-        value = self.b.load(self.shift(pointer, elements), typ=F32)
-        value.align = 4
+        """Load one element."""
+        value = self.b.load(self.shift(pointer, elements), typ=self.scalar)
+        value.align = self.element.bytes
         return value
 
     def load_splat(self, pointer: Value, elements: Index = 0, *, lanes: int | None = None) -> Value:
-        """Load one float into every lane."""
+        """Load one element into every lane."""
         return self.spread(self.load_scalar(pointer, elements), lanes)
 
     def store(self, value: Value, pointer: Value, elements: Index = 0, *, count: int | None = None) -> None:
@@ -315,7 +319,7 @@ class Kernel:
         address = self.shift(pointer, elements)
         lanes = value.type.count
         if count is None or count >= lanes:
-            self.b.store(value, address, align=4)
+            self.b.store(value, address, align=self.element.bytes)
             return
         if not self.target.traits.masked_store_cheap:
             self._store_parts(value, address, count)
@@ -323,7 +327,10 @@ class Kernel:
         mask = self._mask(count, lanes)
         kind = value.type
         function = self._intrinsic(
-            f"llvm.masked.store.v{lanes}f32.p0", ir.VoidType(), [kind, PTR, mask.type], align=(1, 4)
+            f"llvm.masked.store.{self.suffix(kind)}.p0",
+            ir.VoidType(),
+            [kind, PTR, mask.type],
+            align=(1, self.element.bytes),
         )
         self.b.call(function, [value, address, mask])
 
@@ -336,12 +343,12 @@ class Kernel:
                 self.store_scalar(self.b.extract_element(value, ir.Constant(I32, first)), address, first)
             else:
                 part = self.permute(value, list(range(first, first + size)))
-                self.b.store(part, self.shift(address, first), align=4)
+                self.b.store(part, self.shift(address, first), align=self.element.bytes)
             first += size
 
     def store_scalar(self, value: Value, pointer: Value, elements: Index = 0) -> None:
-        """Store one float."""
-        self.b.store(value, self.shift(pointer, elements), align=4)
+        """Store one element."""
+        self.b.store(value, self.shift(pointer, elements), align=self.element.bytes)
 
     def prefetch(self, pointer: Value, elements: Index = 0) -> None:
         """Ask for the cache line of an address that will be read soon; the address may be anything."""
@@ -359,19 +366,20 @@ class Kernel:
                 found.args[align[0]].attributes.align = align[1]
         return found
 
-    def _suffix(self, kind: Any) -> str:
-        return f"v{kind.count}f32" if isinstance(kind, ir.VectorType) else "f32"
+    def suffix(self, kind: Any) -> str:
+        """The type of floats in the names of intrinsics."""
+        return f"v{kind.count}{self.element.suffix}" if isinstance(kind, ir.VectorType) else self.element.suffix
 
     def call(self, operation: str, *values: Value) -> Value:
         """An LLVM float intrinsic, e.g. ``call("sqrt", x)``."""
         kind = values[0].type
-        name = f"llvm.{operation}.{self._suffix(kind)}"
+        name = f"llvm.{operation}.{self.suffix(kind)}"
         return self.b.call(self._intrinsic(name, kind, [kind] * len(values)), list(values))
 
     def splat(self, value: float, like: Any = None) -> Value:
         """A constant in every lane."""
         kind = self.vector_type() if like is None else like
-        return _splat(float(value).hex(), kind.count) if isinstance(kind, ir.VectorType) else ir.Constant(kind, value)
+        return _splat(float(value).hex(), kind) if isinstance(kind, ir.VectorType) else ir.Constant(kind, value)
 
     def spread(self, scalar: Value, lanes: int | None = None) -> Value:
         """A scalar in every lane."""
@@ -403,6 +411,6 @@ class Kernel:
 
 
 @lru_cache(maxsize=1024)
-def _splat(value: str, lanes: int) -> Value:
+def _splat(value: str, kind: Any) -> Value:
     """A constant vector. It keeps its text, which is written wherever the constant is used."""
-    return ir.Constant(ir.VectorType(F32, lanes), [ir.Constant(F32, float.fromhex(value))] * lanes)
+    return ir.Constant(kind, [ir.Constant(kind.element, float.fromhex(value))] * kind.count)

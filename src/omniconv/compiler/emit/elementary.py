@@ -1,187 +1,68 @@
-"""Elementary functions in float32 vector arithmetic.
+"""Elementary functions on vectors or scalars of any element, and the activations made of them.
 
-exp follows Cody and Waite: :math:`x = n \\ln 2 + r`, :math:`|r| \\le \\ln 2 / 2`, a degree-6 polynomial for :math:`e^r`
-and the exponent field for :math:`2^n`. Infinity and NaN give what the formulas of :mod:`omniconv.spec.activation` give.
-
-Errors against float64, in units in the last place of the result (tests/compiler/test_elementary.py measures them over
-the whole range; results below 2^-120 are only accurate absolutely):
-
-- exp, log, leaky ReLU 1.2; ELU 2; tanh 2; sigmoid and SiLU 2.5; hard swish 2^-22 absolute; hard sigmoid 2^-24 absolute;
-- GELU 6, and 6 + x^2 below zero; its tanh form 2, and 4 + 6 u below zero with u = 0.8 |x + 0.045 x^3|.
+What depends on the format of the numbers stands in a module for each element,
+:mod:`omniconv.compiler.emit.elementary32` and its neighbours, which also say how far from exact they are.
 """
 
 from __future__ import annotations
 
 import math as scalar
 from collections.abc import Callable
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
-from llvmlite import ir
-
-from omniconv.compiler.emit.builder import I32, Kernel, Value
+from omniconv.compiler.emit import elementary32, elementary64
+from omniconv.compiler.emit.arithmetic import emit_clamp
+from omniconv.compiler.emit.builder import Kernel, Value
 from omniconv.spec import Activation
 
-_LN2_HIGH: Final = 0.693359375
-_LN2_LOW: Final = -2.12194440e-4
-_ROUND: Final = 1.5 * 2.0**23
-_EXP: Final = [0.00138145406, 0.00836874545, 0.0416683890, 0.166665211, 0.499999940, 1.0, 1.0]
-"""Fitted to e^r on |r| < ln 2 / 2: 3.6e-9 relative."""
+Function: TypeAlias = Callable[[Kernel, Value], Value]
 
 
-def emit_polynomial(k: Kernel, x: Value, coefficients: list[float]) -> Value:
-    """Horner's rule, highest power first."""
-    result = k.splat(coefficients[0], x.type)
-    for coefficient in coefficients[1:]:
-        result = k.fma(result, x, k.splat(coefficient, x.type))
-    return result
+@dataclass(frozen=True, slots=True)
+class Functions:
+    """The functions of one element that look at its bits, or whose polynomials are fitted to it."""
+
+    exp: Function
+    log: Function
+    sigmoid: Function
+    silu: Function
+    tanh: Function
+    elu: Callable[[Kernel, Value, float], Value]
+    gelu: Function
+    gelu_tanh: Function
 
 
-def emit_clamp(k: Kernel, x: Value, low: float, high: float) -> Value:
-    """``min(max(x, low), high)``; NaN stays NaN."""
-    if low != -scalar.inf:
-        x = k.larger(k.splat(low, x.type), x)
-    if high != scalar.inf:
-        x = k.smaller(k.splat(high, x.type), x)
-    return x
+FUNCTIONS: Final = {
+    "float32": Functions(
+        elementary32.emit_exp, elementary32.emit_log, elementary32.emit_sigmoid, elementary32.emit_silu,
+        elementary32.emit_tanh, elementary32.emit_elu, elementary32.emit_gelu, elementary32.emit_gelu_tanh,
+    ),
+    "float64": Functions(
+        elementary64.emit_exp, elementary64.emit_log, elementary64.emit_sigmoid, elementary64.emit_silu,
+        elementary64.emit_tanh, elementary64.emit_elu, elementary64.emit_gelu, elementary64.emit_gelu_tanh,
+    ),
+}  # fmt: skip
+"""One row for each element, by name."""
 
 
-def _split_exp(k: Kernel, x: Value, shift: float) -> tuple[Value, Value]:
-    """n + ``shift``, of which the low bits of the representation are an integer, and e^r, for e^x = 2^n e^r."""
-    # Adding a multiple of 2^23 rounds to an integer and leaves it in the low bits.
-    shifted = k.fma(x, k.splat(1.0 / scalar.log(2.0), x.type), k.splat(shift, x.type))
-    n = k.b.fsub(shifted, k.splat(shift, x.type))
-    r = k.fma(n, k.splat(-_LN2_HIGH, x.type), x)
-    r = k.fma(n, k.splat(-_LN2_LOW, x.type), r)
-    return shifted, emit_polynomial(k, r, _EXP)
+def _of(k: Kernel) -> Functions:
+    return FUNCTIONS[k.element.name]
 
 
 def emit_exp(k: Kernel, x: Value) -> Value:
-    """e^x: 0 below -103.97, infinity above 88.72."""
-    shifted, p = _split_exp(k, emit_clamp(k, x, -104.0, 89.0), _ROUND)
-    # 2^n in two factors, so that results below the normal range come out gradually. A NaN makes any integer here and
-    # is still in p.
-    integers = _integers(x)
-    whole = k.b.sub(k.b.bitcast(shifted, integers), _splat_int(integers, 0x4B400000))
-    half = k.b.ashr(whole, _splat_int(integers, 1))
-    for part in (half, k.b.sub(whole, half)):
-        exponent = k.b.shl(k.b.add(part, _splat_int(integers, 127)), _splat_int(integers, 23))
-        p = k.b.fmul(p, k.b.bitcast(exponent, x.type))
-    return p
-
-
-def emit_exp_beside(k: Kernel, x: Value) -> Value:
-    """e^x to be added to something near 1: 0 below the normal range (x < -87.68), infinity from 2^127.5 on (x > 88.37).
-
-    A third shorter than :func:`emit_exp`, which is what counts: sums of a tile follow one another through these steps,
-    and a processor has only so many of them under way.
-    """
-    shifted, p = _split_exp(k, emit_clamp(k, x, -88.2, 89.0), _ROUND + 127)
-    exponent = k.b.shl(k.b.bitcast(shifted, _integers(x)), _splat_int(_integers(x), 23))
-    return k.b.fmul(p, k.b.bitcast(exponent, x.type))
+    """e^x."""
+    return _of(k).exp(k, x)
 
 
 def emit_log(k: Kernel, x: Value) -> Value:
-    """The natural logarithm: -infinity at 0, NaN below, infinity at infinity.
-
-    x = m 2^e with m in [sqrt(1/2), sqrt 2); the polynomial for (ln(1 + f) - f + f^2/2) / f^3 is Moshier's (Cephes).
-    """
-    integers = _integers(x)
-    tiny = k.b.fcmp_ordered("<", x, k.splat(2.0**-126, x.type))
-    scaled = k.b.select(tiny, k.b.fmul(x, k.splat(2.0**23, x.type)), x)
-    bits = k.b.bitcast(scaled, integers)
-    # The exponent counts from sqrt(1/2), whose bits are 0x3F3504F3.
-    offset = k.b.sub(bits, _splat_int(integers, 0x3F3504F3))
-    exponent = k.b.ashr(offset, _splat_int(integers, 23))
-    mantissa = k.b.sub(bits, k.b.shl(exponent, _splat_int(integers, 23)))
-    e = k.b.sitofp(exponent, x.type)
-    e = k.b.select(tiny, k.b.fsub(e, k.splat(23.0, x.type)), e)
-    f = k.b.fsub(k.b.bitcast(mantissa, x.type), k.splat(1.0, x.type))
-    squared = k.b.fmul(f, f)
-    p = emit_polynomial(
-        k, f,
-        [7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
-         2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1],
-    )  # fmt: skip
-    p = k.fma(e, k.splat(_LN2_LOW, x.type), k.b.fmul(k.b.fmul(p, f), squared))
-    p = k.b.fadd(k.fma(squared, k.splat(-0.5, x.type), p), f)
-    result = k.fma(e, k.splat(_LN2_HIGH, x.type), p)
-    infinity, zero = k.splat(scalar.inf, x.type), k.splat(0.0, x.type)
-    result = k.b.select(k.b.fcmp_ordered("==", x, zero), k.splat(-scalar.inf, x.type), result)
-    result = k.b.select(k.b.fcmp_ordered("==", x, infinity), infinity, result)
-    invalid = k.b.fcmp_unordered("<", x, zero)  # also true of a NaN
-    return k.b.select(invalid, k.splat(scalar.nan, x.type), result)
-
-
-def _integers(x: Value) -> ir.Type:
-    return ir.VectorType(I32, x.type.count) if isinstance(x.type, ir.VectorType) else I32
-
-
-def _splat_int(kind: ir.Type, value: int) -> Value:
-    if isinstance(kind, ir.VectorType):
-        return ir.Constant(kind, [ir.Constant(I32, value)] * kind.count)
-    return ir.Constant(kind, value)
-
-
-def emit_sigmoid(k: Kernel, x: Value) -> Value:
-    """1 / (1 + e^-x)."""
-    one = k.splat(1.0, x.type)
-    return k.b.fdiv(one, k.b.fadd(one, emit_exp_beside(k, k.b.fneg(x))))
-
-
-def emit_tanh(k: Kernel, x: Value) -> Value:
-    """An odd polynomial below 0.625, 1 - 2 / (e^2|x| + 1) with the sign of x above."""
-    magnitude = k.call("fabs", x)
-    one = k.splat(1.0, x.type)
-    squared = k.b.fmul(x, x)
-    # Minimax coefficients of (tanh(x)/x - 1)/x^2 on |x| < 0.625 (Moshier, Cephes).
-    small = emit_polynomial(
-        k, squared, [-5.70498872745e-3, 2.06390887954e-2, -5.37397155531e-2, 1.33314422036e-1, -3.33332819422e-1]
-    )
-    small = k.fma(k.b.fmul(small, squared), x, x)
-    exponential = emit_exp_beside(k, k.b.fadd(magnitude, magnitude))
-    large = k.b.fsub(one, k.b.fdiv(k.splat(2.0, x.type), k.b.fadd(exponential, one)))
-    large = k.call("copysign", large, x)
-    return k.b.select(k.b.fcmp_ordered("<", magnitude, k.splat(0.625, x.type)), small, large)
-
-
-def _gelu(k: Kernel, x: Value, _: Activation) -> Value:
-    """The product x Q(-x), with Q(a) = erfc(a / sqrt 2) / 2 = t P(t) e^(-a^2 / 2), t = 1 / (1 + 0.35 a).
-
-    For a >= 0, P was fitted to 3.2e-8 relative. Nothing cancels on the negative side, where 1 + erf would.
-    """
-    one = k.splat(1.0, x.type)
-    t = k.b.fdiv(one, k.fma(k.call("fabs", x), k.splat(0.35, x.type), one))
-    p = emit_polynomial(
-        k, t,
-        [-0.0291578885, 0.144030922, -0.25583899, 0.159319661, -0.0232123186, 0.105552484, 0.119821293, 0.139863515,
-         0.139621307],
-    )  # fmt: skip
-    bell = emit_exp_beside(k, k.b.fmul(k.b.fmul(x, x), k.splat(-0.5, x.type)))
-    above = k.b.fmul(k.b.fmul(t, p), bell)
-    share = k.b.select(k.b.fcmp_ordered("<", x, k.splat(0.0, x.type)), above, k.b.fsub(one, above))
-    return k.b.fmul(x, share)
-
-
-def _gelu_tanh(k: Kernel, x: Value, _: Activation) -> Value:
-    # (1 + tanh u) / 2 = 1 / (1 + e^-2u)
-    cubic = k.fma(k.b.fmul(k.b.fmul(x, x), x), k.splat(0.044715, x.type), x)
-    exponent = k.b.fmul(cubic, k.splat(-2.0 * scalar.sqrt(2.0 / scalar.pi), x.type))
-    return k.b.fdiv(x, k.b.fadd(k.splat(1.0, x.type), emit_exp_beside(k, exponent)))
+    """The natural logarithm: -infinity at 0, NaN below."""
+    return _of(k).log(k, x)
 
 
 def _leaky(k: Kernel, x: Value, act: Activation) -> Value:
     scaled = k.b.fmul(x, k.splat(act["alpha"], x.type))
     return k.b.select(k.b.fcmp_ordered("<", x, k.splat(0.0, x.type)), scaled, x)
-
-
-def _elu(k: Kernel, x: Value, act: Activation) -> Value:
-    # Near zero e^x - 1 cancels; its series takes over where it is exact to rounding.
-    zero, alpha = k.splat(0.0, x.type), k.splat(act["alpha"], x.type)
-    series = k.b.fmul(emit_polynomial(k, x, [1 / 5040, 1 / 720, 1 / 120, 1 / 24, 1 / 6, 1 / 2, 1.0]), x)
-    direct = k.b.fsub(emit_exp_beside(k, x), k.splat(1.0, x.type))
-    near = k.b.fcmp_ordered(">", x, k.splat(-0.35, x.type))
-    below = k.b.fmul(alpha, k.b.select(near, series, direct))
-    return k.b.select(k.b.fcmp_ordered("<", x, zero), below, x)
 
 
 def _hard_sigmoid(k: Kernel, x: Value, act: Activation) -> Value:
@@ -194,28 +75,23 @@ def _hard_swish(k: Kernel, x: Value, _: Activation) -> Value:
     return k.b.fmul(x, emit_clamp(k, line, 0.0, 1.0))
 
 
-def _silu(k: Kernel, x: Value, _: Activation) -> Value:
-    one = k.splat(1.0, x.type)
-    return k.b.fdiv(x, k.b.fadd(one, emit_exp_beside(k, k.b.fneg(x))))
-
-
 EMITTERS: Final[dict[str, Callable[[Kernel, Value, Activation], Value]]] = {
     "relu": lambda k, x, _: emit_clamp(k, x, 0.0, scalar.inf),
     "relu6": lambda k, x, _: emit_clamp(k, x, 0.0, 6.0),
     "clip": lambda k, x, act: emit_clamp(k, x, act["lo"], act["hi"]),
     "leaky_relu": _leaky,
-    "elu": _elu,
-    "sigmoid": lambda k, x, _: emit_sigmoid(k, x),
-    "silu": _silu,
+    "elu": lambda k, x, act: _of(k).elu(k, x, act["alpha"]),
+    "sigmoid": lambda k, x, _: _of(k).sigmoid(k, x),
+    "silu": lambda k, x, _: _of(k).silu(k, x),
     "hard_sigmoid": _hard_sigmoid,
     "hard_swish": _hard_swish,
-    "tanh": lambda k, x, _: emit_tanh(k, x),
+    "tanh": lambda k, x, _: _of(k).tanh(k, x),
     "exp": lambda k, x, _: emit_exp(k, x),
     "sqrt": lambda k, x, _: k.call("sqrt", x),
     "abs": lambda k, x, _: k.call("fabs", x),
     "neg": lambda k, x, _: k.b.fneg(x),
-    "gelu": _gelu,
-    "gelu_tanh": _gelu_tanh,
+    "gelu": lambda k, x, _: _of(k).gelu(k, x),
+    "gelu_tanh": lambda k, x, _: _of(k).gelu_tanh(k, x),
 }
 """One emitter for each name of :data:`omniconv.spec.activation.FORMULAS`."""
 

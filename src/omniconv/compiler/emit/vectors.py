@@ -54,7 +54,7 @@ def count_groups(channels: int, lanes: int, group: int) -> int:
 def largest(k: Kernel, a: Value, b: Value) -> Value:
     """The larger of two values, NaN if either is one; either zero where both are zeros."""
     kind = a.type
-    name = f"llvm.maximum.v{kind.count}f32" if isinstance(kind, ir.VectorType) else "llvm.maximum.f32"
+    name = f"llvm.maximum.{k.suffix(kind)}"
     function = k.module.globals.get(name) or ir.Function(k.module, ir.FunctionType(kind, [kind, kind]), name)
     return k.b.call(function, [a, b], fastmath=("nsz",))
 
@@ -113,6 +113,8 @@ def emit_transpose_from(k: Kernel, rows: Sequence[Value]) -> list[Value]:
     rounds of shuffles that stay within 4 lanes, each of them one instruction.
     """
     lanes = k.lanes
+    if lanes < 4:
+        return emit_transpose(k, [k.load(row) for row in rows])
     results: list[Value] = []
     for column in range(0, lanes, 4):
         found = []

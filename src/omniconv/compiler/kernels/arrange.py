@@ -12,6 +12,7 @@ from omniconv.compiler.kernels.copy import Copy
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Ref, Stored, permutation_of
+from omniconv.program.element import Element
 
 
 def as_channels_last(planner: Planner, name: str) -> Stored:
@@ -65,7 +66,7 @@ def copy_value(planner: Planner, x: Stored, y: Stored) -> None:
         (outer, so), (inner, si) = lattice
         sx, sy = x.layout.strides[1], y.layout.strides[1]
         split = ((outer, so * sx, inner * sy), (inner, si * sx, sy))
-        first = Ref(x.buffer, 4 * (x.offset + x.layout.channels[0] * sx))
+        first = Ref(x.buffer, x.offset + x.layout.channels[0] * sx)
         planner.call(Copy.of((dims[0], *split, *dims[2:]), lanes), [first, y.ref], "copy")
         return
     table = planner.table([position * x.layout.strides[1] for position in x.layout.channels])
@@ -102,15 +103,15 @@ WAYS: Final = 8
 """Lines in such a set."""
 
 
-def crowded(layout: Layout, pixels: int) -> bool:
+def crowded(layout: Layout, element: Element, pixels: int) -> bool:
     """Whether so many pixels that are read together overflow the sets of the first-level cache that they share.
 
     Kernels that read more pixels side by side than these hold run at a third of their speed; a copy costs less. The
     arena keeps whole values apart; arrays of the caller whose pixels are a multiple of 1 KiB are crowded.
     """
-    pitch = layout.grid.strides[2]
-    held = WAYS * (PAGE // math.gcd(4 * pitch, PAGE))
-    return pitch % 256 == 0 and pixels > held and layout.grid.sizes[2] >= 4
+    pitch = element.bytes * layout.grid.strides[2]
+    held = WAYS * (PAGE // math.gcd(pitch, PAGE))
+    return pitch % 1024 == 0 and pixels > held and layout.grid.sizes[2] >= 4
 
 
 def find_lattice(positions: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]] | None:

@@ -216,4 +216,4 @@ def pad_value(planner: Planner, x: Stored, pads: tuple[tuple[int, int], ...], mo
 def _pad(planner: Planner, step: PadStep, x: Stored, y: Stored) -> None:
     recipe = Pad.of(step, x.layout, y.layout, planner.target.lanes)
     tables = recipe.tables()
-    planner.call(recipe, [x.ref, y.ref, planner.constant(2 * tables.size, lambda: tables)], "pad")
+    planner.call(recipe, [x.ref, y.ref, planner.table(tables)], "pad")

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omniconv.compiler.emit.builder import F32, Index, Kernel, Value
+from omniconv.compiler.emit.builder import Index, Kernel, Value
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
 from omniconv.compiler.kernels.arrange import keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout
@@ -287,7 +287,7 @@ class _Row:
             count: Index = 1
             for axis, output in zip(p.axes, (self.od, self.oh, ow), strict=True):
                 count = k.mul(count, self._counted(axis, output, inside=axis is p.axes[2] and not checked))
-            divisor = k.splat(float(count)) if isinstance(count, int) else k.spread(k.b.sitofp(count, F32))
+            divisor = k.splat(float(count)) if isinstance(count, int) else k.spread(k.b.sitofp(count, k.scalar))
         for v, value in enumerate(row):
             where = k.add(k.add(k.mul(ow, p.y_strides[3]), c), v * p.lanes)
             count = tail if v == len(row) - 1 and not p.tail else None

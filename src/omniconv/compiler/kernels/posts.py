@@ -68,11 +68,11 @@ def _place_operand(planner: Planner, operand: str | Array, shape: Shape, channel
     """An operand with neighbouring channels: as it is, converted, or as a new constant."""
     if isinstance(operand, str):
         return as_channels_last(planner, operand) if channel_axis == 1 else as_row_major(planner, operand)
-    array = np.asarray(operand, np.float32)
+    array = np.asarray(operand, planner.target.element.dtype)
     array = array.reshape((1,) * (len(shape) - array.ndim) + array.shape)
     lanes = planner.target.lanes
     last = np.ascontiguousarray(np.moveaxis(array, channel_axis, -1))
-    padded = np.concatenate([last.reshape(-1), np.zeros(lanes, np.float32)])
+    padded = np.concatenate([last.reshape(-1), np.zeros(lanes, array.dtype)])
     ref = planner.constant(padded.size, lambda: padded)
     return Stored(ref.buffer, 0, _operand_layout(planner, operand, shape, channel_axis))
 

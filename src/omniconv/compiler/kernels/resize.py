@@ -72,7 +72,7 @@ class Resize:
         """Indices and weights along depth, height and width, one after the other, taps outermost."""
         missing = 3 - len(step.index)
         index = [np.zeros(1, np.int64)] * missing + [np.asarray(i, np.int64).reshape(-1) for i in step.index]
-        weight = [np.ones(1, np.float32)] * missing + [np.asarray(w, np.float32).reshape(-1) for w in step.weight]
+        weight = [np.ones(1, np.float32)] * missing + [w.reshape(-1) for w in step.weight]
         return np.concatenate(index), np.concatenate(weight)
 
     @property
@@ -186,5 +186,5 @@ def lower_resize(planner: Planner, step: ResizeStep) -> None:
     y = planner.produce(step.y)
     recipe = Resize.of(step, x.layout, y.layout, planner.target.lanes)
     index, weight = recipe.pack_tables(step)
-    tables = [planner.constant(2 * index.size, lambda: index), planner.constant(weight.size, lambda: weight)]
+    tables = [planner.table(index), planner.constant(weight.size, lambda: weight)]
     planner.call(recipe, [x.ref, y.ref, *tables], "resize")

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from llvmlite import ir
 
-from omniconv.compiler.emit.builder import F32, I1, Index, Kernel, Value
+from omniconv.compiler.emit.builder import I1, Index, Kernel, Value
 from omniconv.compiler.emit.elementary import emit_exp, emit_log
 from omniconv.compiler.emit.vectors import emit_fold, emit_vectors, largest
 from omniconv.compiler.kernels.arrange import as_channels_last
@@ -141,7 +141,7 @@ class Softmax:
     def _across(self, k: Kernel, x: Value, y: Value, lanes: int, tail: int | None) -> None:
         """One softmax per lane; plain scalars for one lane."""
         size, xs, ys = self.axis
-        kind = F32 if lanes == 1 else k.vector_type()
+        kind = k.vector_type(lanes)
 
         def load(pointer: Value, offset: Index) -> Value:
             return k.load_scalar(pointer, offset) if lanes == 1 else k.load(pointer, offset, count=tail)

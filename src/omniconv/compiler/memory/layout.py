@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from omniconv.spec import Shape
+from omniconv.target.model import Target
 
 
 class Grid(NamedTuple):
@@ -64,12 +65,12 @@ class Layout:
         return replace(self, channels=None)
 
 
-def plan_pitch(channels: int, lanes: int) -> int:
+def plan_pitch(channels: int, target: Target) -> int:
     """Distance between pixels [elements]: whole vectors, and never a multiple of 1 KiB (which would alias in the
     L1).
     """
-    pitch = -(channels // -lanes) * lanes
-    return pitch + lanes if pitch % 256 == 0 else pitch
+    pitch = -(channels // -target.lanes) * target.lanes
+    return pitch + target.lanes if pitch * target.element.bytes % 1024 == 0 else pitch
 
 
 def channels_last(shape: Shape, pitch: int | None = None, *, owned: bool = False) -> Layout:

@@ -102,28 +102,30 @@ class Planner:
     # -- buffers
 
     def add_buffer(self, kind: str, elements: int, **details: Any) -> int:
-        """A new buffer of floats."""
-        self.buffers.append(Buffer(kind, 4 * elements, **details))
+        """A new buffer of elements."""
+        self.buffers.append(Buffer(kind, self.target.element.bytes * elements, **details))
         return len(self.buffers) - 1
 
     def constant(self, elements: int, make: Callable[[], npt.NDArray[Any]]) -> Ref:
-        """A constant of ``elements`` floats that ``make`` computes once memory is granted."""
-        return Ref(self.add_buffer("constant", elements, make=make))
+        """A constant of ``elements`` elements that ``make`` computes once memory is granted."""
+        dtype = self.target.element.dtype
+        return Ref(self.add_buffer("constant", elements, make=lambda: np.asarray(make(), dtype)))
 
-    def table(self, values: Sequence[int]) -> Ref:
+    def table(self, values: Sequence[int] | npt.NDArray[np.int64]) -> Ref:
         """A constant table of 64-bit integers."""
-        return self.constant(2 * len(values), lambda: np.asarray(values, np.int64))
+        self.buffers.append(Buffer("constant", 8 * len(values), make=lambda: np.asarray(values, np.int64)))
+        return Ref(len(self.buffers) - 1)
 
     def zeros(self, elements: int) -> Ref:
         """A place with at least ``elements`` zeros behind it."""
         return self._reserve(self.zero, elements)
 
     def thread_memory(self, elements: int) -> Ref:
-        """A place with ``elements`` floats for each thread, to use within a unit of work."""
+        """A place with ``elements`` elements for each thread, to use within a unit of work."""
         return self._reserve(self.scratch, elements)
 
     def _reserve(self, buffer: int, elements: int) -> Ref:
-        self.buffers[buffer].size = max(self.buffers[buffer].size, 4 * elements)
+        self.buffers[buffer].size = max(self.buffers[buffer].size, self.target.element.bytes * elements)
         return Ref(buffer)
 
     def fresh(self, shape: Shape) -> Stored:
@@ -139,7 +141,7 @@ class Planner:
     def default_layout(self, shape: Shape) -> Layout:
         """The layout of a value that nothing else is asked of: see :meth:`fresh`."""
         if 2 <= len(shape) <= 5:
-            return channels_last(shape, plan_pitch(shape[1], self.target.lanes), owned=True)
+            return channels_last(shape, plan_pitch(shape[1], self.target), owned=True)
         return replace(row_major(shape), readable=True)
 
     def call(

@@ -15,7 +15,7 @@ from omniconv.spec import Shape
 
 
 class Ref(NamedTuple):
-    """A place in a buffer: its index and an offset [bytes]."""
+    """A place in a buffer: its index and an offset [elements]."""
 
     buffer: int
     offset: int = 0
@@ -58,7 +58,7 @@ class Stored:
     @property
     def ref(self) -> Ref:
         """The address of the first element."""
-        return Ref(self.buffer, 4 * self.offset)
+        return Ref(self.buffer, self.offset)
 
 
 def reshape_strides(sizes: Sequence[int], strides: Sequence[int], shape: Shape) -> tuple[int, ...] | None:

@@ -58,6 +58,7 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS) -> Plan:
     Raises:
         SpecError: the tuning is for another target.
     """
+    target = target.of(program.element)
     tuning, threads = options.tuning, options.threads
     if tuning is not None and tuning.target != target:
         raise SpecError(f"the tuning is for {tuning.target}", need=f"one for {target}")

@@ -1,4 +1,4 @@
-"""Small float32 constants for elementwise operations."""
+"""Small constants for elementwise operations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,5 @@ from omniconv.program.steps import Array
 
 
 def scalar(value: float) -> Array:
-    """A float32 constant without axes."""
-    with np.errstate(over="ignore"):
-        return np.array(value, np.float32)
+    """A constant without axes; the step that it becomes part of rounds it to the program's element."""
+    return np.array(value, np.float64)

@@ -34,8 +34,7 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     with np.errstate(all="ignore"):
         factor = scale / np.sqrt(variance + node.number("epsilon", 1e-5))
         shift = bias - mean * factor
-        factor32, shift32 = factor.astype(np.float32), shift.astype(np.float32)
-    return build.map(x, PostOp("mul", factor32.reshape(form)), PostOp("add", shift32.reshape(form)))
+    return build.map(x, PostOp("mul", factor.reshape(form)), PostOp("add", shift.reshape(form)))
 
 
 register("BatchNormalization", lower=_lower)

@@ -1,11 +1,10 @@
-"""Cast: of constants between numbers; of computed values only float32 to float32."""
+"""Cast: of constants between numbers; of computed values only to what they are."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import onnx
 
 from omniconv.errors import UnsupportedError
 from omniconv.graph.builder import Builder
@@ -13,16 +12,18 @@ from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, as_ref
 from omniconv.graph.operator import register
-from omniconv.graph.tensors import find_dtype, name_dtype
+from omniconv.graph.tensors import find_dtype, name_dtype, number_of
 
 
-def _lower(node: Node, inputs: Operands, _build: Builder) -> Operand:
+def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     x = as_ref(inputs[0], "the input")
     target = node.integer("to")
-    if target != onnx.TensorProto.FLOAT:
+    given = number_of(build.given)
+    if target != given:
         raise UnsupportedError(
-            f"Cast of a computed value to {name_dtype(target)}", need="FLOAT", fix="convert the model to float32"
-        )
+            f"Cast of a computed value to {name_dtype(target)}", need=name_dtype(given),
+            fix=f"convert the model to {build.given}",
+        )  # fmt: skip
     return x
 
 

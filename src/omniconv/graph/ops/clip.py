@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,10 @@ from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, Ref, as_ref, as_scalar
 from omniconv.graph.operator import register
 
-_HUGE = float(np.finfo(np.float32).max)
 
-
-def _bounds(node: Node, inputs: Operands) -> tuple[float, float]:
+def _bounds(node: Node, inputs: Operands, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """The bounds; the largest number of the model's type is none."""
+    huge = float(np.finfo(np.float32 if node.version < 11 or dtype.kind != "f" else dtype).max)
     if node.version < 11:
         low, high = node.number("min", -math.inf), node.number("max", math.inf)
     else:
@@ -26,12 +27,12 @@ def _bounds(node: Node, inputs: Operands) -> tuple[float, float]:
                 raise UnsupportedError("a bound of Clip is computed while the model runs", need="constant bounds")
         low = -math.inf if inputs[1] is None else as_scalar(inputs[1], "the input min")
         high = math.inf if inputs[2] is None else as_scalar(inputs[2], "the input max")
-    return (-math.inf if low <= -_HUGE else low), (math.inf if high >= _HUGE else high)
+    return (-math.inf if low <= -huge else low), (math.inf if high >= huge else high)
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     x = as_ref(inputs[0], "the input")
-    low, high = _bounds(node, inputs)
+    low, high = _bounds(node, inputs, build.given.dtype)
     if math.isnan(low) or math.isnan(high):
         raise UnsupportedError(f"Clip to [{low}, {high}]", need="bounds that are numbers")
     if (low, high) == (-math.inf, math.inf):
@@ -47,7 +48,7 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
     x = arrays[0]
     assert x is not None
     budget.take(x.shape, x.dtype.itemsize, "a constant")
-    low, high = _bounds(node, arrays)
+    low, high = _bounds(node, arrays, x.dtype)
     result = np.minimum(np.maximum(x, low), high) if x.dtype.kind == "f" else np.clip(x, _int(low, x), _int(high, x))
     return np.asarray(result.astype(x.dtype))
 

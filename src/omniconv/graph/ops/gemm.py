@@ -16,7 +16,7 @@ from omniconv.program.steps import Array, DenseStep, PostOp
 
 def _scale(array: Array, factor: float) -> Array:
     with np.errstate(all="ignore"):
-        return array if factor == 1.0 else (array.astype(np.float64) * factor).astype(np.float32)
+        return array if factor == 1.0 else array.astype(np.float64) * factor
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
@@ -29,7 +29,7 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     w = b if node.integer("transB", 0) else b.T
     if w.shape[1] != x.shape[1] or not w.size:
         raise ShapeError(f"A has {x.shape[1]} columns, B {w.shape[1]} rows", need="equal sizes, 1 or more")
-    build.budget.take(w.shape, 4, "the weights")
+    build.budget.take(w.shape, build.program.element.bytes, "the weights")
     w = np.ascontiguousarray(_scale(w, node.number("alpha", 1.0)))
     shape = (x.shape[0], w.shape[0])
     c, beta = inputs[2], node.number("beta", 1.0)

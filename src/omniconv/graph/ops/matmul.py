@@ -25,7 +25,7 @@ def _lower(_node: Node, inputs: Operands, build: Builder) -> Operand:
     matrix: Array = b.reshape(-1, 1) if b.ndim == 1 else b.reshape(b.shape[-2:])
     if matrix.shape[0] != x.shape[-1]:
         raise ShapeError(f"A has {x.shape[-1]} columns, B {matrix.shape[0]} rows", need="equal sizes")
-    build.budget.take(matrix.shape, 4, "the weights")
+    build.budget.take(matrix.shape, build.program.element.bytes, "the weights")
     w: Array = np.ascontiguousarray(matrix.T)
     shape = (*x.shape[:-1], w.shape[0])
     if b.ndim > 1:

@@ -96,7 +96,7 @@ def plan_axis(
     x = _coordinates(how, size, output, scale, from_sizes)
     if how.mode == "nearest":
         index = np.clip(_nearest(how, x), 0, size - 1).astype(np.int64)[None]
-        return index, np.ones(index.shape, np.float32)
+        return index, np.ones(index.shape)
     shrink = min(scale, 1.0) if how.antialias else 1.0
     start, count = count_taps(how, scale)
     base = np.floor(x)
@@ -108,7 +108,7 @@ def plan_axis(
     total = weight.sum(0, keepdims=True)
     if how.exclude_outside or how.antialias:
         weight = weight / np.where(total == 0, 1.0, total)
-    return np.clip(position, 0, size - 1).astype(np.int64), weight.astype(np.float32)
+    return np.clip(position, 0, size - 1).astype(np.int64), weight
 
 
 def count_taps(how: Sampling, scale: float) -> tuple[int, int]:
@@ -132,7 +132,7 @@ def _emit(
         raise ModelError(f"{node.op} to sizes {tuple(sizes)}", need=f"sizes from 1 to {LIMIT}")
     if tuple(sizes) == x.shape and all(scale == 1.0 for scale in scales):
         return x
-    build.budget.check(sizes, 4, "the result")
+    build.budget.check(sizes, build.program.element.bytes, "the result")
     index, weight = [], []
     for size, output, scale in zip(x.shape[2:], sizes[2:], scales[2:], strict=True):
         taps = count_taps(how, scale)[1]

@@ -1,6 +1,6 @@
 """The passes, one file each. `fix_shapes` and `fold_constants` run while a graph is read; the others rewrite a program.
 
-Every pass keeps the values of all outputs (up to float32 rounding of folded weights), and its file says when it must
+Every pass keeps the values of all outputs (up to one rounding of folded weights), and its file says when it must
 not fire.
 """
 

@@ -1,7 +1,7 @@
 """Pass: fold per-channel factors and offsets, batch norm above all, into the convolution or dense step before them.
 
 With ``y = s * (w x + b) + t`` the step becomes ``(s w) x + (s b + t)``; s and t gather in float64 over all that
-follows, and the weights are rounded to float32 once.
+follows, and the weights are rounded to the program's element once.
 
 It must not fire on: a result that is read twice or is an output; constants that vary along other axes than the
 channels or that broadcast the result; constants that are infinite or NaN, or that would make a weight overflow;
@@ -22,7 +22,8 @@ from omniconv.program.steps import Array, ConvStep, DenseStep, MapStep, PostOp, 
 from omniconv.spec import Shape
 
 Float64: TypeAlias = npt.NDArray[np.float64]
-_LARGEST = 1e37
+HEADROOM = 32.0
+"""Weights stay so many times smaller than the largest number."""
 
 
 def as_affine(op: PostOp) -> tuple[Float64, Float64] | None:
@@ -91,7 +92,7 @@ class _Gathered:
         with np.errstate(all="ignore"):
             scale, shift = scale * self.scale, scale * self.shift + shift
             bound = np.max(np.abs(scale), initial=0.0) * self.largest + np.max(np.abs(shift), initial=0.0)
-        if not bound < _LARGEST:
+        if not bound < np.finfo(self.step.w.dtype).max / HEADROOM:
             return False
         self.scale, self.shift = scale, shift
         return True
@@ -102,19 +103,19 @@ class _Gathered:
         if np.all(self.scale == 1.0) and not np.any(self.shift):
             return step
         bias = np.zeros(self.scale.shape) if step.b is None else step.b.astype(np.float64)
-        return replace(step, w=self._scaled(step), b=(bias * self.scale + self.shift).astype(np.float32))
+        return replace(step, w=self._scaled(step), b=bias * self.scale + self.shift)
 
     def _scaled(self, step: ConvStep | DenseStep) -> Array:
         if np.all(self.scale == 1.0):
             return step.w
         if isinstance(step, DenseStep):
-            return (step.w * self.scale[:, None]).astype(np.float32)
+            return step.w * self.scale[:, None]
         spec = step.spec
         ones = (1,) * spec.dims
         if not spec.transposed:
-            return (step.w * self.scale.reshape(-1, 1, *ones)).astype(np.float32)
+            return step.w * self.scale.reshape(-1, 1, *ones)
         grouped = step.w.reshape(spec.groups, spec.in_channels // spec.groups, *step.w.shape[1:])
-        return (grouped * self.scale.reshape(spec.groups, 1, -1, *ones)).astype(np.float32).reshape(step.w.shape)
+        return (grouped * self.scale.reshape(spec.groups, 1, -1, *ones)).reshape(step.w.shape)
 
 
 def fold_affine(program: Program) -> Program:

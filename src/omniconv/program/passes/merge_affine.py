@@ -29,9 +29,9 @@ def _join(run: Sequence[PostOp], affine: Sequence[tuple[Float64, Float64]]) -> t
         return tuple(run)
     joined = []
     if np.any(scale != 1.0):
-        joined.append(PostOp("mul", scale.astype(np.float32)))
+        joined.append(PostOp("mul", scale))
     if np.any(shift != 0.0):
-        joined.append(PostOp("add", shift.astype(np.float32)))
+        joined.append(PostOp("add", shift))
     return tuple(joined) if len(joined) < len(run) else tuple(run)
 
 

@@ -5,7 +5,8 @@ grid and compared with the known formulas. The grid holds every constant of the 
 such functions have their kinks. So the order of the operations, and how constants are split up, do not matter.
 
 It must not fire on: ``x * sigmoid(y)``; constants of one value a channel; ``x * sigmoid(1.702 x)`` and other functions
-that are only close (the tolerance is a few float32 roundings); single operations, which are what they are.
+that are only close (the tolerance is a few roundings, of float32 where that is what the constants are rounded to);
+single operations, which are what they are.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.errors import UnsupportedError
+from omniconv.program.element import FLOAT32, FLOAT64, Element
 from omniconv.program.functions import erf
 from omniconv.program.passes.drop_dead import drop_dead
 from omniconv.program.program import Program
@@ -31,7 +33,8 @@ Float64: TypeAlias = npt.NDArray[np.float64]
 KNOWN: Final = tuple(map(Activation.of, ("silu", "hard_swish", "gelu", "gelu_tanh", "hard_sigmoid", "relu6", "relu")))
 MAX_DEPTH: Final = 12
 """Longest expression looked at [steps]; the tanh form of GELU has 8."""
-TOLERANCE: Final = 2e-6
+ROUNDINGS: Final = 2e-6 * 2.0**24
+"""Unit roundoffs that a function may differ by: some 34."""
 _BASE: Final = np.concatenate([np.linspace(-9, 9, 145), [-1e3, -50, -20, -12, 12, 20, 50, 1e3]])
 
 
@@ -137,8 +140,17 @@ def _known_on_base() -> Float64:
     return np.stack([evaluate_activation(activation, _BASE) for activation in KNOWN])
 
 
-def _agrees(value: Float64, want: Float64, grid: Float64) -> npt.NDArray[np.bool_]:
-    near = np.abs(value - want) <= TOLERANCE * np.maximum(1.0, np.abs(grid))
+def _find_element(names: list[str], maps: dict[str, MapStep]) -> Element:
+    """The narrowest element that holds the constants of an expression: their exporter may have rounded them to it."""
+    operands = [op.operand for name in names if name in maps for op in maps[name].post]
+    constants = [operand for operand in operands if isinstance(operand, np.ndarray)]
+    with np.errstate(over="ignore"):
+        narrow = all(np.array_equal(constant, constant.astype(np.float32)) for constant in constants)
+    return FLOAT32 if narrow else FLOAT64
+
+
+def _agrees(value: Float64, want: Float64, grid: Float64, element: Element) -> npt.NDArray[np.bool_]:
+    near = np.abs(value - want) <= ROUNDINGS * element.roundoff * np.maximum(1.0, np.abs(grid))
     return np.asarray(near.all(axis=-1))
 
 
@@ -147,14 +159,14 @@ def _match(y: str, maps: dict[str, MapStep]) -> tuple[str, Activation] | None:
     names = _collect(y, maps)
     if sum(len(maps[name].post) for name in names if name in maps) < 2:
         return None
-    grid = _grid(names, maps)
+    grid, element = _grid(names, maps), _find_element(names, maps)
     with np.errstate(all="ignore"):
         for root in reversed(names[1:]):
             value = _evaluate(y, maps, {root: grid})
             if value is None:
                 continue
-            for index in np.flatnonzero(_agrees(value[: _BASE.size], _known_on_base(), _BASE)):
-                if _agrees(value, evaluate_activation(KNOWN[index], grid), grid):
+            for index in np.flatnonzero(_agrees(value[: _BASE.size], _known_on_base(), _BASE, element)):
+                if _agrees(value, evaluate_activation(KNOWN[index], grid), grid, element):
                     return root, KNOWN[index]
     return None
 

@@ -25,6 +25,7 @@ from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored, permutation_of
 from omniconv.compiler.problem.problem import Facts, Problem
+from omniconv.program.element import Element
 from omniconv.program.steps import ConvStep
 from omniconv.target.model import Target
 
@@ -55,7 +56,7 @@ def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, tile: 
     )  # fmt: skip
     if not commutes:
         x = with_neighbours(planner, step, x)
-        if _crowded(problem, x.layout) and count_parts(problem, planner.target, tile) is None:
+        if _crowded(problem, planner.target.element, x.layout) and count_parts(problem, planner.target, tile) is None:
             x = copy_apart(planner, step.x)
     layer = place_layer(planner, step, x, problem)
     if commutes:
@@ -65,10 +66,10 @@ def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, tile: 
     return layer
 
 
-def _crowded(problem: Problem, layout: Layout) -> bool:
+def _crowded(problem: Problem, element: Element, layout: Layout) -> bool:
     """Whether the pixels under a tile of outputs, which the kernel reads side by side, share too few sets."""
     depth, height, width = (max(axis.taps) for axis in problem.axes)
-    return depth * height * width > 1 and crowded(layout, depth * height * (width + COLUMNS - 1))
+    return depth * height * width > 1 and crowded(layout, element, depth * height * (width + COLUMNS - 1))
 
 
 def _lower(planner: Planner, layer: Layer, choice: Choice[LaneTile]) -> None:
@@ -80,7 +81,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[LaneTile]) -> None:
         posts=layer.posts_behind(ARGS), tile=tile, lanes=planner.target.lanes,
         halved=not planner.target.traits.permutes_cross_halves,
     )  # fmt: skip
-    parts = count_parts(problem, planner.target, tile) if _crowded(problem, x.layout) else None
+    parts = count_parts(problem, planner.target, tile) if _crowded(problem, planner.target.element, x.layout) else None
     if parts is not None:
         recipe = Staged.of(recipe, parts)
     size, spec = recipe.vectors * recipe.lanes * recipe.inputs * problem.taps, layer.spec

@@ -164,14 +164,14 @@ class Lane:
         if flip:
             w = w[::-1, ::-1, ::-1]
         flat = w.reshape(-1, self.inputs, self.channels)
-        packed = np.zeros((self.vectors, flat.shape[0], self.inputs, self.lanes), np.float32)
+        packed = np.zeros((self.vectors, flat.shape[0], self.inputs, self.lanes), w.dtype)
         for vector, part in zip(packed, self._parts(flat), strict=True):
             vector[:, :, list(self.grouping.slots[: part.shape[-1]])] = part
         return packed.reshape(-1)
 
     def pack_bias(self, b: Array | None) -> Array:
         """Bias of each vector, spare lanes included."""
-        packed = np.zeros((self.vectors, self.lanes), np.float32)
+        packed = np.zeros((self.vectors, self.lanes), np.float32 if b is None else b.dtype)
         if b is not None:
             for vector, part in zip(packed, self._parts(b), strict=True):
                 vector[list(self.grouping.slots[: part.size])] = part

@@ -69,14 +69,15 @@ def _split_rows(problem: Problem, target: Target) -> int:
     come from a far cache, are read in order.
     """
     depth, height, width = problem.axes
-    row = 4 * width.size * problem.groups
+    row = target.element.bytes * width.size * problem.groups
     window = row * depth.kernel * height.kernel
     image = row * depth.size * height.size
     if target.traits.second_level_keeps_up or problem.inputs > 1 or height.in_step > 1 or height.kernel == 1:
         return 1
     if window <= target.l1_bytes or image > 4 * target.cache_bytes:
         return 1
-    return max(1, min(problem.groups // (2 * target.traits.line_bytes // 4), ceil_div(window, target.l1_bytes // 3)))
+    narrowest = 2 * target.traits.line_bytes // target.element.bytes
+    return max(1, min(problem.groups // narrowest, ceil_div(window, target.l1_bytes // 3)))
 
 
 def list_stencils(problem: Problem, target: Target) -> Iterator[Candidate[StencilTile]]:
@@ -179,7 +180,7 @@ def _streams_well(problem: Problem, target: Target) -> bool:
         return True  # rows share the inputs of a dilated layer too, and more of their sums fit the registers
     if max(height.ostep, width.ostep) > 1 or problem.axes[0].size > 1:
         return False
-    size = 4 * problem.groups * problem.inputs * height.size * width.size
+    size = target.element.bytes * problem.groups * problem.inputs * height.size * width.size
     return size <= target.cache_bytes and (width.output <= 16 or width.in_step > 1)
 
 
@@ -310,8 +311,8 @@ def count_parts(problem: Problem, target: Target, tile: LaneTile) -> int | None:
     """
     if problem.inputs * problem.outputs > 1 or isinstance(tile, StencilTile):
         return None
-    image = 4 * math.prod(axis.size for axis in problem.axes)
-    room, narrowest = target.l1_bytes * 4 // 5, 2 * target.traits.line_bytes // 4
+    image = target.element.bytes * math.prod(axis.size for axis in problem.axes)
+    room, narrowest = target.l1_bytes * 4 // 5, 2 * target.traits.line_bytes // target.element.bytes
     widths = range(room // image // narrowest * narrowest, 0, -narrowest)
     parts = [problem.groups // width for width in widths if problem.groups % width == 0]
     return next((count for count in parts if count * problem.batch >= FEWEST), parts[-1] if parts else None)

@@ -27,6 +27,9 @@ X, W, B, Y, ZERO, MAP = range(6)
 """Positions of the buffers in ``args``; operands of the epilogue follow."""
 ARGS = 6
 
+LINE = 64
+"""A cache line [bytes]."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
@@ -77,7 +80,7 @@ class Panel:
         if self.vectors - (self.panels - 1) * self.tile.vectors > 1:
             return self.lanes
         rest = self.outputs - (self.vectors - 1) * self.lanes
-        return next(lanes for lanes in (4, 8, 16, self.lanes) if lanes >= min(rest, self.lanes))
+        return next(lanes for lanes in (4, 8, 16, self.lanes) if min(rest, self.lanes) <= lanes <= self.lanes)
 
     @property
     def columns(self) -> int:
@@ -140,7 +143,7 @@ class Panel:
         if flip:
             w = w[:, ::-1, ::-1, ::-1]
         flat = w.reshape(self.groups, self.depth, self.outputs)
-        packed = np.zeros(self.groups * self.depth * self.columns, np.float32)
+        packed = np.zeros(self.groups * self.depth * self.columns, w.dtype)
         position, width = 0, self.tile.vectors * self.lanes
         for group in flat:
             for first in range(0, self.outputs, width):
@@ -153,7 +156,7 @@ class Panel:
 
     def pack_bias(self, b: Array | None) -> Array:
         """Bias of each group, spare lanes included."""
-        packed = np.zeros((self.groups, self.columns), np.float32)
+        packed = np.zeros((self.groups, self.columns), np.float32 if b is None else b.dtype)
         if b is not None:
             packed[:, : self.outputs] = b.reshape(self.groups, self.outputs)
         return packed.reshape(-1)
@@ -279,7 +282,7 @@ class _Row:
         rounds, rest = divmod(p.inputs, unroll)
 
         def step(first: Index, number: int) -> None:
-            for line in range(0, number * sum(widths) if p.far else 0, 16):
+            for line in range(0, number * sum(widths) if p.far else 0, LINE // k.element.bytes):
                 k.prefetch(weights, k.add(k.mul(k.add(first, p.depth), sum(widths)), line))
             values = [[k.get(slot) for slot in row] for row in acc]
             for u in range(number):

@@ -64,7 +64,7 @@ def _channel_source(x: Stored, groups: int) -> _Source:
     width = positions.shape[1]
     reorder = tuple(int(i) for i in (order + np.arange(groups)[:, None] * width).reshape(-1))
     if np.array_equal(walk, np.arange(walk[0], walk[0] + walk.size)):
-        return _Source(Ref(x.buffer, 4 * (x.offset + int(walk[0]) * step)), step, None, reorder)
+        return _Source(Ref(x.buffer, x.offset + int(walk[0]) * step), step, None, reorder)
     return _Source(x.ref, step, tuple(int(p) * step for p in walk), reorder)
 
 

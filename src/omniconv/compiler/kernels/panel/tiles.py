@@ -22,7 +22,7 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate[PanelTil
     unroll = problem.inputs if problem.inputs <= (4 if target.traits.gathers_loads else 8) else 4
     # All panels at each block of positions, if their weights stay near: threads keep to pixels of their own, and the
     # groups of a pointwise layer read neighbouring parts of the same ones.
-    weights = 4 * problem.groups * problem.inputs * problem.taps * vectors * target.lanes
+    weights = target.element.bytes * problem.groups * problem.inputs * problem.taps * vectors * target.lanes
     near = target.l1_bytes if problem.groups > 1 else target.cache_bytes // 2
     inner = weights <= near
     for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
@@ -68,7 +68,7 @@ def _cost_step(problem: Problem, target: Target, rows: int, held: int) -> float:
     waiting = loads * traits.fmas_per_load if costs.counts_loads else 0.0
     cost = max(rows * held, waiting, traits.sums_in_flight) + costs.load * loads + costs.row * rows + costs.step
     cost += costs.crowd * max(0, rows - costs.easy)
-    if 4 * depth * held * target.lanes > target.l1_bytes * 3 // 4:
+    if target.element.bytes * depth * held * target.lanes > target.l1_bytes * 3 // 4:
         cost += costs.far * held  # weights come from the second level
     if problem.axes[2].bordered:
         cost += costs.border * rows / problem.inputs

@@ -89,11 +89,11 @@ def _list_tiles(problem: Problem, target: Target, lanes: int) -> Iterator[Candid
     spread = min(height.ostep, height.output) if height.in_step == 1 and height.ostep > 1 else 1
     vectors = ceil_div(columns, lanes)
     # An unaligned load that crosses the end of a cache line counts twice.
-    load = 1 + 4 * lanes / target.traits.line_bytes
+    load = 1 + target.element.bytes * lanes / target.traits.line_bytes
     work, planes = _work(target), depth.kernel * depth.share_inside
     room = target.registers - 2
     heights = range(1, min(8, height.output // spread) + 1)
-    blocks = {rows: (_block(problem, rows * spread, columns, lanes), columns) for rows in heights}
+    blocks = {rows: (_block(problem, target, rows * spread, columns, lanes), columns) for rows in heights}
     scale = (1.0 if lanes == target.lanes else target.traits.half_vector) * problem.outputs * depth.output * parts
     fill = depth.size * height.size * (8 + (2 + width.in_step) * ceil_div(width.size, lanes))
     for across, step in _across(width, lanes):
@@ -138,13 +138,13 @@ def _down(height: AxisWalk) -> list[int]:
     return [taps for taps in range(1, min(height.kernel, 7) + 1) if taps <= 4 or taps == height.kernel]
 
 
-def _block(problem: Problem, extent: int, columns: int, lanes: int) -> int:
+def _block(problem: Problem, target: Target, extent: int, columns: int, lanes: int) -> int:
     """Output rows of a unit of so many columns: whole tiles of ``extent`` rows, as many as the cache holds and as few
     as share the work out. The last unit takes what is left over, too, which may be nearly as much again.
     """
     depth, height, width = problem.axes
     read = max(columns, lanes) * width.in_step + width.kernel * width.ostep
-    line = 4 * read * (depth.size if depth.kernel > 1 else 1)
+    line = target.element.bytes * read * (depth.size if depth.kernel > 1 else 1)
     halo = (height.kernel - 1) * height.ostep
     small = line * (height.size + halo) <= WINDOW_BYTES
     wanted = height.output if small else max(BLOCK_BYTES // line - halo, halo) // height.in_step

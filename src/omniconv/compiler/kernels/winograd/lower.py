@@ -42,7 +42,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[Blocks]) -> None:
     lanes, products = planner.target.lanes, blocks.groups * blocks.points
     source, result = x.layout.grid, y.layout.grid
     inputs, outputs = problem.inputs, problem.outputs
-    wide, narrow = plan_pitch(inputs, lanes), plan_pitch(outputs, lanes)
+    wide, narrow = plan_pitch(inputs, planner.target), plan_pitch(outputs, planner.target)
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
     forward = WinogradInput(
         blocks=blocks, channels=inputs, x_strides=(source.sn, *source.strides[1:]), readable=x.layout.readable,
@@ -52,7 +52,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[Blocks]) -> None:
         batch=1, axes=axes, groups=products, inputs=inputs, outputs=outputs, x_strides=(0, 0, 0, wide),
         y_strides=(0, 0, 0, narrow), x_channel=1, x_group=blocks.stride(wide), y_group=blocks.stride(narrow),
         mapped=False, tail=True, posts=(), tile=plan_panel(Problem(1, axes, products, inputs, outputs), planner.target),
-        lanes=lanes, far=4 * products * inputs * outputs > FAR,
+        lanes=lanes, far=planner.target.element.bytes * products * inputs * outputs > FAR,
     )  # fmt: skip
     back = WinogradOutput(
         blocks=blocks, channels=outputs, pitch=narrow, y_strides=(result.sn, *result.strides[1:]),
@@ -80,7 +80,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[Blocks]) -> None:
         spread = Ref(planner.add_buffer("arena", products * blocks.stride(wide) + lanes))
         gathered = Ref(planner.add_buffer("arena", products * blocks.stride(narrow) + lanes))
         for turn, first in slabs[strip * len(slabs) // strips : (strip + 1) * len(slabs) // strips]:
-            part = Ref(weights.buffer, weights.offset + 4 * turn * size)
+            part = Ref(weights.buffer, weights.offset + turn * size)
             starts = (planner.table([first, turn * blocks.groups * channels]) for channels in (inputs, outputs))
             planner.call(forward, [x.ref, spread, zero, next(starts)], "winograd_input", choice.rejected, decision, how)
             planner.call(panel, [spread, part, nothing, gathered, zero, zero], "panel", (), decision)
@@ -97,7 +97,7 @@ def _plain_weights(layer: Layer) -> Array:
 
 
 def _pad_bias(b: Array | None, size: int) -> Array:
-    padded = np.zeros(size, np.float32)
+    padded = np.zeros(size, np.float32 if b is None else b.dtype)
     if b is not None:
         padded[: b.size] = b
     return padded

@@ -133,5 +133,5 @@ def transform_weights(w: Array, m: int, groups: int = 1) -> Array:
     g: npt.NDArray[np.float64] = np.asarray(FILTERINGS[m].kernel)
     u = np.kron(g, g) @ w.reshape(-1, 9).astype(np.float64).T
     grouped = u.reshape(len(u), groups, -1, w.shape[1]).transpose(1, 0, 2, 3)
-    transformed: Array = grouped.reshape(-1, w.shape[1]).astype(np.float32)
+    transformed: Array = grouped.reshape(-1, w.shape[1]).astype(w.dtype)
     return transformed

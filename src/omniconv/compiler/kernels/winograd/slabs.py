@@ -18,6 +18,7 @@ from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
 from omniconv.compiler.problem.candidate import Candidate, find_cheapest
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.program.element import FLOAT32
 from omniconv.spec.geometry import ceil_div
 from omniconv.target.model import Target
 
@@ -38,7 +39,7 @@ def cost_direct(problem: Problem, target: Target, *, lane: bool) -> float:
     depth, height, width = problem.axes
     rows = problem.batch * depth.output * height.output * problem.groups
     taps = 9 * height.share_inside * width.share_inside
-    weights = 4 * 9 * problem.groups * problem.inputs * problem.outputs
+    weights = target.element.bytes * 9 * problem.groups * problem.inputs * problem.outputs
     if lane:  # one multiply-add for as many groups as a vector holds
         each = LANE * 2 / target.traits.fma_per_cycle
         row = each * width.output / Grouping.of(problem, target).groups
@@ -79,7 +80,7 @@ def share_slabs(blocks: Blocks, problem: Problem, threads: int) -> tuple[int, Bl
 
 def _groups(problem: Problem, target: Target, products: int) -> int:
     """Groups at a time: as many as stay in the second-level cache, in equal turns."""
-    fits = target.cache_bytes // (4 * products * (problem.inputs + problem.outputs))
+    fits = target.cache_bytes // (target.element.bytes * products * (problem.inputs + problem.outputs))
     return max(g for g in range(1, problem.groups + 1) if problem.groups % g == 0 and g <= max(fits, 1))
 
 
@@ -94,10 +95,10 @@ def _cost_slabs(problem: Problem, target: Target, blocks: Blocks) -> float:
     moves = (blocks.m + 5) * vectors[0] + (blocks.m + 1) * vectors[1]
     cost += BLOCK * blocks.count * (problem.groups // blocks.groups)
     cost += target.traits.transform * blocks.count * problem.groups * blocks.points * moves
-    slab = 4 * products * blocks.slab * (problem.inputs + problem.outputs)
+    slab = target.element.bytes * products * blocks.slab * (problem.inputs + problem.outputs)
     if slab > target.cache_bytes:
         cost += turns * slab / 12
-    weights = 4 * blocks.points * problem.groups * problem.inputs * problem.outputs
+    weights = target.element.bytes * blocks.points * problem.groups * problem.inputs * problem.outputs
     return cost + turns * (CALLS + weights / 32) + _cost_far(weights)
 
 
@@ -148,6 +149,8 @@ def reject_winograd(problem: Problem, target: Target, facts: Facts) -> str | Non
     if facts.exact:
         return "exact=True"
     depth, height, width = problem.axes
+    if target.element != FLOAT32:
+        return f"{target.element} is asked for its accuracy, which filtering would lose some of"
     if depth.kernel > 1 or depth.size > 1 or (height.kernel, width.kernel) != (3, 3):
         return "the kernel is not 3x3 in two dimensions"
     if not (height.static and width.static) or height.in_step > 1 or width.in_step > 1:

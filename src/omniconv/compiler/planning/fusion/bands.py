@@ -23,6 +23,7 @@ from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import Ref
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.program.element import Element
 from omniconv.spec.geometry import ceil_div
 
 Layer: TypeAlias = Lane | Panel
@@ -59,12 +60,14 @@ class Stage:
         call: the call of the whole layer.
         source, result: the positions of its input and output.
         axis: the axis of rows: 0, 1 or 2 for depth, height, width.
+        element: of all values.
     """
 
     call: Call
     source: Frame
     result: Frame
     axis: int
+    element: Element
 
     @property
     def recipe(self) -> Layer:
@@ -80,7 +83,7 @@ class Stage:
     @property
     def result_bytes(self) -> int:
         """Size of the output [bytes]."""
-        return 4 * self.result.images * self.rows * self.row_stride(Y)
+        return self.result.images * self.rows * self.row_bytes
 
     @property
     def macs(self) -> int:
@@ -103,6 +106,11 @@ class Stage:
     def row_stride(self, which: int) -> int:
         """Distance between rows of x (``X``) or y (``Y``) [elements]."""
         return self._strides(which)[1]
+
+    @property
+    def row_bytes(self) -> int:
+        """Size of a row of the output [bytes]."""
+        return self.element.bytes * self.row_stride(Y)
 
     def round(self, row: int) -> int:
         """The first row from ``row`` on that a band may end before: a whole number of phases, at least one of them
@@ -170,7 +178,7 @@ class Stage:
 
 def move(ref: Ref, elements: int) -> Ref:
     """A place so many elements further on."""
-    return Ref(ref.buffer, ref.offset + 4 * elements)
+    return Ref(ref.buffer, ref.offset + elements)
 
 
 def frames(recipes: Sequence[Layer]) -> list[tuple[Frame, Frame]] | None:

@@ -101,7 +101,7 @@ class Interleaving:
     @property
     def between_bytes(self) -> int:
         """Bytes of the buffers of all values between the stages."""
-        return sum(4 * room * stage.row_stride(Y) for stage, room in zip(self.stages[:-1], self.rooms, strict=True))
+        return sum(room * stage.row_bytes for stage, room in zip(self.stages[:-1], self.rooms, strict=True))
 
     def emit(self, buffers: list[Buffer], target: Target) -> list[list[Call]]:
         """The calls of every strip. Strips that may run at once get buffers of their own."""
@@ -110,7 +110,8 @@ class Interleaving:
         teams = min(len(parts), 2 * self.threads) if self.threads > 1 else 1
         for stage, room in zip(self.stages[:-1], self.rooms, strict=True):
             where = stage.call.args[Y]
-            buffers[where.buffer].size = where.offset + 4 * (teams * room * stage.row_stride(Y) + target.lanes)
+            size = where.offset + teams * room * stage.row_stride(Y) + target.lanes
+            buffers[where.buffer].size = target.element.bytes * size
         how = self._describe()
         strips = []
         for team in range(teams):

@@ -22,6 +22,7 @@ from omniconv.compiler.memory.planner import Call, Group
 from omniconv.compiler.memory.storage import Buffer
 from omniconv.compiler.planning.fusion.bands import Stage, X, Y, frames, row_axis, steps_of
 from omniconv.compiler.planning.fusion.interleave import Interleaving
+from omniconv.program.element import Element
 from omniconv.spec.geometry import ceil_div
 from omniconv.target.model import Target
 
@@ -78,7 +79,7 @@ def fuse(
     starts = {group.first: group for group in given}
     done = 0
     for run, reason in _runs(calls, users, buffers):
-        for segment, why in _cut(run, reason, size, threads):
+        for segment, why in _cut(run, reason, target.element, size, threads):
             if done + segment.begin in starts:
                 groups.append(replace(starts[done + segment.begin], first=len(found)))
             if segment.interleaving is None:
@@ -147,18 +148,18 @@ def reject_link(
         return "the next layer reads a part of its result"
     steps = steps_of(last.recipe, pairs[-1][0], Y)
     shift = call.args[X].offset - last.args[Y].offset
-    if steps != steps_of(call.recipe, pairs[-1][0], X) or not 0 <= shift < 4 * min(filter(None, steps), default=1):
+    if steps != steps_of(call.recipe, pairs[-1][0], X) or not 0 <= shift < min(filter(None, steps), default=1):
         return "the next layer reads its result in another order"
     return None
 
 
-def _cut(run: Sequence[Call], reason: str, cache: int, threads: int) -> list[tuple[Segment, str]]:
+def _cut(run: Sequence[Call], reason: str, element: Element, cache: int, threads: int) -> list[tuple[Segment, str]]:
     """The best cut of a run into segments, and for layers that stay alone, why."""
     pairs = frames([call.recipe for call in run if isinstance(call.recipe, Lane | Panel)]) if len(run) > 1 else None
     if pairs is None:
         return [(Segment(0, 1), reason)]
     axis = row_axis(pairs)
-    stages = [Stage(call, *pair, axis) for call, pair in zip(run, pairs, strict=True)]
+    stages = [Stage(call, *pair, axis, element) for call, pair in zip(run, pairs, strict=True)]
     # The most bytes saved in the first layers, and the last segment that this takes.
     best = [(0.0, Segment(0, 0))]
     reasons: dict[int, str] = {}
@@ -232,7 +233,7 @@ def estimate_bytes(stages: Sequence[Stage], height: int) -> tuple[int, int]:
         advance = stage.reach(advance, 2 * advance)[0] - low
         kept = max(0, high - low - advance)
         room = high - low + kept
-        row = 4 * source.row_stride(Y)
+        row = source.row_bytes
         between += row * min(room, source.rows)
         if room < source.rows:
             copied += row * kept * (bands - 1) * source.result.images

@@ -1,0 +1,89 @@
+"""`Element`: the type of the numbers that a program computes with.
+
+All values of a program have one element; tables of integers stand apart. Every size, load, store, constant and
+elementary function of a kernel goes through it, so that a further type is a row here, its elementary functions
+(:mod:`omniconv.compiler.emit.elementary`), and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from omniconv.errors import SpecError
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """A floating-point type of IEEE 754.
+
+    Attributes:
+        name: NumPy's, too.
+        bytes: size of one number [bytes].
+        llvm: LLVM's name of the type.
+        precision: bits of the significand, the leading one included.
+    """
+
+    name: str
+    bytes: int
+    llvm: str
+    precision: int
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's type."""
+        return np.dtype(self.name)
+
+    @property
+    def suffix(self) -> str:
+        """The type in the names of LLVM's intrinsics, such as ``f32``."""
+        return f"f{8 * self.bytes}"
+
+    @property
+    def roundoff(self) -> float:
+        """Unit roundoff: half the distance of neighbouring numbers at 1."""
+        return 2.0**-self.precision
+
+    @property
+    def largest_integer(self) -> int:
+        """All whole numbers up to this one are exact."""
+        return 1 << self.precision
+
+    @property
+    def largest(self) -> float:
+        """The largest finite number."""
+        return float(np.finfo(self.dtype).max)
+
+
+FLOAT32: Final = Element("float32", 4, "float", 24)
+FLOAT64: Final = Element("float64", 8, "double", 53)
+
+ELEMENTS: Final = {element.name: element for element in (FLOAT32, FLOAT64)}
+"""Every element, by name."""
+
+
+def find_element(dtype: object) -> Element:
+    """The element that a name, a NumPy type or a NumPy dtype stands for.
+
+    Example:
+        >>> find_element("float32") is find_element(np.float32) is find_element(np.dtype("float32")) is FLOAT32
+        True
+
+    Raises:
+        SpecError: anything else.
+    """
+    if isinstance(dtype, Element):
+        return dtype
+    try:
+        # None would be float64 to NumPy.
+        found = None if dtype is None else np.dtype(dtype)  # type: ignore[call-overload]
+    except (TypeError, ValueError):
+        found = None
+    if found is not None and found.isnative and found.name in ELEMENTS:
+        return ELEMENTS[found.name]
+    raise SpecError(f"dtype={dtype!r} is not supported", need="one of " + ", ".join(ELEMENTS), fix=f"{FLOAT32.name!r}")
