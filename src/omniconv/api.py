@@ -72,7 +72,8 @@ def compile(  # noqa: A001 - the name of the public interface
         exact: forbid Winograd filtering, whose rounding errors are about three times those of a direct sum;
             float64 never uses it.
         tuned: use the choices that ``omniconv tune`` has measured and kept on this machine, where there are some.
-        target: instruction set (``"native"``, ``"x86-64-v3"`` ...); default: ``OMNICONV_TARGET``, else this machine's.
+        target: instruction set (``"native"``, ``"x86-64-v3"``, ``"aarch64"`` ...); default: ``OMNICONV_TARGET``, else
+            this machine's. What it cannot run is compiled all the same, and refuses to be called.
         dtype: what is computed with, and the type of the arrays of each call: ``"float32"`` or ``"float64"``, as a
             name, a NumPy type or dtype. Weights are converted, and so is a model.
         memory_limit: most memory to use [bytes]; default: ``OMNICONV_MEMORY_LIMIT``, else half of the machine's.
@@ -80,7 +81,7 @@ def compile(  # noqa: A001 - the name of the public interface
     Raises:
         SpecError, ShapeError, DataError: arguments that do not fit one another.
         ModelError: a damaged or unsafe model file.
-        UnsupportedError: an operator or a target that is not supported.
+        UnsupportedError: an operator that is not supported, or a target that is not known.
         LimitError: more memory than allowed; nothing has been allocated then.
     """
     layout = as_choice("layout", layout, LAYOUTS)

@@ -9,11 +9,13 @@ import time
 
 import numpy as np
 import pytest
+from tests.machines import MACHINES, NEON, V3
 from tests.runtime.ring import Kernels, make_table, run_ring
 
 from omniconv.errors import SpecError
 from omniconv.runtime import driver, system, threads
 from omniconv.runtime.threads import Team, load_driver
+from omniconv.target.model import Target
 
 
 @pytest.mark.parametrize("units", [0, 1, 2, 3, 5, 7, 8, 100])
@@ -198,12 +200,12 @@ def test_workers_keep_off_the_processor_of_the_caller(kernels: Kernels) -> None:
     team.close()
 
 
-@pytest.mark.parametrize("arch", ["x86-64", "aarch64", ""])
+@pytest.mark.parametrize("target", [V3, NEON, MACHINES["risc-v"]], ids=lambda target: target.triple)
 @pytest.mark.parametrize("clock", ["posix", "mac", "windows"])
-def test_the_driver_is_valid_for_every_system(arch: str, clock: str) -> None:
+def test_the_driver_is_valid_for_every_system(target: Target, clock: str) -> None:
     import llvmlite.binding as llvm
 
-    llvm.parse_assembly(driver.emit_driver("f", arch, clock), context=llvm.create_context()).verify()
+    llvm.parse_assembly(driver.emit_driver("f", target.traits.pause, clock), context=llvm.create_context()).verify()
 
 
 def test_pauses_are_measured() -> None:

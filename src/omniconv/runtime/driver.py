@@ -35,7 +35,7 @@ from typing import Final
 
 from omniconv.compiler.code.build import Source
 from omniconv.runtime.driver_ir import DRIVER
-from omniconv.target.model import Host, Target
+from omniconv.target.model import Target
 
 STEP_WORDS: Final = 4
 """Words of one record of a step table: address of the function, address of its arguments, units, and the most units
@@ -72,12 +72,6 @@ WORKERS: Final = 4 * LINE
 SLEEPS, SEMAPHORE, ROOM = 0, 1, 8
 """Words in the line of a thread: whether it announced that it sleeps, its semaphore's handle and the room for that."""
 
-_PAUSE: Final = {"x86-64": "call void @llvm.x86.sse2.pause()", "aarch64": "call void @llvm.aarch64.hint(i32 1)"}
-_PAUSE_DECLARED: Final = {
-    "x86-64": "declare void @llvm.x86.sse2.pause()",
-    "aarch64": "declare void @llvm.aarch64.hint(i32)",
-}
-
 # Times are read with `int clock_gettime(int clock, struct timespec *)`, or where there is none with
 # `int QueryPerformanceCounter(int64_t *)`.
 _GETTIME: Final = """
@@ -103,16 +97,24 @@ def driver_source(target: Target, clock: str) -> Source:
         target: what it is compiled for.
         clock: how time is read: ``posix``, ``mac`` or ``windows``.
     """
-    arch = Host(target.cpu, (), target.triple).arch
-    return Source(f"driver {arch} {clock}", lambda name: emit_driver(name, arch, clock), "driver")
+    pause = target.traits.pause
+    return Source(f"driver {pause} {clock}", lambda name: emit_driver(name, pause, clock), "driver")
 
 
-def emit_driver(name: str, arch: str, clock: str) -> str:
-    """LLVM IR of the driver under the given symbol."""
+def emit_driver(name: str, pause: tuple[str, int | None] | None, clock: str) -> str:
+    """LLVM IR of the driver under the given symbol.
+
+    Args:
+        name: the symbol.
+        pause: the intrinsic for one turn of a wait, and its argument if it has one.
+        clock: how time is read.
+    """
+    word, argument = pause or ("", None)
+    kind, value = ("", "") if argument is None else ("i32", f"i32 {argument}")
     fields = {
         "NAME": name,
-        "PAUSE": _PAUSE.get(arch, ""),
-        "DECLARE_PAUSE": _PAUSE_DECLARED.get(arch, ""),
+        "PAUSE": f"call void @{word}({value})" if word else "",
+        "DECLARE_PAUSE": f"declare void @{word}({kind})" if word else "",
         "READ_CLOCK": _CLOCKS[clock],
         **{word: str(value) for word, value in globals().items() if word.isupper() and isinstance(value, int)},
     }

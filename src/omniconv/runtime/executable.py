@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.code.build import Source, load
+from omniconv.compiler.code.build import Kernel, Object, Source, build_objects, load
 from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import ALIGNMENT
 from omniconv.compiler.planning.plan import Plan
-from omniconv.errors import ShapeError
+from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.integers import as_integer
 from omniconv.limits import check_memory
 from omniconv.program.layers import LayerInfo, describe_step
@@ -31,6 +31,7 @@ from omniconv.runtime.system import detect_system
 from omniconv.runtime.threads import MAX_THREADS, Job, make_solo_run, run_on_team
 from omniconv.spec import Shape
 from omniconv.target.model import Target
+from omniconv.target.select import available_targets, detect_host, reject_host
 
 Words: TypeAlias = npt.NDArray[np.int64]
 
@@ -68,6 +69,8 @@ class _Frame:
 
 class Executable(Compiled):
     """A compiled layer, chain or network. Thread-safe: concurrent callers each get memory of their own.
+
+    One that was compiled for another machine can be asked about everything, but not called.
 
     Example:
         >>> import numpy as np, omniconv as oc
@@ -114,18 +117,20 @@ class Executable(Compiled):
         needed = self.arena_bytes + plan.constant_bytes + outputs
         check_memory(needed, "weights, intermediate values and outputs together", limit=memory_limit, at=at)
         self._limit, self._at = memory_limit, at
+        self._foreign = reject_host(plan.target, detect_host())
         self._alone = threads == 1 or (needed < ALONE_BYTES and sum(layer.macs for layer in self.layers) < ALONE_MACS)
         self._shapes = list(self.outputs.values())
         self._only = next(iter(self.inputs)) if len(self.inputs) == len(self.outputs) == 1 else None
-        self._code = load([_source(call, plan.target) for call in plan.calls], plan.target, cache=open_cache())
-        distinct = {kernel.digest: kernel for kernel in self._code}
+        self._code, code = self._compile()
+        distinct = {item.digest: item for item in code}
         self.kernels = len(distinct)
         self.cached_kernels = sum(kernel.cached for kernel in distinct.values())
         self._constants, self._offsets = self._make_constants()
         self._zero = Arena(plan.zero_bytes + 64, limit=memory_limit)
         self._idle: deque[_Frame] = deque(maxlen=8)
         self._strips = [np.cumsum((group.first, *group.counts), dtype=np.int64) for group in plan.groups]
-        self._idle.append(self._make_frame())
+        if self._foreign is None:
+            self._idle.append(self._make_frame())
         self.compile_seconds = time.perf_counter() - started
 
     # -- running
@@ -136,6 +141,7 @@ class Executable(Compiled):
         Raises:
             ShapeError: another shape than compiled for, or a network with several inputs or outputs.
             DataError: another type than compiled for.
+            UnsupportedError: it is code for another machine.
         """
         if self._only is None:
             raise ShapeError(
@@ -157,6 +163,7 @@ class Executable(Compiled):
         Raises:
             ShapeError: missing or unknown inputs, or another shape than compiled for.
             DataError: another type than compiled for.
+            UnsupportedError: it is code for another machine.
         """
         return dict(zip(self.outputs, self._run(self._gather(inputs)), strict=True))
 
@@ -272,7 +279,21 @@ class Executable(Compiled):
             block.view(offset, content.shape, content.dtype)[...] = content
         return block, offsets
 
+    def _compile(self) -> tuple[list[Kernel], Sequence[Kernel | Object]]:
+        """The kernel of each call, none where this machine cannot run them; and all machine code."""
+        sources = [_source(call, self.target) for call in self.plan.calls]
+        if self._foreign is not None:
+            return [], build_objects(sources, self.target, cache=open_cache())
+        kernels = load(sources, self.target, cache=open_cache())
+        return kernels, kernels
+
     def _make_frame(self) -> _Frame:
+        if self._foreign is not None:
+            raise UnsupportedError(
+                f"code for target {self.target.name!r} is called, but {self._foreign}",
+                need=f"a call on such a machine, or one of the targets {', '.join(available_targets(detect_host()))}",
+                at=self._at,
+            )
         plan = self.plan
         arena = Arena(self.arena_bytes, limit=self._limit)
         base = {

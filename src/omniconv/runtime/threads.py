@@ -256,7 +256,7 @@ def _make_control(threads: int) -> _Control:
 @lru_cache(maxsize=1)
 def load_driver() -> Kernel:
     """The driver's machine code; it stays for the life of the process."""
-    target = select_target()
+    target = select_target("native")
     return load([driver.driver_source(target, detect_system().clock_kind)], target, cache=open_cache())[0]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from omniconv.program.element import FLOAT32, Element
+from omniconv.target.traits import Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Target:
         triple: LLVM's target triple.
         cache_bytes: second-level cache of one core: the host's for ``native``, a fixed size for a level, so that code
             for a level does not depend on the machine [bytes].
+        l1_bytes: first-level data cache, likewise [bytes].
+        traits: what rules ask of it beside these sizes.
         element: what vectors are filled with.
     """
 
@@ -32,6 +35,8 @@ class Target:
     features: str
     triple: str
     cache_bytes: int
+    l1_bytes: int
+    traits: Traits
     element: Element = FLOAT32
 
     def of(self, element: Element) -> Target:
@@ -45,7 +50,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine: what LLVM says of it, and the second-level cache of one core [bytes].
+    """A machine: what LLVM says of it, and the caches of one core, second and first level [bytes].
 
     ``features`` maps every known feature to whether the machine has it.
     """
@@ -54,12 +59,12 @@ class Host:
     features: tuple[tuple[str, bool], ...]
     triple: str
     cache_bytes: int = 2**20
+    l1_bytes: int = 2**15
 
     @property
     def arch(self) -> str:
         """``x86-64``, ``aarch64``, or the first word of the triple."""
-        word = self.triple.split("-", 1)[0].lower()
-        return {"x86_64": "x86-64", "amd64": "x86-64", "arm64": "aarch64"}.get(word, word)
+        return arch_of(self.triple)
 
     def has(self, needed: tuple[str, ...]) -> bool:
         """Whether the machine has every feature in ``needed``."""
@@ -67,9 +72,19 @@ class Host:
         return present.issuperset(needed)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Level:
-    """One row of :data:`LEVELS`: the vector shape of an instruction set and what a machine must have to run it."""
+    """An instruction set: its vectors and traits, and what a machine must have to run it.
+
+    Attributes:
+        name: what selects it.
+        arch: the architecture.
+        aliases: other names of it.
+        lanes, registers, fma, cpu, features, cache_bytes, l1_bytes, traits: of the target.
+        needs: features of the hosts that run it.
+        native: features that a ``native`` target gets on top of those of its host.
+        models: traits of processors whose name begins with a word, where they differ: for ``native``.
+    """
 
     name: str
     arch: str
@@ -80,3 +95,30 @@ class Level:
     cpu: str
     features: str = ""
     cache_bytes: int = 2**19
+    l1_bytes: int = 2**15
+    traits: Traits
+    aliases: tuple[str, ...] = ()
+    native: tuple[str, ...] = ()
+    models: tuple[tuple[str, Traits], ...] = ()
+
+    def target(self, triple: str) -> Target:
+        """Exactly this instruction set, whatever machine it runs on."""
+        return Target(
+            self.name, self.lanes, self.registers, self.fma, self.cpu, self.features, triple, self.cache_bytes,
+            self.l1_bytes, self.traits,
+        )  # fmt: skip
+
+    def native_target(self, host: Host) -> Target:
+        """Everything that a host has whose best level this is."""
+        features = [("+" if value else "-") + feature for feature, value in sorted(host.features)]
+        traits = next((traits for word, traits in self.models if host.cpu.startswith(word)), self.traits)
+        return Target(
+            "native", self.lanes, self.registers, self.fma, host.cpu, ",".join([*features, *self.native]), host.triple,
+            host.cache_bytes, host.l1_bytes, traits,
+        )  # fmt: skip
+
+
+def arch_of(triple: str) -> str:
+    """The architecture that a triple names: ``x86-64``, ``aarch64``, or its first word."""
+    word = triple.split("-", 1)[0].lower()
+    return {"x86_64": "x86-64", "amd64": "x86-64", "arm64": "aarch64"}.get(word, word)

@@ -1,8 +1,8 @@
-"""`Target`: the instruction set that code is generated for, and the choice of one.
+"""The choice of a target to compile for, and whether it runs on a machine.
 
 The choice is :func:`resolve_target`, a pure function of (name, host): it can be asked about any machine. A level
-(``x86-64-v3``) means exactly that instruction set, so that it can be forced, compared and cached across machines;
-``native`` means everything the host has.
+(``x86-64-v3``) means exactly that instruction set, so that it can be forced, compared and cached across machines, and
+compiled for on any; ``native`` means everything the host has.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from omniconv.errors import UnsupportedError
 from omniconv.integers import state
 from omniconv.target import aarch64, x86
 from omniconv.target.caches import find_caches
-from omniconv.target.model import Host, Level, Target
+from omniconv.target.model import Host, Level, Target, arch_of
+from omniconv.target.other import describe
 
 VARIABLE: Final = "OMNICONV_TARGET"
 
@@ -25,49 +26,56 @@ LEVELS: Final = (*x86.LEVELS, *aarch64.LEVELS)
 
 
 def resolve_target(name: str, host: Host) -> Target:
-    """The target called ``name`` on ``host``: a pure function, for any machine.
+    """The target called ``name`` as seen from ``host``: a pure function, for any machine.
 
     Args:
-        name: ``native``, ``generic`` or a level of the host's architecture.
-        host: the machine the code will run on.
+        name: ``native``, ``generic``, or a level of any architecture. ``native`` and ``generic`` are those of the host.
+        host: the machine that compiles.
 
     Raises:
-        UnsupportedError: the name is unknown, or the host cannot run it.
+        UnsupportedError: the name is unknown.
     """
     if not isinstance(name, str):
         raise UnsupportedError(
             state("target", name, "is not a name"), need="the name of an instruction set", fix='"native"'
         )
-    levels = [level for level in LEVELS if level.arch == host.arch and host.has(level.needs)]
+    levels = _levels_of(host)
     if name == "native":
-        level = levels[0] if levels else Level("generic", host.arch, 4, 16, False, (), host.cpu)
-        features = [("+" if value else "-") + feature for feature, value in sorted(host.features)]
-        if level.lanes == 16:
-            features.append(x86.WIDE)
-        flat = ",".join(features)
-        return Target(
-            "native", level.lanes, level.registers, level.fma, host.cpu, flat, host.triple, host.cache_bytes
-        )  # fmt: skip
-    if name == "generic" and not levels:
-        return Target("generic", 4, 16, False, "generic", "", host.triple, 2**19)
-    for level in levels:
-        if level.name == name:
-            return Target(
-                name, level.lanes, level.registers, level.fma, level.cpu, level.features, host.triple, level.cache_bytes
-            )  # fmt: skip
-    known = any(level.name == name for level in LEVELS)
-    names = ", ".join(available_targets(host))
+        return next(level for level in levels if host.has(level.needs)).native_target(host)
+    for level in (*levels, *LEVELS):
+        if name == level.name or name in level.aliases:
+            here = level.arch == host.arch
+            return level.target(host.triple if here else f"{level.arch.replace('-', '_')}-unknown-linux-gnu")
+    names = dict.fromkeys(("native", *(level.name for level in (*levels, *LEVELS))))
     raise UnsupportedError(
-        f"target {name!r} cannot run on this {host.arch} machine" if known else f"target {name!r} is unknown",
-        need=f"one of {names}",
+        f"target {name!r} is unknown",
+        need=f"one of {', '.join(names)}",
         at=f"{VARIABLE} or target= | host {host.cpu}",
     )
 
 
+def reject_host(target: Target, host: Host) -> str | None:
+    """Why a machine cannot run what is compiled for a target; ``None`` where it can."""
+    arch = arch_of(target.triple)
+    if arch != host.arch:
+        return f"it is code for {arch}, and this machine is {host.arch}"
+    if target.name == "native":
+        here = resolve_target("native", host)
+        alike = (target.cpu, target.features) == (here.cpu, here.features)
+        return None if alike else f"it is code for everything that {target.cpu} has, and this machine is {host.cpu}"
+    level = next(level for level in _levels_of(host) if level.name == target.name)
+    missing = [feature for feature in level.needs if not host.has((feature,))]
+    return f"this machine, {host.cpu}, has no {', '.join(missing)}" if missing else None
+
+
+def _levels_of(host: Host) -> list[Level]:
+    """The levels of a host's architecture, best first; the last one runs on all of its machines."""
+    return [level for level in LEVELS if level.arch == host.arch] or [describe(host.arch)]
+
+
 def available_targets(host: Host) -> tuple[str, ...]:
-    """Names that :func:`resolve_target` accepts for ``host``, ``native`` first."""
-    names = [level.name for level in LEVELS if level.arch == host.arch and host.has(level.needs)]
-    return ("native", *(names or ["generic"]))
+    """Names of the targets that run on ``host``, ``native`` first."""
+    return ("native", *(level.name for level in _levels_of(host) if host.has(level.needs)))
 
 
 @lru_cache(maxsize=1)
@@ -82,14 +90,15 @@ def detect_host() -> Host:
     pairs = tuple(sorted((str(name), bool(value)) for name, value in features.items()))
     sizes = {cache.name: cache.size for cache in find_caches()}
     second = sizes.get("L2", max(sizes.values()))
-    return Host(str(llvm.get_host_cpu_name()), pairs, str(llvm.get_process_triple()), second)
+    first = min(sizes.get("L1", 2**15), second)
+    return Host(str(llvm.get_host_cpu_name()), pairs, str(llvm.get_process_triple()), second, first)
 
 
 def select_target(name: str | None = None) -> Target:
     """The target to compile for: ``name``, else the environment variable ``OMNICONV_TARGET``, else the host.
 
     Raises:
-        UnsupportedError: the name is unknown, or this machine cannot run it.
+        UnsupportedError: the name is unknown.
     """
     wanted = name if name is not None else os.environ.get(VARIABLE, "").strip() or "native"
     return resolve_target(wanted, detect_host())

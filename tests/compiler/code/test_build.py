@@ -6,10 +6,12 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.machines import V3, V4
 
 from omniconv.compiler.code import build
 from omniconv.compiler.code.build import Kernel, Source, compile_assembly, compile_object, digest_of, load, symbol_of
@@ -120,7 +122,7 @@ def test_a_damaged_entry_is_rebuilt_and_written_again(target: Target, tmp_path: 
 
 
 def test_identity_is_everything_that_decides_the_code(target: Target, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = Target("native", 4, 16, False, "x86-64", "", target.triple, 2**19)
+    other = replace(target, cpu="another")
     digests = [digest_of(fill(1), target), digest_of(fill(2), target), digest_of(fill(1), other)]
     digests.append(digest_of(Source(fill(1).key, fill(1).emit, "other"), target))
     monkeypatch.setattr(build, "_TOOLS", ("another version",))
@@ -153,18 +155,15 @@ define void @f(ptr %args, i64 %begin, i64 %end) {
 """
 
 
-@pytest.mark.skipif(detect_host().arch != "x86-64", reason="x86-64 code")
 @pytest.mark.parametrize("cpu", ["skylake-avx512", "icelake-server", "sapphirerapids", "znver4", "x86-64-v4"])
 def test_wide_vectors_stay_wide(cpu: str) -> None:
-    text = compile_assembly(WIDE, Target("x", 16, 32, True, cpu, "-prefer-256-bit", detect_host().triple, 2**20))
+    text = compile_assembly(WIDE, replace(V4, cpu=cpu))
     assert "zmm" in text
     assert "ymm" not in text
 
 
-@pytest.mark.skipif(detect_host().arch != "x86-64", reason="x86-64 code")
 def test_a_forced_level_uses_nothing_above_it() -> None:
-    target = Target("x86-64-v3", 8, 16, True, "x86-64-v3", "", detect_host().triple, 2**19)
-    text = compile_assembly(WIDE, target)
+    text = compile_assembly(WIDE, V3)
     assert "ymm" in text
     assert "zmm" not in text
 

@@ -71,7 +71,7 @@ def test_equals_windows(case, target, rng):
             pitch = None if extra is None else channels + extra
             xs = Buffer(placed(x.shape, lanes, pitch=pitch, readable=owned), lanes, x)
             ys = Buffer(placed(expected.shape, lanes, pitch=pitch, tail=owned), lanes)
-            got = check_shares(Pool.of(step, xs.layout, ys.layout, lanes), target, [xs, ys], ys)
+            got = check_shares(Pool.of(step, xs.layout, ys.layout, target), target, [xs, ys], ys)
             assert np.array_equal(got, expected.astype(np.float32), equal_nan=True)
 
 
@@ -86,6 +86,6 @@ def test_not_a_number_and_infinity_arrive(target, op):
             Buffer(placed(x.shape, target.lanes), target.lanes, x),
             Buffer(placed((1, 17, 1, 1), target.lanes), target.lanes),
         )
-        got = check_shares(Pool.of(step, xs.layout, ys.layout, target.lanes), target, [xs, ys], ys)
+        got = check_shares(Pool.of(step, xs.layout, ys.layout, target), target, [xs, ys], ys)
         expected = np.max(x, axis=(2, 3)) if op == "max" else np.mean(x, axis=(2, 3))
         assert np.array_equal(got[..., 0, 0], expected, equal_nan=True)

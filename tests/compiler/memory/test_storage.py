@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.machines import V3
 
 from omniconv.compiler.memory.layout import channels_last, plan_pitch, row_major
 from omniconv.compiler.memory.storage import (
@@ -20,7 +22,6 @@ from omniconv.compiler.memory.storage import (
     take_channels,
 )
 from omniconv.program.element import ELEMENTS, Element
-from omniconv.target.model import Target
 
 SIZES = st.lists(st.sampled_from([1, 2, 3, 4, 6]), min_size=1, max_size=4)
 
@@ -85,7 +86,7 @@ def test_a_buffer_is_reused_once_it_is_dead() -> None:
 @pytest.mark.parametrize("element", ELEMENTS.values(), ids=str)
 @pytest.mark.parametrize("lanes", [4, 8, 16])
 def test_pitch_is_whole_vectors_and_never_a_multiple_of_one_kib(lanes: int, element: Element) -> None:
-    target = Target("level", lanes, 16, True, "cpu", "", "x86_64-unknown-linux-gnu", 2**19).of(element)
+    target = replace(V3, lanes=lanes).of(element)
     assert target.lanes * element.bytes == 4 * lanes
     for channels in range(1, 1100):
         pitch = plan_pitch(channels, target)

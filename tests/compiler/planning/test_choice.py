@@ -6,8 +6,11 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+from tests.machines import MACHINES as NAMED
+from tests.machines import NEON, V2, V3, V4
 
 import omniconv as oc
+from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.planning.choice import FAMILIES, choose, list_choices
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
@@ -16,12 +19,7 @@ from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.program.from_spec import program_of
 from omniconv.reference import random_weights
 from omniconv.spec import Conv
-from omniconv.target.model import Target
 
-TRIPLE = "x86_64-unknown-linux-gnu"
-V2 = Target("x86-64-v2", 4, 16, False, "x86-64-v2", "", TRIPLE, 2**19)
-V3 = Target("x86-64-v3", 8, 16, True, "x86-64-v3", "", TRIPLE, 2**19)
-V4 = Target("x86-64-v4", 16, 32, True, "x86-64-v4", "-prefer-256-bit", TRIPLE, 2**20)
 MACHINES = (V2, V3, V4)
 ROWS = Facts(x_rows=True, y_rows=True)
 
@@ -121,3 +119,46 @@ def test_options_have_the_defaults_of_compile() -> None:
         "exact": defaults["exact"],
         "memory_limit": defaults["memory_limit"],
     }
+
+
+AARCH64 = {
+    "neon": ("lane", "series", "winograd", "panel"),
+    "neoverse-n1": ("lane", "series", "winograd", "panel"),
+    "neoverse-v1": ("lane", "series", "winograd", "panel"),
+    "apple-m1": ("lane", "series", "winograd", "panel"),
+}
+"""Families for a depthwise layer, the same between channels-first values, a dense layer and a pointwise one."""
+
+
+@pytest.mark.parametrize(("name", "families"), AARCH64.items(), ids=list(AARCH64))
+def test_families_on_aarch64(name, families) -> None:
+    target = NEON if name == "neon" else NAMED[name]
+    cases = ((DEPTHWISE, Facts()), (DEPTHWISE, ROWS), (DENSE, Facts()), (POINTWISE, Facts()))
+    assert tuple(choose(problem, target, facts).family.name for problem, facts in cases) == families
+
+
+@pytest.mark.parametrize("name", ["neoverse-n1", "neoverse-v1", "apple-m1"])
+def test_tiles_on_aarch64_leave_registers_for_inputs(name) -> None:
+    target = NAMED[name]
+    for problem in (DENSE, POINTWISE, layer(24, 40, 5, 30, 30)):
+        tile = choose(problem, target, Facts(exact=True)).tile
+        assert tile.rows * (tile.vectors + 1) + tile.vectors < target.registers
+        assert tile.rows * tile.vectors >= target.traits.sums_in_flight
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_every_machine_has_a_choice_for_every_layer(name) -> None:
+    target = NAMED[name]
+    for problem in (DEPTHWISE, DENSE, POINTWISE, layer(64, 64, 5, 14, 14, groups=8), layer(12, 12, 3, 9, 9, groups=3)):
+        for facts in (Facts(), Facts(exact=True), ROWS):
+            choice = choose(problem, target, facts)
+            assert choice.family.reject(choice.problem, target, facts) is None
+
+
+def test_vectors_of_halves_are_a_matter_of_the_instruction_set() -> None:
+    """Groups of four on AVX2 alone do not straddle the middle, and groups of three take two broadcasts."""
+    three = layer(48, 48, 3, 14, 14, groups=16)
+    slots = {name: Grouping.of(three, target).slots for name, target in {**NAMED, "v3": V3, "v4": V4}.items()}
+    assert slots["zen3"] == slots["sierra-forest"] == slots["haswell"] == slots["v3"] == (0, 1, 2, 4, 5, 6)
+    assert slots["zen4"] == slots["skylake-server"] == tuple(range(15))
+    assert slots["neoverse-n1"] == slots["nehalem"] == (0, 1, 2)

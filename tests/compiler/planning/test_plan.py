@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.graph.onnx_cases import DATA
 from tests.graph.small_models import Graph
+from tests.machines import MACHINES
 
 import omniconv as oc
 from omniconv.compiler.memory.storage import GUARD
@@ -17,9 +18,8 @@ from omniconv.graph import to_program
 from omniconv.program.from_spec import program_of
 from omniconv.reference import random_weights
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Shuffle, Split
-from omniconv.target.model import Target
 
-MACHINE = Target("native", 16, 32, True, "znver4", "", "x86_64-unknown-linux-gnu", 2**20)
+MACHINE = MACHINES["zen4"]
 """Plans are pure functions of the target: this one need not be here."""
 
 

@@ -71,6 +71,25 @@ class Kernel:
     engine: llvm.ExecutionEngine = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Object:
+    """Machine code that is not in memory: for a file, or for another machine.
+
+    Attributes:
+        name: the symbol.
+        digest: identity of the code.
+        seconds: time spent to get it: to compile it, or to read it from the disk [s].
+        cached: whether it came from the disk.
+        code: relocatable object code.
+    """
+
+    name: str
+    digest: str
+    seconds: float
+    cached: bool
+    code: bytes = field(repr=False)
+
+
 _LOCK: Final = threading.RLock()
 _LOADED: Final[WeakValueDictionary[str, Kernel]] = WeakValueDictionary()
 
@@ -106,9 +125,18 @@ def load(sources: Sequence[Source], target: Target, *, cache: ObjectCache | None
         kernels = {digest: kernel for digest in digests if (kernel := _LOADED.get(digest)) is not None}
         missing = {d: s for d, s in zip(digests, sources, strict=True) if d not in kernels}
         if missing:
-            for kernel in _link(missing, target, cache):
+            for kernel in _link([_make_object(digest, missing[digest], target, cache) for digest in missing], target):
                 kernels[kernel.digest] = _LOADED[kernel.digest] = kernel
     return [kernels[digest] for digest in digests]
+
+
+def build_objects(sources: Sequence[Source], target: Target, *, cache: ObjectCache | None) -> list[Object]:
+    """Object code of every source for any machine, in their order; equal sources are compiled once."""
+    digests = [digest_of(source, target) for source in sources]
+    missing = dict(zip(digests, sources, strict=True))
+    with _LOCK:
+        found = {digest: _make_object(digest, source, target, cache) for digest, source in missing.items()}
+    return [found[digest] for digest in digests]
 
 
 def digest_of(source: Source, target: Target) -> str:
@@ -123,48 +151,49 @@ def symbol_of(source: Source, digest: str) -> str:
 
 
 def compile_object(ir: str, target: Target) -> bytes:
-    """Optimise LLVM IR and compile it to relocatable object code."""
-    _initialise()
+    """Optimise LLVM IR and compile it to relocatable object code, for any machine."""
     machine = _make_machine(target)
     return bytes(machine.emit_object(_optimise(ir, machine)))
 
 
 def compile_assembly(ir: str, target: Target) -> str:
     """The assembly text of what :func:`compile_object` makes, for reading."""
-    _initialise()
     machine = _make_machine(target)
     return str(machine.emit_assembly(_optimise(ir, machine)))
 
 
-def _link(missing: dict[str, Source], target: Target, cache: ObjectCache | None) -> list[Kernel]:
-    """Read or compile the object code of every source and put all of it into one engine."""
-    _initialise()
-    machine = _make_machine(target)
-    found = []
-    for digest, source in missing.items():
-        start = time.perf_counter()
-        code = cache.get(digest) if cache is not None else None
-        cached = code is not None
-        if code is None:
-            name = symbol_of(source, digest)
-            ir = source.emit(name)
-            if f"@{name}(" not in ir and f'@"{name}"(' not in ir:
-                raise RuntimeError(f"IR of {source.key!r} does not define {name}")  # LLVM would abort
-            code = bytes(machine.emit_object(_optimise(ir, machine)))
-            if cache is not None:
-                cache.put(digest, code)
-        found.append((digest, symbol_of(source, digest), code, time.perf_counter() - start, cached))
+def _make_object(digest: str, source: Source, target: Target, cache: ObjectCache | None) -> Object:
+    """Read or compile the object code of one source."""
+    start = time.perf_counter()
+    name = symbol_of(source, digest)
+    code = cache.get(digest) if cache is not None else None
+    cached = code is not None
+    if code is None:
+        ir = source.emit(name)
+        if f"@{name}(" not in ir and f'@"{name}"(' not in ir:
+            raise RuntimeError(f"IR of {source.key!r} does not define {name}")  # LLVM would abort
+        code = compile_object(ir, target)
+        if cache is not None:
+            cache.put(digest, code)
+    return Object(name, digest, time.perf_counter() - start, cached, code)
+
+
+def _link(objects: Sequence[Object], target: Target) -> list[Kernel]:
+    """Put object code of this machine into one engine."""
+    _check_memory()
     empty = llvm.parse_assembly("", context=_shared_context())
     empty.triple = target.triple
-    engine = llvm.create_mcjit_compiler(empty, machine)  # takes the machine over
-    for _, _, code, _, _ in found:
-        engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    engine = llvm.create_mcjit_compiler(empty, _make_machine(target))  # takes the machine over
+    for each in objects:
+        engine.add_object_file(llvm.ObjectFileRef.from_data(each.code))
     engine.finalize_object()
-    kernels = []
-    for digest, name, code, seconds, cached in found:
-        address = int(engine.get_function_address(name))
-        kernels.append(Kernel(name, address, digest, seconds, cached, len(code), engine))
-    return kernels
+    return [
+        Kernel(
+            each.name, int(engine.get_function_address(each.name)), each.digest, each.seconds, each.cached,
+            len(each.code), engine,
+        )
+        for each in objects
+    ]  # fmt: skip
 
 
 def _optimise(ir: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
@@ -199,6 +228,7 @@ def _make_machine(target: Target) -> llvm.TargetMachine:
     The code model is the large one (``jitdefault``): constants and functions are reached by absolute address, because
     an engine may place code, constants and the C library further apart than a relative address reaches.
     """
+    _initialise()
     llvm_target = llvm.Target.from_triple(target.triple)
     return llvm_target.create_target_machine(cpu=target.cpu, features=target.features, opt=3, jit=True)
 
@@ -214,15 +244,19 @@ def _shared_context() -> llvm.ContextRef:
 
 
 @once
-def _initialise() -> None:
+def _check_memory() -> None:
     try:
         llvm.check_jit_execution()
     except OSError as error:
         raise UnsupportedError(
             f"this system refuses executable memory: {error}", need="permission to run generated machine code"
         ) from error
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
+
+
+@once
+def _initialise() -> None:
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
 
 
 _GENERATORS: Final = ("spec", "program", "target", "compiler", "runtime")

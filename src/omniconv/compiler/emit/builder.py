@@ -255,9 +255,13 @@ class Kernel:
 
     def hold(self, value: Value) -> Value:
         """The same vector, made in a register as it stands: LLVM would merge the shuffles before and after into other
-        ones. No instruction; x86 only.
+        ones. No instruction; nothing where the letter of such a register is not known.
         """
-        return Value(self.b.asm(ir.FunctionType(value.type, [value.type]), "", "=x,0", [value], side_effect=False))
+        letter = self.target.traits.vector_letter
+        if not letter:
+            return value
+        kind = ir.FunctionType(value.type, [value.type])
+        return Value(self.b.asm(kind, "", f"={letter},0", [value], side_effect=False))
 
     def fence(self) -> None:
         """Keep what is loaded after this from being loaded before it: LLVM would gather the loads of a long block at
@@ -327,8 +331,7 @@ class Kernel:
         if count is None or count >= lanes:
             self.b.store(value, address, align=self.element.bytes)
             return
-        if self.lanes * self.element.bytes < 64:
-            # Stores under a mask take a dozen cycles on many processors without 512-bit vectors.
+        if not self.target.traits.masked_store_cheap:
             self._store_parts(value, address, count)
             return
         mask = self.first_lanes(count, lanes)

@@ -93,9 +93,9 @@ class Pool:
     lanes: int
 
     @classmethod
-    def of(cls, step: PoolStep, x: Layout, y: Layout, lanes: int) -> Pool:
+    def of(cls, step: PoolStep, x: Layout, y: Layout, target: Target) -> Pool:
         """The recipe for one step. Both values are channels-last."""
-        gx, gy = x.grid, y.grid
+        gx, gy, lanes = x.grid, y.grid, target.lanes
         given = len(step.kernel)
         axes = [PoolAxis(1, 1, bound=1)] * (3 - given)
         for i in range(given):
@@ -103,7 +103,7 @@ class Pool:
             before, after = step.padding[i]
             bound = size + (after if step.count_padding else 0)
             axes.append(PoolAxis(size, output, step.kernel[i], step.stride[i], step.dilation[i], before, bound))
-        columns, group = _plan_tile(axes[1], axes[2], 24 if lanes == 16 else 12)
+        columns, group = _plan_tile(axes[1], axes[2], target.registers * 3 // 4)
         vectors = -(gx.c // -lanes)
         group = max(g for g in range(1, group + 1) if vectors % g == 0)  # no second body for the rest
         rows = gy.n * gy.sizes[0] * gy.sizes[1]
@@ -317,6 +317,6 @@ def lower_pool(planner: Planner, step: PoolStep) -> None:
     """Maximum or mean over windows."""
     x = keep_order(planner, step.x, step.y)
     y = planner.produce(step.y)
-    recipe = Pool.of(step, x.layout.ordered(), y.layout.ordered(), planner.target.lanes)
+    recipe = Pool.of(step, x.layout.ordered(), y.layout.ordered(), planner.target)
     planner.call(recipe, [x.ref, y.ref], "pool")
     restore_order(planner, x, step.y)

@@ -43,8 +43,6 @@ UNITS = 16
 """Units of work wanted at least, so that a few threads get even shares."""
 FINER = 3
 """So many times as many where they are cut from rows in any case."""
-FIRST_LEVEL = 2**15
-"""First-level data cache [bytes]."""
 FEWEST = 4
 """Below so many units the channels are divided too, which costs locality."""
 

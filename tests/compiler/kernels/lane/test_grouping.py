@@ -14,6 +14,8 @@ from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.target.select import detect_host, resolve_target
 
 NATIVE = resolve_target("native", detect_host())
+SHAPES = [(4, False), (4, True), (8, False), (8, True), (16, False)]
+"""Lanes, and whether vectors are made of halves."""
 
 
 @dataclass(frozen=True)
@@ -33,25 +35,26 @@ class Inputs:
         return k.finish()
 
 
-@pytest.mark.parametrize("lanes", [4, 8, 16])
-def test_slots_hold_whole_groups_in_order(lanes):
+@pytest.mark.parametrize(("lanes", "halved"), SHAPES)
+def test_slots_hold_whole_groups_in_order(lanes, halved):
     for outputs in range(1, lanes + 1):
-        found = Grouping(lanes, 1, outputs)
+        found = Grouping(lanes, 1, outputs, halved)
         assert list(found.slots) == sorted(set(found.slots))
         assert found.slots[-1] < lanes
-        assert (found.width, found.groups) == (lanes // outputs * outputs, lanes // outputs)
+        part = lanes // 2 if halved and 2 * outputs <= lanes else lanes
+        assert (found.width, found.groups) == (len(found.slots), part // outputs * lanes // part)
         for first in range(0, found.width, outputs):
             group = found.slots[first : first + outputs]
             assert list(group) == list(range(group[0], group[0] + outputs))
-            if lanes == 8 and outputs <= 4:
-                assert group[0] // 4 == group[-1] // 4, "a group straddles the middle"
+            if part < lanes:
+                assert group[0] // part == group[-1] // part, "a group straddles the middle"
 
 
-@pytest.mark.parametrize("lanes", [4, 8, 16])
+@pytest.mark.parametrize(("lanes", "halved"), SHAPES)
 @pytest.mark.parametrize("inputs", range(1, 9))
-def test_every_lane_gets_the_input_of_its_group(lanes, inputs):
+def test_every_lane_gets_the_input_of_its_group(lanes, inputs, halved):
     for outputs in range(inputs, lanes + 1):
-        found = Grouping(lanes, inputs, outputs)
+        found = Grouping(lanes, inputs, outputs, halved)
         for groups in {1, found.groups}:
             for spare in (False, True):
                 count = None if spare else groups * inputs

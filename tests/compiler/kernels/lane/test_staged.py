@@ -5,18 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from tests.compiler.harness import TARGETS, Buffer, check_shares, placed
-from tests.compiler.kernels.lane.test_lane import NATIVE, WIDE
+from tests.compiler.kernels.lane.test_lane import WIDE
 from tests.compiler.memory.test_planner import words
 from tests.guard import guarded
+from tests.machines import MACHINES, V2, V3
 from tests.program_oracle import run_conv
 
 import omniconv as oc
 from omniconv.compiler.emit.epilogue import Operand, Post
 from omniconv.compiler.kernels.lane.rows import ARGS, Lane
 from omniconv.compiler.kernels.lane.staged import Staged
-from omniconv.compiler.kernels.lane.tiles import NARROWEST, ROOM, count_parts, list_rows
+from omniconv.compiler.kernels.lane.tiles import count_parts, list_rows
+from omniconv.compiler.planning.options import Options
+from omniconv.compiler.planning.plan import plan
 from omniconv.compiler.problem.candidate import find_cheapest
 from omniconv.compiler.problem.problem import Problem
+from omniconv.program.from_spec import program_of
 from omniconv.program.steps import ConvStep
 from omniconv.reference import random_weights
 from omniconv.spec import Conv
@@ -52,7 +56,7 @@ def test_sums_are_those_of_the_lane_kernel(sizes, kernel, options, target, rng):
     plain = Lane(
         batch=2, axes=problem.axes, groups=96, inputs=1, outputs=1, x_strides=(source.sn, *source.strides),
         y_strides=(result.sn, *result.strides), readable=False, tail=False, posts=(post,), tile=tile,
-        lanes=target.lanes,
+        lanes=target.lanes, halved=not target.traits.permutes_cross_halves,
     )  # fmt: skip
     for parts in (1, 3):
         recipe = Staged.of(plain, parts)
@@ -79,26 +83,30 @@ def test_crowded_images_that_fit_are_staged(channels, sizes, kernel, staged, rng
     shape = (2, channels, *sizes)
     weights, x = random_weights(spec, rng), rng.standard_normal(shape).astype(np.float32)
     want = np.moveaxis(oc.compile(spec, shape, weights)(x), 1, -1)
+    for machine in (V2, V3, MACHINES["zen3"], MACHINES["sierra-forest"]):
+        found = plan(program_of(spec, shape, weights), machine, Options(layout="NHWC"))
+        assert words(found)[-1:] == ["lane"]
+        assert isinstance(found.calls[-1].recipe, Staged) == staged
+        assert ("staged: " in found.calls[-1].how) == staged
     results = []
     x = np.ascontiguousarray(np.moveaxis(x, 1, -1))
     for threads in (1, 2, 3):
         f = oc.compile(spec, shape, weights, layout="NHWC", threads=threads)
-        assert isinstance(f.plan.calls[-1].recipe, Staged) == staged
-        assert words(f.plan)[-1:] == ["lane"]
-        assert ("staged: " in f.explain()) == staged
         results.append(f(x))
         assert np.allclose(results[-1], want, atol=1e-5)
         assert np.array_equal(results[-1], results[0])
 
 
-def test_parts_fit_and_are_whole():
+@pytest.mark.parametrize("target", MACHINES.values(), ids=list(MACHINES))
+def test_parts_fit_and_are_whole(target):
+    narrowest, room = target.traits.line_bytes // 2, target.l1_bytes * 4 // 5
     for size in range(1, 30):
         for channels in (64, 96, 256, 512, 960, 1000):
             spec = Conv.of(channels, channels, 3, padding=1, groups=channels)
             problem = Problem.of(spec, (1, channels, size, size))
-            parts = count_parts(problem, NATIVE, find_cheapest(list_rows(problem, NATIVE)).tile)
+            parts = count_parts(problem, target, find_cheapest(list_rows(problem, target)).tile)
             if parts is None:
-                assert 4 * size * size * NARROWEST > ROOM or channels % NARROWEST
+                assert 4 * size * size * narrowest > room or channels % narrowest
             else:
-                assert channels % (parts * NARROWEST) == 0
-                assert 4 * size * size * channels // parts <= ROOM
+                assert channels % (parts * narrowest) == 0
+                assert 4 * size * size * channels // parts <= room

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from tests.compiler.harness import TARGETS, Buffer, build, check_shares, placed
 from tests.guard import guarded
+from tests.machines import V3
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.kernels.panel.kernel import Panel
@@ -60,10 +61,8 @@ def test_units_in_either_order(inner, cut, positions, target):
 
 
 def test_panels_take_turns_while_their_weights_stay_near():
-    target = replace(TARGETS[-1], lanes=8, registers=16, cache_bytes=2**19)
-
     def inner(groups, inputs, outputs, walk=POINT):
-        return plan_panel(Problem(1, (POINT, walk, AxisWalk.flat(49)), groups, inputs, outputs), target).inner
+        return plan_panel(Problem(1, (POINT, walk, AxisWalk.flat(49)), groups, inputs, outputs), V3).inner
 
     assert inner(4, 32, 32)
     assert not inner(4, 64, 64), "64 KiB of weights"

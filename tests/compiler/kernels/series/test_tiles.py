@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests import machines
 
 from omniconv.compiler.kernels.series import tiles as series_schedule
 from omniconv.compiler.kernels.series.kernel import Series
@@ -15,15 +16,10 @@ from omniconv.compiler.kernels.series.window import pieces
 from omniconv.compiler.planning.choice import choose, list_choices
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.spec import Conv
-from omniconv.target.model import Target
 
 ROWS = Facts(x_rows=True, y_rows=True)
 """Between channels-first values."""
-MACHINES = [
-    Target("native", 16, 32, True, "znver4", "", "x86_64-unknown-linux-gnu", 2**19),
-    Target("x86-64-v3", 8, 16, True, "x86-64-v3", "", "x86_64-unknown-linux-gnu", 2**19),
-    Target("x86-64-v2", 4, 16, False, "x86-64-v2", "", "x86_64-unknown-linux-gnu", 2**19),
-]
+MACHINES = [machines.MACHINES["zen4"], machines.V3, machines.V2]
 
 
 def problem(channels, kernel, shape, multiplier=1, **options):

@@ -2,41 +2,55 @@
 group reach it.
 
 A vector holds whole groups. Its inputs are neighbours in memory, so that input j of every group reaches its lanes by
-one constant permutation of what was loaded. Permutations across the halves of a 256-bit vector are slow on many
-processors; there groups of up to four do not straddle the middle, so that permutations stay inside the halves. Groups
-of three are made of two broadcasts from memory, and a group that has a vector for itself of one.
+one constant permutation of what was loaded. Permutations across the halves of a vector are slow on some machines;
+there groups that fit a half do not straddle the middle, so that permutations stay inside the halves. Groups of three
+are made of two broadcasts from memory, and a group that has a vector for itself of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
-
-HALF: Final = 4
-"""Lanes of half a 256-bit vector."""
+from omniconv.compiler.problem.problem import Problem
+from omniconv.target.model import Target
 
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """Vectors of ``lanes`` lanes for groups of ``inputs`` and ``outputs`` channels, no more than fit one vector."""
+    """Vectors of ``lanes`` lanes for groups of ``inputs`` and ``outputs`` channels, no more than fit one vector.
+
+    ``halved`` says whether permutations had better stay inside the halves of a vector.
+    """
 
     lanes: int
     inputs: int
     outputs: int
+    halved: bool
+
+    @classmethod
+    def of(cls, problem: Problem, target: Target) -> Grouping:
+        """How the groups of a layer sit in the vectors of a machine."""
+        return cls(target.lanes, problem.inputs, problem.outputs, not target.traits.permutes_cross_halves)
+
+    @property
+    def half(self) -> int:
+        """Lanes of half a vector."""
+        return self.lanes // 2
 
     @property
     def slots(self) -> tuple[int, ...]:
         """The lane of each output channel of a vector.
 
         Example:
-            >>> Grouping(8, 3, 3).slots, Grouping(16, 2, 2).slots[:5], Grouping(8, 1, 5).slots
-            ((0, 1, 2, 4, 5, 6), (0, 1, 2, 3, 4), (0, 1, 2, 3, 4))
+            >>> Grouping(8, 3, 3, halved=True).slots, Grouping(16, 2, 2, halved=False).slots[:5]
+            ((0, 1, 2, 4, 5, 6), (0, 1, 2, 3, 4))
+            >>> Grouping(8, 1, 5, halved=True).slots
+            (0, 1, 2, 3, 4)
         """
-        part = HALF if self.lanes == 2 * HALF and self.outputs <= HALF else self.lanes
+        part = self.half if self.halved and self.outputs <= self.half else self.lanes
         inner = range(part // self.outputs * self.outputs)
         return tuple(first + lane for first in range(0, self.lanes, part) for lane in inner)
 
@@ -58,7 +72,7 @@ class Grouping:
     @property
     def _split(self) -> bool:
         """Whether each half of a vector holds one group, whose three inputs do not begin where a half does."""
-        return self.lanes == 2 * HALF and 3 in (self.inputs, self.outputs)
+        return self.halved and self.half // self.outputs == 1 and 3 in (self.inputs, self.outputs)
 
     def emit_inputs(
         self, k: Kernel, pixel: Pointer, column: Index, count: int | None, inputs: Iterable[int]
@@ -76,24 +90,22 @@ class Grouping:
         if count is not None:  # lanes of groups that do not exist hold anything
             wanted = {lane: first for lane, first in wanted.items() if first + self.inputs <= count}
         pixel = k.shift(pixel, column)
-        if self.groups == 1 and self.lanes == 2 * HALF:
+        if self.groups == 1 and self.halved:
             for j in inputs:
                 yield j, k.load_splat(pixel, j)
             return
         if self._split:
-            low, high = wanted[0], wanted.get(HALF, wanted[0])
+            low, high = wanted[0], wanted.get(self.half, wanted[0])
             for j in inputs:
                 yield j, k.join(k.load_splat(pixel, low + j), k.load_splat(pixel, high + j))
             return
         end = max(wanted.values()) + self.inputs
-        size = self.lanes if self.lanes != 2 * HALF else next(size for size in (2, HALF, self.lanes) if size >= end)
+        size = next(size for size in (2, self.half, self.lanes) if size >= end) if self.halved else self.lanes
         loaded = k.load(pixel, count=None if count is None else min(count, size), lanes=size)
         if size < self.lanes:  # repeated in every part of the vector, which is still a load and no permutation
             loaded = k.hold(k.permute(loaded, [lane % size for lane in range(self.lanes)]))
         for j in inputs:
             # Lanes stay in their half, spare ones where they are: that costs no exchange of halves.
-            lanes = [
-                wanted[lane] + j + (lane // HALF * HALF if size <= HALF else 0) if lane in wanted else lane
-                for lane in range(self.lanes)
-            ]
+            first = [lane // self.half * self.half if size <= self.half else 0 for lane in range(self.lanes)]
+            lanes = [wanted[lane] + j + first[lane] if lane in wanted else lane for lane in range(self.lanes)]
             yield j, k.permute(loaded, lanes)

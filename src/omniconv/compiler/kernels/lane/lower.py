@@ -92,6 +92,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[LaneTile]) -> None:
         posts=layer.posts_behind(ARGS),
         tile=tile,
         lanes=planner.target.lanes,
+        halved=not planner.target.traits.permutes_cross_halves,
     )
     parts = count_parts(problem, planner.target, tile) if _crowded(problem, planner.target.element, x.layout) else None
     if parts is not None:

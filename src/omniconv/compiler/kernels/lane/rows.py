@@ -55,6 +55,7 @@ class Lane:
         readable: whether whole vectors of x may be read.
         tail: whether lanes after the last output channel may be written.
         posts: the epilogue.
+        halved: whether permutations had better stay inside the halves of a vector.
     """
 
     batch: int
@@ -69,6 +70,7 @@ class Lane:
     posts: tuple[Post, ...]
     tile: LaneTile
     lanes: int
+    halved: bool
 
     @property
     def channels(self) -> int:
@@ -78,7 +80,7 @@ class Lane:
     @property
     def grouping(self) -> Grouping:
         """How groups sit in a vector."""
-        return Grouping(self.lanes, self.inputs, self.outputs)
+        return Grouping(self.lanes, self.inputs, self.outputs, self.halved)
 
     @property
     def vectors(self) -> int:
@@ -410,7 +412,7 @@ class Row(ChannelLoop):
     def _passes(self) -> Iterator[Iterable[int]]:
         """The inputs of a group that one pass over the pixels serves: all where registers are plenty, else one."""
         k, p = self.k, self.p
-        if p.inputs == 1 or k.target.registers >= 32:
+        if p.inputs == 1 or k.target.traits.keeps_weights:
             yield range(p.inputs)
             return
         for j in range(p.inputs):

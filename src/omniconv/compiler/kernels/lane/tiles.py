@@ -13,7 +13,6 @@ from omniconv.compiler.emit.machine import Index
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.problem.candidate import (
     FEWEST,
-    FIRST_LEVEL,
     Candidate,
     Sizes,
     count_tiles_in_unit,
@@ -37,25 +36,31 @@ def list_rows(problem: Problem, target: Target) -> Iterator[Candidate[LaneTile]]
     """Every tile of the lane kernel: a row of outputs with loops over the taps."""
     width = problem.axes[2]
     count = min(width.counts)
-    chunk = min(4, width.kernel)
-    if target.registers >= 32:
-        # The weights of a chunk stay in registers beside the accumulators.
-        if problem.inputs > 1:
-            chunk = width.kernel if target.registers - 1 - width.kernel * problem.inputs >= 7 else 1
-        wide = min(14, max(7, target.registers - 1 - chunk * problem.inputs))
-    else:
-        # One input of a group is served at a time, so that its weights and an input stay beside the accumulators.
-        wide = target.registers - 2 - chunk
+    chunk, wide = _size_row(problem, target)
     parts = _split_rows(problem, target)
     for columns in range(1, min(wide, count) + 1):
         block, split = _share(problem, target, problem.axes[1].output, ceil_div(count, columns))
         yield Candidate(_cost_row(target, count, columns), LaneTile(columns, chunk, block, max(split, parts)))
 
 
+def _size_row(problem: Problem, target: Target) -> tuple[int, int]:
+    """Taps of the width that are unrolled together, and the most sums that fit the registers beside them."""
+    width = problem.axes[2]
+    chunk = min(4, width.kernel)
+    if not target.traits.keeps_weights:
+        # One input of a group is served at a time, so that its weights and an input stay beside the sums.
+        return chunk, target.registers - 2 - chunk
+    # The weights of a chunk stay in registers beside the sums, and so do the inputs of a few pixels if LLVM reads them
+    # ahead.
+    room = target.registers - 1 - (3 * problem.inputs if target.traits.gathers_loads and problem.inputs > 1 else 0)
+    if problem.inputs > 1:
+        chunk = width.kernel if room - width.kernel * problem.inputs >= 7 else 1
+    return chunk, min(14, max(7, room - chunk * problem.inputs))
+
+
 def _cost_row(target: Target, count: int, columns: int) -> float:
     """Cost of one output: what overlapping tiles compute twice, and what a tile costs beside its outputs."""
-    # Two multiply-adds a cycle, each of which takes four cycles, want eight sums at a time.
-    busy = columns if target.registers >= 32 else max(columns, 8)
+    busy = max(columns, target.traits.row_sums)
     return ceil_div(count, columns) * (busy + 1.5) / count
 
 
@@ -68,11 +73,12 @@ def _split_rows(problem: Problem, target: Target) -> int:
     row = target.element.bytes * width.size * problem.groups
     window = row * depth.kernel * height.kernel
     image = row * depth.size * height.size
-    if target.registers >= 32 or problem.inputs > 1 or height.in_step > 1 or height.kernel == 1:
+    if target.traits.second_level_keeps_up or problem.inputs > 1 or height.in_step > 1 or height.kernel == 1:
         return 1
-    if window <= FIRST_LEVEL or image > 4 * target.cache_bytes:
+    if window <= target.l1_bytes or image > 4 * target.cache_bytes:
         return 1
-    return max(1, min(problem.groups // 32, ceil_div(window, FIRST_LEVEL // 3)))
+    narrowest = 2 * target.traits.line_bytes // target.element.bytes
+    return max(1, min(problem.groups // narrowest, ceil_div(window, target.l1_bytes // 3)))
 
 
 def list_stencils(problem: Problem, target: Target) -> Iterator[Candidate[StencilTile]]:
@@ -81,9 +87,8 @@ def list_stencils(problem: Problem, target: Target) -> Iterator[Candidate[Stenci
     if max(height.taps) * max(width.taps) > 9 or problem.inputs > 1:
         return
     spread = (_spread(height), _spread(width))
-    room = 14 if target.registers >= 32 else 8
     for rows in _counts(height, spread[0], 4):
-        for columns in _counts(width, spread[1], room // rows):
+        for columns in _counts(width, spread[1], target.traits.stencil_sums // rows):
             axes = TileAxis(height, rows, spread[0]), TileAxis(width, columns, spread[1])
             block, split = _share(problem, target, axes[0].tiles, axes[1].tiles)
             tile = StencilTile(columns, 1, block, split, rows, spread)
@@ -122,7 +127,7 @@ def _counts(axis: AxisWalk, spread: int, most: int) -> range:
 def _share(problem: Problem, target: Target, rows: int, tiles: int) -> tuple[int, int]:
     """Tiles in a unit, and parts of the channels, so that there are enough units for a few threads."""
     lines = problem.batch * problem.axes[0].output * rows
-    vectors = ceil_div(problem.groups, Grouping(target.lanes, problem.inputs, problem.outputs).groups)
+    vectors = ceil_div(problem.groups, Grouping.of(problem, target).groups)
     block = count_tiles_in_unit(lines, tiles)
     return block, min(vectors, max(1, FEWEST // (lines * ceil_div(tiles, block))))
 
@@ -147,9 +152,10 @@ def reject_lane(problem: Problem, target: Target) -> str | None:
     if problem.outputs > target.lanes:
         return f"{problem.outputs} output channels a group fill more than {target.lanes} lanes"
     alone = target.lanes // problem.outputs == 1
-    if alone and target.lanes == 8 and problem.inputs > 1 and all(axis.kernel == 1 for axis in problem.axes):
+    halved = not target.traits.permutes_cross_halves
+    if alone and halved and problem.inputs > 1 and all(axis.kernel == 1 for axis in problem.axes):
         return "a group has a vector for itself and one tap: no other shares what is loaded"
-    if alone and target.lanes != 8 and target.lanes % problem.outputs:
+    if alone and not halved and target.lanes % problem.outputs:
         return (
             f"one group of {problem.outputs} output channels fills a vector of {target.lanes} lanes as well as it can"
         )
@@ -173,7 +179,7 @@ def _streams_well(problem: Problem, target: Target) -> bool:
     _, height, width = problem.axes
     if not (height.static and width.static):
         return False
-    if target.registers < 32 and width.ostep > 1 and width.in_step == 1:
+    if width.ostep > 1 and width.in_step == 1 and _size_row(problem, target)[1] > target.traits.stencil_sums:
         return True  # rows share the inputs of a dilated layer too, and more of their sums fit the registers
     if max(height.ostep, width.ostep) > 1 or problem.axes[0].size > 1:
         return False
@@ -301,22 +307,15 @@ class StencilTile(LaneTile):
     spread: tuple[int, int] = (1, 1)
 
 
-ROOM: Final = FIRST_LEVEL * 4 // 5
-"""Bytes of a copy at most."""
-
-
-NARROWEST: Final = 32
-"""Channels of a part at least: two cache lines."""
-
-
 def count_parts(problem: Problem, target: Target, tile: LaneTile) -> int | None:
-    """Parts of the channels such that a copy of one fits; ``None`` where there are none.
+    """Parts of the channels such that a copy of one fits the first-level cache; ``None`` where there are none.
 
-    As few as give a few threads work.
+    As few as give a few threads work, each two cache lines wide at least.
     """
     if problem.inputs * problem.outputs > 1 or isinstance(tile, StencilTile):
         return None
     image = target.element.bytes * math.prod(axis.size for axis in problem.axes)
-    widths = range(ROOM // image // NARROWEST * NARROWEST, 0, -NARROWEST)
+    room, narrowest = target.l1_bytes * 4 // 5, 2 * target.traits.line_bytes // target.element.bytes
+    widths = range(room // image // narrowest * narrowest, 0, -narrowest)
     parts = [problem.groups // width for width in widths if problem.groups % width == 0]
     return next((count for count in parts if count * problem.batch >= FEWEST), parts[-1] if parts else None)

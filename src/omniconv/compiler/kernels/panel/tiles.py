@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from omniconv.compiler.problem.candidate import FIRST_LEVEL, Candidate, Sizes, count_tiles_in_unit, find_cheapest
+from omniconv.compiler.problem.candidate import Candidate, Sizes, count_tiles_in_unit, find_cheapest
 from omniconv.compiler.problem.problem import Problem
 from omniconv.spec.geometry import ceil_div
 from omniconv.target.model import Target
@@ -19,14 +19,14 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate[PanelTil
     """Every tile of the panel kernel whose accumulators fit the registers."""
     count = min(problem.axes[2].counts)
     vectors = ceil_div(problem.outputs, target.lanes)
-    unroll = problem.inputs if problem.inputs <= 8 else 4
+    unroll = problem.inputs if problem.inputs <= (4 if target.traits.gathers_loads else 8) else 4
     # All panels at each block of positions, if their weights stay near: threads keep to pixels of their own, and the
     # groups of a pointwise layer read neighbouring parts of the same ones.
     weights = target.element.bytes * problem.groups * problem.inputs * problem.taps * vectors * target.lanes
-    near = FIRST_LEVEL if problem.groups > 1 else target.cache_bytes // 2
+    near = target.l1_bytes if problem.groups > 1 else target.cache_bytes // 2
     inner = weights <= near
     for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
-        tall = max(1, (target.registers - 1 - wide) // wide)
+        tall = _count_rows(target, wide)
         lines = problem.batch * problem.axes[0].output * problem.axes[1].output
         lines *= problem.groups * ceil_div(vectors, wide)
         for rows in range(1, min(count, tall, 14) + 1):
@@ -42,35 +42,37 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate[PanelTil
                     yield Candidate(both, replace(tile, cut=True))
 
 
+def _count_rows(target: Target, wide: int) -> int:
+    """Rows whose sums fit the registers beside the weights of a step and one input, or those of all rows."""
+    if target.traits.gathers_loads:
+        return max(1, (target.registers - 2 - wide) // (wide + 1))
+    return max(1, (target.registers - 1 - wide) // wide)
+
+
 def _cost_panel(problem: Problem, target: Target, rows: int, wide: int) -> float:
     """Cost of one input channel and tap of a tile of all channels, by the load and multiply-add counts."""
     vectors = ceil_div(problem.outputs, target.lanes)
-    step = _cost_step_wide if target.lanes == 16 else _cost_step
     full, last = divmod(vectors - 1, wide)
-    cost = full * step(problem, target, rows, wide) + step(problem, target, rows, last + 1)
-    # Where the widest vectors are split, a narrow one costs half a cycle a row less if it is alone in its panel.
-    if target.lanes == 16 and last == 0 and (problem.outputs - 1) % target.lanes < 8:
-        cost -= max(0.0, rows - max(rows / 2 + 1, 4.0))
+    cost = full * _cost_step(problem, target, rows, wide) + _cost_step(problem, target, rows, last + 1)
+    # A last vector that is alone in its panel may be a shorter one.
+    narrow = last == 0 and (problem.outputs - 1) % target.lanes < target.lanes // 2
+    if narrow and target.traits.half_vector < 1:
+        cost -= max(0.0, rows - max(rows / 2 + 1, target.traits.sums_in_flight))
     return cost
 
 
-def _cost_step_wide(_problem: Problem, _target: Target, rows: int, held: int) -> float:
-    """One step of a tile in 512-bit vectors: one multiply-add, one vector load or two broadcasts a cycle."""
-    loads = rows / 2 + held
-    return max(rows * held, loads, 4.0) + 0.35 * loads + 0.1 * rows + 1.0
-
-
 def _cost_step(problem: Problem, target: Target, rows: int, held: int) -> float:
-    """One step of a tile in shorter vectors: two multiply-adds and two loads of any kind a cycle; in half cycles."""
-    depth = problem.inputs * problem.taps
-    cost = max(rows * held, 8.0) + 0.35 * (rows + held)
-    # Beyond eight rows broadcasts, and addresses of rows at the border, do not find a register in time.
-    cost += max(0, rows - 8)
-    if target.element.bytes * depth * held * target.lanes > FIRST_LEVEL * 3 // 4:
-        cost += 0.5 * held  # weights come from the second level
+    """One step of a tile; the formula is that of :class:`omniconv.target.traits.PanelCosts`."""
+    traits, costs, depth = target.traits, target.traits.panel, problem.inputs * problem.taps
+    loads = costs.broadcast * rows + held
+    waiting = loads * traits.fmas_per_load if costs.counts_loads else 0.0
+    cost = max(rows * held, waiting, traits.sums_in_flight) + costs.load * loads + costs.row * rows + costs.step
+    cost += costs.crowd * max(0, rows - costs.easy)
+    if target.element.bytes * depth * held * target.lanes > target.l1_bytes * 3 // 4:
+        cost += costs.far * held  # weights come from the second level
     if problem.axes[2].bordered:
-        cost += 1.0 * rows / problem.inputs
-    return cost + (2.0 * rows * held + 20.0) / depth
+        cost += costs.border * rows / problem.inputs
+    return cost + (costs.store * rows * held + costs.start) / depth
 
 
 def plan_panel(problem: Problem, target: Target) -> PanelTile:

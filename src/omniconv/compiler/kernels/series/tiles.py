@@ -27,8 +27,6 @@ SUMS = 16
 """Sums of a tile, at most."""
 CODE = 160
 """Multiply-adds unrolled together, at most."""
-LATENCY = 8
-"""Sums below which the processor waits for the one before."""
 COLUMNS = 2048
 """Output columns in a unit of work, at most."""
 
@@ -79,8 +77,8 @@ def _work(target: Target) -> float:
 
 
 def list_series(problem: Problem, target: Target) -> tuple[Iterator[Candidate[SeriesTile]]]:
-    """Every tile that fits the registers, in vectors of the target's lanes and in shorter ones of eight."""
-    widths = sorted({target.lanes, min(target.lanes, 8)}, reverse=True)
+    """Every tile that fits the registers, in whole vectors and, where those are quicker, in halves."""
+    widths = [target.lanes, *([target.lanes // 2] if target.traits.half_vector < 1 else [])]
     return (chain.from_iterable(_list_tiles(problem, target, lanes) for lanes in widths),)
 
 
@@ -90,13 +88,13 @@ def _list_tiles(problem: Problem, target: Target, lanes: int) -> Iterator[Candid
     columns = min(width.output, ceil_div(ceil_div(width.output, parts), lanes) * lanes)
     spread = min(height.ostep, height.output) if height.in_step == 1 and height.ostep > 1 else 1
     vectors = ceil_div(columns, lanes)
-    load = 1 + lanes / 16  # an unaligned load that crosses the end of a cache line counts twice
+    # An unaligned load that crosses the end of a cache line counts twice.
+    load = 1 + target.element.bytes * lanes / target.traits.line_bytes
     work, planes = _work(target), depth.kernel * depth.share_inside
     room = target.registers - 2
     heights = range(1, min(8, height.output // spread) + 1)
     blocks = {rows: (_block(problem, target, rows * spread, columns, lanes), columns) for rows in heights}
-    # Half a vector costs half as much on some machines, and as much as a whole one on others.
-    scale = (1.0 if lanes == target.lanes else 0.65) * problem.outputs * depth.output * parts
+    scale = (1.0 if lanes == target.lanes else target.traits.half_vector) * problem.outputs * depth.output * parts
     fill = depth.size * height.size * (8 + (2 + width.in_step) * ceil_div(width.size, lanes))
     for across, step in _across(width, lanes):
         rounds = [(span.taps, span.outer * span.inner) for span in spans(width.kernel, across, step)]
@@ -116,7 +114,7 @@ def _list_tiles(problem: Problem, target: Target, lanes: int) -> Iterator[Candid
                     for count, times in rounds:
                         taps = down * count
                         loads = lines * (wide + count - 1 if step > 1 else wide * count) * load + taps
-                        cost += (max(rows * wide * taps * work, loads, LATENCY * taps) + 4) * times
+                        cost += (max(rows * wide * taps * work, loads, target.traits.series_sums * taps) + 4) * times
                     cost = cost * repeats * planes + trimmed + 2.0 * rows * wide + 12
                     cost *= tiles * ceil_div(vectors, wide)
                     tile = SeriesTile(rows, wide, down, across, step, spread, blocks[rows], lanes)

@@ -41,8 +41,8 @@ def cost_direct(problem: Problem, target: Target, *, lane: bool) -> float:
     taps = 9 * height.share_inside * width.share_inside
     weights = target.element.bytes * 9 * problem.groups * problem.inputs * problem.outputs
     if lane:  # one multiply-add for as many groups as a vector holds
-        each = LANE * (2 if target.lanes == 16 else 1)
-        row = each * width.output / Grouping(target.lanes, problem.inputs, problem.outputs).groups
+        each = LANE * 2 / target.traits.fma_per_cycle
+        row = each * width.output / Grouping.of(problem, target).groups
     else:
         row = _cost_step(problem, target)
     return rows * taps * problem.inputs * row + _cost_far(weights)
@@ -90,12 +90,11 @@ def _cost_slabs(problem: Problem, target: Target, blocks: Blocks) -> float:
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
     step = _cost_step(Problem(1, axes, products, problem.inputs, problem.outputs), target)
     cost = turns * products * problem.inputs * step
-    # Transforms are additions and moves, measured for one vector of one point; moves of the longest vectors take twice
-    # as long, but find more registers.
+    # Transforms are additions and moves, measured for one vector of one point.
     vectors = ceil_div(problem.inputs, target.lanes), ceil_div(problem.outputs, target.lanes)
     moves = (blocks.m + 5) * vectors[0] + (blocks.m + 1) * vectors[1]
     cost += BLOCK * blocks.count * (problem.groups // blocks.groups)
-    cost += (1.2 if target.lanes == 16 else 1.0) * blocks.count * problem.groups * blocks.points * moves
+    cost += target.traits.transform * blocks.count * problem.groups * blocks.points * moves
     slab = target.element.bytes * products * blocks.slab * (problem.inputs + problem.outputs)
     if slab > target.cache_bytes:
         cost += turns * slab / 12
@@ -107,7 +106,7 @@ def _cost_step(problem: Problem, target: Target) -> float:
     """Cost of one input channel and tap of one row, of the cheapest tile."""
     found = find_cheapest(list_panels(problem, target))
     assert found is not None
-    return found.cost * (2 if target.lanes == 16 else 1)  # the list counts multiply-adds: one or two a cycle
+    return found.cost * 2 / target.traits.fma_per_cycle  # the list counts multiply-adds
 
 
 def _cost_far(weights: int) -> float:
@@ -159,7 +158,7 @@ def reject_winograd(problem: Problem, target: Target, facts: Facts) -> str | Non
     least = target.lanes if problem.groups == 1 else LEAST
     if min(problem.inputs, problem.outputs) < least:
         return f"fewer than {least} channels" + (" a group" if problem.groups > 1 else "")
-    held = Grouping(target.lanes, problem.inputs, problem.outputs).groups
+    held = Grouping.of(problem, target).groups
     if held > 1 and reject_lane(problem, target) is None:
         return f"{held} groups share a vector"
     return None
