@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.compiler.planning.test_plan import plan_spec, words
 
-from omniconv.compiler.kernels.arrange import find_lattice
+from omniconv.compiler.lowering.arrange import find_lattice
 from omniconv.spec import Conv
 
 

@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors
-from omniconv.compiler.kernels.arrange import as_channels_last
+from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.program.steps import CumSumStep
 from omniconv.target.model import Target

@@ -18,7 +18,7 @@ from llvmlite import ir
 from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.elementary import emit_exp, emit_log
 from omniconv.compiler.emit.machine import Index, Pointer, Value
-from omniconv.compiler.kernels.arrange import as_channels_last
+from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.program.steps import LrnStep

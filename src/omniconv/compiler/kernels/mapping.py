@@ -16,8 +16,8 @@ from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
-from omniconv.compiler.kernels.arrange import as_channels_last, as_expanded, as_row_major, keep_order, restore_order
-from omniconv.compiler.kernels.posts import find_runs, follows_runs, has_operands, lower_posts, run_strides
+from omniconv.compiler.lowering.arrange import as_channels_last, as_expanded, as_row_major, keep_order, restore_order
+from omniconv.compiler.lowering.posts import find_runs, follows_runs, has_operands, lower_posts, run_strides
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.program.steps import MapStep

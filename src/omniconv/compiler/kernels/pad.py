@@ -15,7 +15,7 @@ import numpy.typing as npt
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Condition, Index, Pointer
 from omniconv.compiler.emit.vectors import emit_vectors
-from omniconv.compiler.kernels.arrange import as_channels_last, as_row_major
+from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major
 from omniconv.compiler.memory.layout import Layout, channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Value
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
-from omniconv.compiler.kernels.arrange import keep_order, restore_order
+from omniconv.compiler.lowering.arrange import keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.program.steps import PoolStep

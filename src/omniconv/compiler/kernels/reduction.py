@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
-from omniconv.compiler.kernels.arrange import as_row_major, copy_value, keep_order, restore_order
+from omniconv.compiler.lowering.arrange import as_row_major, copy_value, keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
 from omniconv.program.steps import ReduceStep

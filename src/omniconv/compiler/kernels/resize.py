@@ -20,7 +20,7 @@ import numpy.typing as npt
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
-from omniconv.compiler.kernels.arrange import as_channels_last
+from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.program.steps import Array, ResizeStep

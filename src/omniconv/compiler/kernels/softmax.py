@@ -18,7 +18,7 @@ from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.elementary import emit_exp, emit_log
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_fold, emit_vectors, largest
-from omniconv.compiler.kernels.arrange import as_channels_last
+from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.program.steps import SoftmaxStep
 from omniconv.target.model import Target

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from omniconv.compiler.kernels.arrange import as_channels_last, as_row_major, copy_axes, copy_value
+from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major, copy_axes, copy_value
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored, common_split, reshape_strides, split_axes, take_channels

@@ -2,7 +2,7 @@
 
 Nothing is measured here and nothing depends on the machine that runs it, so the choice can be asked (and tested) for
 machines that we do not have. A family says what it can compute, with which tiles, and whether it expects to be the
-fastest (:class:`omniconv.compiler.kernels.family.Family`); the first of :data:`FAMILIES` that does gets the layer.
+fastest (:class:`omniconv.compiler.lowering.family.Family`); the first of :data:`FAMILIES` that does gets the layer.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from omniconv.compiler.kernels.family import Choice, Family
 from omniconv.compiler.kernels.lane import lower as lane
 from omniconv.compiler.kernels.panel import lower as panel
 from omniconv.compiler.kernels.series import lower as series
 from omniconv.compiler.kernels.winograd import lower as winograd
+from omniconv.compiler.lowering.family import Choice, Family
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.target.model import Target
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from omniconv.compiler.kernels.arrange import as_channels_last, as_row_major
-from omniconv.compiler.kernels.layer import Layer, merge_positions
 from omniconv.compiler.kernels.pad import pad_value
 from omniconv.compiler.kernels.panel.lower import merge_layer, reads_in_place
-from omniconv.compiler.kernels.posts import describe_posts, lower_posts
 from omniconv.compiler.kernels.series.lower import in_rows
+from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major
+from omniconv.compiler.lowering.layer import Layer, merge_positions
+from omniconv.compiler.lowering.posts import describe_posts, lower_posts
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored

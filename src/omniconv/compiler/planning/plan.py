@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from omniconv.compiler.kernels.arrange import copy_value
+from omniconv.compiler.fusion.runs import fuse
+from omniconv.compiler.lowering.arrange import copy_value
 from omniconv.compiler.memory.layout import Layout, channels_last, row_major
 from omniconv.compiler.memory.planner import Call, Group, Planner
 from omniconv.compiler.memory.storage import Buffer, Stored, plan_arena
-from omniconv.compiler.planning.fusion.runs import fuse
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.table import lower
 from omniconv.errors import SpecError

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from omniconv.compiler.kernels.arrange import copy_apart, crowded, restore_order
-from omniconv.compiler.kernels.family import Choice, Family
 from omniconv.compiler.kernels.lane.rows import ARGS, Lane
 from omniconv.compiler.kernels.lane.staged import Staged
 from omniconv.compiler.kernels.lane.stencil import Stencil
@@ -19,8 +17,10 @@ from omniconv.compiler.kernels.lane.tiles import (
     plan_lane,
     reject_lane,
 )
-from omniconv.compiler.kernels.layer import Layer, place_layer, strides_of, with_neighbours
-from omniconv.compiler.kernels.posts import has_operands
+from omniconv.compiler.lowering.arrange import copy_apart, crowded, restore_order
+from omniconv.compiler.lowering.family import Choice, Family
+from omniconv.compiler.lowering.layer import Layer, place_layer, strides_of, with_neighbours
+from omniconv.compiler.lowering.posts import has_operands
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored, permutation_of

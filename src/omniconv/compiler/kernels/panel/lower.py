@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from omniconv.compiler.kernels.arrange import as_channels_last
-from omniconv.compiler.kernels.family import Choice, Family
 from omniconv.compiler.kernels.lane.tiles import WHOLE, fits_both, reject_lane
-from omniconv.compiler.kernels.layer import Layer, merge_positions, place_layer, strides_of
 from omniconv.compiler.kernels.panel.kernel import ARGS, Panel
 from omniconv.compiler.kernels.panel.tiles import PanelTile, list_panels, plan_panel
+from omniconv.compiler.lowering.arrange import as_channels_last
+from omniconv.compiler.lowering.family import Choice, Family
+from omniconv.compiler.lowering.layer import Layer, merge_positions, place_layer, strides_of
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Ref, Stored

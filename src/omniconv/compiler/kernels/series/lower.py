@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from omniconv.compiler.kernels.family import Choice, Family
-from omniconv.compiler.kernels.layer import Layer
-from omniconv.compiler.kernels.posts import lower_posts
 from omniconv.compiler.kernels.series.kernel import ARGS, Series
 from omniconv.compiler.kernels.series.tiles import SeriesTile, list_series, prefer_series, reject_series
+from omniconv.compiler.lowering.family import Choice, Family
+from omniconv.compiler.lowering.layer import Layer
+from omniconv.compiler.lowering.posts import lower_posts
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored

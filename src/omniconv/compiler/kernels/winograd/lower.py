@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from omniconv.compiler.kernels.family import Choice, Family
-from omniconv.compiler.kernels.layer import Layer, place_layer, with_neighbours
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.kernels.panel.tiles import plan_panel
 from omniconv.compiler.kernels.winograd.matrices import transform_weights
 from omniconv.compiler.kernels.winograd.slabs import Blocks, list_slabs, plan_winograd, reject_winograd, share_slabs
 from omniconv.compiler.kernels.winograd.transforms import WinogradInput, WinogradOutput
+from omniconv.compiler.lowering.family import Choice, Family
+from omniconv.compiler.lowering.layer import Layer, place_layer, with_neighbours
 from omniconv.compiler.memory.layout import plan_pitch
 from omniconv.compiler.memory.planner import Group, Planner
 from omniconv.compiler.memory.storage import Ref, Stored

@@ -2,7 +2,7 @@ r"""Fused runs: layers that follow one another, band by band where the values be
 
 Two layers are *linked* when the second reads what the first writes and nobody else does. Linked layers may be worked
 off together, a band of output rows after another, so that a value between two of them only ever exists as the few rows
-that its reader still needs (:mod:`omniconv.compiler.planning.fusion.interleave`). It pays where the value would
+that its reader still needs (:mod:`omniconv.compiler.fusion.interleave`). It pays where the value would
 overflow the second-level cache; otherwise it is read from there in any case. Which layers of a run of linked ones are
 fused is a pure function of sizes, target and number of threads: of all cuts into segments that fit, that with the
 largest
@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from omniconv.compiler.fusion.bands import Stage, X, Y, frames, row_axis, steps_of
+from omniconv.compiler.fusion.interleave import Interleaving
 from omniconv.compiler.kernels.lane.rows import Lane
 from omniconv.compiler.kernels.lane.staged import Staged
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.memory.planner import Call, Group
 from omniconv.compiler.memory.storage import Buffer
-from omniconv.compiler.planning.fusion.bands import Stage, X, Y, frames, row_axis, steps_of
-from omniconv.compiler.planning.fusion.interleave import Interleaving
 from omniconv.program.element import Element
 from omniconv.spec.geometry import ceil_div
 from omniconv.target.model import Target

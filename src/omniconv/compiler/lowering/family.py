@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from omniconv.compiler.kernels.layer import Layer
+from omniconv.compiler.lowering.layer import Layer
 from omniconv.compiler.memory.planner import Decision, Planner
 from omniconv.compiler.memory.storage import Stored
 from omniconv.compiler.problem.candidate import Candidate, Tile

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
-from omniconv.compiler.kernels.copy import Copy
+from omniconv.compiler.fusion.bands import Stage, X, Y, move
+from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import Buffer, Ref
-from omniconv.compiler.planning.fusion.bands import Stage, X, Y, move
 from omniconv.target.model import Target
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from omniconv.compiler.emit.epilogue import Operand, Post
-from omniconv.compiler.kernels.arrange import as_channels_last, as_expanded, as_row_major, layout_channels_last
+from omniconv.compiler.lowering.arrange import as_channels_last, as_expanded, as_row_major, layout_channels_last
 from omniconv.compiler.memory.layout import Layout, channels_last, row_major
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Ref, Stored

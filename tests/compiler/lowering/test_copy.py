@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 from tests.compiler.harness import TARGETS, build
 from tests.guard import guarded
 
-from omniconv.compiler.kernels.copy import Copy
+from omniconv.compiler.lowering.copy import Copy
 
 
 def check(target, dims, *, mapped=None, table=None, rng=None, starts=(0, 0), **flags):

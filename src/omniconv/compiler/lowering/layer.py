@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from omniconv.compiler.emit.epilogue import Post
-from omniconv.compiler.kernels.arrange import as_channels_last
-from omniconv.compiler.kernels.posts import lower_posts
+from omniconv.compiler.lowering.arrange import as_channels_last
+from omniconv.compiler.lowering.posts import lower_posts
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Ref, Stored, merge_axes
