@@ -138,7 +138,8 @@ def count_paths(program: Program, tensor: str, source: str) -> AnyArray:
             for form in part.forms:
                 x = _through(form, x)
             parts.append(x)
-        counts[step.y] = _total(parts)
+        if parts:
+            counts[step.y] = _total(parts)
     return held(tensor).T
 
 

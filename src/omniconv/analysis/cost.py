@@ -241,6 +241,6 @@ def _layer(program: Program, index: int, work: Work) -> LayerCost:
         work.by_output,
         activations=written,
         bytes_read=size * read,
-        bytes_written=size * written,
+        bytes_written=size * written if step.reads else 0,
         bytes_weights=size * (work.parameters + work.constants),
     )

@@ -1,8 +1,8 @@
 """How many taps meet in each value of a network: the response to an input of ones when all weights are alike.
 
 Each weight of a convolution is 1 / (input channels of its group), so that channels drop out and taps are counted;
-biases and activations are left out, pools are means over the positions inside, a product with another value leaves the
-value as it is. An even upsampling gives a constant.
+biases, constants and activations are left out, pools are means over the positions inside, a product with another value
+leaves the value as it is. An even upsampling gives a constant.
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ def count_forward(program: Program, tensor: str) -> Float64:
         step = program.steps[index]
         parts = tuple(part for part in program.dependence(step).parts if part.adds)
         value = push_parts(parts, values, "response")
-        assert value is not None, "what a step begins with is added"
-        values[step.y] = value
+        values[step.y] = np.zeros(program.shapes[step.y]) if value is None else value
         for name in set(step.reads):
             if last[name] == index and name != tensor:
                 values.pop(name, None)

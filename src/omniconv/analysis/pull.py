@@ -37,7 +37,7 @@ def pull(form: Form, y: AnyArray, mode: str) -> AnyArray:
         case Window():
             return _window(form, y, mode)
         case Product():
-            return _weighted(form, y) if mode == "weights" else _product(form, y, mode)
+            return _weighted(form, y) if mode == "weights" and form.w is not None else _product(form, y, mode)
         case Blocks():
             return _scatter(form, _gather(form, y), mode)
         case Resample():

@@ -23,7 +23,7 @@ INSTEAD: Final = {
     "Cosh": "(Exp(x) + Exp(Neg(x))) / 2",
     "DequantizeLinear": _FLOAT_MODEL,
     "DynamicQuantizeLinear": _FLOAT_MODEL,
-    "Einsum": "Transpose, Reshape and MatMul with constant weights",
+    "Einsum": "Transpose, Reshape and MatMul",
     "GRU": _RECURRENCE,
     "GlobalLpPool": "Sqrt(ReduceSum(Mul(x, x))) over the spatial axes, for p=2",
     "If": "a model with the branch taken, such as onnxsim makes where the condition is constant",

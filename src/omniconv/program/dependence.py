@@ -134,17 +134,19 @@ class Product:
     Attributes:
         blocks: which channels.
         windows: one for each spatial axis; none for a dense layer.
-        w: ``(outputs, inputs of a group, *kernel)``, or transposed ``(inputs, outputs of a group, *kernel)``.
+        w: ``(outputs, inputs of a group, *kernel)``, or transposed ``(inputs, outputs of a group, *kernel)``; ``None``
+            where they are computed: they then count as alike.
     """
 
     blocks: Blocks
     windows: tuple[Window, ...]
-    w: AnyArray
+    w: AnyArray | None
     transposed: bool
 
     def weights(self) -> AnyArray:
-        """``|w|`` in float64 as ``(groups, inputs of a group, outputs of a group, *kernel)``."""
+        """``|w|`` in float64 as ``(groups, inputs of a group, outputs of a group, *kernel)``, where they are known."""
         blocks = self.blocks
+        assert self.w is not None
         w = np.abs(self.w.astype(np.float64))
         wide, narrow = blocks.inputs // blocks.groups, blocks.outputs // blocks.groups
         if self.transposed:

@@ -34,7 +34,7 @@ class LayerInfo:
 def describe_step(program: Program, index: int) -> LayerInfo:
     """The record of one step."""
     step = program.steps[index]
-    shape, result = program.shapes[step.reads[0]], program.shapes[step.y]
+    shape, result = (program.shapes[name] for name in ((*step.reads, step.y)[0], step.y))
     kind, text = (step.spec.label, step.spec.text(shape)) if isinstance(step, ConvStep) else (step.word, "")
     work = step.work(program.shapes)
     return LayerInfo(program.labels[index], kind, text, shape, result, work.parameters, work.macs)

@@ -14,11 +14,14 @@ from omniconv.compiler.kernels.reduction import lower_reduce
 from omniconv.compiler.kernels.resize import lower_resize
 from omniconv.compiler.kernels.softmax import lower_softmax
 from omniconv.compiler.kernels.views import lower_channels, lower_concat, lower_rearrange, lower_slice
+from omniconv.compiler.lowering.arrange import lower_constant
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.planning.convolution import lower_conv, lower_dense
+from omniconv.compiler.planning.product import lower_product
 from omniconv.program.steps import (
     ChannelStep,
     ConcatStep,
+    ConstantStep,
     ConvStep,
     CumSumStep,
     DenseStep,
@@ -26,6 +29,7 @@ from omniconv.program.steps import (
     MapStep,
     PadStep,
     PoolStep,
+    ProductStep,
     ProgramStep,
     RearrangeStep,
     ReduceStep,
@@ -37,6 +41,8 @@ from omniconv.program.steps import (
 LOWERINGS: Final[dict[type, Callable[[Planner, Any], None]]] = {
     ConvStep: lower_conv,
     DenseStep: lower_dense,
+    ProductStep: lower_product,
+    ConstantStep: lower_constant,
     PoolStep: lower_pool,
     ReduceStep: lower_reduce,
     MapStep: lower_map,

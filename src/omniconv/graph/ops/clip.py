@@ -15,7 +15,7 @@ from omniconv.errors import UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, Ref, as_ref, as_scalar
+from omniconv.graph.operands import Operand, Operands, Ref, as_scalar
 from omniconv.graph.operator import register
 from omniconv.program.steps import PostOp
 from omniconv.spec import Activation
@@ -35,7 +35,7 @@ def _bounds(node: Node, inputs: Operands) -> tuple[float, float]:
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input")
+    x = build.value(inputs[0], "the input")
     low, high = _bounds(node, inputs)
     if math.isnan(low) or math.isnan(high):
         raise UnsupportedError(f"Clip to [{low}, {high}]", need="bounds that are numbers")

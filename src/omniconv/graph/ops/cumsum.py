@@ -5,13 +5,13 @@ from __future__ import annotations
 from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, as_integers, as_ref, normalise_axis
+from omniconv.graph.operands import Operand, Operands, as_integers, normalise_axis
 from omniconv.graph.operator import register
 from omniconv.program.steps import CumSumStep
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input x", rank=1)
+    x = build.value(inputs[0], "the input x", rank=1)
     axes = as_integers(inputs[1], "the input axis")
     if len(axes) != 1:
         raise ModelError(f"the input axis is {axes[:16]}", need="one integer")

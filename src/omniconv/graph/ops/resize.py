@@ -15,7 +15,7 @@ import numpy as np
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, Ref, as_constant, as_integers, as_ref, normalise_axes
+from omniconv.graph.operands import Operand, Operands, Ref, as_constant, as_integers, normalise_axes
 from omniconv.graph.operator import register
 from omniconv.integers import LIMIT
 from omniconv.program.sampling import COORDINATES, NEAREST, UNNAMED, Sampling, count_taps, plan_axis, scaled_size
@@ -73,7 +73,7 @@ def _by_scales(node: Node, x: Ref, scales: Sequence[float], how: Sampling, build
 
 
 def _lower_upsample(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input X", rank=1)
+    x = build.value(inputs[0], "the input X", rank=1)
     given = node.attributes.get("scales")
     if node.version < 9:
         scales = _scales(
@@ -114,7 +114,7 @@ def _sampling(node: Node) -> Sampling:
 
 
 def _lower_resize(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input X", rank=1)
+    x = build.value(inputs[0], "the input X", rank=1)
     how = _sampling(node)
     if node.version < 11:
         return _by_scales(node, x, _scales(inputs[1], x.rank), how, build)

@@ -9,15 +9,16 @@ unit roundoff of the program's element and e its smallest number, the exact resu
 operations it is ``(3 k + 2) u S + (k + 1) e (1 + sum |x|)``. A weight that is not zero stays so, so infinities and NaN
 reach the same results. (A sum that overflows before a small factor no longer does.)
 
-It must not fire on: a result that is read twice or is an output; constants that vary along other axes than the
-channels or that broadcast the result; constants that are infinite or NaN, or that would make a weight overflow or the
-largest weight of a channel smaller than the smallest normal number / u (2^-102 in float32), where the others would lose
-their digits; factors that gathering in float64 would take out of its normal numbers; anything after an activation (the
-affine operation then stays an epilogue).
+It must not fire on: a result that is read twice or is an output; weights or a bias that are computed; constants that
+vary along other axes than the channels or that broadcast the result; constants that are infinite or NaN, or that would
+make a weight overflow or the largest weight of a channel smaller than the smallest normal number / u (2^-102 in
+float32), where the others would lose their digits; factors that gathering in float64 would take out of its normal
+numbers; anything after an activation (the affine operation then stays an epilogue).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
@@ -78,6 +79,8 @@ class _Gathered:
     """A convolution or dense step, and what has been folded into it so far."""
 
     step: ConvStep | DenseStep
+    w: Array
+    b: Array | None
     label: str
     shape: Shape
     element: Element
@@ -89,7 +92,7 @@ class _Gathered:
     def largest(self) -> Float64:
         """The largest weight of each output channel; looked up when it is first needed."""
         if self._largest is None:
-            self._largest = np.abs(_by_channel(self.step, self.step.w)).max(axis=1, initial=0.0).astype(np.float64)
+            self._largest = np.abs(_by_channel(self.step, self.w)).max(axis=1, initial=0.0).astype(np.float64)
         return self._largest
 
     @property
@@ -119,7 +122,7 @@ class _Gathered:
     @property
     def bias(self) -> Float64:
         """The bias of the step as it was."""
-        return np.zeros(self.scale.shape) if self.step.b is None else self.step.b.astype(np.float64)
+        return np.zeros(self.scale.shape) if self.b is None else self.b.astype(np.float64)
 
     def finish(self) -> ConvStep | DenseStep:
         """The step with its new weights."""
@@ -129,7 +132,7 @@ class _Gathered:
         return replace(step, w=self._scaled(), b=self.bias * self.scale + self.shift)
 
     def _scaled(self) -> Array:
-        w = self.step.w
+        w = self.w
         if np.all(self.scale == 1.0):
             return w
         weights, scale = _by_channel(self.step, w), self.scale[:, None]
@@ -137,17 +140,17 @@ class _Gathered:
         rounded = exact.astype(self.element.dtype)
         lost = (rounded == 0.0) & (weights != 0.0) & (scale != 0.0)
         rounded[lost] = np.copysign(self.element.smallest, exact[lost])
-        return _by_channel(self.step, rounded, back=True)
+        return _by_channel(self.step, rounded, back=w.shape)
 
 
-def _by_channel(step: ConvStep | DenseStep, w: Array, *, back: bool = False) -> Array:
-    """The weights in rows, one an output channel; or ``back`` from there."""
+def _by_channel(step: ConvStep | DenseStep, w: Array, *, back: Shape | None = None) -> Array:
+    """The weights in rows, one an output channel; or from there ``back`` to their shape."""
     if isinstance(step, DenseStep) or not step.spec.transposed:
-        return w.reshape(step.w.shape) if back else w.reshape(len(w), -1)
-    groups, taps = step.spec.groups, step.w.size // (step.spec.in_channels * step.w.shape[1])
-    each = (step.spec.in_channels // groups, step.w.shape[1])
+        return w.reshape(back or (len(w), -1))
+    groups, taps = step.spec.groups, math.prod(step.spec.kernel_size)
+    each = (step.spec.in_channels // groups, step.spec.out_channels // groups)
     if back:
-        return w.reshape(groups, each[1], each[0], taps).swapaxes(1, 2).reshape(step.w.shape)
+        return w.reshape(groups, each[1], each[0], taps).swapaxes(1, 2).reshape(back)
     return w.reshape(groups, *each, taps).swapaxes(1, 2).reshape(step.spec.out_channels, -1)
 
 
@@ -157,10 +160,12 @@ def fold_affine(program: Program) -> Program:
     open_steps: dict[str, _Gathered] = {}
     order: list[_Gathered | Item] = []
     for step, label in with_labels(program):
-        if isinstance(step, ConvStep | DenseStep) and not step.post:
-            channels = step.spec.out_channels if isinstance(step, ConvStep) else step.w.shape[0]
-            shape = program.shapes[step.y]
-            gathered = _Gathered(step, label, shape, program.element, np.ones(channels), np.zeros(channels))
+        if isinstance(step, ConvStep | DenseStep) and not (step.post or step.factors):
+            work, shape = step.work(program.shapes), program.shapes[step.y]
+            assert work.w is not None
+            channels = shape[1] if isinstance(step, ConvStep) else shape[-1]
+            one, zero = np.ones(channels), np.zeros(channels)
+            gathered = _Gathered(step, work.w, work.b, label, shape, program.element, one, zero)
             open_steps[step.y] = gathered
             order.append(gathered)
             continue

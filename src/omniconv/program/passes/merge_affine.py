@@ -22,7 +22,7 @@ from omniconv.program.element import FLOAT32, Element
 from omniconv.program.passes.fold_affine import Float64, as_affine, is_exact_or_normal
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, rebuild, with_labels
-from omniconv.program.steps import ConvStep, DenseStep, MapStep, PostOp
+from omniconv.program.steps import Posted, PostOp
 
 
 def keeps(scale: Float64, shift: Float64, element: Element) -> bool:
@@ -75,7 +75,7 @@ def merge_affine(program: Program) -> Program:
     """Join the affine runs of every step."""
     items: list[Item] = []
     for step, label in with_labels(program):
-        if isinstance(step, ConvStep | DenseStep | MapStep):
+        if isinstance(step, Posted):
             step = replace(step, post=merge_post(step.post, program.element))
         items.append((step, label))
     return rebuild(program, items)

@@ -18,7 +18,7 @@ import numpy as np
 from omniconv.program.closed_form import join_clamps
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, rebuild, with_labels
-from omniconv.program.steps import ConvStep, DenseStep, MapStep, PostOp
+from omniconv.program.steps import Posted, PostOp
 from omniconv.spec import Activation
 
 
@@ -59,7 +59,7 @@ def merge_clamps(program: Program) -> Program:
     """Join the clamps of every step."""
     items: list[Item] = []
     for step, label in with_labels(program):
-        if isinstance(step, ConvStep | DenseStep | MapStep):
+        if isinstance(step, Posted):
             step = replace(step, post=merge_clamps_of(step.post))
         items.append((step, label))
     return rebuild(program, items)

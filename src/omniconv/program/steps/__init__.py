@@ -1,8 +1,9 @@
 """The steps of a program: what is to be computed, before any decision on layout, tiles or threads.
 
 Values are named arrays of fixed, logical, channels-first shape ``(N, C, *spatial)`` (or any rank where a step says so).
-Weights and other constants are NumPy arrays inside the steps. A spec, a chain and a network all become a `Program`;
-:mod:`omniconv.compiler.planning.plan` then lays its values out in memory and turns each step into kernels.
+Weights and other constants are NumPy arrays inside the steps; weights may be values as well. A spec, a chain and a
+network all become a `Program`; :mod:`omniconv.compiler.planning.plan` then lays its values out in memory and turns each
+step into kernels.
 
 Each step has a file: its formula, the rule for its shape, its word in tables, its work and its dependence
 (:mod:`omniconv.program.dependence`).
@@ -14,6 +15,7 @@ from typing import TypeAlias
 
 from omniconv.program.steps.channels import ChannelStep
 from omniconv.program.steps.concat import ConcatStep
+from omniconv.program.steps.constant import ConstantStep
 from omniconv.program.steps.conv import ConvStep
 from omniconv.program.steps.cumsum import CumSumStep
 from omniconv.program.steps.dense import DenseStep
@@ -21,7 +23,8 @@ from omniconv.program.steps.elementwise import MapStep
 from omniconv.program.steps.lrn import LrnStep
 from omniconv.program.steps.pad import PadStep
 from omniconv.program.steps.pool import PoolStep
-from omniconv.program.steps.post import BINARY, SWAPPED, PostOp
+from omniconv.program.steps.post import BINARY, SWAPPED, Posted, PostOp
+from omniconv.program.steps.product import ProductStep
 from omniconv.program.steps.rearrange import RearrangeStep
 from omniconv.program.steps.reduction import ReduceStep
 from omniconv.program.steps.resize import ResizeStep
@@ -30,12 +33,12 @@ from omniconv.program.steps.softmax import SoftmaxStep
 from omniconv.program.steps.step import Array, Shapes, Step, Work
 
 ProgramStep: TypeAlias = (
-    ConvStep | DenseStep | PoolStep | ReduceStep | MapStep | SoftmaxStep | LrnStep | ChannelStep
-    | ConcatStep | RearrangeStep | SliceStep | PadStep | ResizeStep | CumSumStep
+    ConvStep | DenseStep | ProductStep | ConstantStep | PoolStep | ReduceStep | MapStep | SoftmaxStep | LrnStep
+    | ChannelStep | ConcatStep | RearrangeStep | SliceStep | PadStep | ResizeStep | CumSumStep
 )  # fmt: skip
 
 __all__ = [
-    "BINARY", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConvStep", "CumSumStep", "DenseStep", "LrnStep",
-    "MapStep", "PadStep", "PoolStep", "PostOp", "ProgramStep", "RearrangeStep", "ReduceStep", "ResizeStep", "Shapes",
-    "SliceStep", "SoftmaxStep", "Step", "Work",
+    "BINARY", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep", "CumSumStep", "DenseStep",
+    "LrnStep", "MapStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep", "RearrangeStep",
+    "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "Step", "Work",
 ]  # fmt: skip

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from omniconv.program.dependence import Blocks, Dependence, Form, Product, Window
+import numpy as np
+
+from omniconv.errors import ShapeError
+from omniconv.program.dependence import Blocks, Dependence, Everything, Form, Part, Product, Regroup, Window
 from omniconv.program.steps.pad import pad_forms
-from omniconv.program.steps.post import Posted, PostOp
+from omniconv.program.steps.post import Posted, PostOp, broadcast
 from omniconv.program.steps.step import Array, Shapes, Work
 from omniconv.spec import Conv, Shape
 from omniconv.spec.conv import PAD_WORDS
@@ -17,22 +20,44 @@ from omniconv.spec.conv import PAD_WORDS
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConvStep(Posted):
-    """``y = post(conv(x, w) + b)`` with explicit padding. ``w`` in PyTorch's shape."""
+    """``y = post(conv(x, w) + b)`` with explicit padding.
+
+    Attributes:
+        w: the weights in PyTorch's shape: a constant, or the name of a value.
+        b: one for each output channel: a constant, or the name of a value.
+    """
 
     word: ClassVar[str] = "convolution"
     x: str
     y: str
     spec: Conv
-    w: Array
-    b: Array | None = None
+    w: Array | str
+    b: Array | str | None = None
     post: tuple[PostOp, ...] = ()
+
+    @property
+    def factors(self) -> tuple[str, ...]:
+        """Weights and bias, where they are values."""
+        return tuple(item for item in (self.w, self.b) if isinstance(item, str))
+
+    def renamed(self, names: Mapping[str, str]) -> ConvStep:
+        """Weights and bias as well."""
+        w, b = (names.get(item, item) if isinstance(item, str) else item for item in (self.w, self.b))
+        assert w is not None
+        return replace(Posted.renamed(self, names), w=w, b=b)
 
     def output_shape(self, shapes: Shapes) -> Shape:
         """See :meth:`omniconv.spec.Conv.output_shape`."""
+        for item, need in ((self.w, self.spec.weight_shape), (self.b, (self.spec.out_channels,))):
+            if isinstance(item, str) and tuple(shapes[item]) != tuple(need):
+                raise ShapeError(f"weights or a bias of shape {tuple(shapes[item])}", need=f"shape {tuple(need)}")
         return self.check_operands(self.spec.output_shape(shapes[self.x]), shapes)
 
     def dependence(self, shapes: Shapes) -> Dependence:
-        """Taps along space, groups along channels; before them, padding that repeats the input."""
+        """Taps along space, groups along channels; before them, padding that repeats the input.
+
+        Weights that are computed count as a whole, a bias by its channel.
+        """
         spec, shape = self.spec, shapes[self.x]
         pairs: tuple[tuple[int, int], ...] = ((0, 0), (0, 0), *(axis.padding for axis in spec.axes()))
         forms: tuple[Form, ...] = ()
@@ -44,7 +69,20 @@ class ConvStep(Posted):
             sizes = tuple(size + sum(pair) for size, pair in zip(sizes, pairs[2:], strict=True))
         windows = tuple(Window(n, size, axis) for n, (size, axis) in enumerate(zip(sizes, axes, strict=True), 2))
         blocks = Blocks(1, spec.in_channels, spec.out_channels, spec.groups)
-        return self.depend((*forms, Product(blocks, windows, self.w, spec.transposed)), shapes)
+        w = self.w if isinstance(self.w, np.ndarray) else None
+        product = Product(blocks, windows, w, spec.transposed)
+        return self.depend((*forms, product), shapes, self._depend_on_factors(shapes), linear=w is not None)
+
+    def _depend_on_factors(self, shapes: Shapes) -> list[Part]:
+        """Weights multiply the input; a bias is added."""
+        result, parts = shapes[self.y], []
+        if isinstance(self.w, str):
+            parts.append(Part(self.w, (Everything(tuple(shapes[self.w]), result, "computed weights"),), adds=False))
+        if isinstance(self.b, str):
+            source = (self.spec.out_channels,)
+            wide = (1, *source, *(1,) * self.spec.dims)
+            parts.append(Part(self.b, (Regroup(source, source, (0,), wide), *broadcast(wide, result))))
+        return parts
 
     def work(self, shapes: Shapes) -> Work:
         """By taps; see :func:`count_executed`."""
@@ -54,7 +92,8 @@ class ConvStep(Posted):
         by_output = each * math.prod(shapes[self.y][2:])
         return Work(
             by_input if spec.transposed else by_output, count_executed(spec, shape), by_input, by_output,
-            self.w, self.b, self.count_constants(),
+            None if isinstance(self.w, str) else self.w, None if isinstance(self.b, str) else self.b,
+            self.count_constants(),
         )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 
@@ -52,9 +52,14 @@ class Posted(Step):
     post: tuple[PostOp, ...]
 
     @property
+    def factors(self) -> tuple[str, ...]:
+        """Names of the values that its input is multiplied with, or that are added to the product."""
+        return ()
+
+    @property
     def reads(self) -> tuple[str, ...]:
-        """Its input, and the operands that are values."""
-        return (self.x, *(op.operand for op in self.post if isinstance(op.operand, str)))
+        """Its input, its factors, and the operands that are values."""
+        return (self.x, *self.factors, *(op.operand for op in self.post if isinstance(op.operand, str)))
 
     def renamed(self, names: Mapping[str, str]) -> Self:
         """Its operands as well."""
@@ -70,7 +75,7 @@ class Posted(Step):
         post = tuple(
             replace(op, operand=convert(op.operand)) if isinstance(op.operand, np.ndarray) else op for op in self.post
         )
-        arrays = {name: array for name in ("w", "b") if (array := getattr(self, name, None)) is not None}
+        arrays = {name: array for name in ("w", "b") if isinstance(array := getattr(self, name, None), np.ndarray)}
         step: Any = self
         return replace(step, post=post, **{name: convert(array) for name, array in arrays.items()})  # type: ignore[no-any-return]
 
@@ -82,10 +87,14 @@ class Posted(Step):
                 check_broadcast(operand, shape, f"the operand of {op.op}")
         return shape
 
-    def depend(self, forms: tuple[Form, ...], shapes: Shapes) -> Dependence:
-        """The dependence of a step whose input passes through ``forms`` before the elementwise operations."""
+    def depend(
+        self, forms: tuple[Form, ...], shapes: Shapes, factors: Sequence[Part] = (), *, linear: bool = True
+    ) -> Dependence:
+        """The dependence of a step whose input passes through ``forms`` before the elementwise operations, and its
+        factors through theirs; ``linear`` says whether it is a linear function of all of them.
+        """
         shape = shapes[self.y]
-        parts = [Part(self.x, forms)]
+        parts = [Part(self.x, forms), *factors]
         for op in self.post:
             if isinstance(op.operand, str):
                 parts.append(Part(op.operand, broadcast(shapes[op.operand], shape), op.op in ADDITIVE))
@@ -93,7 +102,7 @@ class Posted(Step):
                 factor = op.operand.astype(np.float64)
                 scale = Scale(factor if op.op == "mul" else 1.0 / np.where(factor == 0, np.inf, factor))
                 parts = [replace(part, forms=(*part.forms, scale)) for part in parts]
-        return Dependence(tuple(parts), linear=all(op.linear for op in self.post))
+        return Dependence(tuple(parts), linear=linear and all(op.linear for op in self.post))
 
     def count_constants(self) -> int:
         """Numbers in constant operands."""

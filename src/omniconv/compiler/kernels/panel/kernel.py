@@ -48,6 +48,11 @@ class Panel:
         tail: whether lanes after the last output channel may be written.
         posts: the epilogue.
         far: whether the weights come from beyond the caches of a core, so that each panel asks for those of the next.
+        w_strides: N, D, H strides of the weights [elements]: 0 but for products of values, in which every image, plane
+            or row may have weights of its own.
+        w_line: distance between the weights of neighbouring inputs where they are read as they lie, without panels
+            [elements]; 0 where they are packed.
+        sweep: whether a unit of work has all panels at its block of positions, so that it writes whole rows.
     """
 
     batch: int
@@ -66,6 +71,9 @@ class Panel:
     tile: PanelTile
     lanes: int
     far: bool = False
+    w_strides: tuple[int, int, int] = (0, 0, 0)
+    w_line: int = 0
+    sweep: bool = False
 
     @property
     def vectors(self) -> int:
@@ -102,7 +110,8 @@ class Panel:
     @property
     def units(self) -> int:
         """Units of work: panels, times rows, times blocks."""
-        return self.groups * self.panels * self.batch * self.axes[0].output * self.axes[1].output * self.blocks
+        places = self.batch * self.axes[0].output * self.axes[1].output * self.blocks
+        return places if self.sweep else self.groups * self.panels * places
 
     @property
     def depth(self) -> int:
@@ -116,23 +125,34 @@ class Panel:
         with k.loop(k.end, start=k.begin) as unit:
             panels = self.groups * self.panels
             place = self.batch, self.axes[0].output, self.axes[1].output, self.blocks
-            if self.tile.inner:
+            if self.sweep:
+                n, od, oh, block = k.split(unit, *place)
+                with k.loop(panels) as each:
+                    self._emit_unit(k, tables, n, od, oh, block, each)
+            elif self.tile.inner:
                 n, od, oh, block, panel = k.split(unit, *place, panels)
+                self._emit_unit(k, tables, n, od, oh, block, panel)
             else:
                 panel, n, od, oh, block = k.split(unit, panels, *place)
-            group, index = k.divmod(panel, self.panels)
-            last = self.vectors - (self.panels - 1) * self.tile.vectors
-            tail = self.outputs - (self.vectors - 1) * self.lanes
-            full, rest = (self.lanes,) * self.tile.vectors, ((self.lanes,) * (last - 1) + (self.narrow,))
-            row = _Row(self, k, tables, n, od, oh, block, group, index)
-            if full == rest and tail == self.lanes:
-                row.emit(full, None)
-            else:
-                k.both_ways(
-                    k.compare("<", index, self.panels - 1),
-                    lambda whole: row.emit(full, None) if whole else row.emit(rest, tail),
-                )
+                self._emit_unit(k, tables, n, od, oh, block, panel)
         return k.finish()
+
+    def _emit_unit(
+        self, k: Kernel, tables: Sequence[PhaseTables], n: Index, od: Index, oh: Index, block: Index, panel: Index
+    ) -> None:  # fmt: skip
+        """One panel at a block of positions."""
+        group, index = k.divmod(panel, self.panels)
+        last = self.vectors - (self.panels - 1) * self.tile.vectors
+        tail = self.outputs - (self.vectors - 1) * self.lanes
+        full, rest = (self.lanes,) * self.tile.vectors, ((self.lanes,) * (last - 1) + (self.narrow,))
+        row = _Row(self, k, tables, n, od, oh, block, group, index)
+        if full == rest and tail == self.lanes:
+            row.emit(full, None)
+        else:
+            k.both_ways(
+                k.compare("<", index, self.panels - 1),
+                lambda whole: row.emit(full, None) if whole else row.emit(rest, tail),
+            )
 
     def pack_weights(self, w: Array, *, transposed: bool, flip: bool) -> Array:
         """Weights in reading order: group, panel, tap, input channel, then the panel's lanes; zeros in spare lanes."""
@@ -193,13 +213,12 @@ class _Row:
         within = k.mul(index, panel.tile.vectors * lanes)
         self.channel = k.add(k.mul(group, panel.outputs), within)
         self.column = k.add(k.mul(group, panel.y_group), within)
-        self.w = k.shift(
-            k.arg(W),
-            k.add(
-                k.mul(group, panel.depth * panel.columns),
-                k.mul(index, panel.depth * panel.tile.vectors * lanes),
-            ),
-        )
+        weights, place = k.arg(W), k.mul(group, panel.depth * panel.columns)
+        step = (1 if panel.w_line else panel.depth) * panel.tile.vectors * lanes
+        place = k.add(place, k.mul(index, step))
+        for position, stride in zip((n, od, oh), panel.w_strides, strict=True):
+            place = k.add(place, k.mul(position, stride))
+        self.w = k.shift(weights, place)
         self.bias = k.shift(k.arg(B), k.add(k.mul(group, panel.columns), k.mul(index, panel.tile.vectors * lanes)))
 
     def emit(self, widths: Sequence[int], tail: int | None) -> None:
@@ -228,7 +247,7 @@ class _Row:
         bias = [k.load(self.bias, v * p.lanes, lanes=lanes) for v, lanes in enumerate(widths)]
         acc = [[k.variable(value.type, value) for value in bias] for _ in range(rows)]
         if not axis.bordered:
-            self._taps(phase, q, acc, checked=False)
+            self._taps(phase, q, acc, tail, checked=False)
         else:
             reach = k.mul(k.sub(phase.taps, 1), axis.ostep)
             low, high = (phase.first, k.add(phase.first, reach))
@@ -236,7 +255,7 @@ class _Row:
                 low, high = high, low
             left = k.compare(">=", k.add(k.mul(q, axis.in_step), low), 0)
             right = k.compare("<", k.add(k.mul(k.add(q, rows - 1), axis.in_step), high), axis.size)
-            k.both_ways(k.both(left, right), lambda inside: self._taps(phase, q, acc, checked=not inside))
+            k.both_ways(k.both(left, right), lambda inside: self._taps(phase, q, acc, tail, checked=not inside))
         for r in range(rows):
             ow = k.add(phase.start, k.mul(k.add(q, r), axis.out_step))
             for v in range(len(widths)):
@@ -247,7 +266,7 @@ class _Row:
                 where = k.add(k.mul(ow, p.y_strides[3]), k.add(self.column, v * p.lanes))
                 k.store(value, self.y, where, count=None if p.tail else count)
 
-    def _taps(self, phase: Phase, q: Index, acc: list[list[Slot]], *, checked: bool) -> None:
+    def _taps(self, phase: Phase, q: Index, acc: list[list[Slot]], tail: int | None, *, checked: bool) -> None:
         k, p = self.k, self.p
         depth, height, width = p.axes
         step = p.inputs * sum(slot.allocated_type.count for slot in acc[0])
@@ -267,11 +286,13 @@ class _Row:
                         if not checked:
                             base = k.anchor(k.shift(row, k.mul(ix, p.x_strides[3])))
                             pixels = [k.shift(base, r * width.in_step * p.x_strides[3]) for r in range(len(acc))]
-                            self._reduce(pixels, weights, acc)
+                            self._reduce(pixels, weights, acc, tail)
                         else:
-                            self._reduce_inside(row, ix, weights, acc)
+                            self._reduce_inside(row, ix, weights, acc, tail)
 
-    def _reduce_inside(self, row: Pointer, ix: Index, weights: Pointer, acc: list[list[Slot]]) -> None:
+    def _reduce_inside(
+        self, row: Pointer, ix: Index, weights: Pointer, acc: list[list[Slot]], tail: int | None
+    ) -> None:
         """One tap of a tile at the border: positions outside read zeros; a tap that is all outside is left out."""
         k, width = self.k, self.p.axes[2]
         reach = (len(acc) - 1) * width.in_step
@@ -282,13 +303,15 @@ class _Row:
                 at = k.add(ix, r * width.in_step)
                 pixel = k.shift(row, k.mul(at, self.p.x_strides[3]))
                 pixels.append(k.choose(k.within(at, width.size), pixel, self.zero))
-            self._reduce(pixels, weights, acc)
+            self._reduce(pixels, weights, acc, tail)
 
-    def _reduce(self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]]) -> None:
+    def _reduce(self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]], tail: int | None) -> None:
         k, p = self.k, self.p
         widths = [slot.allocated_type.count for slot in acc[0]]
         unroll = min(p.tile.unroll, p.inputs)
         rounds, rest = divmod(p.inputs, unroll)
+        # What is read as it lies may end with its last column.
+        counts = [*(None for _ in widths[1:]), tail if p.w_line else None]
 
         def step(first: Index, number: int) -> None:
             for ahead in range(0, number * sum(widths) if p.far else 0, LINE // k.element.bytes):
@@ -301,8 +324,11 @@ class _Row:
                     offset = k.lookup(k.arg(MAP), k.add(k.mul(self.group, p.inputs), j))
                 else:
                     offset = k.mul(j, p.x_channel)
-                line = k.mul(j, sum(widths))
-                w = [k.load(weights, k.add(line, v * p.lanes), lanes=lanes) for v, lanes in enumerate(widths)]
+                line = k.mul(j, p.w_line or sum(widths))
+                w = [
+                    k.load(weights, k.add(line, v * p.lanes), lanes=lanes, count=count)
+                    for v, (lanes, count) in enumerate(zip(widths, counts, strict=True))
+                ]
                 for r, pixel in enumerate(pixels):
                     x = k.load_splat(pixel, offset, lanes=widths[0])
                     for v in range(len(widths)):

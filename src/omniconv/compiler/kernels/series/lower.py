@@ -5,8 +5,9 @@ from __future__ import annotations
 from omniconv.compiler.kernels.series.kernel import ARGS, Series
 from omniconv.compiler.kernels.series.tiles import SeriesTile, list_series, prefer_series, reject_series
 from omniconv.compiler.lowering.family import Choice, Family
-from omniconv.compiler.lowering.layer import Layer
+from omniconv.compiler.lowering.layer import Layer, place_weights
 from omniconv.compiler.lowering.posts import lower_posts
+from omniconv.compiler.lowering.weights import pack_bias
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
@@ -27,7 +28,7 @@ def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile:
     planner.stored[step.y] = y
     shape = planner.shape(step.y)
     posts, refs = lower_posts(planner, step.post, shape, 0, [[axis] for axis in range(len(shape))])
-    return Layer(problem, step.spec, x, y, posts, tuple(refs), step.w, step.b)
+    return Layer(problem, step.spec, x, y, posts, tuple(refs), *place_weights(planner, step))
 
 
 def _lower(planner: Planner, layer: Layer, choice: Choice[SeriesTile]) -> None:
@@ -44,8 +45,9 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[SeriesTile]) -> None:
         tile=choice.tile,
     )
     channels = recipe.channels * recipe.multiplier
-    weights = planner.constant(channels * recipe.taps, lambda: recipe.pack_weights(layer.weights, flip=layer.spec.flip))
-    bias = planner.constant(channels, lambda: recipe.pack_bias(layer.bias))
+    flip = layer.spec.flip
+    weights = layer.weights.pack(planner, channels * recipe.taps, lambda w: recipe.pack_weights(w, flip=flip))
+    bias = pack_bias(planner, layer.bias, channels, recipe.pack_bias)
     room = planner.thread_memory(recipe.scratch)
     args = [layer.x.ref, weights, bias, layer.y.ref, room, *layer.refs]
     planner.call(recipe, args, FAMILY.name, choice.rejected, choice.decision)
