@@ -16,8 +16,10 @@ import numpy.typing as npt
 
 from omniconv.program.program import Program
 from omniconv.program.steps import (
+    Array,
     ChannelStep,
     ConcatStep,
+    ConstantStep,
     ConvStep,
     DenseStep,
     LrnStep,
@@ -25,6 +27,7 @@ from omniconv.program.steps import (
     PadStep,
     PoolStep,
     PostOp,
+    ProductStep,
     ProgramStep,
     RearrangeStep,
     ReduceStep,
@@ -107,10 +110,10 @@ def _window(start: Sequence[int], stride: Sequence[int], count: Sequence[int]) -
     )
 
 
-def run_conv(step: ConvStep, x: Float64) -> Float64:
+def run_conv(step: ConvStep, values: Values) -> Float64:
     """A convolution, tap by tap."""
-    spec, groups = step.spec, step.spec.groups
-    w = step.w.astype(np.float64)
+    x, spec, groups = values[step.x], step.spec, step.spec.groups
+    w = _number(step.w, values)
     taps = list(itertools.product(*map(range, spec.kernel_size)))
     n, sizes = x.shape[0], x.shape[2:]
     split = x.reshape(n, groups, spec.in_channels // groups, *sizes)
@@ -151,8 +154,13 @@ def run_conv(step: ConvStep, x: Float64) -> Float64:
             y += wt @ view.reshape(n, groups, spec.in_channels // groups, -1)
         y = y.reshape(n, spec.out_channels, *counts)
     if step.b is not None:
-        y = y + step.b.astype(np.float64).reshape(1, -1, *(1,) * spec.dims)
+        y = y + _number(step.b, values).reshape(1, -1, *(1,) * spec.dims)
     return y
+
+
+def _number(operand: Array | str, values: Values) -> Float64:
+    """A constant, or the value of that name."""
+    return values[operand] if isinstance(operand, str) else operand.astype(np.float64)
 
 
 def run_pool(step: PoolStep, x: Float64, shape: Sequence[int]) -> Float64:
@@ -220,7 +228,11 @@ def run_step(step: ProgramStep, values: Values, shape: Sequence[int]) -> Float64
         case ConcatStep():
             return np.concatenate([values[name] for name in step.xs], step.axis)
         case ConvStep():
-            return apply_post(run_conv(step, values[step.x]), step.post, values)
+            return apply_post(run_conv(step, values), step.post, values)
+        case ProductStep():
+            return apply_post(np.matmul(values[step.x], values[step.w]), step.post, values)
+        case ConstantStep():
+            return step.value.astype(np.float64)
         case DenseStep():
             y = values[step.x] @ step.w.astype(np.float64).T
             return apply_post(y if step.b is None else y + step.b.astype(np.float64), step.post, values)

@@ -17,20 +17,24 @@ from omniconv.analysis.taps import outside, pad_index, pool_phases, push, take, 
 from omniconv.analysis.trace import is_gate
 from omniconv.program.program import Program
 from omniconv.program.steps import (
+    WITH_POSTS,
     ChannelStep,
     ConcatStep,
+    ConstantStep,
     ConvStep,
     DenseStep,
     LrnStep,
     MapStep,
     PadStep,
     PoolStep,
+    ProductStep,
     ProgramStep,
     RearrangeStep,
     ReduceStep,
     ResizeStep,
     SliceStep,
     SoftmaxStep,
+    weight_values,
 )
 from omniconv.spec import Phase, Shape
 
@@ -46,11 +50,17 @@ def find_border(program: Program, tensor: str, *, gates: bool = True) -> Mask:
         if isinstance(step, ConcatStep):
             masks[step.y] = np.concatenate([masks[name] for name in step.xs], step.axis)
             continue
+        if isinstance(step, ConstantStep):
+            masks[step.y] = np.zeros(shape, bool)
+            continue
         mask = masks[step.x]
         if not gates and isinstance(step, MapStep) and is_gate(mask.shape, shape):
             mask = np.zeros(mask.shape, bool)
         mask = _forward(step, mask, shape)
-        for post in step.post if isinstance(step, ConvStep | DenseStep | MapStep) else ():
+        for name in weight_values(step):
+            other = masks[name].any(axis=-2, keepdims=True) if isinstance(step, ProductStep) else masks[name].any()
+            mask = mask | other
+        for post in step.post if isinstance(step, WITH_POSTS) else ():
             if isinstance(post.operand, str) and (gates or not is_gate(program.shapes[post.operand], shape)):
                 mask = mask | masks[post.operand]
         masks[step.y] = mask
@@ -90,7 +100,7 @@ def _forward(step: ProgramStep, x: Mask, shape: Shape) -> Mask:
             return np.repeat(mask, spec.out_channels // groups, axis=1)
         case PoolStep():
             return _spread(x, pool_phases(step, x.shape[2:], shape[2:]))
-        case DenseStep():
+        case DenseStep() | ProductStep():
             return np.broadcast_to(x.any(axis=-1, keepdims=True), shape)
         case MapStep():
             return np.broadcast_to(x, shape)

@@ -23,17 +23,20 @@ from omniconv.analysis.taps import AnyArray, pad_index, take
 from omniconv.errors import ShapeError
 from omniconv.program.program import Program
 from omniconv.program.steps import (
+    WITH_POSTS,
     ChannelStep,
     ConcatStep,
+    ConstantStep,
     ConvStep,
     DenseStep,
     LrnStep,
-    MapStep,
     PadStep,
+    ProductStep,
     ProgramStep,
     RearrangeStep,
     SliceStep,
     SoftmaxStep,
+    weight_values,
 )
 from omniconv.spec import Chain, Conv, Shape, Shuffle, Spec
 from omniconv.spec.chain import Step
@@ -141,9 +144,13 @@ def count_paths(program: Program, tensor: str, source: str) -> AnyArray:
             parts = [_get(program, counts, name, size) for name in step.xs]
             counts[step.y] = np.concatenate(parts) if step.axis == 1 else _total(parts)
             continue
+        if isinstance(step, ConstantStep):
+            continue
         found = _forward(program, step, _get(program, counts, step.x, size))
         found = _fit(found, _channels(program.shapes[step.y]))
-        for post in step.post if isinstance(step, ConvStep | DenseStep | MapStep) else ():
+        for name in weight_values(step):
+            found = _total([found, _forward_weights(program, step, name, _get(program, counts, name, size))])
+        for post in step.post if isinstance(step, WITH_POSTS) else ():
             if isinstance(post.operand, str):
                 other = _get(program, counts, post.operand, size)
                 found = _total([found, _fit(other, found.shape[0])])
@@ -195,6 +202,9 @@ def _forward(program: Program, step: ProgramStep, x: AnyArray) -> AnyArray:
             return _sums(x, step.spec.groups, step.spec.out_channels)
         case DenseStep():
             return _sums(x, 1, result[1]) if len(shape) == 2 else x
+        case ProductStep():
+            own = len(shape) == len(result) > 2
+            return _fit(x, result[1]) if own else _sums(x, 1, _channels(result))
         case ChannelStep():
             return x[list(step.source)]
         case SoftmaxStep():
@@ -217,8 +227,19 @@ def _forward(program: Program, step: ProgramStep, x: AnyArray) -> AnyArray:
             return x
 
 
+def _forward_weights(program: Program, step: ProgramStep, name: str, x: AnyArray) -> AnyArray:
+    """What weights that are computed bring to each channel: each its own where they are the columns of a product or
+    the axes before them, else all of them.
+    """
+    shape, result = program.shapes[name], program.shapes[step.y]
+    rank = len(shape)
+    if isinstance(step, ProductStep) and rank == len(result) != 3:
+        return _fit(x, result[1])
+    return _sums(x, 1, _channels(result))
+
+
 def _source(step: ProgramStep) -> str:
-    assert not isinstance(step, ConcatStep)
+    assert not isinstance(step, ConcatStep | ConstantStep)
     return step.x
 
 

@@ -24,7 +24,16 @@ from omniconv.errors import SpecError
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.layers import WORDS
 from omniconv.program.program import Program
-from omniconv.program.steps import ConvStep, DenseStep, PostOp, ProgramStep, operands
+from omniconv.program.steps import (
+    ConstantStep,
+    ConvStep,
+    DenseStep,
+    PostOp,
+    ProductStep,
+    ProgramStep,
+    operands,
+    weight_arrays,
+)
 from omniconv.spec import Conv, Shape
 
 CONVENTIONS: Final = {
@@ -243,32 +252,33 @@ def cost(x: Subject, shape: Sequence[int] | None = None, element: Element = FLOA
     for index, step in enumerate(program.steps):
         layer = _layer(program, step, program.labels[index])
         layers.append(layer)
-        if isinstance(step, ConvStep | DenseStep):
-            if id(step.w) not in seen:
-                weights += layer.weights
-            if step.b is not None and id(step.b) not in seen:
-                biases += layer.biases
-            seen.update((id(step.w), id(step.b)))
+        w, b = weight_arrays(step)
+        if id(w) not in seen:
+            weights += layer.weights
+        if id(b) not in seen:
+            biases += layer.biases
+        seen.update(id(array) for array in (w, b) if array is not None)
     return Cost(tuple(layers), weights, biases)
 
 
 def _layer(program: Program, step: ProgramStep, name: str) -> LayerCost:
     names = list(dict.fromkeys(operands(step)))
-    shape, result = program.shapes[names[0]], program.shapes[step.y]
-    weights = biases = 0
+    result = program.shapes[step.y]
+    shape = program.shapes[names[0]] if names else result
+    weights, biases = (0 if array is None else int(array.size) for array in weight_arrays(step))
     macs = (0, 0, 0, 0)
     kind, text = WORDS.get(type(step).__name__, ""), ""
     if isinstance(step, ConvStep):
         spec = step.spec
         kind, text = spec.label, spec.text(shape)
         macs = count_conv(spec, shape)
-    elif isinstance(step, DenseStep):
-        macs = (math.prod(result[:-1]) * step.w.size,) * 4
-    if isinstance(step, ConvStep | DenseStep):
-        weights, biases = int(step.w.size), 0 if step.b is None else int(step.b.size)
+    elif isinstance(step, DenseStep | ProductStep):
+        macs = (math.prod(result) * shape[-1],) * 4
     posts: Iterable[PostOp] = getattr(step, "post", ())
     size = program.element.bytes
     constants = sum(int(post.operand.size) for post in posts if isinstance(post.operand, np.ndarray))
+    if isinstance(step, ConstantStep):
+        constants = int(step.value.size)
     return LayerCost(
         name,
         kind,
@@ -280,7 +290,7 @@ def _layer(program: Program, step: ProgramStep, name: str) -> LayerCost:
         *macs,
         activations=math.prod(result),
         bytes_read=size * sum(math.prod(program.shapes[item]) for item in names),
-        bytes_written=size * math.prod(result),
+        bytes_written=0 if isinstance(step, ConstantStep) else size * math.prod(result),
         bytes_weights=size * (weights + biases + constants),
     )
 

@@ -14,13 +14,16 @@ from omniconv.analysis.subject import needed_steps
 from omniconv.analysis.taps import count_inside, pad_index, pool_phases, push, take, unpadded
 from omniconv.program.program import Program
 from omniconv.program.steps import (
+    WITH_POSTS,
     ChannelStep,
     ConcatStep,
+    ConstantStep,
     ConvStep,
     DenseStep,
     MapStep,
     PadStep,
     PoolStep,
+    ProductStep,
     ProgramStep,
     RearrangeStep,
     ReduceStep,
@@ -44,9 +47,11 @@ def count_forward(program: Program, tensor: str) -> Float64:
         shape = program.shapes[step.y]
         if isinstance(step, ConcatStep):
             value = np.concatenate([values[name] for name in step.xs], step.axis)
+        elif isinstance(step, ConstantStep):
+            value = np.zeros(shape)
         else:
             value = _forward(step, values[step.x], shape)
-        for post in step.post if isinstance(step, ConvStep | DenseStep | MapStep) else ():
+        for post in step.post if isinstance(step, WITH_POSTS) else ():
             if isinstance(post.operand, str) and post.op in ADDITIVE:
                 value = value + values[post.operand]
         values[step.y] = value
@@ -60,7 +65,7 @@ def _forward(step: ProgramStep, x: Float64, shape: Shape) -> Float64:
     match step:
         case ConvStep():
             return _conv(step, x)
-        case DenseStep():
+        case DenseStep() | ProductStep():
             return np.broadcast_to(x.mean(axis=-1, keepdims=True), shape)
         case PoolStep():
             phases = pool_phases(step, x.shape[2:], shape[2:])

@@ -16,20 +16,24 @@ from omniconv.analysis.subject import needed_steps
 from omniconv.analysis.trace import is_gate
 from omniconv.program.program import Program
 from omniconv.program.steps import (
+    WITH_POSTS,
     ChannelStep,
     ConcatStep,
+    ConstantStep,
     ConvStep,
     DenseStep,
     LrnStep,
     MapStep,
     PadStep,
     PoolStep,
+    ProductStep,
     ProgramStep,
     RearrangeStep,
     ReduceStep,
     ResizeStep,
     SliceStep,
     SoftmaxStep,
+    weight_values,
 )
 from omniconv.spec import Axis, Shape
 
@@ -100,7 +104,9 @@ def _back(program: Program, step: ProgramStep, label: str, y: Reaches, gates: bo
                 parts.append((name, part))
             first += size
         return parts
-    for post in step.post if isinstance(step, ConvStep | DenseStep | MapStep) else ():
+    if isinstance(step, ConstantStep):
+        return parts
+    for post in step.post if isinstance(step, WITH_POSTS) else ():
         if isinstance(post.operand, str):
             operand = program.shapes[post.operand]
             if gates or not is_gate(operand, shape):
@@ -109,7 +115,16 @@ def _back(program: Program, step: ProgramStep, label: str, y: Reaches, gates: bo
     if isinstance(step, MapStep) and not gates and is_gate(source, shape):
         return parts
     parts.append((step.x, _back_one(step, label, y, source, shape)))
+    parts += [(name, _back_weights(step, label, y, shape, program.shapes[name])) for name in weight_values(step)]
     return parts
+
+
+def _back_weights(step: ProgramStep, label: str, y: Reaches, shape: Shape, weights: Shape) -> Reaches:
+    """What weights that are computed are asked for: a column of a product, all of a convolution."""
+    if isinstance(step, ProductStep):
+        wide = _broadcast(y, shape, (*weights[:-2], shape[-2], weights[-1]))
+        return (*wide[:-2], everything(weights[-2], f"product {label!r}"), wide[-1])
+    return tuple(everything(size, f"weights of {label!r}" if size > 1 else "") for size in weights)
 
 
 def _slice_of(y: Reaches, axis: int, first: int, size: int) -> Reaches | None:
@@ -147,6 +162,9 @@ def _back_one(step: ProgramStep, label: str, y: Reaches, source: Shape, shape: S
             return (*y[:2], *_taps(y, axes))
         case DenseStep():
             return (*y[:-1], everything(source[-1], f"dense layer {label!r}"))
+        case ProductStep():
+            wide = _broadcast(y, shape, (*source[:-1], shape[-1]))
+            return (*wide[:-1], everything(source[-1], f"product {label!r}"))
         case MapStep():
             return _broadcast(y, shape, source)
         case ReduceStep():

@@ -9,7 +9,7 @@ As numbers a path carries the product of what its steps give it, by :data:`MODES
 
 - ``"count"``: 1 everywhere, the number of paths through taps and channels;
 - ``"mean"``: 1 for each tap, and the mean over the input channels of a group: the number of paths through taps;
-- ``"weights"``: ``|w|`` of each weight, a mean's divisor, equal shares through a maximum or a softmax; activations and
+- ``"weights"``: ``|w|`` of each weight, a mean's divisor, equal shares through a maximum, a softmax or weights that are computed; activations and
   products of two activations carry 1.
 """
 
@@ -26,8 +26,10 @@ from omniconv.analysis.subject import needed_steps
 from omniconv.analysis.taps import AnyArray, count_inside, give, pad_index, pool_phases, pull, unpadded
 from omniconv.program.program import Program
 from omniconv.program.steps import (
+    WITH_POSTS,
     ChannelStep,
     ConcatStep,
+    ConstantStep,
     ConvStep,
     DenseStep,
     LrnStep,
@@ -35,12 +37,15 @@ from omniconv.program.steps import (
     PadStep,
     PoolStep,
     PostOp,
+    ProductStep,
     ProgramStep,
     RearrangeStep,
     ReduceStep,
     ResizeStep,
     SliceStep,
     SoftmaxStep,
+    weight_arrays,
+    weight_values,
 )
 from omniconv.spec import Conv, Shape
 
@@ -81,7 +86,9 @@ def is_gate(shape: Shape, result: Shape) -> bool:
 def _back(
     program: Program, step: ProgramStep, y: AnyArray, *, mode: str, gates: bool
 ) -> Iterator[tuple[str, AnyArray]]:
-    if isinstance(step, ConvStep | DenseStep | MapStep):
+    if isinstance(step, ConstantStep):
+        return
+    if isinstance(step, WITH_POSTS):
         y, parts = _posts(program, step.post, y, mode)
         for name, part in parts:
             if gates or not is_gate(program.shapes[name], program.shapes[step.y]):
@@ -96,6 +103,17 @@ def _back(
     if isinstance(step, MapStep) and not gates and is_gate(program.shapes[step.x], y.shape):
         return
     yield step.x, _back_one(step, y, program.shapes[step.x], mode)
+    for name in weight_values(step):
+        yield name, _back_weights(step, y, program.shapes[name], mode)
+
+
+def _back_weights(step: ProgramStep, y: AnyArray, shape: Shape, mode: str) -> AnyArray:
+    """The demand on weights that are computed: on each of a column of a product, on each of all of a convolution."""
+    if not isinstance(step, ProductStep):
+        return np.full(shape, np.add.reduce(y, axis=None, dtype=y.dtype))
+    total = np.add.reduce(y, axis=-2, dtype=y.dtype, keepdims=True)
+    total = shrink(total / shape[-2] if mode != "count" else total, (*shape[:-2], 1, shape[-1]))
+    return np.broadcast_to(total, shape)
 
 
 def _posts(
@@ -129,6 +147,10 @@ def _back_one(step: ProgramStep, y: AnyArray, shape: Shape, mode: str) -> AnyArr
                 return np.asarray(y @ np.abs(step.w.astype(np.float64)))
             total = np.add.reduce(y, axis=-1, dtype=y.dtype, keepdims=True)
             return np.broadcast_to(total / shape[-1] if mode == "mean" else total, shape)
+        case ProductStep():
+            total = np.add.reduce(y, axis=-1, dtype=y.dtype, keepdims=True)
+            total = shrink(total / shape[-1] if mode != "count" else total, (*shape[:-1], 1))
+            return np.broadcast_to(total, shape)
         case MapStep():
             return shrink(y, shape)
         case PoolStep():
@@ -175,8 +197,11 @@ def _back_conv(step: ConvStep, y: AnyArray, shape: Shape, mode: str) -> AnyArray
     phases = inner.phases((*shape[:2], *sizes))
     batch, wide, narrow = shape[0], spec.in_channels // groups, spec.out_channels // groups
     x: AnyArray
-    if mode == "weights":
-        x = _back_weighted(step, inner, y, sizes)
+    known, _ = weight_arrays(step)
+    if mode == "weights" and known is None:
+        mode = "mean"
+    if mode == "weights" and known is not None:
+        x = _back_weighted(known, inner, y, sizes)
     else:
         x = np.add.reduce(y.reshape(batch, groups, narrow, *y.shape[2:]), axis=2, dtype=y.dtype)
         for axis, (each, size) in enumerate(zip(phases, sizes, strict=True), 2):
@@ -191,10 +216,10 @@ def _back_conv(step: ConvStep, y: AnyArray, shape: Shape, mode: str) -> AnyArray
     return np.broadcast_to(x[:, :, None], (batch, groups, wide, *shape[2:])).reshape(shape)
 
 
-def _back_weighted(step: ConvStep, inner: Conv, y: AnyArray, sizes: list[int]) -> AnyArray:
+def _back_weighted(weights: AnyArray, inner: Conv, y: AnyArray, sizes: list[int]) -> AnyArray:
     groups, batch = inner.groups, y.shape[0]
     wide, narrow = inner.in_channels // groups, inner.out_channels // groups
-    w = np.abs(step.w.astype(np.float64))
+    w = np.abs(weights.astype(np.float64))
     if inner.transposed:
         w = w.reshape(groups, wide, narrow, *inner.kernel_size)
     else:

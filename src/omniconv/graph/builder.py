@@ -6,13 +6,13 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from omniconv.errors import ShapeError
+from omniconv.errors import ModelError, ShapeError
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Ref
+from omniconv.graph.operands import Operand, Ref, as_weights
 from omniconv.program.element import Element
 from omniconv.program.program import Program
-from omniconv.program.steps import MapStep, PostOp, ProgramStep, RearrangeStep
+from omniconv.program.steps import ConstantStep, MapStep, PostOp, ProgramStep, RearrangeStep
 from omniconv.spec import Activation, Shape
 
 
@@ -62,6 +62,24 @@ class Builder:
         self.budget.check(sizes, self.program.element.bytes, "the result")
         self.program.add(step, sizes, self.node.label)
         return Ref(step.y, sizes)
+
+    def value(self, operand: Operand, what: str, *, rank: int = 0) -> Ref:
+        """The value behind an operand of at least ``rank`` axes; a constant becomes a step of its own.
+
+        Raises:
+            ModelError: an input that is not given.
+            ShapeError: too few axes.
+            UnsupportedError: a constant of integers.
+        """
+        if operand is None:
+            raise ModelError(f"{what} is not given", need=f"the input {what}")
+        if len(operand.shape) < rank:
+            raise ShapeError(f"{what} has shape {operand.shape}", need=f"at least {rank} axes")
+        if isinstance(operand, Ref):
+            return operand
+        array = as_weights(operand, what)
+        self.budget.take(array.shape, self.program.element.bytes, what)
+        return self.add(ConstantStep(self.fresh("constant"), array), array.shape)
 
     def map(self, x: Ref, *post: PostOp, y: str | None = None, shape: Shape | None = None) -> Ref:
         """Append an elementwise step."""

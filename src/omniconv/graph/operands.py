@@ -33,27 +33,6 @@ Operand: TypeAlias = Ref | AnyArray | None
 Operands: TypeAlias = Sequence[Operand]
 
 
-def as_ref(operand: Operand, what: str, *, rank: int = 0) -> Ref:
-    """The reference to a computed value of at least ``rank`` axes.
-
-    Raises:
-        ModelError: an input that is not given.
-        ShapeError: too few axes.
-        UnsupportedError: a constant.
-    """
-    if operand is None:
-        raise ModelError(f"{what} is not given", need=f"the input {what}")
-    if not isinstance(operand, Ref):
-        raise UnsupportedError(
-            f"{what} is a constant of shape {operand.shape}",
-            need="a value computed from the model's inputs",
-            fix="fold the constant part of the model before loading it",
-        )
-    if operand.rank < rank:
-        raise ShapeError(f"{what} has shape {operand.shape}", need=f"at least {rank} axes")
-    return operand
-
-
 def as_constant(operand: Operand, what: str) -> AnyArray:
     """The constant behind an operand.
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
 from omniconv.program.program import Program
-from omniconv.program.steps import ConvStep, DenseStep, ProgramStep
+from omniconv.program.steps import ConvStep, DenseStep, ProductStep, ProgramStep, operands, weight_arrays
 from omniconv.spec import Shape
 
 KINDS: Final = {
     "PoolStep": "pool", "ReduceStep": "global_pool", "MapStep": "elementwise", "SoftmaxStep": "softmax",
     "LrnStep": "lrn", "ChannelStep": "shuffle", "ConcatStep": "concat", "RearrangeStep": "rearrange",
     "SliceStep": "slice", "PadStep": "pad", "ResizeStep": "resize", "DenseStep": "dense",
+    "ProductStep": "product", "ConstantStep": "constant",
 }  # fmt: skip
 
 
@@ -46,18 +48,14 @@ def kind_of(step: ProgramStep) -> str:
 def describe_step(program: Program, index: int) -> LayerInfo:
     """The record of one step."""
     step = program.steps[index]
-    source = step.xs[0] if hasattr(step, "xs") else step.x
-    shape, result = program.shapes[source], program.shapes[step.y]
-    text, parameters, macs = "", 0, 0
+    result = program.shapes[step.y]
+    shape = program.shapes[next(operands(step), step.y)]
+    text, macs = "", 0
     if isinstance(step, ConvStep):
         text, macs = step.spec.text(shape), step.spec.count_macs(shape)
-    elif isinstance(step, DenseStep):
-        rows = 1
-        for size in result[:-1]:
-            rows *= size
-        macs = rows * step.w.size
-    if isinstance(step, ConvStep | DenseStep):
-        parameters = step.w.size + (0 if step.b is None else step.b.size)
+    elif isinstance(step, DenseStep | ProductStep):
+        macs = math.prod(result) * shape[-1]
+    parameters = sum(0 if array is None else array.size for array in weight_arrays(step))
     return LayerInfo(program.labels[index], kind_of(step), text, shape, result, parameters, macs)
 
 
@@ -65,4 +63,5 @@ WORDS: Final = {
     "PoolStep": "pool", "ReduceStep": "global_pool", "MapStep": "elementwise", "SoftmaxStep": "softmax",
     "LrnStep": "lrn", "ChannelStep": "shuffle", "ConcatStep": "concat", "RearrangeStep": "rearrange",
     "SliceStep": "slice", "PadStep": "pad", "ResizeStep": "resize", "DenseStep": "dense",
+    "ProductStep": "product", "ConstantStep": "constant",
 }  # fmt: skip

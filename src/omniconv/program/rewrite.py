@@ -8,7 +8,16 @@ from dataclasses import replace
 from typing import TypeAlias
 
 from omniconv.program.program import Program
-from omniconv.program.steps import ConcatStep, ConvStep, DenseStep, MapStep, PostOp, ProgramStep, operands
+from omniconv.program.steps import (
+    WITH_POSTS,
+    ConcatStep,
+    ConstantStep,
+    ConvStep,
+    PostOp,
+    ProductStep,
+    ProgramStep,
+    operands,
+)
 
 Item: TypeAlias = tuple[ProgramStep, str]
 """A step and its label."""
@@ -33,10 +42,16 @@ def rename(step: ProgramStep, names: Mapping[str, str]) -> ProgramStep:
     y = names.get(step.y, step.y)
     if isinstance(step, ConcatStep):
         return replace(step, xs=tuple(names.get(x, x) for x in step.xs), y=y)
-    x = names.get(step.x, step.x)
-    if isinstance(step, ConvStep | DenseStep | MapStep):
-        return replace(step, x=x, y=y, post=_rename_post(step.post, names))
-    return replace(step, x=x, y=y)
+    if isinstance(step, ConstantStep):
+        return replace(step, y=y)
+    step = replace(step, x=names.get(step.x, step.x), y=y)
+    if isinstance(step, WITH_POSTS):
+        step = replace(step, post=_rename_post(step.post, names))
+    if isinstance(step, ConvStep | ProductStep) and isinstance(step.w, str):
+        step = replace(step, w=names.get(step.w, step.w))
+    if isinstance(step, ConvStep) and isinstance(step.b, str):
+        step = replace(step, b=names.get(step.b, step.b))
+    return step
 
 
 def is_touched(step: ProgramStep, names: Mapping[str, str]) -> bool:

@@ -41,13 +41,18 @@ class PostOp:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConvStep:
-    """``y = post(conv(x, w) + b)`` with explicit padding. ``w`` in PyTorch's shape."""
+    """``y = post(conv(x, w) + b)`` with explicit padding.
+
+    Attributes:
+        w: the weights in PyTorch's shape: a constant, or the name of a value.
+        b: one for each output channel: a constant, or the name of a value.
+    """
 
     x: str
     y: str
     spec: Conv
-    w: Array
-    b: Array | None = None
+    w: Array | str
+    b: Array | str | None = None
     post: tuple[PostOp, ...] = ()
 
 
@@ -60,6 +65,27 @@ class DenseStep:
     w: Array
     b: Array | None = None
     post: tuple[PostOp, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ProductStep:
+    """``y[..., m, n] = post(sum over k of x[..., m, k] * w[..., k, n])`` for two values of at least two axes.
+
+    Their axes before the last two broadcast (NumPy rules).
+    """
+
+    x: str
+    y: str
+    w: str
+    post: tuple[PostOp, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConstantStep:
+    """``y = value``, for a constant that stands where steps read values."""
+
+    y: str
+    value: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,21 +215,47 @@ class ResizeStep:
 
 
 ProgramStep: TypeAlias = (
-    ConvStep | DenseStep | PoolStep | ReduceStep | MapStep | SoftmaxStep | LrnStep | ChannelStep
-    | ConcatStep | RearrangeStep | SliceStep | PadStep | ResizeStep
+    ConvStep | DenseStep | ProductStep | ConstantStep | PoolStep | ReduceStep | MapStep | SoftmaxStep | LrnStep
+    | ChannelStep | ConcatStep | RearrangeStep | SliceStep | PadStep | ResizeStep
 )  # fmt: skip
+
+
+WithPosts: TypeAlias = ConvStep | DenseStep | ProductStep | MapStep
+"""The steps that end in a list of elementwise operations."""
+WITH_POSTS: Final = (ConvStep, DenseStep, ProductStep, MapStep)
 
 
 def operands(step: ProgramStep) -> Iterator[str]:
     """Names of the values a step reads."""
+    if isinstance(step, ConstantStep):
+        return
     if isinstance(step, ConcatStep):
         yield from step.xs
         return
     yield step.x
-    if isinstance(step, ConvStep | DenseStep | MapStep):
+    yield from weight_values(step)
+    if isinstance(step, WITH_POSTS):
         for post in step.post:
             if isinstance(post.operand, str):
                 yield post.operand
+
+
+def weight_values(step: ProgramStep) -> tuple[str, ...]:
+    """Names of the values that a step multiplies its input with, or adds to the product."""
+    if not isinstance(step, ConvStep | ProductStep):
+        return ()
+    both = (step.w, step.b) if isinstance(step, ConvStep) else (step.w,)
+    return tuple(item for item in both if isinstance(item, str))
+
+
+def weight_arrays(step: ProgramStep) -> tuple[Array | None, Array | None]:
+    """The constant weights and the constant biases of a step, ``None`` where it has none."""
+    if not isinstance(step, ConvStep | DenseStep):
+        return None, None
+    return (
+        step.w if isinstance(step.w, np.ndarray) else None,
+        step.b if isinstance(step.b, np.ndarray) else None,
+    )
 
 
 def round_constants(
@@ -223,14 +275,20 @@ def round_constants(
 
     if isinstance(step, ResizeStep):
         return replace(step, weight=tuple(map(convert, step.weight)))
-    if not isinstance(step, ConvStep | DenseStep | MapStep):
+    if isinstance(step, ConstantStep):
+        return replace(step, value=convert(step.value))
+    if not isinstance(step, WITH_POSTS):
         return step
     post = tuple(
         replace(op, operand=convert(op.operand)) if isinstance(op.operand, np.ndarray) else op for op in step.post
     )
-    if isinstance(step, MapStep):
-        return replace(step, post=post)
-    return replace(step, w=convert(step.w), b=None if step.b is None else convert(step.b), post=post)
+    step = replace(step, post=post)
+    w, b = weight_arrays(step)
+    if isinstance(step, ConvStep | DenseStep) and w is not None:
+        step = replace(step, w=convert(w))
+    if isinstance(step, ConvStep | DenseStep) and b is not None:
+        step = replace(step, b=convert(b))
+    return step
 
 
 SWAPPED: Final = {"sub": "rsub", "div": "rdiv", "rsub": "sub", "rdiv": "div"}

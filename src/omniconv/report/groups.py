@@ -7,7 +7,16 @@ from dataclasses import dataclass, replace
 
 from omniconv.analysis import Connectivity, Record, connectivity
 from omniconv.program.program import Program
-from omniconv.program.steps import ChannelStep, ConvStep, MapStep, PadStep, PoolStep, ProgramStep, ResizeStep
+from omniconv.program.steps import (
+    ChannelStep,
+    ConvStep,
+    MapStep,
+    PadStep,
+    PoolStep,
+    ProgramStep,
+    ResizeStep,
+    weight_values,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +84,10 @@ def _judge(program: Program, run: list[int]) -> GroupedRun:
         step = program.steps[index]
         if isinstance(step, ConvStep | MapStep):
             step = replace(step, post=())
+        for name in weight_values(step):
+            if name not in part.shapes:
+                part.inputs += (name,)
+                part.shapes[name] = program.shapes[name]
         part.add(step, program.shapes[step.y], program.labels[index])
     part.outputs = (part.steps[-1].y,)
     steps = [program.steps[index] for index in run]

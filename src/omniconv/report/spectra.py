@@ -19,7 +19,7 @@ from omniconv.analysis.separability import (
 )
 from omniconv.limits import check_memory
 from omniconv.program.program import Program
-from omniconv.program.steps import ConvStep
+from omniconv.program.steps import ConvStep, weight_arrays
 from omniconv.spec import Shape
 
 ENERGY: Final = 0.99
@@ -68,7 +68,9 @@ def _spectrum(matrices: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def find_spectrum(step: ConvStep, name: str) -> LayerSpectrum:
     """The spectrum of one convolution."""
-    grouped = split_groups(check_weights(step.w), step.spec.groups, transposed=step.spec.transposed)
+    w, _ = weight_arrays(step)
+    assert w is not None
+    grouped = split_groups(check_weights(w), step.spec.groups, transposed=step.spec.transposed)
     check_memory(8 * 4 * grouped.size, "the unfoldings of the weights")
     forms = {}
     names = CHANNEL_FORMS if grouped.shape[2] > 1 else OWN_FORMS
@@ -76,17 +78,18 @@ def find_spectrum(step: ConvStep, name: str) -> LayerSpectrum:
         values = kernel_values(grouped) if form == "kernel" else _spectrum(unfold(grouped, form))
         values = values.reshape(-1, values.shape[-1])
         costs = tuple(count_parameters(grouped.shape, form, rank) for rank in range(values.shape[-1] + 1))
-        forms[form] = Unfolding(form, values, costs, int(step.w.size))
-    return LayerSpectrum(name, tuple(step.w.shape), forms)
+        forms[form] = Unfolding(form, values, costs, int(w.size))
+    return LayerSpectrum(name, tuple(w.shape), forms)
 
 
 def find_spectra(program: Program) -> tuple[LayerSpectrum, ...]:
-    """All convolutions with kernels larger than 1 on at least two axes, whose weights are finite."""
+    """All convolutions with kernels larger than 1 on at least two axes, whose weights are known and finite."""
     pairs = zip(program.steps, program.labels, strict=True)
     return tuple(
         find_spectrum(step, label)
         for step, label in pairs
         if isinstance(step, ConvStep)
         and sum(size > 1 for size in step.spec.kernel_size) > 1
+        and isinstance(step.w, np.ndarray)
         and bool(np.isfinite(step.w).all())
     )

@@ -8,11 +8,14 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
+import numpy as np
+
 from omniconv.compiler.kernels.copy import Copy
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Ref, Stored, permutation_of
 from omniconv.program.element import Element
+from omniconv.program.steps import Array, ConstantStep
 
 
 def as_channels_last(planner: Planner, name: str) -> Stored:
@@ -48,10 +51,33 @@ def layout_row_major(planner: Planner, name: str) -> Layout:
 
 def _convert(planner: Planner, name: str, kind: str, layout: Layout) -> Stored:
     if (name, kind) not in planner.converted:
-        room = Stored(planner.add_buffer("arena", layout.extent + planner.target.lanes), 0, layout)
-        copy_value(planner, planner.get(name), room)
+        if name in planner.known:
+            room = place_constant(planner, planner.known[name], layout)
+        else:
+            room = Stored(planner.add_buffer("arena", layout.extent + planner.target.lanes), 0, layout)
+            copy_value(planner, planner.get(name), room)
         planner.converted[name, kind] = room
     return planner.converted[name, kind]
+
+
+def lower_constant(planner: Planner, step: ConstantStep) -> None:
+    """A constant as a value, row major; whoever needs another layout gets a constant of that layout."""
+    planner.known[step.y] = step.value
+    layout = replace(row_major(planner.shape(step.y)), readable=True)
+    planner.stored[step.y] = place_constant(planner, step.value, layout)
+
+
+def place_constant(planner: Planner, array: Array, layout: Layout) -> Stored:
+    """A constant in memory of its own, with zeros in the gaps and for a vector behind."""
+    size = layout.extent + planner.target.lanes
+
+    def make() -> Array:
+        room = np.zeros(size, array.dtype)
+        strides = [stride * array.itemsize for stride in layout.strides]
+        np.lib.stride_tricks.as_strided(room, array.shape, strides)[...] = array
+        return room
+
+    return Stored(planner.constant(size, make).buffer, 0, layout)
 
 
 def copy_value(planner: Planner, x: Stored, y: Stored) -> None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from omniconv.compiler.emit.epilogue import Post
 from omniconv.compiler.kernels.arrange import as_channels_last
 from omniconv.compiler.kernels.posts import lower_posts
+from omniconv.compiler.kernels.weights import Weights
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Ref, Stored, merge_axes
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
-from omniconv.program.steps import Array, ConvStep
+from omniconv.program.steps import ConvStep
 from omniconv.spec import Conv
 
 Strides = tuple[int, int, int, int]
@@ -27,7 +28,7 @@ class Layer:
         spec: how ``weights`` are numbered.
         x, y: input and result.
         posts: the epilogue, its operands numbered from 0; ``refs`` are their places.
-        weights: in PyTorch's shape; ``bias`` one for each output channel.
+        weights: in PyTorch's shape, constant or computed; ``bias`` one for each output channel.
     """
 
     problem: Problem
@@ -36,8 +37,8 @@ class Layer:
     y: Stored
     posts: tuple[Post, ...]
     refs: tuple[Ref, ...]
-    weights: Array
-    bias: Array | None
+    weights: Weights
+    bias: Weights | None
 
     def posts_behind(self, args: int) -> tuple[Post, ...]:
         """The epilogue of a kernel that has so many args before the operands."""
@@ -57,7 +58,12 @@ def place_layer(planner: Planner, step: ConvStep, x: Stored, problem: Problem) -
     """The layer of a step that reads ``x``, its result and operands channels last."""
     y = planner.produce(step.y)
     posts, refs = lower_posts(planner, step.post, planner.shape(step.y), 0)
-    return Layer(problem, step.spec, x, y, posts, tuple(refs), step.w, step.b)
+    return Layer(problem, step.spec, x, y, posts, tuple(refs), *place_weights(planner, step))
+
+
+def place_weights(planner: Planner, step: ConvStep) -> tuple[Weights, Weights | None]:
+    """Weights and bias of a step."""
+    return Weights.of(planner, step.w), None if step.b is None else Weights.of(planner, step.b)
 
 
 def with_neighbours(planner: Planner, step: ConvStep, x: Stored) -> Stored:

@@ -91,6 +91,7 @@ class Planner:
     places: dict[str, tuple[int, int, Layout]] = field(default_factory=dict)
     wanted: dict[str, Stored] = field(default_factory=dict)
     converted: dict[tuple[str, str], Stored] = field(default_factory=dict)
+    known: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     step: int = -1
     zero: int = field(init=False)
     scratch: int = field(init=False)
@@ -113,7 +114,11 @@ class Planner:
 
     def table(self, values: Sequence[int] | npt.NDArray[np.int64]) -> Ref:
         """A constant table of 64-bit integers."""
-        self.buffers.append(Buffer("constant", 8 * len(values), make=lambda: np.asarray(values, np.int64)))
+        return self.index(len(values), lambda: np.asarray(values, np.int64))
+
+    def index(self, size: int, make: Callable[[], npt.NDArray[np.int64]]) -> Ref:
+        """A table of ``size`` integers that ``make`` computes once memory is granted."""
+        self.buffers.append(Buffer("constant", 8 * size, make=make))
         return Ref(len(self.buffers) - 1)
 
     def zeros(self, elements: int) -> Ref:

@@ -13,6 +13,7 @@ from omniconv.compiler.kernels.pad import pad_value
 from omniconv.compiler.kernels.panel.lower import merge_layer, reads_in_place
 from omniconv.compiler.kernels.posts import describe_posts, lower_posts
 from omniconv.compiler.kernels.series.lower import in_rows
+from omniconv.compiler.kernels.weights import Weights
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored, merge_axes
@@ -60,6 +61,7 @@ def _look_around(planner: Planner, step: ConvStep, x: Stored, problem: Problem) 
         exact=planner.exact,
         x_rows=in_rows(x.layout),
         y_rows=wanted is not None and in_rows(wanted),
+        computed=isinstance(step.w, str),
         merged=merged and merged[0],
     )
 
@@ -78,8 +80,9 @@ def lower_dense(planner: Planner, step: DenseStep) -> None:
         posts = _flatten_rows(posts, result)
     spec = Conv.of(inputs, outputs, 1, dims=1)
     problem = Problem.of(spec, (rows, inputs, 1))
-    layer = merge_layer(Layer(problem, spec, x, y, posts, tuple(refs), step.w[:, :, None], step.b))
-    choice = choose(problem, planner.target, Facts(planner.exact, merged=layer.problem), planner.find_tuned)
+    w, b = Weights.of(planner, step.w[:, :, None]), None if step.b is None else Weights.of(planner, step.b)
+    layer = merge_layer(Layer(problem, spec, x, y, posts, tuple(refs), w, b))
+    choice = choose(problem, planner.target, Facts(exact=planner.exact, merged=layer.problem), planner.find_tuned)
     choice.family.lower(planner, layer, choice)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from omniconv.compiler.kernels.arrange import lower_constant
 from omniconv.compiler.kernels.lrn import lower_lrn
 from omniconv.compiler.kernels.mapping import lower_map
 from omniconv.compiler.kernels.pad import lower_pad
@@ -15,15 +16,18 @@ from omniconv.compiler.kernels.softmax import lower_softmax
 from omniconv.compiler.kernels.views import lower_channels, lower_concat, lower_rearrange, lower_slice
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.planning.convolution import lower_conv, lower_dense
+from omniconv.compiler.planning.product import lower_product
 from omniconv.program.steps import (
     ChannelStep,
     ConcatStep,
+    ConstantStep,
     ConvStep,
     DenseStep,
     LrnStep,
     MapStep,
     PadStep,
     PoolStep,
+    ProductStep,
     ProgramStep,
     RearrangeStep,
     ReduceStep,
@@ -35,6 +39,8 @@ from omniconv.program.steps import (
 LOWERINGS: Final[dict[type, Callable[[Planner, Any], None]]] = {
     ConvStep: lower_conv,
     DenseStep: lower_dense,
+    ProductStep: lower_product,
+    ConstantStep: lower_constant,
     PoolStep: lower_pool,
     ReduceStep: lower_reduce,
     MapStep: lower_map,

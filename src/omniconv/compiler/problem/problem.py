@@ -59,12 +59,14 @@ class Facts:
     Attributes:
         exact: whether only direct sums are allowed, in which every product appears as it is.
         x_rows, y_rows: whether the input has, and the result may have, neighbours along the last axis side by side.
+        computed: whether the weights are a value, not a constant.
         merged: the problem with all positions in one row, where the layouts of a pointwise layer allow it.
     """
 
     exact: bool = False
     x_rows: bool = False
     y_rows: bool = False
+    computed: bool = False
     merged: Problem | None = None
 
 

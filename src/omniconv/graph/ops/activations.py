@@ -11,7 +11,7 @@ from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, as_ref
+from omniconv.graph.operands import Operand, Operands
 from omniconv.graph.operator import register
 from omniconv.program.steps import PostOp
 from omniconv.reference.activation import evaluate_activation
@@ -44,7 +44,7 @@ TABLE: Final[dict[str, Callable[[Node], Activation]]] = {
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    return build.map(as_ref(inputs[0], "the input X"), PostOp("act", activation=TABLE[node.op](node)))
+    return build.map(build.value(inputs[0], "the input X"), PostOp("act", activation=TABLE[node.op](node)))
 
 
 def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:

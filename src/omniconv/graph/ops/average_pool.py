@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, as_ref
+from omniconv.graph.operands import Operand, Operands
 from omniconv.graph.operator import register
 from omniconv.graph.ops._pool import lower_pool
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input X", rank=3)
+    x = build.value(inputs[0], "the input X", rank=3)
     return lower_pool(node, x, "mean", bool(node.integer("count_include_pad", 0)), build)
 
 

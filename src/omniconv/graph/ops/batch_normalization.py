@@ -11,13 +11,13 @@ import numpy as np
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, as_ref, as_weights
+from omniconv.graph.operands import Operand, Operands, as_weights
 from omniconv.graph.operator import register
 from omniconv.program.steps import PostOp
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input X", rank=2)
+    x = build.value(inputs[0], "the input X", rank=2)
     if node.integer("training_mode", 0) or any(node.outputs[1:]):
         raise UnsupportedError("BatchNormalization in training mode", need="training_mode=0 and one output")
     if node.version < 7 and not node.integer("is_test", 0):

@@ -10,13 +10,13 @@ from omniconv.errors import UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, as_ref
+from omniconv.graph.operands import Operand, Operands
 from omniconv.graph.operator import register
 from omniconv.graph.tensors import find_dtype, name_dtype, number_of
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input")
+    x = build.value(inputs[0], "the input")
     target = node.integer("to")
     given = number_of(build.given)
     if target != given:

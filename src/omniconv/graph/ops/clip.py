@@ -12,7 +12,7 @@ from omniconv.errors import UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, Ref, as_ref, as_scalar
+from omniconv.graph.operands import Operand, Operands, Ref, as_scalar
 from omniconv.graph.operator import register
 
 
@@ -31,7 +31,7 @@ def _bounds(node: Node, inputs: Operands, dtype: np.dtype[Any]) -> tuple[float, 
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input")
+    x = build.value(inputs[0], "the input")
     low, high = _bounds(node, inputs, build.given.dtype)
     if math.isnan(low) or math.isnan(high):
         raise UnsupportedError(f"Clip to [{low}, {high}]", need="bounds that are numbers")

@@ -1,4 +1,4 @@
-"""Concat along any axis; constants among computed values are not supported."""
+"""Concat along any axis, of values and constants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from omniconv.errors import ShapeError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, as_constant, as_ref, normalise_axis
+from omniconv.graph.operands import Operand, Operands, as_constant, normalise_axis
 from omniconv.graph.operator import register
 from omniconv.program.steps import ConcatStep
 from omniconv.spec import Shape
@@ -26,7 +26,7 @@ def _joined(shapes: Sequence[Shape], axis: int) -> tuple[Shape, int]:
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    refs = [as_ref(item, f"input {index}") for index, item in enumerate(inputs)]
+    refs = [build.value(item, f"input {index}") for index, item in enumerate(inputs)]
     shape, axis = _joined([ref.shape for ref in refs], node.integer("axis"))
     if len(refs) == 1:
         return refs[0]

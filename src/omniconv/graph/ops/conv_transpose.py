@@ -1,4 +1,4 @@
-"""ConvTranspose: the adjoint of Conv, with constant weights ``(in_channels, out_channels / group, *kernel)``.
+"""ConvTranspose: the adjoint of Conv, with weights ``(in_channels, out_channels / group, *kernel)``, constant or computed.
 
 Per axis ``output = (input - 1) * stride + output_padding + extent - total_padding``. ``auto_pad`` asks for an output of
 ``input * stride`` and leaves the total padding to be computed; where that is negative it is 0. ``output_shape`` may
@@ -10,10 +10,10 @@ from __future__ import annotations
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, as_ref, as_weights
+from omniconv.graph.operands import Operand, Operands
 from omniconv.graph.operator import register
 from omniconv.graph.ops._window import Window, read_sizes, read_window
-from omniconv.graph.ops.conv import read_bias
+from omniconv.graph.ops.conv import read_bias, read_weight
 from omniconv.program.steps import ConvStep
 from omniconv.spec import Conv, Shape
 from omniconv.spec.geometry import Pair
@@ -38,16 +38,16 @@ def _plan_padding(window: Window, sizes: Shape, extra: Shape, wanted: Shape) -> 
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input X", rank=3)
-    w = as_weights(inputs[1], "the weight W")
+    x = build.value(inputs[0], "the input X", rank=3)
+    w, form = read_weight(inputs[1])
     groups = node.integer("group", 1)
-    if groups < 1 or w.ndim != x.rank or x.shape[1] != w.shape[0] or x.shape[1] % groups or not w.size:
+    if groups < 1 or len(form) != x.rank or x.shape[1] != form[0] or x.shape[1] % groups or not all(form):
         raise ModelError(
-            f"the weight W has shape {w.shape} for an input of shape {x.shape} and group={groups}",
+            f"the weight W has shape {form} for an input of shape {x.shape} and group={groups}",
             need="(in_channels, out_channels / group, *kernel) with in_channels a multiple of group",
         )
     dims, sizes = x.rank - 2, x.shape[2:]
-    window = read_window(node, dims, tuple(w.shape[2:]))
+    window = read_window(node, dims, form[2:])
     extra = read_sizes(node, "output_padding", dims, minimum=0, default=0) or (0,) * dims
     given = node.integers("output_shape")
     wanted = read_sizes(node, "output_shape", dims if given is None or len(given) <= dims else dims + 2, minimum=1)
@@ -62,7 +62,7 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
         pairs, extra = _plan_padding(window, sizes, extra, target)
     elif window.auto_pad == "VALID":
         pairs = ((0, 0),) * dims
-    channels = w.shape[1] * groups
+    channels = form[1] * groups
     spec = Conv.of(
         x.shape[1], channels, window.kernel, stride=window.stride, dilation=window.dilation, padding=pairs,
         groups=groups, transposed=True, output_padding=extra, dims=dims,

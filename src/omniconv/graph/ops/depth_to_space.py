@@ -5,12 +5,12 @@ from __future__ import annotations
 from omniconv.errors import ModelError, ShapeError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, Ref, as_ref
+from omniconv.graph.operands import Operand, Operands, Ref
 from omniconv.graph.operator import register
 
 
-def _input(node: Node, inputs: Operands) -> tuple[Ref, int]:
-    x, block = as_ref(inputs[0], "the input"), node.integer("blocksize")
+def _input(node: Node, inputs: Operands, build: Builder) -> tuple[Ref, int]:
+    x, block = build.value(inputs[0], "the input"), node.integer("blocksize")
     if x.rank != 4:
         raise ShapeError(f"the input has shape {x.shape}", need="(N, C, H, W)")
     if not 1 <= block <= 1 << 15:
@@ -26,7 +26,7 @@ def _mode(node: Node) -> str:
 
 
 def _lower_depth_to_space(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x, b = _input(node, inputs)
+    x, b = _input(node, inputs, build)
     n, c, h, w = x.shape
     if c % (b * b):
         raise ShapeError(f"blocksize={b} and {c} channels", need=f"channels % {b * b} == 0")
@@ -37,7 +37,7 @@ def _lower_depth_to_space(node: Node, inputs: Operands, build: Builder) -> Opera
 
 
 def _lower_space_to_depth(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x, b = _input(node, inputs)
+    x, b = _input(node, inputs, build)
     n, c, h, w = x.shape
     if h % b or w % b:
         raise ShapeError(f"blocksize={b} and spatial sizes {(h, w)}", need=f"sizes that are multiples of {b}")

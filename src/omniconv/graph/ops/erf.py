@@ -9,14 +9,14 @@ import numpy as np
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, as_ref
+from omniconv.graph.operands import Operand, Operands
 from omniconv.graph.operator import register
 from omniconv.program.functions import erf
 from omniconv.program.steps import PostOp
 
 
 def _lower(_node: Node, inputs: Operands, build: Builder) -> Operand:
-    return build.map(as_ref(inputs[0], "the input X"), PostOp("erf"))
+    return build.map(build.value(inputs[0], "the input X"), PostOp("erf"))
 
 
 def _fold(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:

@@ -10,7 +10,7 @@ from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import MAX_RANK, Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, as_integers, as_ref, broadcast, shape_of
+from omniconv.graph.operands import Operand, Operands, as_integers, broadcast, shape_of
 from omniconv.graph.operator import register
 from omniconv.spec import Shape
 
@@ -31,7 +31,7 @@ def _repeats(inputs: Operands) -> tuple[int, ...]:
 
 
 def _lower_expand(_node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input")
+    x = build.value(inputs[0], "the input")
     shape = _expanded(inputs)
     return x if shape == x.shape else build.map(x, shape=shape)
 
@@ -45,7 +45,7 @@ def _fold_expand(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget)
 
 
 def _lower_tile(_node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input")
+    x = build.value(inputs[0], "the input")
     repeats = _repeats(inputs)
     if any(count != 1 and size != 1 for count, size in zip(repeats, x.shape, strict=True)):
         raise UnsupportedError(f"Tile of shape {x.shape} by {repeats}", need="repeated axes of size 1", fix="Concat")

@@ -11,7 +11,7 @@ from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, Ref, as_constant, as_ref, normalise_axis
+from omniconv.graph.operands import Operand, Operands, Ref, as_constant, normalise_axis
 from omniconv.graph.operator import register
 from omniconv.graph.ops._slices import take_slice
 from omniconv.program.steps import ChannelStep
@@ -26,7 +26,7 @@ def _indices(array: AnyArray, size: int) -> AnyArray:
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input data", rank=1)
+    x = build.value(inputs[0], "the input data", rank=1)
     axis = normalise_axis(node.integer("axis", 0), x.rank)
     array = as_constant(inputs[1], "the input indices")
     if array.ndim > 1 or not array.size:

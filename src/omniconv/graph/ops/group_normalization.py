@@ -10,14 +10,14 @@ import math
 from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, as_ref, as_weights
+from omniconv.graph.operands import Operand, Operands, as_weights
 from omniconv.graph.operator import register
 from omniconv.graph.ops._standardise import standardise
 from omniconv.program.steps import PostOp
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input X", rank=3)
+    x = build.value(inputs[0], "the input X", rank=3)
     groups, channels = node.integer("num_groups"), x.shape[1]
     if groups < 1 or channels % groups:
         raise ModelError(f"num_groups={groups} for {channels} channels", need="groups that divide the channels")

@@ -5,14 +5,14 @@ from __future__ import annotations
 from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, as_ref, as_weights
+from omniconv.graph.operands import Operand, Operands, as_weights
 from omniconv.graph.operator import register
 from omniconv.graph.ops._standardise import standardise
 from omniconv.program.steps import PostOp
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input", rank=3)
+    x = build.value(inputs[0], "the input", rank=3)
     scale, bias = as_weights(inputs[1], "the input scale"), as_weights(inputs[2], "the input B")
     if scale.shape != (x.shape[1],) or bias.shape != (x.shape[1],):
         raise ModelError(f"scale has shape {scale.shape}, B {bias.shape}", need=f"({x.shape[1]},) each")

@@ -7,14 +7,14 @@ import math
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, as_ref, as_weights, broadcast, normalise_axis
+from omniconv.graph.operands import Operand, Operands, as_weights, broadcast, normalise_axis
 from omniconv.graph.operator import register
 from omniconv.graph.ops._standardise import standardise
 from omniconv.program.steps import PostOp
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input X", rank=1)
+    x = build.value(inputs[0], "the input X", rank=1)
     if any(node.outputs[1:]):
         raise UnsupportedError("LayerNormalization with its statistics", need="one output")
     axis = normalise_axis(node.integer("axis", -1), x.rank)

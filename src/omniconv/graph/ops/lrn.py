@@ -5,13 +5,13 @@ from __future__ import annotations
 from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, as_ref
+from omniconv.graph.operands import Operand, Operands
 from omniconv.graph.operator import register
 from omniconv.program.steps import LrnStep
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input X", rank=3)
+    x = build.value(inputs[0], "the input X", rank=3)
     size = node.integer("size")
     if not 1 <= size <= 1 << 20:
         raise ModelError(f"size={size}", need="a positive number of channels")

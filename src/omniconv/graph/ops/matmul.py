@@ -1,4 +1,7 @@
-"""MatMul with a constant right side of one or two axes (leading axes of size 1 are dropped)."""
+"""MatMul of values and constants, with NumPy broadcasting of the axes before the matrices.
+
+A constant right side that is one matrix makes a dense layer; any other product is one of two values.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +13,41 @@ from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, as_ref, as_weights, broadcast
+from omniconv.graph.operands import Operand, Operands, Ref, as_weights, broadcast, shape_of
 from omniconv.graph.operator import register
-from omniconv.program.steps import Array, DenseStep
+from omniconv.program.steps import Array, DenseStep, ProductStep
+from omniconv.spec import Shape
 
 
 def _lower(_node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the left side A", rank=1)
-    b = as_weights(inputs[1], "the right side B")
-    if b.ndim > 2 and (any(size != 1 for size in b.shape[:-2]) or b.ndim > x.rank):
-        raise UnsupportedError(f"MatMul with B of shape {b.shape}", need="two axes", fix="a Conv with groups")
-    if not b.size or b.ndim < 1:
-        raise ShapeError(f"B has shape {b.shape}", need="one or two axes of size 1 or more")
-    matrix: Array = b.reshape(-1, 1) if b.ndim == 1 else b.reshape(b.shape[-2:])
-    if matrix.shape[0] != x.shape[-1]:
-        raise ShapeError(f"A has {x.shape[-1]} columns, B {matrix.shape[0]} rows", need="equal sizes")
+    a, b = shape_of(inputs[0], "the left side A"), shape_of(inputs[1], "the right side B")
+    if not (a and b and all(a) and all(b)):
+        raise ShapeError(f"A has shape {a}, B {b}", need="one axis or more of size 1 or more each")
+    if a[-1] != b[-2:][0]:
+        raise ShapeError(f"A has {a[-1]} columns, B {b[-2:][0]} rows", need="equal sizes")
+    shape = (*broadcast(a[:-2], b[:-2]), *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
+    right = inputs[1]
+    if isinstance(right, Ref) or len(b) > len(a) or any(size != 1 for size in b[:-2]):
+        return multiply(build.value(inputs[0], "the left side A"), build.value(right, "the right side B"), shape, build)
+    matrix = as_weights(right, "the right side B").reshape((-1, 1) if len(b) == 1 else b[-2:])
     build.budget.take(matrix.shape, build.program.element.bytes, "the weights")
     w: Array = np.ascontiguousarray(matrix.T)
-    shape = (*x.shape[:-1], w.shape[0])
-    if b.ndim > 1:
+    x = build.value(inputs[0], "the left side A")
+    if len(b) > 1:
         return build.add(DenseStep(x.name, build.out(), w), shape)
-    return build.rearrange(build.add(DenseStep(x.name, build.fresh("product"), w), shape), x.shape[:-1])
+    return build.rearrange(build.add(DenseStep(x.name, build.fresh("product"), w), (*a[:-1], 1)), shape)
+
+
+def multiply(a: Ref, b: Ref, shape: Shape, build: Builder, *, y: str | None = None) -> Ref:
+    """Append ``a @ b``; vectors become matrices, and the result has ``shape``."""
+    left = build.rearrange(a, (1, *a.shape), y=build.fresh("row")) if a.rank == 1 else a
+    right = build.rearrange(b, (*b.shape, 1), y=build.fresh("column")) if b.rank == 1 else b
+    whole = (*broadcast(left.shape[:-2], right.shape[:-2]), left.shape[-2], right.shape[-1])
+    result = y or build.out()
+    if whole == shape:
+        return build.add(ProductStep(left.name, result, right.name), shape)
+    product = build.add(ProductStep(left.name, build.fresh("product"), right.name), whole)
+    return build.rearrange(product, shape, y=result)
 
 
 def _fold(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from omniconv.errors import ModelError, ShapeError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, as_integers, as_ref, as_scalar, normalise_axes
+from omniconv.graph.operands import Operand, Operands, as_integers, as_scalar, normalise_axes
 from omniconv.graph.operator import register
 from omniconv.graph.ops._slices import take_slice
 from omniconv.program.steps import PadStep
@@ -13,7 +13,7 @@ from omniconv.spec.conv import LIMIT
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input data", rank=1)
+    x = build.value(inputs[0], "the input data", rank=1)
     mode = node.text("mode", "constant")
     if mode not in ("constant", "reflect", "edge", "wrap"):
         raise ModelError(f"mode={mode[:40]!r}", need="constant, reflect, edge or wrap")

@@ -10,14 +10,14 @@ from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, as_constant, as_ref, as_scalar, broadcast
+from omniconv.graph.operands import Operand, Operands, as_constant, as_scalar, broadcast
 from omniconv.graph.operator import register
 from omniconv.graph.ops._constants import scalar
 from omniconv.program.steps import PostOp
 
 
 def _lower_pow(_node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the base X")
+    x = build.value(inputs[0], "the base X")
     if as_constant(inputs[1], "the exponent Y").size != 1:
         raise UnsupportedError("Pow with an exponent for each element", need="one exponent")
     exponent = as_scalar(inputs[1], "the exponent Y")
@@ -44,7 +44,7 @@ def _fold_pow(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget) ->
 
 
 def _lower_reciprocal(_node: Node, inputs: Operands, build: Builder) -> Operand:
-    return build.map(as_ref(inputs[0], "the input X"), PostOp("rdiv", scalar(1.0)))
+    return build.map(build.value(inputs[0], "the input X"), PostOp("rdiv", scalar(1.0)))
 
 
 def _fold_reciprocal(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:

@@ -8,13 +8,13 @@ from __future__ import annotations
 from omniconv.errors import ShapeError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, Ref, as_ref, as_weights, broadcast, shape_of
+from omniconv.graph.operands import Operand, Operands, Ref, as_weights, broadcast, shape_of
 from omniconv.graph.operator import register
 from omniconv.program.steps import PostOp
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input X")
+    x = build.value(inputs[0], "the input X")
     slope = inputs[1]
     if node.version < 7 and x.rank > 2 and shape_of(slope, "the slope") == x.shape[1:2]:
         slope = as_weights(slope, "the slope").reshape(-1, *(1,) * (x.rank - 2))

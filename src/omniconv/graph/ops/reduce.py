@@ -14,7 +14,7 @@ import numpy as np
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, Ref, as_integers, as_ref, normalise_axes, shape_of
+from omniconv.graph.operands import Operand, Operands, Ref, as_integers, normalise_axes, shape_of
 from omniconv.graph.operator import register
 from omniconv.program.steps import PostOp, ReduceStep
 from omniconv.spec import Activation
@@ -50,7 +50,7 @@ def _reduce(node: Node, x: Ref, op: str, axes: tuple[int, ...], build: Builder, 
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input data")
+    x = build.value(inputs[0], "the input data")
     axes = _read_axes(node, inputs)
     if not axes:
         return x

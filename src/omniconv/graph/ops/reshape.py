@@ -10,7 +10,7 @@ from omniconv.errors import ModelError, ShapeError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import MAX_RANK, Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, as_integers, as_ref, normalise_axes
+from omniconv.graph.operands import Operand, Operands, as_integers, normalise_axes
 from omniconv.graph.operator import register
 from omniconv.spec import Shape
 
@@ -75,7 +75,7 @@ _TARGETS: Final[dict[str, Callable[[Node, Operands, Shape], Shape]]] = {
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input")
+    x = build.value(inputs[0], "the input")
     return build.rearrange(x, _TARGETS[node.op](node, inputs, x.shape))
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, Ref, as_constant, as_integers, as_ref, normalise_axes
+from omniconv.graph.operands import Operand, Operands, Ref, as_constant, as_integers, normalise_axes
 from omniconv.graph.operator import register
 from omniconv.program.steps import Array, ResizeStep
 from omniconv.spec.conv import LIMIT
@@ -159,7 +159,7 @@ def _scales(operand: Operand | tuple[float, ...], rank: int) -> tuple[float, ...
 
 
 def _lower_upsample(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input X", rank=1)
+    x = build.value(inputs[0], "the input X", rank=1)
     given = node.attributes.get("scales")
     if node.version < 9:
         scales = _scales(
@@ -195,7 +195,7 @@ def _sampling(node: Node) -> Sampling:
 
 
 def _lower_resize(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input X", rank=1)
+    x = build.value(inputs[0], "the input X", rank=1)
     how = _sampling(node)
     if node.version < 11:
         scales = _scales(inputs[1], x.rank)

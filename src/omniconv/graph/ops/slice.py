@@ -8,7 +8,7 @@ from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, as_integers, as_ref, normalise_axes, shape_of
+from omniconv.graph.operands import Operand, Operands, as_integers, normalise_axes, shape_of
 from omniconv.graph.operator import register
 from omniconv.graph.ops._slices import Cut, take_slice
 
@@ -38,7 +38,7 @@ def _cuts(node: Node, inputs: Operands) -> dict[int, Cut]:
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    return take_slice(as_ref(inputs[0], "the input data"), _cuts(node, inputs), build, build.out())
+    return take_slice(build.value(inputs[0], "the input data"), _cuts(node, inputs), build, build.out())
 
 
 def _fold(node: Node, arrays: Sequence[AnyArray | None], _budget: Budget) -> AnyArray:

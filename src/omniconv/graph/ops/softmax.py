@@ -6,13 +6,13 @@ import math
 
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, as_ref, normalise_axis
+from omniconv.graph.operands import Operand, Operands, normalise_axis
 from omniconv.graph.operator import register
 from omniconv.program.steps import SoftmaxStep
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input", rank=1)
+    x = build.value(inputs[0], "the input", rank=1)
     log = node.op == "LogSoftmax"
     old = node.version < 13
     axis = normalise_axis(node.integer("axis", min(1, x.rank - 1) if old else -1), x.rank)

@@ -8,7 +8,7 @@ from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, as_integers, as_ref, normalise_axis, shape_of
+from omniconv.graph.operands import Operand, Operands, as_integers, normalise_axis, shape_of
 from omniconv.graph.operator import register
 from omniconv.graph.ops._slices import take_slice
 
@@ -42,7 +42,7 @@ def _parts(node: Node, inputs: Operands) -> tuple[int, list[tuple[int, int]]]:
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Sequence[Operand]:
-    x = as_ref(inputs[0], "the input")
+    x = build.value(inputs[0], "the input")
     axis, parts = _parts(node, inputs)
     found: list[Operand] = []
     for index, (first, size) in enumerate(parts):

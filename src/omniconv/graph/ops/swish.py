@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, as_ref
+from omniconv.graph.operands import Operand, Operands
 from omniconv.graph.operator import register
 from omniconv.graph.ops._constants import scalar
 from omniconv.program.steps import PostOp
@@ -12,7 +12,7 @@ from omniconv.spec import Activation
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input X")
+    x = build.value(inputs[0], "the input X")
     alpha = node.number("alpha", 1.0)
     if alpha == 1.0:
         return build.activate(x, "silu")

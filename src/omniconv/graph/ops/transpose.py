@@ -8,7 +8,7 @@ from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, as_ref
+from omniconv.graph.operands import Operand, Operands
 from omniconv.graph.operator import register
 
 
@@ -22,7 +22,7 @@ def _perm(node: Node, rank: int) -> tuple[int, ...]:
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = as_ref(inputs[0], "the input data")
+    x = build.value(inputs[0], "the input data")
     perm = _perm(node, x.rank)
     return build.rearrange(x, (x.shape[axis] for axis in perm), perm=perm)
 

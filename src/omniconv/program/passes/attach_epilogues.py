@@ -5,8 +5,8 @@ shape) becomes part of the ``post`` list of the convolution, dense or elementwis
 follows. Where both sides of an operation could take it, a convolution is preferred, then the later one.
 
 It must not fire on: a value that is read twice (also twice by the same step) or is an output; a result that broadcasts
-the value; for convolutions and dense steps, operands that are neither one value, one a channel, nor of the result's
-shape.
+the value; for convolutions, dense steps and products, operands that are neither one value, one a channel, nor of the
+result's shape; products of more than five axes.
 """
 
 from __future__ import annotations
@@ -19,21 +19,25 @@ import numpy as np
 from omniconv.program.passes.fold_affine import per_channel
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, count_readers, rebuild, with_labels
-from omniconv.program.steps import SWAPPED, ConvStep, DenseStep, MapStep, PostOp
+from omniconv.program.steps import SWAPPED, WITH_POSTS, ConvStep, MapStep, PostOp, ProductStep, WithPosts
 from omniconv.spec import Shape
 
 _BOTH_WAYS = ("add", "sub", "rsub", "mul", "div", "rdiv", "max", "min")
 MAX_POST = 64
 """Longest list of operations on one step."""
+MAX_RANK = 5
+"""Most axes of a product with operations on it."""
 
 
-def _fits(post: Sequence[PostOp], step: ConvStep | DenseStep | MapStep, shapes: dict[str, Shape]) -> bool:
+def _fits(post: Sequence[PostOp], step: WithPosts, shapes: dict[str, Shape]) -> bool:
     """Whether the step's kernel takes these operations."""
     if len(step.post) + len(post) > MAX_POST:
         return False
     if isinstance(step, MapStep):
         return True
     shape = shapes[step.y]
+    if isinstance(step, ProductStep) and len(shape) > MAX_RANK:
+        return False
     axis = 1 if isinstance(step, ConvStep) else len(shape) - 1
     for op in post:
         if isinstance(op.operand, str) and shapes[op.operand] != shape:
@@ -66,14 +70,14 @@ def attach_epilogues(program: Program) -> Program:
                 item = items[index]
                 assert item is not None
                 source = item[0]
-                if isinstance(source, ConvStep | DenseStep | MapStep) and _fits(form.post, source, shapes):
+                if isinstance(source, WITH_POSTS) and _fits(form.post, source, shapes):
                     rank = (not isinstance(source, MapStep), index, form)
                     best = rank if best is None or rank[:2] > best[:2] else best
             if best is not None:
                 item = items[best[1]]
                 assert item is not None
                 source, source_label = item
-                assert isinstance(source, ConvStep | DenseStep | MapStep)
+                assert isinstance(source, WITH_POSTS)
                 items[best[1]] = None
                 post = (*source.post, *best[2].post)
                 step, label = replace(source, y=step.y, post=post), source_label if best[0] else label

@@ -3,9 +3,9 @@
 With ``y = s * (w x + b) + t`` the step becomes ``(s w) x + (s b + t)``; s and t gather in float64 over all that
 follows, and the weights are rounded to the program's element once.
 
-It must not fire on: a result that is read twice or is an output; constants that vary along other axes than the
-channels or that broadcast the result; constants that are infinite or NaN, or that would make a weight overflow;
-anything after an activation (the affine operation then stays an epilogue).
+It must not fire on: a result that is read twice or is an output; weights or a bias that are computed; constants that
+vary along other axes than the channels or that broadcast the result; constants that are infinite or NaN, or that would
+make a weight overflow; anything after an activation (the affine operation then stays an epilogue).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, count_readers, rebuild, with_labels
-from omniconv.program.steps import Array, ConvStep, DenseStep, MapStep, PostOp, ProgramStep
+from omniconv.program.steps import Array, ConvStep, DenseStep, MapStep, PostOp, ProgramStep, weight_arrays
 from omniconv.spec import Shape
 
 Float64: TypeAlias = npt.NDArray[np.float64]
@@ -62,6 +62,8 @@ class _Gathered:
     """A convolution or dense step, and what has been folded into it so far."""
 
     step: ConvStep | DenseStep
+    w: Array
+    b: Array | None
     label: str
     shape: Shape
     scale: Float64
@@ -72,7 +74,7 @@ class _Gathered:
     def largest(self) -> float:
         """The largest weight or bias; looked up when it is first needed."""
         if self._largest is None:
-            parts = [part for part in (self.step.w, self.step.b) if part is not None]
+            parts = [part for part in (self.w, self.b) if part is not None]
             with np.errstate(all="ignore"):
                 self._largest = max(float(np.max(np.abs(part), initial=0.0)) for part in parts)
         return self._largest
@@ -92,7 +94,7 @@ class _Gathered:
         with np.errstate(all="ignore"):
             scale, shift = scale * self.scale, scale * self.shift + shift
             bound = np.max(np.abs(scale), initial=0.0) * self.largest + np.max(np.abs(shift), initial=0.0)
-        if not bound < np.finfo(self.step.w.dtype).max / HEADROOM:
+        if not bound < np.finfo(self.w.dtype).max / HEADROOM:
             return False
         self.scale, self.shift = scale, shift
         return True
@@ -102,20 +104,21 @@ class _Gathered:
         step = self.step
         if np.all(self.scale == 1.0) and not np.any(self.shift):
             return step
-        bias = np.zeros(self.scale.shape) if step.b is None else step.b.astype(np.float64)
+        bias = np.zeros(self.scale.shape) if self.b is None else self.b.astype(np.float64)
         return replace(step, w=self._scaled(step), b=bias * self.scale + self.shift)
 
     def _scaled(self, step: ConvStep | DenseStep) -> Array:
+        w = self.w
         if np.all(self.scale == 1.0):
-            return step.w
+            return w
         if isinstance(step, DenseStep):
-            return step.w * self.scale[:, None]
+            return w * self.scale[:, None]
         spec = step.spec
         ones = (1,) * spec.dims
         if not spec.transposed:
-            return step.w * self.scale.reshape(-1, 1, *ones)
-        grouped = step.w.reshape(spec.groups, spec.in_channels // spec.groups, *step.w.shape[1:])
-        return (grouped * self.scale.reshape(spec.groups, 1, -1, *ones)).reshape(step.w.shape)
+            return w * self.scale.reshape(-1, 1, *ones)
+        grouped = w.reshape(spec.groups, spec.in_channels // spec.groups, *w.shape[1:])
+        return (grouped * self.scale.reshape(spec.groups, 1, -1, *ones)).reshape(w.shape)
 
 
 def fold_affine(program: Program) -> Program:
@@ -124,10 +127,11 @@ def fold_affine(program: Program) -> Program:
     open_steps: dict[str, _Gathered] = {}
     order: list[_Gathered | Item] = []
     for step, label in with_labels(program):
-        if isinstance(step, ConvStep | DenseStep) and not step.post:
-            channels = step.spec.out_channels if isinstance(step, ConvStep) else step.w.shape[0]
+        w, b = weight_arrays(step)
+        if isinstance(step, ConvStep | DenseStep) and w is not None and not (step.post or isinstance(step.b, str)):
+            channels = step.spec.out_channels if isinstance(step, ConvStep) else w.shape[0]
             shape = program.shapes[step.y]
-            gathered = _Gathered(step, label, shape, np.ones(channels), np.zeros(channels))
+            gathered = _Gathered(step, w, b, label, shape, np.ones(channels), np.zeros(channels))
             open_steps[step.y] = gathered
             order.append(gathered)
             continue

@@ -14,7 +14,7 @@ import numpy as np
 from omniconv.program.passes.fold_affine import Float64, as_affine
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, rebuild, with_labels
-from omniconv.program.steps import ConvStep, DenseStep, MapStep, PostOp
+from omniconv.program.steps import WITH_POSTS, PostOp
 
 
 def _join(run: Sequence[PostOp], affine: Sequence[tuple[Float64, Float64]]) -> tuple[PostOp, ...]:
@@ -58,7 +58,7 @@ def merge_affine(program: Program) -> Program:
     """Join the affine runs of every step."""
     items: list[Item] = []
     for step, label in with_labels(program):
-        if isinstance(step, ConvStep | DenseStep | MapStep):
+        if isinstance(step, WITH_POSTS):
             step = replace(step, post=merge_post(step.post))
         items.append((step, label))
     return rebuild(program, items)

@@ -21,6 +21,7 @@ from omniconv.compiler.kernels.lane.tiles import (
 )
 from omniconv.compiler.kernels.layer import Layer, place_layer, strides_of, with_neighbours
 from omniconv.compiler.kernels.posts import has_operands
+from omniconv.compiler.kernels.weights import pack_bias
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored, permutation_of
@@ -61,8 +62,8 @@ def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, tile: 
     layer = place_layer(planner, step, x, problem)
     if commutes:
         restore_order(planner, x, step.y)
-        bias = None if step.b is None else step.b[order]
-        layer = replace(layer, weights=step.w[order], bias=bias)
+        bias = None if layer.bias is None else layer.bias.map(lambda b: b[order])
+        layer = replace(layer, weights=layer.weights.map(lambda w: w[order]), bias=bias)
     return layer
 
 
@@ -84,10 +85,10 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[LaneTile]) -> None:
     if parts is not None:
         recipe = Staged.of(recipe, parts)
     size, spec = recipe.vectors * recipe.lanes * recipe.inputs * problem.taps, layer.spec
-    weights = planner.constant(
-        size, lambda: recipe.pack_weights(layer.weights, transposed=spec.transposed, flip=spec.flip)
+    weights = layer.weights.pack(
+        planner, size, lambda w: recipe.pack_weights(w, transposed=spec.transposed, flip=spec.flip)
     )
-    bias = planner.constant(recipe.vectors * recipe.lanes, lambda: recipe.pack_bias(layer.bias))
+    bias = pack_bias(planner, layer.bias, recipe.vectors * recipe.lanes, recipe.pack_bias)
     zero = planner.zeros(problem.groups * problem.inputs + 2 * recipe.lanes)
     args, how = [x.ref, weights, bias, y.ref, zero, *layer.refs], ""
     if isinstance(recipe, Staged):

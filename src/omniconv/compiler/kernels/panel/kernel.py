@@ -47,6 +47,10 @@ class Panel:
         tail: whether lanes after the last output channel may be written.
         posts: the epilogue.
         far: whether the weights come from beyond the caches of a core, so that each panel asks for those of the next.
+        w_strides: N, D, H strides of the weights [elements]: 0 but for products of values, in which every image, plane
+            or row may have weights of its own.
+        w_line: distance between the weights of neighbouring inputs where they are read as they lie, without panels
+            [elements]; 0 where they are packed.
     """
 
     batch: int
@@ -65,6 +69,8 @@ class Panel:
     tile: PanelTile
     lanes: int
     far: bool = False
+    w_strides: tuple[int, int, int] = (0, 0, 0)
+    w_line: int = 0
 
     @property
     def vectors(self) -> int:
@@ -184,13 +190,11 @@ class _Row:
         within = k.mul(index, panel.tile.vectors * lanes)
         self.channel = k.add(k.mul(group, panel.outputs), within)
         self.column = k.add(k.mul(group, panel.y_group), within)
-        self.w = k.shift(
-            k.arg(W),
-            k.add(
-                k.mul(group, panel.depth * panel.columns),
-                k.mul(index, panel.depth * panel.tile.vectors * lanes),
-            ),
-        )
+        place: Index = k.mul(group, panel.depth * panel.columns)
+        place = k.add(place, within if panel.w_line else k.mul(within, panel.depth))
+        for position, stride in zip((n, od, oh), panel.w_strides, strict=True):
+            place = k.add(place, k.mul(position, stride))
+        self.w = k.shift(k.arg(W), place)
         self.bias = k.shift(k.arg(B), k.add(k.mul(group, panel.columns), k.mul(index, panel.tile.vectors * lanes)))
 
     def emit(self, widths: Sequence[int], tail: int | None) -> None:
@@ -219,7 +223,7 @@ class _Row:
         bias = [k.load(self.bias, v * p.lanes, lanes=lanes) for v, lanes in enumerate(widths)]
         acc = [[k.variable(value.type, value) for value in bias] for _ in range(rows)]
         if not axis.bordered:
-            self._taps(phase, q, acc, checked=False)
+            self._taps(phase, q, acc, tail, checked=False)
         else:
             reach = k.mul(k.sub(phase.taps, 1), axis.ostep)
             low, high = (phase.first, k.add(phase.first, reach))
@@ -227,7 +231,7 @@ class _Row:
                 low, high = high, low
             left = k.compare(">=", k.add(k.mul(q, axis.in_step), low), 0)
             right = k.compare("<", k.add(k.mul(k.add(q, rows - 1), axis.in_step), high), axis.size)
-            k.both_ways(k.both(left, right), lambda inside: self._taps(phase, q, acc, checked=not inside))
+            k.both_ways(k.both(left, right), lambda inside: self._taps(phase, q, acc, tail, checked=not inside))
         for r in range(rows):
             ow = k.add(phase.start, k.mul(k.add(q, r), axis.out_step))
             for v in range(len(widths)):
@@ -238,7 +242,9 @@ class _Row:
                 where = k.add(k.mul(ow, p.y_strides[3]), k.add(self.column, v * p.lanes))
                 k.store(value, self.y, where, count=None if p.tail else count)
 
-    def _taps(self, phase: Phase, q: Index, acc: list[list[Value]], *, checked: bool) -> None:
+    def _taps(
+        self, phase: Phase, q: Index, acc: list[list[Value]], tail: int | None, *, checked: bool
+    ) -> None:  # fmt: skip
         k, p = self.k, self.p
         depth, height, width = p.axes
         step = p.inputs * sum(slot.allocated_type.count for slot in acc[0])
@@ -258,11 +264,13 @@ class _Row:
                         if not checked:
                             base = k.anchor(k.shift(row, k.mul(ix, p.x_strides[3])))
                             pixels = [k.shift(base, r * width.in_step * p.x_strides[3]) for r in range(len(acc))]
-                            self._reduce(pixels, weights, acc)
+                            self._reduce(pixels, weights, acc, tail)
                         else:
-                            self._reduce_inside(row, ix, weights, acc)
+                            self._reduce_inside(row, ix, weights, acc, tail)
 
-    def _reduce_inside(self, row: Value, ix: Index, weights: Value, acc: list[list[Value]]) -> None:
+    def _reduce_inside(
+        self, row: Value, ix: Index, weights: Value, acc: list[list[Value]], tail: int | None
+    ) -> None:  # fmt: skip
         """One tap of a tile at the border: positions outside read zeros; a tap that is all outside is left out."""
         k, width = self.k, self.p.axes[2]
         reach = (len(acc) - 1) * width.in_step
@@ -273,13 +281,17 @@ class _Row:
                 at = k.add(ix, r * width.in_step)
                 pixel = k.shift(row, k.mul(at, self.p.x_strides[3]))
                 pixels.append(k.choose(k.within(at, width.size), pixel, self.zero))
-            self._reduce(pixels, weights, acc)
+            self._reduce(pixels, weights, acc, tail)
 
-    def _reduce(self, pixels: list[Value], weights: Value, acc: list[list[Value]]) -> None:
+    def _reduce(
+        self, pixels: list[Value], weights: Value, acc: list[list[Value]], tail: int | None
+    ) -> None:  # fmt: skip
         k, p = self.k, self.p
         widths = [slot.allocated_type.count for slot in acc[0]]
         unroll = min(p.tile.unroll, p.inputs)
         rounds, rest = divmod(p.inputs, unroll)
+        # What is read as it lies may end with its last column.
+        counts = [*(None for _ in widths[1:]), tail if p.w_line else None]
 
         def step(first: Index, number: int) -> None:
             for line in range(0, number * sum(widths) if p.far else 0, LINE // k.element.bytes):
@@ -291,8 +303,11 @@ class _Row:
                     offset = k.lookup(k.arg(MAP), k.add(k.mul(self.group, p.inputs), j))
                 else:
                     offset = k.mul(j, p.x_channel)
-                line = k.mul(j, sum(widths))
-                w = [k.load(weights, k.add(line, v * p.lanes), lanes=lanes) for v, lanes in enumerate(widths)]
+                line = k.mul(j, p.w_line or sum(widths))
+                w = [
+                    k.load(weights, k.add(line, v * p.lanes), lanes=lanes, count=count)
+                    for v, (lanes, count) in enumerate(zip(widths, counts, strict=True))
+                ]
                 for r, pixel in enumerate(pixels):
                     x = k.load_splat(pixel, offset, lanes=widths[0])
                     for v in range(len(widths)):

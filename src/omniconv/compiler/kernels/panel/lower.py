@@ -13,8 +13,10 @@ from omniconv.compiler.kernels.family import Choice, Family
 from omniconv.compiler.kernels.lane.tiles import WHOLE, fits_both, reject_lane
 from omniconv.compiler.kernels.layer import Layer, merge_positions, place_layer, strides_of
 from omniconv.compiler.kernels.panel.kernel import ARGS, Panel
+from omniconv.compiler.kernels.panel.packing import pack_panels
 from omniconv.compiler.kernels.panel.tiles import PanelTile, list_panels, plan_panel
-from omniconv.compiler.memory.layout import Layout
+from omniconv.compiler.kernels.weights import pack_bias
+from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Ref, Stored
 from omniconv.compiler.problem.candidate import Candidate
@@ -109,19 +111,35 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[PanelTile]) -> None:
         tail=y.layout.tail and problem.groups == 1, posts=layer.posts_behind(ARGS), tile=choice.tile,
         lanes=planner.target.lanes,
     )  # fmt: skip
-    weights = planner.constant(
-        recipe.groups * recipe.depth * recipe.columns,
-        lambda: recipe.pack_weights(
-            _reorder_inputs(layer.weights, channels.order, recipe.groups, spec.transposed),
-            transposed=spec.transposed, flip=spec.flip,
-        ),
-    )  # fmt: skip
-    bias = planner.constant(recipe.groups * recipe.columns, lambda: recipe.pack_bias(layer.bias))
+    weights = _pack(planner, layer, recipe, channels.order)
+    bias = pack_bias(planner, layer.bias, recipe.groups * recipe.columns, recipe.pack_bias)
     furthest = max(channels.offsets) if channels.offsets else (problem.groups * problem.inputs) * channels.step
     zero = planner.zeros(furthest + 1)
     table = planner.table(channels.offsets) if channels.offsets is not None else zero
     args = [channels.ref, weights, bias, y.ref, zero, table, *layer.refs]
     planner.call(recipe, args, FAMILY.name, choice.rejected, choice.decision)
+
+
+def _pack(planner: Planner, layer: Layer, recipe: Panel, order: tuple[int, ...] | None) -> Ref:
+    """Weights in reading order. Computed ones whose input channels keep their order are copied by strides."""
+    spec, source = layer.spec, layer.weights.source
+    if source is None or order is not None:
+        return layer.weights.pack(
+            planner,
+            recipe.groups * recipe.depth * recipe.columns,
+            lambda w: recipe.pack_weights(
+                _reorder_inputs(w, order, recipe.groups, spec.transposed), transposed=spec.transposed, flip=spec.flip
+            ),
+        )
+    taps = tuple(axis.kernel for axis in recipe.axes)
+    inner = (recipe.inputs, recipe.outputs) if spec.transposed else (recipe.outputs, recipe.inputs)
+    group, first, second, *rest = row_major((recipe.groups, *inner, *taps)).strides
+    inputs, outputs = (first, second) if spec.transposed else (second, first)
+    if spec.flip:
+        last = sum((size - 1) * stride for size, stride in zip(taps, rest, strict=True))
+        source, rest = Ref(source.buffer, source.offset + last), [-stride for stride in rest]
+    depth = [*zip(taps, rest, strict=True), (recipe.inputs, inputs)]
+    return pack_panels(planner, recipe, source, [(recipe.groups, group)], depth, outputs)
 
 
 FAMILY = Family("panel", reject=_reject, tiles=_list, prefer=_prefer, place=_place, lower=_lower, merges=True)

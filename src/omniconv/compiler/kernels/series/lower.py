@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from omniconv.compiler.kernels.family import Choice, Family
-from omniconv.compiler.kernels.layer import Layer
+from omniconv.compiler.kernels.layer import Layer, place_weights
 from omniconv.compiler.kernels.posts import lower_posts
 from omniconv.compiler.kernels.series.kernel import ARGS, Series
 from omniconv.compiler.kernels.series.tiles import SeriesTile, list_series, prefer_series, reject_series
+from omniconv.compiler.kernels.weights import pack_bias
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
@@ -26,7 +27,7 @@ def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile:
         y = planner.produce(step.y)
     planner.stored[step.y] = y
     posts, refs = lower_posts(planner, step.post, planner.shape(step.y), 0, -1)
-    return Layer(problem, step.spec, x, y, posts, tuple(refs), step.w, step.b)
+    return Layer(problem, step.spec, x, y, posts, tuple(refs), *place_weights(planner, step))
 
 
 def _lower(planner: Planner, layer: Layer, choice: Choice[SeriesTile]) -> None:
@@ -37,8 +38,9 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[SeriesTile]) -> None:
         y_strides=(result.sn, result.sc, *result.strides[:2]), posts=layer.posts_behind(ARGS), tile=choice.tile,
     )  # fmt: skip
     channels = recipe.channels * recipe.multiplier
-    weights = planner.constant(channels * recipe.taps, lambda: recipe.pack_weights(layer.weights, flip=layer.spec.flip))
-    bias = planner.constant(channels, lambda: recipe.pack_bias(layer.bias))
+    flip = layer.spec.flip
+    weights = layer.weights.pack(planner, channels * recipe.taps, lambda w: recipe.pack_weights(w, flip=flip))
+    bias = pack_bias(planner, layer.bias, channels, recipe.pack_bias)
     room = planner.thread_memory(recipe.scratch)
     args = [layer.x.ref, weights, bias, layer.y.ref, room, *layer.refs]
     planner.call(recipe, args, FAMILY.name, choice.rejected, choice.decision)

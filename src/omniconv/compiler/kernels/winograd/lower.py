@@ -11,6 +11,7 @@ from omniconv.compiler.kernels.family import Choice, Family
 from omniconv.compiler.kernels.layer import Layer, place_layer, with_neighbours
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.kernels.panel.tiles import plan_panel
+from omniconv.compiler.kernels.weights import pack_bias
 from omniconv.compiler.kernels.winograd.matrices import transform_weights
 from omniconv.compiler.kernels.winograd.slabs import Blocks, list_slabs, plan_winograd, reject_winograd, share_slabs
 from omniconv.compiler.kernels.winograd.transforms import WinogradInput, WinogradOutput
@@ -59,17 +60,15 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[Blocks]) -> None:
         tail=y.layout.tail and problem.groups == 1, posts=layer.posts_behind(OUTPUT_ARGS), lanes=lanes,
     )  # fmt: skip
     size, turns = products * panel.depth * panel.columns, problem.groups // blocks.groups
-    weights = planner.constant(
-        turns * size,
-        lambda: replace(panel, groups=turns * products).pack_weights(
-            transform_weights(_plain_weights(layer), blocks.m, problem.groups)[:, :, None, None],
-            transposed=False,
-            flip=False,
-        ),
-    )
+
+    def pack(w: Array) -> Array:
+        points = transform_weights(_plain_weights(layer, w), blocks.m, problem.groups)[:, :, None, None]
+        return replace(panel, groups=turns * products).pack_weights(points, transposed=False, flip=False)
+
+    weights = layer.weights.pack(planner, turns * size, pack)
     nothing = planner.constant(products * panel.columns, lambda: panel.pack_bias(None))
     width = problem.groups * outputs + lanes
-    bias = planner.constant(width, lambda: _pad_bias(layer.bias, width))
+    bias = pack_bias(planner, layer.bias, width, lambda b: _pad_bias(b, width))
     zero = planner.zeros(max(problem.groups * inputs, wide) + 2 * lanes)
     slabs = [(turn, first) for turn in range(turns) for first in range(0, blocks.count, blocks.slab)]
     how = f"in {strips} strips, one for each thread" if strips > 1 else ""
@@ -87,9 +86,9 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[Blocks]) -> None:
             planner.call(back, [gathered, bias, y.ref, next(starts), *layer.refs], "winograd_output", (), decision)
 
 
-def _plain_weights(layer: Layer) -> Array:
+def _plain_weights(layer: Layer, w: Array) -> Array:
     """Weights as of a cross-correlation. A transposed layer of stride 1 is a plain one with its kernel turned round."""
-    w, spec, problem = layer.weights, layer.spec, layer.problem
+    spec, problem = layer.spec, layer.problem
     if spec.transposed:
         w = w.reshape(spec.groups, problem.inputs, problem.outputs, 3, 3).swapaxes(1, 2)
         w = w.reshape(spec.out_channels, problem.inputs, 3, 3)

@@ -149,6 +149,8 @@ def reject_winograd(problem: Problem, target: Target, facts: Facts) -> str | Non
     """Why a layer cannot be filtered, or never gains from it; ``None`` where it can."""
     if facts.exact:
         return "exact=True"
+    if facts.computed:
+        return "the weights are computed, and would have to be transformed at every call"
     depth, height, width = problem.axes
     if target.element != FLOAT32:
         return f"{target.element} is asked for its accuracy, which filtering would lose some of"
