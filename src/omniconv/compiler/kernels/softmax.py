@@ -173,8 +173,9 @@ def lower_softmax(planner: Planner, step: SoftmaxStep) -> None:
     x = planner.get(step.x)
     if x.layout.channels is not None:
         x = as_channels_last(planner, step.x)
-    y = planner.produce(step.y, plain=not x.layout.channels_last)
     axis = step.axis % len(shape)
+    along = len(shape) > 2 and axis == len(shape) - 1 and x.layout.strides[axis] == 1
+    y = planner.produce(step.y, plain=along or not x.layout.channels_last)
     axes = list(zip(shape, x.layout.strides, y.layout.strides, strict=True))
     reduced = axes.pop(axis)
     recipe = Softmax.of(step.log, tuple(axes), reduced, planner.target.lanes)

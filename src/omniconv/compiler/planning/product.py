@@ -3,9 +3,8 @@ r"""Products of two values, through the panel kernel.
 .. math:: y_{b, m, n} = \sum_k x_{b, m, k} \, w_{b, k, n}
 
 Every axis before the last two becomes an axis of positions, on which the weights may lie apart. Both sides are read
-through their strides, so that a transpose before costs nothing here; the right side is packed at every call, once for
-all that share it, or read as it lies where its columns are neighbours and few rows would gain from packing. The result
-is laid out as a transpose behind it wants it.
+through their strides, so that a transpose before them is part of the packing; the right side is read as it lies where its columns are neighbours and its rows near enough for the first-level cache,
+else it is packed at every call, once for all that share it. The result is laid out as a transpose behind it wants it.
 """
 
 from __future__ import annotations
@@ -33,8 +32,9 @@ from omniconv.program.rewrite import count_readers
 from omniconv.program.steps import Array, ProductStep, RearrangeStep, operands
 from omniconv.spec import Shape
 
-FEW_ROWS: Final = 48
-"""Up to so many rows a right side with neighbouring columns is read as it lies: packing it costs more than it saves."""
+SPREAD: Final = 2**18
+"""A right side is read as it lies if a column of it spans so much memory at most [bytes]: one page for each of its rows
+would take more entries than the tables of addresses near a core have."""
 POSITIONS: Final = 4
 """Axes of positions that the panel kernel has."""
 
@@ -84,9 +84,7 @@ def lower_product(planner: Planner, step: ProductStep) -> None:
 
     apart = [size if stride else 1 for size, stride in zip(shape[:-2], right.batch, strict=True)]
     matrices = tuple(s if size > 1 else 0 for size, s in zip(apart, row_major(tuple(apart)).strides, strict=True))
-    shared = math.prod(sizes) // math.prod(apart)
-    direct = source not in planner.known and right.columns == 1 and shared <= FEW_ROWS
-    direct = direct and not _crowded(planner, right, depth)
+    direct = source not in planner.known and right.columns == 1 and not _crowded(planner, right, depth)
     axes = join(right.batch if direct else matrices)
     if axes is None:
         # Broadcasts of both sides alternate: each is spread over all matrices.
@@ -103,7 +101,7 @@ def lower_product(planner: Planner, step: ProductStep) -> None:
         batch=n, axes=problem.axes, groups=1, inputs=depth, outputs=columns, x_strides=_four(x_strides),
         y_strides=_four(y_strides), x_channel=left.columns, x_group=0, y_group=columns, mapped=False, tail=False,
         posts=_place_posts(posts, steps, moved), tile=replace(tile, inner=tile.inner or any(w_strides)),
-        lanes=planner.target.lanes, w_line=right.rows if direct else 0,
+        lanes=planner.target.lanes, w_line=(right.rows or columns) if direct else 0,
     )  # fmt: skip
     size = 1 if direct else recipe.depth * recipe.columns
     recipe = replace(recipe, w_strides=(w_strides[0] * size, w_strides[1] * size, w_strides[2] * size))
@@ -184,9 +182,9 @@ def _foresee(planner: Planner, step: ProductStep, along: int) -> Stored | None:
 
 
 def _crowded(planner: Planner, side: _Side, depth: int) -> bool:
-    """Whether the rows of a right side fall into so few sets of the first-level cache that they drive one another out."""
+    """Whether the rows of a right side are too far apart for the first-level cache, or share too few sets of it."""
     stride = planner.target.element.bytes * abs(side.rows)
-    return depth > WAYS * (PAGE // math.gcd(stride, PAGE)) // 2
+    return depth * stride > SPREAD or 2 * depth > WAYS * (PAGE // math.gcd(stride, PAGE))
 
 
 def _spread(planner: Planner, side: _Side, shape: Shape) -> _Side:

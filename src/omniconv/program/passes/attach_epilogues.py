@@ -5,8 +5,8 @@ shape) becomes part of the ``post`` list of the convolution, dense or elementwis
 follows. Where both sides of an operation could take it, a convolution is preferred, then the later one.
 
 It must not fire on: a value that is read twice (also twice by the same step) or is an output; a result that broadcasts
-the value; for convolutions, dense steps and products, operands that are neither one value, one a channel, nor of the
-result's shape; products of more than five axes.
+the value; for convolutions and dense steps, operands that are neither one value, one a channel, nor of the result's
+shape; products of more than five axes.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def _fits(post: Sequence[PostOp], step: WithPosts, shapes: dict[str, Shape]) -> 
     if isinstance(step, MapStep):
         return True
     shape = shapes[step.y]
-    if isinstance(step, ProductStep) and len(shape) > MAX_RANK:
-        return False
+    if isinstance(step, ProductStep):
+        return len(shape) <= MAX_RANK
     axis = 1 if isinstance(step, ConvStep) else len(shape) - 1
     for op in post:
         if isinstance(op.operand, str) and shapes[op.operand] != shape:
