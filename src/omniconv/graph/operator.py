@@ -49,7 +49,7 @@ _INSTEAD: Final = {
     "QLinearConv": "DequantizeLinear removed and Conv in float32",
     "DeformConv": "Conv",
     "LpPool": "AveragePool",
-    "Einsum": "MatMul with constant weights",
+    "Einsum": "MatMul, with Transpose before and after",
     "LSTM": "a model without recurrence",
     "GRU": "a model without recurrence",
     "If": "a model with the branch taken, e.g. after onnx.version_converter or onnxsim",

@@ -116,8 +116,8 @@ def lower_product(planner: Planner, step: ProductStep) -> None:
         weights = pack_panels(planner, recipe, right.ref, outer, [(depth, right.rows)], right.columns)
         why = "the right side is packed at each call"
     zero = planner.zeros(max(recipe.columns, depth * abs(left.columns) + 1))
-    reasons = (why, "turned: the right side is one column") if turned else (why,)
-    planner.call(recipe, [left.ref, weights, zero, out.ref, zero, zero, *refs], "panel", reasons)
+    how = f"{why}; both are transposed, because it is one column" if turned else why
+    planner.call(recipe, [left.ref, weights, zero, out.ref, zero, zero, *refs], "panel", how=how)
     if result is not planner.stored[step.y]:
         copy_value(planner, result, planner.stored[step.y])
 
