@@ -9,13 +9,13 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.graph.small_models import Graph
+from tests.program_oracle import run_program
+from tests.registry.compiled import TARGETS, channels_from, channels_to, strictly
 
 import omniconv as oc
 from omniconv.errors import LimitError, OmniconvError
 from omniconv.graph import to_program
-from tests.graph.small_models import Graph
-from tests.program_oracle import run_program
-from tests.registry.compiled import TARGETS, channels_from, channels_to, strictly
 
 Array = npt.NDArray[Any]
 UNIT = 2.0**-24
@@ -27,7 +27,9 @@ def bound(terms: int, a: Array, b: Array) -> Array:
     return np.asarray(gamma * np.matmul(np.abs(a.astype(np.float64)), np.abs(b.astype(np.float64))))
 
 
-def compile_product(a: Array, b: Array, constant: str = "", perms: tuple[Any, Any] = (None, None), **options: Any) -> Any:
+def compile_product(
+    a: Array, b: Array, constant: str = "", perms: tuple[Any, Any] = (None, None), **options: Any
+) -> Any:
     """A model of one MatMul, the sides transposed before it; ``constant`` says which side is a constant."""
     g = Graph()
     names = []

@@ -9,7 +9,8 @@ As numbers a path carries the product of what its steps give it, by :data:`MODES
 
 - ``"count"``: 1 everywhere, the number of paths through taps and channels;
 - ``"mean"``: 1 for each tap, and the mean over the input channels of a group: the number of paths through taps;
-- ``"weights"``: ``|w|`` of each weight, a mean's divisor, equal shares through a maximum, a softmax or weights that are computed; activations and
+- ``"weights"``: ``|w|`` of each weight, a mean's divisor, equal shares through a maximum, a softmax or weights that are
+  computed; activations and
   products of two activations carry 1.
 """
 

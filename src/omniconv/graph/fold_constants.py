@@ -1,7 +1,8 @@
 """Pass: evaluate nodes whose inputs are all constants, while lowering.
 
 It must not fire on: nodes that read a computed value, operators without a NumPy evaluation (a Conv of constants is
-computed at every call, not by minutes of NumPy), and results above the memory limit, which are refused before they are allocated.
+computed at every call, not by minutes of NumPy), and results above the memory limit, which are refused before they are
+allocated.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@ r"""Products of two values, through the panel kernel.
 .. math:: y_{b, m, n} = \sum_k x_{b, m, k} \, w_{b, k, n}
 
 Every axis before the last two becomes an axis of positions, on which the weights may lie apart. Both sides are read
-through their strides, so that a transpose before them is part of the packing; the right side is read as it lies where its columns are neighbours and its rows near enough for the first-level cache,
-else it is packed at every call, once for all that share it. The result is laid out as a transpose behind it wants it.
+through their strides, so that a transpose before them is part of the packing. The right side is read as it lies where
+its columns are neighbours and its rows near enough for the first-level cache, else it is packed at every call, once for
+all that share it. The result is laid out as a transpose behind it wants it.
 """
 
 from __future__ import annotations
@@ -26,15 +27,19 @@ from omniconv.compiler.kernels.posts import lower_posts
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Ref, Stored, reshape_strides
+from omniconv.compiler.problem.candidate import UNITS
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.program.rewrite import count_readers
 from omniconv.program.steps import Array, ProductStep, RearrangeStep, operands
 from omniconv.spec import Shape
+from omniconv.spec.geometry import ceil_div
 
 SPREAD: Final = 2**18
 """A right side is read as it lies if a column of it spans so much memory at most [bytes]: one page for each of its rows
 would take more entries than the tables of addresses near a core have."""
+TILES: Final = 8
+"""Tiles in a unit of work that has all panels, at least."""
 POSITIONS: Final = 4
 """Axes of positions that the panel kernel has."""
 
@@ -103,6 +108,7 @@ def lower_product(planner: Planner, step: ProductStep) -> None:
         posts=_place_posts(posts, steps, moved), tile=replace(tile, inner=tile.inner or any(w_strides)),
         lanes=planner.target.lanes, w_line=(right.rows or columns) if direct else 0,
     )  # fmt: skip
+    recipe = _sweep(recipe)
     size = 1 if direct else recipe.depth * recipe.columns
     recipe = replace(recipe, w_strides=(w_strides[0] * size, w_strides[1] * size, w_strides[2] * size))
     if direct:
@@ -120,6 +126,13 @@ def lower_product(planner: Planner, step: ProductStep) -> None:
     planner.call(recipe, [left.ref, weights, zero, out.ref, zero, zero, *refs], "panel", how=how)
     if result is not planner.stored[step.y]:
         copy_value(planner, result, planner.stored[step.y])
+
+
+def _sweep(recipe: Panel) -> Panel:
+    """The kernel with all panels in a unit of work, where that leaves units enough: rows are then written whole."""
+    block = min(recipe.tile.block, ceil_div(TILES, recipe.panels))
+    swept = replace(recipe, sweep=True, tile=replace(recipe.tile, block=block))
+    return swept if swept.units >= UNITS else recipe
 
 
 def _find(planner: Planner, name: str) -> Stored:
@@ -204,7 +217,7 @@ def _steps(post: Post, rank: int) -> tuple[int, ...] | None:
 
 
 def _merge(axes: Sequence[_Axis]) -> list[_Axis] | None:
-    """The axes of positions of the kernel, the last one with the same weights all along; ``None`` where it has too few."""
+    """The axes of positions of the kernel, the last one with the same weights all along; ``None`` of too many."""
     found: list[_Axis] = []
     for axis in axes:
         if axis.size == 1:

@@ -1,4 +1,6 @@
-"""ConvTranspose: the adjoint of Conv, with weights ``(in_channels, out_channels / group, *kernel)``, constant or computed.
+"""ConvTranspose: the adjoint of Conv, with weights ``(in_channels, out_channels / group, *kernel)``.
+
+Weights and bias are constants or computed values.
 
 Per axis ``output = (input - 1) * stride + output_padding + extent - total_padding``. ``auto_pad`` asks for an output of
 ``input * stride`` and leaves the total padding to be computed; where that is negative it is 0. ``output_shape`` may

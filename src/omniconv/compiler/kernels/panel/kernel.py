@@ -51,6 +51,7 @@ class Panel:
             or row may have weights of its own.
         w_line: distance between the weights of neighbouring inputs where they are read as they lie, without panels
             [elements]; 0 where they are packed.
+        sweep: whether a unit of work has all panels at its block of positions, so that it writes whole rows.
     """
 
     batch: int
@@ -71,6 +72,7 @@ class Panel:
     far: bool = False
     w_strides: tuple[int, int, int] = (0, 0, 0)
     w_line: int = 0
+    sweep: bool = False
 
     @property
     def vectors(self) -> int:
@@ -107,7 +109,8 @@ class Panel:
     @property
     def units(self) -> int:
         """Units of work: panels, times rows, times blocks."""
-        return self.groups * self.panels * self.batch * self.axes[0].output * self.axes[1].output * self.blocks
+        places = self.batch * self.axes[0].output * self.axes[1].output * self.blocks
+        return places if self.sweep else self.groups * self.panels * places
 
     @property
     def depth(self) -> int:
@@ -121,23 +124,34 @@ class Panel:
         with k.loop(k.end, start=k.begin) as unit:
             panels = self.groups * self.panels
             place = self.batch, self.axes[0].output, self.axes[1].output, self.blocks
-            if self.tile.inner:
+            if self.sweep:
+                n, od, oh, block = k.split(unit, *place)
+                with k.loop(panels) as each:
+                    self._emit_unit(k, tables, n, od, oh, block, each)
+            elif self.tile.inner:
                 n, od, oh, block, panel = k.split(unit, *place, panels)
+                self._emit_unit(k, tables, n, od, oh, block, panel)
             else:
                 panel, n, od, oh, block = k.split(unit, panels, *place)
-            group, index = k.divmod(panel, self.panels)
-            last = self.vectors - (self.panels - 1) * self.tile.vectors
-            tail = self.outputs - (self.vectors - 1) * self.lanes
-            full, rest = (self.lanes,) * self.tile.vectors, ((self.lanes,) * (last - 1) + (self.narrow,))
-            row = _Row(self, k, tables, n, od, oh, block, group, index)
-            if full == rest and tail == self.lanes:
-                row.emit(full, None)
-            else:
-                k.both_ways(
-                    k.compare("<", index, self.panels - 1),
-                    lambda whole: row.emit(full, None) if whole else row.emit(rest, tail),
-                )
+                self._emit_unit(k, tables, n, od, oh, block, panel)
         return k.finish()
+
+    def _emit_unit(
+        self, k: Kernel, tables: Sequence[PhaseTables], n: Index, od: Index, oh: Index, block: Index, panel: Index
+    ) -> None:  # fmt: skip
+        """One panel at a block of positions."""
+        group, index = k.divmod(panel, self.panels)
+        last = self.vectors - (self.panels - 1) * self.tile.vectors
+        tail = self.outputs - (self.vectors - 1) * self.lanes
+        full, rest = (self.lanes,) * self.tile.vectors, ((self.lanes,) * (last - 1) + (self.narrow,))
+        row = _Row(self, k, tables, n, od, oh, block, group, index)
+        if full == rest and tail == self.lanes:
+            row.emit(full, None)
+        else:
+            k.both_ways(
+                k.compare("<", index, self.panels - 1),
+                lambda whole: row.emit(full, None) if whole else row.emit(rest, tail),
+            )
 
     def pack_weights(self, w: Array, *, transposed: bool, flip: bool) -> Array:
         """Weights in reading order: group, panel, tap, input channel, then the panel's lanes; zeros in spare lanes."""

@@ -102,7 +102,7 @@ def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile:
 
 
 def _lower(planner: Planner, layer: Layer, choice: Choice[PanelTile]) -> None:
-    problem, spec, x, y = layer.problem, layer.spec, layer.x, layer.y
+    problem, x, y = layer.problem, layer.x, layer.y
     channels = _channel_source(x, problem.groups)
     recipe = Panel(
         batch=problem.batch, axes=problem.axes, groups=problem.groups, inputs=problem.inputs, outputs=problem.outputs,

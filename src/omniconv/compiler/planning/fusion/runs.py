@@ -143,6 +143,8 @@ def reject_link(
         return "channels are computed in parts"
     if [ref.buffer for ref in call.args].count(value) != 1 or call.args[X].buffer != value:
         return "the layer that follows reads another value"
+    if any(isinstance(each.recipe, Panel) and each.recipe.sweep for each in (last, call)):
+        return "products are not cut into bands"
     if any(isinstance(each.recipe, Panel) and any(each.recipe.w_strides) for each in (last, call)):
         return "a product has other weights in every row"
     pairs = frames([call.recipe for call in (*run, call) if isinstance(call.recipe, Lane | Panel)])
