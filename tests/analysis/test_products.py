@@ -115,7 +115,7 @@ def test_paths_of_channels_through_products(left: tuple[int, ...], right: tuple[
 
 def test_fields_of_products_are_rows_and_columns() -> None:
     program = product((1, 2, 6, 7), (1, 2, 7, 5))
-    at = (0, 1, 3, 4)
+    at = (3, 4)
     left = oc.receptive_field(program, source="a", position=at)
     right = oc.receptive_field(program, source="b", position=at)
     assert left.size == (1, 7)

@@ -1,4 +1,4 @@
-"""Convolutions and products whose weights are inputs: ONNX's cases, and every kind with the bits of constant weights."""
+"""Convolutions and products whose weights are inputs: ONNX's cases, and every kind as with constant weights."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def as_inputs(model: onnx.ModelProto) -> tuple[onnx.ModelProto, Arrays]:
     return new, found
 
 
-@pytest.mark.parametrize("case", (*conv_cases(), *product_cases()), ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*conv_cases(), *product_cases()], ids=lambda case: case.name)
 def test_cases_with_every_weight_an_input(case: OnnxCase) -> None:
     model, more = as_inputs(case.model)
     fed = {name: array for name, array in {**case.inputs, **case.constants, **more}.items() if array.ndim}

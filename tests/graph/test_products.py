@@ -27,9 +27,7 @@ def bound(terms: int, a: Array, b: Array) -> Array:
     return np.asarray(gamma * np.matmul(np.abs(a.astype(np.float64)), np.abs(b.astype(np.float64))))
 
 
-def compile_product(
-    a: Array, b: Array, constant: str = "", perms: tuple[Any, Any] = (None, None), **options: Any
-) -> Any:
+def compile_product(a: Array, b: Array, constant: str = "", perms: Any = (None, None), **options: Any) -> Any:
     """A model of one MatMul, the sides transposed before it; ``constant`` says which side is a constant."""
     g = Graph()
     names = []
