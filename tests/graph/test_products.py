@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -194,3 +195,28 @@ def test_a_product_too_large_for_memory_is_refused_before_it_is_planned() -> Non
     model = g.model(g.node("MatMul", g.input("a", 1 << 20, 1), g.input("b", 1, 1 << 20)))
     with pytest.raises(LimitError, match="the result"):
         to_program(model, memory_limit=1 << 30)
+
+
+@pytest.mark.parametrize("op", ["MatMul", "Conv"])
+def test_products_and_computed_weights_in_float64(op: str) -> None:
+    rng = np.random.default_rng(5)
+    shapes = ((3, 9, 70), (3, 70, 21)) if op == "MatMul" else ((1, 6, 9, 9), (10, 6, 3, 3))
+    a, b = (rng.standard_normal(shape) for shape in shapes)
+    g = Graph()
+    model = g.model(g.node(op, g.input("a", *a.shape), g.input("b", *b.shape), name="y"))
+    net = oc.compile(model, dtype="float64")
+    got = strictly(net, {"a": a, "b": b})["y"]
+    terms = math.prod(shapes[1][1:]) if op == "Conv" else shapes[0][-1]
+    program = to_program(model)
+    expected, magnitude = (run_program(program, {"a": f(a), "b": f(b)})["y"] for f in (np.asarray, np.abs))
+    assert got.dtype == np.float64
+    # The judge sums in float64 too.
+    assert (np.abs(got - expected) <= 2 * (terms + 2) * 2.0**-53 * magnitude).all()
+
+
+def test_a_product_is_explained() -> None:
+    near, far = ((4, 8, 8), (4, 8, 8)), ((4, 8, 512), (4, 512, 512))
+    for shapes, words in ((near, "read as it lies"), (far, "packed at each call")):
+        a, b = (np.zeros(shape, np.float32) for shape in shapes)
+        assert words in compile_product(a, b).explain()
+    assert "the right side is a constant" in compile_product(*(np.zeros(s, np.float32) for s in near), "b").explain()
