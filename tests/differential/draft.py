@@ -80,9 +80,10 @@ class Draft:
         self._count += 1
         return f"{prefix}{self._count}"
 
-    def input(self, shape: Sequence[int]) -> str:
+    def input(self, shape: Sequence[int], array: np.ndarray | None = None) -> str:
+        """An input of a shape, by default of values in the style of the case."""
         name = self.name("x")
-        self.inputs[name] = self.array(shape)
+        self.inputs[name] = self.array(shape) if array is None else array
         self.items[name] = Bounded.exact(self.inputs[name])
         self.computed.append(name)
         return name

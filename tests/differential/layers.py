@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from tests.differential.draft import WIDEST, Draft, UnfitError
-from tests.differential.table import generator
+from tests.differential.table import broadcastable, generator
 
 
 def geometry(g: Draft, sizes: tuple[int, ...], *, transposed: bool = False) -> dict[str, Any]:
@@ -47,6 +47,22 @@ def channels_of(g: Draft, channels: int) -> tuple[int, int]:
     return groups, g.choose(1, 1, 2, 3, 4, 8, 9) if groups > 1 else g.choose(1, 2, 3, 4, 5, 8, 9, 16, 17)
 
 
+def second(g: Draft, shape: tuple[int, ...]) -> str:
+    """Finite weights or biases: constants, an input, or computed from one."""
+    values = g.weights(shape)
+    if g.chance(0.75):
+        return g.const(values)
+    name = g.input(shape, values)
+    return g.emit(g.choose("Neg", "Abs", "Tanh"), name)[0] if g.chance(0.4) else name
+
+
+def first(g: Draft, x: str, *others: str) -> str:
+    """``x``, or a constant of its shape where another operand is computed."""
+    if g.chance(0.2) and any(name in g.computed for name in others):
+        return g.const(g.weights(g.shape(x)))
+    return x
+
+
 @generator("Conv")
 def _conv(g: Draft, op: str) -> None:
     x = g.pick(3, 5)
@@ -58,8 +74,8 @@ def _conv(g: Draft, op: str) -> None:
         raise UnfitError(op)
     if g.chance(0.4):
         del given["kernel_shape"]
-    bias = g.const(g.weights((groups * out,))) if g.chance(0.6) else ""
-    g.emit(op, x, g.const(g.weights(w)), bias, group=groups if groups > 1 else None, **given)
+    weights, bias = second(g, w), second(g, (groups * out,)) if g.chance(0.6) else ""
+    g.emit(op, first(g, x, weights, bias), weights, bias, group=groups if groups > 1 else None, **given)
 
 
 @generator("ConvTranspose")
@@ -81,8 +97,8 @@ def _conv_transpose(g: Draft, op: str) -> None:
     w = (shape[1], out, *given["kernel_shape"])
     if math.prod(w) * math.prod(shape[2:]) * shape[0] > WIDEST:
         raise UnfitError(op)
-    bias = g.const(g.weights((groups * out,))) if g.chance(0.6) else ""
-    g.emit(op, x, g.const(g.weights(w)), bias, group=groups if groups > 1 else None, **given)
+    weights, bias = second(g, w), second(g, (groups * out,)) if g.chance(0.6) else ""
+    g.emit(op, first(g, x, weights, bias), weights, bias, group=groups if groups > 1 else None, **given)
 
 
 @generator("MaxPool", "AveragePool")
@@ -120,15 +136,26 @@ def _gemm(g: Draft, op: str) -> None:
         given["transB"], b = 1, b[::-1]
     c = ""
     if g.opset < 11 or g.chance(0.7):
-        c = g.const(g.weights(g.choose((columns,), (1, columns), (rows, 1), (rows, columns), (1,), ())))
+        c = second(g, g.choose((columns,), (1, columns), (rows, 1), (rows, columns), (1,), ()))
     if g.chance(0.4):
         given["alpha"], given["beta"] = g.number(1.0, 0.5, 0.0), g.number(1.0, 2.0, 0.0)
-    g.emit(op, x, g.const(g.weights(b)), c, **given)
+    right = second(g, b)
+    g.emit(op, first(g, x, right, c), right, c, **given)
 
 
 @generator("MatMul")
 def _matmul(g: Draft, op: str) -> None:
+    """A value times weights, weights times a value, a value times its transpose; with axes before that broadcast."""
     x = g.pick(1)
-    inner, columns = g.shape(x)[-1], g.choose(1, 2, 5, 8, 9, 16, 17)
-    b = g.choose(*((inner, columns), (inner,), (1, inner, columns)) * 5, (2, inner, columns))
-    g.emit(op, x, g.const(g.weights(b)))
+    shape, other = g.shape(x), g.choose(1, 2, 5, 8, 9, 16, 17)
+    batch = broadcastable(g, shape[:-2])
+    match g.choose("right", "right", "right", "left", "own"):
+        case "left" if len(shape) > 1:
+            g.emit(op, second(g, g.choose((*batch, other, shape[-2]), (shape[-2],))), x)
+        case "own" if len(shape) > 1:
+            perm = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
+            turned = g.emit("Transpose", x, perm=perm)[0]
+            g.emit(op, *g.choose((x, turned), (turned, x)))
+        case _:
+            inner = shape[-1]
+            g.emit(op, x, second(g, g.choose((inner, other), (inner,), (*batch, inner, other))))

@@ -15,6 +15,7 @@ from omniconv.program.sampling import Sampling, plan_axis
 from omniconv.program.steps import (
     ChannelStep,
     ConcatStep,
+    ConstantStep,
     ConvStep,
     CumSumStep,
     DenseStep,
@@ -23,6 +24,7 @@ from omniconv.program.steps import (
     PadStep,
     PoolStep,
     PostOp,
+    ProductStep,
     RearrangeStep,
     ReduceStep,
     ResizeStep,
@@ -59,7 +61,8 @@ def posts(r: Random, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]])
     for number in range(r.randint(0, 3)):
         part = tuple(size if r.random() < 0.6 else 1 for size in shape)[r.randint(0, len(shape) - 1) :]
         match r.choice(("act", "value", "value", "constant")):
-            case "act":
+            case "act":  # of small values, where no function is flat
+                found.append(PostOp("mul", np.full(1, 1 / 16, np.float32)))
                 found.append(PostOp("act", activation=Activation.of(r.choice(("sigmoid", "exp", "sqrt", "tanh")))))
             case "value":
                 shapes[f"a{number}"] = part
@@ -87,8 +90,17 @@ def _conv(r: Random) -> Drawn:
     except ValueError:
         return _conv(r)
     shapes = {"x": shape}
-    bias = weights(r, (spec.out_channels,)) if r.random() < 0.5 else None
-    return ConvStep("x", "y", spec, weights(r, spec.weight_shape), bias, posts(r, result, shapes)), shapes, result
+    w = factor(r, "w", spec.weight_shape, shapes)
+    bias = factor(r, "b", (spec.out_channels,), shapes) if r.random() < 0.5 else None
+    return ConvStep("x", "y", spec, w, bias, posts(r, result, shapes)), shapes, result
+
+
+def factor(r: Random, name: str, shape: tuple[int, ...], shapes: dict[str, tuple[int, ...]]) -> np.ndarray | str:
+    """Weights or a bias: a constant, or a value."""
+    if r.random() < 0.7:
+        return weights(r, shape)
+    shapes[name] = shape
+    return name
 
 
 @draws(DenseStep)
@@ -98,6 +110,22 @@ def _dense(r: Random) -> Drawn:
     result = (*shape[:-1], outputs)
     shapes = {"x": shape}
     return DenseStep("x", "y", weights(r, (outputs, shape[-1])), None, posts(r, result, shapes)), shapes, result
+
+
+@draws(ProductStep)
+def _product(r: Random) -> Drawn:
+    batch = tuple(r.randint(1, 3) for _ in range(r.randint(0, 3)))
+    rows, inner, columns = (r.randint(1, 4) for _ in range(3))
+    part = lambda: tuple(size if r.random() < 0.6 else 1 for size in batch)[r.choice((0, 0, len(batch) // 2)) :]
+    shapes = {"x": (*part(), rows, inner), "w": (*part(), inner, columns)}
+    result = (*np.broadcast_shapes(shapes["x"][:-2], shapes["w"][:-2]), rows, columns)
+    return ProductStep("x", "y", "w", posts(r, result, shapes)), shapes, result
+
+
+@draws(ConstantStep)
+def _constant(r: Random) -> Drawn:
+    value = weights(r, shape_of(r, r.randint(0, 4)) if r.random() < 0.8 else ())
+    return ConstantStep("y", value), {}, value.shape
 
 
 @draws(PoolStep)
