@@ -1,1 +1,1 @@
-"""What lowerings are written with: layers and families, values in the layout that a step needs, epilogues, copies."""
+"""What lowerings are written with: layers and families, values in the layout that a step needs, weights, epilogues."""
