@@ -13,7 +13,7 @@ import pytest
 from onnx import numpy_helper
 from tests.graph.onnx_cases import BY_FRACTIONAL_LENGTH, Arrays, OnnxCase, conv_cases, node_cases, stored_cases
 from tests.graph.small_models import MODELS, draw_inputs
-from tests.graph.test_models import LIGHT, MIXED, SHARED, peer, ramp, with_random_weights
+from tests.graph.test_models import LIGHT, MIXED, SHARED, narrowly, peer, ramp, with_random_weights
 from tests.program_oracle import run_program
 from tests.registry.compiled import TARGETS, strictly
 from tests.registry.properties import is_exact
@@ -90,7 +90,7 @@ def compare(model: bytes, tally, tolerance: float = 1e-4, **options: object) -> 
     tally("networks agree with ONNX Runtime, same bits on 1 to 3 threads")
 
 
-@pytest.mark.parametrize("path", LIGHT if THOROUGH else MIXED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", narrowly(LIGHT if THOROUGH else MIXED), ids=lambda path: path.stem)
 def test_light_models_with_random_weights(path: Path, tally) -> None:
     compare(with_random_weights(path).SerializeToString(), tally, 1e-3)
 

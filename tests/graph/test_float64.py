@@ -12,7 +12,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.graph.small_models import MODELS, draw_inputs
-from tests.graph.test_models import LIGHT, with_random_weights
+from tests.graph.test_models import LIGHT, narrowly, with_random_weights
 from tests.program_oracle import run_program
 from tests.registry.compiled import TARGETS, strictly
 
@@ -46,7 +46,7 @@ def widen(model: onnx.ModelProto) -> onnx.ModelProto:
     return wide
 
 
-@pytest.mark.parametrize("path", LIGHT, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", narrowly(LIGHT), ids=lambda path: path.stem)
 def test_light_models(path: Path) -> None:
     """The program of the model in float32, whose constants are exact, computed by the oracle and by machine code."""
     large = path.stem.endswith(("alexnet", "vgg19", "zfnet512"))  # hundreds of megabytes of weights

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -20,6 +21,14 @@ from omniconv.program.steps import MapStep
 LIGHT = sorted((DATA / "light").glob("*.onnx"))
 MIXED = [path for path in LIGHT if not path.stem.endswith(("alexnet", "vgg19", "zfnet512"))]
 """Those with more than plain convolutions and large dense layers, which take long to draw."""
+QUICK = ("light_shufflenet", "light_squeezenet")
+
+
+def narrowly(paths: list[Path], quick: tuple[str, ...] = QUICK) -> list[Any]:
+    """Parameters of a test: networks that take long are left to the wide run."""
+    return [path if path.stem in quick else pytest.param(path, marks=pytest.mark.wide) for path in paths]
+
+
 SHARED = sorted((Path(__file__).parents[3] / "shared" / "models").glob("*.onnx"))
 
 STEPS = {
@@ -102,7 +111,7 @@ def with_random_weights(path: Path, seed: int = 0) -> onnx.ModelProto:
     return model
 
 
-@pytest.mark.parametrize("path", MIXED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", narrowly(MIXED), ids=lambda path: path.stem)
 def test_light_models_with_random_weights(path: Path) -> None:
     model = with_random_weights(path)
     program = to_program(model)

@@ -99,6 +99,7 @@ def test_the_default_is_the_cheapest_of_some_list() -> None:
         assert site.default in [min(items, key=lambda item: item[1])[0] for items in lists], site.layer
 
 
+@pytest.mark.wide
 def test_every_listed_choice_is_used_when_it_is_told() -> None:
     used = 0
     for target, site in corpus_sites():
