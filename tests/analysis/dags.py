@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from tests.program_oracle import run_program
 
+from omniconv.program.element import FLOAT64
 from omniconv.program.from_spec import plan_resize
 from omniconv.program.program import Program
 from omniconv.program.steps import (
@@ -261,7 +262,10 @@ def programs(draw, *, ops=LOCAL, dims=None, longest=7, sizes=None, linear=False,
 def rebatch(program, batch):
     """The same network for a batch of inputs."""
     new = Program(
-        program.inputs, program.outputs, {name: (batch, *program.shapes[name][1:]) for name in program.inputs}
+        program.inputs,
+        program.outputs,
+        {name: (batch, *program.shapes[name][1:]) for name in program.inputs},
+        element=program.element,
     )
     for step in program.steps:
         if isinstance(step, RearrangeStep):
@@ -297,7 +301,8 @@ def dependence(program):
 
 def with_nan_borders(program):
     """The network with NaN wherever a layer reads outside its input."""
-    new = Program(program.inputs, program.outputs, {name: program.shapes[name] for name in program.inputs})
+    shapes = {name: program.shapes[name] for name in program.inputs}
+    new = Program(program.inputs, program.outputs, shapes, element=program.element)
     for step in program.steps:
         shape = program.shapes[step.y]
         if isinstance(step, ConvStep | PoolStep):
@@ -345,8 +350,9 @@ def _nan_window(new, step, sizes, shape):
 
 
 def with_mean_weights(program):
-    """The network with every weight 1 / (input channels of the group)."""
-    new = Program(program.inputs, program.outputs, {name: program.shapes[name] for name in program.inputs})
+    """The network with every weight 1 / (input channels of the group), in float64: a third is not one in float32."""
+    shapes = {name: program.shapes[name] for name in program.inputs}
+    new = Program(program.inputs, program.outputs, shapes, element=FLOAT64)
     for step in program.steps:
         if isinstance(step, ConvStep):
             wide = step.spec.in_channels // step.spec.groups

@@ -131,7 +131,7 @@ def test_json_cannot_leave_its_script():
 
 
 def test_writing_is_whole_or_not_at_all(awkward, tmp_path):
-    path = write_page(awkward, tmp_path / "a" / "b" / "page.html")
+    path = write_page(awkward, tmp_path / "page.html")
     assert [item.name for item in path.parent.iterdir()] == ["page.html"]
 
 

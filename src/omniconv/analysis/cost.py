@@ -197,6 +197,7 @@ def cost(x: Subject, shape: Sequence[int] | None = None, element: Element = FLOA
         roofline_seconds(machine): max(2 macs / flops, bytes / bandwidth), summed over the steps.
 
     Example:
+        >>> from omniconv.spec import Conv
         >>> found = cost(Conv.of(64, 64, 3, padding=1, groups=64), (1, 64, 56, 56))
         >>> found.macs, found.executed_macs, found.weights, round(found.intensity, 2)
         (1806336, 1763584, 576, 2.25)

@@ -127,7 +127,7 @@ def split_axes(sizes: Sequence[int], strides: Sequence[int], split: Shape) -> li
 
     Example:
         >>> split_axes((4, 6, 5), (1, 40, 8), (4, 30))
-        [[(4, 1)], [(6, 40), (5, 8)]]
+        [[(4, 1)], [(30, 8)]]
         >>> split_axes((4, 6, 5), (1, 40, 8), (30, 4)) is None
         True
     """

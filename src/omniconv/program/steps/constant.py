@@ -30,7 +30,8 @@ class ConstantStep(Step):
 
     def with_constants(self, convert: Callable[[Array], Array]) -> ConstantStep:
         """Its value."""
-        return replace(self, value=convert(self.value))
+        found = convert(self.value)
+        return self if found is self.value else replace(self, value=found)
 
     def output_shape(self, shapes: Shapes) -> Shape:
         """The constant's."""

@@ -38,7 +38,9 @@ class ResizeStep(Step):
 
     def with_constants(self, convert: Callable[[Array], Array]) -> Self:
         """The weights of its tables."""
-        return replace(self, weight=tuple(map(convert, self.weight)))
+        found = tuple(map(convert, self.weight))
+        same = all(new is old for new, old in zip(found, self.weight, strict=True))
+        return self if same else replace(self, weight=found)
 
     def dependence(self, shapes: Shapes) -> Dependence:
         """What the tables read."""
