@@ -1,1 +1,1 @@
-"""What lowerings are written with: layers and families, values in the layout that a step needs, weights, epilogues."""
+"""What lowerings are written with: layers and families, values in the layouts needed, weights, epilogues, copies."""

@@ -71,7 +71,7 @@ def test_ragged_channels(inputs, outputs, groups, target, rng):
     values, w, b = draw(*shape), draw(*spec.weight_shape), draw(spec.out_channels)
     result = spec.output_shape(shape)
     added = draw(*result)
-    expected = run_conv(ConvStep("x", "y", spec, w, b), values.astype(np.float64)) + added
+    expected = run_conv(ConvStep("x", "y", spec, w, b), {"x": values.astype(np.float64)}) + added
     zero = guarded(spec.in_channels + 2 * target.lanes, 0.0)
     for readable in (False, True):
         for tail in (False, True):

@@ -45,7 +45,7 @@ def test_sums_are_those_of_the_lane_kernel(sizes, kernel, options, target, rng):
     shape = (2, 96, *sizes)
     draw = lambda *sizes: rng.integers(-4, 5, sizes).astype(np.float32)
     values, w, b, added = draw(*shape), draw(*spec.weight_shape), draw(96), draw(*spec.output_shape(shape))
-    expected = run_conv(ConvStep("x", "y", spec, w, b), values.astype(np.float64)) + added
+    expected = run_conv(ConvStep("x", "y", spec, w, b), {"x": values.astype(np.float64)}) + added
     problem = Problem.of(spec, shape)
     tile = find_cheapest(list_rows(problem, target)).tile
     x = Buffer(placed(shape, target.lanes, pitch=256), target.lanes, values)
