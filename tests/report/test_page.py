@@ -50,7 +50,7 @@ def opened(browser, tmp_path):
     pages = []
 
     def run(found, width=1280):
-        path = write_page(found, tmp_path / "out" / "report.html")
+        path = write_page(found, tmp_path / "report.html")
         page = browser.new_page(viewport={"width": width, "height": 900})
         pages.append(page)
         messages, requests = [], []
