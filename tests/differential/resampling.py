@@ -43,6 +43,7 @@ def evaluate(node: NodeProto, opset: int, arrays: Sequence[Any]) -> list[np.ndar
     given = [(name, array) for name, array in zip(names, typed) if array is not None and name]
     constants = [numpy_helper.from_array(array, name) for name, array in given[1:]]
     x_name, x = given[0]
+    node = _count_axes_from_the_front(node, x.ndim)
     info = helper.make_tensor_value_info(x_name, TensorProto.FLOAT, x.shape)
     result = helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None)
     graph = helper.make_graph([node], "resize", [info], [result], constants)
@@ -54,3 +55,13 @@ def evaluate(node: NodeProto, opset: int, arrays: Sequence[Any]) -> list[np.ndar
         return [np.asarray(session.run(None, {x_name: x})[0], np.float64)]
     except Exception as error:
         raise ValueError(str(error)) from error
+
+
+def _count_axes_from_the_front(node: NodeProto, rank: int) -> NodeProto:
+    """ONNX Runtime 1.32 takes negative axes wrongly where an aspect ratio is kept: its own inference says otherwise."""
+    copy = NodeProto()
+    copy.CopyFrom(node)
+    for item in copy.attribute:
+        if item.name == "axes":
+            item.ints[:] = [axis % rank for axis in item.ints]
+    return copy
