@@ -37,6 +37,13 @@ class PostOp:
     operand: str | Array | None = None
     activation: Activation | None = None
 
+    def with_constant(self, convert: Callable[[Array], Array]) -> PostOp:
+        """The operation with its operand converted, where that is a constant; itself where nothing changes."""
+        if not isinstance(self.operand, np.ndarray):
+            return self
+        found = convert(self.operand)
+        return self if found is self.operand else replace(self, operand=found)
+
     @property
     def linear(self) -> bool:
         """Whether it is linear in the running value and a value that it reads together, plus a constant."""
@@ -72,16 +79,13 @@ class Posted(Step):
 
     def with_constants(self, convert: Callable[[Array], Array]) -> Self:
         """Its weights, where it has some, and the operands that are constants."""
-        post = tuple(
-            replace(op, operand=convert(op.operand)) if isinstance(op.operand, np.ndarray) else op for op in self.post
-        )
-        given = {name: array for name in ("w", "b") if isinstance(array := getattr(self, name, None), np.ndarray)}
-        found = {name: convert(array) for name, array in given.items()}
-        operands = zip((op.operand for op in post), (op.operand for op in self.post), strict=True)
-        if all(found[name] is array for name, array in given.items()) and all(new is old for new, old in operands):
+        post = tuple(op.with_constant(convert) for op in self.post)
+        held = {name: array for name in ("w", "b") if isinstance(array := getattr(self, name, None), np.ndarray)}
+        changed = {name: found for name, array in held.items() if (found := convert(array)) is not array}
+        if not changed and all(new is old for new, old in zip(post, self.post, strict=True)):
             return self
         step: Any = self
-        return replace(step, post=post, **found)  # type: ignore[no-any-return]
+        return replace(step, post=post, **changed)  # type: ignore[no-any-return]
 
     def check_operands(self, shape: Shape, shapes: Shapes) -> Shape:
         """The shape of the result, to which all operands must broadcast."""
