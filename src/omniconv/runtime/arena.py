@@ -69,6 +69,11 @@ class Arena:
             )
         return self._bytes[offset:end].view(kind).reshape(shape)
 
+    @property
+    def memory(self) -> memoryview:
+        """All of its bytes."""
+        return memoryview(self._bytes)
+
     def __len__(self) -> int:
         return self.size
 

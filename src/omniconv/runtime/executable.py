@@ -26,6 +26,7 @@ from omniconv.runtime.arena import Arena
 from omniconv.runtime.compiled import Compiled
 from omniconv.runtime.inputs import Array, read_array, read_named
 from omniconv.runtime.report import StepProfile, describe_call, merge_calls
+from omniconv.runtime.results import Results
 from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
 from omniconv.runtime.threads import MAX_THREADS, Job, make_solo_run, run_on_team
@@ -119,7 +120,7 @@ class Executable(Compiled):
         self._limit, self._at = memory_limit, at
         self._foreign = reject_host(plan.target, detect_host())
         self._alone = threads == 1 or (needed < ALONE_BYTES and sum(layer.macs for layer in self.layers) < ALONE_MACS)
-        self._shapes = list(self.outputs.values())
+        self._results = Results(list(self.outputs.values()), self.dtype)
         self._only = next(iter(self.inputs)) if len(self.inputs) == len(self.outputs) == 1 else None
         self._code, code = self._compile()
         distinct = {item.digest: item for item in code}
@@ -150,7 +151,7 @@ class Executable(Compiled):
                 fix="net.run({name: array})",
                 at=self._at,
             )
-        x, result = self._check(self._only, x), make_result(self._shapes[0], self.dtype)
+        x, result = self._check(self._only, x), self._results.take(0)
         frame = self._take_frame()
         frame.arrays[0], frame.arrays[1] = id(x), id(result)
         frame.run()
@@ -213,6 +214,8 @@ class Executable(Compiled):
     # -- inside
 
     def _gather(self, inputs: Mapping[str, Any]) -> list[Array]:
+        if type(inputs) is dict and inputs.keys() == self.inputs.keys():
+            return [self._check(name, inputs[name]) for name in self.inputs]
         named = read_named(inputs, tuple(self.inputs), self.dtype, self._at)
         return [self._check(name, array) for name, array in named.items()]
 
@@ -230,7 +233,7 @@ class Executable(Compiled):
         return array
 
     def _run(self, arrays: list[Array], times: Words | None = None) -> list[Array]:
-        results = [make_result(shape, self.dtype) for shape in self._shapes]
+        results = self._results.take_all()
         frame = self._take_frame()
         for index, array in enumerate(arrays + results):
             frame.arrays[index] = id(array)
@@ -328,11 +331,6 @@ class Executable(Compiled):
 
 def _source(call: Call, target: Target) -> Source:
     return Source(repr(call.recipe), lambda name: call.recipe.emit(name, target), call.what)
-
-
-def make_result(shape: Shape, dtype: np.dtype[Any]) -> Array:
-    """Room for an output; the kernels write every element of it."""
-    return np.empty(shape, dtype)
 
 
 def _boundary_shape(layout: Layout, order: str) -> Shape:
