@@ -14,7 +14,7 @@ from omniconv.bench.compare import OURS, Comparison, Contender, Result, compare,
 from omniconv.bench.compilation import Compilation
 from omniconv.bench.cost import count_executed_macs, count_macs, count_traffic
 from omniconv.bench.interleave import Timing
-from omniconv.bench.peers import Call, Peer
+from omniconv.bench.peers import Peer, TimedCall
 from omniconv.bench.roofline import Bound, Roofline
 from omniconv.bench.sources import Case, problem_workload
 from omniconv.bench.workload import Array, Workload
@@ -240,7 +240,7 @@ def contender(
 ) -> Contender:
     """Omniconv on arrays of one layout, outputs as channels-first views."""
 
-    def load() -> Call:
+    def load() -> TimedCall:
         from omniconv.api import compile as compile_spec
 
         assert workload.spec is not None

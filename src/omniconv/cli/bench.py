@@ -35,7 +35,7 @@ from omniconv.cli.corpus_table import NOTES as CORPUS_NOTES
 from omniconv.cli.corpus_table import show_corpus, show_summary
 from omniconv.cli.exits import Exit, UsageProblemError
 from omniconv.cli.model import fix_shapes, open_model, random_arrays, read_inputs
-from omniconv.cli.options import Json, Seed, Shapes, Threads, Tuned, parse_shapes
+from omniconv.cli.options import Json, Seed, Shapes, Threads, UseTuned, parse_shapes
 from omniconv.cli.outputs import PICTURES, REPORTS, check_output
 from omniconv.errors import ModelError
 
@@ -83,7 +83,7 @@ def bench(
     ] = None,
     details: Annotated[bool, typer.Option("--details", help="Problems: a line for every contender.")] = False,
     threads: Threads = 1,
-    tuned: Tuned = False,
+    tuned: UseTuned = False,
     json: Json = False,
 ) -> None:
     """Time [bold]layers or a model[/bold] against every other runtime that is installed.

@@ -14,7 +14,7 @@ from omniconv.analysis import Connectivity
 from omniconv.analysis.record import to_plain
 from omniconv.bench.profile import KindTotal
 from omniconv.cli.console import STYLE, format_count, format_shape, format_time, make_table
-from omniconv.cli.model import Network, count
+from omniconv.cli.model import CompiledModel, count
 from omniconv.report.inspection import Inspection
 from omniconv.report.layers import LayerRow
 from omniconv.report.words import visible
@@ -148,7 +148,7 @@ def _separability(found: Inspection) -> Table:
 
 
 def describe(
-    found: Inspection, parts: Sequence[str], totals: Sequence[KindTotal], network: Network | None, threads: int
+    found: Inspection, parts: Sequence[str], totals: Sequence[KindTotal], network: CompiledModel | None, threads: int
 ) -> dict[str, Any]:
     """The report of `inspect` as one document."""
     program = found.program

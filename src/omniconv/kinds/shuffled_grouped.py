@@ -10,7 +10,7 @@ from omniconv.kinds.depthwise import depthwise
 from omniconv.kinds.grouped import grouped
 from omniconv.kinds.pointwise_grouped import pointwise_grouped
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
-from omniconv.spec import Activation, Chain, Shuffle, Step
+from omniconv.spec import Activation, Chain, ChainStep, Shuffle
 from omniconv.spec.arguments import IntOrTuple, PaddingLike, resolve_dims
 
 FORMS = ("unit", "layers")
@@ -92,7 +92,7 @@ def shuffled_grouped(
     else:
         mid = -(-last // (4 * first)) * first if form == "unit" else last
     axes = resolve_dims(dims, kernel_size, stride, dilation, padding)
-    between: tuple[Step, ...] = (*steps_of(activation), Shuffle(first))
+    between: tuple[ChainStep, ...] = (*steps_of(activation), Shuffle(first))
     expand = pointwise_grouped(mid, last, groups=second, dims=axes)
     if form == "layers":
         spatial = grouped(

@@ -9,7 +9,7 @@ from typing import Final
 
 from omniconv.analysis import Finding, find_findings
 from omniconv.analysis.findings import TOPICS as NETWORK_TOPICS
-from omniconv.graph import Problem
+from omniconv.graph import Gap
 from omniconv.program.program import Program
 from omniconv.report.groups import GroupedRun
 from omniconv.report.layers import LayerRow
@@ -32,7 +32,7 @@ class Evidence:
 
     program: Program
     rows: Sequence[LayerRow] = ()
-    problems: Sequence[Problem] = ()
+    problems: Sequence[Gap] = ()
     runs: Sequence[GroupedRun] = ()
     spectra: Sequence[LayerSpectrum] = field(default=())
 

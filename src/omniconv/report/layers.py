@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from omniconv.analysis import LayerCost, Machine, Record
 from omniconv.analysis.axis_field import AxisField, find_axes
-from omniconv.bench.roofline import Bound, Level, Roofline
+from omniconv.bench.roofline import Bound, MemoryLevel, Roofline
 from omniconv.program.program import Program
 from omniconv.spec import Shape
 
@@ -67,7 +67,7 @@ def as_roofline(limits: Roofline | Machine) -> Roofline:
     """
     if isinstance(limits, Roofline):
         return limits
-    level = Level("memory", 0, limits.bandwidth, limits.bandwidth, limits.bandwidth)
+    level = MemoryLevel("memory", 0, limits.bandwidth, limits.bandwidth, limits.bandwidth)
     return Roofline(limits.name, 1, limits.flops, (level,))
 
 

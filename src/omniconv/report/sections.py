@@ -17,7 +17,7 @@ MOST_FORMS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Map:
+class MapPicture:
     """One small picture: where it goes and what is written above it."""
 
     id: str
@@ -29,7 +29,7 @@ class Map:
 class Maps:
     """The pictures of one section, and how many were left out."""
 
-    items: list[Map] = field(default_factory=list)
+    items: list[MapPicture] = field(default_factory=list)
     more: int = 0
 
 
@@ -171,7 +171,7 @@ def make_maps(found: Inspection, figures: dict[str, Figure]) -> dict[str, Any]:
     if found.field is not None and len(found.field.input_shape) > 2:
         at = ", ".join(map(str, found.field.position))
         note = f"{found.field.support.mean():.1%} of the input, {found.field.density:.1%} of the bounding box"
-        support = Map("support-0", f"What output {at} depends on, exactly", note)
+        support = MapPicture("support-0", f"What output {at} depends on, exactly", note)
         figures[support.id] = charts.chart_support(found.field)
     return {
         "overlap": overlap, "coverage": coverage, "connectivity": connectivity, "forms": forms, "support": support
@@ -183,5 +183,5 @@ def _add(maps: Maps, figures: dict[str, Figure], section: str, title: str, note:
         maps.more += 1
         return
     name = f"{section}-{len(maps.items)}"
-    maps.items.append(Map(name, title, note))
+    maps.items.append(MapPicture(name, title, note))
     figures[name] = figure

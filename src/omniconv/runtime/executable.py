@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.code.build import Kernel, Object, Source, build_objects, load
+from omniconv.compiler.code.build import LoadedKernel, Object, Source, build_objects, load
 from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Call
@@ -279,7 +279,7 @@ class Executable(Compiled):
             block.view(offset, content.shape, content.dtype)[...] = content
         return block, offsets
 
-    def _compile(self) -> tuple[list[Kernel], Sequence[Kernel | Object]]:
+    def _compile(self) -> tuple[list[LoadedKernel], Sequence[LoadedKernel | Object]]:
         """The kernel of each call, none where this machine cannot run them; and all machine code."""
         sources = [_source(call, self.target) for call in self.plan.calls]
         if self._foreign is not None:

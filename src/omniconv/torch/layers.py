@@ -15,7 +15,7 @@ from omniconv.choices import as_parts, check_instance
 from omniconv.errors import DataError, SpecError, UnsupportedError
 from omniconv.integers import as_integers
 from omniconv.reference import Weights, check_weights
-from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shuffle, Spec, Split, Step
+from omniconv.spec import Activation, Chain, ChainStep, Conv, PixelShuffle, Resize, Shuffle, Spec, Split
 from omniconv.spec.chain import check_spec
 
 Array: TypeAlias = npt.NDArray[np.float32]
@@ -116,7 +116,7 @@ def to_torch(spec: Spec, weights: Weights | None = None) -> nn.Module:
     return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
 
 
-def _modules(step: Step, spec: Spec, pairs: Iterator[Pair] | None) -> list[nn.Module]:
+def _modules(step: ChainStep, spec: Spec, pairs: Iterator[Pair] | None) -> list[nn.Module]:
     """The modules of one step."""
     match step:
         case Conv():
@@ -225,7 +225,7 @@ def from_torch(module: nn.Module) -> tuple[Spec, tuple[Pair, ...]]:
         UnsupportedError: a module that no step describes; the message names it.
     """
     check_instance("module", module, nn.Module, need="a PyTorch module", fix="nn.Conv2d(4, 8, 3)")
-    steps: list[Step] = []
+    steps: list[ChainStep] = []
     weights: list[Pair] = []
     pending: tuple[str, tuple[tuple[int, int], ...]] | None = None
     for name, item in _flatten(module, ""):
@@ -285,7 +285,7 @@ def _crop(conv: Conv, sides: tuple[tuple[int, int], ...]) -> Conv:
     return replace(conv, padding=pairs)
 
 
-def _with_padding(step: Step, pad: tuple[str, tuple[tuple[int, int], ...]], where: str) -> Step:
+def _with_padding(step: ChainStep, pad: tuple[str, tuple[tuple[int, int], ...]], where: str) -> ChainStep:
     mode, pairs = pad
     if not isinstance(step, Conv) or step.transposed or step.dims != len(pairs):
         raise UnsupportedError("padding in front of something else than a convolution", need="a convolution", at=where)
@@ -297,7 +297,7 @@ def _with_padding(step: Step, pad: tuple[str, tuple[tuple[int, int], ...]], wher
     return replace(step, padding=pairs, padding_mode=mode)
 
 
-def _step_of(module: Any, where: str) -> tuple[Step, list[Pair]]:
+def _step_of(module: Any, where: str) -> tuple[ChainStep, list[Pair]]:
     kind = type(module)
     if kind in CONVS.values() or kind in TRANSPOSED.values():
         return _conv_of(module, where)

@@ -1,6 +1,7 @@
 """Padding by any mode: every axis looks its source positions up in a table.
 
-The tables are data, not code (see :meth:`Pad.tables`): kernels for different amounts of padding differ in sizes only.
+The tables are data, not code (see :meth:`Padding.tables`): kernels for different amounts of padding differ in sizes
+only.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from omniconv.spec.conv import PAD_WORDS
 from omniconv.target.model import Target
 
 X, Y, MAP = range(3)
-"""Positions of the buffers in ``args``; MAP holds :meth:`Pad.tables`."""
+"""Positions of the buffers in ``args``; MAP holds :meth:`Padding.tables`."""
 ARGS = 3
 
 _BLOCK: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pad:
+class Padding:
     """The recipe of one padding: everything its code depends on.
 
     Attributes:
@@ -55,7 +56,7 @@ class Pad:
     lanes: int
 
     @classmethod
-    def of(cls, step: PadStep, x: Layout, y: Layout, lanes: int) -> Pad:
+    def of(cls, step: PadStep, x: Layout, y: Layout, lanes: int) -> Padding:
         """The recipe for one step. Both values are channels-last."""
         gx, gy = x.grid, y.grid
         pads = (*step.pads[:2], *((0, 0),) * (5 - len(step.pads)), *step.pads[2:])
@@ -205,6 +206,6 @@ def pad_value(planner: Planner, x: Stored, pads: tuple[tuple[int, int], ...], mo
 
 
 def _pad(planner: Planner, step: PadStep, x: Stored, y: Stored) -> None:
-    recipe = Pad.of(step, x.layout, y.layout, planner.target.lanes)
+    recipe = Padding.of(step, x.layout, y.layout, planner.target.lanes)
     tables = recipe.tables()
     planner.call(recipe, [x.ref, y.ref, planner.table(tables)], "pad")

@@ -135,7 +135,7 @@ class Pool:
         """The kernel's IR."""
         k = Kernel(name, target)
         with k.loop(k.end, start=k.begin) as unit:
-            _Row(self, k, *k.split(unit, self.split, self.batch, self.axes[0].output, self.axes[1].output)).emit()
+            _PoolRow(self, k, *k.split(unit, self.split, self.batch, self.axes[0].output, self.axes[1].output)).emit()
         return k.finish()
 
 
@@ -158,7 +158,7 @@ def _columns(width: PoolAxis, count: int) -> list[int]:
     return sorted({t * width.stride + i * width.dilation for t in range(count) for i in range(width.kernel)})
 
 
-class _Row:
+class _PoolRow:
     """Emission of one unit: an output row, over a part of the channels."""
 
     def __init__(self, recipe: Pool, k: Kernel, part: Index, n: Index, od: Index, oh: Index) -> None:

@@ -27,7 +27,7 @@ from omniconv.program.steps import Array, ResizeStep
 from omniconv.target.model import Target
 
 X, Y, INDEX, WEIGHT = range(4)
-"""Positions of the buffers in ``args``; INDEX and WEIGHT hold :meth:`Resize.pack_tables`."""
+"""Positions of the buffers in ``args``; INDEX and WEIGHT hold :meth:`Interpolation.pack_tables`."""
 ARGS = 4
 
 _UNROLLED: Final = 16
@@ -35,7 +35,7 @@ _BLOCK: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resize:
+class Interpolation:
     """The recipe of one resampling: everything its code depends on.
 
     Attributes:
@@ -59,7 +59,7 @@ class Resize:
     lanes: int
 
     @classmethod
-    def of(cls, step: ResizeStep, x: Layout, y: Layout, lanes: int) -> Resize:
+    def of(cls, step: ResizeStep, x: Layout, y: Layout, lanes: int) -> Interpolation:
         """The recipe for one step. Both values are channels-last."""
         gx, gy = x.grid, y.grid
         missing = 3 - len(step.index)
@@ -195,7 +195,7 @@ def lower_resize(planner: Planner, step: ResizeStep) -> None:
     """Separable resampling."""
     x = as_channels_last(planner, step.x)
     y = planner.produce(step.y)
-    recipe = Resize.of(step, x.layout, y.layout, planner.target.lanes)
+    recipe = Interpolation.of(step, x.layout, y.layout, planner.target.lanes)
     index, weight = recipe.pack_tables(step)
     tables = [planner.table(index), planner.constant(weight.size, lambda: weight)]
     planner.call(recipe, [x.ref, y.ref, *tables], "resize")

@@ -14,7 +14,7 @@ from omniconv.compiler.memory.layout import Layout
 from omniconv.spec import Shape
 
 
-class Ref(NamedTuple):
+class BufferRef(NamedTuple):
     """A place in a buffer: its index and an offset [elements]."""
 
     buffer: int
@@ -56,9 +56,9 @@ class Stored:
     layout: Layout
 
     @property
-    def ref(self) -> Ref:
+    def ref(self) -> BufferRef:
         """The address of the first element."""
-        return Ref(self.buffer, self.offset)
+        return BufferRef(self.buffer, self.offset)
 
 
 def reshape_strides(sizes: Sequence[int], strides: Sequence[int], shape: Shape) -> tuple[int, ...] | None:

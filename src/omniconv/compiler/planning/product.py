@@ -26,7 +26,7 @@ from omniconv.compiler.lowering.arrange import PAGE, WAYS, as_channels_last, as_
 from omniconv.compiler.lowering.posts import lower_posts
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.memory.storage import Ref, Stored, reshape_strides
+from omniconv.compiler.memory.storage import BufferRef, Stored, reshape_strides
 from omniconv.compiler.problem.candidate import UNITS
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
@@ -47,7 +47,7 @@ POSITIONS: Final = 4
 class _Side(NamedTuple):
     """One of the three matrices: its place, the strides of the axes before, of its rows and of its columns."""
 
-    ref: Ref
+    ref: BufferRef
     batch: tuple[int, ...]
     rows: int
     columns: int

@@ -14,14 +14,16 @@ from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands
 from omniconv.graph.operator import register
-from omniconv.graph.ops._window import Window, read_sizes, read_window
+from omniconv.graph.ops._window import WindowAttributes, read_sizes, read_window
 from omniconv.graph.ops.conv import read_bias, read_weight
 from omniconv.program.steps import ConvStep
 from omniconv.spec import Conv, Shape
 from omniconv.spec.geometry import Pair
 
 
-def _plan_padding(window: Window, sizes: Shape, extra: Shape, wanted: Shape) -> tuple[tuple[Pair, ...], Shape]:
+def _plan_padding(
+    window: WindowAttributes, sizes: Shape, extra: Shape, wanted: Shape
+) -> tuple[tuple[Pair, ...], Shape]:
     """Padding and output padding for which the outputs have the ``wanted`` sizes."""
     pairs: list[Pair] = []
     surplus: list[int] = []

@@ -23,7 +23,7 @@ import numpy as np
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Slot, Value
-from omniconv.compiler.emit.phases import Phase, PhaseTables
+from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.kernels.lane.tiles import LaneTile
 from omniconv.compiler.problem.walk import AxisWalk
@@ -304,7 +304,7 @@ class Row(ChannelLoop):
         before = (axis.output - 1) // tw * tw - tw  # first output of the last tile but one
         return tw * axis.in_step + low >= 0 and (before + tw - 1) * axis.in_step + high < axis.size
 
-    def _known(self, phase: Phase, tw: int, begin: Index, end: Index, tiles: int) -> None:
+    def _known(self, phase: PhaseValues, tw: int, begin: Index, end: Index, tiles: int) -> None:
         """The first tile, those between, and the last, each with code of its own."""
         k = self.k
         with k.when(k.compare("==", begin, 0)):
@@ -316,7 +316,7 @@ class Row(ChannelLoop):
             with k.when(k.compare("==", end, tiles)):
                 self._tile(phase, k.sub(phase.count, tw), tw, checked=True)
 
-    def _unknown(self, phase: Phase, tw: int, begin: Index, end: Index) -> None:
+    def _unknown(self, phase: PhaseValues, tw: int, begin: Index, end: Index) -> None:
         """Tiles that look on the machine whether they are at the border."""
         k = self.k
         with k.loop(end, start=begin) as tile:
@@ -324,7 +324,7 @@ class Row(ChannelLoop):
             q = k.min(k.mul(tile, tw), k.sub(phase.count, tw))
             k.both_ways(self._inside(phase, q, tw), lambda inside: self._tile(phase, q, tw, checked=not inside))
 
-    def _inside(self, phase: Phase, q: Index, tw: int) -> Condition:
+    def _inside(self, phase: PhaseValues, q: Index, tw: int) -> Condition:
         """Whether no tap of the tile leaves the input along the width."""
         k, axis = self.k, self.p.axes[2]
         if not axis.bordered:
@@ -335,7 +335,7 @@ class Row(ChannelLoop):
         last = k.add(k.mul(k.add(q, tw - 1), axis.in_step), high)
         return k.both(k.compare(">=", k.add(k.mul(q, axis.in_step), low), 0), k.compare("<", last, axis.size))
 
-    def _tile(self, phase: Phase, q: Index, tw: int, *, checked: bool) -> None:
+    def _tile(self, phase: PhaseValues, q: Index, tw: int, *, checked: bool) -> None:
         k, p = self.k, self.p
 
         def tile(_: Index, tail: int | None) -> None:
@@ -349,7 +349,9 @@ class Row(ChannelLoop):
 
         self.channels(tile)
 
-    def _taps(self, plane: Pointer, line: Index, phase: Phase, q: Index, acc: list[Slot], *, checked: bool) -> None:
+    def _taps(
+        self, plane: Pointer, line: Index, phase: PhaseValues, q: Index, acc: list[Slot], *, checked: bool
+    ) -> None:
         """Loops over the taps, ``chunk`` of the width at a time."""
         k, p = self.k, self.p
         height, width = p.axes[1], p.axes[2]
@@ -378,7 +380,7 @@ class Row(ChannelLoop):
         self,
         row: Pointer,
         start: Index,
-        phase: Phase,
+        phase: PhaseValues,
         q: Index,
         tw: Index,
         chunk: int,

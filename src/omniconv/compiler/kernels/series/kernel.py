@@ -25,7 +25,7 @@ from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
 from omniconv.compiler.emit.machine import Index, Pointer, Slot, Value
 from omniconv.compiler.kernels.series.tiles import SeriesTile, Span, spans
-from omniconv.compiler.kernels.series.window import Window, pieces
+from omniconv.compiler.kernels.series.window import PaddedWindow, pieces
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.program.steps import Array
 from omniconv.target.model import Target
@@ -104,11 +104,11 @@ class Series:
         return [min(v * lanes, max(0, columns - lanes)) for v in range(-(columns // -lanes))]
 
     @property
-    def window(self) -> Window:
+    def window(self) -> PaddedWindow:
         """What a block of outputs reads."""
         depth, height, width = self.axes
         columns = max(self.tile.block[1], self.lanes) + (width.kernel - 1) * width.ostep // width.in_step
-        return Window(
+        return PaddedWindow(
             planes=depth.size if self.deep else 1,
             rows=(self.rows - 1) * height.in_step + (height.kernel - 1) * height.ostep + 1,
             columns=columns,

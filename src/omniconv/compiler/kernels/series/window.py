@@ -17,7 +17,7 @@ from omniconv.compiler.emit.vectors import emit_gather
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class PaddedWindow:
     """Sizes of a window.
 
     Attributes:

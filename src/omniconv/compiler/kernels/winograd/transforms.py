@@ -21,20 +21,20 @@ from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
 from omniconv.compiler.emit.machine import Condition, Index, Pointer
 from omniconv.compiler.kernels.winograd.matrices import FILTERINGS, emit_data, emit_result
-from omniconv.compiler.kernels.winograd.slabs import BlockAxis, Blocks
+from omniconv.compiler.kernels.winograd.slabs import BlockAxis, BlockGrid
 from omniconv.target.model import Target
 
 
 class _Walk:
     """The position of one block on the machine."""
 
-    def __init__(self, k: Kernel, blocks: Blocks, block: Index) -> None:
+    def __init__(self, k: Kernel, blocks: BlockGrid, block: Index) -> None:
         n, y, x = k.split(block, blocks.batch, len(blocks.height.starts), len(blocks.width.starts))
         self.n = n
         self.y = self._start(k, blocks.height, y)
         self.x = self._start(k, blocks.width, x)
 
-    def fits(self, k: Kernel, blocks: Blocks) -> Condition:
+    def fits(self, k: Kernel, blocks: BlockGrid) -> Condition:
         """Whether all outputs of the block exist; a Python bool where that is known."""
         found: Condition = True
         for axis, start in ((blocks.height, self.y), (blocks.width, self.x)):
@@ -58,7 +58,7 @@ class WinogradInput:
     slab.
     """
 
-    blocks: Blocks
+    blocks: BlockGrid
     channels: int
     x_strides: tuple[int, int, int]
     readable: bool
@@ -144,7 +144,7 @@ class WinogradOutput:
     the epilogue's operands.
     """
 
-    blocks: Blocks
+    blocks: BlockGrid
     channels: int
     pitch: int
     y_strides: tuple[int, int, int]
