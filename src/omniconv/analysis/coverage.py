@@ -16,7 +16,7 @@ from omniconv.analysis.support import bounding_box, check_position, fill, find_s
 from omniconv.analysis.taps import AnyArray
 from omniconv.analysis.trace import trace
 from omniconv.errors import SpecError
-from omniconv.integers import as_integer, as_integers
+from omniconv.integers import as_integer, as_integers, ceil_div
 from omniconv.limits import check_memory
 from omniconv.program.program import Program
 from omniconv.spec import Activation, Axis, Chain, Conv, Shuffle, Spec
@@ -253,7 +253,7 @@ def _search(size: int, kernel: int, count: int, *, rule: bool) -> tuple[int, ...
         left = count - len(rates)
         largest = _largest_rate(rates, field_size, kernel, rule)
         if left == 1:
-            need = -(-(size - field_size) // (kernel - 1))
+            need = ceil_div(size - field_size, kernel - 1)
             if need > largest:
                 return None
             rate = max(need, rates[-1])

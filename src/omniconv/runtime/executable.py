@@ -18,7 +18,7 @@ from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import ALIGNMENT
 from omniconv.compiler.planning.plan import Plan
 from omniconv.errors import ShapeError, UnsupportedError
-from omniconv.integers import as_integer
+from omniconv.integers import as_integer, ceil_div
 from omniconv.limits import check_memory
 from omniconv.program.layers import LayerInfo, describe_step
 from omniconv.runtime import driver
@@ -269,7 +269,7 @@ class Executable(Compiled):
         for index, buffer in enumerate(self.plan.buffers):
             if buffer.kind == "constant":
                 offsets[index] = total
-                total += -(buffer.size // -ALIGNMENT) * ALIGNMENT + ALIGNMENT
+                total += ceil_div(buffer.size, ALIGNMENT) * ALIGNMENT + ALIGNMENT
         block = Arena(total, limit=self._limit)
         for index, offset in offsets.items():
             make = self.plan.buffers[index].make

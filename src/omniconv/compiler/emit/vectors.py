@@ -8,6 +8,7 @@ from llvmlite import ir
 
 from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
+from omniconv.integers import ceil_div
 
 
 def emit_vectors(
@@ -32,8 +33,8 @@ def emit_vectors(
         part: this share.
         parts: number of shares.
     """
-    vectors = -(channels // -k.lanes)
-    groups = -(vectors // -group)
+    vectors = ceil_div(channels, k.lanes)
+    groups = ceil_div(vectors, group)
     tail = channels % k.lanes if masked else 0
     short = vectors - (groups - 1) * group
     ragged = bool(tail) or short != group
@@ -55,7 +56,7 @@ def emit_vectors(
 
 def count_groups(channels: int, lanes: int, group: int) -> int:
     """Iterations of :func:`emit_vectors`: the finest split into parts."""
-    return -(-(channels // -lanes) // -group)
+    return ceil_div(ceil_div(channels, lanes), group)
 
 
 def largest(k: Kernel, a: Value, b: Value) -> Value:

@@ -23,8 +23,8 @@ from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import BufferRef
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.integers import ceil_div
 from omniconv.program.element import Element
-from omniconv.spec.geometry import ceil_div
 
 LayerRecipe: TypeAlias = Lane | Panel
 """Recipes that can be cut; `Stencil` is a `Lane`."""

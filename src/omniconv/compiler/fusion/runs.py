@@ -22,8 +22,8 @@ from omniconv.compiler.kernels.lane.staged import Staged
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.memory.planner import Call, Group
 from omniconv.compiler.memory.storage import Buffer
+from omniconv.integers import ceil_div
 from omniconv.program.element import Element
-from omniconv.spec.geometry import ceil_div
 from omniconv.target.model import Target
 
 LONGEST = 12

@@ -20,6 +20,7 @@ from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major
 from omniconv.compiler.memory.layout import Layout, channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
+from omniconv.integers import ceil_div
 from omniconv.program.steps import PadStep
 from omniconv.program.steps.pad import source_positions
 from omniconv.spec.conv import PAD_WORDS
@@ -80,12 +81,12 @@ class Padding:
     @property
     def block(self) -> int:
         """Positions along the width in a unit."""
-        return max(1, min(self.sizes[4], -(_BLOCK // -self.sizes[1])))
+        return max(1, min(self.sizes[4], ceil_div(_BLOCK, self.sizes[1])))
 
     @property
     def blocks(self) -> int:
         """Units along the width."""
-        return -(self.sizes[4] // -self.block)
+        return ceil_div(self.sizes[4], self.block)
 
     @property
     def units(self) -> int:

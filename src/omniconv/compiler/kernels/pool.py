@@ -18,6 +18,7 @@ from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
 from omniconv.compiler.lowering.arrange import keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
+from omniconv.integers import ceil_div
 from omniconv.program.steps import PoolStep
 from omniconv.target.model import Target
 
@@ -104,11 +105,11 @@ class Pool:
             bound = size + (after if step.count_padding else 0)
             axes.append(PoolAxis(size, output, step.kernel[i], step.stride[i], step.dilation[i], before, bound))
         columns, group = _plan_tile(axes[1], axes[2], target.registers * 3 // 4)
-        vectors = -(gx.c // -lanes)
+        vectors = ceil_div(gx.c, lanes)
         group = max(g for g in range(1, group + 1) if vectors % g == 0)  # no second body for the rest
         rows = gy.n * gy.sizes[0] * gy.sizes[1]
         groups = count_groups(gx.c, lanes, group)
-        split = 1 if rows >= _SHARES else min(groups, -(_SHARES // -rows))
+        split = 1 if rows >= _SHARES else min(groups, ceil_div(_SHARES, rows))
         return cls(
             op=step.op,
             batch=gy.n,
@@ -146,7 +147,7 @@ def _plan_tile(height: PoolAxis, width: PoolAxis, registers: int) -> tuple[int, 
         needed = len(_columns(width, columns))
         if needed > registers:
             break
-        tiles = -(width.output // -columns)
+        tiles = ceil_div(width.output, columns)
         cost = tiles * (needed * height.kernel + columns * width.kernel)
         if best is None or cost < best[0]:
             best = (cost, columns, max(1, min(4 if columns == 1 else 2, registers // needed)))
@@ -172,7 +173,7 @@ class _PoolRow:
         """All tiles of the row."""
         k, axis = self.k, self.p.axes[2]
         wide = max(self.p.columns, 1)
-        with k.loop(-(axis.output // -wide)) as tile:
+        with k.loop(ceil_div(axis.output, wide)) as tile:
             # The last tile overlaps the one before it instead of being cut.
             ow = k.min(k.mul(tile, wide), axis.output - wide)
             inside = self._inside(ow)

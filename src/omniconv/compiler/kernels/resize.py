@@ -23,6 +23,7 @@ from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
+from omniconv.integers import ceil_div
 from omniconv.program.steps import Array, ResizeStep
 from omniconv.target.model import Target
 
@@ -88,12 +89,12 @@ class Interpolation:
     @property
     def block(self) -> int:
         """Positions along the width in a unit."""
-        return max(1, min(self.sizes[2], -(_BLOCK // -self.channels)))
+        return max(1, min(self.sizes[2], ceil_div(_BLOCK, self.channels)))
 
     @property
     def blocks(self) -> int:
         """Units along the width."""
-        return -(self.sizes[2] // -self.block)
+        return ceil_div(self.sizes[2], self.block)
 
     @property
     def units(self) -> int:

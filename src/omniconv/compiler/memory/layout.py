@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from omniconv.errors import UnsupportedError
+from omniconv.integers import ceil_div
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 
@@ -87,7 +88,7 @@ def plan_pitch(channels: int, target: Target) -> int:
     """Distance between pixels [elements]: whole vectors, and never a multiple of 1 KiB (which would alias in the
     L1).
     """
-    pitch = -(channels // -target.lanes) * target.lanes
+    pitch = ceil_div(channels, target.lanes) * target.lanes
     return pitch + target.lanes if pitch * target.element.bytes % 1024 == 0 else pitch
 
 

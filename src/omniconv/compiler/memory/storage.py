@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.compiler.memory.layout import Layout
+from omniconv.integers import ceil_div
 from omniconv.spec import Shape
 
 
@@ -181,7 +182,7 @@ def plan_arena(buffers: Sequence[Buffer]) -> tuple[list[int], int]:
     total = 0
     placed: list[tuple[int, int, int]] = []
     for i in order:
-        size = -((buffers[i].size + GUARD) // -ALIGNMENT) * ALIGNMENT
+        size = ceil_div(buffers[i].size + GUARD, ALIGNMENT) * ALIGNMENT
         busy = sorted(
             (start, stop)
             for start, stop, j in placed

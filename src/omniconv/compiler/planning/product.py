@@ -30,10 +30,10 @@ from omniconv.compiler.memory.storage import BufferRef, Stored, reshape_strides
 from omniconv.compiler.problem.candidate import UNITS
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.integers import ceil_div
 from omniconv.program.rewrite import count_readers
 from omniconv.program.steps import Array, ProductStep, RearrangeStep
 from omniconv.spec import Shape
-from omniconv.spec.geometry import ceil_div
 
 SPREAD: Final = 2**18
 """A right side is read as it lies if a column of it spans so much memory at most [bytes]: one page for each of its rows

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from omniconv.integers import ceil_div
 from omniconv.spec import Axis, Conv, Shape
-from omniconv.spec.geometry import ceil_div
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.kernels.lane.tiles import LaneTile
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.integers import ceil_div
 from omniconv.program.steps import Array
 from omniconv.target.model import Target
 
@@ -85,7 +86,7 @@ class Lane:
     @property
     def vectors(self) -> int:
         """Vectors of output channels."""
-        return -(self.groups // -self.grouping.groups)
+        return ceil_div(self.groups, self.grouping.groups)
 
     @property
     def unrolled(self) -> bool:
@@ -117,8 +118,8 @@ class Lane:
     @property
     def blocks(self) -> int:
         """Blocks of tiles along the width."""
-        tiles = -(max(self.axes[2].counts) // -min(self.tile.columns, *self.axes[2].counts))
-        return -(tiles // -self.tile.block)
+        tiles = ceil_div(max(self.axes[2].counts), min(self.tile.columns, *self.axes[2].counts))
+        return ceil_div(tiles, self.tile.block)
 
     @property
     def units(self) -> int:

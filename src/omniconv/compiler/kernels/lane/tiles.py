@@ -20,7 +20,7 @@ from omniconv.compiler.problem.candidate import (
 )
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
-from omniconv.spec.geometry import ceil_div
+from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
 WHOLE: Final = "a whole group fits one vector"

@@ -21,6 +21,7 @@ from omniconv.compiler.emit.machine import Index, Pointer, Slot
 from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.kernels.panel.tiles import PanelTile
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.integers import ceil_div
 from omniconv.program.steps import Array
 from omniconv.target.model import Target
 
@@ -78,7 +79,7 @@ class Panel:
     @property
     def vectors(self) -> int:
         """Vectors of output channels in a group."""
-        return -(self.outputs // -self.lanes)
+        return ceil_div(self.outputs, self.lanes)
 
     @property
     def narrow(self) -> int:
@@ -99,13 +100,13 @@ class Panel:
     @property
     def panels(self) -> int:
         """Panels of output channels in a group."""
-        return -(self.vectors // -self.tile.vectors)
+        return ceil_div(self.vectors, self.tile.vectors)
 
     @property
     def blocks(self) -> int:
         """Blocks of tiles along the width."""
-        tiles = -(max(self.axes[2].counts) // -self.tile.rows)
-        return -(tiles // -self.tile.block)
+        tiles = ceil_div(max(self.axes[2].counts), self.tile.rows)
+        return ceil_div(tiles, self.tile.block)
 
     @property
     def units(self) -> int:

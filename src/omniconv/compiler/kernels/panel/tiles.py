@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from omniconv.compiler.problem.candidate import Candidate, Sizes, count_tiles_in_unit, find_cheapest
 from omniconv.compiler.problem.problem import Problem
-from omniconv.spec.geometry import ceil_div
+from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
 WORTH_CUTTING = 0.97

@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 from omniconv.compiler.problem.candidate import UNITS, Candidate, Sizes, find_cheapest
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
-from omniconv.spec.geometry import ceil_div
+from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
 STRIDES = 2

@@ -18,8 +18,8 @@ from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
 from omniconv.compiler.problem.candidate import Candidate, find_cheapest
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.integers import ceil_div
 from omniconv.program.element import FLOAT32
-from omniconv.spec.geometry import ceil_div
 from omniconv.target.model import Target
 
 SIZES: Final = (12, 16, 24, 32, 48, 64)

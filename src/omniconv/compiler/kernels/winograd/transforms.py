@@ -22,6 +22,7 @@ from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
 from omniconv.compiler.emit.machine import Condition, Index, Pointer
 from omniconv.compiler.kernels.winograd.matrices import FILTERINGS, emit_data, emit_result
 from omniconv.compiler.kernels.winograd.slabs import BlockAxis, BlockGrid
+from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
 
@@ -112,7 +113,7 @@ class WinogradInput:
 
     def _channels(self, k: Kernel, pixels: list[list[Pointer]], row: Pointer) -> None:
         data, stride = FILTERINGS[self.blocks.m].data, self.blocks.stride(self.pitch)
-        vectors = -(self.channels // -self.lanes)
+        vectors = ceil_div(self.channels, self.lanes)
         # Lanes behind the last channel of a group may hold anything: the products do not read them.
         ragged = 0 if self.readable else self.channels % self.lanes
 
@@ -169,7 +170,7 @@ class WinogradOutput:
         return k.finish()
 
     def _channels(self, k: Kernel, at: _Walk, source: Pointer, first: Index, *, inside: bool) -> None:
-        vectors = -(self.channels // -self.lanes)
+        vectors = ceil_div(self.channels, self.lanes)
         ragged = self.channels % self.lanes
         with k.loop(self.blocks.groups) as group:
             channel = k.add(first, k.mul(group, self.channels))
