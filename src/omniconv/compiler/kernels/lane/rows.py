@@ -24,6 +24,7 @@ from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Slot, Value
 from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
+from omniconv.compiler.emit.vectors import emit_share
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.kernels.lane.tiles import LaneTile
 from omniconv.compiler.problem.walk import AxisWalk
@@ -201,20 +202,11 @@ class ChannelLoop:
         k, p = self.k, self.p
         ragged = p.channels % p.grouping.width
         masked = bool(ragged) and not p.overlapping and not (p.spare and p.grouping.width == p.lanes)
-        whole = p.vectors - 1 if masked else p.vectors
-        begin: Index = 0
-        end: Index = whole
-        last: Index = p.vectors
-        if p.tile.split > 1:
-            begin = k.divmod(k.mul(self.part, p.vectors), p.tile.split)[0]
-            last = k.divmod(k.mul(k.add(self.part, 1), p.vectors), p.tile.split)[0]
-            end = k.min(last, whole)
-        if whole:
-            with k.loop(end, start=begin) as v:
-                self._vector(tile, v, None)
-        if masked:
-            with k.when(k.compare("==", last, p.vectors)):
-                self._vector(tile, p.vectors - 1, ragged)
+
+        def body(v: Index, last: bool) -> None:
+            self._vector(tile, v, ragged if last else None)
+
+        emit_share(k, p.vectors, body, ragged=masked, part=self.part, parts=p.tile.split)
 
     def _vector(self, tile: Callable[[Index, int | None], None], v: Index, tail: int | None) -> None:
         k, p = self.k, self.p
