@@ -13,7 +13,7 @@ from omniconv.target.model import Target
 
 
 class Grid(NamedTuple):
-    """A value seen as N x C x D x H x W: sizes, strides [elements], and the positions of its channels."""
+    """A value seen as N x C x D x H x W: sizes and strides [elements]."""
 
     n: int
     c: int

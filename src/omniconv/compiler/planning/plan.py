@@ -1,6 +1,6 @@
 """From a `Program` to a `Plan`: values get places in memory, steps become calls of kernels.
 
-The rules are few. A value of rank 3 to 5 is stored channels last, its pixels a whole number of vectors apart. Slices,
+The rules are few. A value of rank 2 to 5 is stored channels last, its pixels a whole number of vectors apart. Slices,
 shuffles and reshapes of a stored value are views. What a concatenation joins is produced in place, inside the joined
 value. Outputs are produced in the caller's array where its layout allows. A step that needs another layout than it
 finds gets a copy. How each kind of step becomes calls is in :mod:`omniconv.compiler.planning.table`.
