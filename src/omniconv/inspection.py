@@ -38,9 +38,10 @@ def open_subject(
         network = sys.modules.get("omniconv.runtime.network")
         if network is None or not isinstance(x, network.Network):
             raise SpecError(
-                f"shapes= with a {type(x).__name__}", need="shapes= for models and open networks only",
+                f"shapes= with a {type(x).__name__}",
+                need="shapes= for models and open networks only",
                 fix="shape=(N, C, *spatial) for a spec",
-            )  # fmt: skip
+            )
         x = x.fix(shapes)
     if isinstance(x, Conv | Chain | Program):
         return x

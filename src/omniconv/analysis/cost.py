@@ -55,9 +55,10 @@ class Machine(Record):
     def __post_init__(self) -> None:
         if not (self.flops > 0 and self.bandwidth > 0):
             raise SpecError(
-                f"a machine of {self.flops} FLOP/s and {self.bandwidth} bytes/s", need="positive rates",
+                f"a machine of {self.flops} FLOP/s and {self.bandwidth} bytes/s",
+                need="positive rates",
                 fix="Machine(flops=100e9, bandwidth=20e9)",
-            )  # fmt: skip
+            )
 
 
 @dataclass(frozen=True, slots=True)

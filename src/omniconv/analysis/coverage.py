@@ -149,11 +149,17 @@ def _plain_layers(x: Spec) -> list[Conv] | None:
     layers: list[Conv] = []
     for step in x.steps if isinstance(x, Chain) else (x,):
         if isinstance(step, Conv) and not step.transposed:
-            free = step if not isinstance(step.padding, str) else Conv.of(
-                step.in_channels, step.out_channels, step.kernel_size, stride=step.stride, dilation=step.dilation,
-                groups=step.groups, dims=step.dims,
-            )  # fmt: skip
-            layers.append(free)
+            if isinstance(step.padding, str):
+                step = Conv.of(
+                    step.in_channels,
+                    step.out_channels,
+                    step.kernel_size,
+                    stride=step.stride,
+                    dilation=step.dilation,
+                    groups=step.groups,
+                    dims=step.dims,
+                )
+            layers.append(step)
         elif not isinstance(step, Activation | Shuffle):
             return None
     return layers
@@ -238,8 +244,9 @@ def suggest_rates(size: int, kernel_size: int = 3, *, layers: int | None = None,
             return found
     raise SpecError(
         f"{layers} layers of kernel {kernel_size} cannot cover {size} positions without holes",
-        need="more layers or a smaller field", fix=str(suggest_rates(size, kernel_size, rule=rule)),
-    )  # fmt: skip
+        need="more layers or a smaller field",
+        fix=str(suggest_rates(size, kernel_size, rule=rule)),
+    )
 
 
 def _search(size: int, kernel: int, count: int, *, rule: bool) -> tuple[int, ...] | None:

@@ -1,4 +1,4 @@
-"""The search for better tiles: every choice that a schedule could make for a problem is compiled, verified and timed.
+"""The search for better tiles: every choice that there is for a problem is compiled, verified and timed.
 
 In three stages, all of them with the default in turns: a look at each choice, more rounds for the best few, and a fresh
 comparison of the best one with the default. Only the last decides and is reported, because the best of many measured

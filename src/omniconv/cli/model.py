@@ -22,8 +22,15 @@ from omniconv.spec import Shape
 Array: TypeAlias = npt.NDArray[Any]
 
 UNREADABLE: Final = (
-    ValueError, EOFError, MemoryError, OverflowError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error
-)  # fmt: skip
+    ValueError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,
+    TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """What NumPy raises for files that are damaged or promise more than memory holds."""
 
 
@@ -202,9 +209,10 @@ def load_arrays(path: Path, inputs: Sequence[ModelInput], dtype: np.dtype[Any] |
         if found != wanted:
             why = "as the model declares" if wanted == item.dtype else "as --dtype says"
             raise DataError(
-                f"array {item.name} of {path} has dtype {found}", need=f"{wanted}, {why}",
+                f"array {item.name} of {path} has dtype {found}",
+                need=f"{wanted}, {why}",
                 fix=f"x.astype(numpy.{wanted})",
-            )  # fmt: skip
+            )
     return arrays
 
 

@@ -139,9 +139,14 @@ class Gaps:
                 schema, proto, types, data, opset_imports=opsets
             )
         except (
-            onnx.defs.SchemaError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError,
-            ValueError, TypeError, RuntimeError, KeyError,
-        ):  # fmt: skip
+            onnx.defs.SchemaError,
+            onnx.checker.ValidationError,
+            onnx.shape_inference.InferenceError,
+            ValueError,
+            TypeError,
+            RuntimeError,
+            KeyError,
+        ):
             return {}
         return found
 

@@ -196,6 +196,8 @@ def _check_outputs(graph: Graph, program: Program, given: Element) -> None:
             isinstance(dim, int) and dim != size for dim, size in zip(info.dims, shape, strict=True)
         ):
             raise ShapeError(
-                f"the output is declared {show(info.dims)}, the nodes produce {shape}", need="equal sizes",
-                fix="onnx.shape_inference.infer_shapes after removing the declared shape", at=at,
-            )  # fmt: skip
+                f"the output is declared {show(info.dims)}, the nodes produce {shape}",
+                need="equal sizes",
+                fix="onnx.shape_inference.infer_shapes after removing the declared shape",
+                at=at,
+            )

@@ -177,9 +177,21 @@ def inspect_program(
     evidence = Evidence(program, rows, problems, runs, spectra or ())
     findings = clock.run("findings", lambda: find_all(evidence))
     return Inspection(
-        name, program, costs, rows, findings, tuple(problems), times, seen, met, stacks, joined,
-        runs if "connectivity" in wanted else None, spectra, clock.seconds,
-    )  # fmt: skip
+        name,
+        program,
+        costs,
+        rows,
+        findings,
+        tuple(problems),
+        times,
+        seen,
+        met,
+        stacks,
+        joined,
+        runs if "connectivity" in wanted else None,
+        spectra,
+        clock.seconds,
+    )
 
 
 def _find_source(program: Program) -> str | None:

@@ -107,11 +107,23 @@ def make_rows(
         seconds = (times or {}).get(layer.name) if heaviest[layer.name] == index else None
         rows.append(
             LayerRow(
-                layer.name, layer.kind, layer.text, layer.input_shape, layer.output_shape, layer.parameters,
-                layer.macs, layer.executed_macs, layer.activations, layer.bytes, layer.intensity, seconds,
-                None if bound is None else bound.seconds, "" if bound is None else bound.limiter,
-                tuple(axis.size for axis in axes), tuple(axis.stride for axis in axes),
+                layer.name,
+                layer.kind,
+                layer.text,
+                layer.input_shape,
+                layer.output_shape,
+                layer.parameters,
+                layer.macs,
+                layer.executed_macs,
+                layer.activations,
+                layer.bytes,
+                layer.intensity,
+                seconds,
+                None if bound is None else bound.seconds,
+                "" if bound is None else bound.limiter,
+                tuple(axis.size for axis in axes),
+                tuple(axis.stride for axis in axes),
                 tuple(sorted({name for axis in axes for name in axis.whole})),
             )
-        )  # fmt: skip
+        )
     return tuple(rows)

@@ -297,9 +297,11 @@ class Executable(Compiled):
         plan = self.plan
         arena = Arena(self.arena_bytes, limit=self._limit)
         base = {
-            "arena": arena.address, "constant": self._constants.address, "zero": self._zero.address,
+            "arena": arena.address,
+            "constant": self._constants.address,
+            "zero": self._zero.address,
             "scratch": arena.address + plan.arena_bytes,
-        }  # fmt: skip
+        }
         args: list[int] = []
         starts: list[int] = []
         for call in plan.calls:

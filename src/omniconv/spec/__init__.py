@@ -22,4 +22,4 @@ __all__ = [
     "Spec",
     "Split",
     "parse",
-]  # fmt: skip
+]

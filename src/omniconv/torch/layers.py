@@ -196,9 +196,13 @@ def _transposed_modules(conv: Conv, pair: Pair | None) -> list[nn.Module]:
         extra.append(added)
         crops.append((both - before, both - added - end))
     layer = TRANSPOSED[conv.dims](
-        conv.in_channels, conv.out_channels, conv.kernel_size, padding=tuple(padding), output_padding=tuple(extra),
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        padding=tuple(padding),
+        output_padding=tuple(extra),
         **_shared(conv, pair),
-    )  # fmt: skip
+    )
     if not any(map(any, crops)):
         return [layer]
     return [layer, _CONSTANT_PADS[conv.dims](tuple(side for pair in crops[::-1] for side in pair), 0.0)]
@@ -345,10 +349,18 @@ def _conv_of(module: Any, where: str) -> tuple[Conv, list[Pair]]:
     if isinstance(padding, str):
         padding = {"valid": "valid", "same": "same_upper"}[padding]
     conv = Conv.of(
-        module.in_channels, module.out_channels, module.kernel_size, dims=len(module.kernel_size), stride=module.stride,
-        dilation=module.dilation, padding=padding, groups=module.groups, transposed=bool(module.transposed),
-        output_padding=module.output_padding, padding_mode="zeros" if module.transposed else module.padding_mode,
-    )  # fmt: skip
+        module.in_channels,
+        module.out_channels,
+        module.kernel_size,
+        dims=len(module.kernel_size),
+        stride=module.stride,
+        dilation=module.dilation,
+        padding=padding,
+        groups=module.groups,
+        transposed=bool(module.transposed),
+        output_padding=module.output_padding,
+        padding_mode="zeros" if module.transposed else module.padding_mode,
+    )
     return conv, [(_copy(module.weight), None if module.bias is None else _copy(module.bias))]
 
 

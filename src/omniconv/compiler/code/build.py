@@ -189,11 +189,16 @@ def _link(objects: Sequence[Object], target: Target) -> list[LoadedKernel]:
     engine.finalize_object()
     return [
         LoadedKernel(
-            each.name, int(engine.get_function_address(each.name)), each.digest, each.seconds, each.cached,
-            len(each.code), engine,
+            each.name,
+            int(engine.get_function_address(each.name)),
+            each.digest,
+            each.seconds,
+            each.cached,
+            len(each.code),
+            engine,
         )
         for each in objects
-    ]  # fmt: skip
+    ]
 
 
 def _optimise(ir: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:

@@ -187,12 +187,14 @@ def frames(recipes: Sequence[LayerRecipe]) -> list[tuple[Frame, Frame]] | None:
     A flat layer has those of its neighbours.
     """
     known: list[tuple[Frame, Frame] | None] = [
-        None if flat(recipe) else (
+        None
+        if flat(recipe)
+        else (
             Frame(recipe.batch, _sizes([axis.size for axis in recipe.axes])),
             Frame(recipe.batch, _sizes([axis.output for axis in recipe.axes])),
         )
         for recipe in recipes
-    ]  # fmt: skip
+    ]
     current = next((pair[0] for pair in known if pair is not None), Frame(1, (1, 1, recipes[0].axes[2].size)))
     found = []
     for recipe, pair in zip(recipes, known, strict=True):
@@ -223,7 +225,9 @@ def steps_of(recipe: LayerRecipe, frame: Frame, which: int) -> tuple[int, ...]:
     sizes = (frame.images, *frame.sizes)
     if flat(recipe):
         strides = (
-            strides[3] * frame.positions, strides[3] * frame.sizes[1] * frame.sizes[2],
-            strides[3] * frame.sizes[2], strides[3],
-        )  # fmt: skip
+            strides[3] * frame.positions,
+            strides[3] * frame.sizes[1] * frame.sizes[2],
+            strides[3] * frame.sizes[2],
+            strides[3],
+        )
     return tuple(stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True))

@@ -59,9 +59,13 @@ class Segment:
 
 
 def fuse(
-    calls: Sequence[Call], given: Sequence[Group], buffers: list[Buffer], target: Target, threads: int,
+    calls: Sequence[Call],
+    given: Sequence[Group],
+    buffers: list[Buffer],
+    target: Target,
+    threads: int,
     cache: int | None = None,
-) -> Fused:  # fmt: skip
+) -> Fused:
     """Fuse what pays. The buffers of values between fused layers shrink, and all lifetimes are counted again.
 
     The calls of ``given`` groups stay as they are.

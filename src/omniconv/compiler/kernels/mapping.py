@@ -1,7 +1,8 @@
 """Elementwise steps: ``y = posts(x)``, where x broadcasts to y.
 
 Five axes (those of a value, or runs of its axes) are first merged as far as every array allows: a run of neighbours
-along the innermost axis is worked on in vectors, whatever it stood for. Each element is read before it is written, so that x and y may be the same buffer.
+along the innermost axis is worked on in vectors, whatever it stood for. Each element is read before it is written, so
+that x and y may be the same buffer.
 """
 
 from __future__ import annotations

@@ -63,6 +63,6 @@ class LayerWeights:
 
 def pack_bias(
     planner: Planner, bias: LayerWeights | None, size: int, arrange: Callable[[Array | None], Array]
-) -> BufferRef:  # fmt: skip
+) -> BufferRef:
     """Biases as ``arrange`` has them; it makes zeros of none."""
     return planner.constant(size, lambda: arrange(None)) if bias is None else bias.pack(planner, size, arrange)

@@ -65,9 +65,13 @@ class Layout:
             raise UnsupportedError(f"shape {self.shape} has {len(self.shape)} axes", need="(N, C, ...) of 2 to 5 axes")
         sizes, strides = (1,) * (3 - dims) + self.shape[2:], (0,) * (3 - dims) + self.strides[2:]
         return Grid(
-            self.shape[0], self.shape[1], (sizes[0], sizes[1], sizes[2]),
-            self.strides[0], self.strides[1] if self.shape[1] > 1 else 1, (strides[0], strides[1], strides[2]),
-        )  # fmt: skip
+            self.shape[0],
+            self.shape[1],
+            (sizes[0], sizes[1], sizes[2]),
+            self.strides[0],
+            self.strides[1] if self.shape[1] > 1 else 1,
+            (strides[0], strides[1], strides[2]),
+        )
 
     @property
     def extent(self) -> int:

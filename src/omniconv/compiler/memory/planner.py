@@ -150,9 +150,14 @@ class Planner:
         return replace(row_major(shape), readable=True)
 
     def call(
-        self, recipe: Recipe, args: Sequence[BufferRef], what: str, why: tuple[str, ...] = (),
-        decision: Decision | None = None, how: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        recipe: Recipe,
+        args: Sequence[BufferRef],
+        what: str,
+        why: tuple[str, ...] = (),
+        decision: Decision | None = None,
+        how: str = "",
+    ) -> None:
         """Append a kernel call."""
         for ref in args:
             self.buffers[ref.buffer].touch(len(self.calls))

@@ -103,11 +103,23 @@ def lower_product(planner: Planner, step: ProductStep) -> None:
     tile = plan_panel(problem, planner.target)
     x_strides, w_strides, y_strides, *moved = ([axis.strides[i] for axis in axes] for i in range(3 + len(moving)))
     recipe = Panel(
-        batch=n, axes=problem.axes, groups=1, inputs=depth, outputs=columns, x_strides=_four(x_strides),
-        y_strides=_four(y_strides), x_channel=left.columns, x_group=0, y_group=columns, mapped=False, tail=False,
-        posts=_place_posts(posts, steps, moved), tile=replace(tile, inner=tile.inner or any(w_strides)),
-        lanes=planner.target.lanes, w_line=(right.rows or columns) if direct else 0,
-    )  # fmt: skip
+        batch=n,
+        axes=problem.axes,
+        groups=1,
+        inputs=depth,
+        outputs=columns,
+        x_strides=_four(x_strides),
+        y_strides=_four(y_strides),
+        x_channel=left.columns,
+        x_group=0,
+        y_group=columns,
+        mapped=False,
+        tail=False,
+        posts=_place_posts(posts, steps, moved),
+        tile=replace(tile, inner=tile.inner or any(w_strides)),
+        lanes=planner.target.lanes,
+        w_line=(right.rows or columns) if direct else 0,
+    )
     recipe = _sweep(recipe)
     size = 1 if direct else recipe.depth * recipe.columns
     recipe = replace(recipe, w_strides=(w_strides[0] * size, w_strides[1] * size, w_strides[2] * size))

@@ -42,7 +42,5 @@ def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder)
         if ceil and (output - 1) * axis.stride >= size + pair[0]:
             output -= 1
         outputs.append(output)
-    step = PoolStep(
-        x.name, build.out(), op, window.kernel, window.stride, window.dilation, padding, count_padding
-    )  # fmt: skip
+    step = PoolStep(x.name, build.out(), op, window.kernel, window.stride, window.dilation, padding, count_padding)
     return build.add(step, (*x.shape[:2], *outputs))

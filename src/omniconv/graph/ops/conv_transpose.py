@@ -68,9 +68,17 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
         pairs = ((0, 0),) * dims
     channels = form[1] * groups
     spec = Conv.of(
-        x.shape[1], channels, window.kernel, stride=window.stride, dilation=window.dilation, padding=pairs,
-        groups=groups, transposed=True, output_padding=extra, dims=dims,
-    )  # fmt: skip
+        x.shape[1],
+        channels,
+        window.kernel,
+        stride=window.stride,
+        dilation=window.dilation,
+        padding=pairs,
+        groups=groups,
+        transposed=True,
+        output_padding=extra,
+        dims=dims,
+    )
     shape = spec.output_shape(x.shape)
     return build.add(ConvStep(x.name, build.out(), spec, w, read_bias(inputs[2], channels)), shape)
 

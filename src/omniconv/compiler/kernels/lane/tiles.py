@@ -189,7 +189,7 @@ def _streams_well(problem: Problem, target: Target) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LaneTile(Sizes):
-    """Sizes chosen by the schedule.
+    """The sizes that tiles of this kernel differ in.
 
     Attributes:
         columns: output positions in a tile.
@@ -294,7 +294,7 @@ class TileAxis:
 
 @dataclass(frozen=True, slots=True)
 class StencilTile(LaneTile):
-    """Sizes chosen by the schedule.
+    """The sizes that tiles of this kernel differ in.
 
     Attributes:
         rows: outputs of a tile along the height (``columns`` along the width).

@@ -140,7 +140,7 @@ class Panel:
 
     def _emit_unit(
         self, k: Kernel, tables: Sequence[PhaseTables], n: Index, od: Index, oh: Index, block: Index, panel: Index
-    ) -> None:  # fmt: skip
+    ) -> None:
         """One panel at a block of positions."""
         group, index = k.divmod(panel, self.panels)
         last = self.vectors - (self.panels - 1) * self.tile.vectors

@@ -19,7 +19,7 @@ StridedAxis: TypeAlias = tuple[int, int]
 
 def pack_panels(
     planner: Planner, recipe: Panel, x: BufferRef, outer: Sequence[StridedAxis], depth: Sequence[StridedAxis], step: int
-) -> BufferRef:  # fmt: skip
+) -> BufferRef:
     """Panels of a value: for each index of ``outer`` what a group has, see :meth:`Panel.pack_weights`.
 
     Args:

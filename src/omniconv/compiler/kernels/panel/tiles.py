@@ -84,7 +84,7 @@ def plan_panel(problem: Problem, target: Target) -> PanelTile:
 
 @dataclass(frozen=True, slots=True)
 class PanelTile(Sizes):
-    """Sizes chosen by the schedule.
+    """The sizes that tiles of this kernel differ in.
 
     Attributes:
         rows: output positions in a tile.

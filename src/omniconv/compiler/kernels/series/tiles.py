@@ -157,7 +157,7 @@ def _block(problem: Problem, target: Target, extent: int, columns: int, lanes: i
 
 @dataclass(frozen=True, slots=True)
 class SeriesTile(Sizes):
-    """Sizes chosen by the schedule.
+    """The sizes that tiles of this kernel differ in.
 
     Attributes:
         rows: output rows of a tile, ``spread`` apart.
