@@ -107,14 +107,14 @@ def coverage(x: Subject, tensor: str | None = None, shape: Sequence[int] | None 
 
     Args:
         x: a `Conv`, `Chain` or `Program`.
-        tensor: for a program (or a chain that resizes), the value whose middle position is looked at.
+        tensor: the value whose middle position is looked at; default the result.
         shape: input shape, where a spec needs one.
 
     Sources:
         P. Wang et al.: Understanding Convolution for Semantic Segmentation, 2017, arXiv:1702.08502.
     """
     x = check_subject(x)
-    layers = None if isinstance(x, Program) else _plain_layers(x)
+    layers = None if isinstance(x, Program) or tensor is not None else _plain_layers(x)
     if layers is None or isinstance(x, Program):
         return _of_position(x, tensor, shape)
     if shape is not None:
