@@ -235,7 +235,7 @@ def test_no_public_name_is_forgotten() -> None:
             SpecError,
             "shapes= with a Chain; need shapes= for models",
         ),
-        (lambda: oc.coverage([1, 2], shape=(1, 2, 8)), ShapeError, "input has 2 channels"),
+        (lambda: oc.coverage([1, 2], shape=(1, 2, 8)), ShapeError, r"input of shape \(1, 2, 8\) has 2 channels"),
         (lambda: oc.coverage(SPEC, "nowhere", SHAPE), SpecError, "tensor='nowhere' is not in the program"),
         (lambda: oc.kinds()["nowhere"], SpecError, "kind='nowhere' is unknown; need one of asymmetric, blueprint"),
         (
