@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from hypothesis import strategies as st
 
-from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shape, Shuffle, Spec, Split, Step
+from omniconv.spec import Activation, Chain, ChainStep, Conv, PixelShuffle, Resize, Shape, Shuffle, Spec, Split
 from omniconv.spec.activation import FORMULAS
 from omniconv.spec.conv import PADDING_MODES
 
@@ -189,13 +189,13 @@ def _split(draw, batch: int, sizes: Shape, channels: int) -> Split:
 def chains(draw, *, dims: int | None = None, names: tuple[str, ...] = SMOOTH, longest: int = 5) -> Problem:
     """A chain of up to ``longest`` steps of every sort, and an input shape. Activations come from ``names``."""
     batch, sizes = draw(_shapes(dims))
-    first: list[Step] = []
+    first: list[ChainStep] = []
     shape: Shape = (batch, 1, *sizes)
     if max(sizes) <= 6 and draw(st.sampled_from((False, False, False, True))):
         first.append(Resize(draw(st.integers(1, 3)), draw(st.sampled_from(("nearest", "linear")))))
         sizes = first[0].output_shape(shape)[2:]
     conv = draw(_fitted(batch, sizes, None, transposed=False))
-    steps: list[Step] = [*first, conv]
+    steps: list[ChainStep] = [*first, conv]
     current = conv.output_shape((batch, conv.in_channels, *sizes))
     for _ in range(draw(st.integers(0, longest - 1))):
         step = draw(_next_step(current, names))
@@ -206,7 +206,7 @@ def chains(draw, *, dims: int | None = None, names: tuple[str, ...] = SMOOTH, lo
 
 
 @st.composite
-def _next_step(draw, shape: Shape, names: tuple[str, ...]) -> Step | None:
+def _next_step(draw, shape: Shape, names: tuple[str, ...]) -> ChainStep | None:
     batch, channels, *rest = shape
     sizes, dims = tuple(rest), len(rest)
     sort = draw(st.sampled_from(("conv", "conv", "activation", "shuffle", "pixels", "resize", "split", "transposed")))

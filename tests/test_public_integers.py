@@ -20,7 +20,7 @@ from omniconv.graph import to_partial_program, to_program
 from omniconv.graph.export import export
 from omniconv.kinds.registry import Kind
 from omniconv.limits import memory_limit
-from omniconv.report import Layer
+from omniconv.report import LayerSizes
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.threads import Team
 from omniconv.spec import Axis, Conv, PixelShuffle, Resize, Shuffle, Split
@@ -168,7 +168,7 @@ INTEGER_DOORS: dict[str, Door] = {
     "least_layers": lambda n: analysis.least_layers(n(64), n(8)),
     "separability": lambda n: oc.separability(np.ones((4, 2, 3, 3)), groups=n(2)).errors,
     "factorise": lambda n: analysis.factorise(Conv.of(2, 3, 3), np.ones((3, 2, 3, 3)), form="spatial", rank=n(1)).spec,
-    "Layer": lambda n: Layer(n(8), n(8), kernel_size=n(3), size=n(16), stride=n(1), groups=n(4), dims=n(2)),
+    "LayerSizes": lambda n: LayerSizes(n(8), n(8), kernel_size=n(3), size=n(16), stride=n(1), groups=n(4), dims=n(2)),
 }
 """Public functions of single integers."""
 
@@ -316,7 +316,7 @@ ARGUMENTS = [
     Argument("groups", lambda v: analysis.least_layers(8, v)),
     Argument("groups", lambda v: oc.separability(np.ones((4, 4, 3, 3)), groups=v)),
     Argument("rank", lambda v: analysis.factorise(Conv.of(2, 3, 3), np.ones((3, 2, 3, 3)), form="spatial", rank=v)),
-    *(Argument(name, lambda v, name=name: Layer(**{"in_channels": 8, "out_channels": 8, name: v}))
+    *(Argument(name, lambda v, name=name: LayerSizes(**{"in_channels": 8, "out_channels": 8, name: v}))
       for name in ("in_channels", "kernel_size", "size", "stride", "groups", "dims")),
 ]  # fmt: skip
 

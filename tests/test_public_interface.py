@@ -226,6 +226,24 @@ def test_no_public_name_is_forgotten() -> None:
             r"dtype=\[8\] is not supported; need one of float32",
         ),
         (
+            lambda: oc.cost(LAYER, dtype="float64"),
+            SpecError,
+            "dtype=float64 for a program that is computed with float32; need no dtype, or its own",
+        ),
+        (
+            lambda: oc.coverage([1, 2], shapes={"x": (1, 1, 8)}),
+            SpecError,
+            "shapes= with a Chain; need shapes= for models",
+        ),
+        (lambda: oc.coverage([1, 2], shape=(1, 2, 8)), ShapeError, r"input of shape \(1, 2, 8\) has 2 channels"),
+        (lambda: oc.coverage(SPEC, "nowhere", SHAPE), SpecError, "tensor='nowhere' is not in the program"),
+        (lambda: oc.kinds()["nowhere"], SpecError, "kind='nowhere' is unknown; need one of asymmetric, blueprint"),
+        (
+            lambda: oc.Activation.of("clip")["low"],
+            SpecError,
+            r"activation clip: parameter='low' is unknown; need one of \('lo', 'hi'\)",
+        ),
+        (
             lambda: analysis.cost(SPEC, SHAPE, "float64"),
             DataError,
             "element is str; need an Element, e.g. find_element",
@@ -270,6 +288,11 @@ def test_what_has_a_clear_meaning_works() -> None:
     assert oc.Chain([SPEC, oc.Activation("relu")]) == CHAIN
     assert hash(oc.Chain([SPEC, oc.Activation("relu")])) == hash(CHAIN)
     assert oc.Activation("leaky_relu", [["alpha", 1]]) == oc.Activation.of("leaky_relu", alpha=1.0)
+    assert oc.cost(LAYER, dtype="float32") == oc.cost(LAYER)
+    assert oc.coverage([1, 2, 5], "v1").size == oc.coverage([1, 2]).size
+    assert oc.kinds().get("nowhere") is None
+    assert "nowhere" not in oc.kinds()
+    assert not hasattr(oc, "nowhere")
     assert oc.cost(OPEN, shapes={"x": (1, 3, 9, 8)}).macs == oc.cost(NETWORK, shapes={"x": (1, 3, 9, 8)}).macs
 
 

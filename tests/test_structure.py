@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import importlib.util
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,31 @@ def test_no_rooms_import_one_another_in_a_circle(package):
     found = structure.measure(ROOT / package)
     assert len(found.rooms) > 5
     assert found.circle == ()
+
+
+def find_shared_names(package: Path) -> dict[str, list[str]]:
+    """Names of classes that something else is called by too, another class or an alias, and the modules of each."""
+    classes, aliases = defaultdict(list), defaultdict(list)
+    for path in sorted(package.rglob("*.py")):
+        module = path.relative_to(package).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            match node:
+                case ast.ClassDef(name=name):
+                    classes[name].append(module)
+                case ast.AnnAssign(target=ast.Name(id=name), annotation=ast.Name(id="TypeAlias")):
+                    aliases[name].append(module)
+    found = {name: modules + aliases[name] for name, modules in classes.items()}
+    return {name: modules for name, modules in found.items() if len(modules) > 1}
+
+
+def test_shared_names_are_found(tmp_path):
+    files = {
+        "house/a.py": "class Door: ...\nclass Wall: ...\nPath: TypeAlias = str",
+        "house/b.py": "def f():\n    class Door: ...\nPath: TypeAlias = int",
+        "house/c/d.py": "Wall: TypeAlias = int",
+    }
+    assert find_shared_names(write(tmp_path, files)) == {"Door": ["a.py", "b.py"], "Wall": ["a.py", "c/d.py"]}
+
+
+def test_no_class_shares_its_name():
+    assert find_shared_names(ROOT / "src" / "omniconv") == {}

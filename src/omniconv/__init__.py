@@ -137,10 +137,10 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         value = getattr(import_module(_LAZY[name]), name)
     else:
-        try:
-            value = import_module("omniconv.kinds").__dict__["kinds"]()[name].constructor
-        except KeyError:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+        kind = import_module("omniconv.kinds").__dict__["kinds"]().get(name)
+        if kind is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = kind.constructor
     globals()[name] = value
     return value
 

@@ -12,7 +12,7 @@ from omniconv.analysis import Connectivity, Cost, Coverage, Finding, Overlap, Re
 from omniconv.analysis.subject import Subject, as_program
 from omniconv.errors import DataError, SpecError
 from omniconv.integers import read_sequence
-from omniconv.program.element import find_element
+from omniconv.program.element import FLOAT32, Element, find_element
 from omniconv.program.program import Program
 from omniconv.spec import Chain, Conv
 
@@ -20,7 +20,7 @@ Shapes: TypeAlias = Mapping[str, Sequence[int]]
 
 
 def open_subject(
-    x: Any, *, shapes: Shapes | None = None, memory_limit: int | None = None, dtype: Any = "float32"
+    x: Any, *, shapes: Shapes | None = None, memory_limit: int | None = None, dtype: Any = None
 ) -> Subject:
     """Bring anything that can be analysed into the form that :mod:`omniconv.analysis` takes.
 
@@ -28,7 +28,7 @@ def open_subject(
         x: a `Conv`, `Chain` or `Program`; a path, bytes or ``onnx.ModelProto``; what :func:`omniconv.compile` returned.
         shapes: for a model or an open network, shapes of inputs by name, where it leaves dimensions open.
         memory_limit: for a model, most memory to use [bytes].
-        dtype: for a model, what it is computed with, as for :func:`omniconv.compile`.
+        dtype: for a model, what it is computed with, as for :func:`omniconv.compile`; default float32.
 
     Raises:
         ModelError, UnsupportedError, ShapeError, LimitError: as for :func:`omniconv.compile`.
@@ -38,9 +38,10 @@ def open_subject(
         network = sys.modules.get("omniconv.runtime.network")
         if network is None or not isinstance(x, network.Network):
             raise SpecError(
-                f"shapes= with a {type(x).__name__}", need="shapes= for models and open networks only",
+                f"shapes= with a {type(x).__name__}",
+                need="shapes= for models and open networks only",
                 fix="shape=(N, C, *spatial) for a spec",
-            )  # fmt: skip
+            )
         x = x.fix(shapes)
     if isinstance(x, Conv | Chain | Program):
         return x
@@ -50,7 +51,7 @@ def open_subject(
     if _is_model(x):
         from omniconv.graph import to_program
 
-        return to_program(x, shapes=shapes, memory_limit=memory_limit, element=find_element(dtype))
+        return to_program(x, shapes=shapes, memory_limit=memory_limit, element=_find_element(dtype) or FLOAT32)
     raise DataError(
         f"cannot analyse {type(x).__name__}",
         need="a spec, a path, bytes, an onnx.ModelProto or a compiled layer or network of known shapes",
@@ -62,18 +63,24 @@ def _check_shape(subject: Subject, shape: Sequence[int] | None) -> Subject:
     return as_program(subject, shape) if isinstance(subject, Program) else subject
 
 
+def _find_element(dtype: Any) -> Element | None:
+    return None if dtype is None else find_element(dtype)
+
+
 def _is_model(x: Any) -> bool:
     return isinstance(x, str | os.PathLike | bytes | bytearray) or type(x).__name__ in ("ModelProto", "Graph")
 
 
-def cost(x: Any, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None, dtype: Any = "float32") -> Cost:
-    """:func:`omniconv.analysis.cost` of anything; bytes are those of ``dtype``, or of what is compiled already.
+def cost(x: Any, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None, dtype: Any = None) -> Cost:
+    """:func:`omniconv.analysis.cost` of anything; bytes are those of ``dtype``, by default float32.
+
+    What is compiled already has a type of its own, and takes no other.
 
     Example:
         >>> cost(Conv.of(3, 8, 3), (1, 3, 8, 8)).macs
         7776
     """
-    return analysis.cost(open_subject(x, shapes=shapes, dtype=dtype), shape, find_element(dtype))
+    return analysis.cost(open_subject(x, shapes=shapes, dtype=dtype), shape, _find_element(dtype))
 
 
 def receptive_field(
@@ -111,7 +118,7 @@ def coverage(
 ) -> Coverage:
     """:func:`omniconv.analysis.coverage` of anything; a list of rates is a stack of 3-tap layers along one axis."""
     if not isinstance(x, str | bytes | bytearray) and read_sequence(x) is not None:
-        return analysis.coverage(analysis.dilated_stack(x))
+        x = analysis.dilated_stack(x)
     return analysis.coverage(open_subject(x, shapes=shapes), tensor, shape)
 
 

@@ -2,6 +2,7 @@
 
 NumPy's integers overflow silently, and they equal (and hash as) Python's, so that one of them in a cache would answer
 for the other. Every public function therefore takes its sizes through this module, and inside there are only `int`.
+The one division that Python lacks, :func:`ceil_div`, is here as well.
 """
 
 from __future__ import annotations
@@ -18,6 +19,16 @@ LIMIT: Final = 2**31 - 1
 
 _NO_SEQUENCES: Final = (str, bytes, bytearray, memoryview, Mapping, AbstractSet)
 _LONGEST: Final = 80  # characters of a value in a message
+
+
+def ceil_div(a: int, b: int) -> int:
+    """``a / b`` rounded up.
+
+    Example:
+        >>> ceil_div(7, 3), ceil_div(6, 3), ceil_div(-7, 3), ceil_div(0, 3)
+        (3, 2, -2, 0)
+    """
+    return -(a // -b)
 
 
 def as_integer(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from omniconv.errors import LimitError, SpecError
-from omniconv.integers import as_integer
+from omniconv.integers import as_integer, ceil_div
 
 VARIABLE: Final = "OMNICONV_MEMORY_LIMIT"
 
@@ -100,7 +100,7 @@ def check_memory(needed: int, what: str, *, limit: int | None = None, at: str = 
         raise LimitError(
             f"{what} needs {format_size(needed)}, which is above the limit of {format_size(allowed)}",
             need=f"at most {VARIABLE} (by default half of the memory)",
-            fix=f"{VARIABLE}={-(-needed // 2**20)}M",
+            fix=f"{VARIABLE}={ceil_div(needed, 2**20)}M",
             at=at,
         )
 

@@ -19,7 +19,7 @@ from omniconv.bench.cost import count_executed_macs, count_macs, count_traffic
 from omniconv.bench.interleave import Timing, interleave, is_steady
 from omniconv.bench.peers import Peer, PeerError, installed_peers
 from omniconv.bench.picture import draw_corpus, list_shares
-from omniconv.bench.roofline import Bound, Level, Roofline, measure_roofline
+from omniconv.bench.roofline import Bound, MemoryLevel, Roofline, measure_roofline
 from omniconv.bench.sources import Case, find_corpora, problem_workload, read_cases, read_goals
 from omniconv.errors import ModelError
 from omniconv.kinds import kinds
@@ -28,7 +28,7 @@ from omniconv.spec import Chain, Conv, parse
 
 LINE = "depthwise n1 ic8 oc8 ih9 iw9 kh3 kw3 sh1 sw1 dh1 dw1 pt1 pb1 pl1 pr1 g8"
 CORPUS = Path(__file__).resolve().parents[2] / "bench" / "corpus"
-LEVELS = (Level("L1", 1000, 10.0, 5.0, 8.0), Level("memory", 0, 2.0, 1.0, 1.0))
+LEVELS = (MemoryLevel("L1", 1000, 10.0, 5.0, 8.0), MemoryLevel("memory", 0, 2.0, 1.0, 1.0))
 
 
 def case(line=LINE, **goals):

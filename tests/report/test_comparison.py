@@ -12,9 +12,9 @@ from omniconv.analysis import Machine
 from omniconv.analysis.record import to_plain
 from omniconv.errors import SpecError
 from omniconv.kinds import kinds
-from omniconv.report.comparison import STANDARD, Layer, compare_kinds
+from omniconv.report.comparison import STANDARD, LayerSizes, compare_kinds
 
-COMMON = Layer(64, 128, 3, 56)
+COMMON = LayerSizes(64, 128, 3, 56)
 
 
 def by_kind(found):
@@ -50,10 +50,10 @@ def test_textbook_figures_of_the_common_layer():
 @pytest.mark.parametrize(
     ("layer", "kind", "reason"),
     [
-        (Layer(64, 100), "depthwise", "100 output channels are no multiple of 64"),
-        (Layer(64, 100, groups=3), "grouped", "groups=3 does not divide in_channels=64"),
-        (Layer(8, 8, 3, 57), "transposed", "it enlarges by 2, and 57 positions are odd"),
-        (Layer(8, 8, dims=1), "factorised", "dims=1 has no spatial axis beside time"),
+        (LayerSizes(64, 100), "depthwise", "100 output channels are no multiple of 64"),
+        (LayerSizes(64, 100, groups=3), "grouped", "groups=3 does not divide in_channels=64"),
+        (LayerSizes(8, 8, 3, 57), "transposed", "it enlarges by 2, and 57 positions are odd"),
+        (LayerSizes(8, 8, dims=1), "factorised", "dims=1 has no spatial axis beside time"),
     ],
 )
 def test_kinds_that_cannot_express_a_layer_say_why(layer, kind, reason):
@@ -66,7 +66,7 @@ def test_kinds_that_cannot_express_a_layer_say_why(layer, kind, reason):
 @settings(max_examples=60, deadline=None)
 @given(
     st.builds(
-        Layer, st.integers(1, 24), st.integers(1, 24), st.integers(1, 7), st.integers(1, 20), st.integers(1, 3),
+        LayerSizes, st.integers(1, 24), st.integers(1, 24), st.integers(1, 7), st.integers(1, 20), st.integers(1, 3),
         st.integers(1, 6), st.integers(1, 3),
     )
 )  # fmt: skip
@@ -85,10 +85,10 @@ def test_any_layer(layer):
 @pytest.mark.parametrize("wrong", [{"kernel_size": 0}, {"size": -1}, {"dims": 4}, {"groups": 0}])
 def test_layers_that_are_none(wrong):
     with pytest.raises(SpecError, match="out of range"):
-        Layer(**{"in_channels": 8, "out_channels": 8, **wrong})
+        LayerSizes(**{"in_channels": 8, "out_channels": 8, **wrong})
 
 
 def test_measured_times_are_positive():
-    found = compare_kinds(Layer(8, 16, 3, 16), rounds=2, turn=0.0, limits=Machine(100e9, 20e9))
+    found = compare_kinds(LayerSizes(8, 16, 3, 16), rounds=2, turn=0.0, limits=Machine(100e9, 20e9))
     assert all(item.seconds > 0 for item in found.alternatives)
     assert found.savings(found.standard)["time"] == 1

@@ -11,7 +11,7 @@ from tests.report.conftest import inspect_model
 
 import omniconv as oc
 from omniconv.analysis import connectivity, coverage, dilated_stack, overlap, receptive_field, separability
-from omniconv.report.comparison import Layer, compare_kinds
+from omniconv.report.comparison import LayerSizes, compare_kinds
 from omniconv.report.inspection import PARTS
 from omniconv.spec import Conv
 
@@ -41,9 +41,9 @@ DRAWINGS = {
     "layer": lambda: pictures.draw_separability(
         separability(np.random.default_rng(0).standard_normal((32, 16, 3, 3))), "a $name$"
     ),
-    "comparison": lambda: pictures.draw_comparison(compare_kinds(Layer(8, 16, size=8), measure=False)),
+    "comparison": lambda: pictures.draw_comparison(compare_kinds(LayerSizes(8, 16, size=8), measure=False)),
     "timed comparison": lambda: pictures.draw_comparison(
-        compare_kinds(Layer(8, 16, size=8), rounds=1, turn=0.0), "a processor"
+        compare_kinds(LayerSizes(8, 16, size=8), rounds=1, turn=0.0), "a processor"
     ),
 }
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.code.build import Kernel, Source, load
+from omniconv.compiler.code.build import LoadedKernel, Source, load
 from omniconv.runtime import driver
 from omniconv.runtime.threads import Team, release_team, take_team
 from omniconv.target.select import select_target
@@ -99,9 +99,9 @@ define void @{name}(ptr %args, i64 %begin, i64 %end) {{
 
 @dataclass
 class Kernels:
-    mark: Kernel
-    count: Kernel
-    share: Kernel
+    mark: LoadedKernel
+    count: LoadedKernel
+    share: LoadedKernel
 
 
 def make_kernels() -> Kernels:

@@ -26,7 +26,7 @@ from omniconv.integers import as_integer, as_shape
 from omniconv.program.dependence import Blocks, Broadcast, Everything, Form, Product, Regroup, Scale, Window
 from omniconv.program.program import Program
 from omniconv.spec import Chain, Conv, Shape, Shuffle, Spec
-from omniconv.spec.chain import Step
+from omniconv.spec.chain import ChainStep
 
 LARGEST_INT = 2**62
 
@@ -236,7 +236,7 @@ def find_repairs(chain: Chain, shape: Sequence[int] | None = None) -> tuple[Repa
     ]
     found: list[Repair] = []
     for chosen in [(place,) for place in places] + ([tuple(places)] if len(places) > 1 else []):
-        steps: list[Step] = []
+        steps: list[ChainStep] = []
         for index, step in enumerate(chain.steps):
             steps.append(step)
             if index in chosen and isinstance(step, Conv):

@@ -19,7 +19,7 @@ from typing import Final
 from omniconv.analysis.record import Record
 from omniconv.analysis.subject import Subject, as_program
 from omniconv.errors import SpecError
-from omniconv.program.element import FLOAT32, Element
+from omniconv.program.element import Element
 from omniconv.program.layers import describe_step
 from omniconv.program.program import Program
 from omniconv.program.steps import Work
@@ -55,9 +55,10 @@ class Machine(Record):
     def __post_init__(self) -> None:
         if not (self.flops > 0 and self.bandwidth > 0):
             raise SpecError(
-                f"a machine of {self.flops} FLOP/s and {self.bandwidth} bytes/s", need="positive rates",
+                f"a machine of {self.flops} FLOP/s and {self.bandwidth} bytes/s",
+                need="positive rates",
                 fix="Machine(flops=100e9, bandwidth=20e9)",
-            )  # fmt: skip
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ class Cost(Record):
         return sum(layer.roofline_seconds(machine) for layer in self.layers)
 
 
-def cost(x: Subject, shape: Sequence[int] | None = None, element: Element = FLOAT32) -> Cost:
+def cost(x: Subject, shape: Sequence[int] | None = None, element: Element | None = None) -> Cost:
     """What a layer, a chain or a network costs.
 
     Formula:
@@ -205,9 +206,10 @@ def cost(x: Subject, shape: Sequence[int] | None = None, element: Element = FLOA
     Args:
         x: a `Conv`, a `Chain` (counted without biases) or a `Program`.
         shape: of the input, for a spec.
-        element: what a spec is computed with; a program has its own.
+        element: what a spec is computed with; default float32. A program has its own.
 
     Raises:
+        SpecError: a program with another element than its own.
         ShapeError: a spec without a shape, or one that does not fit.
     """
     program = as_program(x, shape, element)

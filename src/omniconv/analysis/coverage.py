@@ -16,7 +16,7 @@ from omniconv.analysis.support import bounding_box, check_position, fill, find_s
 from omniconv.analysis.taps import AnyArray
 from omniconv.analysis.trace import trace
 from omniconv.errors import SpecError
-from omniconv.integers import as_integer, as_integers
+from omniconv.integers import as_integer, as_integers, ceil_div
 from omniconv.limits import check_memory
 from omniconv.program.program import Program
 from omniconv.spec import Activation, Axis, Chain, Conv, Shuffle, Spec
@@ -107,14 +107,14 @@ def coverage(x: Subject, tensor: str | None = None, shape: Sequence[int] | None 
 
     Args:
         x: a `Conv`, `Chain` or `Program`.
-        tensor: for a program (or a chain that resizes), the value whose middle position is looked at.
+        tensor: the value whose middle position is looked at; default the result.
         shape: input shape, where a spec needs one.
 
     Sources:
         P. Wang et al.: Understanding Convolution for Semantic Segmentation, 2017, arXiv:1702.08502.
     """
     x = check_subject(x)
-    layers = None if isinstance(x, Program) else _plain_layers(x)
+    layers = None if isinstance(x, Program) or tensor is not None else _plain_layers(x)
     if layers is None or isinstance(x, Program):
         return _of_position(x, tensor, shape)
     if shape is not None:
@@ -149,11 +149,17 @@ def _plain_layers(x: Spec) -> list[Conv] | None:
     layers: list[Conv] = []
     for step in x.steps if isinstance(x, Chain) else (x,):
         if isinstance(step, Conv) and not step.transposed:
-            free = step if not isinstance(step.padding, str) else Conv.of(
-                step.in_channels, step.out_channels, step.kernel_size, stride=step.stride, dilation=step.dilation,
-                groups=step.groups, dims=step.dims,
-            )  # fmt: skip
-            layers.append(free)
+            if isinstance(step.padding, str):
+                step = Conv.of(
+                    step.in_channels,
+                    step.out_channels,
+                    step.kernel_size,
+                    stride=step.stride,
+                    dilation=step.dilation,
+                    groups=step.groups,
+                    dims=step.dims,
+                )
+            layers.append(step)
         elif not isinstance(step, Activation | Shuffle):
             return None
     return layers
@@ -238,8 +244,9 @@ def suggest_rates(size: int, kernel_size: int = 3, *, layers: int | None = None,
             return found
     raise SpecError(
         f"{layers} layers of kernel {kernel_size} cannot cover {size} positions without holes",
-        need="more layers or a smaller field", fix=str(suggest_rates(size, kernel_size, rule=rule)),
-    )  # fmt: skip
+        need="more layers or a smaller field",
+        fix=str(suggest_rates(size, kernel_size, rule=rule)),
+    )
 
 
 def _search(size: int, kernel: int, count: int, *, rule: bool) -> tuple[int, ...] | None:
@@ -253,7 +260,7 @@ def _search(size: int, kernel: int, count: int, *, rule: bool) -> tuple[int, ...
         left = count - len(rates)
         largest = _largest_rate(rates, field_size, kernel, rule)
         if left == 1:
-            need = -(-(size - field_size) // (kernel - 1))
+            need = ceil_div(size - field_size, kernel - 1)
             if need > largest:
                 return None
             rate = max(need, rates[-1])

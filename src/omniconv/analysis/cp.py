@@ -57,13 +57,18 @@ class Flattened(Record):
             only = [n == axis for n in range(conv.dims)]
             steps.append(
                 Conv.of(
-                    rank, rank, [k if own else 1 for k, own in zip(conv.kernel_size, only, strict=True)],
+                    rank,
+                    rank,
+                    [k if own else 1 for k, own in zip(conv.kernel_size, only, strict=True)],
                     stride=[s if own else 1 for s, own in zip(conv.stride, only, strict=True)],
                     dilation=[d if own else 1 for d, own in zip(conv.dilation, only, strict=True)],
                     padding=[p if own else (0, 0) for p, own in zip(conv.padding, only, strict=True)],
-                    groups=rank, flip=conv.flip, padding_mode=conv.padding_mode, dims=conv.dims,
+                    groups=rank,
+                    flip=conv.flip,
+                    padding_mode=conv.padding_mode,
+                    dims=conv.dims,
                 )
-            )  # fmt: skip
+            )
             arrays.append(factor.T.reshape(rank, 1, *(factor.shape[0] if own else 1 for own in only)))
         steps.append(Conv.of(rank, conv.out_channels, 1, dims=conv.dims))
         arrays.append(outs.reshape(conv.out_channels, rank, *(1,) * conv.dims))
@@ -107,9 +112,13 @@ def flatten(w: Any, rank: int, *, iterations: int = 500, seed: int = 0) -> Flatt
             "the flattened form needs tensorly, which is not installed", need="pip install 'omniconv[analysis]'"
         ) from None
     weights, factors = decomposition.parafac(
-        array, rank, n_iter_max=iterations, init="random" if rank > min(array.shape) else "svd", tol=1e-12,
+        array,
+        rank,
+        n_iter_max=iterations,
+        init="random" if rank > min(array.shape) else "svd",
+        tol=1e-12,
         random_state=np.random.RandomState(seed),
-    )  # fmt: skip
+    )
     found = [np.asarray(factor, np.float64) for factor in factors]
     found[0] = found[0] * np.asarray(weights)
     total = float((array**2).sum())

@@ -66,9 +66,10 @@ def factorise(conv: Conv, w: Any, *, form: str, rank: int) -> Factorised:
         raise ShapeError(f"w has shape {array.shape}", need=f"{conv.weight_shape}", at=conv.text())
     if conv.transposed or conv.groups > 1 or conv.dims != 2 or isinstance(conv.padding, str):
         raise UnsupportedError(
-            "factorise of this layer", need="a 2-D convolution without groups, not transposed, with explicit padding",
+            "factorise of this layer",
+            need="a 2-D convolution without groups, not transposed, with explicit padding",
             at=conv.text(),
-        )  # fmt: skip
+        )
     if form not in ("spatial", "depthwise", "bottleneck"):
         raise SpecError(f"form={form!r} is unknown", need="one of spatial, depthwise, bottleneck")
     grouped = split_groups(array, 1)

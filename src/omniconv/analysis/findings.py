@@ -47,8 +47,12 @@ def find_findings(program: Program, topics: tuple[str, ...] = TOPICS) -> tuple[F
         topics: which of :data:`TOPICS` to look into.
     """
     sources = {
-        "overlap": _overlap, "coverage": _coverage, "connectivity": _connectivity, "field": _field, "cost": _cost
-    }  # fmt: skip
+        "overlap": _overlap,
+        "coverage": _coverage,
+        "connectivity": _connectivity,
+        "field": _field,
+        "cost": _cost,
+    }
     found = [finding for topic in TOPICS if topic in topics for finding in sources[topic](program)]
     return tuple(sorted(found, key=lambda finding: -finding.severity))
 
@@ -200,9 +204,12 @@ def _field(program: Program) -> Iterator[Finding]:
         yield Finding("field", tensor, 0.05, text)
     if not found.aligned:
         yield Finding(
-            "field", tensor, 0.25, "branches that are joined are not centred on the same positions",
+            "field",
+            tensor,
+            0.25,
+            "branches that are joined are not centred on the same positions",
             "the same stride and symmetric padding in every branch",
-        )  # fmt: skip
+        )
     if found.density < 1:
         yield Finding("field", tensor, 0.3, f"reads {found.density:.0%} of the positions inside its field")
 

@@ -149,9 +149,14 @@ def _upsamples(x: Spec) -> bool:
 def _single(conv: Conv) -> Counts:
     if isinstance(conv.padding, str):  # "same" with a stride: where the period starts depends on the size
         conv = Conv.of(
-            1, 1, conv.kernel_size, dims=conv.dims, stride=conv.stride, dilation=conv.dilation,
+            1,
+            1,
+            conv.kernel_size,
+            dims=conv.dims,
+            stride=conv.stride,
+            dilation=conv.dilation,
             transposed=conv.transposed,
-        )  # fmt: skip
+        )
     counts = np.ones(())
     for axis in conv.axes():
         counts = np.multiply.outer(counts, np.asarray(count_phases(axis), np.float64))
@@ -189,8 +194,9 @@ def _of_network(x: Subject, direction: str, tensor: str | None) -> Counts:
             return found
     raise ShapeError(
         "no output is far enough from the border to see a whole period of the overlap",
-        need="a larger input or fewer layers", at=x.text() if not isinstance(x, Program) else tensor or "",
-    )  # fmt: skip
+        need="a larger input or fewer layers",
+        at=x.text() if not isinstance(x, Program) else tensor or "",
+    )
 
 
 def _block(free: npt.NDArray[np.bool_], period: int) -> tuple[slice, ...] | None:

@@ -13,6 +13,7 @@ from omniconv.analysis.cost import cost
 from omniconv.analysis.record import Record
 from omniconv.analysis.subject import default_shape
 from omniconv.errors import SpecError
+from omniconv.integers import ceil_div
 from omniconv.kinds.depthwise import depthwise
 from omniconv.kinds.resize_conv import resize_conv
 from omniconv.kinds.sub_pixel import sub_pixel
@@ -56,7 +57,7 @@ def find_remedies(conv: Conv, shape: Sequence[int] | None = None) -> tuple[Remed
         )
         found.append(("resize", f"resize by {factor}, then a {_times(odd)} convolution", resized))
     if len(set(conv.stride)) == 1 and conv.groups == 1:
-        small = tuple(-(-k // s) | 1 for k, s in zip(conv.kernel_size, conv.stride, strict=True))
+        small = tuple(ceil_div(k, s) | 1 for k, s in zip(conv.kernel_size, conv.stride, strict=True))
         shuffled = sub_pixel(conv.in_channels, conv.out_channels, small, factor=factor, padding="same", dims=dims)
         words = f"{_times(small)} convolution to {factor**dims} times the channels, then a pixel shuffle"
         found.append(("sub_pixel", f"{words}, with ICNR initialisation", shuffled))
@@ -78,7 +79,7 @@ def _times(sizes: Sequence[int]) -> str:
 
 def _even_kernel(conv: Conv) -> tuple[str, str, Spec]:
     """The next larger kernel that the stride divides, with a dilation coprime to the stride."""
-    kernel = tuple(-(-k // s) * s for k, s in zip(conv.kernel_size, conv.stride, strict=True))
+    kernel = tuple(ceil_div(k, s) * s for k, s in zip(conv.kernel_size, conv.stride, strict=True))
     dilation = tuple(d if math.gcd(d, s) == 1 else 1 for d, s in zip(conv.dilation, conv.stride, strict=True))
     free = replace(
         conv, kernel_size=kernel, dilation=dilation, padding=((0, 0),) * conv.dims, output_padding=(0,) * conv.dims

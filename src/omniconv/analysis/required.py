@@ -104,9 +104,16 @@ def required_input(
     channels = bounding_box(np.asarray(whole.any(axis=others))) if whole.ndim > 1 else ()
     padded = bool(find_border(program, tensor)[part].any())
     return RequiredInput(
-        tensor, source, program.shapes[source], result, region, bounding_box(support) or ((0, 0),) * support.ndim,
-        channels[0] if channels else (0, 0), support, padded,
-    )  # fmt: skip
+        tensor,
+        source,
+        program.shapes[source],
+        result,
+        region,
+        bounding_box(support) or ((0, 0),) * support.ndim,
+        channels[0] if channels else (0, 0),
+        support,
+        padded,
+    )
 
 
 def _check_box(box: object, shape: Shape) -> tuple[tuple[int, int], ...]:

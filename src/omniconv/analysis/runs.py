@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, TypeAlias
 
+from omniconv.integers import ceil_div
 from omniconv.limits import check_memory
 from omniconv.spec import Axis
 
@@ -115,7 +116,7 @@ def read(runs: Runs, axis: Axis) -> Runs:
     k, s, d, p = axis.kernel, axis.stride, axis.dilation, axis.padding[0]
     if axis.transposed:
         _check(len(runs) * k)
-        ends = ((-(-(a + p - t * d) // s), (b + p - t * d) // s) for a, b in runs for t in range(k))
+        ends = ((ceil_div(a + p - t * d, s), (b + p - t * d) // s) for a, b in runs for t in range(k))
         return join((first, last) for first, last in ends if first <= last)
     if d == 1 or k == 1:
         if s <= k:

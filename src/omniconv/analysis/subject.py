@@ -32,18 +32,25 @@ def check_subject(x: object) -> Subject:
     )
 
 
-def as_program(x: Subject, shape: Sequence[int] | None = None, element: Element = FLOAT32) -> Program:
+def as_program(x: Subject, shape: Sequence[int] | None = None, element: Element | None = None) -> Program:
     """The program of a subject.
 
-    A spec gets weights of one without memory behind them: structure is all that the analyses read of them.
+    A spec gets weights of one without memory behind them: structure is all that the analyses read of them. It is
+    computed with ``element``, float32 where none is given.
 
     Raises:
-        ShapeError: a spec without a shape, or a program with one.
+        ShapeError: a spec without a shape, or a program with another one than its own.
+        SpecError: a program with another element than its own.
         DataError: not a subject, or not an element.
     """
     x = check_subject(x)
-    check_instance("element", element, Element, need="an Element", fix='find_element("float64")')
+    if element is not None:
+        check_instance("element", element, Element, need="an Element", fix='find_element("float64")')
     if isinstance(x, Program):
+        if element not in (None, x.element):
+            raise SpecError(
+                f"dtype={element} for a program that is computed with {x.element}", need="no dtype, or its own"
+            )
         if shape is not None and (given := as_shape(shape)) not in [x.shapes[name] for name in x.inputs]:
             raise ShapeError(
                 f"shape={given} for a program whose shapes are fixed: {[x.shapes[name] for name in x.inputs]}",
@@ -52,6 +59,7 @@ def as_program(x: Subject, shape: Sequence[int] | None = None, element: Element 
         return x
     if shape is None:
         raise ShapeError("a spec is analysed for a shape", need="(N, C, *spatial)", at=x.text())
+    element = FLOAT32 if element is None else element
     weights: list[tuple[Array, None]] = [(_ones(size, element), None) for size in x.weight_shapes]
     return program_of(x, shape, weights, element)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from omniconv.bench.interleave import DEFAULT_ROUNDS, DEFAULT_SECONDS, SETTLE_SECONDS, Timing, interleave
-from omniconv.bench.peers import Call, Peer, PeerError
+from omniconv.bench.peers import Peer, PeerError, TimedCall
 from omniconv.bench.workload import Array, Workload, max_difference, max_magnitude
 from omniconv.errors import OmniconvError
 from omniconv.integers import as_integer
@@ -31,7 +31,7 @@ class Contender:
     """
 
     name: str
-    load: Callable[[], Call]
+    load: Callable[[], TimedCall]
     layout: str = "NCHW"
     exact: bool = False
     solo: bool = False
@@ -204,11 +204,11 @@ def compare(
         probes: other calls to time in turns with the contenders, to see what the machine does meanwhile.
     """
     threads, rounds = as_integer("threads", threads), as_integer("rounds", rounds)
-    calls: dict[str, Call] = {}
+    calls: dict[str, TimedCall] = {}
     results: list[Result] = []
     magnitude = max_magnitude(expected) if expected is not None else 0.0
 
-    def judge(result: Result, call: Call) -> Result:
+    def judge(result: Result, call: TimedCall) -> Result:
         nonlocal expected, magnitude
         produced = call()
         if expected is None:

@@ -14,7 +14,7 @@ from omniconv.bench.compare import OURS, Comparison, Contender, Result, compare,
 from omniconv.bench.compilation import Compilation
 from omniconv.bench.cost import count_executed_macs, count_macs, count_traffic
 from omniconv.bench.interleave import Timing
-from omniconv.bench.peers import Call, Peer
+from omniconv.bench.peers import Peer, TimedCall
 from omniconv.bench.roofline import Bound, Roofline
 from omniconv.bench.sources import Case, problem_workload
 from omniconv.bench.workload import Array, Workload
@@ -240,15 +240,21 @@ def contender(
 ) -> Contender:
     """Omniconv on arrays of one layout, outputs as channels-first views."""
 
-    def load() -> Call:
+    def load() -> TimedCall:
         from omniconv.api import compile as compile_spec
 
         assert workload.spec is not None
         x = workload.inputs["x"]
         compiled: Any = compile_spec(
-            workload.spec, x.shape, workload.weights, threads=threads, layout=layout, exact=exact, tuned=tuned,
+            workload.spec,
+            x.shape,
+            workload.weights,
+            threads=threads,
+            layout=layout,
+            exact=exact,
+            tuned=tuned,
             target=target,
-        )  # fmt: skip
+        )
         if layout == "NCHW":
             return lambda: [compiled(x)]
         last = np.ascontiguousarray(np.moveaxis(x, 1, -1))
@@ -332,10 +338,12 @@ def summarise(measured: Sequence[Measured]) -> Summary:
     goals = sum(len(item.case.goals or {}) for item in measured if any(p.valid for p in item.comparison.peers))
     worst = min(ratios, key=lambda index: ratios[index], default=None)
     long = [
-        item for item in measured
-        if item.scaling is not None and item.comparison.our_best is not None
+        item
+        for item in measured
+        if item.scaling is not None
+        and item.comparison.our_best is not None
         and item.scaling * item.comparison.our_best.median >= LONG
-    ]  # fmt: skip
+    ]
     scalings = [item.scaling for item in long if item.scaling is not None]
     return Summary(
         len(measured),

@@ -21,8 +21,8 @@ class Site:
     """A convolution problem, and a place where it is met.
 
     Attributes:
-        problem: what the schedule chooses for.
-        default: text of what it chooses.
+        problem: what a kernel is chosen for.
+        default: text of what is chosen by itself.
         layer: the layer's problem line, for tables; ``name`` is what the program calls it.
         program: that layer with what it reads; ``step`` is its index there.
         layout: of the program's inputs and outputs.

@@ -28,7 +28,7 @@ class StepTime(Protocol):
         """Multiply-accumulates [MAC]."""
 
 
-class Layer(Protocol):
+class CompiledLayer(Protocol):
     """What a compiled network says about one layer."""
 
     @property
@@ -61,7 +61,7 @@ class Layer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TimedStep:
     """One step with the median of its times."""
 
     name: str
@@ -93,20 +93,20 @@ class KindTotal:
     macs_share: float
 
 
-def take_profile(profile: Callable[[], Iterable[StepTime]], repeats: int = 3) -> list[Step]:
+def take_profile(profile: Callable[[], Iterable[StepTime]], repeats: int = 3) -> list[TimedStep]:
     """Profile ``repeats`` times (each is a median already) and keep the median time of each step."""
     runs = [list(profile()) for _ in range(max(repeats, 1))]
     return [
-        Step(same[0].name, same[0].kind, statistics.median(step.seconds for step in same), same[0].macs)
+        TimedStep(same[0].name, same[0].kind, statistics.median(step.seconds for step in same), same[0].macs)
         for same in zip(*runs, strict=True)
     ]
 
 
-def total_by_kind(steps: Iterable[Step], layers: Iterable[Layer]) -> list[KindTotal]:
+def total_by_kind(steps: Iterable[TimedStep], layers: Iterable[CompiledLayer]) -> list[KindTotal]:
     """Sum up by kind, the slowest kind first.
 
     Example:
-        >>> [total] = total_by_kind([Step("a", "depthwise", 0.5, 90), Step("b", "depthwise", 0.5, 10)], [])
+        >>> [total] = total_by_kind([TimedStep("a", "depthwise", 0.5, 90), TimedStep("b", "depthwise", 0.5, 10)], [])
         >>> total.steps, total.seconds, total.macs_share
         (2, 1.0, 1.0)
     """

@@ -43,7 +43,7 @@ MEMORY: Final = "memory"
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class MemoryLevel:
     """Measured bandwidth of one level.
 
     Attributes:
@@ -89,7 +89,7 @@ class Roofline:
     target: str
     threads: int
     peak: float
-    levels: tuple[Level, ...]
+    levels: tuple[MemoryLevel, ...]
     probe: Callable[[], None] | None = field(default=None, repr=False, compare=False)
     probe_flops: float = 0.0
     probe_alone: Callable[[], None] | None = field(default=None, repr=False, compare=False)
@@ -143,7 +143,7 @@ def measure_roofline(target: str | None = None, threads: int = 1) -> Roofline:
     return Roofline(chosen.name, threads, peak, tuple(levels), probe, flops, alone)
 
 
-def _measure_level(name: str, capacity: int, working: int, target: Target, threads: int) -> Level:
+def _measure_level(name: str, capacity: int, working: int, target: Target, threads: int) -> MemoryLevel:
     """Streams over ``working`` bytes, all threads and both arrays of a copy together."""
     step = target.lanes * UNROLL
     half = max(working // threads // 8 // step, 1) * step  # floats of one of two arrays, for each thread
@@ -159,7 +159,7 @@ def _measure_level(name: str, capacity: int, working: int, target: Target, threa
         source = _stream_source(target, half, pitch, repeats, reads, writes)
         seconds = _time(_prepare(source, target, threads, [room.address], room))
         rates[what] = 8.0 * half * repeats * threads / seconds
-    return Level(name, capacity, **rates)
+    return MemoryLevel(name, capacity, **rates)
 
 
 def _prepare(source: Source, target: Target, threads: int, args: Sequence[int], held: object) -> Callable[[], None]:

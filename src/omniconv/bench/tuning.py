@@ -1,4 +1,4 @@
-"""The search for better tiles: every choice that a schedule could make for a problem is compiled, verified and timed.
+"""The search for better tiles: every choice that there is for a problem is compiled, verified and timed.
 
 In three stages, all of them with the default in turns: a look at each choice, more rounds for the best few, and a fresh
 comparison of the best one with the default. Only the last decides and is reported, because the best of many measured
@@ -18,7 +18,7 @@ import numpy as np
 from omniconv.bench.compare import Comparison, Contender, Result, compare
 from omniconv.bench.interleave import Timing, take_turn
 from omniconv.bench.isolate import Site, count_repeats, find_sites
-from omniconv.bench.peers import Call
+from omniconv.bench.peers import TimedCall
 from omniconv.bench.sources import Case
 from omniconv.bench.workload import Workload
 from omniconv.compiler.planning.choice import list_choices
@@ -174,13 +174,13 @@ class _Calls:
 
     def __init__(self, site: Site, target: Target, threads: int, seed: int) -> None:
         self.site, self.target, self.threads, self.seed = site, target, threads, seed
-        self.loaded: dict[str, Call] = {}
+        self.loaded: dict[str, TimedCall] = {}
         self.repeats = 1
         seconds = min(take_turn(self.load(site.default), 0.0, time.perf_counter) for _ in range(3))
         self.loaded.clear()
         self.repeats = count_repeats(seconds, CALL_SECONDS, surrounded=site.surrounded)
 
-    def load(self, choice: str) -> Call:
+    def load(self, choice: str) -> TimedCall:
         """The call of a choice."""
         if choice not in self.loaded:
             layout = self.site.layout

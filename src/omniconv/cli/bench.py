@@ -35,7 +35,7 @@ from omniconv.cli.corpus_table import NOTES as CORPUS_NOTES
 from omniconv.cli.corpus_table import show_corpus, show_summary
 from omniconv.cli.exits import Exit, UsageProblemError
 from omniconv.cli.model import fix_shapes, open_model, random_arrays, read_inputs
-from omniconv.cli.options import Json, Seed, Shapes, Threads, Tuned, parse_shapes
+from omniconv.cli.options import Json, Seed, Shapes, Threads, UseTuned, parse_shapes
 from omniconv.cli.outputs import PICTURES, REPORTS, check_output
 from omniconv.errors import ModelError
 
@@ -83,7 +83,7 @@ def bench(
     ] = None,
     details: Annotated[bool, typer.Option("--details", help="Problems: a line for every contender.")] = False,
     threads: Threads = 1,
-    tuned: Tuned = False,
+    tuned: UseTuned = False,
     json: Json = False,
 ) -> None:
     """Time [bold]layers or a model[/bold] against every other runtime that is installed.
@@ -181,9 +181,15 @@ def corpus_timing(quick: bool, rounds: int | None, seconds: float | None) -> dic
 
 
 def bench_model(
-    path: Path, shape: Sequence[str] | None, peers: Sequence[Peer], *, seed: int, threads: int, tuned: bool = False,
+    path: Path,
+    shape: Sequence[str] | None,
+    peers: Sequence[Peer],
+    *,
+    seed: int,
+    threads: int,
+    tuned: bool = False,
     **settings: Any,
-) -> Comparison:  # fmt: skip
+) -> Comparison:
     """Compare the contenders on one model."""
     inputs = read_inputs(path)
     shapes = fix_shapes(inputs, parse_shapes(shape, [item.name for item in inputs]))
@@ -253,15 +259,17 @@ def show(name: str, found: Sequence[Comparison], report: dict[str, Any]) -> None
                 continue
             rate, ratio = item.rate(result), item.ratio(None, result)
             verdict = "" if result in item.ours else f"{result.difference:.1e}"
-            rows.append((
-                title,
-                label,
-                format_time(result.median),
-                f"{result.timing.spread:.0%}",
-                "" if rate is None else f"{rate * 1e-9:.1f}",
-                "" if ratio is None or result in item.ours else f"{ratio:.2f}",
-                verdict + ("" if result.agrees is not False else " DISAGREES"),
-            ))  # fmt: skip
+            rows.append(
+                (
+                    title,
+                    label,
+                    format_time(result.median),
+                    f"{result.timing.spread:.0%}",
+                    "" if rate is None else f"{rate * 1e-9:.1f}",
+                    "" if ratio is None or result in item.ours else f"{ratio:.2f}",
+                    verdict + ("" if result.agrees is not False else " DISAGREES"),
+                )
+            )
     console.print(make_table(name, columns, rows, left=2))
     machine = report["machine"]
     console.print(f"{machine['cpu']}, {machine['threads']} thread(s), commit {machine['commit'] or 'unknown'}")

@@ -12,7 +12,7 @@ from omniconv.bench.roofline import measure_roofline
 from omniconv.cli.console import advance, format_count, format_time, make_table, out, print_json, progress
 from omniconv.cli.options import Json, Threads
 from omniconv.cli.outputs import PICTURES, check_output
-from omniconv.report.comparison import Alternative, Layer, LayerComparison, compare_kinds
+from omniconv.report.comparison import Alternative, LayerComparison, LayerSizes, compare_kinds
 
 NOTES = (
     "all make an output of the same shape, without biases; 1 MAC = 2 FLOP; executed: only taps that land inside",
@@ -40,7 +40,7 @@ def compare(
 
     Kinds that enlarge their input start from a smaller one, so that all make the same output.
     """
-    layer = Layer(in_channels, out_channels, kernel, size, stride, groups, dims)
+    layer = LayerSizes(in_channels, out_channels, kernel, size, stride, groups, dims)
     check_output("--picture", picture, PICTURES, ["matplotlib"])
     found = carry_out(layer, measure=measure, threads=threads)
     machine = describe_machine(threads)
@@ -56,7 +56,7 @@ def compare(
         out().print(f"picture written to {picture}", highlight=False, soft_wrap=True)
 
 
-def carry_out(layer: Layer, *, measure: bool, threads: int) -> LayerComparison:
+def carry_out(layer: LayerSizes, *, measure: bool, threads: int) -> LayerComparison:
     """Measure the machine and the layers."""
     limits = None
     if measure:

@@ -112,14 +112,16 @@ def show_summary(console: Console, measured: Sequence[Measured], roofline: Roofl
         shares = [item.share for item in items if item.share is not None]
         goals = [item for item in items if item.case.goals and item.comparison.best]
         mean, share = geometric_mean(ratios), geometric_mean(shares)
-        rows.append((
-            kind,
-            len(items),
-            "" if mean is None else f"{mean:.2f}",
-            f"{min(ratios):.2f}" if ratios else "",
-            "" if share is None else f"{share:.0%}",
-            f"{sum(not item.short() for item in goals)} of {len(goals)}" if goals else "",
-        ))  # fmt: skip
+        rows.append(
+            (
+                kind,
+                len(items),
+                "" if mean is None else f"{mean:.2f}",
+                f"{min(ratios):.2f}" if ratios else "",
+                "" if share is None else f"{share:.0%}",
+                f"{sum(not item.short() for item in goals)} of {len(goals)}" if goals else "",
+            )
+        )
     if len(rows) > 1:
         columns = ("kind", "layers", "ratio, geometric mean", "worst", "share of the limit", "reach what is wanted")
         console.print(make_table("Kinds", columns, rows))

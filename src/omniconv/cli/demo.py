@@ -15,7 +15,7 @@ from omniconv.cli.inspect import kinds_table
 from omniconv.cli.model import count, open_model
 from omniconv.cli.options import Json, Threads
 from omniconv.cli.outputs import REPORTS, check_output
-from omniconv.demo.orientation import TOLERANCE, Result, find_network, list_missing, measure
+from omniconv.demo.orientation import TOLERANCE, Demonstration, find_network, list_missing, measure
 
 
 def demo(
@@ -64,7 +64,7 @@ def demo(
         raise typer.Exit(int(Exit.DISAGREEMENT))
 
 
-def show(result: Result, save: Path | None, compiled: str, threads: int) -> None:
+def show(result: Demonstration, save: Path | None, compiled: str, threads: int) -> None:
     """Print the result."""
     console = out()
     console.print(

@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from omniconv.bench.machine import describe_machine
-from omniconv.bench.profile import KindTotal, Step, take_profile, total_by_kind
+from omniconv.bench.profile import KindTotal, TimedStep, take_profile, total_by_kind
 from omniconv.bench.roofline import measure_roofline
 from omniconv.cli.console import format_count, format_time, make_table, out, print_json, progress
 from omniconv.cli.inspect_report import describe, show_layers, show_parts
 from omniconv.cli.model import (
+    CompiledModel,
     ModelInput,
-    Network,
     count,
     fix_shapes,
     open_model,
@@ -23,7 +23,7 @@ from omniconv.cli.model import (
     random_arrays,
     read_inputs,
 )
-from omniconv.cli.options import Dtype, Json, Model, Shapes, Threads, Tuned, parse_shapes
+from omniconv.cli.options import Dtype, Json, Model, Shapes, Threads, UseTuned, parse_shapes
 from omniconv.cli.outputs import PAGES, check_output, check_output_folder
 from omniconv.graph import to_partial_program
 from omniconv.program.element import Element, find_element
@@ -51,7 +51,7 @@ def inspect(
         Path | None, typer.Option("--pictures", help="Draw the analyses asked for into this folder, as SVG.")
     ] = None,
     threads: Threads = 1,
-    tuned: Tuned = False,
+    tuned: UseTuned = False,
     dtype: Dtype = "float32",
     measure: Annotated[
         bool, typer.Option("--time/--no-time", help="Run the model and show what each layer takes.")
@@ -73,8 +73,8 @@ def inspect(
     shapes = fix_shapes(inputs, parse_shapes(shape, [item.name for item in inputs]))
     with progress(f"reading {model.name}"):
         program, problems = to_partial_program(str(model), shapes=shapes, element=element)
-    network: Network | None = None
-    steps: list[Step] = []
+    network: CompiledModel | None = None
+    steps: list[TimedStep] = []
     times = None
     if not problems and (measure or plan):
         network = open_model(model, shapes, threads, tuned=tuned, dtype=dtype)
@@ -105,8 +105,8 @@ def inspect(
 
 
 def take_times(
-    network: Network, inputs: Sequence[ModelInput], shapes: dict[str, Shape], threads: int, element: Element
-) -> tuple[list[Step], Times]:
+    network: CompiledModel, inputs: Sequence[ModelInput], shapes: dict[str, Shape], threads: int, element: Element
+) -> tuple[list[TimedStep], Times]:
     """Profile the model on random inputs, and measure the machine."""
     x = profile_input(random_arrays(inputs, shapes, 0, element.dtype))
     with progress("measuring"):
@@ -119,7 +119,7 @@ def take_times(
     return steps, Times(layers, boundary, threads, str(network.target), limits, describe_machine(threads))
 
 
-def show(found: Inspection, parts: Sequence[str], totals: list[KindTotal], network: Network | None) -> None:
+def show(found: Inspection, parts: Sequence[str], totals: list[KindTotal], network: CompiledModel | None) -> None:
     """Print everything."""
     console = out()
     show_layers(console, found)

@@ -14,7 +14,7 @@ from omniconv.analysis import Connectivity
 from omniconv.analysis.record import to_plain
 from omniconv.bench.profile import KindTotal
 from omniconv.cli.console import STYLE, format_count, format_shape, format_time, make_table
-from omniconv.cli.model import Network, count
+from omniconv.cli.model import CompiledModel, count
 from omniconv.report.inspection import Inspection
 from omniconv.report.layers import LayerRow
 from omniconv.report.words import visible
@@ -66,9 +66,12 @@ def shorten(name: str, most: int = 28) -> str:
 def show_parts(console: Console, found: Inspection, parts: Sequence[str]) -> None:
     """A table for each analysis that was asked for."""
     tables = {
-        "field": _field, "overlap": _overlap, "coverage": _coverage, "connectivity": _connectivity,
+        "field": _field,
+        "overlap": _overlap,
+        "coverage": _coverage,
+        "connectivity": _connectivity,
         "separability": _separability,
-    }  # fmt: skip
+    }
     for part in parts:
         title, columns, rows = tables[part](found)
         title = escape(visible(title))
@@ -89,11 +92,16 @@ def _field(found: Inspection) -> Table:
         return "Receptive field", columns, []
     rows: list[Sequence[object]] = [
         (
-            axis.axis - 2, axis.size, "none" if axis.stride is None else axis.stride, axis.offset, axis.padding,
-            "yes" if axis.aligned else "no", shorten(", ".join(axis.whole), 40),
+            axis.axis - 2,
+            axis.size,
+            "none" if axis.stride is None else axis.stride,
+            axis.offset,
+            axis.padding,
+            "yes" if axis.aligned else "no",
+            shorten(", ".join(axis.whole), 40),
         )
         for axis in seen.axes
-    ]  # fmt: skip
+    ]
     density = f"{seen.density:.0%} of its bounding box" if seen.support.any() else "nothing"
     title = f"Receptive field of {shorten(seen.tensor)} on {shorten(seen.source)}; the middle output reads {density}"
     return title, columns, rows
@@ -148,7 +156,7 @@ def _separability(found: Inspection) -> Table:
 
 
 def describe(
-    found: Inspection, parts: Sequence[str], totals: Sequence[KindTotal], network: Network | None, threads: int
+    found: Inspection, parts: Sequence[str], totals: Sequence[KindTotal], network: CompiledModel | None, threads: int
 ) -> dict[str, Any]:
     """The report of `inspect` as one document."""
     program = found.program
@@ -184,9 +192,12 @@ def describe(
             "machine": dict(found.times.details),
         }
     makers = {
-        "field": describe_field, "overlap": describe_overlap, "coverage": describe_coverage,
-        "connectivity": describe_connectivity, "separability": describe_separability,
-    }  # fmt: skip
+        "field": describe_field,
+        "overlap": describe_overlap,
+        "coverage": describe_coverage,
+        "connectivity": describe_connectivity,
+        "separability": describe_separability,
+    }
     return report | {part: makers[part](found) for part in parts}
 
 

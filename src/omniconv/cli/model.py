@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.bench.profile import Layer, StepTime
+from omniconv.bench.profile import CompiledLayer, StepTime
 from omniconv.cli.console import progress
 from omniconv.cli.exits import UsageProblemError
 from omniconv.errors import DataError, ModelError, ShapeError
@@ -22,12 +22,19 @@ from omniconv.spec import Shape
 Array: TypeAlias = npt.NDArray[Any]
 
 UNREADABLE: Final = (
-    ValueError, EOFError, MemoryError, OverflowError, SyntaxError, TokenError, zipfile.BadZipFile, zlib.error
-)  # fmt: skip
+    ValueError,
+    EOFError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,
+    TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """What NumPy raises for files that are damaged or promise more than memory holds."""
 
 
-class Network(Protocol):
+class CompiledModel(Protocol):
     """What the commands use of a compiled model."""
 
     @property
@@ -55,7 +62,7 @@ class Network(Protocol):
         """Memory for values between steps [bytes]."""
 
     @property
-    def layers(self) -> Sequence[Layer]:
+    def layers(self) -> Sequence[CompiledLayer]:
         """The layers as they stand in the model."""
 
     def run(self, inputs: dict[str, Array], /) -> dict[str, Array]:
@@ -202,21 +209,22 @@ def load_arrays(path: Path, inputs: Sequence[ModelInput], dtype: np.dtype[Any] |
         if found != wanted:
             why = "as the model declares" if wanted == item.dtype else "as --dtype says"
             raise DataError(
-                f"array {item.name} of {path} has dtype {found}", need=f"{wanted}, {why}",
+                f"array {item.name} of {path} has dtype {found}",
+                need=f"{wanted}, {why}",
                 fix=f"x.astype(numpy.{wanted})",
-            )  # fmt: skip
+            )
     return arrays
 
 
 def open_model(
     path: Path, shapes: Mapping[str, Shape], threads: int, *, tuned: bool = False, dtype: str = "float32"
-) -> Network:
+) -> CompiledModel:
     """Compile a model."""
     from omniconv.api import compile as compile_model
 
     with progress(f"compiling {path.name}"):
         network = compile_model(str(path), shapes=dict(shapes), threads=threads, tuned=tuned, dtype=dtype)
-        return cast("Network", network)
+        return cast("CompiledModel", network)
 
 
 def profile_input(arrays: Mapping[str, Array]) -> Any:

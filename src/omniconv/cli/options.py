@@ -26,7 +26,7 @@ Shapes: TypeAlias = Annotated[
     ),
 ]
 Model: TypeAlias = Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file.", show_default=False)]
-Tuned: TypeAlias = Annotated[bool, typer.Option("--tuned", help="Use what `omniconv tune` has measured here.")]
+UseTuned: TypeAlias = Annotated[bool, typer.Option("--tuned", help="Use what `omniconv tune` has measured here.")]
 Dtype: TypeAlias = Annotated[
     str, typer.Option("--dtype", metavar="TYPE", help="What to compute with: float32 or float64.", show_default=True)
 ]

@@ -12,7 +12,7 @@ import typer
 from omniconv.cli.console import format_shape, format_time, make_table, out, print_json
 from omniconv.cli.exits import UsageProblemError
 from omniconv.cli.model import Array, count, fix_shapes, load_arrays, open_model, random_arrays, read_inputs
-from omniconv.cli.options import Dtype, Json, Model, Seed, Shapes, Threads, Tuned, parse_shapes
+from omniconv.cli.options import Dtype, Json, Model, Seed, Shapes, Threads, UseTuned, parse_shapes
 from omniconv.cli.outputs import ARRAYS, check_output, save_arrays
 from omniconv.program.element import find_element
 
@@ -26,7 +26,7 @@ def run(
     seed: Seed = 0,
     save: Annotated[Path | None, typer.Option("--save", "-o", help="Write the outputs to this .npz file.")] = None,
     threads: Threads = 1,
-    tuned: Tuned = False,
+    tuned: UseTuned = False,
     dtype: Dtype = "float32",
     json: Json = False,
 ) -> None:

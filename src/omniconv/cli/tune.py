@@ -128,9 +128,13 @@ def run_search(sites: Sequence[Site], target: Target, store: TuningStore, **opti
             problem = item.site.problem.text()
             if item.kept:
                 store.put(
-                    problem, item.best, item.site.default,
-                    gain=item.gain, layer=item.site.layer, threads=options["threads"],
-                )  # fmt: skip
+                    problem,
+                    item.best,
+                    item.site.default,
+                    gain=item.gain,
+                    layer=item.site.layer,
+                    threads=options["threads"],
+                )
             else:
                 store.remove(problem)
             found.append(item)

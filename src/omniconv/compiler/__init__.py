@@ -1,1 +1,1 @@
-"""From a description to machine code: program, layouts, schedules, kernels, object code."""
+"""From a program to machine code: problems, plans, layouts, kernels, object code."""

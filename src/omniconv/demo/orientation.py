@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from omniconv.bench.interleave import SETTLE_SECONDS, Timing, interleave
 from omniconv.bench.peers import Peer, installed_peers
-from omniconv.bench.profile import KindTotal, Layer, StepTime, take_profile, total_by_kind
+from omniconv.bench.profile import CompiledLayer, KindTotal, StepTime, take_profile, total_by_kind
 from omniconv.bench.workload import Workload, max_difference
 from omniconv.demo.page import load_page, prepare, rotate
 
@@ -48,7 +48,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class Demonstration:
     """Everything the demonstration found out."""
 
     answers: tuple[Answer, ...]
@@ -114,13 +114,13 @@ def load_peer() -> Peer:
 def measure(
     run: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]],
     profile: Callable[[npt.NDArray[np.float32]], Sequence[StepTime]],
-    layers: Sequence[Layer],
+    layers: Sequence[CompiledLayer],
     *,
     model: Path,
     threads: int,
     compile_seconds: float,
     on_progress: Callable[[float], None] = lambda _: None,
-) -> Result:
+) -> Demonstration:
     """Answer for the four pages, compare, profile and time.
 
     Args:
@@ -152,7 +152,7 @@ def measure(
         settle=SETTLE_SECONDS if threads > 1 else 0.0,
         on_round=lambda _, share: on_progress(0.3 + 0.7 * share),
     )
-    return Result(
+    return Demonstration(
         tuple(answers),
         tuple(kinds),
         timings["Omniconv"],

@@ -2,15 +2,15 @@
 
 from omniconv.graph.export import export
 from omniconv.graph.load import NEWEST_OPSET, OLDEST_OPSET, ModelLike, load
-from omniconv.graph.partial import Problem
+from omniconv.graph.partial import Gap
 from omniconv.graph.program import input_signature, prepare, to_partial_program, to_program
 from omniconv.graph.registry import supported_operators
 
 __all__ = [
     "NEWEST_OPSET",
     "OLDEST_OPSET",
+    "Gap",
     "ModelLike",
-    "Problem",
     "export",
     "input_signature",
     "load",

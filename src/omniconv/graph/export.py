@@ -23,9 +23,18 @@ OPSET: Final = 17
 IR_VERSION: Final = 8
 
 _SIMPLE: Final = {
-    "relu": "Relu", "sigmoid": "Sigmoid", "hard_swish": "HardSwish", "tanh": "Tanh", "exp": "Exp", "sqrt": "Sqrt",
-    "abs": "Abs", "neg": "Neg", "leaky_relu": "LeakyRelu", "elu": "Elu", "hard_sigmoid": "HardSigmoid",
-}  # fmt: skip
+    "relu": "Relu",
+    "sigmoid": "Sigmoid",
+    "hard_swish": "HardSwish",
+    "tanh": "Tanh",
+    "exp": "Exp",
+    "sqrt": "Sqrt",
+    "abs": "Abs",
+    "neg": "Neg",
+    "leaky_relu": "LeakyRelu",
+    "elu": "Elu",
+    "hard_sigmoid": "HardSigmoid",
+}
 
 
 @dataclass(slots=True)
@@ -84,9 +93,12 @@ def export(spec: Spec, shape: Sequence[int], weights: Weights) -> onnx.ModelProt
                 name = _write_conv(write, step, name, size, next(pairs))
             case Split():
                 parts = write.split(
-                    "Split", name, write.constant([b.in_channels for b in step.branches], np.int64),
-                    count=len(step.branches), axis=1,
-                )  # fmt: skip
+                    "Split",
+                    name,
+                    write.constant([b.in_channels for b in step.branches], np.int64),
+                    count=len(step.branches),
+                    axis=1,
+                )
                 results = [
                     _write_conv(write, branch, part, (size[0], branch.in_channels, *size[2:]), next(pairs))
                     for branch, part in zip(step.branches, parts, strict=True)
@@ -96,9 +108,12 @@ def export(spec: Spec, shape: Sequence[int], weights: Weights) -> onnx.ModelProt
                 name = _write_activation(write, step, name)
             case Shuffle():
                 name = _write_rearrange(
-                    write, name, (size[0], step.groups, -1, *size[2:]),
-                    (0, 2, 1, *range(3, len(size) + 1)), size,
-                )  # fmt: skip
+                    write,
+                    name,
+                    (size[0], step.groups, -1, *size[2:]),
+                    (0, 2, 1, *range(3, len(size) + 1)),
+                    size,
+                )
             case PixelShuffle():
                 name = _write_pixel_shuffle(write, step, name, size)
             case Resize():
@@ -134,12 +149,17 @@ def _write_conv(write: _Writer, spec: Conv, x: str, shape: Shape, pair: tuple[An
         w = np.flip(w, tuple(range(2, 2 + spec.dims)))
     more = {"output_padding": list(spec.output_padding)} if any(spec.output_padding) else {}
     return write.node(
-        "ConvTranspose" if spec.transposed else "Conv", x, write.constant(w),
+        "ConvTranspose" if spec.transposed else "Conv",
+        x,
+        write.constant(w),
         *(() if b is None else (write.constant(b),)),
-        kernel_shape=list(spec.kernel_size), strides=list(spec.stride), dilations=list(spec.dilation),
+        kernel_shape=list(spec.kernel_size),
+        strides=list(spec.stride),
+        dilations=list(spec.dilation),
         group=spec.groups,
-        pads=[before for before, _ in pairs] + [after for _, after in pairs], **more,
-    )  # fmt: skip
+        pads=[before for before, _ in pairs] + [after for _, after in pairs],
+        **more,
+    )
 
 
 def _write_pad(write: _Writer, x: str, shape: Shape, pairs: Sequence[tuple[int, int]], mode: str) -> str:
@@ -178,9 +198,15 @@ def _write_resize(write: _Writer, step: Resize, x: str, shape: Shape) -> str:
     sizes = write.constant(step.output_shape(shape), np.int64)
     if step.mode == "nearest":
         return write.node(
-            "Resize", x, "", "", sizes,
-            mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
-        )  # fmt: skip
+            "Resize",
+            x,
+            "",
+            "",
+            sizes,
+            mode="nearest",
+            coordinate_transformation_mode="asymmetric",
+            nearest_mode="floor",
+        )
     return write.node("Resize", x, "", "", sizes, mode="linear", coordinate_transformation_mode="half_pixel")
 
 

@@ -123,9 +123,10 @@ def _check_names(shapes: Any, names: Sequence[str]) -> Mapping[str, Any]:
         return {}
     if not isinstance(shapes, Mapping):
         raise ShapeError(
-            f"shapes is a {type(shapes).__name__}", need=f"shapes by name; the inputs are {listed}",
+            f"shapes is a {type(shapes).__name__}",
+            need=f"shapes by name; the inputs are {listed}",
             fix=f"shapes={{{shorten(names[0] if names else 'x')!r}: (1, 3, 224, 224)}}",
-        )  # fmt: skip
+        )
     unknown = [shorten(repr(name)) for name in shapes if name not in names]
     if unknown:
         raise ShapeError(f"shapes for {', '.join(unknown)}, which are no inputs", need="names among " + listed)
@@ -138,8 +139,9 @@ def _as_sizes(info: ValueInfo, given: Any) -> tuple[int | None, ...]:
     if items is None or any(size is None and item is not None for size, item in zip(sizes, items, strict=True)):
         raise ShapeError(
             state(f"shapes[{shorten(info.name)!r}]", given, "is not a sequence of integers"),
-            need="one integer an axis, or None where it stays open", at=_place(info),
-        )  # fmt: skip
+            need="one integer an axis, or None where it stays open",
+            at=_place(info),
+        )
     if any(size is not None and not 1 <= size <= LIMIT for size in sizes):
         problem = state(f"shapes[{shorten(info.name)!r}]", sizes, "has an empty, negative or absurd axis")
         raise ShapeError(problem, need=f"sizes from 1 to {LIMIT}", at=_place(info))

@@ -57,9 +57,10 @@ def load(model: ModelLike, *, memory_limit: int | None = None) -> Graph:
     else:
         if hasattr(model, "state_dict"):
             raise ModelError(
-                f"model is a PyTorch module, {type(model).__name__}", need="a spec, a path, bytes or onnx.ModelProto",
+                f"model is a PyTorch module, {type(model).__name__}",
+                need="a spec, a path, bytes or onnx.ModelProto",
                 fix="omniconv.torch.compile(module, example_inputs)",
-            )  # fmt: skip
+            )
         raise ModelError(f"model is a {type(model).__name__}", need="a spec, a path, bytes or onnx.ModelProto")
     try:
         return _convert(proto, directory, budget)

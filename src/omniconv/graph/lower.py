@@ -86,9 +86,11 @@ def _find_outputs(wanted: Sequence[str], gaps: Gaps, program: Program, values: M
     known = [name for name in found if getattr(values[name], "name", "") in computed]
     if not known:
         raise UnsupportedError(
-            "nothing of the model can be analysed", need="a layer that is computed from an input of floats",
-            fix="cut the model behind its unsupported operators", at=gaps.problems[0].where,
-        )  # fmt: skip
+            "nothing of the model can be analysed",
+            need="a layer that is computed from an input of floats",
+            fix="cut the model behind its unsupported operators",
+            at=gaps.problems[0].where,
+        )
     return known
 
 
@@ -135,9 +137,11 @@ def _name_outputs(wanted: Sequence[str], program: Program, values: Mapping[str, 
         else:
             names[value.name] = name
     new = Program(
-        program.inputs, tuple(wanted), {name: program.shapes[name] for name in program.inputs},
+        program.inputs,
+        tuple(wanted),
+        {name: program.shapes[name] for name in program.inputs},
         element=program.element,
-    )  # fmt: skip
+    )
     for step, label in zip(program.steps, program.labels, strict=True):
         new.add(step.renamed(names), program.shapes[step.y], label, checked=True)
     for name, value in copies.items():

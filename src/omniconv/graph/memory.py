@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from omniconv.errors import LimitError, ShapeError
+from omniconv.integers import ceil_div
 from omniconv.limits import VARIABLE, format_size
 
 MAX_RANK: Final = 16
@@ -53,5 +54,5 @@ class Budget:
         return LimitError(
             f"{what} of shape {tuple(shape)} takes {format_size(size)}{after}",
             need=f"at most {format_size(self.limit)} in all",
-            fix=f"{VARIABLE}={-(-needed // 2**20)}M" if needed < 2**50 else "smaller sizes",
+            fix=f"{VARIABLE}={ceil_div(needed, 2**20)}M" if needed < 2**50 else "smaller sizes",
         )

@@ -30,7 +30,7 @@ MOST_DATA: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class Gap:
     """A node or an input that is left out.
 
     Attributes:
@@ -65,7 +65,7 @@ class Gaps:
 
     budget: Budget
     given: Element
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Gap] = field(default_factory=list)
     opaque: dict[str, tuple[Any, str]] = field(default_factory=dict)
     read: list[str] = field(default_factory=list)
 
@@ -74,7 +74,7 @@ class Gaps:
         kind = None if shape is None else onnx.helper.make_tensor_type_proto(info.dtype, shape)
         self.opaque[info.name] = kind, info.name
         text = f"an input of type {name_dtype(info.dtype)} is not supported"
-        self.problems.append(Problem(info.name, "input", text, unknown=(info.name,)))
+        self.problems.append(Gap(info.name, "input", text, unknown=(info.name,)))
 
     def find_cause(self, node: Node) -> str:
         """Name of the problem that a node cannot be lowered for, or nothing."""
@@ -106,7 +106,7 @@ class Gaps:
         text, nearest = f"reads what {cause!r} leaves unknown", ""
         if reason is not None:
             text, nearest = reason.problem, reason.fix
-        self.problems.append(Problem(node.label, operator, text, nearest, tuple(found), unknown, cause))
+        self.problems.append(Gap(node.label, operator, text, nearest, tuple(found), unknown, cause))
         return found
 
     def _infer(self, node: Node, values: Mapping[str, Operand]) -> Mapping[str, Any]:
@@ -139,9 +139,14 @@ class Gaps:
                 schema, proto, types, data, opset_imports=opsets
             )
         except (
-            onnx.defs.SchemaError, onnx.checker.ValidationError, onnx.shape_inference.InferenceError,
-            ValueError, TypeError, RuntimeError, KeyError,
-        ):  # fmt: skip
+            onnx.defs.SchemaError,
+            onnx.checker.ValidationError,
+            onnx.shape_inference.InferenceError,
+            ValueError,
+            TypeError,
+            RuntimeError,
+            KeyError,
+        ):
             return {}
         return found
 

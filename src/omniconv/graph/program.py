@@ -14,7 +14,7 @@ from omniconv.graph.load import ModelLike, load
 from omniconv.graph.lower import lower
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Dims, Graph, shorten
-from omniconv.graph.partial import Gaps, Problem, split_inputs
+from omniconv.graph.partial import Gap, Gaps, split_inputs
 from omniconv.graph.tensors import DTYPES, name_dtype, number_of
 from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.program.element import FLOAT32, Element
@@ -109,7 +109,7 @@ def to_partial_program(
     constants: Mapping[str, npt.ArrayLike] | None = None,
     memory_limit: int | None = None,
     element: Element = FLOAT32,
-) -> tuple[Program, tuple[Problem, ...]]:
+) -> tuple[Program, tuple[Gap, ...]]:
     """Like :func:`to_program`, but nodes and inputs that are not supported are left out: for analyses, not for running.
 
     Returns:
@@ -196,6 +196,8 @@ def _check_outputs(graph: Graph, program: Program, given: Element) -> None:
             isinstance(dim, int) and dim != size for dim, size in zip(info.dims, shape, strict=True)
         ):
             raise ShapeError(
-                f"the output is declared {show(info.dims)}, the nodes produce {shape}", need="equal sizes",
-                fix="onnx.shape_inference.infer_shapes after removing the declared shape", at=at,
-            )  # fmt: skip
+                f"the output is declared {show(info.dims)}, the nodes produce {shape}",
+                need="equal sizes",
+                fix="onnx.shape_inference.infer_shapes after removing the declared shape",
+                at=at,
+            )

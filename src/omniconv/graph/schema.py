@@ -18,9 +18,12 @@ from omniconv.graph.operands import Operand, Operands, Ref
 from omniconv.program.element import Element
 
 _TYPES: Final = {
-    "float32": "tensor(float)", "float64": "tensor(double)", "float16": "tensor(float16)", "bool": "tensor(bool)",
+    "float32": "tensor(float)",
+    "float64": "tensor(double)",
+    "float16": "tensor(float16)",
+    "bool": "tensor(bool)",
     **{f"{sign}int{bits}": f"tensor({sign}int{bits})" for sign in ("", "u") for bits in (8, 16, 32, 64)},
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,9 @@ def check_node(node: Node, operands: Operands, given: Element) -> tuple[Operand,
             fix="onnx.version_converter.convert_version(model, 17)",
         )
     for what, count, (low, high) in (
-        ("inputs", len(operands), schema.arity), ("outputs", len(node.outputs), schema.outputs)
-    ):  # fmt: skip
+        ("inputs", len(operands), schema.arity),
+        ("outputs", len(node.outputs), schema.outputs),
+    ):
         if not low <= count <= high:
             raise ModelError(f"{node.op} has {count} {what}", need=f"{low} to {high}" if low != high else f"{low}")
     for key, value in node.attributes.items():

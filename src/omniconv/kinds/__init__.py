@@ -25,10 +25,30 @@ from omniconv.kinds.sub_pixel import sub_pixel
 from omniconv.kinds.transposed import transposed
 
 __all__ = [
-    "ErrorSample", "Kind", "Sample", "asymmetric", "blueprint_separable", "causal", "convolution", "cross_correlation",
-    "depthwise", "depthwise_separable", "dilated", "factorised", "flattened", "grouped", "kinds", "mixed", "pointwise",
-    "pointwise_grouped", "resize_conv", "shuffled_grouped", "spatially_separable", "sub_pixel", "transposed",
-]  # fmt: skip
+    "ErrorSample",
+    "Kind",
+    "Sample",
+    "asymmetric",
+    "blueprint_separable",
+    "causal",
+    "convolution",
+    "cross_correlation",
+    "depthwise",
+    "depthwise_separable",
+    "dilated",
+    "factorised",
+    "flattened",
+    "grouped",
+    "kinds",
+    "mixed",
+    "pointwise",
+    "pointwise_grouped",
+    "resize_conv",
+    "shuffled_grouped",
+    "spatially_separable",
+    "sub_pixel",
+    "transposed",
+]
 
 # The imports above give the names their types. A kind whose file is newer than this list is reachable all the same.
 globals().update({name: kind.constructor for name, kind in kinds().items()})

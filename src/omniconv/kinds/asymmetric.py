@@ -6,7 +6,7 @@ from omniconv.errors import ShapeError, SpecError
 from omniconv.integers import as_integer
 from omniconv.kinds.arguments import restrict, steps_of
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
-from omniconv.spec import Activation, Chain, Conv, Step
+from omniconv.spec import Activation, Chain, ChainStep, Conv
 from omniconv.spec.arguments import IntOrTuple, PaddingLike
 
 
@@ -83,7 +83,7 @@ def asymmetric(
     )
     mid = whole.out_channels if mid_channels is None else as_integer("mid_channels", mid_channels)
     widths = [whole.in_channels, *[mid] * (whole.dims - 1), whole.out_channels]
-    steps: list[Step] = []
+    steps: list[ChainStep] = []
     for axis in range(whole.dims):
         steps += steps_of(activation) if axis else ()
         steps.append(restrict(whole, (axis,), widths[axis], widths[axis + 1]))

@@ -15,7 +15,8 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
-from omniconv.errors import OmniconvError
+from omniconv.errors import OmniconvError, SpecError
+from omniconv.integers import state
 from omniconv.spec import Shape, Spec
 
 TRAITS: Final[Mapping[str, str]] = MappingProxyType(
@@ -101,6 +102,13 @@ class Kind:
         return self.constructor(**sample.arguments)
 
 
+class _Kinds(dict[str, Kind]):
+    """Kinds by name; an unknown one is an error that lists them."""
+
+    def __missing__(self, name: str) -> Kind:
+        raise SpecError(state("kind", name, "is unknown"), need="one of " + ", ".join(self))
+
+
 @cache
 def kinds() -> Mapping[str, Kind]:
     """All kinds by name, in alphabetical order.
@@ -108,6 +116,9 @@ def kinds() -> Mapping[str, Kind]:
     Example:
         >>> kinds()["depthwise"].constructor(in_channels=8, kernel_size=3).weight_shape
         (8, 1, 3, 3)
+
+    Raises:
+        SpecError: from the mapping, where a kind is asked for that does not exist.
     """
     package = importlib.import_module("omniconv.kinds")
     found: dict[str, Kind] = {}
@@ -117,4 +128,4 @@ def kinds() -> Mapping[str, Kind]:
         kind = getattr(importlib.import_module(module_info.name), "KIND", None)
         if isinstance(kind, Kind):
             found[kind.name] = kind
-    return MappingProxyType(dict(sorted(found.items())))
+    return MappingProxyType(_Kinds(sorted(found.items())))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from omniconv.choices import as_choice
 from omniconv.errors import ShapeError, SpecError
-from omniconv.integers import as_integer
+from omniconv.integers import as_integer, ceil_div
 from omniconv.kinds.arguments import steps_of
 from omniconv.kinds.depthwise import depthwise
 from omniconv.kinds.grouped import grouped
 from omniconv.kinds.pointwise_grouped import pointwise_grouped
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
-from omniconv.spec import Activation, Chain, Shuffle, Step
+from omniconv.spec import Activation, Chain, ChainStep, Shuffle
 from omniconv.spec.arguments import IntOrTuple, PaddingLike, resolve_dims
 
 FORMS = ("unit", "layers")
@@ -90,9 +90,9 @@ def shuffled_grouped(
     if mid_channels is not None:
         mid = as_integer("mid_channels", mid_channels)
     else:
-        mid = -(-last // (4 * first)) * first if form == "unit" else last
+        mid = ceil_div(last, 4 * first) * first if form == "unit" else last
     axes = resolve_dims(dims, kernel_size, stride, dilation, padding)
-    between: tuple[Step, ...] = (*steps_of(activation), Shuffle(first))
+    between: tuple[ChainStep, ...] = (*steps_of(activation), Shuffle(first))
     expand = pointwise_grouped(mid, last, groups=second, dims=axes)
     if form == "layers":
         spatial = grouped(

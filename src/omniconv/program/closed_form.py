@@ -22,7 +22,7 @@ from omniconv.program.element import FLOAT32, Element
 from omniconv.program.steps import PostOp
 from omniconv.spec import Activation
 
-Bound: TypeAlias = Fraction | float
+ClampBound: TypeAlias = Fraction | float
 """A bound of a clamp: a fraction, or an infinity."""
 Form: TypeAlias = "tuple[Term, ...]"
 """A sum of terms, in an order that does not depend on the coefficients; no coefficient is zero."""
@@ -35,8 +35,8 @@ class Atom(NamedTuple):
 
     name: str
     form: Form = ()
-    low: Bound = 0.0
-    high: Bound = 0.0
+    low: ClampBound = 0.0
+    high: ClampBound = 0.0
 
 
 MAX_TERMS: Final = 8
@@ -107,7 +107,9 @@ def divide(a: Form, b: Form) -> Form | None:
     return multiply(a, scale(_function("sigma", scale(factors[0].form, Fraction(-1))), 1 / coefficient))
 
 
-def join_clamps(first: tuple[Bound, Bound], second: tuple[Bound, Bound]) -> tuple[Bound, Bound]:
+def join_clamps(
+    first: tuple[ClampBound, ClampBound], second: tuple[ClampBound, ClampBound]
+) -> tuple[ClampBound, ClampBound]:
     """``(lo, hi)`` of the one clamp that equals the second after the first, for every x.
 
     A clamp never decreases, so it can be applied to the bounds of the one before it. Where ``lo > hi``, it is ``hi``.
@@ -116,7 +118,7 @@ def join_clamps(first: tuple[Bound, Bound], second: tuple[Bound, Bound]) -> tupl
     return min(max(min(first), low), high), min(max(first[1], low), high)
 
 
-def clamp(form: Form, low: Bound, high: Bound) -> Form | None:
+def clamp(form: Form, low: ClampBound, high: ClampBound) -> Form | None:
     """``min(max(form, low), high)``, scaled so that the first coefficient of what is clamped is 1."""
     low = min(low, high)
     lead = next((coefficient for factors, coefficient in form if factors), None)
@@ -143,14 +145,14 @@ def _gelu_tanh(form: Form) -> Form | None:
     return None if inner is None else multiply(form, _function("sigma", scale(inner, _GELU_SLOPE)))
 
 
-def _hard_sigmoid(form: Form, slope: Bound, offset: Bound) -> Form | None:
+def _hard_sigmoid(form: Form, slope: ClampBound, offset: ClampBound) -> Form | None:
     if not isinstance(slope, Fraction) or not isinstance(offset, Fraction):
         return None
     line = add(scale(form, slope), constant(offset))
     return None if line is None else clamp(line, Fraction(0), Fraction(1))
 
 
-def exact(value: float) -> Bound:
+def exact(value: float) -> ClampBound:
     """A number as a fraction; infinities and NaN stay."""
     return Fraction(value) if math.isfinite(value) else value
 

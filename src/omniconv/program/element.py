@@ -1,8 +1,9 @@
 """`Element`: the type of the numbers that a program computes with.
 
 All values of a program have one element; tables of integers stand apart. Every size, load, store, constant and
-elementary function of a kernel goes through it, so that a further type is a row here, its elementary functions
-(:mod:`omniconv.compiler.emit.elementary`), and nothing else.
+elementary function of a kernel goes through it, so that a further type is a row here, its type to LLVM
+(:mod:`omniconv.compiler.emit.builder`), its elementary functions (:mod:`omniconv.compiler.emit.elementary`), and a
+reason in each kernel family that does not serve it.
 """
 
 from __future__ import annotations

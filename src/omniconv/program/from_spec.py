@@ -48,9 +48,15 @@ def program_of(
 
 
 def _add(
-    program: Program, step: object, x: str, y: str, label: str, posts: tuple[PostOp, ...], shape: Shape,
+    program: Program,
+    step: object,
+    x: str,
+    y: str,
+    label: str,
+    posts: tuple[PostOp, ...],
+    shape: Shape,
     weights: object,
-) -> str:  # fmt: skip
+) -> str:
     source = program.shapes[x]
     match step:
         case Conv():

@@ -35,8 +35,13 @@ Table: TypeAlias = tuple[npt.NDArray[np.int64], Array]
 Float64: TypeAlias = npt.NDArray[np.float64]
 
 COORDINATES: Final = (
-    "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric", "tf_half_pixel_for_nn",
-)  # fmt: skip
+    "half_pixel",
+    "half_pixel_symmetric",
+    "pytorch_half_pixel",
+    "align_corners",
+    "asymmetric",
+    "tf_half_pixel_for_nn",
+)
 NEAREST: Final = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 UNNAMED: Final = "ceil_when_shrinking"
 """The rounding of nearest before it had a name in the format: ceil where s < 1, else floor."""

@@ -5,5 +5,11 @@ from omniconv.reference.evaluate import reference
 from omniconv.reference.weights import Weights, check_input, check_weights, random_weights
 
 __all__ = [
-    "Weights", "accumulate_bound", "check_input", "check_weights", "error_bound", "random_weights", "reference",
-]  # fmt: skip
+    "Weights",
+    "accumulate_bound",
+    "check_input",
+    "check_weights",
+    "error_bound",
+    "random_weights",
+    "reference",
+]

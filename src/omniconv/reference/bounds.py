@@ -18,6 +18,7 @@ from typing import Final
 import numpy as np
 
 from omniconv.errors import UnsupportedError
+from omniconv.integers import ceil_div
 from omniconv.reference.activation import Float64, evaluate_activation
 from omniconv.reference.evaluate import Pair, run_conv, run_rearrangement, run_step, split_pairs
 from omniconv.reference.weights import Weights, check_input, check_weights
@@ -45,7 +46,7 @@ ACTIVATION_ROUNDINGS: Final = 32
 def count_products(spec: Conv) -> int:
     """Products in the longest sum of one output: ``in / groups * taps``, transposed ceil(k / s) taps an axis."""
     taps = math.prod(
-        -(-k // s) if spec.transposed and d == 1 else k
+        ceil_div(k, s) if spec.transposed and d == 1 else k
         for k, s, d in zip(spec.kernel_size, spec.stride, spec.dilation, strict=True)
     )
     return spec.in_channels // spec.groups * taps

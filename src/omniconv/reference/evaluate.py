@@ -14,7 +14,7 @@ import numpy.typing as npt
 from omniconv.limits import check_memory
 from omniconv.reference.activation import evaluate_activation
 from omniconv.reference.weights import Array, Weights, check_input, check_weights
-from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shuffle, Spec, Split, Step
+from omniconv.spec import Activation, Chain, ChainStep, Conv, PixelShuffle, Resize, Shuffle, Spec, Split
 from omniconv.spec.conv import PAD_WORDS
 
 Float64: TypeAlias = npt.NDArray[np.float64]
@@ -64,7 +64,7 @@ def reference(spec: Spec, x: object, weights: Weights) -> Float64:
     return y
 
 
-def split_pairs(chain: Chain, pairs: tuple[Pair, ...]) -> Iterator[tuple[Step, tuple[Pair, ...]]]:
+def split_pairs(chain: Chain, pairs: tuple[Pair, ...]) -> Iterator[tuple[ChainStep, tuple[Pair, ...]]]:
     """Each step with the pairs that belong to it."""
     rest = list(pairs)
     for step in chain.steps:
@@ -73,7 +73,7 @@ def split_pairs(chain: Chain, pairs: tuple[Pair, ...]) -> Iterator[tuple[Step, t
         del rest[:count]
 
 
-def run_step(step: Step, x: Float64, pairs: tuple[Pair, ...]) -> Float64:
+def run_step(step: ChainStep, x: Float64, pairs: tuple[Pair, ...]) -> Float64:
     """One step of a chain."""
     match step:
         case Conv():

@@ -27,7 +27,7 @@ FACTOR: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Layer(Record):
+class LayerSizes(Record):
     """The layer that is asked for; all axes alike, padding "same", batch 1.
 
     Attributes:
@@ -86,7 +86,7 @@ class Layer(Record):
 
 
 ALWAYS: Final = ("in_channels", "out_channels", "kernel_size", "kernel_sizes", "stride", "padding", "dims")
-"""Arguments that are given to every constructor that has them: attributes of the `Layer`."""
+"""Arguments that are given to every constructor that has them: attributes of the `LayerSizes`."""
 REQUIRED: Final = ("groups",)
 """Arguments that are given only where a constructor has no default for them."""
 INSTEAD: Final[Mapping[str, str]] = {"channel_multiplier": "out_channels"}
@@ -101,11 +101,11 @@ TRAIT_NOTES: Final[Mapping[str, str]] = {
 }
 
 
-def find_arguments(kind: Kind, layer: Layer) -> dict[str, Any]:
+def find_arguments(kind: Kind, layer: LayerSizes) -> dict[str, Any]:
     """Constructor arguments of a kind for a layer, from its signature and its traits.
 
     Example:
-        >>> find_arguments(kinds()["depthwise"], Layer(8, 16))
+        >>> find_arguments(kinds()["depthwise"], LayerSizes(8, 16))
         {'in_channels': 8, 'kernel_size': 3, 'stride': 1, 'padding': 'same', 'dims': 2, 'channel_multiplier': 2}
 
     Raises:
@@ -157,7 +157,7 @@ class LayerComparison(Record):
         limits: the machine.
     """
 
-    layer: Layer
+    layer: LayerSizes
     alternatives: tuple[Alternative, ...]
     refused: tuple[Alternative, ...]
     threads: int = 1
@@ -181,7 +181,7 @@ class LayerComparison(Record):
 
 
 def compare_kinds(
-    layer: Layer,
+    layer: LayerSizes,
     *,
     measure: bool = True,
     threads: int = 1,
@@ -201,7 +201,7 @@ def compare_kinds(
         on_round: called with the number of rounds done and the share of the work that is finished.
 
     Example:
-        >>> found = compare_kinds(Layer(64, 128), measure=False)
+        >>> found = compare_kinds(LayerSizes(64, 128), measure=False)
         >>> found.standard.cost.macs, found.standard.cost.parameters
         (231211008, 73728)
     """
@@ -224,7 +224,7 @@ def _order(item: Alternative) -> tuple[bool, bool, int]:
     return item.kind != STANDARD, "upsamples" in kinds()[item.kind].traits, -item.cost.macs
 
 
-def _build(kind: Kind, layer: Layer, wanted: Shape, limits: Roofline | None) -> Alternative:
+def _build(kind: Kind, layer: LayerSizes, wanted: Shape, limits: Roofline | None) -> Alternative:
     notes = [text for trait, text in TRAIT_NOTES.items() if trait in kind.traits]
     shape = layer.shape
     try:

@@ -9,7 +9,7 @@ from typing import Final
 
 from omniconv.analysis import Finding, find_findings
 from omniconv.analysis.findings import TOPICS as NETWORK_TOPICS
-from omniconv.graph import Problem
+from omniconv.graph import Gap
 from omniconv.program.program import Program
 from omniconv.report.groups import GroupedRun
 from omniconv.report.layers import LayerRow
@@ -32,7 +32,7 @@ class Evidence:
 
     program: Program
     rows: Sequence[LayerRow] = ()
-    problems: Sequence[Problem] = ()
+    problems: Sequence[Gap] = ()
     runs: Sequence[GroupedRun] = ()
     spectra: Sequence[LayerSpectrum] = field(default=())
 
@@ -159,10 +159,12 @@ def _separable(evidence: Evidence) -> Iterator[Finding]:
         more = f", and {_nearly(min(item.first for item in near))} in {len(near) - 1} more" if len(near) > 1 else ""
         kh, kw = best.shape[2], math.prod(best.shape[3:])
         yield Finding(
-            "separability", best.name, 0.3,
+            "separability",
+            best.name,
+            0.3,
             f"kernels are separable: rank 1 holds {_nearly(best.first)} of their energy{more}",
             f"a {kh}x1 and a 1x{kw} filter for each pair, {(kh + kw) / (kh * kw):.0%} of the parameters",
-        )  # fmt: skip
+        )
     others = [item for item in evidence.spectra if item not in near]
     saving = [(item.cheapest(), item) for item in others]
     saving = [(found, item) for found, item in saving if 0 < found[2] < 0.5]

@@ -26,7 +26,7 @@ from omniconv.analysis import (
     receptive_field,
 )
 from omniconv.bench.roofline import Roofline
-from omniconv.graph import Problem
+from omniconv.graph import Gap
 from omniconv.program.program import Program
 from omniconv.report.findings import Evidence, find_all
 from omniconv.report.groups import GroupedRun, find_runs
@@ -101,7 +101,7 @@ class Inspection(Record):
     cost: Cost
     layers: tuple[LayerRow, ...]
     findings: tuple[Finding, ...]
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Gap, ...] = ()
     times: Times | None = None
     field: ReceptiveField | None = None
     overlaps: tuple[tuple[str, Overlap], ...] | None = None
@@ -130,7 +130,7 @@ def inspect_program(
     program: Program,
     *,
     parts: Collection[str] = (),
-    problems: Sequence[Problem] = (),
+    problems: Sequence[Gap] = (),
     times: Times | None = None,
     limits: Roofline | Machine | None = None,
 ) -> Inspection:
@@ -177,9 +177,21 @@ def inspect_program(
     evidence = Evidence(program, rows, problems, runs, spectra or ())
     findings = clock.run("findings", lambda: find_all(evidence))
     return Inspection(
-        name, program, costs, rows, findings, tuple(problems), times, seen, met, stacks, joined,
-        runs if "connectivity" in wanted else None, spectra, clock.seconds,
-    )  # fmt: skip
+        name,
+        program,
+        costs,
+        rows,
+        findings,
+        tuple(problems),
+        times,
+        seen,
+        met,
+        stacks,
+        joined,
+        runs if "connectivity" in wanted else None,
+        spectra,
+        clock.seconds,
+    )
 
 
 def _find_source(program: Program) -> str | None:

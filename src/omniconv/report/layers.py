@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from omniconv.analysis import LayerCost, Machine, Record
 from omniconv.analysis.axis_field import AxisField, find_axes
-from omniconv.bench.roofline import Bound, Level, Roofline
+from omniconv.bench.roofline import Bound, MemoryLevel, Roofline
 from omniconv.program.program import Program
 from omniconv.spec import Shape
 
@@ -67,7 +67,7 @@ def as_roofline(limits: Roofline | Machine) -> Roofline:
     """
     if isinstance(limits, Roofline):
         return limits
-    level = Level("memory", 0, limits.bandwidth, limits.bandwidth, limits.bandwidth)
+    level = MemoryLevel("memory", 0, limits.bandwidth, limits.bandwidth, limits.bandwidth)
     return Roofline(limits.name, 1, limits.flops, (level,))
 
 
@@ -107,11 +107,23 @@ def make_rows(
         seconds = (times or {}).get(layer.name) if heaviest[layer.name] == index else None
         rows.append(
             LayerRow(
-                layer.name, layer.kind, layer.text, layer.input_shape, layer.output_shape, layer.parameters,
-                layer.macs, layer.executed_macs, layer.activations, layer.bytes, layer.intensity, seconds,
-                None if bound is None else bound.seconds, "" if bound is None else bound.limiter,
-                tuple(axis.size for axis in axes), tuple(axis.stride for axis in axes),
+                layer.name,
+                layer.kind,
+                layer.text,
+                layer.input_shape,
+                layer.output_shape,
+                layer.parameters,
+                layer.macs,
+                layer.executed_macs,
+                layer.activations,
+                layer.bytes,
+                layer.intensity,
+                seconds,
+                None if bound is None else bound.seconds,
+                "" if bound is None else bound.limiter,
+                tuple(axis.size for axis in axes),
+                tuple(axis.stride for axis in axes),
                 tuple(sorted({name for axis in axes for name in axis.whole})),
             )
-        )  # fmt: skip
+        )
     return tuple(rows)

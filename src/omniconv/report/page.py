@@ -23,10 +23,17 @@ from omniconv.report.inspection import Inspection
 from omniconv.report.words import times_words, visible
 
 SECTIONS: Final[tuple[tuple[str, str], ...]] = (
-    ("summary", "Summary"), ("findings", "Findings"), ("layers", "Layers"), ("costs", "Cost"), ("roofline", "Roofline"),
-    ("field", "Receptive field"), ("overlap", "Overlap"), ("coverage", "Coverage"), ("connectivity", "Connectivity"),
+    ("summary", "Summary"),
+    ("findings", "Findings"),
+    ("layers", "Layers"),
+    ("costs", "Cost"),
+    ("roofline", "Roofline"),
+    ("field", "Receptive field"),
+    ("overlap", "Overlap"),
+    ("coverage", "Coverage"),
+    ("connectivity", "Connectivity"),
     ("separability", "Separability"),
-)  # fmt: skip
+)
 PACKAGES: Final = ("jinja2", "plotly")
 """What making a page needs; the extra ``report`` brings them."""
 
@@ -126,9 +133,8 @@ def make_texts(found: Inspection, date: str) -> dict[str, Any]:
         "sections": [item for item in SECTIONS if item[0] != "roofline" or roofline is not None],
         "tiles": sections.make_tiles(found),
         "findings": [
-            {
-                "level": level_of(item), "topic": item.topic, "where": item.where, "text": item.text, "fix": item.fix
-            } for item in found.findings
+            {"level": level_of(item), "topic": item.topic, "where": item.where, "text": item.text, "fix": item.fix}
+            for item in found.findings
         ],
         "problems": found.problems,
         "columns": [{"title": title, "type": kind} for title, kind in sections.COLUMNS],
@@ -140,7 +146,7 @@ def make_texts(found: Inspection, date: str) -> dict[str, Any]:
         "has_spectra": bool(found.spectra),
         "version": omniconv.__version__,
         "date": date,
-    }  # fmt: skip
+    }
 
 
 def hash_script(text: str) -> str:

@@ -17,7 +17,7 @@ MOST_FORMS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Map:
+class MapPicture:
     """One small picture: where it goes and what is written above it."""
 
     id: str
@@ -29,7 +29,7 @@ class Map:
 class Maps:
     """The pictures of one section, and how many were left out."""
 
-    items: list[Map] = field(default_factory=list)
+    items: list[MapPicture] = field(default_factory=list)
     more: int = 0
 
 
@@ -44,10 +44,20 @@ class Cell:
 
 
 COLUMNS: Final = (
-    ("#", "number"), ("layer", "text"), ("kind", "text"), ("output", "text"), ("parameters", "number"),
-    ("MACs", "number"), ("executed", "number"), ("bytes", "number"), ("FLOP/byte", "number"), ("time", "number"),
-    ("of roofline", "number"), ("field", "number"), ("stride", "number"),
-)  # fmt: skip
+    ("#", "number"),
+    ("layer", "text"),
+    ("kind", "text"),
+    ("output", "text"),
+    ("parameters", "number"),
+    ("MACs", "number"),
+    ("executed", "number"),
+    ("bytes", "number"),
+    ("FLOP/byte", "number"),
+    ("time", "number"),
+    ("of roofline", "number"),
+    ("field", "number"),
+    ("stride", "number"),
+)
 
 
 def make_rows(rows: Sequence[LayerRow]) -> list[list[Cell]]:
@@ -72,13 +82,15 @@ def _cells(index: int, row: LayerRow, heaviest: int, slowest: float) -> list[Cel
         Cell(count_words(row.bytes), str(row.bytes)),
         Cell(f"{row.intensity:.1f}" if row.macs else "", number(row.intensity) if row.macs else ""),
         Cell(
-            seconds_words(row.seconds) if row.seconds else "", number(row.seconds) if row.seconds else "",
-            "", _bar(row.seconds or 0.0, slowest),
+            seconds_words(row.seconds) if row.seconds else "",
+            number(row.seconds) if row.seconds else "",
+            "",
+            _bar(row.seconds or 0.0, slowest),
         ),
         Cell(f"{share:.0%}" if share is not None else "", number(share) if share is not None else ""),
         Cell(times_words(row.field_size), str(max(row.field_size, default=""))),
         Cell("x".join(dict.fromkeys(stride)), "" if first is None else number(float(first))),
-    ]  # fmt: skip
+    ]
 
 
 def _ratio(part: float, whole: float) -> str:
@@ -98,17 +110,21 @@ def make_tiles(found: Inspection) -> list[dict[str, str]]:
         {"title": "parameters", "value": count_words(cost.parameters), "note": f"{count_words(parameter_bytes)}B"},
         {"title": "MACs", "value": count_words(cost.macs), "note": f"{executed:.1%} executed; 1 MAC = 2 FLOP"},
         {
-            "title": "bytes moved", "value": f"{count_words(cost.bytes)}B",
+            "title": "bytes moved",
+            "value": f"{count_words(cost.bytes)}B",
             "note": f"{cost.intensity:.1f} FLOP for each byte",
         },
         {"title": "layers", "value": str(len(found.layers)), "note": f"{_count_kinds(found)} kinds"},
-    ]  # fmt: skip
+    ]
     if times is not None and times.total:
         speed = 2e-9 * cost.macs / times.total
-        tiles.append({
-            "title": "time of one call", "value": seconds_words(times.total),
-            "note": f"{speed:.1f} GFLOP/s on {times.threads} thread" + ("s" if times.threads > 1 else ""),
-        })  # fmt: skip
+        tiles.append(
+            {
+                "title": "time of one call",
+                "value": seconds_words(times.total),
+                "note": f"{speed:.1f} GFLOP/s on {times.threads} thread" + ("s" if times.threads > 1 else ""),
+            }
+        )
     bound = sum(row.bound_seconds or 0.0 for row in found.layers if row.macs)
     if bound:
         note = "of layers with work, one after the other"
@@ -171,11 +187,9 @@ def make_maps(found: Inspection, figures: dict[str, Figure]) -> dict[str, Any]:
     if found.field is not None and len(found.field.input_shape) > 2:
         at = ", ".join(map(str, found.field.position))
         note = f"{found.field.support.mean():.1%} of the input, {found.field.density:.1%} of the bounding box"
-        support = Map("support-0", f"What output {at} depends on, exactly", note)
+        support = MapPicture("support-0", f"What output {at} depends on, exactly", note)
         figures[support.id] = charts.chart_support(found.field)
-    return {
-        "overlap": overlap, "coverage": coverage, "connectivity": connectivity, "forms": forms, "support": support
-    }  # fmt: skip
+    return {"overlap": overlap, "coverage": coverage, "connectivity": connectivity, "forms": forms, "support": support}
 
 
 def _add(maps: Maps, figures: dict[str, Figure], section: str, title: str, note: str, figure: Figure) -> None:
@@ -183,5 +197,5 @@ def _add(maps: Maps, figures: dict[str, Figure], section: str, title: str, note:
         maps.more += 1
         return
     name = f"{section}-{len(maps.items)}"
-    maps.items.append(Map(name, title, note))
+    maps.items.append(MapPicture(name, title, note))
     figures[name] = figure

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.errors import LimitError, ShapeError, SpecError
+from omniconv.integers import ceil_div
 from omniconv.limits import check_memory, format_size
 
 PAGE: Final = 4096
@@ -37,7 +38,7 @@ class Arena:
             raise SpecError(f"arena of {size} bytes aligned to {alignment}", need="a size and a power of two", at=at)
         check_memory(size, "working memory", limit=limit, at=at)
         alignment = max(alignment, HUGE_PAGE if size >= 2 * HUGE_PAGE else PAGE)
-        self.size = max(-(-size // PAGE), 1) * PAGE
+        self.size = max(ceil_div(size, PAGE), 1) * PAGE
         slack = alignment if alignment > mmap.PAGESIZE else 0
         try:
             self._map = _map_memory(self.size + slack)

@@ -11,14 +11,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.code.build import Kernel, Object, Source, build_objects, load
+from omniconv.compiler.code.build import LoadedKernel, Object, Source, build_objects, load
 from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import ALIGNMENT
 from omniconv.compiler.planning.plan import Plan
 from omniconv.errors import ShapeError, UnsupportedError
-from omniconv.integers import as_integer
+from omniconv.integers import as_integer, ceil_div
 from omniconv.limits import check_memory
 from omniconv.program.layers import LayerInfo, describe_step
 from omniconv.runtime import driver
@@ -272,7 +272,7 @@ class Executable(Compiled):
         for index, buffer in enumerate(self.plan.buffers):
             if buffer.kind == "constant":
                 offsets[index] = total
-                total += -(buffer.size // -ALIGNMENT) * ALIGNMENT + ALIGNMENT
+                total += ceil_div(buffer.size, ALIGNMENT) * ALIGNMENT + ALIGNMENT
         block = Arena(total, limit=self._limit)
         for index, offset in offsets.items():
             make = self.plan.buffers[index].make
@@ -282,7 +282,7 @@ class Executable(Compiled):
             block.view(offset, content.shape, content.dtype)[...] = content
         return block, offsets
 
-    def _compile(self) -> tuple[list[Kernel], Sequence[Kernel | Object]]:
+    def _compile(self) -> tuple[list[LoadedKernel], Sequence[LoadedKernel | Object]]:
         """The kernel of each call, none where this machine cannot run them; and all machine code."""
         sources = [_source(call, self.target) for call in self.plan.calls]
         if self._foreign is not None:
@@ -300,9 +300,11 @@ class Executable(Compiled):
         plan = self.plan
         arena = Arena(self.arena_bytes, limit=self._limit)
         base = {
-            "arena": arena.address, "constant": self._constants.address, "zero": self._zero.address,
+            "arena": arena.address,
+            "constant": self._constants.address,
+            "zero": self._zero.address,
             "scratch": arena.address + plan.arena_bytes,
-        }  # fmt: skip
+        }
         args: list[int] = []
         starts: list[int] = []
         for call in plan.calls:

@@ -46,9 +46,13 @@ class Network(Compiled):
     """
 
     def __init__(
-        self, build: Callable[[Mapping[str, Shape]], Executable], graph: Graph, layout: str,
-        limit: int | None = None, element: Element = FLOAT32,
-    ) -> None:  # fmt: skip
+        self,
+        build: Callable[[Mapping[str, Shape]], Executable],
+        graph: Graph,
+        layout: str,
+        limit: int | None = None,
+        element: Element = FLOAT32,
+    ) -> None:
         self._given = find_given(graph, element)
         check_types(graph, self._given)
         for node in graph.nodes:
@@ -73,8 +77,9 @@ class Network(Compiled):
                 return next(reversed(self._kept.values()))
         raise ShapeError(
             f"inputs {self.signature} have open dimensions and nothing has been compiled yet",
-            need="shapes, or one call", fix="compile(model, shapes={name: shape}), or net.fix({name: shape})",
-        )  # fmt: skip
+            need="shapes, or one call",
+            fix="compile(model, shapes={name: shape}), or net.fix({name: shape})",
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or not (hasattr(Executable, name) or name in Executable.__annotations__):

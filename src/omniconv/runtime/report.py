@@ -11,7 +11,7 @@ from omniconv.program.layers import describe_step
 
 @dataclass(frozen=True, slots=True)
 class StepProfile:
-    """Time of one kernel call: name, kind and problem line of its layer, seconds, MACs, and share of the total."""
+    """Time of the calls of one kernel for a layer: name, kind and problem line, seconds, MACs, share of the total."""
 
     name: str
     kind: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from omniconv.compiler.code.build import Kernel, Source, load
+from omniconv.compiler.code.build import LoadedKernel, Source, load
 from omniconv.compiler.code.cache import open_cache
 from omniconv.runtime.driver import STEP_WORDS
 from omniconv.target.select import select_target
@@ -52,6 +52,6 @@ def emit_strips(name: str) -> str:
 
 
 @lru_cache(maxsize=1)
-def load_strips() -> Kernel:
+def load_strips() -> LoadedKernel:
     """The machine code; it stays for the life of the process."""
     return load([Source("strips", emit_strips, "strips")], select_target("native"), cache=open_cache())[0]

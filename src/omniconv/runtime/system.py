@@ -23,6 +23,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from omniconv.integers import ceil_div
+
 SEMAPHORE_BYTES: Final = 64
 """Room for a POSIX semaphore; 16 to 32 bytes where it is known."""
 
@@ -110,7 +112,7 @@ def count_cpus() -> int:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        count = min(count, -(int(quota) // -int(period)))
+        count = min(count, ceil_div(int(quota), int(period)))
     except (OSError, ValueError):  # no control groups, or no quota ("max")
         pass
     return max(count, 1)

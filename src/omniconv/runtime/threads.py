@@ -22,7 +22,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.code.build import Kernel, load
+from omniconv.compiler.code.build import LoadedKernel, load
 from omniconv.compiler.code.cache import open_cache
 from omniconv.integers import as_integer
 from omniconv.runtime import driver
@@ -86,7 +86,7 @@ class _Control:
     """The control block of running workers, and the code that works on it."""
 
     words: ctypes.Array[ctypes.c_int64]
-    kernel: Kernel
+    kernel: LoadedKernel
     entry: ctypes._CFunctionType = field(repr=False)
     workers: list[threading.Thread] = field(default_factory=list)
     allowed: frozenset[int] = frozenset()
@@ -254,7 +254,7 @@ def _make_control(threads: int) -> _Control:
 
 
 @lru_cache(maxsize=1)
-def load_driver() -> Kernel:
+def load_driver() -> LoadedKernel:
     """The driver's machine code; it stays for the life of the process."""
     target = select_target("native")
     return load([driver.driver_source(target, detect_system().clock_kind)], target, cache=open_cache())[0]

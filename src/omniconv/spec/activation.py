@@ -96,7 +96,16 @@ class Activation:
         return cls.of("clip", lo=low, hi=high)
 
     def __getitem__(self, key: str) -> float:
-        return dict(self.parameters)[key]
+        """The value of a parameter.
+
+        Raises:
+            SpecError: the formula has none of that name.
+        """
+        found = dict(self.parameters)
+        if key not in found:
+            problem = state(f"activation {self.name}: parameter", key, "is unknown")
+            raise SpecError(problem, need=f"one of {tuple(found)}")
+        return found[key]
 
 
 def _as_number(name: str, key: str, value: object) -> float:

@@ -60,7 +60,7 @@ class Split:
         return (shape[0], self.out_channels, *shapes[0][2:])
 
 
-Step: TypeAlias = Conv | Split | Shuffle | PixelShuffle | Resize | Activation
+ChainStep: TypeAlias = Conv | Split | Shuffle | PixelShuffle | Resize | Activation
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +76,11 @@ class Chain:
         SpecError: no convolution among the steps, or channel counts that do not fit one another.
     """
 
-    steps: tuple[Step, ...]
+    steps: tuple[ChainStep, ...]
 
     def __post_init__(self) -> None:
         need = "a Conv, Split, Shuffle, PixelShuffle, Resize or Activation"
-        steps = as_parts("steps", self.steps, get_args(Step), need=need, fix="Chain((Conv.of(4, 8, 3),))")
+        steps = as_parts("steps", self.steps, get_args(ChainStep), need=need, fix="Chain((Conv.of(4, 8, 3),))")
         object.__setattr__(self, "steps", steps)
         convs = self.convs
         if not convs:

@@ -102,9 +102,18 @@ class Conv:
             padding, kernel, strides, dilations, transposed=transposed, output_padding=extra
         )
         return cls(
-            in_channels, out_channels, kernel, strides, dilations, pairs, groups,
-            transposed, extra, flip, padding_mode,
-        )  # fmt: skip
+            in_channels,
+            out_channels,
+            kernel,
+            strides,
+            dilations,
+            pairs,
+            groups,
+            transposed,
+            extra,
+            flip,
+            padding_mode,
+        )
 
     def __post_init__(self) -> None:
         self._take_arguments()

@@ -21,19 +21,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
-from omniconv.integers import as_flag, as_integer, as_integers
+from omniconv.integers import as_flag, as_integer, as_integers, ceil_div
 
 Pair: TypeAlias = tuple[int, int]
-
-
-def ceil_div(a: int, b: int) -> int:
-    """``a / b`` rounded up.
-
-    Example:
-        >>> ceil_div(7, 3), ceil_div(6, 3), ceil_div(-7, 3), ceil_div(0, 3)
-        (3, 2, -2, 0)
-    """
-    return -(a // -b)
 
 
 def count_extent(kernel: int, dilation: int) -> int:

@@ -25,7 +25,7 @@ from omniconv.errors import ShapeError, SpecError
 from omniconv.integers import LIMIT, as_integers
 from omniconv.spec.activation import FORMULAS, Activation
 from omniconv.spec.arguments import SAME, Shape
-from omniconv.spec.chain import Chain, Spec, Split, Step
+from omniconv.spec.chain import Chain, ChainStep, Spec, Split
 from omniconv.spec.conv import PADDING_MODES, Conv
 from omniconv.spec.rearrange import RESIZE_MODES, PixelShuffle, Resize, Shuffle
 
@@ -70,7 +70,7 @@ def format_conv(spec: Conv, shape: Sequence[int] | None = None) -> str:
     return " ".join(words)
 
 
-def _format_step(step: Step) -> str:
+def _format_step(step: ChainStep) -> str:
     match step:
         case Conv():
             return format_conv(step)
@@ -184,7 +184,7 @@ def _shape(values: dict[str, int], channels: int, dims: int, line: str) -> Shape
     return (values.get("n", 1), channels, *(values[key] for key in keys[1:]))
 
 
-def _parse_step(text: str, line: str) -> Step:
+def _parse_step(text: str, line: str) -> ChainStep:
     words = text.split()
     match words:
         case ["split", *rest]:

@@ -104,18 +104,34 @@ class Level:
     def target(self, triple: str) -> Target:
         """Exactly this instruction set, whatever machine it runs on."""
         return Target(
-            self.name, self.lanes, self.registers, self.fma, self.cpu, self.features, triple, self.cache_bytes,
-            self.l1_bytes, self.traits,
-        )  # fmt: skip
+            self.name,
+            self.lanes,
+            self.registers,
+            self.fma,
+            self.cpu,
+            self.features,
+            triple,
+            self.cache_bytes,
+            self.l1_bytes,
+            self.traits,
+        )
 
     def native_target(self, host: Host) -> Target:
         """Everything that a host has whose best level this is."""
         features = [("+" if value else "-") + feature for feature, value in sorted(host.features)]
         traits = next((traits for word, traits in self.models if host.cpu.startswith(word)), self.traits)
         return Target(
-            "native", self.lanes, self.registers, self.fma, host.cpu, ",".join([*features, *self.native]), host.triple,
-            host.cache_bytes, host.l1_bytes, traits,
-        )  # fmt: skip
+            "native",
+            self.lanes,
+            self.registers,
+            self.fma,
+            host.cpu,
+            ",".join([*features, *self.native]),
+            host.triple,
+            host.cache_bytes,
+            host.l1_bytes,
+            traits,
+        )
 
 
 def arch_of(triple: str) -> str:

@@ -14,6 +14,4 @@ PLAIN: Final = replace(SHORT_VECTORS, vector_letter="", pause=None)
 
 def describe(arch: str) -> Level:
     """The one level of an architecture."""
-    return Level(
-        name="generic", arch=arch, lanes=4, registers=16, fma=False, needs=(), cpu="generic", traits=PLAIN
-    )  # fmt: skip
+    return Level(name="generic", arch=arch, lanes=4, registers=16, fma=False, needs=(), cpu="generic", traits=PLAIN)

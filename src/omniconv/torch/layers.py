@@ -15,7 +15,7 @@ from omniconv.choices import as_parts, check_instance
 from omniconv.errors import DataError, SpecError, UnsupportedError
 from omniconv.integers import as_integers
 from omniconv.reference import Weights, check_weights
-from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shuffle, Spec, Split, Step
+from omniconv.spec import Activation, Chain, ChainStep, Conv, PixelShuffle, Resize, Shuffle, Spec, Split
 from omniconv.spec.chain import check_spec
 
 Array: TypeAlias = npt.NDArray[np.float32]
@@ -116,7 +116,7 @@ def to_torch(spec: Spec, weights: Weights | None = None) -> nn.Module:
     return modules[0] if len(modules) == 1 else nn.Sequential(*modules)
 
 
-def _modules(step: Step, spec: Spec, pairs: Iterator[Pair] | None) -> list[nn.Module]:
+def _modules(step: ChainStep, spec: Spec, pairs: Iterator[Pair] | None) -> list[nn.Module]:
     """The modules of one step."""
     match step:
         case Conv():
@@ -196,9 +196,13 @@ def _transposed_modules(conv: Conv, pair: Pair | None) -> list[nn.Module]:
         extra.append(added)
         crops.append((both - before, both - added - end))
     layer = TRANSPOSED[conv.dims](
-        conv.in_channels, conv.out_channels, conv.kernel_size, padding=tuple(padding), output_padding=tuple(extra),
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        padding=tuple(padding),
+        output_padding=tuple(extra),
         **_shared(conv, pair),
-    )  # fmt: skip
+    )
     if not any(map(any, crops)):
         return [layer]
     return [layer, _CONSTANT_PADS[conv.dims](tuple(side for pair in crops[::-1] for side in pair), 0.0)]
@@ -225,7 +229,7 @@ def from_torch(module: nn.Module) -> tuple[Spec, tuple[Pair, ...]]:
         UnsupportedError: a module that no step describes; the message names it.
     """
     check_instance("module", module, nn.Module, need="a PyTorch module", fix="nn.Conv2d(4, 8, 3)")
-    steps: list[Step] = []
+    steps: list[ChainStep] = []
     weights: list[Pair] = []
     pending: tuple[str, tuple[tuple[int, int], ...]] | None = None
     for name, item in _flatten(module, ""):
@@ -285,7 +289,7 @@ def _crop(conv: Conv, sides: tuple[tuple[int, int], ...]) -> Conv:
     return replace(conv, padding=pairs)
 
 
-def _with_padding(step: Step, pad: tuple[str, tuple[tuple[int, int], ...]], where: str) -> Step:
+def _with_padding(step: ChainStep, pad: tuple[str, tuple[tuple[int, int], ...]], where: str) -> ChainStep:
     mode, pairs = pad
     if not isinstance(step, Conv) or step.transposed or step.dims != len(pairs):
         raise UnsupportedError("padding in front of something else than a convolution", need="a convolution", at=where)
@@ -297,7 +301,7 @@ def _with_padding(step: Step, pad: tuple[str, tuple[tuple[int, int], ...]], wher
     return replace(step, padding=pairs, padding_mode=mode)
 
 
-def _step_of(module: Any, where: str) -> tuple[Step, list[Pair]]:
+def _step_of(module: Any, where: str) -> tuple[ChainStep, list[Pair]]:
     kind = type(module)
     if kind in CONVS.values() or kind in TRANSPOSED.values():
         return _conv_of(module, where)
@@ -345,10 +349,18 @@ def _conv_of(module: Any, where: str) -> tuple[Conv, list[Pair]]:
     if isinstance(padding, str):
         padding = {"valid": "valid", "same": "same_upper"}[padding]
     conv = Conv.of(
-        module.in_channels, module.out_channels, module.kernel_size, dims=len(module.kernel_size), stride=module.stride,
-        dilation=module.dilation, padding=padding, groups=module.groups, transposed=bool(module.transposed),
-        output_padding=module.output_padding, padding_mode="zeros" if module.transposed else module.padding_mode,
-    )  # fmt: skip
+        module.in_channels,
+        module.out_channels,
+        module.kernel_size,
+        dims=len(module.kernel_size),
+        stride=module.stride,
+        dilation=module.dilation,
+        padding=padding,
+        groups=module.groups,
+        transposed=bool(module.transposed),
+        output_padding=module.output_padding,
+        padding_mode="zeros" if module.transposed else module.padding_mode,
+    )
     return conv, [(_copy(module.weight), None if module.bias is None else _copy(module.bias))]
 
 

@@ -14,7 +14,15 @@ import pytest
 from tests.machines import V3, V4
 
 from omniconv.compiler.code import build
-from omniconv.compiler.code.build import Kernel, Source, compile_assembly, compile_object, digest_of, load, symbol_of
+from omniconv.compiler.code.build import (
+    LoadedKernel,
+    Source,
+    compile_assembly,
+    compile_object,
+    digest_of,
+    load,
+    symbol_of,
+)
 from omniconv.compiler.code.cache import ObjectCache
 from omniconv.target.model import Target
 from omniconv.target.select import available_targets, detect_host, select_target
@@ -54,7 +62,7 @@ def fill(value: int, note: str = "") -> Source:
     return Source(f"fill {value} {note}", lambda name: emit_fill(name, value), "fill")
 
 
-def run(kernel: Kernel, size: int, begin: int, end: int) -> list[int]:
+def run(kernel: LoadedKernel, size: int, begin: int, end: int) -> list[int]:
     values = np.full(size, -1, np.int64)
     args = np.array([values.ctypes.data], np.int64)
     CALL(kernel.address)(args.ctypes.data, begin, end)
@@ -188,7 +196,7 @@ def test_ir_that_defines_another_name_is_an_error(target: Target) -> None:
 
 
 def test_threads_load_at_the_same_time(target: Target) -> None:
-    kernels: list[Kernel] = []
+    kernels: list[LoadedKernel] = []
     threads = [
         threading.Thread(target=lambda: kernels.extend(load([fill(21), fill(22)], target, cache=None)))
         for _ in range(8)

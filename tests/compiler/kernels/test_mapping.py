@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.compiler.harness import TARGETS, Buffer, build, check_shares, placed
 
-from omniconv.compiler.emit.epilogue import Operand, Post
+from omniconv.compiler.emit.epilogue import PlacedOperand, Post
 from omniconv.compiler.kernels.mapping import ARGS, Map
 from omniconv.compiler.memory.layout import Layout
 from omniconv.spec import Activation
@@ -31,7 +31,7 @@ def run_case(target, shape, x, a, op, *, owned, pitch=None):
     operand = Buffer(placed(a.shape, lanes, readable=owned), lanes, a)
     ys = Buffer(placed(shape, lanes, tail=owned, pitch=pitch), lanes)
     posts = (
-        Post(op, operand=Operand(ARGS, strides_of(operand.layout, ys.layout), owned)),
+        Post(op, operand=PlacedOperand(ARGS, strides_of(operand.layout, ys.layout), owned)),
         Post("act", activation=Activation.of("clip", lo=-5.0, hi=5.0)),
     )
     recipe = Map.of(xs.layout, ys.layout, posts, lanes)

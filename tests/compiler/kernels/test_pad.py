@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.compiler.harness import TARGETS, Buffer, check_shares, placed
 
-from omniconv.compiler.kernels.pad import Pad
+from omniconv.compiler.kernels.pad import Padding
 from omniconv.program.steps import PadStep
 from omniconv.program.steps.pad import source_positions
 
@@ -35,7 +35,7 @@ def test_equals_numpy(case, mode, target, rng):
     for owned in (False, True):
         xs = Buffer(placed(shape, target.lanes, readable=owned, pitch=None if owned else shape[1] + 2), target.lanes, x)
         ys = Buffer(placed(expected.shape, target.lanes, tail=owned), target.lanes)
-        recipe = Pad.of(PadStep("x", "y", tuple(pads), mode, -1.5), xs.layout, ys.layout, target.lanes)
+        recipe = Padding.of(PadStep("x", "y", tuple(pads), mode, -1.5), xs.layout, ys.layout, target.lanes)
         got = check_shares(recipe, target, [xs, ys, recipe.tables()], ys)
         assert np.array_equal(got, expected)
 
@@ -47,7 +47,7 @@ def test_negative_padding_crops(target, rng):
     lanes = target.lanes
     xs, ys = Buffer(placed(x.shape, lanes), lanes, x), Buffer(placed(expected.shape, lanes), lanes)
     step = PadStep("x", "y", ((0, 0), (-2, 1), (-1, 2), (3, -2)))
-    recipe = Pad.of(step, xs.layout, ys.layout, target.lanes)
+    recipe = Padding.of(step, xs.layout, ys.layout, target.lanes)
     assert np.array_equal(check_shares(recipe, target, [xs, ys, recipe.tables()], ys), expected)
 
 

@@ -26,7 +26,6 @@ def test_recipes_are_given_by_keyword(recipe):
 
 
 def test_every_family_and_step_has_its_recipe():
-    assert {recipe.__name__ for recipe in _recipes()} >= {
-        *("Copy", "Lane", "Lrn", "Map", "Pad", "Panel", "Pool", "Reduce", "Resize", "Series", "Softmax", "Staged"),
-        *("Stencil", "WinogradInput", "WinogradOutput"),
-    }
+    names = """Copy Interpolation Lane Lrn Map Padding Panel Pool Reduce Series Softmax Staged Stencil WinogradInput
+    WinogradOutput"""
+    assert {recipe.__name__ for recipe in _recipes()} >= set(names.split())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.compiler.harness import TARGETS, Buffer, check_shares, placed
 
-from omniconv.compiler.kernels.resize import Resize
+from omniconv.compiler.kernels.resize import Interpolation
 from omniconv.program.steps import ResizeStep
 
 
@@ -47,7 +47,7 @@ def test_equals_float64(case, owned, target, rng):
     bound = reference(np.abs(x), ResizeStep("x", "y", index, tuple(map(np.abs, weight))))
     xs = Buffer(placed(x.shape, target.lanes, readable=owned, pitch=None if owned else channels + 3), target.lanes, x)
     ys = Buffer(placed(exact.shape, target.lanes, tail=owned), target.lanes)
-    recipe = Resize.of(step, xs.layout, ys.layout, target.lanes)
+    recipe = Interpolation.of(step, xs.layout, ys.layout, target.lanes)
     got = check_shares(recipe, target, [xs, ys, *recipe.pack_tables(step)], ys)
     assert np.all(np.abs(got - exact) <= (np.prod(taps) + 4) * 2.0**-24 * bound)
 
@@ -60,6 +60,6 @@ def test_nearest_is_a_copy(target, rng):
     step = ResizeStep("x", "y", index, tuple(np.ones(i.shape, np.float32) for i in index))
     lanes = target.lanes
     xs, ys = Buffer(placed(x.shape, lanes), lanes, x), Buffer(placed((1, 20, 6, 8), lanes), lanes)
-    recipe = Resize.of(step, xs.layout, ys.layout, target.lanes)
+    recipe = Interpolation.of(step, xs.layout, ys.layout, target.lanes)
     got = check_shares(recipe, target, [xs, ys, *recipe.pack_tables(step)], ys)
     assert np.array_equal(got, x.repeat(2, axis=2).repeat(2, axis=3), equal_nan=True)

@@ -20,7 +20,7 @@ from typing import Final, TypeAlias, cast
 from omniconv.bench.machine import find_version
 from omniconv.bench.workload import Array, Workload
 
-Call: TypeAlias = Callable[[], Sequence[Array]]
+TimedCall: TypeAlias = Callable[[], Sequence[Array]]
 
 MODULES: Final = ("onnxruntime", "openvino", "torch", "ncnn", "executorch")
 """Names of the importable packages, and of the files in this folder."""
@@ -49,7 +49,7 @@ class Peer:
 
     name: str
     version: str
-    load: Callable[[Workload, int], Call]
+    load: Callable[[Workload, int], TimedCall]
     runtime: str = ""
     layout: str = "NCHW"
 
@@ -77,8 +77,8 @@ def installed_peers(
             if layouts is not None and layout not in layouts:
                 continue
 
-            def load(workload: Workload, threads: int, module: object = module, layout: str = layout) -> Call:
-                found: Call = module.load(workload, threads, layout)  # type: ignore[attr-defined]
+            def load(workload: Workload, threads: int, module: object = module, layout: str = layout) -> TimedCall:
+                found: TimedCall = module.load(workload, threads, layout)  # type: ignore[attr-defined]
                 return found
 
             yield Peer(runtime + SUFFIXES[layout] * (len(orders) > 1), version, load, runtime, layout)

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from omniconv.bench.peers import Call, PeerError
+from omniconv.bench.peers import PeerError, TimedCall
 from omniconv.bench.peers.torch import build, order_input
 from omniconv.bench.workload import Array, Workload
 
@@ -45,7 +45,7 @@ with _quiet():  # it carries no types, and importing it takes seconds
     _runtime: Any = import_module("executorch.extension.pybindings.portable_lib")
 
 
-def load(workload: Workload, threads: int, layout: str = "NHWC") -> Call:
+def load(workload: Workload, threads: int, layout: str = "NHWC") -> TimedCall:
     """Export the layer or the chain with PyTorch and lower all of it to XNNPACK."""
     spec = workload.spec
     if spec is None:
@@ -55,7 +55,7 @@ def load(workload: Workload, threads: int, layout: str = "NHWC") -> Call:
     function = build(workload, layout, order_weights=False)  # it packs them itself, and fails on reordered ones
     x = order_input(workload, layout)
 
-    class Layer(torch.nn.Module):  # type: ignore[misc, unused-ignore]
+    class Exported(torch.nn.Module):  # type: ignore[misc, unused-ignore]
         def forward(self, value: Any) -> Any:
             return function(value)
 
@@ -63,7 +63,7 @@ def load(workload: Workload, threads: int, layout: str = "NHWC") -> Call:
         _runtime._unsafe_reset_threadpool(threads)  # noqa: SLF001
     try:
         with _quiet(), torch.no_grad():
-            exported = torch.export.export(Layer().eval(), (x,))
+            exported = torch.export.export(Exported().eval(), (x,))
             lowered = _exir.to_edge_transform_and_lower(exported, partitioner=[_xnnpack.XnnpackPartitioner()])
             program = lowered.to_executorch()
     except Exception as error:

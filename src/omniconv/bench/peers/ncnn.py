@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from omniconv.bench.peers import Call, PeerError
+from omniconv.bench.peers import PeerError, TimedCall
 from omniconv.bench.workload import Array, Workload
 from omniconv.spec import Activation, Conv, PixelShuffle, Shape, Shuffle
 
@@ -39,7 +39,7 @@ FLOAT32: Final = b"\0\0\0\0"
 """The mark in front of an array of plain float32 weights."""
 
 
-def load(workload: Workload, threads: int, layout: str = "NCHW") -> Call:
+def load(workload: Workload, threads: int, layout: str = "NCHW") -> TimedCall:
     """Write the layer or the chain in its format and read it back."""
     if workload.spec is None:
         raise PeerError("no converter from ONNX to ncnn")

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime as ort
 
-from omniconv.bench.peers import Call, PeerError
+from omniconv.bench.peers import PeerError, TimedCall
 from omniconv.bench.workload import Array, Workload
 
 NAME: Final = "ONNX Runtime"
@@ -17,7 +17,7 @@ PACKAGE: Final = "onnxruntime"
 LAYOUTS: Final = ("NCHW",)
 
 
-def load(workload: Workload, threads: int, layout: str = "NCHW") -> Call:  # noqa: ARG001 - it has one order
+def load(workload: Workload, threads: int, layout: str = "NCHW") -> TimedCall:  # noqa: ARG001 - it has one order
     """Open a session with ``threads`` threads within an operator and one operator at a time."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads

@@ -10,7 +10,7 @@ import numpy as np
 import openvino as ov
 from openvino.preprocess import PrePostProcessor
 
-from omniconv.bench.peers import Call, PeerError
+from omniconv.bench.peers import PeerError, TimedCall
 from omniconv.bench.workload import Array, Workload
 
 NAME: Final = "OpenVINO"
@@ -18,7 +18,7 @@ PACKAGE: Final = "openvino"
 LAYOUTS: Final = ("NCHW", "NHWC")
 
 
-def load(workload: Workload, threads: int, layout: str = "NCHW") -> Call:
+def load(workload: Workload, threads: int, layout: str = "NCHW") -> TimedCall:
     """Compile the model for the shapes of the inputs and ``threads`` threads."""
     last = layout == "NHWC"
     if last and workload.spec is None:

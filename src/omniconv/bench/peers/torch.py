@@ -13,10 +13,10 @@ import numpy as np
 import torch
 import torch.nn.functional as functional  # noqa: PLR0402
 
-from omniconv.bench.peers import Call, PeerError
+from omniconv.bench.peers import PeerError, TimedCall
 from omniconv.bench.workload import Array, Workload
 from omniconv.spec import Activation, Conv, PixelShuffle, Resize, Shape, Shuffle, Split
-from omniconv.spec.chain import Step
+from omniconv.spec.chain import ChainStep
 
 NAME: Final = "PyTorch"
 PACKAGE: Final = "torch"
@@ -44,7 +44,7 @@ ACTIVATIONS: Final[dict[str, Callable[..., Any]]] = {
 Function = Callable[[Any], Any]
 
 
-def load(workload: Workload, threads: int, layout: str = "NCHW") -> Call:
+def load(workload: Workload, threads: int, layout: str = "NCHW") -> TimedCall:
     """Prepare a layer or a chain. The number of threads is a setting of the whole process."""
     if workload.spec is None:
         raise PeerError("no converter from ONNX to PyTorch")
@@ -93,7 +93,7 @@ def build(workload: Workload, layout: str, *, order_weights: bool = True) -> Fun
     return run
 
 
-def prepare(step: Step, shape: Shape, pairs: Any, last: bool = False, order_weights: bool = True) -> Function:
+def prepare(step: ChainStep, shape: Shape, pairs: Any, last: bool = False, order_weights: bool = True) -> Function:
     """One step as a function of a tensor; a convolution takes its weights from ``pairs``."""
     match step:
         case Conv():

@@ -1,8 +1,8 @@
 """From LLVM IR to callable machine code, through the caches.
 
-A kernel is a C function ``void name(ptr args, i64 begin, i64 end)``: ``args`` is an array of pointers, and the call
-does the units ``begin <= u < end`` of the kernel's work. It is described by a :class:`Source`, a recipe whose IR is
-only made when neither this process nor the disk has its machine code::
+A kernel is a C function ``void name(ptr args, i64 begin, i64 end, i64 thread)``: ``args`` is an array of pointers, and
+the call does the units ``begin <= u < end`` of the kernel's work on the thread of that number. It is described by a
+:class:`Source`, whose IR is only made when neither this process nor the disk has its machine code::
 
     digest = sha256(key, target, LLVM, the source files that generate code)
     load(sources):  digest -> kernel of this process -> object code on disk -> emit, optimise, compile
@@ -50,7 +50,7 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
-class Kernel:
+class LoadedKernel:
     """Machine code in memory. It stays there for as long as this object lives.
 
     Attributes:
@@ -91,7 +91,7 @@ class Object:
 
 
 _LOCK: Final = threading.RLock()
-_LOADED: Final[WeakValueDictionary[str, Kernel]] = WeakValueDictionary()
+_LOADED: Final[WeakValueDictionary[str, LoadedKernel]] = WeakValueDictionary()
 
 
 def _hold_at_fork() -> None:
@@ -109,7 +109,7 @@ if hasattr(os, "register_at_fork"):
     _hold_at_fork()
 
 
-def load(sources: Sequence[Source], target: Target, *, cache: ObjectCache | None) -> list[Kernel]:
+def load(sources: Sequence[Source], target: Target, *, cache: ObjectCache | None) -> list[LoadedKernel]:
     """Machine code of every source, in their order; equal sources share one kernel. Thread-safe.
 
     Args:
@@ -178,7 +178,7 @@ def _make_object(digest: str, source: Source, target: Target, cache: ObjectCache
     return Object(name, digest, time.perf_counter() - start, cached, code)
 
 
-def _link(objects: Sequence[Object], target: Target) -> list[Kernel]:
+def _link(objects: Sequence[Object], target: Target) -> list[LoadedKernel]:
     """Put object code of this machine into one engine."""
     _check_memory()
     empty = llvm.parse_assembly("", context=_shared_context())
@@ -188,12 +188,17 @@ def _link(objects: Sequence[Object], target: Target) -> list[Kernel]:
         engine.add_object_file(llvm.ObjectFileRef.from_data(each.code))
     engine.finalize_object()
     return [
-        Kernel(
-            each.name, int(engine.get_function_address(each.name)), each.digest, each.seconds, each.cached,
-            len(each.code), engine,
+        LoadedKernel(
+            each.name,
+            int(engine.get_function_address(each.name)),
+            each.digest,
+            each.seconds,
+            each.cached,
+            len(each.code),
+            engine,
         )
         for each in objects
-    ]  # fmt: skip
+    ]
 
 
 def _optimise(ir: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:

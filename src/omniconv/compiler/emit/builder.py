@@ -17,10 +17,10 @@ from llvmlite import ir
 from omniconv.compiler.emit.machine import (
     Anything,
     Branch,
-    Builder,
     Condition,
     Count,
     Index,
+    IRBuilder,
     Mask,
     Pointer,
     Slot,
@@ -425,8 +425,8 @@ class Kernel:
         return self.b.select(self.b.fcmp_ordered("<", a, b), a, b)
 
 
-def _builder(block: ir.Block) -> Builder:
-    return cast("Builder", ir.IRBuilder(block))
+def _builder(block: ir.Block) -> IRBuilder:
+    return cast("IRBuilder", ir.IRBuilder(block))
 
 
 @lru_cache(maxsize=1024)

@@ -36,14 +36,26 @@ class Functions:
 
 FUNCTIONS: Final = {
     "float32": Functions(
-        elementary32.emit_exp, elementary32.emit_log, elementary32.emit_sigmoid, elementary32.emit_silu,
-        elementary32.emit_tanh, elementary32.emit_elu, elementary32.emit_gelu, elementary32.emit_gelu_tanh,
+        elementary32.emit_exp,
+        elementary32.emit_log,
+        elementary32.emit_sigmoid,
+        elementary32.emit_silu,
+        elementary32.emit_tanh,
+        elementary32.emit_elu,
+        elementary32.emit_gelu,
+        elementary32.emit_gelu_tanh,
     ),
     "float64": Functions(
-        elementary64.emit_exp, elementary64.emit_log, elementary64.emit_sigmoid, elementary64.emit_silu,
-        elementary64.emit_tanh, elementary64.emit_elu, elementary64.emit_gelu, elementary64.emit_gelu_tanh,
+        elementary64.emit_exp,
+        elementary64.emit_log,
+        elementary64.emit_sigmoid,
+        elementary64.emit_silu,
+        elementary64.emit_tanh,
+        elementary64.emit_elu,
+        elementary64.emit_gelu,
+        elementary64.emit_gelu_tanh,
     ),
-}  # fmt: skip
+}
 """One row for each element, by name."""
 
 

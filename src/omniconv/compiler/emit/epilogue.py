@@ -13,7 +13,7 @@ from omniconv.spec import Activation
 
 
 @dataclass(frozen=True, slots=True)
-class Operand:
+class PlacedOperand:
     """The second operand of a binary operation, as the kernel reads it.
 
     ``strides`` [elements] run over N, C, D, H, W and are 0 where the operand is broadcast; that of C is 0 or 1.
@@ -30,7 +30,7 @@ class Post:
 
     op: str
     activation: Activation | None = None
-    operand: Operand | None = None
+    operand: PlacedOperand | None = None
 
     @property
     def readable(self) -> bool:
@@ -73,7 +73,7 @@ def emit_binary(k: Kernel, op: str, v: Value, a: Value) -> Value:
     raise AssertionError(op)
 
 
-def emit_operand(k: Kernel, operand: Operand, at: Position, lanes: int, count: int | None) -> Value:
+def emit_operand(k: Kernel, operand: PlacedOperand, at: Position, lanes: int, count: int | None) -> Value:
     """The operand's vector of ``lanes`` lanes at a position."""
     offset: Index = 0
     for index, stride in zip((at.n, at.c, at.d, at.h, at.w), operand.strides, strict=True):

@@ -37,7 +37,7 @@ Anything = TypeVar("Anything", Value, Pointer, Mask, Count, Bits)
 Integer = TypeVar("Integer", Count, Bits)
 
 
-class Builder(Protocol):
+class IRBuilder(Protocol):
     """The methods of llvmlite's builder that kernels are made with, and which types they take and give."""
 
     @property

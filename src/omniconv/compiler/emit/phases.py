@@ -10,7 +10,7 @@ from omniconv.compiler.problem.walk import AxisWalk
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class PhaseValues:
     """One phase on the machine: values are integers where the axis is static."""
 
     start: Index
@@ -38,11 +38,11 @@ class PhaseTables:
         values: tuple[int, ...] = getattr(self.walk, name)
         return values[0]
 
-    def phase(self, phase: Index) -> Phase:
+    def phase(self, phase: Index) -> PhaseValues:
         """The numbers of one phase."""
-        return Phase(phase, *(self._value(name, phase) for name in ("first", "k0", "taps", "counts")))
+        return PhaseValues(phase, *(self._value(name, phase) for name in ("first", "k0", "taps", "counts")))
 
-    def at(self, output: Index) -> tuple[Phase, Index]:
+    def at(self, output: Index) -> tuple[PhaseValues, Index]:
         """The phase of an output position and its index q within the phase."""
         if self.walk.static:
             return self.phase(0), output

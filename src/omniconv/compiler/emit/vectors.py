@@ -8,6 +8,7 @@ from llvmlite import ir
 
 from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
+from omniconv.integers import ceil_div
 
 
 def emit_vectors(
@@ -32,30 +33,43 @@ def emit_vectors(
         part: this share.
         parts: number of shares.
     """
-    vectors = -(channels // -k.lanes)
-    groups = -(vectors // -group)
+    vectors = ceil_div(channels, k.lanes)
+    groups = ceil_div(vectors, group)
     tail = channels % k.lanes if masked else 0
     short = vectors - (groups - 1) * group
-    ragged = bool(tail) or short != group
-    whole = groups - 1 if ragged else groups
+
+    def emit(index: Index, last: bool) -> None:
+        body(k.mul(index, group * k.lanes), short if last else group, (tail or None) if last else None)
+
+    emit_share(k, groups, emit, ragged=bool(tail) or short != group, part=part, parts=parts)
+
+
+def emit_share(
+    k: Kernel, count: int, body: Callable[[Index, bool], None], *, ragged: bool, part: Index, parts: int
+) -> None:
+    """Run ``body(index, False)`` for each index below ``count``, or for one of ``parts`` equal shares of them.
+
+    Where the last one is ``ragged``, which the others are not, it has code of its own: ``body(count - 1, True)``.
+    """
+    whole = count - 1 if ragged else count
     begin: Index = 0
     end: Index = whole
-    last: Index = groups
+    last: Index = count
     if parts > 1:
-        begin = k.divmod(k.mul(part, groups), parts)[0]
-        last = k.divmod(k.mul(k.add(part, 1), groups), parts)[0]
+        begin = k.divmod(k.mul(part, count), parts)[0]
+        last = k.divmod(k.mul(k.add(part, 1), count), parts)[0]
         end = k.min(last, whole)
     if whole:
         with k.loop(end, start=begin) as index:
-            body(k.mul(index, group * k.lanes), group, None)
+            body(index, False)
     if ragged:
-        with k.when(k.compare("==", last, groups)):
-            body((groups - 1) * group * k.lanes, short, tail or None)
+        with k.when(k.compare("==", last, count)):
+            body(count - 1, True)
 
 
 def count_groups(channels: int, lanes: int, group: int) -> int:
     """Iterations of :func:`emit_vectors`: the finest split into parts."""
-    return -(-(channels // -lanes) // -group)
+    return ceil_div(ceil_div(channels, lanes), group)
 
 
 def largest(k: Kernel, a: Value, b: Value) -> Value:

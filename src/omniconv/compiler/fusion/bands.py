@@ -21,12 +21,12 @@ from omniconv.compiler.kernels.lane.tiles import StencilTile
 from omniconv.compiler.kernels.panel import kernel as panel
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.memory.planner import Call
-from omniconv.compiler.memory.storage import Ref
+from omniconv.compiler.memory.storage import BufferRef
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.integers import ceil_div
 from omniconv.program.element import Element
-from omniconv.spec.geometry import ceil_div
 
-Layer: TypeAlias = Lane | Panel
+LayerRecipe: TypeAlias = Lane | Panel
 """Recipes that can be cut; `Stencil` is a `Lane`."""
 
 assert (lane.X, lane.Y) == (panel.X, panel.Y)
@@ -46,7 +46,7 @@ class Frame:
         return math.prod(self.sizes)
 
 
-def flat(recipe: Layer) -> bool:
+def flat(recipe: LayerRecipe) -> bool:
     """Whether a layer is one long row of positions, each of which reads the input at its own place."""
     axes = recipe.axes
     return recipe.batch == 1 and axes[:2] == (AxisWalk.flat(1),) * 2 and axes[2] == AxisWalk.flat(axes[2].size)
@@ -70,7 +70,7 @@ class Stage:
     element: Element
 
     @property
-    def recipe(self) -> Layer:
+    def recipe(self) -> LayerRecipe:
         """The layer."""
         assert isinstance(self.call.recipe, Lane | Panel)
         return self.call.recipe
@@ -129,12 +129,12 @@ class Stage:
         low = min(max(low, 0), self.source.sizes[self.axis] - 1)
         return low, max(low + 1, min(high, self.source.sizes[self.axis]))
 
-    def place(self, which: int, image: int, row: int) -> Ref:
+    def place(self, which: int, image: int, row: int) -> BufferRef:
         """The address of a row of x or y as the whole layer has it."""
         per_image, per_row = self._strides(which)
         return move(self.call.args[which], image * per_image + row * per_row)
 
-    def part(self, image: int, begin: int, end: int, x: Ref, y: Ref) -> Call:
+    def part(self, image: int, begin: int, end: int, x: BufferRef, y: BufferRef) -> Call:
         """The call for some output rows: x is where the first input row is that they need, y where ``begin`` is."""
         recipe, args = self.recipe, list(self.call.args)
         args[X], args[Y] = x, y
@@ -143,7 +143,7 @@ class Stage:
                 args[post.operand.arg] = move(args[post.operand.arg], self._operand_offset(post, image, begin))
         return replace(self.call, recipe=self._part(begin, end), args=tuple(args))
 
-    def _part(self, begin: int, end: int) -> Layer:
+    def _part(self, begin: int, end: int) -> LayerRecipe:
         recipe = self.recipe
         axes = list(recipe.axes)
         if flat(recipe):
@@ -176,23 +176,25 @@ class Stage:
         return image * n + begin * rest[self.axis]
 
 
-def move(ref: Ref, elements: int) -> Ref:
+def move(ref: BufferRef, elements: int) -> BufferRef:
     """A place so many elements further on."""
-    return Ref(ref.buffer, ref.offset + elements)
+    return BufferRef(ref.buffer, ref.offset + elements)
 
 
-def frames(recipes: Sequence[Layer]) -> list[tuple[Frame, Frame]] | None:
+def frames(recipes: Sequence[LayerRecipe]) -> list[tuple[Frame, Frame]] | None:
     """The positions of every layer's input and output, for a run of layers; ``None`` where they disagree.
 
     A flat layer has those of its neighbours.
     """
     known: list[tuple[Frame, Frame] | None] = [
-        None if flat(recipe) else (
+        None
+        if flat(recipe)
+        else (
             Frame(recipe.batch, _sizes([axis.size for axis in recipe.axes])),
             Frame(recipe.batch, _sizes([axis.output for axis in recipe.axes])),
         )
         for recipe in recipes
-    ]  # fmt: skip
+    ]
     current = next((pair[0] for pair in known if pair is not None), Frame(1, (1, 1, recipes[0].axes[2].size)))
     found = []
     for recipe, pair in zip(recipes, known, strict=True):
@@ -217,13 +219,15 @@ def row_axis(pairs: Sequence[tuple[Frame, Frame]]) -> int:
     return next((axis for axis in range(3) if any(each[axis] > 1 for each in sizes)), 2)
 
 
-def steps_of(recipe: Layer, frame: Frame, which: int) -> tuple[int, ...]:
+def steps_of(recipe: LayerRecipe, frame: Frame, which: int) -> tuple[int, ...]:
     """Distances between images, planes, rows and columns of x or y [elements], 0 along axes of size 1."""
     strides = recipe.x_strides if which == X else recipe.y_strides
     sizes = (frame.images, *frame.sizes)
     if flat(recipe):
         strides = (
-            strides[3] * frame.positions, strides[3] * frame.sizes[1] * frame.sizes[2],
-            strides[3] * frame.sizes[2], strides[3],
-        )  # fmt: skip
+            strides[3] * frame.positions,
+            strides[3] * frame.sizes[1] * frame.sizes[2],
+            strides[3] * frame.sizes[2],
+            strides[3],
+        )
     return tuple(stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True))

@@ -17,12 +17,12 @@ from itertools import pairwise
 from omniconv.compiler.fusion.bands import Stage, X, Y, move
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.memory.planner import Call
-from omniconv.compiler.memory.storage import Buffer, Ref
+from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.target.model import Target
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class StageJob:
     """One call: output rows ``begin`` to ``end`` of a stage, from input rows ``low`` to ``high``."""
 
     stage: int
@@ -49,20 +49,20 @@ class Interleaving:
     threads: int
 
     @cached_property
-    def bands(self) -> tuple[tuple[tuple[Job, ...], ...], ...]:
+    def bands(self) -> tuple[tuple[tuple[StageJob, ...], ...], ...]:
         """For each strip of an image, for each band, the calls in order."""
         last = self.stages[-1]
         edges = sorted({last.round(last.rows * strip // self.strips) for strip in range(self.strips)} | {0, last.rows})
         return tuple(self._strip(begin, end) for begin, end in pairwise(edges))
 
-    def _strip(self, begin: int, end: int) -> tuple[tuple[Job, ...], ...]:
+    def _strip(self, begin: int, end: int) -> tuple[tuple[StageJob, ...], ...]:
         """The bands of the last output's rows from ``begin`` to ``end``."""
         last = self.stages[-1]
         done: list[int | None] = [None] * len(self.stages)
         bands = []
         while begin < end:
             stop = min(last.round(begin + self.height), end)
-            jobs: list[Job] = []
+            jobs: list[StageJob] = []
             low, high = begin, stop
             for index in range(len(self.stages) - 1, -1, -1):
                 stage = self.stages[index]
@@ -74,7 +74,7 @@ class Interleaving:
                     break
                 done[index] = high
                 low, needed = stage.needs(start, high)
-                jobs.append(Job(index, start, high, low, needed))
+                jobs.append(StageJob(index, start, high, low, needed))
                 high = needed
             bands.append(tuple(reversed(jobs)))
             begin = stop
@@ -121,13 +121,13 @@ class Interleaving:
             strips.append([replace(call, how=how) for call in calls])
         return strips
 
-    def _emit_strip(self, image: int, bands: Sequence[tuple[Job, ...]], team: int, target: Target) -> list[Call]:
+    def _emit_strip(self, image: int, bands: Sequence[tuple[StageJob, ...]], team: int, target: Target) -> list[Call]:
         """The calls of one strip of an image, in the buffers of a team."""
         calls: list[Call] = []
         first: dict[int, int] = {}  # the row at the front of each value's buffer
         last = len(self.stages) - 1
 
-        def place(index: int, which: int, row: int) -> Ref:
+        def place(index: int, which: int, row: int) -> BufferRef:
             """A row of x or y: where the whole layer has it, or in the buffer of the value in between."""
             stage, value = self.stages[index], index if which == Y else index - 1
             if not 0 <= value < last:

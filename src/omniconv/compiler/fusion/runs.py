@@ -22,8 +22,8 @@ from omniconv.compiler.kernels.lane.staged import Staged
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.memory.planner import Call, Group
 from omniconv.compiler.memory.storage import Buffer
+from omniconv.integers import ceil_div
 from omniconv.program.element import Element
-from omniconv.spec.geometry import ceil_div
 from omniconv.target.model import Target
 
 LONGEST = 12
@@ -59,9 +59,13 @@ class Segment:
 
 
 def fuse(
-    calls: Sequence[Call], given: Sequence[Group], buffers: list[Buffer], target: Target, threads: int,
+    calls: Sequence[Call],
+    given: Sequence[Group],
+    buffers: list[Buffer],
+    target: Target,
+    threads: int,
     cache: int | None = None,
-) -> Fused:  # fmt: skip
+) -> Fused:
     """Fuse what pays. The buffers of values between fused layers shrink, and all lifetimes are counted again.
 
     The calls of ``given`` groups stay as they are.

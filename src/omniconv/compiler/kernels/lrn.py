@@ -21,6 +21,7 @@ from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
+from omniconv.integers import ceil_div
 from omniconv.program.steps import LrnStep
 from omniconv.target.model import Target
 
@@ -85,9 +86,9 @@ class Lrn:
         """The kernel's IR."""
         k = Kernel(name, target)
         before, after = self.window
-        vectors = -(self.channels // -self.lanes)
+        vectors = ceil_div(self.channels, self.lanes)
         # Vectors whose windows, and themselves, lie inside.
-        first = -(before // -self.lanes)
+        first = ceil_div(before, self.lanes)
         last = max(first, (self.channels - after) // self.lanes)
         with k.loop(k.end, start=k.begin) as unit:
             n, d, h = k.split(unit, self.batch, *self.spatial[:2])

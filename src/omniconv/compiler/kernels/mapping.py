@@ -1,7 +1,8 @@
 """Elementwise steps: ``y = posts(x)``, where x broadcasts to y.
 
-The five axes are first merged as far as every array allows: a run of neighbours along the innermost axis is worked on
-in vectors, whatever it stood for. Each element is read before it is written, so that x and y may be the same buffer.
+Five axes (those of a value, or runs of its axes) are first merged as far as every array allows: a run of neighbours
+along the innermost axis is worked on in vectors, whatever it stood for. Each element is read before it is written, so
+that x and y may be the same buffer.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from omniconv.compiler.lowering.arrange import as_channels_last, as_expanded, as
 from omniconv.compiler.lowering.posts import find_runs, follows_runs, has_operands, lower_posts, run_strides
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
+from omniconv.integers import ceil_div
 from omniconv.program.steps import MapStep
 from omniconv.spec import Shape
 from omniconv.target.model import Target
@@ -65,7 +67,7 @@ class Map:
         assert grid.sc == 1, "the channels of y are neighbours"
         columns = [_broadcast(x, y), y_strides, *(list(p.operand.strides) for p in posts if p.operand is not None)]
         run = _merge(sizes, columns)
-        block = max(1, min(sizes[4], -(_BLOCK // -sizes[1])))
+        block = max(1, min(sizes[4], ceil_div(_BLOCK, sizes[1])))
         parts = max(1, sizes[1] // _BLOCK)
         operands = iter(columns[2:])
         rewritten = []
@@ -90,7 +92,7 @@ class Map:
     @property
     def blocks(self) -> int:
         """Units along W."""
-        return -(self.sizes[4] // -self.block)
+        return ceil_div(self.sizes[4], self.block)
 
     @property
     def units(self) -> int:

@@ -1,6 +1,7 @@
 """Padding by any mode: every axis looks its source positions up in a table.
 
-The tables are data, not code (see :meth:`Pad.tables`): kernels for different amounts of padding differ in sizes only.
+The tables are data, not code (see :meth:`Padding.tables`): kernels for different amounts of padding differ in sizes
+only.
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major
 from omniconv.compiler.memory.layout import Layout, channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
+from omniconv.integers import ceil_div
 from omniconv.program.steps import PadStep
 from omniconv.program.steps.pad import source_positions
 from omniconv.spec.conv import PAD_WORDS
 from omniconv.target.model import Target
 
 X, Y, MAP = range(3)
-"""Positions of the buffers in ``args``; MAP holds :meth:`Pad.tables`."""
+"""Positions of the buffers in ``args``; MAP holds :meth:`Padding.tables`."""
 ARGS = 3
 
 _BLOCK: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pad:
+class Padding:
     """The recipe of one padding: everything its code depends on.
 
     Attributes:
@@ -55,7 +57,7 @@ class Pad:
     lanes: int
 
     @classmethod
-    def of(cls, step: PadStep, x: Layout, y: Layout, lanes: int) -> Pad:
+    def of(cls, step: PadStep, x: Layout, y: Layout, lanes: int) -> Padding:
         """The recipe for one step. Both values are channels-last."""
         gx, gy = x.grid, y.grid
         pads = (*step.pads[:2], *((0, 0),) * (5 - len(step.pads)), *step.pads[2:])
@@ -79,12 +81,12 @@ class Pad:
     @property
     def block(self) -> int:
         """Positions along the width in a unit."""
-        return max(1, min(self.sizes[4], -(_BLOCK // -self.sizes[1])))
+        return max(1, min(self.sizes[4], ceil_div(_BLOCK, self.sizes[1])))
 
     @property
     def blocks(self) -> int:
         """Units along the width."""
-        return -(self.sizes[4] // -self.block)
+        return ceil_div(self.sizes[4], self.block)
 
     @property
     def units(self) -> int:
@@ -205,6 +207,6 @@ def pad_value(planner: Planner, x: Stored, pads: tuple[tuple[int, int], ...], mo
 
 
 def _pad(planner: Planner, step: PadStep, x: Stored, y: Stored) -> None:
-    recipe = Pad.of(step, x.layout, y.layout, planner.target.lanes)
+    recipe = Padding.of(step, x.layout, y.layout, planner.target.lanes)
     tables = recipe.tables()
     planner.call(recipe, [x.ref, y.ref, planner.table(tables)], "pad")

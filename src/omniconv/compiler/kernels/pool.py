@@ -18,6 +18,7 @@ from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
 from omniconv.compiler.lowering.arrange import keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
+from omniconv.integers import ceil_div
 from omniconv.program.steps import PoolStep
 from omniconv.target.model import Target
 
@@ -104,11 +105,11 @@ class Pool:
             bound = size + (after if step.count_padding else 0)
             axes.append(PoolAxis(size, output, step.kernel[i], step.stride[i], step.dilation[i], before, bound))
         columns, group = _plan_tile(axes[1], axes[2], target.registers * 3 // 4)
-        vectors = -(gx.c // -lanes)
+        vectors = ceil_div(gx.c, lanes)
         group = max(g for g in range(1, group + 1) if vectors % g == 0)  # no second body for the rest
         rows = gy.n * gy.sizes[0] * gy.sizes[1]
         groups = count_groups(gx.c, lanes, group)
-        split = 1 if rows >= _SHARES else min(groups, -(_SHARES // -rows))
+        split = 1 if rows >= _SHARES else min(groups, ceil_div(_SHARES, rows))
         return cls(
             op=step.op,
             batch=gy.n,
@@ -135,7 +136,7 @@ class Pool:
         """The kernel's IR."""
         k = Kernel(name, target)
         with k.loop(k.end, start=k.begin) as unit:
-            _Row(self, k, *k.split(unit, self.split, self.batch, self.axes[0].output, self.axes[1].output)).emit()
+            _PoolRow(self, k, *k.split(unit, self.split, self.batch, self.axes[0].output, self.axes[1].output)).emit()
         return k.finish()
 
 
@@ -146,7 +147,7 @@ def _plan_tile(height: PoolAxis, width: PoolAxis, registers: int) -> tuple[int, 
         needed = len(_columns(width, columns))
         if needed > registers:
             break
-        tiles = -(width.output // -columns)
+        tiles = ceil_div(width.output, columns)
         cost = tiles * (needed * height.kernel + columns * width.kernel)
         if best is None or cost < best[0]:
             best = (cost, columns, max(1, min(4 if columns == 1 else 2, registers // needed)))
@@ -158,7 +159,7 @@ def _columns(width: PoolAxis, count: int) -> list[int]:
     return sorted({t * width.stride + i * width.dilation for t in range(count) for i in range(width.kernel)})
 
 
-class _Row:
+class _PoolRow:
     """Emission of one unit: an output row, over a part of the channels."""
 
     def __init__(self, recipe: Pool, k: Kernel, part: Index, n: Index, od: Index, oh: Index) -> None:
@@ -172,7 +173,7 @@ class _Row:
         """All tiles of the row."""
         k, axis = self.k, self.p.axes[2]
         wide = max(self.p.columns, 1)
-        with k.loop(-(axis.output // -wide)) as tile:
+        with k.loop(ceil_div(axis.output, wide)) as tile:
             # The last tile overlaps the one before it instead of being cut.
             ow = k.min(k.mul(tile, wide), axis.output - wide)
             inside = self._inside(ow)

@@ -18,6 +18,7 @@ from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
 from omniconv.compiler.lowering.arrange import as_row_major, copy_value, keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
+from omniconv.integers import ceil_div
 from omniconv.program.steps import ReduceStep
 from omniconv.target.model import Target
 
@@ -65,7 +66,7 @@ class Reduce:
                 axes[-1] = (axes[-1][0] * size, stride)
             else:
                 axes.append((size, stride))
-        vectors = -(grid.c // -lanes)
+        vectors = ceil_div(grid.c, lanes)
         group = 4 if vectors >= 16 else 2 if vectors >= 8 else 1
         unroll = min(8 // group, axes[-1][0] if axes else 1)
         return cls(
@@ -123,7 +124,7 @@ class Reduce:
 
         self._walk(k, x, 0, step)
         while len(acc) > 1:
-            half = -(len(acc) // -2)
+            half = ceil_div(len(acc), 2)
             for first, second in zip(acc, acc[half:], strict=False):
                 for a, b in zip(first, second, strict=True):
                     k.set(a, combine(k.get(a), k.get(b)))

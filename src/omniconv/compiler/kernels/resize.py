@@ -23,11 +23,12 @@ from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
+from omniconv.integers import ceil_div
 from omniconv.program.steps import Array, ResizeStep
 from omniconv.target.model import Target
 
 X, Y, INDEX, WEIGHT = range(4)
-"""Positions of the buffers in ``args``; INDEX and WEIGHT hold :meth:`Resize.pack_tables`."""
+"""Positions of the buffers in ``args``; INDEX and WEIGHT hold :meth:`Interpolation.pack_tables`."""
 ARGS = 4
 
 _UNROLLED: Final = 16
@@ -35,7 +36,7 @@ _BLOCK: Final = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Resize:
+class Interpolation:
     """The recipe of one resampling: everything its code depends on.
 
     Attributes:
@@ -59,7 +60,7 @@ class Resize:
     lanes: int
 
     @classmethod
-    def of(cls, step: ResizeStep, x: Layout, y: Layout, lanes: int) -> Resize:
+    def of(cls, step: ResizeStep, x: Layout, y: Layout, lanes: int) -> Interpolation:
         """The recipe for one step. Both values are channels-last."""
         gx, gy = x.grid, y.grid
         missing = 3 - len(step.index)
@@ -88,12 +89,12 @@ class Resize:
     @property
     def block(self) -> int:
         """Positions along the width in a unit."""
-        return max(1, min(self.sizes[2], -(_BLOCK // -self.channels)))
+        return max(1, min(self.sizes[2], ceil_div(_BLOCK, self.channels)))
 
     @property
     def blocks(self) -> int:
         """Units along the width."""
-        return -(self.sizes[2] // -self.block)
+        return ceil_div(self.sizes[2], self.block)
 
     @property
     def units(self) -> int:
@@ -195,7 +196,7 @@ def lower_resize(planner: Planner, step: ResizeStep) -> None:
     """Separable resampling."""
     x = as_channels_last(planner, step.x)
     y = planner.produce(step.y)
-    recipe = Resize.of(step, x.layout, y.layout, planner.target.lanes)
+    recipe = Interpolation.of(step, x.layout, y.layout, planner.target.lanes)
     index, weight = recipe.pack_tables(step)
     tables = [planner.table(index), planner.constant(weight.size, lambda: weight)]
     planner.call(recipe, [x.ref, y.ref, *tables], "resize")

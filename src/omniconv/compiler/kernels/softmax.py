@@ -20,6 +20,7 @@ from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_fold, emit_vectors, largest
 from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.planner import Planner
+from omniconv.integers import ceil_div
 from omniconv.program.steps import SoftmaxStep
 from omniconv.target.model import Target
 
@@ -67,7 +68,7 @@ class Softmax:
     @property
     def parts(self) -> int:
         """Vectors across the inner axis."""
-        return -(self.inner // -self.lanes)
+        return ceil_div(self.inner, self.lanes)
 
     @property
     def units(self) -> int:

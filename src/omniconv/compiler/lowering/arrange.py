@@ -13,7 +13,7 @@ import numpy as np
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.memory.storage import Ref, Stored, permutation_of
+from omniconv.compiler.memory.storage import BufferRef, Stored, permutation_of
 from omniconv.program.element import Element
 from omniconv.program.steps import Array, ConstantStep
 from omniconv.spec import Shape
@@ -106,14 +106,14 @@ def copy_value(planner: Planner, x: Stored, y: Stored) -> None:
         (outer, so), (inner, si) = lattice
         sx, sy = x.layout.strides[1], y.layout.strides[1]
         split = ((outer, so * sx, inner * sy), (inner, si * sx, sy))
-        first = Ref(x.buffer, x.offset + x.layout.channels[0] * sx)
+        first = BufferRef(x.buffer, x.offset + x.layout.channels[0] * sx)
         planner.call(Copy.of((dims[0], *split, *dims[2:]), lanes), [first, y.ref], "copy")
         return
     table = planner.table([position * x.layout.strides[1] for position in x.layout.channels])
     planner.call(Copy.of(dims, lanes, mapped=1, **flags), [x.ref, y.ref, table], "gather")
 
 
-def copy_axes(planner: Planner, dims: Sequence[tuple[int, int, int]], x: Ref, y: Ref) -> None:
+def copy_axes(planner: Planner, dims: Sequence[tuple[int, int, int]], x: BufferRef, y: BufferRef) -> None:
     """A copy over axes of (size, stride of x, stride of y)."""
     planner.call(Copy.of(tuple(dims), planner.target.lanes), [x, y], "copy")
 

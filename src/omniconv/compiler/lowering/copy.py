@@ -23,6 +23,7 @@ from llvmlite import ir
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_gather, emit_transpose, emit_transpose_from, emit_vectors
+from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
 X, Y, MAP = range(3)
@@ -120,7 +121,7 @@ class Copy:
     def block(self) -> int:
         """Indices of the last outer axis in a unit."""
         last = self.outer[-1].size if self.outer else 1
-        return min(last, -(_BLOCK // -max(self._work, 1)))
+        return min(last, ceil_div(_BLOCK, max(self._work, 1)))
 
     @property
     def _along(self) -> bool:
@@ -136,7 +137,7 @@ class Copy:
     def _tiles(self) -> tuple[int, int]:
         """Tiles along a run, and runs."""
         assert self.across is not None
-        wide, long = -(self.across.size // -self.lanes), -(self.inner.size // -self.lanes)
+        wide, long = ceil_div(self.across.size, self.lanes), ceil_div(self.inner.size, self.lanes)
         return (long, wide) if self._along else (wide, long)
 
     @property
@@ -151,11 +152,11 @@ class Copy:
         """Radix of the units."""
         sizes = [axis.size for axis in self.outer]
         if sizes:
-            sizes[-1] = -(sizes[-1] // -self.block)
+            sizes[-1] = ceil_div(sizes[-1], self.block)
         if self.across is None:
             return *sizes, max(1, self.inner.size // (2 * _BLOCK))
         (length, runs), (some, few) = self._tiles, self._tile_blocks
-        return *sizes, -(length // -some), -(runs // -few)
+        return *sizes, ceil_div(length, some), ceil_div(runs, few)
 
     @property
     def units(self) -> int:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from omniconv.compiler.emit.epilogue import Post
 from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.lowering.posts import lower_posts
-from omniconv.compiler.lowering.weights import Weights
+from omniconv.compiler.lowering.weights import LayerWeights
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.memory.storage import Ref, Stored, merge_axes
+from omniconv.compiler.memory.storage import BufferRef, Stored, merge_axes
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.program.steps import ConvStep
@@ -36,9 +36,9 @@ class Layer:
     x: Stored
     y: Stored
     posts: tuple[Post, ...]
-    refs: tuple[Ref, ...]
-    weights: Weights
-    bias: Weights | None
+    refs: tuple[BufferRef, ...]
+    weights: LayerWeights
+    bias: LayerWeights | None
 
     def posts_behind(self, args: int) -> tuple[Post, ...]:
         """The epilogue of a kernel that has so many args before the operands."""
@@ -61,9 +61,9 @@ def place_layer(planner: Planner, step: ConvStep, x: Stored, problem: Problem) -
     return Layer(problem, step.spec, x, y, posts, tuple(refs), *place_weights(planner, step))
 
 
-def place_weights(planner: Planner, step: ConvStep) -> tuple[Weights, Weights | None]:
+def place_weights(planner: Planner, step: ConvStep) -> tuple[LayerWeights, LayerWeights | None]:
     """Weights and bias of a step."""
-    return Weights.of(planner, step.w), None if step.b is None else Weights.of(planner, step.b)
+    return LayerWeights.of(planner, step.w), None if step.b is None else LayerWeights.of(planner, step.b)
 
 
 def with_neighbours(planner: Planner, step: ConvStep, x: Stored) -> Stored:

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from omniconv.compiler.emit.epilogue import Operand, Post
+from omniconv.compiler.emit.epilogue import PlacedOperand, Post
 from omniconv.compiler.lowering.arrange import as_channels_last, as_expanded, as_row_major, layout_channels_last
 from omniconv.compiler.memory.layout import Layout, channels_last, row_major
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.memory.storage import Ref, Stored
+from omniconv.compiler.memory.storage import BufferRef, Stored
 from omniconv.program.steps import Array, PostOp
 from omniconv.spec import Shape
 
@@ -25,7 +25,7 @@ def has_operands(posts: Sequence[PostOp]) -> bool:
 
 def lower_posts(
     planner: Planner, posts: Sequence[PostOp], shape: Shape, first: int, runs: Sequence[Sequence[int]] | None = None
-) -> tuple[tuple[Post, ...], list[Ref]]:
+) -> tuple[tuple[Post, ...], list[BufferRef]]:
     """Operations for a result of ``shape`` and the places of their operands, numbered from ``first`` in the args.
 
     Without ``runs`` the result is channels last. With them it is in row-major order, and each run of neighbouring axes
@@ -58,7 +58,7 @@ def _five(n: int, c: int, rest: list[int]) -> _Strides:
 
 def _number(posts: Sequence[PostOp], first: int, placed: Sequence[tuple[_Strides, bool]]) -> tuple[Post, ...]:
     """Operations whose operands have these strides, and may be read past their last channel or not."""
-    operands = iter(Operand(first + index, *each) for index, each in enumerate(placed))
+    operands = iter(PlacedOperand(first + index, *each) for index, each in enumerate(placed))
     return tuple(
         Post(post.op, post.activation) if post.operand is None else Post(post.op, None, next(operands))
         for post in posts

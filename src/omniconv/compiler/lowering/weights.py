@@ -1,4 +1,4 @@
-"""`Weights`: the second operand of a layer: a constant, packed once, or a value, packed at every call."""
+"""`LayerWeights`: the second operand of a layer: a constant, packed once, or a value, packed at every call."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from omniconv.compiler.lowering.arrange import as_row_major
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.memory.storage import Ref
+from omniconv.compiler.memory.storage import BufferRef
 from omniconv.program.steps import Array
 
 
 @dataclass(frozen=True, slots=True)
-class Weights:
+class LayerWeights:
     """Weights or biases of a layer.
 
     Attributes:
@@ -26,11 +26,11 @@ class Weights:
     """
 
     make: Callable[[], Array]
-    source: Ref | None
+    source: BufferRef | None
     size: int
 
     @classmethod
-    def of(cls, planner: Planner, operand: Array | str) -> Weights:
+    def of(cls, planner: Planner, operand: Array | str) -> LayerWeights:
         """The second operand of a step."""
         if isinstance(operand, str):
             found = as_row_major(planner, operand)
@@ -39,30 +39,30 @@ class Weights:
         array = operand
         return cls(lambda: array, None, array.size)
 
-    def map(self, change: Callable[[Array], Array]) -> Weights:
+    def map(self, change: Callable[[Array], Array]) -> LayerWeights:
         """The same elements in another order or shape."""
         make = self.make
         return replace(self, make=lambda: change(make()))
 
-    def pack(self, planner: Planner, size: int, arrange: Callable[[Array], Array]) -> Ref:
+    def pack(self, planner: Planner, size: int, arrange: Callable[[Array], Array]) -> BufferRef:
         """The elements as ``arrange`` has them: ``size`` in all, zeros included."""
         make = self.make
         if self.source is None:
             return planner.constant(size, lambda: arrange(make()))
         # A zero behind the elements stands for all that is none of them.
-        ended = Ref(planner.add_buffer("arena", self.size + 1))
-        packed = Ref(planner.add_buffer("arena", size + planner.target.lanes))
+        ended = BufferRef(planner.add_buffer("arena", self.size + 1))
+        packed = BufferRef(planner.add_buffer("arena", size + planner.target.lanes))
         table = planner.index(size, lambda: (arrange(make()).astype(np.int64) - 1) % (self.size + 1))
         lanes = planner.target.lanes
         planner.call(Copy.of(((self.size, 1, 1),), lanes), [self.source, ended], "pack")
-        end = Ref(ended.buffer, self.size)
+        end = BufferRef(ended.buffer, self.size)
         planner.call(Copy.of(((1, 1, 1),), lanes), [planner.zeros(1), end], "pack")
         planner.call(Copy.of(((size, 1, 1),), lanes, mapped=0), [ended, packed, table], "pack")
         return packed
 
 
 def pack_bias(
-    planner: Planner, bias: Weights | None, size: int, arrange: Callable[[Array | None], Array]
-) -> Ref:  # fmt: skip
+    planner: Planner, bias: LayerWeights | None, size: int, arrange: Callable[[Array | None], Array]
+) -> BufferRef:
     """Biases as ``arrange`` has them; it makes zeros of none."""
     return planner.constant(size, lambda: arrange(None)) if bias is None else bias.pack(planner, size, arrange)

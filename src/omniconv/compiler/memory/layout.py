@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from omniconv.errors import UnsupportedError
+from omniconv.integers import ceil_div
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 
 
 class Grid(NamedTuple):
-    """A value seen as N x C x D x H x W: sizes, strides [elements], and the positions of its channels."""
+    """A value seen as N x C x D x H x W: sizes and strides [elements]."""
 
     n: int
     c: int
@@ -64,9 +65,13 @@ class Layout:
             raise UnsupportedError(f"shape {self.shape} has {len(self.shape)} axes", need="(N, C, ...) of 2 to 5 axes")
         sizes, strides = (1,) * (3 - dims) + self.shape[2:], (0,) * (3 - dims) + self.strides[2:]
         return Grid(
-            self.shape[0], self.shape[1], (sizes[0], sizes[1], sizes[2]),
-            self.strides[0], self.strides[1] if self.shape[1] > 1 else 1, (strides[0], strides[1], strides[2]),
-        )  # fmt: skip
+            self.shape[0],
+            self.shape[1],
+            (sizes[0], sizes[1], sizes[2]),
+            self.strides[0],
+            self.strides[1] if self.shape[1] > 1 else 1,
+            (strides[0], strides[1], strides[2]),
+        )
 
     @property
     def extent(self) -> int:
@@ -87,7 +92,7 @@ def plan_pitch(channels: int, target: Target) -> int:
     """Distance between pixels [elements]: whole vectors, and never a multiple of 1 KiB (which would alias in the
     L1).
     """
-    pitch = -(channels // -target.lanes) * target.lanes
+    pitch = ceil_div(channels, target.lanes) * target.lanes
     return pitch + target.lanes if pitch * target.element.bytes % 1024 == 0 else pitch
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.compiler.memory.layout import Layout, channels_last, plan_pitch, row_major
-from omniconv.compiler.memory.storage import Buffer, Ref, Stored
+from omniconv.compiler.memory.storage import Buffer, BufferRef, Stored
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.tuning import Tuning
 from omniconv.program.program import Program
@@ -53,7 +53,7 @@ class Call:
     """
 
     recipe: Recipe
-    args: tuple[Ref, ...]
+    args: tuple[BufferRef, ...]
     step: int
     what: str
     why: tuple[str, ...] = ()
@@ -107,31 +107,31 @@ class Planner:
         self.buffers.append(Buffer(kind, self.target.element.bytes * elements, **details))
         return len(self.buffers) - 1
 
-    def constant(self, elements: int, make: Callable[[], npt.NDArray[Any]]) -> Ref:
+    def constant(self, elements: int, make: Callable[[], npt.NDArray[Any]]) -> BufferRef:
         """A constant of ``elements`` elements that ``make`` computes once memory is granted."""
         dtype = self.target.element.dtype
-        return Ref(self.add_buffer("constant", elements, make=lambda: np.asarray(make(), dtype)))
+        return BufferRef(self.add_buffer("constant", elements, make=lambda: np.asarray(make(), dtype)))
 
-    def table(self, values: Sequence[int] | npt.NDArray[np.int64]) -> Ref:
+    def table(self, values: Sequence[int] | npt.NDArray[np.int64]) -> BufferRef:
         """A constant table of 64-bit integers."""
         return self.index(len(values), lambda: np.asarray(values, np.int64))
 
-    def index(self, size: int, make: Callable[[], npt.NDArray[np.int64]]) -> Ref:
+    def index(self, size: int, make: Callable[[], npt.NDArray[np.int64]]) -> BufferRef:
         """A table of ``size`` integers that ``make`` computes once memory is granted."""
         self.buffers.append(Buffer("constant", 8 * size, make=make))
-        return Ref(len(self.buffers) - 1)
+        return BufferRef(len(self.buffers) - 1)
 
-    def zeros(self, elements: int) -> Ref:
+    def zeros(self, elements: int) -> BufferRef:
         """A place with at least ``elements`` zeros behind it."""
         return self._reserve(self.zero, elements)
 
-    def thread_memory(self, elements: int) -> Ref:
+    def thread_memory(self, elements: int) -> BufferRef:
         """A place with ``elements`` elements for each thread, to use within a unit of work."""
         return self._reserve(self.scratch, elements)
 
-    def _reserve(self, buffer: int, elements: int) -> Ref:
+    def _reserve(self, buffer: int, elements: int) -> BufferRef:
         self.buffers[buffer].size = max(self.buffers[buffer].size, self.target.element.bytes * elements)
-        return Ref(buffer)
+        return BufferRef(buffer)
 
     def fresh(self, shape: Shape) -> Stored:
         """New room for a value that belongs to no name: channels last for rank 2 to 5, row major otherwise."""
@@ -150,9 +150,14 @@ class Planner:
         return replace(row_major(shape), readable=True)
 
     def call(
-        self, recipe: Recipe, args: Sequence[Ref], what: str, why: tuple[str, ...] = (),
-        decision: Decision | None = None, how: str = "",
-    ) -> None:  # fmt: skip
+        self,
+        recipe: Recipe,
+        args: Sequence[BufferRef],
+        what: str,
+        why: tuple[str, ...] = (),
+        decision: Decision | None = None,
+        how: str = "",
+    ) -> None:
         """Append a kernel call."""
         for ref in args:
             self.buffers[ref.buffer].touch(len(self.calls))

@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.compiler.memory.layout import Layout
+from omniconv.integers import ceil_div
 from omniconv.spec import Shape
 
 
-class Ref(NamedTuple):
+class BufferRef(NamedTuple):
     """A place in a buffer: its index and an offset [elements]."""
 
     buffer: int
@@ -56,9 +57,9 @@ class Stored:
     layout: Layout
 
     @property
-    def ref(self) -> Ref:
+    def ref(self) -> BufferRef:
         """The address of the first element."""
-        return Ref(self.buffer, self.offset)
+        return BufferRef(self.buffer, self.offset)
 
 
 def reshape_strides(sizes: Sequence[int], strides: Sequence[int], shape: Shape) -> tuple[int, ...] | None:
@@ -181,7 +182,7 @@ def plan_arena(buffers: Sequence[Buffer]) -> tuple[list[int], int]:
     total = 0
     placed: list[tuple[int, int, int]] = []
     for i in order:
-        size = -((buffers[i].size + GUARD) // -ALIGNMENT) * ALIGNMENT
+        size = ceil_div(buffers[i].size + GUARD, ALIGNMENT) * ALIGNMENT
         busy = sorted(
             (start, stop)
             for start, stop, j in placed

@@ -11,7 +11,7 @@ from omniconv.compiler.kernels.series.lower import in_rows
 from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major
 from omniconv.compiler.lowering.layer import Layer, merge_positions
 from omniconv.compiler.lowering.posts import describe_posts, lower_posts
-from omniconv.compiler.lowering.weights import Weights
+from omniconv.compiler.lowering.weights import LayerWeights
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
@@ -76,7 +76,7 @@ def lower_dense(planner: Planner, step: DenseStep) -> None:
         posts, refs = lower_posts(planner, step.post, result, 0, [range(len(result) - 1), [len(result) - 1]])
     spec = Conv.of(inputs, outputs, 1, dims=1)
     problem = Problem.of(spec, (rows, inputs, 1))
-    w, b = Weights.of(planner, step.w[:, :, None]), None if step.b is None else Weights.of(planner, step.b)
+    w, b = LayerWeights.of(planner, step.w[:, :, None]), None if step.b is None else LayerWeights.of(planner, step.b)
     layer = merge_layer(Layer(problem, spec, x, y, posts, tuple(refs), w, b))
     choice = choose(problem, planner.target, Facts(exact=planner.exact, merged=layer.problem), planner.find_tuned)
     choice.family.lower(planner, layer, choice)

@@ -1,6 +1,6 @@
 """From a `Program` to a `Plan`: values get places in memory, steps become calls of kernels.
 
-The rules are few. A value of rank 3 to 5 is stored channels last, its pixels a whole number of vectors apart. Slices,
+The rules are few. A value of rank 2 to 5 is stored channels last, its pixels a whole number of vectors apart. Slices,
 shuffles and reshapes of a stored value are views. What a concatenation joins is produced in place, inside the joined
 value. Outputs are produced in the caller's array where its layout allows. A step that needs another layout than it
 finds gets a copy. How each kind of step becomes calls is in :mod:`omniconv.compiler.planning.table`.
@@ -84,9 +84,18 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS) -> Plan:
     fused = fuse(planner.calls, planner.groups, planner.buffers, target, threads, options.cache)
     offsets, total = plan_arena(planner.buffers)
     return Plan(
-        program, target, fused.calls, fused.groups, tuple(planner.buffers), tuple(offsets), total,
-        planner.buffers[planner.zero].size, planner.buffers[planner.scratch].size, inputs, outputs,
-    )  # fmt: skip
+        program,
+        target,
+        fused.calls,
+        fused.groups,
+        tuple(planner.buffers),
+        tuple(offsets),
+        total,
+        planner.buffers[planner.zero].size,
+        planner.buffers[planner.scratch].size,
+        inputs,
+        outputs,
+    )
 
 
 def _boundary(planner: Planner, shape: Shape) -> Layout:
@@ -113,9 +122,10 @@ def _place(planner: Planner, outputs: dict[str, Layout], slots: Sequence[int]) -
         if not isinstance(step, ConcatStep) or step.axis != 1 or not 2 <= len(program.shapes[step.y]) <= 5:
             continue
         members = [
-            name for name in dict.fromkeys(step.xs)
+            name
+            for name in dict.fromkeys(step.xs)
             if name in producers and not isinstance(producers[name], VIEWS) and name not in planner.places
-        ]  # fmt: skip
+        ]
         if not members:
             continue
         if step.y not in planner.places:

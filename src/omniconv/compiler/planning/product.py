@@ -26,14 +26,14 @@ from omniconv.compiler.lowering.arrange import PAGE, WAYS, as_channels_last, as_
 from omniconv.compiler.lowering.posts import lower_posts
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.memory.storage import Ref, Stored, reshape_strides
+from omniconv.compiler.memory.storage import BufferRef, Stored, reshape_strides
 from omniconv.compiler.problem.candidate import UNITS
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.integers import ceil_div
 from omniconv.program.rewrite import count_readers
 from omniconv.program.steps import Array, ProductStep, RearrangeStep
 from omniconv.spec import Shape
-from omniconv.spec.geometry import ceil_div
 
 SPREAD: Final = 2**18
 """A right side is read as it lies if a column of it spans so much memory at most [bytes]: one page for each of its rows
@@ -47,7 +47,7 @@ POSITIONS: Final = 4
 class _Side(NamedTuple):
     """One of the three matrices: its place, the strides of the axes before, of its rows and of its columns."""
 
-    ref: Ref
+    ref: BufferRef
     batch: tuple[int, ...]
     rows: int
     columns: int
@@ -103,11 +103,23 @@ def lower_product(planner: Planner, step: ProductStep) -> None:
     tile = plan_panel(problem, planner.target)
     x_strides, w_strides, y_strides, *moved = ([axis.strides[i] for axis in axes] for i in range(3 + len(moving)))
     recipe = Panel(
-        batch=n, axes=problem.axes, groups=1, inputs=depth, outputs=columns, x_strides=_four(x_strides),
-        y_strides=_four(y_strides), x_channel=left.columns, x_group=0, y_group=columns, mapped=False, tail=False,
-        posts=_place_posts(posts, steps, moved), tile=replace(tile, inner=tile.inner or any(w_strides)),
-        lanes=planner.target.lanes, w_line=(right.rows or columns) if direct else 0,
-    )  # fmt: skip
+        batch=n,
+        axes=problem.axes,
+        groups=1,
+        inputs=depth,
+        outputs=columns,
+        x_strides=_four(x_strides),
+        y_strides=_four(y_strides),
+        x_channel=left.columns,
+        x_group=0,
+        y_group=columns,
+        mapped=False,
+        tail=False,
+        posts=_place_posts(posts, steps, moved),
+        tile=replace(tile, inner=tile.inner or any(w_strides)),
+        lanes=planner.target.lanes,
+        w_line=(right.rows or columns) if direct else 0,
+    )
     recipe = _sweep(recipe)
     size = 1 if direct else recipe.depth * recipe.columns
     recipe = replace(recipe, w_strides=(w_strides[0] * size, w_strides[1] * size, w_strides[2] * size))

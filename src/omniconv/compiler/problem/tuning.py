@@ -1,7 +1,7 @@
 """`Tuning`: choices that were measured, to be used in place of those that the model of costs makes.
 
 Problems and choices are plain text, the same in memory, on disk and in `explain`. A choice is never taken apart: it is
-used if it is, to the letter, one of those that the schedule lists for the problem itself, and ignored otherwise. So
+used if it is, to the letter, one of those that the families list for the problem itself, and ignored otherwise. So
 whatever a file says, only tiles that the compiler would have made come out of it.
 """
 

@@ -1,4 +1,4 @@
-"""Walking the output of a convolution: rows, phases and affine taps, shared by the lane and the panel kernels.
+"""Walking the output of a convolution: rows, phases and affine taps, the same for every kernel family.
 
 Along one axis, tap t of phase f has kernel index ``k0[f] + t * kstep`` and reads input position ``q * in_step +
 first[f] + t * ostep`` for output position ``start[f] + out_step * q``. A plain convolution has one phase whose numbers
@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from omniconv.integers import ceil_div
 from omniconv.spec import Axis, Conv, Shape
-from omniconv.spec.geometry import ceil_div
 
 
 @dataclass(frozen=True, slots=True)

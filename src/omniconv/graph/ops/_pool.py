@@ -11,6 +11,7 @@ from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Ref
 from omniconv.graph.ops._window import read_window
+from omniconv.integers import ceil_div
 from omniconv.program.steps import PoolStep
 
 
@@ -37,11 +38,9 @@ def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder)
             raise ShapeError(
                 f"pool of extent {axis.extent} over {size} positions and padding {pair}", need="a smaller pool"
             )
-        output = (-(room // -axis.stride) if ceil else room // axis.stride) + 1
+        output = (ceil_div(room, axis.stride) if ceil else room // axis.stride) + 1
         if ceil and (output - 1) * axis.stride >= size + pair[0]:
             output -= 1
         outputs.append(output)
-    step = PoolStep(
-        x.name, build.out(), op, window.kernel, window.stride, window.dilation, padding, count_padding
-    )  # fmt: skip
+    step = PoolStep(x.name, build.out(), op, window.kernel, window.stride, window.dilation, padding, count_padding)
     return build.add(step, (*x.shape[:2], *outputs))

@@ -15,7 +15,7 @@ AUTO_PADS: Final = ("NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID")
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class WindowAttributes:
     """Kernel, stride and dilation of each axis, and the padding as far as it does not depend on the operator."""
 
     kernel: Shape
@@ -52,7 +52,7 @@ def read_sizes(node: Node, key: str, count: int, *, minimum: int, default: int |
     return given
 
 
-def read_window(node: Node, dims: int, kernel: Shape | None) -> Window:
+def read_window(node: Node, dims: int, kernel: Shape | None) -> WindowAttributes:
     """The window of a node over ``dims`` axes; ``kernel`` is what the weights say, ``None`` for pools.
 
     Raises:
@@ -76,4 +76,4 @@ def read_window(node: Node, dims: int, kernel: Shape | None) -> Window:
         raise ModelError(f"auto_pad={auto_pad[:40]!r}", need="one of " + ", ".join(AUTO_PADS))
     pads = read_sizes(node, "pads", 2 * dims, minimum=0)
     pairs = None if not pads else tuple(zip(pads[:dims], pads[dims:], strict=True))
-    return Window(kernel, stride, dilation, pairs, auto_pad)
+    return WindowAttributes(kernel, stride, dilation, pairs, auto_pad)

@@ -21,9 +21,10 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     given = number_of(build.given)
     if target != given:
         raise UnsupportedError(
-            f"Cast of a computed value to {name_dtype(target)}", need=name_dtype(given),
+            f"Cast of a computed value to {name_dtype(target)}",
+            need=name_dtype(given),
             fix=f"convert the model to {build.given}",
-        )  # fmt: skip
+        )
     return x
 
 

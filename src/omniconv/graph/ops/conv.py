@@ -44,9 +44,15 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
         )
     window = read_window(node, x.rank - 2, form[2:])
     spec = Conv.of(
-        x.shape[1], form[0], window.kernel, stride=window.stride, dilation=window.dilation,
-        padding=window.resolve(x.shape[2:]), groups=groups, dims=x.rank - 2,
-    )  # fmt: skip
+        x.shape[1],
+        form[0],
+        window.kernel,
+        stride=window.stride,
+        dilation=window.dilation,
+        padding=window.resolve(x.shape[2:]),
+        groups=groups,
+        dims=x.rank - 2,
+    )
     shape = spec.output_shape(x.shape)
     return build.add(ConvStep(x.name, build.out(), spec, w, read_bias(inputs[2], form[0])), shape)
 

@@ -14,14 +14,16 @@ from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands
 from omniconv.graph.operator import register
-from omniconv.graph.ops._window import Window, read_sizes, read_window
+from omniconv.graph.ops._window import WindowAttributes, read_sizes, read_window
 from omniconv.graph.ops.conv import read_bias, read_weight
 from omniconv.program.steps import ConvStep
 from omniconv.spec import Conv, Shape
 from omniconv.spec.geometry import Pair
 
 
-def _plan_padding(window: Window, sizes: Shape, extra: Shape, wanted: Shape) -> tuple[tuple[Pair, ...], Shape]:
+def _plan_padding(
+    window: WindowAttributes, sizes: Shape, extra: Shape, wanted: Shape
+) -> tuple[tuple[Pair, ...], Shape]:
     """Padding and output padding for which the outputs have the ``wanted`` sizes."""
     pairs: list[Pair] = []
     surplus: list[int] = []
@@ -66,9 +68,17 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
         pairs = ((0, 0),) * dims
     channels = form[1] * groups
     spec = Conv.of(
-        x.shape[1], channels, window.kernel, stride=window.stride, dilation=window.dilation, padding=pairs,
-        groups=groups, transposed=True, output_padding=extra, dims=dims,
-    )  # fmt: skip
+        x.shape[1],
+        channels,
+        window.kernel,
+        stride=window.stride,
+        dilation=window.dilation,
+        padding=pairs,
+        groups=groups,
+        transposed=True,
+        output_padding=extra,
+        dims=dims,
+    )
     shape = spec.output_shape(x.shape)
     return build.add(ConvStep(x.name, build.out(), spec, w, read_bias(inputs[2], channels)), shape)
 

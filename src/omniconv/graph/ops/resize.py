@@ -108,9 +108,14 @@ def _sampling(node: Node) -> Sampling:
     if antialias and mode == "nearest":
         raise ModelError("antialias=1 with mode='nearest'", need="mode linear or cubic")
     return Sampling(
-        mode, coordinates, nearest, node.number("cubic_coeff_a", -0.75), bool(node.integer("exclude_outside", 0)),
-        antialias, single,
-    )  # fmt: skip
+        mode,
+        coordinates,
+        nearest,
+        node.number("cubic_coeff_a", -0.75),
+        bool(node.integer("exclude_outside", 0)),
+        antialias,
+        single,
+    )
 
 
 def _lower_resize(node: Node, inputs: Operands, build: Builder) -> Operand:

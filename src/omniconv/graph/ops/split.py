@@ -11,6 +11,7 @@ from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, as_integers, normalise_axis, shape_of
 from omniconv.graph.operator import register
 from omniconv.graph.ops._slices import take_slice
+from omniconv.integers import ceil_div
 
 
 def _parts(node: Node, inputs: Operands) -> tuple[int, list[tuple[int, int]]]:
@@ -23,7 +24,7 @@ def _parts(node: Node, inputs: Operands) -> tuple[int, list[tuple[int, int]]]:
         sizes = as_integers(inputs[1], "the input split")
     if sizes is None:
         wanted = node.integer("num_outputs", count)
-        part = -(shape[axis] // -count)
+        part = ceil_div(shape[axis], count)
         if wanted != count or (node.version < 18 and shape[axis] % count) or part * (count - 1) >= shape[axis]:
             raise ModelError(
                 f"axis of size {shape[axis]} into {wanted} parts, {count} outputs", need="a size for each output"

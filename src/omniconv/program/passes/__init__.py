@@ -1,4 +1,4 @@
-"""The passes, one file each. `fix_shapes` and `fold_constants` run while a graph is read; the others rewrite a program.
+"""The passes over a program, one file each; what a graph goes through before stands in :mod:`omniconv.graph`.
 
 Every pass keeps the values of all outputs for every input, infinities and NaN among them: to the bit, or within a bound
 that its file states beside when it must not fire. All that a pass may change freely is the sign of a zero, and whether

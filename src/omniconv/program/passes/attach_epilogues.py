@@ -1,8 +1,9 @@
 """Pass: attach elementwise operations to the step that produces their operand.
 
 An activation, an operation with a constant, or a residual addition (any binary operation with a value of the same
-shape) becomes part of the ``post`` list of the convolution, dense or elementwise step before it, and so on for what
-follows. Where both sides of an operation could take it, a convolution is preferred, then the later one.
+shape) becomes part of the ``post`` list of the convolution, dense, product or elementwise step before it, and so on for
+what follows. Where both sides of an operation could take it, a step that is not elementwise itself is preferred, then
+the later one.
 
 It must not fire on: a value that is read twice (also twice by the same step) or is an output; a result that broadcasts
 the value; for convolutions and dense steps, operands that are neither one value, one a channel, nor of the result's

@@ -91,10 +91,14 @@ class ConvStep(Posted):
         by_input = each * math.prod(shape[2:])
         by_output = each * math.prod(shapes[self.y][2:])
         return Work(
-            by_input if spec.transposed else by_output, count_executed(spec, shape), by_input, by_output,
-            None if isinstance(self.w, str) else self.w, None if isinstance(self.b, str) else self.b,
+            by_input if spec.transposed else by_output,
+            count_executed(spec, shape),
+            by_input,
+            by_output,
+            None if isinstance(self.w, str) else self.w,
+            None if isinstance(self.b, str) else self.b,
             self.count_constants(),
-        )  # fmt: skip
+        )
 
 
 def count_executed(spec: Conv, shape: Sequence[int]) -> int:

@@ -44,9 +44,11 @@ class PoolStep(Step):
         if stated is None:
             return (*shape[:2], *least)
         starts = zip(stated[2:], self.axes(), shape[2:], strict=True) if len(stated) == len(shape) else ()
-        if len(stated) != len(shape) or stated[:2] != tuple(shape[:2]) or any(
-            n < 1 or (n - 1) * axis.stride >= size + sum(axis.padding) for n, axis, size in starts
-        ):  # fmt: skip
+        if (
+            len(stated) != len(shape)
+            or stated[:2] != tuple(shape[:2])
+            or any(n < 1 or (n - 1) * axis.stride >= size + sum(axis.padding) for n, axis, size in starts)
+        ):
             raise ShapeError(f"windows over {shape} with a result of {stated}", need="windows that begin inside")
         return stated
 

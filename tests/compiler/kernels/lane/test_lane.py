@@ -13,7 +13,7 @@ from tests.guard import guarded
 from tests.machines import V3, V4
 from tests.program_oracle import run_conv
 
-from omniconv.compiler.emit.epilogue import Operand, Post
+from omniconv.compiler.emit.epilogue import PlacedOperand, Post
 from omniconv.compiler.kernels.lane.rows import ARGS, Lane
 from omniconv.compiler.kernels.lane.stencil import Stencil
 from omniconv.compiler.kernels.lane.tiles import StencilTile, list_rows, list_stencils, reject_lane
@@ -82,7 +82,7 @@ def test_ragged_channels(inputs, outputs, groups, target, rng):
                 y = Buffer(placed(result, lanes, pitch=pitch, tail=tail), lanes)
                 r = Room(placed(result, lanes, readable=open_operand), lanes, added)
                 grid = r.layout.grid
-                post = Post("add", None, Operand(ARGS, (grid.sn, 1, *grid.strides), open_operand))
+                post = Post("add", None, PlacedOperand(ARGS, (grid.sn, 1, *grid.strides), open_operand))
                 for recipe in recipes(spec, shape, x.layout, y.layout, post, target):
                     weights = recipe.pack_weights(w, transposed=False, flip=False)
                     got = check_shares(recipe, target, [x, weights, recipe.pack_bias(b), y, zero, r], y)
@@ -139,5 +139,5 @@ def test_an_operand_that_ends_with_its_channels_counts_too():
     found = recipe(1, 1, 21, readable=True, tail=True)
     for strides, readable, overlapping in (((0, 1, 0, 0, 21), False, True), ((0, 1, 0, 0, 21), True, False),
                                            ((0, 0, 0, 0, 1), False, False)):  # fmt: skip
-        post = Post("add", None, Operand(ARGS, strides, readable))
+        post = Post("add", None, PlacedOperand(ARGS, strides, readable))
         assert replace(found, posts=(post,)).overlapping == overlapping

@@ -12,7 +12,7 @@ from tests.machines import MACHINES, V2, V3
 from tests.program_oracle import run_conv
 
 import omniconv as oc
-from omniconv.compiler.emit.epilogue import Operand, Post
+from omniconv.compiler.emit.epilogue import PlacedOperand, Post
 from omniconv.compiler.kernels.lane.rows import ARGS, Lane
 from omniconv.compiler.kernels.lane.staged import Staged
 from omniconv.compiler.kernels.lane.tiles import count_parts, list_rows
@@ -52,7 +52,7 @@ def test_sums_are_those_of_the_lane_kernel(sizes, kernel, options, target, rng):
     y = Buffer(placed(expected.shape, target.lanes, pitch=99), target.lanes)
     r = Buffer(placed(expected.shape, target.lanes), target.lanes, added)
     source, result, grid = (each.layout.grid for each in (x, y, r))
-    post = Post("add", None, Operand(ARGS, (grid.sn, 1, *grid.strides), False))
+    post = Post("add", None, PlacedOperand(ARGS, (grid.sn, 1, *grid.strides), False))
     plain = Lane(
         batch=2, axes=problem.axes, groups=96, inputs=1, outputs=1, x_strides=(source.sn, *source.strides),
         y_strides=(result.sn, *result.strides), readable=False, tail=False, posts=(post,), tile=tile,

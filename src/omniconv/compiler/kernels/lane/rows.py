@@ -23,10 +23,12 @@ import numpy as np
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Slot, Value
-from omniconv.compiler.emit.phases import Phase, PhaseTables
+from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
+from omniconv.compiler.emit.vectors import emit_share
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.kernels.lane.tiles import LaneTile
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.integers import ceil_div
 from omniconv.program.steps import Array
 from omniconv.target.model import Target
 
@@ -85,7 +87,7 @@ class Lane:
     @property
     def vectors(self) -> int:
         """Vectors of output channels."""
-        return -(self.groups // -self.grouping.groups)
+        return ceil_div(self.groups, self.grouping.groups)
 
     @property
     def unrolled(self) -> bool:
@@ -117,8 +119,8 @@ class Lane:
     @property
     def blocks(self) -> int:
         """Blocks of tiles along the width."""
-        tiles = -(max(self.axes[2].counts) // -min(self.tile.columns, *self.axes[2].counts))
-        return -(tiles // -self.tile.block)
+        tiles = ceil_div(max(self.axes[2].counts), min(self.tile.columns, *self.axes[2].counts))
+        return ceil_div(tiles, self.tile.block)
 
     @property
     def units(self) -> int:
@@ -200,20 +202,11 @@ class ChannelLoop:
         k, p = self.k, self.p
         ragged = p.channels % p.grouping.width
         masked = bool(ragged) and not p.overlapping and not (p.spare and p.grouping.width == p.lanes)
-        whole = p.vectors - 1 if masked else p.vectors
-        begin: Index = 0
-        end: Index = whole
-        last: Index = p.vectors
-        if p.tile.split > 1:
-            begin = k.divmod(k.mul(self.part, p.vectors), p.tile.split)[0]
-            last = k.divmod(k.mul(k.add(self.part, 1), p.vectors), p.tile.split)[0]
-            end = k.min(last, whole)
-        if whole:
-            with k.loop(end, start=begin) as v:
-                self._vector(tile, v, None)
-        if masked:
-            with k.when(k.compare("==", last, p.vectors)):
-                self._vector(tile, p.vectors - 1, ragged)
+
+        def body(v: Index, last: bool) -> None:
+            self._vector(tile, v, ragged if last else None)
+
+        emit_share(k, p.vectors, body, ragged=masked, part=self.part, parts=p.tile.split)
 
     def _vector(self, tile: Callable[[Index, int | None], None], v: Index, tail: int | None) -> None:
         k, p = self.k, self.p
@@ -304,7 +297,7 @@ class Row(ChannelLoop):
         before = (axis.output - 1) // tw * tw - tw  # first output of the last tile but one
         return tw * axis.in_step + low >= 0 and (before + tw - 1) * axis.in_step + high < axis.size
 
-    def _known(self, phase: Phase, tw: int, begin: Index, end: Index, tiles: int) -> None:
+    def _known(self, phase: PhaseValues, tw: int, begin: Index, end: Index, tiles: int) -> None:
         """The first tile, those between, and the last, each with code of its own."""
         k = self.k
         with k.when(k.compare("==", begin, 0)):
@@ -316,7 +309,7 @@ class Row(ChannelLoop):
             with k.when(k.compare("==", end, tiles)):
                 self._tile(phase, k.sub(phase.count, tw), tw, checked=True)
 
-    def _unknown(self, phase: Phase, tw: int, begin: Index, end: Index) -> None:
+    def _unknown(self, phase: PhaseValues, tw: int, begin: Index, end: Index) -> None:
         """Tiles that look on the machine whether they are at the border."""
         k = self.k
         with k.loop(end, start=begin) as tile:
@@ -324,7 +317,7 @@ class Row(ChannelLoop):
             q = k.min(k.mul(tile, tw), k.sub(phase.count, tw))
             k.both_ways(self._inside(phase, q, tw), lambda inside: self._tile(phase, q, tw, checked=not inside))
 
-    def _inside(self, phase: Phase, q: Index, tw: int) -> Condition:
+    def _inside(self, phase: PhaseValues, q: Index, tw: int) -> Condition:
         """Whether no tap of the tile leaves the input along the width."""
         k, axis = self.k, self.p.axes[2]
         if not axis.bordered:
@@ -335,7 +328,7 @@ class Row(ChannelLoop):
         last = k.add(k.mul(k.add(q, tw - 1), axis.in_step), high)
         return k.both(k.compare(">=", k.add(k.mul(q, axis.in_step), low), 0), k.compare("<", last, axis.size))
 
-    def _tile(self, phase: Phase, q: Index, tw: int, *, checked: bool) -> None:
+    def _tile(self, phase: PhaseValues, q: Index, tw: int, *, checked: bool) -> None:
         k, p = self.k, self.p
 
         def tile(_: Index, tail: int | None) -> None:
@@ -349,7 +342,9 @@ class Row(ChannelLoop):
 
         self.channels(tile)
 
-    def _taps(self, plane: Pointer, line: Index, phase: Phase, q: Index, acc: list[Slot], *, checked: bool) -> None:
+    def _taps(
+        self, plane: Pointer, line: Index, phase: PhaseValues, q: Index, acc: list[Slot], *, checked: bool
+    ) -> None:
         """Loops over the taps, ``chunk`` of the width at a time."""
         k, p = self.k, self.p
         height, width = p.axes[1], p.axes[2]
@@ -378,7 +373,7 @@ class Row(ChannelLoop):
         self,
         row: Pointer,
         start: Index,
-        phase: Phase,
+        phase: PhaseValues,
         q: Index,
         tw: Index,
         chunk: int,

@@ -14,6 +14,7 @@ from omniconv.compiler.emit.machine import Condition, Index, Pointer, Slot
 from omniconv.compiler.emit.phases import PhaseTables
 from omniconv.compiler.kernels.lane.rows import ChannelLoop, Lane
 from omniconv.compiler.kernels.lane.tiles import StencilTile, TileAxis
+from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
 
@@ -34,7 +35,7 @@ class Stencil(Lane):
     @property
     def blocks(self) -> int:
         """Blocks of tiles along the width."""
-        return -(self.tiles[1].tiles // -self.tile.block)
+        return ceil_div(self.tiles[1].tiles, self.tile.block)
 
     @property
     def units(self) -> int:

@@ -20,7 +20,7 @@ from omniconv.compiler.problem.candidate import (
 )
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
-from omniconv.spec.geometry import ceil_div
+from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
 WHOLE: Final = "a whole group fits one vector"
@@ -189,7 +189,7 @@ def _streams_well(problem: Problem, target: Target) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class LaneTile(Sizes):
-    """Sizes chosen by the schedule.
+    """The sizes that tiles of this kernel differ in.
 
     Attributes:
         columns: output positions in a tile.
@@ -294,7 +294,7 @@ class TileAxis:
 
 @dataclass(frozen=True, slots=True)
 class StencilTile(LaneTile):
-    """Sizes chosen by the schedule.
+    """The sizes that tiles of this kernel differ in.
 
     Attributes:
         rows: outputs of a tile along the height (``columns`` along the width).

@@ -18,9 +18,10 @@ import numpy as np
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
 from omniconv.compiler.emit.machine import Index, Pointer, Slot
-from omniconv.compiler.emit.phases import Phase, PhaseTables
+from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.kernels.panel.tiles import PanelTile
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.integers import ceil_div
 from omniconv.program.steps import Array
 from omniconv.target.model import Target
 
@@ -78,7 +79,7 @@ class Panel:
     @property
     def vectors(self) -> int:
         """Vectors of output channels in a group."""
-        return -(self.outputs // -self.lanes)
+        return ceil_div(self.outputs, self.lanes)
 
     @property
     def narrow(self) -> int:
@@ -99,13 +100,13 @@ class Panel:
     @property
     def panels(self) -> int:
         """Panels of output channels in a group."""
-        return -(self.vectors // -self.tile.vectors)
+        return ceil_div(self.vectors, self.tile.vectors)
 
     @property
     def blocks(self) -> int:
         """Blocks of tiles along the width."""
-        tiles = -(max(self.axes[2].counts) // -self.tile.rows)
-        return -(tiles // -self.tile.block)
+        tiles = ceil_div(max(self.axes[2].counts), self.tile.rows)
+        return ceil_div(tiles, self.tile.block)
 
     @property
     def units(self) -> int:
@@ -139,13 +140,13 @@ class Panel:
 
     def _emit_unit(
         self, k: Kernel, tables: Sequence[PhaseTables], n: Index, od: Index, oh: Index, block: Index, panel: Index
-    ) -> None:  # fmt: skip
+    ) -> None:
         """One panel at a block of positions."""
         group, index = k.divmod(panel, self.panels)
         last = self.vectors - (self.panels - 1) * self.tile.vectors
         tail = self.outputs - (self.vectors - 1) * self.lanes
         full, rest = (self.lanes,) * self.tile.vectors, ((self.lanes,) * (last - 1) + (self.narrow,))
-        row = _Row(self, k, tables, n, od, oh, block, group, index)
+        row = _PanelRow(self, k, tables, n, od, oh, block, group, index)
         if full == rest and tail == self.lanes:
             row.emit(full, None)
         else:
@@ -183,7 +184,7 @@ class Panel:
         return packed.reshape(-1)
 
 
-class _Row:
+class _PanelRow:
     """Emission of one unit: a block of tiles of one output row, for one panel."""
 
     def __init__(
@@ -241,7 +242,7 @@ class _Row:
                 with k.when(k.compare("==", end, whole + 1)):
                     self._tile(phase, whole * rows, rest, widths, tail)
 
-    def _tile(self, phase: Phase, q: Index, rows: int, widths: Sequence[int], tail: int | None) -> None:
+    def _tile(self, phase: PhaseValues, q: Index, rows: int, widths: Sequence[int], tail: int | None) -> None:
         k, p = self.k, self.p
         axis = p.axes[2]
         bias = [k.load(self.bias, v * p.lanes, lanes=lanes) for v, lanes in enumerate(widths)]
@@ -266,7 +267,7 @@ class _Row:
                 where = k.add(k.mul(ow, p.y_strides[3]), k.add(self.column, v * p.lanes))
                 k.store(value, self.y, where, count=None if p.tail else count)
 
-    def _taps(self, phase: Phase, q: Index, acc: list[list[Slot]], tail: int | None, *, checked: bool) -> None:
+    def _taps(self, phase: PhaseValues, q: Index, acc: list[list[Slot]], tail: int | None, *, checked: bool) -> None:
         k, p = self.k, self.p
         depth, height, width = p.axes
         step = p.inputs * sum(slot.allocated_type.count for slot in acc[0])

@@ -18,7 +18,7 @@ from omniconv.compiler.lowering.layer import Layer, merge_positions, place_layer
 from omniconv.compiler.lowering.weights import pack_bias
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.memory.storage import Ref, Stored
+from omniconv.compiler.memory.storage import BufferRef, Stored
 from omniconv.compiler.problem.candidate import Candidate
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.program.steps import Array, ConvStep
@@ -45,7 +45,7 @@ def merge_layer(layer: Layer) -> Layer:
 class _Source(NamedTuple):
     """Input channels of a panel kernel: where they start, their step, an optional list, and the order of weights."""
 
-    ref: Ref
+    ref: BufferRef
     step: int
     offsets: tuple[int, ...] | None
     order: tuple[int, ...] | None
@@ -66,7 +66,7 @@ def _channel_source(x: Stored, groups: int) -> _Source:
     width = positions.shape[1]
     reorder = tuple(int(i) for i in (order + np.arange(groups)[:, None] * width).reshape(-1))
     if np.array_equal(walk, np.arange(walk[0], walk[0] + walk.size)):
-        return _Source(Ref(x.buffer, x.offset + int(walk[0]) * step), step, None, reorder)
+        return _Source(BufferRef(x.buffer, x.offset + int(walk[0]) * step), step, None, reorder)
     return _Source(x.ref, step, tuple(int(p) * step for p in walk), reorder)
 
 
@@ -130,7 +130,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[PanelTile]) -> None:
     planner.call(recipe, args, FAMILY.name, choice.rejected, choice.decision)
 
 
-def _pack(planner: Planner, layer: Layer, recipe: Panel, order: tuple[int, ...] | None) -> Ref:
+def _pack(planner: Planner, layer: Layer, recipe: Panel, order: tuple[int, ...] | None) -> BufferRef:
     """Weights in reading order. Computed ones whose input channels keep their order are copied by strides."""
     spec, source = layer.spec, layer.weights.source
     if source is None or order is not None:
@@ -147,7 +147,7 @@ def _pack(planner: Planner, layer: Layer, recipe: Panel, order: tuple[int, ...] 
     inputs, outputs = (first, second) if spec.transposed else (second, first)
     if spec.flip:
         last = sum((size - 1) * stride for size, stride in zip(taps, rest, strict=True))
-        source, rest = Ref(source.buffer, source.offset + last), [-stride for stride in rest]
+        source, rest = BufferRef(source.buffer, source.offset + last), [-stride for stride in rest]
     depth = [*zip(taps, rest, strict=True), (recipe.inputs, inputs)]
     return pack_panels(planner, recipe, source, [(recipe.groups, group)], depth, outputs)
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TypeAlias
 
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.memory.layout import row_major
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.memory.storage import Ref
+from omniconv.compiler.memory.storage import BufferRef
 from omniconv.spec import Shape
 
-Axis = tuple[int, int]
+StridedAxis: TypeAlias = tuple[int, int]
 """Size, and distance between neighbours [elements]."""
 
 
 def pack_panels(
-    planner: Planner, recipe: Panel, x: Ref, outer: Sequence[Axis], depth: Sequence[Axis], step: int
-) -> Ref:  # fmt: skip
+    planner: Planner, recipe: Panel, x: BufferRef, outer: Sequence[StridedAxis], depth: Sequence[StridedAxis], step: int
+) -> BufferRef:
     """Panels of a value: for each index of ``outer`` what a group has, see :meth:`Panel.pack_weights`.
 
     Args:
@@ -30,30 +31,30 @@ def pack_panels(
         step: distance between output channels, or columns [elements].
     """
     width, size = recipe.tile.vectors * recipe.lanes, recipe.depth * recipe.columns
-    packed = Ref(planner.add_buffer("arena", math.prod(n for n, _ in outer) * size + recipe.lanes))
+    packed = BufferRef(planner.add_buffer("arena", math.prod(n for n, _ in outer) * size + recipe.lanes))
     whole, rest = divmod(recipe.outputs, width)
     line, start = recipe.columns - whole * width, whole * recipe.depth * width
 
     def copy(
-        source: Ref, offset: int, line: int, inner: Sequence[tuple[int, int, int]], *, zeros: bool = False
+        source: BufferRef, offset: int, line: int, inner: Sequence[tuple[int, int, int]], *, zeros: bool = False
     ) -> None:
         """Copy the same of each row of a panel whose rows are ``line`` apart."""
         dims = [*_place(outer, size), *_place(depth, line)]
         if zeros:
             dims = [(n, 0, y) for n, _, y in dims]
-        target = Ref(packed.buffer, offset)
+        target = BufferRef(packed.buffer, offset)
         planner.call(Copy.of((*dims, *inner), recipe.lanes), [source, target], "pack")
 
     if whole:
         copy(x, 0, width, [(whole, width * step, recipe.depth * width), (width, step, 1)])
     if rest:
-        copy(Ref(x.buffer, x.offset + whole * width * step), start, line, [(rest, step, 1)])
+        copy(BufferRef(x.buffer, x.offset + whole * width * step), start, line, [(rest, step, 1)])
     if rest and line > rest:
         copy(planner.zeros(line - rest), start + rest, line, [(line - rest, 1, 1)], zeros=True)
     return packed
 
 
-def _place(axes: Sequence[Axis], size: int) -> list[tuple[int, int, int]]:
+def _place(axes: Sequence[StridedAxis], size: int) -> list[tuple[int, int, int]]:
     """Axes with their strides in row-major order of blocks of ``size`` elements."""
     sizes: Shape = tuple(n for n, _ in axes)
     return [(n, x, y * size) for (n, x), y in zip(axes, row_major(sizes).strides, strict=True)]

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from omniconv.compiler.problem.candidate import Candidate, Sizes, count_tiles_in_unit, find_cheapest
 from omniconv.compiler.problem.problem import Problem
-from omniconv.spec.geometry import ceil_div
+from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
 WORTH_CUTTING = 0.97
@@ -84,7 +84,7 @@ def plan_panel(problem: Problem, target: Target) -> PanelTile:
 
 @dataclass(frozen=True, slots=True)
 class PanelTile(Sizes):
-    """Sizes chosen by the schedule.
+    """The sizes that tiles of this kernel differ in.
 
     Attributes:
         rows: output positions in a tile.

@@ -25,8 +25,9 @@ from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
 from omniconv.compiler.emit.machine import Index, Pointer, Slot, Value
 from omniconv.compiler.kernels.series.tiles import SeriesTile, Span, spans
-from omniconv.compiler.kernels.series.window import Window, pieces
+from omniconv.compiler.kernels.series.window import PaddedWindow, pieces
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.integers import ceil_div
 from omniconv.program.steps import Array
 from omniconv.target.model import Target
 
@@ -73,7 +74,7 @@ class Series:
     def blocks(self) -> tuple[int, int]:
         """Blocks along height and width."""
         (rows, columns), (_, height, width) = self.tile.block, self.axes
-        return height.output // rows, -(width.output // -columns)
+        return height.output // rows, ceil_div(width.output, columns)
 
     @property
     def units(self) -> int:
@@ -93,7 +94,7 @@ class Series:
     @property
     def column_tiles(self) -> int:
         """Tiles of a block, along the width; the last lies over the one before it."""
-        return -(self.tile.block[1] // -(self.tile.vectors * self.lanes))
+        return ceil_div(self.tile.block[1], self.tile.vectors * self.lanes)
 
     @property
     def starts(self) -> list[int]:
@@ -101,14 +102,14 @@ class Series:
         columns, lanes = self.tile.block[1], self.lanes
         if self.column_tiles > 1:
             return [v * lanes for v in range(self.tile.vectors)]
-        return [min(v * lanes, max(0, columns - lanes)) for v in range(-(columns // -lanes))]
+        return [min(v * lanes, max(0, columns - lanes)) for v in range(ceil_div(columns, lanes))]
 
     @property
-    def window(self) -> Window:
+    def window(self) -> PaddedWindow:
         """What a block of outputs reads."""
         depth, height, width = self.axes
         columns = max(self.tile.block[1], self.lanes) + (width.kernel - 1) * width.ostep // width.in_step
-        return Window(
+        return PaddedWindow(
             planes=depth.size if self.deep else 1,
             rows=(self.rows - 1) * height.in_step + (height.kernel - 1) * height.ostep + 1,
             columns=columns,

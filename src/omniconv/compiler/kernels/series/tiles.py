@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 from omniconv.compiler.problem.candidate import UNITS, Candidate, Sizes, find_cheapest
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
-from omniconv.spec.geometry import ceil_div
+from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
 STRIDES = 2
@@ -157,7 +157,7 @@ def _block(problem: Problem, target: Target, extent: int, columns: int, lanes: i
 
 @dataclass(frozen=True, slots=True)
 class SeriesTile(Sizes):
-    """Sizes chosen by the schedule.
+    """The sizes that tiles of this kernel differ in.
 
     Attributes:
         rows: output rows of a tile, ``spread`` apart.

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer
 from omniconv.compiler.emit.vectors import emit_gather
+from omniconv.integers import ceil_div
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class PaddedWindow:
     """Sizes of a window.
 
     Attributes:
@@ -41,7 +42,7 @@ class Window:
     @property
     def part(self) -> int:
         """Distance between the residues of a row [elements]."""
-        return -(self.columns // -self.lanes) * self.lanes
+        return ceil_div(self.columns, self.lanes) * self.lanes
 
     @property
     def pitch(self) -> int:
@@ -57,7 +58,7 @@ class Window:
     @property
     def elements(self) -> int:
         """Room that a window takes, with a vector to spare for stores that end past it."""
-        return -((self.plane * self.planes + self.lanes) // -32) * 32
+        return ceil_div(self.plane * self.planes + self.lanes, 32) * 32
 
     def emit_clear(self, k: Kernel, room: Pointer) -> None:
         """Zeros everywhere."""

@@ -10,14 +10,14 @@ import numpy as np
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.kernels.panel.tiles import plan_panel
 from omniconv.compiler.kernels.winograd.matrices import transform_weights
-from omniconv.compiler.kernels.winograd.slabs import Blocks, list_slabs, plan_winograd, reject_winograd, share_slabs
+from omniconv.compiler.kernels.winograd.slabs import BlockGrid, list_slabs, plan_winograd, reject_winograd, share_slabs
 from omniconv.compiler.kernels.winograd.transforms import WinogradInput, WinogradOutput
 from omniconv.compiler.lowering.family import Choice, Family
 from omniconv.compiler.lowering.layer import Layer, place_layer, with_neighbours
 from omniconv.compiler.lowering.weights import pack_bias
 from omniconv.compiler.memory.layout import plan_pitch
 from omniconv.compiler.memory.planner import Group, Planner
-from omniconv.compiler.memory.storage import Ref, Stored
+from omniconv.compiler.memory.storage import BufferRef, Stored
 from omniconv.compiler.problem.candidate import Candidate
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
@@ -29,15 +29,15 @@ FAR = 2**22
 """Transformed weights that no cache near a core holds [bytes]."""
 
 
-def _list(problem: Problem, target: Target) -> tuple[Iterator[Candidate[Blocks]]]:
+def _list(problem: Problem, target: Target) -> tuple[Iterator[Candidate[BlockGrid]]]:
     return (list_slabs(problem, target),)
 
 
-def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile: Blocks) -> Layer:
+def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile: BlockGrid) -> Layer:
     return place_layer(planner, step, with_neighbours(planner, step, x), problem)
 
 
-def _lower(planner: Planner, layer: Layer, choice: Choice[Blocks]) -> None:
+def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
     problem, x, y = layer.problem, layer.x, layer.y
     strips, blocks = share_slabs(choice.tile, problem, planner.threads)
     lanes, products = planner.target.lanes, blocks.groups * blocks.points
@@ -97,10 +97,10 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[Blocks]) -> None:
         planner.groups.append(Group(len(planner.calls), (3 * len(slabs) // strips,) * strips))
     decision = choice.decision
     for strip in range(strips):
-        spread = Ref(planner.add_buffer("arena", products * blocks.stride(wide) + lanes))
-        gathered = Ref(planner.add_buffer("arena", products * blocks.stride(narrow) + lanes))
+        spread = BufferRef(planner.add_buffer("arena", products * blocks.stride(wide) + lanes))
+        gathered = BufferRef(planner.add_buffer("arena", products * blocks.stride(narrow) + lanes))
         for turn, first in slabs[strip * len(slabs) // strips : (strip + 1) * len(slabs) // strips]:
-            part = Ref(weights.buffer, weights.offset + turn * size)
+            part = BufferRef(weights.buffer, weights.offset + turn * size)
             starts = (planner.table([first, turn * blocks.groups * channels]) for channels in (inputs, outputs))
             planner.call(forward, [x.ref, spread, zero, next(starts)], "winograd_input", choice.rejected, decision, how)
             planner.call(panel, [spread, part, nothing, gathered, zero, zero], "panel", (), decision)

@@ -18,8 +18,8 @@ from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
 from omniconv.compiler.problem.candidate import Candidate, find_cheapest
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.integers import ceil_div
 from omniconv.program.element import FLOAT32
-from omniconv.spec.geometry import ceil_div
 from omniconv.target.model import Target
 
 SIZES: Final = (12, 16, 24, 32, 48, 64)
@@ -48,21 +48,21 @@ def cost_direct(problem: Problem, target: Target, *, lane: bool) -> float:
     return rows * taps * problem.inputs * row + _cost_far(weights)
 
 
-def list_slabs(problem: Problem, target: Target) -> Iterator[Candidate[Blocks]]:
+def list_slabs(problem: Problem, target: Target) -> Iterator[Candidate[BlockGrid]]:
     """Every size of blocks, number of groups at a time, and size of a slab worth a thought."""
     for m in FILTERINGS:
         height, width = (
             BlockAxis.of(a.size, a.output, -min(a.first[0], a.first[0] + 2 * a.ostep), abs(a.ostep), m)
             for a in problem.axes[1:]
         )
-        blocks = Blocks(m, problem.batch, height, width, 1)
+        blocks = BlockGrid(m, problem.batch, height, width, 1)
         for slab in sorted({ceil_div(blocks.count, ceil_div(blocks.count, size)) for size in SIZES}):
             groups = _groups(problem, target, blocks.points * slab)
             found = replace(blocks, slab=slab, groups=groups)
             yield Candidate(_cost_slabs(problem, target, found), found)
 
 
-def share_slabs(blocks: Blocks, problem: Problem, threads: int) -> tuple[int, Blocks]:
+def share_slabs(blocks: BlockGrid, problem: Problem, threads: int) -> tuple[int, BlockGrid]:
     """The slabs that several threads work off: the number of strips that these divide into, and their size.
 
     With a strip for each thread nobody waits for others between the steps of a slab, nor reads what they wrote. There
@@ -84,7 +84,7 @@ def _groups(problem: Problem, target: Target, products: int) -> int:
     return max(g for g in range(1, problem.groups + 1) if problem.groups % g == 0 and g <= max(fits, 1))
 
 
-def _cost_slabs(problem: Problem, target: Target, blocks: Blocks) -> float:
+def _cost_slabs(problem: Problem, target: Target, blocks: BlockGrid) -> float:
     turns = problem.groups // blocks.groups * ceil_div(blocks.count, blocks.slab)
     products = blocks.groups * blocks.points
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
@@ -122,12 +122,12 @@ MARGIN = 0.95
 """Winograd filtering is chosen where it is expected to take less than this part of the direct sum's time."""
 
 
-def plan_winograd(problem: Problem, target: Target) -> tuple[Blocks | None, tuple[str, ...]]:
+def plan_winograd(problem: Problem, target: Target) -> tuple[BlockGrid | None, tuple[str, ...]]:
     """The Winograd blocks of a layer that can be filtered, or ``None`` where the direct sum is expected to be as fast;
     and what they were compared with.
     """
     direct = cost_direct(problem, target, lane=reject_lane(problem, target) is None)
-    best: dict[int, Candidate[Blocks]] = {}
+    best: dict[int, Candidate[BlockGrid]] = {}
     for slabs in list_slabs(problem, target):
         m = slabs.tile.m
         best[m] = min(best.get(m, slabs), slabs, key=lambda each: each.cost)
@@ -188,7 +188,7 @@ class BlockAxis:
 
 
 @dataclass(frozen=True, slots=True)
-class Blocks:
+class BlockGrid:
     """All blocks of a layer, and how many of them, in how many channel groups, are worked on together: a slab."""
 
     m: int

@@ -20,21 +20,22 @@ from dataclasses import dataclass
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
 from omniconv.compiler.emit.machine import Condition, Index, Pointer
+from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.winograd.matrices import FILTERINGS, emit_data, emit_result
-from omniconv.compiler.kernels.winograd.slabs import BlockAxis, Blocks
+from omniconv.compiler.kernels.winograd.slabs import BlockAxis, BlockGrid
 from omniconv.target.model import Target
 
 
 class _Walk:
     """The position of one block on the machine."""
 
-    def __init__(self, k: Kernel, blocks: Blocks, block: Index) -> None:
+    def __init__(self, k: Kernel, blocks: BlockGrid, block: Index) -> None:
         n, y, x = k.split(block, blocks.batch, len(blocks.height.starts), len(blocks.width.starts))
         self.n = n
         self.y = self._start(k, blocks.height, y)
         self.x = self._start(k, blocks.width, x)
 
-    def fits(self, k: Kernel, blocks: Blocks) -> Condition:
+    def fits(self, k: Kernel, blocks: BlockGrid) -> Condition:
         """Whether all outputs of the block exist; a Python bool where that is known."""
         found: Condition = True
         for axis, start in ((blocks.height, self.y), (blocks.width, self.x)):
@@ -58,7 +59,7 @@ class WinogradInput:
     slab.
     """
 
-    blocks: Blocks
+    blocks: BlockGrid
     channels: int
     x_strides: tuple[int, int, int]
     readable: bool
@@ -112,28 +113,21 @@ class WinogradInput:
 
     def _channels(self, k: Kernel, pixels: list[list[Pointer]], row: Pointer) -> None:
         data, stride = FILTERINGS[self.blocks.m].data, self.blocks.stride(self.pitch)
-        vectors = -(self.channels // -self.lanes)
-        # Lanes behind the last channel of a group may hold anything: the products do not read them.
-        ragged = 0 if self.readable else self.channels % self.lanes
-
-        def emit(group: Index, within: Index, count: int | None) -> None:
-            channel = k.add(k.mul(group, self.channels), within)
-            columns = [
-                emit_data(k, data, [k.load(pixel, channel, count=count) for pixel in column])
-                for column in zip(*pixels, strict=True)
-            ]
-            target = k.shift(row, k.add(k.mul(group, self.blocks.points * stride), within))
-            for i, line in enumerate(zip(*columns, strict=True)):
-                for j, value in enumerate(emit_data(k, data, line)):
-                    k.store(value, target, (i * len(line) + j) * stride)
-
         with k.loop(self.blocks.groups) as group:
-            whole = vectors - 1 if ragged else vectors
-            if whole:
-                with k.loop(whole) as v:
-                    emit(group, k.mul(v, self.lanes), None)
-            if ragged:
-                emit(group, whole * self.lanes, ragged)
+
+            def body(within: Index, _vectors: int, count: int | None) -> None:
+                channel = k.add(k.mul(group, self.channels), within)
+                columns = [
+                    emit_data(k, data, [k.load(pixel, channel, count=count) for pixel in column])
+                    for column in zip(*pixels, strict=True)
+                ]
+                target = k.shift(row, k.add(k.mul(group, self.blocks.points * stride), within))
+                for i, line in enumerate(zip(*columns, strict=True)):
+                    for j, value in enumerate(emit_data(k, data, line)):
+                        k.store(value, target, (i * len(line) + j) * stride)
+
+            # Lanes behind the last channel of a group may hold anything: the products do not read them.
+            emit_vectors(k, self.channels, body, masked=not self.readable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +138,7 @@ class WinogradOutput:
     the epilogue's operands.
     """
 
-    blocks: Blocks
+    blocks: BlockGrid
     channels: int
     pitch: int
     y_strides: tuple[int, int, int]
@@ -169,19 +163,14 @@ class WinogradOutput:
         return k.finish()
 
     def _channels(self, k: Kernel, at: _Walk, source: Pointer, first: Index, *, inside: bool) -> None:
-        vectors = -(self.channels // -self.lanes)
-        ragged = self.channels % self.lanes
         with k.loop(self.blocks.groups) as group:
             channel = k.add(first, k.mul(group, self.channels))
             products = k.shift(source, k.mul(group, self.blocks.points * self.blocks.stride(self.pitch)))
 
-            def emit(within: Index, count: int | None) -> None:
+            def body(within: Index, _vectors: int, count: int | None) -> None:
                 self._vector(k, at, k.shift(products, within), k.add(channel, within), count, inside=inside)
 
-            with k.loop(vectors - 1 if ragged else vectors) as v:
-                emit(k.mul(v, self.lanes), None)
-            if ragged:
-                emit((vectors - 1) * self.lanes, ragged)
+            emit_vectors(k, self.channels, body)
 
     def _vector(
         self, k: Kernel, at: _Walk, source: Pointer, channel: Index, count: int | None, *, inside: bool
