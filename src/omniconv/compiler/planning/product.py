@@ -39,7 +39,7 @@ SPREAD: Final = 2**18
 """A right side is read as it lies if a column of it spans so much memory at most [bytes]: one page for each of its rows
 would take more entries than the tables of addresses near a core have."""
 TILES: Final = 8
-"""Tiles in a unit of work that has all panels: at least over all panels, at most of one."""
+"""Tiles in a unit of work that has all panels, at least."""
 POSITIONS: Final = 4
 """Axes of positions that the panel kernel has."""
 
@@ -120,7 +120,7 @@ def lower_product(planner: Planner, step: ProductStep) -> None:
         lanes=planner.target.lanes,
         w_line=(right.rows or columns) if direct else 0,
     )
-    recipe = _sweep(recipe, planner.target)
+    recipe = _sweep(recipe)
     size = 1 if direct else recipe.depth * recipe.columns
     recipe = replace(recipe, w_strides=(w_strides[0] * size, w_strides[1] * size, w_strides[2] * size))
     if direct:
@@ -140,18 +140,12 @@ def lower_product(planner: Planner, step: ProductStep) -> None:
         copy_value(planner, result, planner.stored[step.y])
 
 
-def _sweep(recipe: Panel, target: Target) -> Panel:
-    """The kernel with all panels in a unit of work, where that leaves units enough: rows are then written whole.
+def _sweep(recipe: Panel) -> Panel:
+    """The kernel with all panels in a unit of work, where that leaves units enough: rows are then written whole."""
+    block = min(recipe.tile.block, ceil_div(TILES, recipe.panels))
+    swept = replace(recipe, sweep=True, tile=replace(recipe.tile, block=block))
+    return swept if swept.units >= UNITS else recipe
 
-    Each panel is used for as many tiles as have their rows of x in half of the first-level cache.
-    """
-    row = target.element.bytes * recipe.depth * recipe.tile.rows
-    most = min(recipe.tile.block, max(ceil_div(TILES, recipe.panels), min(TILES, target.l1_bytes // 2 // row)))
-    for block in range(most, 0, -1):
-        swept = replace(recipe, sweep=True, tile=replace(recipe.tile, block=block))
-        if swept.units >= UNITS:
-            return swept
-    return recipe
 
 def _find(planner: Planner, name: str) -> Stored:
     """A value that strides describe."""

@@ -129,6 +129,7 @@ class Panel:
             if self.sweep:
                 n, od, oh, block = k.split(unit, *place)
                 with k.loop(panels) as each:
+                    self._ask_ahead(k, (n, od, oh), k.add(k.mul(block, panels), each), self.blocks * panels)
                     self._emit_unit(k, tables, n, od, oh, block, each)
             elif self.tile.inner:
                 n, od, oh, block, panel = k.split(unit, *place, panels)
@@ -137,6 +138,21 @@ class Panel:
                 panel, n, od, oh, block = k.split(unit, panels, *place)
                 self._emit_unit(k, tables, n, od, oh, block, panel)
         return k.finish()
+
+    def _ask_ahead(self, k: Kernel, place: Sequence[Index], part: Index, parts: int) -> None:
+        """Ask for a part of the weights that the next matrix of a product has: its rows lie too far apart for the
+        processor to foresee them. Behind the last matrix that asks for nothing that is used.
+        """
+        ahead = next((stride for stride in reversed(self.w_strides) if stride), 0)
+        if not ahead:
+            return
+        line = LINE // k.element.bytes
+        count = ceil_div(ceil_div(self.depth * (self.w_line or self.columns), line), parts)
+        for position, stride in zip(place, self.w_strides, strict=True):
+            ahead = k.add(ahead, k.mul(position, stride))
+        first = k.add(ahead, k.mul(part, count * line))
+        for index in range(count):
+            k.prefetch(k.arg(W), k.add(first, index * line))
 
     def _emit_unit(
         self, k: Kernel, tables: Sequence[PhaseTables], n: Index, od: Index, oh: Index, block: Index, panel: Index
