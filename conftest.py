@@ -46,14 +46,15 @@ def pytest_unconfigure(config: Any) -> None:
 
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
-    """Mark as *wide* what repeats a test for a further instruction set or number of threads: ``make test-all`` runs it
-    too. What stays is the reference and the native target, by two threads where they make a difference.
+    """Mark as *wide* what repeats a test for a further instruction set, number of threads or element: ``make test-all``
+    runs it too. What stays is the reference and the native target, by two threads where they make a difference.
     """
     for item in items:
         given = getattr(item, "callspec", None)
         values = [given.params[key] for key in ("target", "engine") if key in given.params] if given else []
         names = [str(getattr(value, "name", value)) for value in values]
-        if not all(name == "reference" or name.endswith(("native", "native-2")) for name in names):
+        kept = (name == "reference" or name.endswith(("native", "native-2")) for name in names)
+        if not all(kept) or any(name.startswith("float64") for name in names):
             item.add_marker("wide")
 
 

@@ -65,7 +65,7 @@ def test_every_other_case_is_right_or_refused(tally) -> None:
     assert sum(passed.values()) > 400, passed
 
 
-@pytest.mark.parametrize("path", LIGHT, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", narrowly(LIGHT), ids=lambda path: path.stem)
 def test_light_models(path: Path, tally) -> None:
     """The outputs stored next to ONNX's light models."""
     f = oc.compile(path, threads=2)

@@ -143,16 +143,17 @@ def runs(draw) -> Problem:
     return Problem(Chain(tuple(steps) or (Conv.of(channels, 4, 1, dims=dims),)), shape)
 
 
-def test_random_runs(tally) -> None:
+@pytest.mark.parametrize("target", TARGETS)
+def test_random_runs(target: str, tally) -> None:
     @settings(
-        max_examples=RANDOM or 60, deadline=None, suppress_health_check=list(HealthCheck), database=None,
+        max_examples=RANDOM or 25, deadline=None, suppress_health_check=list(HealthCheck), database=None,
         derandomize=not RANDOM, print_blob=False,
     )  # fmt: skip
     @given(
         st.one_of(runs(), runs(), runs(), chains(names=("relu", "hard_swish"))), st.sampled_from((0, 600, 3000)),
-        st.sampled_from((1, 2, 3)), st.sampled_from(("NCHW", "NHWC")), st.sampled_from(TARGETS), st.integers(0, 99),
+        st.sampled_from((1, 2, 3)), st.sampled_from(("NCHW", "NHWC")), st.integers(0, 99),
     )  # fmt: skip
-    def compare(problem: Problem, cache: int, threads: int, layout: str, target: str, seed: int) -> None:
+    def compare(problem: Problem, cache: int, threads: int, layout: str, seed: int) -> None:
         if check(problem, seed, caches=(cache,), threads=(threads,), layout=layout, target=target):
             tally("random chains fused")
 
