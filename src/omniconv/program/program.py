@@ -45,7 +45,7 @@ class Program:
 
         Args:
             step, shape, label: see the attributes.
-            checked: the same step produced this shape from the same shapes in another program.
+            checked: the same step produced this shape from the same shapes in another program of this element.
 
         Raises:
             ShapeError: names out of order, or a shape that the step does not produce.
@@ -60,13 +60,15 @@ class Program:
         if found != stated:
             del self.shapes[step.y]
             raise ShapeError(f"{step.word} produces {found}, not {stated}", need="the shape it produces", at=label)
-        self.steps.append(step.with_constants(self._convert))
+        self.steps.append(step if checked else step.with_constants(self._convert))
         self.labels.append(label or step.y)
         return step.y
 
     def _convert(self, array: Array) -> Array:
         """A constant as an array of the program's element; steps that share a narrower one share its copy."""
         dtype = self.element.dtype
+        if array.dtype == dtype:
+            return array
         if array.dtype.itemsize < dtype.itemsize:
             return self._widened.setdefault(id(array), (array, np.asarray(array, dtype)))[1]
         with np.errstate(over="ignore", under="ignore"):

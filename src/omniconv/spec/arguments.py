@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 from omniconv.errors import ShapeError, SpecError
-from omniconv.integers import as_integer, as_integers, as_shape, read_sequence
+from omniconv.integers import LIMIT, as_integer, as_integers, as_shape, read_sequence
 from omniconv.spec.geometry import Pair
 
 SAME: Final = ("same_upper", "same_lower")
@@ -50,6 +50,8 @@ def take_shape(shape: object, channels: int, dims: int, text: Callable[[], str])
     Raises:
         ShapeError: not a shape, or one of another rank.
     """
+    if type(shape) is tuple and len(shape) == dims + 2 and all(type(n) is int and 1 <= n <= LIMIT for n in shape):
+        return shape  # as it mostly is: no message is needed, and none is written
     example = f"{(1, channels, *(32,) * dims)}"
     taken = as_shape(shape, fix=example, at=text())
     if len(taken) != dims + 2:
