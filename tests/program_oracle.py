@@ -246,9 +246,7 @@ def run_recurrence(step: RecurrentStep, values: Values, shape: Sequence[int]) ->
     return y
 
 
-def _run_cell(
-    step: RecurrentStep, d: int, x: Float64, w: Float64, h: Float64, c: Float64
-) -> tuple[Float64, Float64]:
+def _run_cell(step: RecurrentStep, d: int, x: Float64, w: Float64, h: Float64, c: Float64) -> tuple[Float64, Float64]:
     """The new state and the new cell."""
     bound = np.inf if step.clip is None else step.clip
     f, g, *_ = (

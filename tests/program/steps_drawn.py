@@ -289,7 +289,7 @@ def recurrence(r: Random, times: int, batch: int, hidden: int, spread: float = 0
     draw = lambda *shape: rng.uniform(-spread, spread, shape).astype(np.float32)
     shapes = {"x": (times, batch, d * g * hidden)}
     states = [name for name in ("h", "c") if (name == "h" or cell == "lstm") and r.random() < 0.5]
-    shapes.update({name: (d, batch, hidden) for name in states})
+    shapes.update(dict.fromkeys(states, (d, batch, hidden)))
     pick = lambda: Activation.of(r.choice(("sigmoid", "tanh")))
     one = tuple(pick() for _ in range(FUNCTIONS[cell]))
     step = RecurrentStep(

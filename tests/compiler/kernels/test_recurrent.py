@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -17,7 +15,7 @@ from omniconv.compiler.kernels.recurrent.kernel import Recurrence
 from omniconv.compiler.kernels.recurrent.tiles import plan_tile
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
-from omniconv.program.element import ELEMENTS, FLOAT32
+from omniconv.program.element import ELEMENTS
 from omniconv.program.program import Program
 from omniconv.program.steps import RecurrentStep
 from omniconv.runtime.executable import Executable
@@ -44,8 +42,9 @@ def check(program, target, values, threads=1):
     wide = {name: value.astype(np.float64) for name, value in values.items()}
     want, bound = bound_recurrence(step, wide, {}, program.shapes["y"], program.element.roundoff)
     np.testing.assert_array_equal(want, run_program(program, values)["y"])
-    worst = np.max(np.abs(got - want) / np.maximum(bound, 1e-300), initial=0.0)
     assert got.shape == want.shape
+    held = np.abs(want) + bound < program.element.largest  # with ReLU, a state may grow out of the range of float32
+    worst = np.max(np.abs(got - want)[held] / np.maximum(bound[held], 1e-300), initial=0.0)
     assert worst <= 1, (worst, step)
     return got
 
@@ -150,7 +149,8 @@ def test_tiles_fit_the_registers(gates, target):
             tile = plan_tile(gates, batch, hidden, target)
             assert 1 <= tile.rows <= batch
             assert tile.vectors <= -(hidden // -target.lanes)
-            assert gates * tile.rows * tile.vectors + tile.rows + 1 <= target.registers or tile == type(tile)(1, 1)
+            assert tile.wide <= gates * tile.vectors
+            assert tile.rows * tile.wide + min(tile.rows, tile.wide) + 1 <= target.registers
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
@@ -162,8 +162,9 @@ def test_weights_are_packed_in_reading_order(target):
     packed = recipe.pack_weights(w)
     assert packed.size == recipe.panel
     assert sorted(packed[packed > 0]) == list(w.ravel())
-    gates, tile = recipe.phases[0].gates, recipe.phases[0].tile
-    width = min(tile.vectors * target.lanes, recipe.pitch)
-    line = packed[: len(gates) * width].reshape(len(gates), width)
-    for row, gate in zip(line, gates, strict=True):  # the first unit before, for the first units of each gate
-        np.testing.assert_array_equal(row[: min(width, 13)], w[0, gate * 13 : gate * 13 + min(width, 13), 0])
+    tile = recipe.phases[0].tile
+    width = min(tile.wide, 3 * tile.vectors) * target.lanes
+    spread = np.zeros((3, recipe.pitch))
+    spread[:, :13] = w[0, :, 0].reshape(3, 13)  # the first unit before, on the units of each gate
+    block = spread[list(recipe.phases[0].gates), : tile.vectors * target.lanes].ravel()
+    np.testing.assert_array_equal(packed[:width], block[:width])

@@ -2,10 +2,10 @@ r"""The recurrent kernel: some times of a recurrent layer in one call, or a part
 
 .. math:: s_{t, g} = x_{t, g} + \sum_k w_{g, k} h_{t-1, k}
 
-The sums of all gates of some vectors of units, for some sequences, are added up in registers, unit after unit of the
-state before; weights lie in the order in which they are read. The functions of the gates and the update of the state
-follow behind, and the new state is stored once, in the result, where the next time reads it. The cell of an LSTM stays
-in its place. A GRU whose reset gate comes before the product goes through the units twice.
+The products of some vectors of sums, for some sequences, are added up in registers, unit after unit of the state
+before; weights lie in the order in which they are read. When all gates of a block of units are there, they are opened,
+and the new state is stored once, in the result, where the next time reads it. The cell of an LSTM stays in its place. A
+GRU whose reset gate comes before the product goes through the units twice.
 
 Every sum is one chain, first unit to last, whatever the tile: results depend on neither tiles nor threads.
 """
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from omniconv.compiler.emit.builder import Kernel
-from omniconv.compiler.emit.machine import Index, Pointer, Slot, Value
+from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors
 from omniconv.compiler.kernels.recurrent.cells import Gates
 from omniconv.compiler.kernels.recurrent.tiles import UNROLL, Tile
@@ -96,8 +96,15 @@ class Recurrence:
 
     @property
     def scratch(self) -> int:
-        """What a thread keeps between two phases: update gates and states behind the reset gates [elements]."""
-        return 2 * self.chunk * self.pitch if len(self.phases) > 1 else 0
+        """What a thread keeps: the products of a block and, between two phases, update gates and states behind the
+        reset gates [elements].
+        """
+        return self.chunk * (self.block + (2 * self.pitch if len(self.phases) > 1 else 0))
+
+    @property
+    def block(self) -> int:
+        """The products of a block of units, for one sequence [elements]."""
+        return self.lanes * max(len(phase.gates) * phase.tile.vectors for phase in self.phases)
 
     @property
     def panel(self) -> int:
@@ -105,16 +112,18 @@ class Recurrence:
         return self.pitch * self.hidden * sum(len(phase.gates) for phase in self.phases)
 
     def pack_weights(self, w: Array) -> Array:
-        """Weights of some directions in reading order: phase, block of vectors, unit before, gate, then the block's
-        lanes; zeros in spare lanes.
+        """Weights of some directions in reading order: phase, block of units, group of vectors of sums, unit before,
+        then the group's lanes; zeros in spare lanes.
         """
         parts = []
         for matrix in w.reshape(len(w), GATES[self.cell], self.hidden, self.hidden):
             for phase in self.phases:
-                wide = np.zeros((self.hidden, len(phase.gates), self.pitch), w.dtype)
-                wide[:, :, : self.hidden] = matrix[list(phase.gates)].transpose(2, 0, 1)
-                width = phase.tile.vectors * self.lanes
-                parts += [wide[:, :, first : first + width].reshape(-1) for first in range(0, self.pitch, width)]
+                spread = np.zeros((self.hidden, len(phase.gates), self.pitch), w.dtype)
+                spread[:, :, : self.hidden] = matrix[list(phase.gates)].transpose(2, 0, 1)
+                for first in range(0, self.pitch, width := phase.tile.vectors * self.lanes):
+                    block = spread[:, :, first : first + width].reshape(self.hidden, -1)
+                    step = phase.tile.wide * self.lanes
+                    parts += [block[:, at : at + step].reshape(-1) for at in range(0, block.shape[1], step)]
         return np.concatenate(parts)
 
     def emit(self, name: str, target: Target) -> str:
@@ -139,6 +148,8 @@ class _Unit:
         self.w = k.shift(k.arg(W), k.mul(direction, recipe.panel))
         self.b = k.shift(k.arg(B), k.mul(direction, recipe.hidden))
         self.p = k.shift(k.arg(P), k.mul(direction, 3 * recipe.hidden))
+        self.products = k.shift(k.arg(TEMP), k.mul(k.thread, recipe.scratch))
+        self.kept = k.shift(self.products, recipe.chunk * recipe.block)
 
     def emit(self) -> None:
         """All times, then what a ragged sequence leaves."""
@@ -181,121 +192,126 @@ class _Unit:
         k, r = self.k, self.r
         x = k.shift(self.x, k.mul(time, r.x[0]))
         y, h = (k.shift(self.y, k.mul(at, r.y[0])) for at in (time, before))
-        rows = phase.tile.rows
+        # The second phase multiplies the states behind the reset gates.
+        source, step = (k.shift(self.kept, r.pitch), 2 * r.pitch) if number else (h, r.y[1])
 
         def block(c: Index, vectors: int, tail: int | None) -> None:
             weights = k.shift(self.w, k.add(k.mul(c, len(phase.gates) * r.hidden), place))
-            whole, rest = divmod(r.chunk, rows)
-            if whole:
-                with k.loop(whole) as index:
-                    _Tile(self, phase, number, k.mul(index, rows), rows, vectors, tail).emit(x, y, h, weights, c)
-            if rest:
-                _Tile(self, phase, number, whole * rows, rest, vectors, tail).emit(x, y, h, weights, c)
+            self._multiply(phase, source, step, weights, len(phase.gates) * vectors)
+            with k.loop(r.chunk) as row:
+                opened = _Row(self, phase, number, row, x, y, h, vectors, tail)
+                for v in range(vectors):
+                    opened.emit(c, v)
 
         emit_vectors(k, r.hidden, block, group=phase.tile.vectors, part=self.part, parts=r.parts)
 
+    def _multiply(self, phase: Phase, source: Pointer, step: int, weights: Pointer, columns: int) -> None:
+        """The products of a block: so many vectors of sums of all sequences."""
+        k, r, tile = self.k, self.r, phase.tile
+        groups, narrow = divmod(columns, tile.wide)
+        whole, rest = divmod(r.chunk, tile.rows)
 
-class _Tile:
-    """Emission of one tile: ``rows`` sequences, from ``first`` of the unit on, by some vectors of units."""
+        def group(index: Index, wide: int) -> None:
+            column = k.mul(index, tile.wide * r.lanes)
+            w = k.shift(weights, k.mul(column, r.hidden))
+            if whole:
+                with k.loop(whole) as number:
+                    first = k.mul(number, tile.rows)
+                    self._tile(k.shift(source, k.mul(first, step)), step, w, first, column, tile.rows, wide)
+            if rest:
+                first = whole * tile.rows
+                self._tile(k.shift(source, first * step), step, w, first, column, rest, wide)
 
-    def __init__(
-        self, unit: _Unit, phase: Phase, number: int, first: Index, rows: int, vectors: int, tail: int | None
+        if groups:
+            with k.loop(groups) as index:
+                group(index, tile.wide)
+        if narrow:
+            group(groups, narrow)
+
+    def _tile(
+        self, source: Pointer, step: int, weights: Pointer, first: Index, column: Index, rows: int, wide: int
     ) -> None:
-        self.u, self.k, self.r = unit, unit.k, unit.r
-        self.phase, self.number, self.first, self.rows, self.vectors, self.tail = (
-            phase, number, first, rows, vectors, tail
-        )  # fmt: skip
-
-    def emit(self, x: Pointer, y: Pointer, h: Pointer, weights: Pointer, c: Index) -> None:
-        """Sums, then the gates behind them; x, y and h at this time, ``c`` the first unit."""
+        """One tile of products, stored where the gates are opened."""
         k, r = self.k, self.r
-        second = self.number == 1
-        room = k.shift(k.arg(TEMP), k.mul(k.thread, r.scratch)) if r.scratch else None
-        rows = [k.add(self.first, row) for row in range(self.rows)]
-        states = [k.shift(h, k.mul(row, r.y[1])) for row in rows]
-        kept = [k.shift(room, k.mul(row, 2 * r.pitch)) for row in rows] if room is not None else []
-        sources = [k.shift(pointer, r.pitch) for pointer in kept] if second else states
-        inputs = [k.shift(x, k.mul(row, r.x[1])) for row in rows]
-        sums = [
-            [[self._begin(gate, inputs[row], k.add(c, v * r.lanes), v) for v in range(self.vectors)]
-             for gate in self.phase.gates]
-            for row in range(self.rows)
-        ]  # fmt: skip
-        self._multiply(sources, weights, sums)
-        for row in range(self.rows):
-            own = k.mul(rows[row], r.y[1])
-            for v in range(self.vectors):
-                at = k.add(c, v * r.lanes)
-                count = self._count(v)
-                totals = {gate: k.get(sums[row][g][v]) for g, gate in enumerate(self.phase.gates)}
-                if r.cell == "lstm":
-                    place = k.add(own, at)
-                    peephole = (lambda gate, at=at, v=v: self._peephole(gate, at, v)) if r.peepholes else None
-                    cell = k.load(self.u.c, place, count=count)
-                    state, cell = self.u.gates.update_lstm(totals, cell, peephole, coupled=r.coupled)
-                    k.store(cell, self.u.c, place, count=count)
-                elif r.cell == "rnn":
-                    state = self.u.gates.open(0, totals[0])
-                elif len(r.phases) == 1:
-                    state = self._gru(totals, inputs[row], states[row], at, count)
-                elif not second:
-                    before = k.load(states[row], at, count=count)
-                    k.store(self.u.gates.open(0, totals[0]), kept[row], at)
-                    k.store(k.b.fmul(self.u.gates.open(0, totals[1]), before), kept[row], k.add(at, r.pitch))
-                    continue
-                else:
-                    before, update = k.load(states[row], at, count=count), k.load(kept[row], at)
-                    state = self.u.gates.blend(update, self.u.gates.open(1, totals[2]), before)
-                k.store(state, y, k.add(own, at), count=count)
-
-    def _count(self, vector: int) -> int | None:
-        return self.tail if vector == self.vectors - 1 else None
-
-    def _peephole(self, gate: int, at: Index, vector: int) -> Value:
-        return self.k.load(self.u.p, self.k.add(at, gate * self.r.hidden), count=self._count(vector))
-
-    def _gru(self, totals: dict[int, Value], x: Pointer, h: Pointer, at: Index, count: int | None) -> Value:
-        """A GRU whose reset gate comes behind the product."""
-        k = self.k
-        update, reset = (self.u.gates.open(0, totals[gate]) for gate in (0, 1))
-        given = k.load(x, k.add(at, 2 * self.r.hidden), count=count)
-        candidate = self.u.gates.open(1, k.fma(reset, totals[2], given))
-        return self.u.gates.blend(update, candidate, k.load(h, at, count=count))
-
-    def _begin(self, gate: int, x: Pointer, at: Index, vector: int) -> Slot:
-        """A sum with what it starts from: the input's share, or b."""
-        k, count = self.k, self._count(vector)
-        if self.r.biased and gate == 2:
-            value = k.load(self.u.b, at, count=count)
-        else:
-            value = k.load(x, k.add(at, gate * self.r.hidden), count=count)
-        return k.variable(value.type, value)
-
-    def _multiply(self, sources: list[Pointer], weights: Pointer, sums: list[list[list[Slot]]]) -> None:
-        """Add the products of a block of weights with the states of all rows."""
-        k, r = self.k, self.r
-        width = len(self.phase.gates) * self.vectors
+        zero = k.splat(0.0)
+        sums = [[k.variable(zero.type, zero) for _ in range(wide)] for _ in range(rows)]
         unroll = min(UNROLL, r.hidden)
         rounds, rest = divmod(r.hidden, unroll)
-        slots = [[slot for gate in row for slot in gate] for row in sums]
-        weights = k.anchor(weights)
-        sources = [k.anchor(source) for source in sources]
+        source, weights = k.anchor(source), k.anchor(weights)
 
-        def step(first: Index, number: int) -> None:
-            values = [[k.get(slot) for slot in row] for row in slots]
+        def run(start: Index, number: int) -> None:
+            values = [[k.get(slot) for slot in row] for row in sums]
             for u in range(number):
-                unit = k.add(first, u)
-                line = k.mul(unit, width * r.lanes)
-                w = [k.load(weights, k.add(line, v * r.lanes)) for v in range(width)]
-                for row, source in enumerate(sources):
-                    h = k.load_splat(source, unit)
-                    for v in range(width):
+                unit = k.add(start, u)
+                line = k.mul(unit, wide * r.lanes)
+                w = [k.load(weights, k.add(line, v * r.lanes)) for v in range(wide)]
+                for row in range(rows):
+                    h = k.load_splat(source, k.add(unit, row * step))
+                    for v in range(wide):
                         values[row][v] = k.fma(h, w[v], values[row][v])
-            for row, found in zip(slots, values, strict=True):
-                for slot, value in zip(row, found, strict=True):
+            for slots, found in zip(sums, values, strict=True):
+                for slot, value in zip(slots, found, strict=True):
                     k.set(slot, value)
 
         with k.loop(rounds * unroll, step=unroll) as index:
-            step(index, unroll)
+            run(index, unroll)
         if rest:
-            step(rounds * unroll, rest)
+            run(rounds * unroll, rest)
+        for row, slots in enumerate(sums):
+            target = k.shift(self.products, k.add(k.mul(k.add(first, row), r.block), column))
+            for v, slot in enumerate(slots):
+                k.store(k.get(slot), target, v * r.lanes)
+
+
+class _Row:
+    """The gates of one sequence at one time, opened: x, y and h at the first sequence of the unit."""
+
+    def __init__(
+        self, unit: _Unit, phase: Phase, number: int, row: Index, x: Pointer, y: Pointer, h: Pointer, vectors: int,
+        tail: int | None,
+    ) -> None:  # fmt: skip
+        self.u, self.k, self.r, self.phase, self.number = unit, unit.k, unit.r, phase, number
+        self.vectors, self.tail = vectors, tail
+        k, r = unit.k, unit.r
+        own = k.mul(row, r.y[1])
+        self.x, self.y, self.h = k.shift(x, k.mul(row, r.x[1])), k.shift(y, own), k.shift(h, own)
+        self.c = k.shift(unit.c, own)
+        self.products = k.shift(unit.products, k.mul(row, r.block))
+        self.kept = k.shift(unit.kept, k.mul(row, 2 * r.pitch))
+
+    def emit(self, c: Index, v: int) -> None:
+        """Vector ``v`` of a block that begins at unit ``c``."""
+        k, r, gates = self.k, self.r, self.u.gates
+        at, count = k.add(c, v * r.lanes), self.tail if v == self.vectors - 1 else None
+        sums = {gate: self._sum(gate, index, at, v, count) for index, gate in enumerate(self.phase.gates)}
+        if r.cell == "lstm":
+            peephole = (lambda gate: k.load(self.u.p, k.add(at, gate * r.hidden), count=count)) if r.peepholes else None
+            cell = k.load(self.c, at, count=count)
+            state, cell = gates.update_lstm(sums, cell, peephole, coupled=r.coupled)
+            k.store(cell, self.c, at, count=count)
+        elif r.cell == "rnn":
+            state = gates.open(0, sums[0])
+        elif self.number == 0 and len(r.phases) > 1:
+            before = k.load(self.h, at, count=count)
+            k.store(gates.open(0, sums[0]), self.kept, at)
+            k.store(k.b.fmul(gates.open(0, sums[1]), before), self.kept, k.add(at, r.pitch))
+            return
+        else:
+            before = k.load(self.h, at, count=count)
+            update = k.load(self.kept, at) if self.number else gates.open(0, sums[0])
+            candidate = sums[2]
+            if not self.number:
+                candidate = k.fma(gates.open(0, sums[1]), candidate, self._given(2, at, count))
+            state = gates.blend(update, gates.open(1, candidate), before)
+        k.store(state, self.y, at, count=count)
+
+    def _given(self, gate: int, at: Index, count: int | None) -> Value:
+        """The input's share of a sum."""
+        return self.k.load(self.x, self.k.add(at, gate * self.r.hidden), count=count)
+
+    def _sum(self, gate: int, index: int, at: Index, v: int, count: int | None) -> Value:
+        """A sum of the gate that is number ``index`` of the phase: the product, and the input's share or b."""
+        k = self.k
+        product = k.load(self.products, (index * self.vectors + v) * self.r.lanes)
+        inner = self.r.biased and gate == 2
+        return k.b.fadd(product, k.load(self.u.b, at, count=count) if inner else self._given(gate, at, count))

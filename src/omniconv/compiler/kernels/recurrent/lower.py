@@ -3,9 +3,9 @@
 The result lies in memory by time, sequence, direction and unit, with a row before its first time: there, and behind the
 last time of a reversed direction, the states before it are copied. The next layer then reads it as it lies.
 
-One call does all times where there are threads for at most the directions, one call a time where more threads share the
-hidden units: steps end by count, so that the end of a call is where they meet. Where a time is too little work for that,
-or a reset gate stands before the product, threads share the sequences.
+One call does all times where there are threads for at most the directions, one call a time where more threads share
+the hidden units: steps end by count, so that the end of a call is where they meet. Where a time is too little work for
+that, or a reset gate stands before the product, threads share the sequences.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class _Call:
         self.w = planner.constant(len(group) * recipe.panel, lambda: recipe.pack_weights(w[parts]))
         self.b, self.p = (none if array is None else _flat(planner, array, parts) for array in (step.b, step.p))
         self.lengths = none if step.lengths is None else planner.table(step.lengths)
-        self.temp = planner.thread_memory(recipe.scratch) if recipe.scratch else none
+        self.temp = planner.thread_memory(recipe.scratch)
 
     def place(self, turn: int) -> None:
         """Append the call of all times, or of the one that comes in this turn."""
@@ -149,7 +149,7 @@ class _Call:
         x, y = self.places.at(self.group[0], time)
         _, c = self.places.at(self.group[0], self.times + 1)
         tile = self.recipe.phases[0].tile
-        how = f"{tile.rows} x {tile.vectors} vectors of units at a time"
+        how = f"{tile.rows} sequences by {tile.wide} vectors of sums at a time"
         if self.shared:
             how += f"; every time is shared out in {self.recipe.parts} parts"
         args = [x, y, c if self.recipe.cell == "lstm" else y, self.w, self.b, self.p, self.lengths, self.temp]
