@@ -17,6 +17,8 @@ from tests.program_oracle import Float64, activate
 from omniconv.program.steps import RecurrentStep
 from omniconv.spec import Activation
 
+FLUSHED: Final = 1e-28
+"""A sigmoid may be 0 below the normal range: the roundings of one of this size cover it."""
 FUNCTION_ROUNDINGS: Final = 8
 """Roundings of an elementary function, whose errors emit/elementary32.py states, and of the bound itself."""
 
@@ -54,9 +56,8 @@ class Near:
         value = self.value if bound is None else np.clip(self.value, -bound, bound)
         steep = {"sigmoid": 0.25}.get(function.name, 1.0) * max(1.0, *(abs(p) for _, p in function.parameters), 0.0)
         result = activate(function, value)
-        return Near(result, self.error * steep, self.u).rounded(FUNCTION_ROUNDINGS, np.abs(result) + (
-            1.0 if function.name in ("hard_sigmoid", "elu") else 0.0
-        ))  # fmt: skip
+        size = np.abs(result) + (1.0 if function.name in ("hard_sigmoid", "elu") else FLUSHED)
+        return Near(result, self.error * steep, self.u).rounded(FUNCTION_ROUNDINGS, size)
 
 
 def bound_recurrence(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
 import numpy as np
 import pytest
 from tests.compiler.harness import TARGETS
+from tests.machines import SKYLAKE_SERVER, V3, V4, ZEN_3, native
 from tests.program.steps_drawn import flat_recurrence, program_of
 from tests.program_oracle import run_program
 from tests.recurrent_bound import bound_recurrence
 
+from omniconv.compiler.code.build import compile_assembly
 from omniconv.compiler.kernels.recurrent.kernel import Recurrence
 from omniconv.compiler.kernels.recurrent.tiles import plan_tile
 from omniconv.compiler.planning.options import Options
@@ -151,6 +154,34 @@ def test_tiles_fit_the_registers(gates, target):
             assert tile.vectors <= -(hidden // -target.lanes)
             assert tile.wide <= gates * tile.vectors
             assert tile.rows * tile.wide + min(tile.rows, tile.wide) + 1 <= target.registers
+
+
+SPILL = re.compile(r"\tvmov\w+\t[^\n]*\(%rsp\)")
+"""A vector register that goes to the stack or comes from there."""
+
+
+@pytest.mark.parametrize("target", [V3, V4, native(ZEN_3), native(SKYLAKE_SERVER)], ids=lambda t: f"{t.name} {t.cpu}")
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 8])
+def test_inner_loops_multiply_and_add_and_nothing_of_them_is_spilled(batch, target):
+    for cell in ("lstm", "gru", "rnn"):
+        program = large(cell, (False,), batch, 96)
+        recipe = next(call.recipe for call in plan(program, target).calls if isinstance(call.recipe, Recurrence))
+        hot = inner_loops(compile_assembly(recipe.emit("f", target), target))
+        assert hot
+        assert not [loop for loop in hot if SPILL.search(loop)], (cell, recipe.phases)
+
+
+def inner_loops(text):
+    """Loops of one block with a multiply-add for each number that is spread: those of the products."""
+    blocks = re.split(r"\n(?=\.L\w+:)", text)
+    loops = []
+    for block in blocks:
+        label, lines = block.split(":")[0], block.splitlines()
+        ends = [at for at, line in enumerate(lines) if re.match(rf"\tj\w+\t{re.escape(label)}$", line)]
+        body = "\n".join(lines[: ends[-1] + 1]) if ends else ""
+        if "vbroadcast" in body and "vfmadd" in body and "vdiv" not in body:
+            loops.append(body)
+    return loops
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
