@@ -239,16 +239,33 @@ class _Unit:
         rounds, rest = divmod(r.hidden, unroll)
         source, weights = k.anchor(source), k.anchor(weights)
 
+        def add(unit: Index, values: list[list[Value]]) -> None:
+            line = k.mul(unit, wide * r.lanes)
+
+            def weight(v: int) -> Value:
+                return k.load(weights, k.add(line, v * r.lanes))
+
+            def state(row: int) -> Value:
+                return k.load_splat(source, k.add(unit, row * step))
+
+            # The fewer of both are held in registers, the others come one by one.
+            if rows < wide:
+                states = [state(row) for row in range(rows)]
+                for v in range(wide):
+                    w = weight(v)
+                    for row in range(rows):
+                        values[row][v] = k.fma(states[row], w, values[row][v])
+            else:
+                held = [weight(v) for v in range(wide)]
+                for row in range(rows):
+                    h = state(row)
+                    for v in range(wide):
+                        values[row][v] = k.fma(h, held[v], values[row][v])
+
         def run(start: Index, number: int) -> None:
             values = [[k.get(slot) for slot in row] for row in sums]
             for u in range(number):
-                unit = k.add(start, u)
-                line = k.mul(unit, wide * r.lanes)
-                w = [k.load(weights, k.add(line, v * r.lanes)) for v in range(wide)]
-                for row in range(rows):
-                    h = k.load_splat(source, k.add(unit, row * step))
-                    for v in range(wide):
-                        values[row][v] = k.fma(h, w[v], values[row][v])
+                add(k.add(start, u), values)
             for slots, found in zip(sums, values, strict=True):
                 for slot, value in zip(slots, found, strict=True):
                     k.set(slot, value)
