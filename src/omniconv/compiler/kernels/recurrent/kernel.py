@@ -20,7 +20,8 @@ from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors
 from omniconv.compiler.kernels.recurrent.cells import Gates
-from omniconv.compiler.kernels.recurrent.tiles import UNROLL, Tile
+from omniconv.compiler.kernels.recurrent.products import Products
+from omniconv.compiler.kernels.recurrent.tiles import Tile
 from omniconv.program.steps import Array
 from omniconv.program.steps.recurrent import GATES
 from omniconv.spec import Activation
@@ -197,87 +198,15 @@ class _Unit:
 
         def block(c: Index, vectors: int, tail: int | None) -> None:
             weights = k.shift(self.w, k.add(k.mul(c, len(phase.gates) * r.hidden), place))
-            self._multiply(phase, source, step, weights, len(phase.gates) * vectors)
+            Products(k, phase.tile, r.hidden, r.chunk, step, r.block).emit(
+                source, weights, self.products, len(phase.gates) * vectors
+            )
             with k.loop(r.chunk) as row:
                 opened = _Row(self, phase, number, row, x, y, h, vectors, tail)
                 for v in range(vectors):
                     opened.emit(c, v)
 
         emit_vectors(k, r.hidden, block, group=phase.tile.vectors, part=self.part, parts=r.parts)
-
-    def _multiply(self, phase: Phase, source: Pointer, step: int, weights: Pointer, columns: int) -> None:
-        """The products of a block: so many vectors of sums of all sequences."""
-        k, r, tile = self.k, self.r, phase.tile
-        groups, narrow = divmod(columns, tile.wide)
-        whole, rest = divmod(r.chunk, tile.rows)
-
-        def group(index: Index, wide: int) -> None:
-            column = k.mul(index, tile.wide * r.lanes)
-            w = k.shift(weights, k.mul(column, r.hidden))
-            if whole:
-                with k.loop(whole) as number:
-                    first = k.mul(number, tile.rows)
-                    self._tile(k.shift(source, k.mul(first, step)), step, w, first, column, tile.rows, wide)
-            if rest:
-                first = whole * tile.rows
-                self._tile(k.shift(source, first * step), step, w, first, column, rest, wide)
-
-        if groups:
-            with k.loop(groups) as index:
-                group(index, tile.wide)
-        if narrow:
-            group(groups, narrow)
-
-    def _tile(
-        self, source: Pointer, step: int, weights: Pointer, first: Index, column: Index, rows: int, wide: int
-    ) -> None:
-        """One tile of products, stored where the gates are opened."""
-        k, r = self.k, self.r
-        zero = k.splat(0.0)
-        sums = [[k.variable(zero.type, zero) for _ in range(wide)] for _ in range(rows)]
-        unroll = min(UNROLL, r.hidden)
-        rounds, rest = divmod(r.hidden, unroll)
-        source, weights = k.anchor(source), k.anchor(weights)
-
-        def add(unit: Index, values: list[list[Value]]) -> None:
-            line = k.mul(unit, wide * r.lanes)
-
-            def weight(v: int) -> Value:
-                return k.load(weights, k.add(line, v * r.lanes))
-
-            def state(row: int) -> Value:
-                return k.load_splat(source, k.add(unit, row * step))
-
-            # The fewer of both are held in registers, the others come one by one.
-            if rows < wide:
-                states = [state(row) for row in range(rows)]
-                for v in range(wide):
-                    w = weight(v)
-                    for row in range(rows):
-                        values[row][v] = k.fma(states[row], w, values[row][v])
-            else:
-                held = [weight(v) for v in range(wide)]
-                for row in range(rows):
-                    h = state(row)
-                    for v in range(wide):
-                        values[row][v] = k.fma(h, held[v], values[row][v])
-
-        def run(start: Index, number: int) -> None:
-            values = [[k.get(slot) for slot in row] for row in sums]
-            for u in range(number):
-                add(k.add(start, u), values)
-            for slots, found in zip(sums, values, strict=True):
-                for slot, value in zip(slots, found, strict=True):
-                    k.set(slot, value)
-
-        with k.loop(rounds * unroll, step=unroll) as index:
-            run(index, unroll)
-        if rest:
-            run(rounds * unroll, rest)
-        for row, slots in enumerate(sums):
-            target = k.shift(self.products, k.add(k.mul(k.add(first, row), r.block), column))
-            for v, slot in enumerate(slots):
-                k.store(k.get(slot), target, v * r.lanes)
 
 
 class _Row:
