@@ -83,11 +83,11 @@ def lower_recurrence(node: Node, inputs: Operands, build: Builder, cell: str) ->
     matrix = np.ascontiguousarray(w.reshape(directions * width, -1))
     sums = DenseStep(x.name, build.fresh("gates"), matrix, given)
     gated = build.add(sums, (times, batch, directions * width))
+    h, c = (None if state is None else state.name for state in states)
     step = RecurrentStep(
         gated.name, build.fresh("states"), cell, r, reverse,
         tuple(functions[number * count : (number + 1) * count] for number in range(directions)),
-        *(None if state is None else state.name for state in states), inner, peepholes, lengths, clip,
-        flags["input_forget"],
+        h=h, c=c, b=inner, p=peepholes, lengths=lengths, clip=clip, coupled=flags["input_forget"],
     )  # fmt: skip
     found = build.add(step, (times + step.states, directions, batch, hidden))
     return _results(node, found, times, bool(first), build)
