@@ -31,6 +31,7 @@ from omniconv.program.steps import (
     ProductStep,
     ProgramStep,
     RearrangeStep,
+    RecurrentStep,
     ReduceStep,
     ResizeStep,
     SliceStep,
@@ -226,6 +227,44 @@ def _resize(step: ResizeStep, x: Float64) -> Float64:
     return x
 
 
+def run_recurrence(step: RecurrentStep, values: Values, shape: Sequence[int]) -> Float64:
+    """A recurrent layer, one sequence in one direction after the other, one time after the other."""
+    total, directions, batch, hidden = shape
+    times, y = total - step.states, np.zeros(tuple(shape))
+    x = values[step.x].reshape(times, batch, directions, -1, hidden)
+    zeros = np.zeros((directions, batch, hidden))
+    for d, n in itertools.product(range(directions), range(batch)):
+        w = step.w[d].astype(np.float64).reshape(-1, hidden, hidden)
+        h, c = (zeros if name is None else values[name] for name in (step.h, step.c))
+        h, c, length = h[d, n], c[d, n], times if step.lengths is None else step.lengths[n]
+        for t in reversed(range(length)) if step.reverse[d] else range(length):
+            h, c = _run_cell(step, d, x[t, n, d], w, h, c)
+            y[t, d, n] = h
+        y[times, d, n] = h
+        if step.states == 2:
+            y[times + 1, d, n] = c
+    return y
+
+
+def _run_cell(step: RecurrentStep, d: int, x: Float64, w: Float64, h: Float64, c: Float64) -> tuple[Float64, Float64]:
+    """The new state and the new cell."""
+    bound = np.inf if step.clip is None else step.clip
+    f, g, *_ = (
+        lambda s, act=act: activate(act, np.clip(s, -bound, bound)) for act in (*step.functions[d], *step.functions[d])
+    )
+    if step.cell == "rnn":
+        return f(x[0] + w[0] @ h), c
+    if step.cell == "gru":
+        z, r = f(x[0] + w[0] @ h), f(x[1] + w[1] @ h)
+        n = g(x[2] + w[2] @ (r * h)) if step.b is None else g(x[2] + r * (w[2] @ h + step.b[d].astype(np.float64)))
+        return (1 - z) * n + z * h, c
+    p = np.zeros((3, 1)) if step.p is None else step.p[d].astype(np.float64).reshape(3, -1)
+    i = f(x[0] + w[0] @ h + p[0] * c)
+    kept = 1 - i if step.coupled else f(x[2] + w[2] @ h + p[2] * c)
+    c = kept * c + i * g(x[3] + w[3] @ h)
+    return f(x[1] + w[1] @ h + p[1] * c) * activate(step.functions[d][2], c), c
+
+
 def run_step(step: ProgramStep, values: Values, shape: Sequence[int]) -> Float64:
     """One step; ``shape`` is the shape its value must have."""
     match step:
@@ -264,6 +303,8 @@ def run_step(step: ProgramStep, values: Values, shape: Sequence[int]) -> Float64
             return np.pad(values[step.x], step.pads, mode=mode, **more)
         case ResizeStep():
             return _resize(step, values[step.x])
+        case RecurrentStep():
+            return run_recurrence(step, values, shape)
         case CumSumStep():
             x = np.moveaxis(values[step.x], step.axis, 0)[:: -1 if step.reverse else 1]
             y = np.cumsum(x, 0)

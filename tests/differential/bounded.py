@@ -104,6 +104,11 @@ def bound(node: NodeProto, opset: int, items: Sequence[Item], outputs: Sequence[
         return [_bound_softmax(node, opset, items[0], outputs[0])]
     if op == "LRN":
         return [_bound_lrn(node, opset, items[0], outputs[0])]
+    if op in ("LSTM", "GRU", "RNN"):
+        from tests.differential import recurrent
+
+        errors = [item.error if isinstance(item, Bounded) else 0.0 for item in items]
+        return recurrent.evaluate(node, [_raw(item) for item in items], errors, U)[1]
     if op in NORMS:
         return [NORMS[op](node, items)]
     return [_bound_function(node, opset, items, outputs[0])]

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 from onnx import helper
-from tests.differential import elementwise, layers, moves, resizes, statistics, written
+from tests.differential import elementwise, layers, moves, recurrent, resizes, statistics, written
 from tests.differential.bounded import Bounded, Item, evaluate
 from tests.differential.draft import Draft, UnfitError
 from tests.differential.table import GENERATORS
@@ -33,7 +33,7 @@ ELEMENTWISE = frozenset(
 ) | {"written gelu", "written swish", "written clamp"}
 """What is drawn with infinities, NaN and denormal numbers."""
 
-FAMILIES = (elementwise, layers, moves, resizes, statistics, written)
+FAMILIES = (elementwise, layers, moves, resizes, statistics, recurrent, written)
 """The files whose generators fill the table, in this order."""
 FLUSHED = 2.0**-118
 """A sigmoid, also one that is written out, may be 0 where it lies below 2^-126; this is 88 times as much."""

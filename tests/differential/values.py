@@ -159,6 +159,13 @@ def _unsqueeze(node: NodeProto, _opset: int, arrays: Sequence[Any]) -> list[np.n
     return [np.expand_dims(arrays[0], tuple(int(axis) for axis in np.reshape(axes, -1)))]
 
 
+def _recurrent(node: NodeProto, _opset: int, arrays: Sequence[Any]) -> list[np.ndarray]:
+    """The evaluator knows neither directions nor lengths, bounds or functions."""
+    from tests.differential import recurrent
+
+    return recurrent.evaluate(node, arrays, [0.0 if a is not None else None for a in arrays], 0.0)[0]
+
+
 OWN: dict[str, Callable[..., list[np.ndarray]]] = {
     "Softmax": _softmax, "LogSoftmax": _softmax, "LRN": _lrn, "BatchNormalization": _batch_norm, "Selu": _selu,
     "Celu": _selu, "Gelu": _gelu, "Swish": _swish, "PRelu": _prelu, "Gemm": _gemm, "Clip": _clip,
@@ -166,6 +173,7 @@ OWN: dict[str, Callable[..., list[np.ndarray]]] = {
     # Slow (0.1 s a layer), wrong with groups and automatic padding, and without ceil mode: computed tap by tap.
     **dict.fromkeys(("Conv", "ConvTranspose", "MaxPool", "AveragePool"), windows.evaluate),
     "Resize": resampling.evaluate, "Upsample": resampling.evaluate,
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -26,11 +27,13 @@ from omniconv.program.steps import (
     PostOp,
     ProductStep,
     RearrangeStep,
+    RecurrentStep,
     ReduceStep,
     ResizeStep,
     SliceStep,
     SoftmaxStep,
 )
+from omniconv.program.steps.recurrent import FUNCTIONS, GATES
 from omniconv.spec import Activation, Conv, Resize
 
 Drawn = tuple[Any, dict[str, tuple[int, ...]], tuple[int, ...]]
@@ -267,6 +270,49 @@ def _cumsum(r: Random) -> Drawn:
     shape = shape_of(r, r.randint(1, 4))
     axis = r.randint(-len(shape), len(shape) - 1)
     return CumSumStep("x", "y", axis, r.random() < 0.5, r.random() < 0.5), {"x": shape}, shape
+
+
+@draws(RecurrentStep)
+def _recurrent(r: Random) -> Drawn:
+    return recurrence(r, r.randint(1, 3), r.randint(1, 2), r.randint(1, 3))
+
+
+def recurrence(r: Random, times: int, batch: int, hidden: int, spread: float = 0.3) -> Drawn:
+    """A recurrent layer with all that it may have; weights within ``spread``, where no function of small sums is flat.
+
+    Functions that are flat or straight in parts, and a bound, are drawn by :func:`flat_recurrence` alone.
+    """
+    cell = r.choice(tuple(GATES))
+    reverse = r.choice(((False,), (True,), (False, True)))
+    d, g = len(reverse), GATES[cell]
+    rng = np.random.default_rng(r.randrange(2**30))
+    draw = lambda *shape: rng.uniform(-spread, spread, shape).astype(np.float32)
+    shapes = {"x": (times, batch, d * g * hidden)}
+    states = [name for name in ("h", "c") if (name == "h" or cell == "lstm") and r.random() < 0.5]
+    shapes.update(dict.fromkeys(states, (d, batch, hidden)))
+    pick = lambda: Activation.of(r.choice(("sigmoid", "tanh")))
+    one = tuple(pick() for _ in range(FUNCTIONS[cell]))
+    step = RecurrentStep(
+        "x", "y", cell, draw(d, g * hidden, hidden), reverse,
+        tuple(one if r.random() < 0.7 else tuple(pick() for _ in one) for _ in reverse),
+        *(name if name in states else None for name in ("h", "c")),
+        draw(d, hidden) if cell == "gru" and r.random() < 0.5 else None,
+        draw(d, 3 * hidden) if cell == "lstm" and r.random() < 0.5 else None,
+        tuple(r.randint(1, times) for _ in range(batch)) if r.random() < 0.3 else None,
+        coupled=cell == "lstm" and r.random() < 0.3,
+    )  # fmt: skip
+    return step, shapes, (times + step.states, d, batch, hidden)
+
+
+def flat_recurrence(r: Random, times: int, batch: int, hidden: int) -> Drawn:
+    """The same with any function, a bound of the sums, and larger weights."""
+    step, shapes, result = recurrence(r, times, batch, hidden, 1.5 / math.sqrt(hidden))
+    names = ("relu", "sigmoid", "tanh", "elu", "leaky_relu", "hard_sigmoid")
+    functions = tuple(
+        tuple(Activation.of(r.choice(names)) if r.random() < 0.3 else f for f in one) for one in step.functions
+    )
+    clip = r.uniform(0.5, 2.0) if r.random() < 0.3 else None
+    return replace(step, functions=functions, clip=clip), shapes, result
 
 
 def program_of(drawn: Drawn) -> Program:

@@ -11,7 +11,6 @@ import onnx
 from omniconv.graph.nodes import Node
 
 _FLOAT_MODEL: Final = "the float32 model, before it was quantised"
-_RECURRENCE: Final = "MatMul, Add, Mul, Sigmoid and Tanh, unrolled over time"
 _AFTERWARDS: Final = "its inputs as outputs of the model (onnx.utils.extract_model), and NumPy for what comes after"
 
 INSTEAD: Final = {
@@ -24,10 +23,8 @@ INSTEAD: Final = {
     "DequantizeLinear": _FLOAT_MODEL,
     "DynamicQuantizeLinear": _FLOAT_MODEL,
     "Einsum": "Transpose, Reshape and MatMul",
-    "GRU": _RECURRENCE,
     "GlobalLpPool": "Sqrt(ReduceSum(Mul(x, x))) over the spatial axes, for p=2",
     "If": "a model with the branch taken, such as onnxsim makes where the condition is constant",
-    "LSTM": _RECURRENCE,
     "Loop": "a model with its loops unrolled",
     "LpNormalization": "x / Sqrt(ReduceSum(Mul(x, x))), for p=2",
     "LpPool": "Sqrt(AveragePool(Mul(x, x)) times the taps), for p=2",
@@ -39,7 +36,6 @@ INSTEAD: Final = {
     "QLinearMatMul": f"MatMul of {_FLOAT_MODEL}",
     "QuantizeLinear": _FLOAT_MODEL,
     "RMSNormalization": "x / Sqrt(ReduceMean(Mul(x, x)) + epsilon) * scale",
-    "RNN": _RECURRENCE,
     "ReduceL1": "ReduceSum(Abs(x))",
     "ReduceL2": "Sqrt(ReduceSum(Mul(x, x)))",
     "ReduceSumSquare": "ReduceSum(Mul(x, x))",

@@ -10,6 +10,7 @@ from omniconv.compiler.kernels.lrn import lower_lrn
 from omniconv.compiler.kernels.mapping import lower_map
 from omniconv.compiler.kernels.pad import lower_pad
 from omniconv.compiler.kernels.pool import lower_pool
+from omniconv.compiler.kernels.recurrent.lower import lower_recurrent
 from omniconv.compiler.kernels.reduction import lower_reduce
 from omniconv.compiler.kernels.resize import lower_resize
 from omniconv.compiler.kernels.softmax import lower_softmax
@@ -32,6 +33,7 @@ from omniconv.program.steps import (
     ProductStep,
     ProgramStep,
     RearrangeStep,
+    RecurrentStep,
     ReduceStep,
     ResizeStep,
     SliceStep,
@@ -55,6 +57,7 @@ LOWERINGS: Final[dict[type, Callable[[Planner, Any], None]]] = {
     PadStep: lower_pad,
     ResizeStep: lower_resize,
     CumSumStep: lower_cumsum,
+    RecurrentStep: lower_recurrent,
 }
 
 

@@ -26,6 +26,7 @@ from omniconv.program.steps.pool import PoolStep
 from omniconv.program.steps.post import BINARY, SWAPPED, Posted, PostOp
 from omniconv.program.steps.product import ProductStep
 from omniconv.program.steps.rearrange import RearrangeStep
+from omniconv.program.steps.recurrent import RecurrentStep
 from omniconv.program.steps.reduction import ReduceStep
 from omniconv.program.steps.resize import ResizeStep
 from omniconv.program.steps.slicing import SliceStep
@@ -35,10 +36,11 @@ from omniconv.program.steps.step import Array, Shapes, Step, Work
 ProgramStep: TypeAlias = (
     ConvStep | DenseStep | ProductStep | ConstantStep | PoolStep | ReduceStep | MapStep | SoftmaxStep | LrnStep
     | ChannelStep | ConcatStep | RearrangeStep | SliceStep | PadStep | ResizeStep | CumSumStep
+    | RecurrentStep
 )  # fmt: skip
 
 __all__ = [
     "BINARY", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep", "CumSumStep", "DenseStep",
     "LrnStep", "MapStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep", "RearrangeStep",
-    "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "Step", "Work",
+    "RecurrentStep", "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "Step", "Work",
 ]  # fmt: skip
