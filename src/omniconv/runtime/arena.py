@@ -73,7 +73,7 @@ class Arena:
     @property
     def memory(self) -> memoryview:
         """All of its bytes."""
-        return memoryview(self._bytes)
+        return self._bytes.data
 
     def __len__(self) -> int:
         return self.size

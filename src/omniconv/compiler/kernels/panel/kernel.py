@@ -143,14 +143,14 @@ class Panel:
         """Ask for a part of the weights that the next matrix of a product has: its rows lie too far apart for the
         processor to foresee them. Behind the last matrix that asks for nothing that is used.
         """
-        ahead = next((stride for stride in reversed(self.w_strides) if stride), 0)
-        if not ahead:
+        next_matrix = next((stride for stride in reversed(self.w_strides) if stride), 0)
+        if not next_matrix:
             return
         line = LINE // k.element.bytes
         count = ceil_div(ceil_div(self.depth * (self.w_line or self.columns), line), parts)
+        first = k.add(next_matrix, k.mul(part, count * line))
         for position, stride in zip(place, self.w_strides, strict=True):
-            ahead = k.add(ahead, k.mul(position, stride))
-        first = k.add(ahead, k.mul(part, count * line))
+            first = k.add(first, k.mul(position, stride))
         for index in range(count):
             k.prefetch(k.arg(W), k.add(first, index * line))
 

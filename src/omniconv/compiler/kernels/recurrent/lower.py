@@ -20,7 +20,7 @@ from omniconv.compiler.kernels.recurrent.tiles import plan_tile
 from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major, copy_axes
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.memory.storage import Ref, Stored
+from omniconv.compiler.memory.storage import BufferRef, Stored
 from omniconv.program.steps import Array, RecurrentStep
 from omniconv.program.steps.recurrent import GATES
 
@@ -34,19 +34,19 @@ SHARED_TIMES: Final = 2**10
 class _Places:
     """Where a layer's values are: X, the result, and one time of each [elements]."""
 
-    x: Ref
-    y: Ref
+    x: BufferRef
+    y: BufferRef
     x_time: int
     y_time: int
     x_direction: int
     y_direction: int
 
-    def at(self, direction: int, time: int) -> tuple[Ref, Ref]:
+    def at(self, direction: int, time: int) -> tuple[BufferRef, BufferRef]:
         """X and the result of a direction at a time."""
         x, y = self.x, self.y
         return (
-            Ref(x.buffer, x.offset + time * self.x_time + direction * self.x_direction),
-            Ref(y.buffer, y.offset + time * self.y_time + direction * self.y_direction),
+            BufferRef(x.buffer, x.offset + time * self.x_time + direction * self.x_direction),
+            BufferRef(y.buffer, y.offset + time * self.y_time + direction * self.y_direction),
         )
 
 
@@ -59,7 +59,7 @@ def lower_recurrent(planner: Planner, step: RecurrentStep) -> None:
     room = planner.add_buffer("arena", (total + 1) * row + planner.target.lanes)
     layout = Layout((total, directions, batch, hidden), (row, hidden, directions * hidden, 1), readable=True)
     planner.stored[step.y] = Stored(room, row, layout)
-    places = _Places(x.ref, Ref(room, row), batch * directions * width, row, width, hidden)
+    places = _Places(x.ref, BufferRef(room, row), batch * directions * width, row, width, hidden)
     for number, reverse in enumerate(step.reverse):
         _, before = places.at(number, times if reverse else -1)
         _place_state(planner, step.h, number, layout, before)
@@ -81,7 +81,7 @@ def lower_recurrent(planner: Planner, step: RecurrentStep) -> None:
             copy_axes(planner, dims, last, places.at(number, times)[1])
 
 
-def _place_state(planner: Planner, name: str | None, direction: int, layout: Layout, target: Ref) -> None:
+def _place_state(planner: Planner, name: str | None, direction: int, layout: Layout, target: BufferRef) -> None:
     """The state before one direction, or zeros, where the recurrence reads it."""
     _, _, batch, hidden = layout.shape
     if name is None:
@@ -90,7 +90,7 @@ def _place_state(planner: Planner, name: str | None, direction: int, layout: Lay
         found = planner.get(name)
         found = found if found.layout.channels is None else as_channels_last(planner, name)
         steps = found.layout.strides
-        source, strides = Ref(found.buffer, found.offset + direction * steps[0]), (steps[1], steps[2])
+        source, strides = BufferRef(found.buffer, found.offset + direction * steps[0]), (steps[1], steps[2])
     dims = [(batch, strides[0], layout.strides[2]), (hidden, strides[1], 1)]
     copy_axes(planner, dims, source, target)
 
@@ -156,6 +156,6 @@ class _Call:
         self.planner.call(self.recipe, args, "recurrence", how=how)
 
 
-def _flat(planner: Planner, array: Array, directions: list[int]) -> Ref:
+def _flat(planner: Planner, array: Array, directions: list[int]) -> BufferRef:
     """Rows of a constant, one for each direction."""
     return planner.constant(array[directions].size, lambda: np.ascontiguousarray(array[directions]).reshape(-1))
