@@ -14,7 +14,7 @@ from omniconv.graph.ops._window import read_window
 from omniconv.program.steps import PoolStep
 
 
-def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder) -> Ref:
+def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder, *, y: str | None = None) -> Ref:
     """Append the pool of ``node`` over ``x``.
 
     Raises:
@@ -42,6 +42,6 @@ def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder)
             output -= 1
         outputs.append(output)
     step = PoolStep(
-        x.name, build.out(), op, window.kernel, window.stride, window.dilation, padding, count_padding
+        x.name, y or build.out(), op, window.kernel, window.stride, window.dilation, padding, count_padding
     )  # fmt: skip
     return build.add(step, (*x.shape[:2], *outputs))

@@ -23,7 +23,7 @@ from omniconv.program.steps.elementwise import MapStep
 from omniconv.program.steps.lrn import LrnStep
 from omniconv.program.steps.pad import PadStep
 from omniconv.program.steps.pool import PoolStep
-from omniconv.program.steps.post import BINARY, SWAPPED, Posted, PostOp
+from omniconv.program.steps.post import BINARY, COMPARISONS, SWAPPED, Posted, PostOp
 from omniconv.program.steps.product import ProductStep
 from omniconv.program.steps.rearrange import RearrangeStep
 from omniconv.program.steps.reduction import ReduceStep
@@ -38,7 +38,7 @@ ProgramStep: TypeAlias = (
 )  # fmt: skip
 
 __all__ = [
-    "BINARY", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep", "CumSumStep", "DenseStep",
-    "LrnStep", "MapStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep", "RearrangeStep",
+    "BINARY", "COMPARISONS", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep", "CumSumStep",
+    "DenseStep", "LrnStep", "MapStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep", "RearrangeStep",
     "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "Step", "Work",
 ]  # fmt: skip
