@@ -39,6 +39,7 @@ ProgramStep: TypeAlias = (
 
 __all__ = [
     "BINARY", "COMPARISONS", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep", "CumSumStep",
-    "DenseStep", "LrnStep", "MapStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep", "RearrangeStep",
+    "DenseStep", "LrnStep", "MapStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep",
+    "RearrangeStep",
     "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "Step", "Work",
 ]  # fmt: skip
