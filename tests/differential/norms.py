@@ -85,14 +85,18 @@ def _lp_pool(node: NodeProto, _opset: int, arrays: Sequence[Any]) -> list[np.nda
     return [picked.sum(tuple(range(x.ndim, 2 * x.ndim - 2))) ** (1 / p)]
 
 
+def _thresholded(node: NodeProto, _opset: int, arrays: Sequence[Any]) -> list[np.ndarray]:
+    return [np.where(arrays[0] > _given(node).get("alpha", 1.0), arrays[0], 0.0)]
+
+
 REDUCTIONS = ("ReduceL1", "ReduceL2", "ReduceSumSquare", "ReduceLogSum", "ReduceLogSumExp", "ReduceProd")
 VALUES: dict[str, Callable[..., list[np.ndarray]]] = {
     **dict.fromkeys(REDUCTIONS, _reduce), "Hardmax": _hardmax, "LpNormalization": _lp_norm,
     "LpPool": _lp_pool, "GlobalLpPool": _lp_pool,
-    # The evaluator's overflow, or take NaN for a number above the threshold.
+    # Those of the evaluator overflow, or take NaN for a number above the threshold.
     "Softplus": lambda node, opset, arrays: [np.logaddexp(arrays[0], 0.0)],
     "Mish": lambda node, opset, arrays: [arrays[0] * np.tanh(np.logaddexp(arrays[0], 0.0))],
-    "ThresholdedRelu": lambda node, opset, arrays: [np.where(arrays[0] > _given(node).get("alpha", 1.0), arrays[0], 0.0)],
+    "ThresholdedRelu": _thresholded,
 }  # fmt: skip
 JUDGED = (*REDUCTIONS, "Hardmax", "LpNormalization", "LpPool", "GlobalLpPool", "RMSNormalization")
 
@@ -103,39 +107,32 @@ def bound(
     """How far float32 may be from ``y``, which is what the node makes of x, known up to ``error``."""
     op, size, unknown = node.op_type, np.abs(x), bool(error.any())
     terms = (x.size + ROUNDINGS) * u
+    rounding = 4 * u * np.nan_to_num(np.abs(y), posinf=0.0)
+
+    def total(values: np.ndarray, op: str = "ReduceL1") -> np.ndarray:
+        other = helper.make_node(op, list(node.input), ["y"], **_given(node))
+        return _reduce(other, 0, [values, *arrays[1:]])[0]
+
     if op == "Hardmax":
         return np.full(y.shape, math.inf if unknown else 0.0)
     if op == "ReduceLogSumExp":
-        finite = np.nan_to_num(size, posinf=0.0)
-        return np.full(
-            y.shape, float(error.max(initial=0.0)) + terms + 4 * u * float(finite.max(initial=0.0))
-        ) + 4 * u * np.nan_to_num(np.abs(y), posinf=0.0)
+        largest = float(np.nan_to_num(size, posinf=0.0).max(initial=0.0))
+        return rounding + float(error.max(initial=0.0)) + terms + 4 * u * largest
     if op == "ReduceLogSum":
-        total = np.exp(y)
-        whole = _reduce(
-            helper.make_node("ReduceL1", list(node.input), ["y"], **_given(node)), 0, [size + error, *arrays[1:]]
-        )[0]
-        lost = (
-            terms * whole
-            + _reduce(helper.make_node("ReduceL1", list(node.input), ["y"], **_given(node)), 0, [error, *arrays[1:]])[0]
-        )
-        return np.where(
-            lost < total / 2, 2 * lost / np.where(total == 0, 1.0, total), math.inf
-        ) + 4 * u * np.nan_to_num(np.abs(y), posinf=0.0)
+        lost, found = terms * total(size + error) + total(error), np.exp(y)
+        return np.where(lost < found / 2, 2 * lost / np.where(found == 0, 1.0, found), math.inf) + rounding
     if op in ("ReduceL1", "ReduceL2", "ReduceSumSquare"):
-        wider = _reduce(node, 0, [size + error, *arrays[1:]])[0]
+        wider = total(size + error, op)
         least = 2.0**-74 * math.sqrt(x.size) if op == "ReduceL2" else 2.0**-149 * x.size
         square = wider * wider if op == "ReduceL2" else wider
-        return np.where(square < LARGEST, np.abs(wider - y) + terms * wider + least, math.inf)
+        known = (square < LARGEST) | ~np.isfinite(y)
+        return np.where(known, np.where(np.isfinite(y), np.abs(wider - y) + terms * wider + least, 0.0), math.inf)
     # Partial products and powers must stay in the range.
-    power = _given(node).get("p", 2) if op in ("LpPool", "GlobalLpPool") else 2
     if op == "ReduceProd":
-        inside = (
-            np.prod(np.maximum(size, 1.0)) < LARGEST
-            and np.prod(np.where(size > 0, np.minimum(size, 1.0), 1.0)) > SMALLEST
-        )
+        small = np.prod(np.where(size > 0, np.minimum(size, 1.0), 1.0))
+        inside = bool(np.prod(np.maximum(size, 1.0)) < LARGEST and small > SMALLEST)
     else:
-        powers = size**power
+        powers = size ** (_given(node).get("p", 2) if "Pool" in op else 2)
         inside = bool(powers.sum() < LARGEST and (powers[size > 0] > SMALLEST).all())
-    known = inside and not unknown and bool(np.isfinite(x).all())
-    return 4 * terms * np.abs(y) + 2.0**-140 if known else np.full(y.shape, math.inf)
+    known_all = inside and not unknown and bool(np.isfinite(x).all())
+    return 4 * terms * np.abs(y) + 2.0**-140 if known_all else np.full(y.shape, math.inf)
