@@ -46,7 +46,8 @@ def judge(nodes: Nodes, inputs: Mapping[str, np.ndarray], *, roundings: float = 
     program = to_program(model, element=element)
     want = run_program(program, inputs)["y"]
     if reference:
-        (theirs,) = ReferenceEvaluator(model).run(None, dict(inputs))
+        with np.errstate(all="ignore"):
+            (theirs,) = ReferenceEvaluator(model).run(None, dict(inputs))
         np.testing.assert_allclose(want, theirs, rtol=1e-5, atol=1e-6)
     got = strictly(oc.compile(model, dtype=element.name, target=target), inputs)["y"]
     assert got.shape == want.shape
@@ -279,8 +280,9 @@ def test_normalisations_with_computed_scales(dtype: str, rng: np.random.Generato
     last = {"s": draw(rng, (3, 5), dtype), "b": draw(rng, (3, 5), dtype)}
     judge([node("LayerNormalization", "x", "s", "b", axis=2)], {"x": x, **last}, **room)
     judge([node("RMSNormalization", "x", "s", axis=-2)], {"x": x, "s": last["s"]}, **room)
-    judge([node("MeanVarianceNormalization", "x", axes=[0, 2, 3])], {"x": x}, **room)
-    judge([node("MeanVarianceNormalization", "x", axes=[-1])], {"x": x}, **room)
+    for axes in ([0, 2, 3], [-1]):  # the evaluator knows float32 only
+        normal = node("MeanVarianceNormalization", "x", axes=axes)
+        judge([normal], {"x": x}, reference=dtype == "float32", **room)
 
 
 @pytest.mark.parametrize("p", [1, 2, 3])
