@@ -50,6 +50,12 @@ def _sigmoid(x: Float64) -> Float64:
     return np.asarray(np.where(x >= 0, 1.0, small) / (1 + small))
 
 
+def _power(x: Float64, y: Float64) -> Float64:
+    """C's pow: NumPy takes a root where the exponent is 1/2, which -infinity does not have."""
+    found = np.power(x, y)
+    return np.asarray(np.where(np.isneginf(x) & (y == 0.5), np.inf, found))
+
+
 ACTIVATIONS: dict[str, Callable[..., Any]] = {
     "relu": lambda x: np.maximum(x, 0),
     "relu6": lambda x: np.minimum(np.maximum(x, 0), 6),
@@ -79,6 +85,43 @@ BINARY: dict[str, Callable[[Float64, Float64], Any]] = {
     "max": np.maximum,
     "min": np.minimum,
     "prelu": lambda v, a: np.where(v >= 0, v, a * v),
+    "threshold": lambda v, a: np.where(v > a, v, 0.0),
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "equal": np.equal,
+    "keep": lambda v, a: np.where(a != 0, v, -0.0),
+    "rkeep": lambda v, a: np.where(v != 0, a, -0.0),
+    "drop": lambda v, a: np.where(a != 0, -0.0, v),
+    "rdrop": lambda v, a: np.where(v != 0, -0.0, a),
+    "pow": _power,
+    "rpow": lambda v, a: _power(a, v),
+    "fmod": np.fmod,
+    "rfmod": lambda v, a: np.fmod(a, v),
+}
+
+FUNCTIONS: dict[str, Callable[[Float64], Any]] = {
+    "log": np.log,
+    "erf": _erf,
+    "sign": np.sign,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round": np.rint,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "asinh": np.arcsinh,
+    "acosh": np.arccosh,
+    "atanh": np.arctanh,
+    "softplus": lambda x: np.logaddexp(x, 0),
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "mish": lambda x: x * np.tanh(np.logaddexp(x, 0)),
 }
 
 
@@ -93,8 +136,8 @@ def apply_post(v: Float64, post: Sequence[PostOp], values: Values) -> Float64:
         if op.op == "act":
             assert op.activation is not None
             v = activate(op.activation, v)
-        elif op.op == "erf":  # between reading a graph and the passes only
-            v = np.asarray(_erf(v), np.float64)
+        elif op.op in FUNCTIONS:
+            v = np.asarray(FUNCTIONS[op.op](v), np.float64)
         else:
             assert op.operand is not None
             a = values[op.operand] if isinstance(op.operand, str) else op.operand.astype(np.float64)
@@ -283,7 +326,9 @@ def run_step(step: ProgramStep, values: Values, shape: Sequence[int]) -> Float64
             return run_pool(step, values[step.x], shape)
         case ReduceStep():
             x = values[step.x]
-            functions: dict[str, Callable[..., Any]] = {"mean": np.mean, "max": np.max, "sum": np.sum}
+            functions: dict[str, Callable[..., Any]] = {
+                "mean": np.mean, "max": np.max, "sum": np.sum, "min": np.min, "prod": np.prod,
+            }  # fmt: skip
             return np.asarray(functions[step.op](x, axis=tuple(range(2, x.ndim)))).reshape(tuple(shape))
         case MapStep():
             return apply_post(np.array(np.broadcast_to(values[step.x], tuple(shape))), step.post, values)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from onnx import NodeProto, helper
-from tests.differential import resampling
+from tests.differential import norms, resampling
 from tests.differential.values import attributes_of, values_of
 
 U = 2.0**-24
@@ -109,6 +109,9 @@ def bound(node: NodeProto, opset: int, items: Sequence[Item], outputs: Sequence[
 
         errors = [item.error if isinstance(item, Bounded) else 0.0 for item in items]
         return recurrent.evaluate(node, [_raw(item) for item in items], errors, U)[1]
+    if op in norms.JUDGED:
+        x, *rest = items
+        return [norms.bound(node, x.value, x.error, [x.value, *map(_raw, rest)], outputs[0], U)]
     if op in NORMS:
         return [NORMS[op](node, items)]
     return [_bound_function(node, opset, items, outputs[0])]
@@ -272,9 +275,16 @@ def _batch_bound(node: NodeProto, items: Sequence[Item]) -> np.ndarray:
     return x.error * factor + gamma(8) * total + 4 * LEAST
 
 
+def _mean_variance(node: NodeProto, items: Sequence[Item]) -> np.ndarray:
+    x = items[0]
+    axes = tuple(axis % x.value.ndim for axis in attributes_of(node).get("axes", (0, 2, 3)))
+    done = _standardise(x.value, x.error, axes, 0.0)
+    return np.where(np.isfinite(done.value), 2 * done.error + gamma(8) * np.abs(done.value), np.inf)
+
+
 NORMS: dict[str, Callable[[NodeProto, Sequence[Item]], np.ndarray]] = {
     "InstanceNormalization": _instance_norm, "LayerNormalization": _layer_norm, "GroupNormalization": _group_norm,
-    "BatchNormalization": _batch_bound,
+    "BatchNormalization": _batch_bound, "MeanVarianceNormalization": _mean_variance,
 }  # fmt: skip
 
 
@@ -296,9 +306,9 @@ def _bound_function(node: NodeProto, opset: int, items: Sequence[Item], y: np.nd
         # Also for 0 itself, whose sign ONNX leaves open: Relu and Max of -0 may be either.
         crossing = np.abs(under.value) <= under.error
         spread = np.where(np.broadcast_to(crossing, y.shape), np.inf, spread)
-    if node.op_type == "ReduceProd":  # of exact constants only
-        return _rounding(given[0].value.size, np.abs(y)) + (np.inf if given[0].error.any() else 0.0)
-    if node.op_type in ("Mul", "Div", "PRelu", "LeakyRelu", "Reciprocal", "Sign", "Floor", "Ceil", "Round"):
+    if node.op_type in ("Sin", "Cos", "Tan", "Mod") and max(float(i.error.max(initial=0)) for i in given) > 0.05:
+        return np.full(y.shape, np.inf)
+    if node.op_type in ("Mul", "Div", "PRelu", "LeakyRelu", "Reciprocal", "Sign", "Floor", "Ceil", "Round", "Mod"):
         return spread + _rounding(3, np.abs(y))
     if node.op_type in ("Exp", "Sqrt", "Pow"):
         return spread + _rounding(FUNCTION_ROUNDINGS, np.abs(y))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from tests.differential.draft import Draft
+from tests.differential.draft import Draft, UnfitError
 from tests.differential.table import broadcastable, generator
 
 
@@ -14,6 +14,93 @@ def _plain(g: Draft, op: str) -> None:
         (x,) = g.emit("Abs", x)
         x = g.emit("Add", x, g.const(g.number(1.0, 0.5) ** 2 + 0.25, np.float32))[0]
     g.emit(op, x)
+
+
+@generator("Log", "Sin", "Cos", "Tan", "Asin", "Acos", "Atan", "Softplus", "Softsign", "Floor", "Ceil")
+def _function(g: Draft, op: str) -> None:
+    x = g.pick()
+    if op == "Log" and g.style != "special" and g.chance(0.7):
+        (x,) = g.emit("Abs", x)
+    if op in ("Asin", "Acos") and g.chance(0.7):
+        (x,) = g.emit("Clip", x, min=-1.0, max=1.0) if g.opset < 11 else g.emit("Tanh", x)
+    g.emit(op, x)
+
+
+@generator("Sign", "Erf", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", since=9)
+def _function_of_opset_9(g: Draft, op: str) -> None:
+    g.emit(op, g.pick())
+
+
+@generator("Round", since=11)
+def _round(g: Draft, op: str) -> None:
+    g.emit(op, g.pick())
+
+
+@generator("Mish", since=18)
+def _mish(g: Draft, op: str) -> None:
+    g.emit(op, g.pick())
+
+
+@generator("ThresholdedRelu", "Shrink", since=10)
+def _thresholds(g: Draft, op: str) -> None:
+    x = exact(g)
+    if op == "Shrink":
+        g.emit(op, x, lambd=abs(g.number(0.5, 1.0)), bias=g.number(0.0, 1.0))
+    else:
+        g.emit(op, x, alpha=g.number(1.0, 0.0))
+
+
+def exact(g: Draft) -> str:
+    """A value without errors: a decision on another one may fall either way."""
+    names = [name for name in g.inputs if not g.items[name].error.any()]
+    if not names:
+        raise UnfitError("no exact value")
+    return g.choose(*names)
+
+
+@generator("Less", "Greater", "Equal", since=11)
+def _comparison(g: Draft, op: str) -> None:
+    (test,) = g.emit(op, exact(g), g.const(g.number(0.0, 1.0, -1.0, 0.5), np.float32))
+    _use(g, test)
+
+
+@generator("LessOrEqual", "GreaterOrEqual", since=16)
+def _comparison_or_equal(g: Draft, op: str) -> None:
+    (test,) = g.emit(op, exact(g), g.const(g.number(0.0, 1.0), np.float32))
+    _use(g, test)
+
+
+@generator("And", "Or", "Xor", "Not", "IsNaN", "IsInf", "Where", since=13)
+def _logic(g: Draft, op: str) -> None:
+    x = exact(g)
+    (first,) = g.emit("IsInf" if op == "IsInf" else "IsNaN", x)
+    if op in ("And", "Or", "Xor"):
+        (second,) = g.emit("Less", x, g.const(g.number(0.0), np.float32))
+        (first,) = g.emit(op, first, second)
+    if op == "Not":
+        (first,) = g.emit(op, first)
+    _use(g, first)
+
+
+def _use(g: Draft, test: str) -> None:
+    """A truth chooses between values, or becomes a number."""
+    x = g.pick()
+    try:
+        np.broadcast_shapes(g.shape(test), g.shape(x))
+        fits = g.chance(0.7)
+    except ValueError:
+        fits = False
+    if fits:
+        other = g.const(g.weights(broadcastable(g, g.shape(x), wider=False)))
+        g.emit("Where", test, *((x, other) if g.chance(0.5) else (other, x)))
+    else:
+        g.emit("Cast", test, to=1)
+
+
+@generator("Mod", since=10)
+def _mod(g: Draft, op: str) -> None:
+    x = exact(g)
+    g.emit(op, x, g.const(np.abs(g.weights(broadcastable(g, g.shape(x)))) + np.float32(0.25)), fmod=1)
 
 
 @generator("HardSwish", since=14)
@@ -110,6 +197,10 @@ def _variadic(g: Draft, op: str) -> None:
 
 @generator("Pow")
 def _pow(g: Draft, op: str) -> None:
+    if g.chance(0.3):
+        x = g.emit("Add", g.emit("Abs", g.pick())[0], g.const(0.25, np.float32))[0]
+        g.emit(op, x, g.const(g.weights(broadcastable(g, g.shape(x)))))
+        return
     exponent = g.choose(*(0.5, 1.0, 2.0, 3.0, 4.0) * 4, -1.0, 0.0, 1.5)
     x = g.pick()
     if exponent not in {1.0, 2.0, 3.0, 4.0}:

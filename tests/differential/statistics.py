@@ -60,7 +60,53 @@ def _softmax(g: Draft, op: str) -> None:
     g.emit(op, x, axis=axis)
 
 
-@generator("ReduceMean", "ReduceMax", "ReduceMin", "ReduceSum")
+@generator("Hardmax", "LpNormalization")
+def _along(g: Draft, op: str) -> None:
+    x = g.pick(1)
+    rank = len(g.shape(x))
+    axis = counted(g, g.whole(0, rank - 1), rank)
+    g.emit(op, x, axis=axis, **({"p": g.choose(1, 2, None)} if op == "LpNormalization" else {}))
+
+
+@generator("MeanVarianceNormalization", since=13)
+def _mean_variance(g: Draft, op: str) -> None:
+    x = g.pick(1)
+    rank = len(g.shape(x))
+    g.emit(op, x, axes=sorted(g.random.sample(range(rank), g.whole(1, rank))))
+
+
+@generator("RMSNormalization", since=23)
+def _rms(g: Draft, op: str) -> None:
+    x = g.pick(1)
+    axis = axis_of(g, len(g.shape(x)))
+    g.emit(op, x, g.const(g.weights(g.shape(x)[axis % len(g.shape(x)) :])), axis=axis)
+
+
+@generator("LpPool", "GlobalLpPool", since=7)
+def _lp_pool(g: Draft, op: str) -> None:
+    x = g.pick(3, 5)
+    p = g.choose(None, 1, 2, 3)
+    if op == "GlobalLpPool":
+        g.emit(op, x, p=p)
+        return
+    sizes = g.shape(x)[2:]
+    kernel = [g.whole(1, min(3, size)) for size in sizes]
+    pads = [g.whole(0, k - 1) for k in kernel] * 2
+    g.emit(op, x, p=p, kernel_shape=kernel, pads=pads, strides=[g.whole(1, 2) for _ in sizes])
+
+
+@generator(
+    "ReduceMean",
+    "ReduceMax",
+    "ReduceMin",
+    "ReduceSum",
+    "ReduceProd",
+    "ReduceL1",
+    "ReduceL2",
+    "ReduceSumSquare",
+    "ReduceLogSum",
+    "ReduceLogSumExp",
+)
 def _reduce(g: Draft, op: str) -> None:
     x = g.pick()
     rank = len(g.shape(x))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper
 from onnx.reference import ReferenceEvaluator
-from tests.differential import resampling, windows
+from tests.differential import norms, resampling, windows
 
 
 class UntoldError(Exception):
@@ -172,7 +172,7 @@ OWN: dict[str, Callable[..., list[np.ndarray]]] = {
     "Mean": _mean, "Pad": _pad, "Unsqueeze": _unsqueeze, "GlobalMaxPool": _global_max,
     # Slow (0.1 s a layer), wrong with groups and automatic padding, and without ceil mode: computed tap by tap.
     **dict.fromkeys(("Conv", "ConvTranspose", "MaxPool", "AveragePool"), windows.evaluate),
-    "Resize": resampling.evaluate, "Upsample": resampling.evaluate,
+    "Resize": resampling.evaluate, "Upsample": resampling.evaluate, **norms.VALUES,
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
 }  # fmt: skip
 

@@ -56,12 +56,10 @@ def test_every_other_case_is_right_or_refused() -> None:
         except OmniconvError:
             continue
         passed.update({node.op_type for node in case.model.graph.node})
-    assert sum(passed.values()) > 400, passed
+    assert sum(passed.values()) > 1900, passed
     never = set(supported_operators()) - set(passed)
-    # These are only ever folded, or their only cases read integers or float64; test_operators.py covers them.
+    # Their only cases are of integers, float64 or booleans; test_operators.py and test_float_operators.py cover them.
     names = """
-        And Ceil Constant ConstantOfShape CumSum Equal Erf Floor Greater GreaterOrEqual InstanceNormalization
-        LayerNormalization Less LessOrEqual Log Mod Not Or Range ReduceProd Round Shape Sign Size Swish Tile Upsample
-        Where Xor
+        And CumSum Equal GlobalLpPool Greater IsInf IsNaN LayerNormalization LessOrEqual Not Or ReduceLogSumExp Tile Xor
     """
     assert never <= set(names.split()), never

@@ -158,7 +158,8 @@ def _pool(r: Random) -> Drawn:
 def _reduce(r: Random) -> Drawn:
     shape = shape_of(r)
     result = shape[:2] if r.random() < 0.5 else (*shape[:2], *(1,) * (len(shape) - 2))
-    return ReduceStep("x", "y", r.choice(("mean", "sum"))), {"x": shape}, result
+    ops = ("mean", "sum", "prod") if math.prod(shape[2:]) > 1 else ("mean", "sum")  # one factor alone is linear
+    return ReduceStep("x", "y", r.choice(ops)), {"x": shape}, result
 
 
 @draws(MapStep)

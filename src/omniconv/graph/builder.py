@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from omniconv.errors import ModelError, ShapeError, UnsupportedError
 from omniconv.graph.memory import Budget
@@ -12,8 +13,20 @@ from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Ref, as_weights
 from omniconv.program.element import Element
 from omniconv.program.program import Program
-from omniconv.program.steps import ConstantStep, MapStep, PostOp, ProgramStep, RearrangeStep
+from omniconv.program.steps import (
+    ChannelStep,
+    ConcatStep,
+    ConstantStep,
+    MapStep,
+    PostOp,
+    ProgramStep,
+    RearrangeStep,
+    SliceStep,
+)
 from omniconv.spec import Activation, Shape
+
+MOVES: Final = (ChannelStep, ConcatStep, RearrangeStep, SliceStep)
+"""Steps whose values are numbers that they read, as they are."""
 
 
 @dataclass(slots=True)
@@ -26,6 +39,7 @@ class Builder:
         taken: every name of the graph; values that the builder invents avoid them.
         node: the node being lowered.
         given: the type of the model's floats.
+        truths: names of the values so far that are boolean to ONNX.
     """
 
     program: Program
@@ -33,6 +47,7 @@ class Builder:
     taken: set[str]
     node: Node
     given: Element
+    truths: set[str] = field(default_factory=set)
     _counter: int = field(default=0)
 
     def fresh(self, what: str) -> str:
@@ -64,7 +79,9 @@ class Builder:
             raise UnsupportedError(f"the result would have shape {sizes}", need="sizes of 1 or more")
         self.budget.check(sizes, self.program.element.bytes, "the result")
         self.program.add(step, sizes, self.node.label)
-        return Ref(step.y, sizes)
+        if _moves(step) and self.truths.issuperset(step.reads):
+            self.truths.add(step.y)
+        return Ref(step.y, sizes, step.y in self.truths)
 
     def value(self, operand: Operand, what: str, *, rank: int = 0) -> Ref:
         """The value behind an operand of at least ``rank`` axes; a constant becomes a step of its own.
@@ -87,6 +104,12 @@ class Builder:
     def map(self, x: Ref, *post: PostOp, y: str | None = None, shape: Shape | None = None) -> Ref:
         """Append an elementwise step."""
         return self.add(MapStep(x.name, y or self.out(), post), shape or x.shape)
+
+    def decide(self, x: Ref, *post: PostOp, y: str | None = None, shape: Shape | None = None) -> Ref:
+        """Append an elementwise step whose value is a truth: 0 and 1, boolean to ONNX."""
+        y = y or self.out()
+        self.truths.add(y)
+        return self.map(x, *post, y=y, shape=shape)
 
     def activate(self, x: Ref, name: str, **parameters: float) -> Ref:
         """Append an activation that produces the node's output."""
@@ -114,3 +137,8 @@ class Builder:
         if sizes == x.shape and order == tuple(range(len(split))):
             return x
         return self.add(RearrangeStep(x.name, y or self.out(), split, order), sizes)
+
+
+def _moves(step: ProgramStep) -> bool:
+    """Whether a step only moves what it reads."""
+    return isinstance(step, MOVES) or (isinstance(step, MapStep) and not step.post)

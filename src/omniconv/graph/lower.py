@@ -51,11 +51,12 @@ def lower(
     values: dict[str, Operand] = dict(constants)
     values.update({name: Ref(name, shape) for name, shape in shapes.items()})
     taken = set(values) | {name for node in graph.nodes for name in node.outputs}
+    truths: set[str] = set()
     for node in graph.nodes:
         if gaps is not None and gaps.find_cause(node):
             values.update(gaps.leave(node, values, program))
             continue
-        build = Builder(program, budget, taken, node, given)
+        build = Builder(program, budget, taken, node, given, truths)
         done = len(program.steps)
         try:
             results = _lower_node(node, [values[name] if name else None for name in node.inputs], build)
@@ -129,6 +130,10 @@ def _name_outputs(wanted: Sequence[str], program: Program, values: Mapping[str, 
                 f"output {shorten(name)!r} is a constant",
                 need="outputs computed from the inputs",
                 at=shorten(f"output {name!r}"),
+            )
+        if value.truth:
+            raise UnsupportedError(
+                f"output {shorten(name)!r} is boolean", need="outputs of floats", fix="a Cast to float behind it"
             )
         if value.name == name or name in copies:
             continue

@@ -17,10 +17,16 @@ from omniconv.spec import Shape
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A value that the program computes."""
+    """A value that the program computes.
+
+    Attributes:
+        name, shape: of the value.
+        truth: whether it is boolean to ONNX; its numbers are 0 and 1.
+    """
 
     name: str
     shape: Shape
+    truth: bool = False
 
     @property
     def rank(self) -> int:

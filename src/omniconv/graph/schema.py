@@ -86,7 +86,7 @@ def _kind_of(value: Attribute, declared: str) -> str:
 def check_node(node: Node, operands: Operands, given: Element) -> tuple[Operand, ...]:
     """Check a node and its operands; returns the operands, with ``None`` appended for optional ones left out.
 
-    Computed values are of the type ``given``.
+    Computed values are of the type ``given``, or truths.
 
     Raises:
         ModelError: numbers of inputs or outputs, attributes or element types that the schema forbids.
@@ -131,7 +131,7 @@ def check_node(node: Node, operands: Operands, given: Element) -> tuple[Operand,
 
 
 def _check_type(node: Node, declared: _Input, operand: Ref | AnyArray, given: Element, bound: dict[str, str]) -> None:
-    dtype = given.name if isinstance(operand, Ref) else operand.dtype.name
+    dtype = operand.dtype.name if not isinstance(operand, Ref) else "bool" if operand.truth else given.name
     name = _TYPES.get(dtype, dtype)
     if name not in declared.types:
         raise ModelError(

@@ -25,6 +25,9 @@ SPECIAL = [np.nan, np.inf, -np.inf, 0.0, -0.0, 65504.0, 1e5, 3.4028235e38, -3.40
 BINARY = {
     "add": [1e-6, 3e38], "sub": [1e-6, np.inf], "rsub": [1.0], "mul": [0.0, 1e-30, 1e30], "div": [6.0, 1e-45, np.inf],
     "rdiv": [1.0, 0.0], "max": [0.0, 1e-6, -np.inf], "min": [65504.0, np.nan], "prelu": [0.1, -2.0],
+    "threshold": [0.0, 1e-6], "less": [0.0, np.nan], "less_equal": [1e-6], "greater": [65504.0], "greater_equal": [0.0],
+    "equal": [0.0, np.inf], "keep": [0.0, 1.0], "drop": [0.0, 1.0], "rkeep": [2.0], "rdrop": [np.nan],
+    "fmod": [1.0, 3.5e-3, np.inf], "rfmod": [1.0, 0.0],
 }  # fmt: skip
 
 

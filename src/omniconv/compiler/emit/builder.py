@@ -16,6 +16,7 @@ from llvmlite import ir
 
 from omniconv.compiler.emit.machine import (
     Anything,
+    Bits,
     Branch,
     Condition,
     Count,
@@ -26,6 +27,7 @@ from omniconv.compiler.emit.machine import (
     Slot,
     Value,
 )
+from omniconv.program.element import ELEMENTS, Element
 from omniconv.target.model import Target
 
 I1 = ir.IntType(1)
@@ -34,6 +36,12 @@ I64 = ir.IntType(64)
 PTR = ir.PointerType()
 SCALARS = {"float": ir.FloatType(), "double": ir.DoubleType()}
 """LLVM's types of the elements, by name."""
+_ELEMENTS = {element.llvm: element for element in ELEMENTS.values()}
+
+
+def element_of(kind: ir.Type) -> Element:
+    """The element of a type of values: kernels may hold some in a wider one than their own."""
+    return _ELEMENTS[str(kind.element if isinstance(kind, ir.VectorType) else kind)]
 
 
 class Kernel:
@@ -59,6 +67,7 @@ class Kernel:
         self.b = _builder(start)
         self._start = start
         self._cache: dict[int, Pointer] = {}
+        self._numbers: dict[tuple[float, ...], Pointer] = {}
 
     def finish(self) -> str:
         """Close the function and return the module's text."""
@@ -179,7 +188,40 @@ class Kernel:
         """``table[index]`` of a :meth:`table`."""
         return Count(self.b.load(self.b.gep(table, [self.index(index)], source_etype=I64), typ=I64))
 
+    def numbers(self, values: tuple[float, ...]) -> Pointer:
+        """A constant array of float64 numbers, made once; returns its address."""
+        if values in self._numbers:
+            return self._numbers[values]
+        kind = ir.ArrayType(SCALARS["double"], len(values))
+        variable = ir.GlobalVariable(self.module, kind, f"{self.module.name}_numbers{len(self.module.globals)}")
+        variable.global_constant = True
+        variable.linkage = "private"
+        variable.initializer = ir.Constant(kind, [ir.Constant(kind.element, value) for value in values])
+        self._numbers[values] = Pointer(variable)
+        return self._numbers[values]
+
     # -- control
+
+    @contextmanager
+    def repeat(self, condition: Callable[[], Mask]) -> Iterator[None]:
+        """``while condition():``; what it asks about are variables that the body changes."""
+        function = self.b.function
+        head, body, done = (function.append_basic_block(n) for n in ("head", "body", "done"))
+        self.b.branch(head)
+        self.b.position_at_end(head)
+        self.b.cbranch(condition(), body, done)
+        self.b.position_at_end(body)
+        yield
+        self.b.branch(head)
+        self.b.position_at_end(done)
+
+    def any(self, mask: Mask) -> Mask:
+        """Whether some lane of a mask is set."""
+        kind = mask.type
+        if not isinstance(kind, ir.VectorType):
+            return mask
+        bits = ir.IntType(kind.count)
+        return self.b.icmp_unsigned("!=", self.b.bitcast(mask, bits), Bits(ir.Constant(bits, 0)))
 
     @contextmanager
     def loop(self, count: Index, start: Index = 0, step: int = 1) -> Iterator[Index]:
@@ -380,7 +422,8 @@ class Kernel:
 
     def suffix(self, kind: ir.Type) -> str:
         """The type of floats in the names of intrinsics."""
-        return f"v{kind.count}{self.element.suffix}" if isinstance(kind, ir.VectorType) else self.element.suffix
+        suffix = element_of(kind).suffix
+        return f"v{kind.count}{suffix}" if isinstance(kind, ir.VectorType) else suffix
 
     def call(self, operation: str, *values: Value) -> Value:
         """An LLVM float intrinsic, e.g. ``call("sqrt", x)``."""

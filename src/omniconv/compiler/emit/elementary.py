@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from omniconv.compiler.emit import elementary32, elementary64
 from omniconv.compiler.emit.arithmetic import emit_clamp
-from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.builder import Kernel, element_of
 from omniconv.compiler.emit.machine import Value
 from omniconv.spec import Activation
 
@@ -59,18 +59,18 @@ FUNCTIONS: Final = {
 """One row for each element, by name."""
 
 
-def _of(k: Kernel) -> Functions:
-    return FUNCTIONS[k.element.name]
+def _of(x: Value) -> Functions:
+    return FUNCTIONS[element_of(x.type).name]
 
 
 def emit_exp(k: Kernel, x: Value) -> Value:
     """e^x."""
-    return _of(k).exp(k, x)
+    return _of(x).exp(k, x)
 
 
 def emit_log(k: Kernel, x: Value) -> Value:
     """The natural logarithm: -infinity at 0, NaN below."""
-    return _of(k).log(k, x)
+    return _of(x).log(k, x)
 
 
 def _leaky(k: Kernel, x: Value, act: Activation) -> Value:
@@ -93,18 +93,18 @@ EMITTERS: Final[dict[str, Callable[[Kernel, Value, Activation], Value]]] = {
     "relu6": lambda k, x, _: emit_clamp(k, x, 0.0, 6.0),
     "clip": lambda k, x, act: emit_clamp(k, x, act["lo"], act["hi"]),
     "leaky_relu": _leaky,
-    "elu": lambda k, x, act: _of(k).elu(k, x, act["alpha"]),
-    "sigmoid": lambda k, x, _: _of(k).sigmoid(k, x),
-    "silu": lambda k, x, _: _of(k).silu(k, x),
+    "elu": lambda k, x, act: _of(x).elu(k, x, act["alpha"]),
+    "sigmoid": lambda k, x, _: _of(x).sigmoid(k, x),
+    "silu": lambda k, x, _: _of(x).silu(k, x),
     "hard_sigmoid": _hard_sigmoid,
     "hard_swish": _hard_swish,
-    "tanh": lambda k, x, _: _of(k).tanh(k, x),
+    "tanh": lambda k, x, _: _of(x).tanh(k, x),
     "exp": lambda k, x, _: emit_exp(k, x),
     "sqrt": lambda k, x, _: k.call("sqrt", x),
     "abs": lambda k, x, _: k.call("fabs", x),
     "neg": lambda k, x, _: k.b.fneg(x),
-    "gelu": lambda k, x, _: _of(k).gelu(k, x),
-    "gelu_tanh": lambda k, x, _: _of(k).gelu_tanh(k, x),
+    "gelu": lambda k, x, _: _of(x).gelu(k, x),
+    "gelu_tanh": lambda k, x, _: _of(x).gelu_tanh(k, x),
 }
 """One emitter for each name of :data:`omniconv.spec.activation.FORMULAS`."""
 

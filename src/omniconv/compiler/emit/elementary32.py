@@ -41,7 +41,7 @@ def emit_exp(k: Kernel, x: Value) -> Value:
     shifted, p = _split_exp(k, emit_clamp(k, x, -104.0, 89.0), _ROUND)
     # 2^n in two factors, so that results below the normal range come out gradually. A NaN makes any integer here and
     # is still in p.
-    integers = integers_of(k, x)
+    integers = integers_of(x)
     whole = k.b.sub(k.b.bitcast(shifted, integers), splat_integer(integers, 0x4B400000))
     half = k.b.ashr(whole, splat_integer(integers, 1))
     for part in (half, k.b.sub(whole, half)):
@@ -57,7 +57,7 @@ def emit_exp_beside(k: Kernel, x: Value) -> Value:
     and a processor has only so many of them under way.
     """
     shifted, p = _split_exp(k, emit_clamp(k, x, -88.2, 89.0), _ROUND + 127)
-    exponent = k.b.shl(k.b.bitcast(shifted, integers_of(k, x)), splat_integer(integers_of(k, x), 23))
+    exponent = k.b.shl(k.b.bitcast(shifted, integers_of(x)), splat_integer(integers_of(x), 23))
     return k.b.fmul(p, k.b.bitcast(exponent, x.type))
 
 
@@ -66,7 +66,7 @@ def emit_log(k: Kernel, x: Value) -> Value:
 
     x = m 2^e with m in [sqrt(1/2), sqrt 2); the polynomial for (ln(1 + f) - f + f^2/2) / f^3 is Moshier's (Cephes).
     """
-    integers = integers_of(k, x)
+    integers = integers_of(x)
     tiny = k.b.fcmp_ordered("<", x, k.splat(2.0**-126, x.type))
     scaled = k.b.select(tiny, k.b.fmul(x, k.splat(2.0**23, x.type)), x)
     bits = k.b.bitcast(scaled, integers)

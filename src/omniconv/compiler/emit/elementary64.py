@@ -17,7 +17,13 @@ from typing import Final
 
 from llvmlite import ir
 
-from omniconv.compiler.emit.arithmetic import emit_clamp, emit_polynomial, integers_of, splat_integer
+from omniconv.compiler.emit.arithmetic import (
+    emit_clamp,
+    emit_polynomial,
+    emit_two_product,
+    integers_of,
+    splat_integer,
+)  # fmt: skip
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Bits, Value
 
@@ -60,7 +66,7 @@ def _reduce(k: Kernel, x: Value) -> tuple[Bits, Value]:
     n = k.b.fsub(shifted, k.splat(_ROUND, x.type))
     r = k.fma(n, k.splat(-_LN2_HIGH, x.type), x)
     r = k.fma(n, k.splat(-_LN2_LOW, x.type), r)
-    integers = integers_of(k, x)
+    integers = integers_of(x)
     whole = k.b.sub(k.b.bitcast(shifted, integers), splat_integer(integers, _ROUND_BITS))
     return whole, k.fma(k.b.fmul(r, r), emit_polynomial(k, r, _EXP), r)
 
@@ -72,15 +78,39 @@ def _power(k: Kernel, n: Bits, kind: ir.Type) -> Value:
     return k.b.bitcast(exponent, kind)
 
 
-def emit_exp(k: Kernel, x: Value) -> Value:
-    """e^x: 0 below -745.14, infinity above 709.78."""
+def emit_exp(k: Kernel, x: Value, low: Value | None = None) -> Value:
+    """e^x: 0 below -745.14, infinity above 709.78. With ``low``, what x lacks and small against 1, e^(x + low)."""
     whole, p = _reduce(k, emit_clamp(k, x, -746.0, 710.0))
-    p = k.b.fadd(p, k.splat(1.0, x.type))
-    # 2^n in two factors, so that results below the normal range come out gradually. A NaN makes any integer here and
-    # is still in p.
+    p = k.b.fadd(p if low is None else k.b.fadd(p, k.fma(p, low, low)), k.splat(1.0, x.type))
+    return _scale(k, p, whole)
+
+
+def emit_sinh_cosh(k: Kernel, x: Value) -> tuple[Value, Value]:
+    """sinh |x| and cosh x; infinity from 710.48 on.
+
+    With t = e^|x| - 1, sinh |x| = (t + t / (t + 1)) / 2 where e^|x| is not large, which loses nothing near 0.
+    """
+    kind = x.type
+    one, half = k.splat(1.0, kind), k.splat(0.5, kind)
+    a = emit_clamp(k, k.call("fabs", x), -scalar.inf, 711.0)
+    whole, p = _reduce(k, a)
+    power = _power(k, whole, kind)
+    t = k.fma(power, p, k.b.fsub(power, one))
+    near = k.b.fmul(half, k.b.fadd(t, k.b.fdiv(t, k.b.fadd(t, one))))
+    # e^|x| / 2 is finite where e^|x| is not.
+    large = _scale(k, k.b.fadd(p, one), k.b.sub(whole, splat_integer(whole.type, 1)))
+    sinh = k.b.select(k.b.fcmp_unordered("<", a, k.splat(22.0, kind)), near, large)
+    return sinh, k.b.fadd(large, k.b.fdiv(k.splat(0.25, kind), large))
+
+
+def _scale(k: Kernel, p: Value, whole: Bits) -> Value:
+    """p 2^n in two factors, so that results below the normal range come out gradually.
+
+    A NaN makes any integer n, and is still in p.
+    """
     half = k.b.ashr(whole, splat_integer(whole.type, 1))
     for part in (half, k.b.sub(whole, half)):
-        p = k.b.fmul(p, _power(k, part, x.type))
+        p = k.b.fmul(p, _power(k, part, p.type))
     return p
 
 
@@ -96,7 +126,7 @@ def emit_log(k: Kernel, x: Value) -> Value:
 
     x = m 2^e with m in [sqrt(1/2), sqrt 2), f = m - 1, s = f / (2 + f): ln m = f - f^2 / 2 + s (f^2 / 2 + R(s^2)).
     """
-    integers, kind = integers_of(k, x), x.type
+    integers, kind = integers_of(x), x.type
     tiny = k.b.fcmp_ordered("<", x, k.splat(2.0**-1022, kind))
     bits = k.b.bitcast(k.b.select(tiny, k.b.fmul(x, k.splat(2.0**54, kind)), x), integers)
     # The exponent counts from sqrt(1/2), whose bits are 0x3FE6A09E667F3BCD.
@@ -156,51 +186,37 @@ def emit_elu(k: Kernel, x: Value, factor: float) -> Value:
     return k.b.select(k.b.fcmp_ordered("<", x, k.splat(0.0, x.type)), below, x)
 
 
-def _multiply(k: Kernel, a: Value, b: Value) -> tuple[Value, Value]:
-    """a b as a rounded product and its exact error (Dekker, where there is no fused multiply-add)."""
-    product = k.b.fmul(a, b)
-    if k.target.fma:
-        return product, k.fma(a, b, k.b.fneg(product))
-    (ah, al), (bh, bl) = _halves(k, a), _halves(k, b)
-    error = k.b.fsub(k.b.fmul(ah, bh), product)
-    error = k.b.fadd(k.b.fadd(error, k.b.fmul(ah, bl)), k.b.fmul(al, bh))
-    return product, k.b.fadd(error, k.b.fmul(al, bl))
-
-
-def _halves(k: Kernel, a: Value) -> tuple[Value, Value]:
-    """A number as the sum of two of 26 bits."""
-    scaled = k.b.fmul(a, k.splat(2.0**27 + 1.0, a.type))
-    high = k.b.fsub(scaled, k.b.fsub(scaled, a))
-    return high, k.b.fsub(a, high)
-
-
 def emit_gelu(k: Kernel, x: Value) -> Value:
     """The product x Q(-x), with Q(a) = erfc(a / sqrt 2) / 2 = P(u) e^(-a^2 / 2) / (1 + 2 a), u = (a - 4) / (a + 4).
 
     Nothing cancels on the negative side, where 1 + erf would. Beyond a = 40, Q is 0.
     """
-    one, four = k.splat(1.0, x.type), k.splat(4.0, x.type)
-    a = emit_clamp(k, k.call("fabs", x), -scalar.inf, 40.0)
+    above = emit_tail(k, emit_clamp(k, k.call("fabs", x), -scalar.inf, 40.0))
+    below = k.b.fcmp_ordered("<", x, k.splat(0.0, x.type))
+    return k.b.fmul(x, k.b.select(below, above, k.b.fsub(k.splat(1.0, x.type), above)))
+
+
+def emit_tail(k: Kernel, a: Value) -> Value:
+    """Q(a) = erfc(a / sqrt 2) / 2 for 0 <= a <= 40."""
+    one, four = k.splat(1.0, a.type), k.splat(4.0, a.type)
     u = k.b.fdiv(k.b.fsub(a, four), k.b.fadd(a, four))
-    p = k.b.fadd(emit_polynomial(k, u, _TAIL), k.splat(_TAIL_HIGH, x.type))
-    square, error = _multiply(k, a, a)
-    bell = emit_exp(k, k.b.fmul(square, k.splat(-0.5, x.type)))
-    bell = k.fma(bell, k.b.fmul(error, k.splat(-0.5, x.type)), bell)
-    above = k.b.fmul(k.b.fdiv(p, k.fma(a, k.splat(2.0, x.type), one)), bell)
-    share = k.b.select(k.b.fcmp_ordered("<", x, k.splat(0.0, x.type)), above, k.b.fsub(one, above))
-    return k.b.fmul(x, share)
+    p = k.b.fadd(emit_polynomial(k, u, _TAIL), k.splat(_TAIL_HIGH, a.type))
+    square, error = emit_two_product(k, a, a)
+    bell = emit_exp(k, k.b.fmul(square, k.splat(-0.5, a.type)))
+    bell = k.fma(bell, k.b.fmul(error, k.splat(-0.5, a.type)), bell)
+    return k.b.fmul(k.b.fdiv(p, k.fma(a, k.splat(2.0, a.type), one)), bell)
 
 
 def emit_gelu_tanh(k: Kernel, x: Value) -> Value:
     """x / (1 + e^-2u), 2 u = x (c + d x^2) with c = 2 sqrt(2 / pi), d = 0.044715 c, as a sum of two numbers."""
     a = emit_clamp(k, x, -40.0, 40.0)
     c, d = k.splat(_C[0], x.type), k.splat(_D[0], x.type)
-    square, square_low = _multiply(k, a, a)
-    cubic, cubic_low = _multiply(k, square, d)
+    square, square_low = emit_two_product(k, a, a)
+    cubic, cubic_low = emit_two_product(k, square, d)
     low = k.fma(square, k.splat(_D[1], x.type), k.fma(square_low, d, k.b.fadd(cubic_low, k.splat(_C[1], x.type))))
     factor = k.b.fadd(c, cubic)  # what the sum loses, whichever is larger
     part = k.b.fsub(factor, c)
     lost = k.b.fadd(k.b.fsub(c, k.b.fsub(factor, part)), k.b.fsub(cubic, part))
     low = k.b.fadd(low, lost)
-    high, high_low = _multiply(k, a, factor)
+    high, high_low = emit_two_product(k, a, factor)
     return k.b.fmul(x, _share(k, high, k.fma(a, low, high_low)))

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.elementary import emit_activation
+from omniconv.compiler.emit.functions import emit_function
 from omniconv.compiler.emit.machine import Index, Value
+from omniconv.compiler.emit.power import emit_fmod, emit_pow
+from omniconv.program.steps.post import BRIEF
 from omniconv.spec import Activation
+
+RELATIONS: Final = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "=="}
+"""Comparisons, and LLVM's names of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,11 @@ class Post:
     op: str
     activation: Activation | None = None
     operand: PlacedOperand | None = None
+
+    @property
+    def heavy(self) -> bool:
+        """Whether it is a function, or a power, which is long code on one vector already."""
+        return self.op not in BRIEF
 
     @property
     def readable(self) -> bool:
@@ -70,7 +81,27 @@ def emit_binary(k: Kernel, op: str, v: Value, a: Value) -> Value:
             return k.call("minimum", v, a)
         case "prelu":
             return b.select(b.fcmp_ordered("<", v, k.splat(0.0, v.type)), b.fmul(v, a), v)
-    raise AssertionError(op)
+        case "threshold":
+            return b.select(b.fcmp_ordered(">", v, a), v, k.splat(0.0, v.type))
+        case "pow":
+            return emit_pow(k, v, a)
+        case "rpow":
+            return emit_pow(k, a, v)
+        case "fmod":
+            return emit_fmod(k, v, a)
+        case "rfmod":
+            return emit_fmod(k, a, v)
+        case "keep" | "drop":
+            return _choose(k, a, v, kept=op == "keep")
+        case "rkeep" | "rdrop":
+            return _choose(k, v, a, kept=op == "rkeep")
+    return b.select(b.fcmp_ordered(RELATIONS[op], v, a), k.splat(1.0, v.type), k.splat(0.0, v.type))
+
+
+def _choose(k: Kernel, truth: Value, value: Value, *, kept: bool) -> Value:
+    """``value`` where the truth is 1, or where it is 0; -0 elsewhere, which changes nothing that is added to it."""
+    holds, nothing = k.b.fcmp_unordered("!=", truth, k.splat(0.0, truth.type)), k.splat(-0.0, truth.type)
+    return k.b.select(holds, value, nothing) if kept else k.b.select(holds, nothing, value)
 
 
 def emit_operand(k: Kernel, operand: PlacedOperand, at: Position, lanes: int, count: int | None) -> Value:
@@ -89,6 +120,8 @@ def emit_epilogue(k: Kernel, posts: Sequence[Post], value: Value, at: Position, 
     for post in posts:
         if post.activation is not None:
             value = emit_activation(k, value, post.activation)
-        elif post.operand is not None:
+        elif post.operand is None:
+            value = emit_function(k, post.op, value)
+        else:
             value = emit_binary(k, post.op, value, emit_operand(k, post.operand, at, value.type.count, count))
     return value

@@ -74,8 +74,17 @@ def count_groups(channels: int, lanes: int, group: int) -> int:
 
 def largest(k: Kernel, a: Value, b: Value) -> Value:
     """The larger of two values, NaN if either is one; either zero where both are zeros."""
+    return _extreme(k, "maximum", a, b)
+
+
+def smallest(k: Kernel, a: Value, b: Value) -> Value:
+    """The smaller of two values, NaN if either is one; either zero where both are zeros."""
+    return _extreme(k, "minimum", a, b)
+
+
+def _extreme(k: Kernel, which: str, a: Value, b: Value) -> Value:
     kind = a.type
-    name = f"llvm.maximum.{k.suffix(kind)}"
+    name = f"llvm.{which}.{k.suffix(kind)}"
     function = k.module.globals.get(name) or ir.Function(k.module, ir.FunctionType(kind, [kind, kind]), name)
     return Value(k.b.call(function, [a, b], fastmath=("nsz",)))
 

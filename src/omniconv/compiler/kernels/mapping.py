@@ -129,7 +129,7 @@ class Map:
                 value = emit_epilogue(k, self.posts, value, Position(*at, channel), count)
                 k.store(value, y, channel, count=None if self.tail else count)
 
-        group = 1 if any(post.activation is not None for post in self.posts) else 4
+        group = 1 if any(post.activation is not None or post.heavy for post in self.posts) else 4
         emit_vectors(k, self.sizes[1], body, group=group, masked=not whole, part=part, parts=self.parts)
 
     def _collect(self, k: Kernel, x: Pointer, channel: Index, count: int | None) -> Value:

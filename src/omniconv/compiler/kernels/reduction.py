@@ -1,4 +1,4 @@
-r"""Reductions of every channel over all positions: mean, sum or maximum.
+r"""Reductions of every channel over all positions: mean, sum, product, maximum or minimum.
 
 .. math:: y_{n,c} = \frac{1}{|D||H||W|} \sum_{d,h,w} x_{n,c,d,h,w}
 
@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
-from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
+from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest, smallest
 from omniconv.compiler.lowering.arrange import as_row_major, copy_value, keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
@@ -27,12 +28,22 @@ X, Y = range(2)
 ARGS = 2
 
 
+COMBINE: Final[dict[str, tuple[float, Callable[[Kernel, Value, Value], Value]]]] = {
+    "mean": (0.0, lambda k, a, b: k.b.fadd(a, b)),
+    "sum": (0.0, lambda k, a, b: k.b.fadd(a, b)),
+    "prod": (1.0, lambda k, a, b: k.b.fmul(a, b)),
+    "max": (-math.inf, largest),
+    "min": (math.inf, smallest),
+}
+"""For each operation of a `ReduceStep` where it starts, and what it does with two values."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reduce:
     """The recipe of one reduction: everything its code depends on.
 
     Attributes:
-        op: ``mean``, ``sum`` or ``max``.
+        op: one of :data:`COMBINE`.
         batch, channels: sizes of the result.
         axes: (size, stride of x) of the reduced axes, outermost first, merged as far as possible.
         x_batch, y_batch: strides of N [elements].
@@ -110,11 +121,12 @@ class Reduce:
         return k.finish()
 
     def _reduce(self, k: Kernel, x: Pointer, vectors: int, tail: int | None) -> list[Value]:
-        start = k.splat(float("-inf") if self.op == "max" else 0.0)
+        neutral, combine_two = COMBINE[self.op]
+        start = k.splat(neutral)
         acc = [[k.variable(k.vector_type(), start) for _ in range(vectors)] for _ in range(self.unroll)]
 
         def combine(a: Value, b: Value) -> Value:
-            return largest(k, a, b) if self.op == "max" else k.b.fadd(a, b)
+            return combine_two(k, a, b)
 
         def step(pointer: Pointer, u: int) -> None:
             for v in range(vectors):
@@ -157,7 +169,7 @@ class Reduce:
 
 
 def lower_reduce(planner: Planner, step: ReduceStep) -> None:
-    """Mean, maximum or sum over all of space, which is one axis where it has more than three."""
+    """Any reduction over all of space, which is one axis where it has more than three."""
     shape = planner.shape(step.x)
     if len(shape) <= 5:
         x = keep_order(planner, step.x, step.y)

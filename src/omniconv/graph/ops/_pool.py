@@ -15,7 +15,7 @@ from omniconv.integers import ceil_div
 from omniconv.program.steps import PoolStep
 
 
-def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder) -> Ref:
+def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder, *, y: str | None = None) -> Ref:
     """Append the pool of ``node`` over ``x``.
 
     Raises:
@@ -42,5 +42,7 @@ def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder)
         if ceil and (output - 1) * axis.stride >= size + pair[0]:
             output -= 1
         outputs.append(output)
-    step = PoolStep(x.name, build.out(), op, window.kernel, window.stride, window.dilation, padding, count_padding)
+    step = PoolStep(
+        x.name, y or build.out(), op, window.kernel, window.stride, window.dilation, padding, count_padding
+    )  # fmt: skip
     return build.add(step, (*x.shape[:2], *outputs))

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from omniconv.errors import UnsupportedError
+from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, Ref, as_scalar
+from omniconv.graph.operands import Operand, Operands, Ref, as_scalar, as_weights, broadcast, shape_of
 from omniconv.graph.operator import register
 from omniconv.program.steps import PostOp
 from omniconv.spec import Activation
@@ -26,9 +26,6 @@ _HUGE = float(np.finfo(np.float32).max)
 def _bounds(node: Node, inputs: Operands) -> tuple[float, float]:
     if node.version < 11:
         return node.number("min", -_HUGE), node.number("max", _HUGE)
-    for bound in inputs[1:]:
-        if isinstance(bound, Ref):
-            raise UnsupportedError("a bound of Clip is computed while the model runs", need="constant bounds")
     low = -math.inf if inputs[1] is None else as_scalar(inputs[1], "the input min")
     high = math.inf if inputs[2] is None else as_scalar(inputs[2], "the input max")
     return low, high
@@ -36,12 +33,27 @@ def _bounds(node: Node, inputs: Operands) -> tuple[float, float]:
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     x = build.value(inputs[0], "the input")
+    if node.version >= 11 and any(isinstance(bound, Ref) for bound in inputs[1:]):
+        return _lower_computed(x, inputs, build)
     low, high = _bounds(node, inputs)
     if math.isnan(low) or math.isnan(high):
         raise UnsupportedError(f"Clip to [{low}, {high}]", need="bounds that are numbers")
     if (low, high) == (-math.inf, math.inf):
         return x
     return build.map(x, PostOp("act", activation=Activation.clamp(low, high)))
+
+
+def _lower_computed(x: Ref, inputs: Operands, build: Builder) -> Operand:
+    """The larger of x and one bound, then the smaller of that and the other."""
+    posts = []
+    for op, bound in (("max", inputs[1]), ("min", inputs[2])):
+        if bound is None:
+            continue
+        shape = shape_of(bound, "a bound")
+        if math.prod(shape) != 1 or broadcast(x.shape, shape) != x.shape:
+            raise ModelError(f"a bound of Clip has shape {shape}", need="one number")
+        posts.append(PostOp(op, bound.name if isinstance(bound, Ref) else as_weights(bound, "a bound")))
+    return build.map(x, *posts)
 
 
 def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:

@@ -1,4 +1,4 @@
-"""Pow with a constant scalar exponent of 1/2, 1, 2, 3 or 4, and Reciprocal; other exponents only between constants.
+"""Pow and Reciprocal. Constant exponents of 1/2, 1, 2, 3 and 4 are a root and products; others are C's ``pow``.
 
 A power of 1/2 is the square root, as PyTorch has it: NaN for -infinity, where C's ``pow`` gives infinity.
 """
@@ -9,21 +9,22 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from omniconv.errors import ModelError, UnsupportedError
+from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, as_constant, as_scalar, broadcast
+from omniconv.graph.operands import Operand, Operands, Ref, as_scalar, broadcast
 from omniconv.graph.operator import register
 from omniconv.graph.ops._constants import scalar
+from omniconv.graph.ops.arithmetic import combine
 from omniconv.program.steps import PostOp
 
 
 def _lower_pow(_node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = build.value(inputs[0], "the base X")
-    if as_constant(inputs[1], "the exponent Y").size != 1:
-        raise UnsupportedError("Pow with an exponent for each element", need="one exponent")
-    exponent = as_scalar(inputs[1], "the exponent Y")
+    x, y = inputs
+    if not isinstance(x, Ref) or isinstance(y, Ref) or y is None:
+        return combine(x, y, "pow", build)
+    exponent = as_scalar(y, "the exponent Y") if y.size == 1 and broadcast(x.shape, y.shape) == x.shape else None
     if exponent == 1.0:
         return x
     if exponent == 0.5:
@@ -33,7 +34,7 @@ def _lower_pow(_node: Node, inputs: Operands, build: Builder) -> Operand:
     if exponent == 4.0:
         square = build.map(x, PostOp("mul", x.name), y=build.fresh("square"))
         return build.map(square, PostOp("mul", square.name))
-    raise UnsupportedError(f"Pow with exponent {exponent}", need="an exponent of 0.5, 1, 2, 3 or 4")
+    return combine(x, y.astype(np.float64), "pow", build)
 
 
 def _fold_pow(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:

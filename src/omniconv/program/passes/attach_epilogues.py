@@ -7,7 +7,7 @@ the later one.
 
 It must not fire on: a value that is read twice (also twice by the same step) or is an output; a result that broadcasts
 the value; for convolutions and dense steps, operands that are neither one value, one a channel, nor of the result's
-shape; products of more than five axes.
+shape; products of more than five axes; functions and powers behind a layer, which are long code.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ import numpy as np
 from omniconv.program.passes.fold_affine import per_channel
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, count_readers, rebuild, with_labels
-from omniconv.program.steps import SWAPPED, ConvStep, MapStep, Posted, PostOp, ProductStep
+from omniconv.program.steps import BINARY, SWAPPED, ConvStep, MapStep, Posted, PostOp, ProductStep
 from omniconv.spec import Shape
 
-_BOTH_WAYS = ("add", "sub", "rsub", "mul", "div", "rdiv", "max", "min")
+_BOTH_WAYS = frozenset(BINARY) - {"prelu", "threshold"}
 MAX_POST = 64
 """Longest list of operations on one step."""
 MAX_RANK = 5
@@ -36,6 +36,8 @@ def _fits(post: Sequence[PostOp], step: Posted, shapes: dict[str, Shape]) -> boo
         return False
     if isinstance(step, MapStep):
         return True
+    if not all(op.light for op in post):
+        return False
     shape = shapes[step.y]
     if isinstance(step, ProductStep):
         return len(shape) <= MAX_RANK

@@ -36,10 +36,9 @@ from typing import Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.errors import UnsupportedError
 from omniconv.program.closed_form import Atom, Form, X, activate, apply, constant
 from omniconv.program.element import FLOAT32, Element
-from omniconv.program.functions import erf
+from omniconv.program.functions import FUNCTIONS
 from omniconv.program.passes.drop_dead import drop_dead
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, rebuild, with_labels
@@ -81,12 +80,12 @@ def _sources(step: MapStep) -> Iterator[str]:
 
 
 def _evaluate_op(op: PostOp, v: Float64, a: Float64) -> Float64:
+    if op.op in FUNCTIONS:
+        return FUNCTIONS[op.op].evaluate(v)
     match op.op:
         case "act":
             assert op.activation is not None
             return evaluate_activation(op.activation, v)
-        case "erf":
-            return erf(v)
         case "add":
             return v + a
         case "sub":
@@ -273,21 +272,4 @@ def recognise_activations(program: Program) -> Program:
                 step = MapStep(found[0], step.y, found[1])
                 maps[step.y] = step
         items.append((step, label))
-    return reject_leftovers(drop_dead(rebuild(program, items)))
-
-
-def reject_leftovers(program: Program) -> Program:
-    """The program, if every operation in it is one that a `Program` knows.
-
-    Raises:
-        UnsupportedError: an Erf that is not part of GELU.
-    """
-    for step, label in with_labels(program):
-        if isinstance(step, MapStep) and any(op.op == "erf" for op in step.post):
-            raise UnsupportedError(
-                "Erf that is not part of GELU",
-                need="x / 2 * (1 + erf(x / sqrt 2))",
-                fix="Gelu",
-                at=f"Erf node {label!r}",
-            )
-    return program
+    return drop_dead(rebuild(program, items))

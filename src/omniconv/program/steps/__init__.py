@@ -23,7 +23,7 @@ from omniconv.program.steps.elementwise import MapStep
 from omniconv.program.steps.lrn import LrnStep
 from omniconv.program.steps.pad import PadStep
 from omniconv.program.steps.pool import PoolStep
-from omniconv.program.steps.post import BINARY, SWAPPED, Posted, PostOp
+from omniconv.program.steps.post import BINARY, COMPARISONS, SWAPPED, Posted, PostOp
 from omniconv.program.steps.product import ProductStep
 from omniconv.program.steps.rearrange import RearrangeStep
 from omniconv.program.steps.recurrent import RecurrentStep
@@ -40,7 +40,7 @@ ProgramStep: TypeAlias = (
 )  # fmt: skip
 
 __all__ = [
-    "BINARY", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep", "CumSumStep", "DenseStep",
-    "LrnStep", "MapStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep", "RearrangeStep",
-    "RecurrentStep", "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "Step", "Work",
+    "BINARY", "COMPARISONS", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep", "CumSumStep",
+    "DenseStep", "LrnStep", "MapStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep",
+    "RearrangeStep", "RecurrentStep", "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "Step", "Work",
 ]  # fmt: skip

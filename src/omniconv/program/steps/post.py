@@ -13,12 +13,33 @@ from omniconv.program.dependence import Broadcast, Dependence, Form, Part, Scale
 from omniconv.program.steps.step import Array, Shapes, Step
 from omniconv.spec import Activation, Shape
 
-BINARY: Final = ("add", "sub", "rsub", "mul", "div", "rdiv", "max", "min", "prelu")
-"""Binary operations of a `PostOp` on the running value v and the operand a: v+a, v-a, a-v, v*a, v/a, a/v, max(v, a),
-min(v, a), and v if v >= 0 else a*v."""
+ARITHMETIC: Final = ("add", "sub", "rsub", "mul", "div", "rdiv", "max", "min", "prelu")
+"""Operations of a `PostOp` on the running value v and the operand a that are one or two instructions: v+a, v-a, a-v,
+v*a, v/a, a/v, max(v, a), min(v, a), and v if v >= 0 else a*v."""
 
-SWAPPED: Final = {"sub": "rsub", "div": "rdiv", "rsub": "sub", "rdiv": "div"}
-"""The operation with its two sides exchanged; the others commute."""
+COMPARISONS: Final = ("less", "less_equal", "greater", "greater_equal", "equal")
+"""v < a, v <= a, v > a, v >= a, v == a: 1 where it holds, else 0. Such a value is called a truth."""
+
+BINARY: Final = (
+    *ARITHMETIC, *COMPARISONS, "threshold", "keep", "rkeep", "drop", "rdrop", "pow", "rpow", "fmod", "rfmod",
+)  # fmt: skip
+"""All binary operations. Beside those above:
+
+- threshold: v if v > a else 0;
+- keep: v where the truth a is 1, else -0; drop: v where it is 0, else -0; rkeep and rdrop: a where the truth v is;
+  so ``keep(v, t) + drop(a, t)`` is v where t holds and a elsewhere, to the last bit;
+- pow: v^a, rpow: a^v, as C has them; fmod: v - a trunc(v / a), rfmod: with the sides exchanged.
+"""
+
+SWAPPED: Final = {
+    "sub": "rsub", "div": "rdiv", "pow": "rpow", "fmod": "rfmod", "keep": "rkeep", "drop": "rdrop", "less": "greater",
+    "less_equal": "greater_equal",
+}  # fmt: skip
+SWAPPED.update({swapped: op for op, swapped in tuple(SWAPPED.items())})
+"""The operation with its two sides exchanged; the others commute, but for prelu and threshold."""
+
+BRIEF: Final = frozenset(BINARY) - {"pow", "rpow", "fmod", "rfmod"}
+"""Binary operations that are a few instructions."""
 
 ADDITIVE: Final = ("add", "sub", "rsub")
 
@@ -28,7 +49,7 @@ class PostOp:
     """One elementwise operation on the running result of a step.
 
     Attributes:
-        op: ``"act"``, or one of :data:`BINARY`.
+        op: ``"act"``, one of :data:`BINARY`, or one of :data:`omniconv.program.functions.FUNCTIONS`.
         operand: for a binary operation, a value's name or a constant; its shape broadcasts (NumPy rules) to the result.
         activation: for ``"act"``, the function.
     """
@@ -43,6 +64,11 @@ class PostOp:
             return self
         found = convert(self.operand)
         return self if found is self.operand else replace(self, operand=found)
+
+    @property
+    def light(self) -> bool:
+        """Whether it is short enough to follow every sum of a layer: an activation, or a few instructions."""
+        return self.op == "act" or self.op in BRIEF
 
     @property
     def linear(self) -> bool:

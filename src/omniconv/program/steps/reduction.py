@@ -1,4 +1,4 @@
-"""`ReduceStep`: a mean, a maximum or a sum over all positions."""
+"""`ReduceStep`: a mean, a sum, a product, a maximum or a minimum over all positions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from omniconv.spec import Shape
 
 @dataclass(frozen=True, slots=True)
 class ReduceStep(Step):
-    """Mean, maximum or sum over all axes after the first two; y is ``(N, C)`` or ``(N, C, 1, ...)``."""
+    """Mean, sum, product, maximum or minimum over all axes after the first two.
+
+    y is ``(N, C)`` or ``(N, C, 1, ...)``.
+    """
 
     word: ClassVar[str] = "global_pool"
     x: str
     y: str
-    op: str  # "mean" | "max" | "sum"
+    op: str  # "mean" | "sum" | "prod" | "max" | "min"
 
     def output_shape(self, shapes: Shapes) -> Shape:
         """``(N, C)`` where y is said to be, else ``(N, C, 1, ...)``."""
@@ -36,9 +39,10 @@ class ReduceStep(Step):
         shape, result = shapes[self.x], shapes[self.y]
         why = f"{self.op} over all positions"
         forms: list[Form] = [
-            Blocks(axis, size, 1, average=self.op != "sum", why=why) for axis, size in enumerate(shape[2:], 2)
+            Blocks(axis, size, 1, average=self.op in ("mean", "max", "min"), why=why)
+            for axis, size in enumerate(shape[2:], 2)
         ]
         kept = (*shape[:2], *(1,) * (len(shape) - 2))
         if tuple(result) != kept:
             forms.append(Regroup(kept, kept, tuple(range(len(kept))), result))
-        return Dependence((Part(self.x, tuple(forms)),), linear=self.op != "max")
+        return Dependence((Part(self.x, tuple(forms)),), linear=self.op in ("mean", "sum"))

@@ -36,7 +36,7 @@ Strides = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class GateGroup:
     """Gates whose sums are added up together."""
 
     gates: tuple[int, ...]
@@ -75,7 +75,7 @@ class Recurrence:
     ragged: bool
     x: Strides
     y: Strides
-    phases: tuple[Phase, ...]
+    phases: tuple[GateGroup, ...]
     chunk: int
     parts: int
     lanes: int
@@ -188,7 +188,7 @@ class _Unit:
             row = k.shift(self.y, k.mul(time, r.y[0]))
             emit_vectors(k, r.hidden, lambda c, _, tail: k.store(k.splat(0.0), row, c, count=tail))
 
-    def _phase(self, phase: Phase, number: int, time: Index, before: Index, place: int) -> None:
+    def _phase(self, phase: GateGroup, number: int, time: Index, before: Index, place: int) -> None:
         """One phase at one time, for all units or a part of them."""
         k, r = self.k, self.r
         x = k.shift(self.x, k.mul(time, r.x[0]))
@@ -213,7 +213,7 @@ class _Row:
     """The gates of one sequence at one time, opened: x, y and h at the first sequence of the unit."""
 
     def __init__(
-        self, unit: _Unit, phase: Phase, number: int, row: Index, x: Pointer, y: Pointer, h: Pointer, vectors: int,
+        self, unit: _Unit, phase: GateGroup, number: int, row: Index, x: Pointer, y: Pointer, h: Pointer, vectors: int,
         tail: int | None,
     ) -> None:  # fmt: skip
         self.u, self.k, self.r, self.phase, self.number = unit, unit.k, unit.r, phase, number

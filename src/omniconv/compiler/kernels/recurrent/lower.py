@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from omniconv.compiler.kernels.recurrent.kernel import Phase, Recurrence
+from omniconv.compiler.kernels.recurrent.kernel import GateGroup, Recurrence
 from omniconv.compiler.kernels.recurrent.tiles import plan_tile
 from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major, copy_axes
 from omniconv.compiler.memory.layout import Layout
@@ -103,14 +103,14 @@ def _share_times(planner: Planner, step: RecurrentStep, times: int, batch: int) 
     return more and single and step.lengths is None and macs >= SHARED_MACS and times <= SHARED_TIMES
 
 
-def _plan_phases(planner: Planner, step: RecurrentStep, rows: int) -> tuple[Phase, ...]:
+def _plan_phases(planner: Planner, step: RecurrentStep, rows: int) -> tuple[GateGroup, ...]:
     """Which gates are added up together."""
     gates: tuple[tuple[int, ...], ...] = (tuple(range(GATES[step.cell])),)
     if step.cell == "gru" and step.b is None:
         gates = ((0, 1), (2,))
     elif step.coupled:
         gates = ((0, 1, 3),)
-    return tuple(Phase(each, plan_tile(len(each), rows, step.hidden, planner.target)) for each in gates)
+    return tuple(GateGroup(each, plan_tile(len(each), rows, step.hidden, planner.target)) for each in gates)
 
 
 class _Call:
