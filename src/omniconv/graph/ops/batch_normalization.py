@@ -11,20 +11,28 @@ import numpy as np
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, as_weights
+from omniconv.graph.operands import Operand, Operands, Ref, as_weights
 from omniconv.graph.operator import register
+from omniconv.graph.ops._channelwise import scale_channels
+from omniconv.graph.ops._constants import scalar
 from omniconv.program.steps import PostOp
+from omniconv.spec import Activation
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     x = build.value(inputs[0], "the input X", rank=2)
     if node.integer("training_mode", 0) or any(node.outputs[1:]):
-        raise UnsupportedError("BatchNormalization in training mode", need="training_mode=0 and one output")
+        raise UnsupportedError(
+            "BatchNormalization in training mode", need="training_mode=0 and one output",
+            fix="model.eval() before the export",
+        )  # fmt: skip
     if node.version < 7 and not node.integer("is_test", 0):
         raise UnsupportedError("BatchNormalization of opset 6 in training mode", need="is_test=1")
     if not node.integer("spatial", 1):
         raise UnsupportedError("BatchNormalization with spatial=0", need="spatial=1, one statistic a channel")
     names = ("scale", "B", "mean", "var")
+    if any(isinstance(item, Ref) for item in inputs[1:]):
+        return _lower_computed(node, inputs, x, build)
     parameters = [as_weights(inputs[i], f"the input {name}") for i, name in enumerate(names, 1)]
     for name, array in zip(names, parameters, strict=True):
         if array.shape != (x.shape[1],):
@@ -42,6 +50,21 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
         literal = (("sub", mean), ("mul", scale), ("div", deviation), ("add", bias))
         steps = (("mul", factor), ("add", shift)) if held.all() else literal
         return build.map(x, *(PostOp(op, value.reshape(form)) for op, value in steps))
+
+
+def _lower_computed(node: Node, inputs: Operands, x: Ref, build: Builder) -> Operand:
+    """The formula as it is written, where some of the parameters are computed while the model runs."""
+    scale, bias, mean = (
+        scale_channels(op, item, name, x, build)
+        for op, item, name in zip(("mul", "add", "sub"), inputs[1:4], ("scale", "B", "mean"), strict=True)
+    )
+    variance = build.value(inputs[4], "the input var")
+    if variance.shape != (x.shape[1],):
+        raise ModelError(f"the input var has shape {variance.shape}", need=f"({x.shape[1]},), one value a channel")
+    root = PostOp("act", activation=Activation.of("sqrt"))
+    above = PostOp("add", scalar(node.number("epsilon", 1e-5)))
+    deviation = build.map(variance, above, root, y=build.fresh("deviation"))
+    return build.map(x, mean, scale, scale_channels("div", deviation, "var", x, build), bias)
 
 
 register("BatchNormalization", lower=_lower)
