@@ -282,25 +282,9 @@ def _batch_bound(node: NodeProto, items: Sequence[Item]) -> np.ndarray:
     return x.error * factor + gamma(8) * total + 4 * LEAST
 
 
-def _rms_norm(node: NodeProto, items: Sequence[Item]) -> np.ndarray:
-    """The mean of squares has a relative error, which the root halves."""
-    x, scale = items
-    given = attributes_of(node)
-    axes = tuple(range(given.get("axis", -1) % x.value.ndim, x.value.ndim))
-    squares, epsilon = (x.value**2).mean(axes, keepdims=True), given.get("epsilon", 1e-5)
-    spread = ((np.abs(x.value) + x.error) ** 2).mean(axes, keepdims=True) - squares
-    count = math.prod(x.value.shape[axis] for axis in axes)
-    relative = spread / (squares + epsilon) + gamma(count + FUNCTION_ROUNDINGS)
-    size = (np.abs(x.value) + x.error) * np.abs(scale.value) / np.sqrt(squares + epsilon)
-    wrong = x.error * np.abs(scale.value) / np.sqrt(squares + epsilon) + size * (relative + gamma(8)) * 2
-    # The bound is linear in the relative error, and the squares may leave the range of float32.
-    fits = (relative < 0.25) & (count * (squares + spread) < LARGEST)
-    return np.where(fits, wrong, np.inf) + 4 * LEAST
-
-
 NORMS: dict[str, Callable[[NodeProto, Sequence[Item]], np.ndarray]] = {
     "InstanceNormalization": _instance_norm, "LayerNormalization": _layer_norm, "GroupNormalization": _group_norm,
-    "BatchNormalization": _batch_bound, "RMSNormalization": _rms_norm,
+    "BatchNormalization": _batch_bound,
 }  # fmt: skip
 
 

@@ -32,14 +32,6 @@ def _layer_norm(g: Draft, op: str) -> None:
     g.emit(op, x, g.const(g.weights(last)), bias, axis=axis, epsilon=g.choose(None, 1e-3, 0.1))
 
 
-@generator("RMSNormalization", since=23)
-def _rms_norm(g: Draft, op: str) -> None:
-    x = g.pick(1)
-    shape = g.shape(x)
-    axis = axis_of(g, len(shape))
-    g.emit(op, x, g.const(g.weights(shape[axis % len(shape) :])), axis=axis, epsilon=g.choose(None, 1e-3, 0.1))
-
-
 @generator("GroupNormalization", since=18)
 def _group_norm(g: Draft, op: str) -> None:
     x = g.pick(3)

@@ -26,7 +26,7 @@ def refused(op: str) -> str:
 
 
 def test_unknown_operators_name_what_serves_instead() -> None:
-    assert refused("LpNormalization") == "x / Sqrt(ReduceSum(Mul(x, x))), for p=2"
+    assert refused("RMSNormalization") == "x / Sqrt(ReduceMean(Mul(x, x)) + epsilon) * scale"
     assert "unrolled" in refused("Loop")
     assert refused("Convolution") == "Conv", "no operator of ONNX: its spelling is all there is"
     for op in ("RoiAlign", "Det", "GridSample", "Sin", "DeformConv", "Softplus"):

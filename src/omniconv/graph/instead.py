@@ -37,6 +37,7 @@ INSTEAD: Final = {
     "QLinearConv": f"Conv of {_FLOAT_MODEL}",
     "QLinearMatMul": f"MatMul of {_FLOAT_MODEL}",
     "QuantizeLinear": _FLOAT_MODEL,
+    "RMSNormalization": "x / Sqrt(ReduceMean(Mul(x, x)) + epsilon) * scale",
     "RNN": _RECURRENCE,
     "ReduceL1": "ReduceSum(Abs(x))",
     "ReduceL2": "Sqrt(ReduceSum(Mul(x, x)))",

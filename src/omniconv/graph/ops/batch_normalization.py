@@ -11,12 +11,11 @@ import numpy as np
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, Ref, as_weights
+from omniconv.graph.operands import Operand, Operands, Ref, as_weights, shape_of
 from omniconv.graph.operator import register
-from omniconv.graph.ops._channelwise import scale_channels
 from omniconv.graph.ops._constants import scalar
+from omniconv.graph.ops._standardise import ROOT, scale_by
 from omniconv.program.steps import PostOp
-from omniconv.spec import Activation
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
@@ -54,17 +53,16 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
 
 def _lower_computed(node: Node, inputs: Operands, x: Ref, build: Builder) -> Operand:
     """The formula as it is written, where some of the parameters are computed while the model runs."""
-    scale, bias, mean = (
-        scale_channels(op, item, name, x, build)
-        for op, item, name in zip(("mul", "add", "sub"), inputs[1:4], ("scale", "B", "mean"), strict=True)
-    )
-    variance = build.value(inputs[4], "the input var")
-    if variance.shape != (x.shape[1],):
-        raise ModelError(f"the input var has shape {variance.shape}", need=f"({x.shape[1]},), one value a channel")
-    root = PostOp("act", activation=Activation.of("sqrt"))
+    for name, item in zip(("scale", "B", "mean", "var"), inputs[1:], strict=True):
+        shape = shape_of(item, f"the input {name}")
+        if shape != (x.shape[1],):
+            raise ModelError(f"the input {name} has shape {shape}", need=f"({x.shape[1]},), one value a channel")
+    form = (1, x.shape[1], *(1,) * (x.rank - 2))
     above = PostOp("add", scalar(node.number("epsilon", 1e-5)))
-    deviation = build.map(variance, above, root, y=build.fresh("deviation"))
-    return build.map(x, mean, scale, scale_channels("div", deviation, "var", x, build), bias)
+    variance = build.value(inputs[4], "the input var")
+    deviation = build.map(variance, above, ROOT, y=build.fresh("deviation"))
+    steps = (("sub", inputs[3]), ("mul", inputs[1]), ("div", deviation), ("add", inputs[2]))
+    return build.map(x, *(scale_by(op, item, "a parameter", form, build) for op, item in steps))
 
 
 register("BatchNormalization", lower=_lower)

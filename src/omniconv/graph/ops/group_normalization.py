@@ -1,6 +1,6 @@
 """GroupNormalization: the statistics over each group of channels and all positions.
 
-Scale and bias hold one value a channel (opset 21; the operator of opset 18 was withdrawn).
+Scale and bias have one value a channel (opset 21; the operator of opset 18 was withdrawn).
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ import math
 from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands
+from omniconv.graph.operands import Operand, Operands, shape_of
 from omniconv.graph.operator import register
-from omniconv.graph.ops._channelwise import scale_channels
-from omniconv.graph.ops._standardise import standardise
+from omniconv.graph.ops._standardise import scale_by, standardise
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
@@ -21,10 +20,13 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     groups, channels = node.integer("num_groups"), x.shape[1]
     if groups < 1 or channels % groups:
         raise ModelError(f"num_groups={groups} for {channels} channels", need="groups that divide the channels")
-    scale = [
-        scale_channels(op, item, name, x, build)
-        for op, name, item in (("mul", "scale", inputs[1]), ("add", "bias", inputs[2]))
-    ]
+    form = (1, channels, *(1,) * (x.rank - 2))
+    scale = []
+    for op, name, item in (("mul", "scale", inputs[1]), ("add", "bias", inputs[2])):
+        shape = shape_of(item, f"the input {name}")
+        if shape != (channels,):
+            raise ModelError(f"the input {name} has shape {shape}", need=f"({channels},), one value a channel")
+        scale.append(scale_by(op, item, f"the input {name}", form, build))
     size = math.prod(x.shape[1:]) // groups
     grouped = build.rearrange(x, (x.shape[0], groups, size), y=build.fresh("grouped"))
     done = standardise(grouped, node.number("epsilon", 1e-5), build, y=build.fresh("standardised"))

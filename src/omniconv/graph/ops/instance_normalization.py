@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands
+from omniconv.graph.operands import Operand, Operands, shape_of
 from omniconv.graph.operator import register
-from omniconv.graph.ops._channelwise import scale_channels
-from omniconv.graph.ops._standardise import standardise
+from omniconv.graph.ops._standardise import scale_by, standardise
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     x = build.value(inputs[0], "the input", rank=3)
+    scale, bias = shape_of(inputs[1], "the input scale"), shape_of(inputs[2], "the input B")
+    if scale != (x.shape[1],) or bias != (x.shape[1],):
+        raise ModelError(f"scale has shape {scale}, B {bias}", need=f"({x.shape[1]},) each")
+    form = (1, x.shape[1], *(1,) * (x.rank - 2))
     scaled = (
-        scale_channels("mul", inputs[1], "scale", x, build),
-        scale_channels("add", inputs[2], "B", x, build),
+        scale_by("mul", inputs[1], "the input scale", form, build),
+        scale_by("add", inputs[2], "the input B", form, build),
     )
     return standardise(x, node.number("epsilon", 1e-5), build, *scaled)
 
