@@ -265,7 +265,8 @@ def main() -> int:
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     if given.one:
-        print(json.dumps(run_one(*given.one, given.folder, given.memory)))
+        module, name = given.one
+        print(json.dumps(run_one(module, name, given.folder, given.memory)))
         return 0
     index = given.folder / "families.json"
     chosen: dict[str, str] = json.loads(index.read_text("utf-8")) if index.exists() else {}

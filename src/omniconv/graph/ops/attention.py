@@ -106,8 +106,8 @@ def _add_mask(scores: Ref, known: AnyArray, mask: Operand, build: Builder) -> tu
             f"a mask of shape {known.shape} for scores of shape {scores.shape}", need="one that broadcasts"
         )
     if known.any():
-        bias = np.where(empty, 0.0, known)
-        scores = build.map(scores, PostOp("add", bias), y=build.fresh("biased"))
+        held_bias = np.where(empty, 0.0, known)
+        scores = build.map(scores, PostOp("add", held_bias), y=build.fresh("biased"))
     return scores, PostOp("mul", np.where(empty, 0.0, 1.0)) if empty.any() else None
 
 

@@ -139,9 +139,8 @@ def _join(a: _Term, b: _Term, needed: set[str], build: Builder) -> _Term:
     rows, columns = ([label for label in term.labels if label not in shared] for term in (a, b))
     if not inner:
         labels = (*batch, *rows, *columns)
-        forms = [tuple(term.size(label) for label in labels) for term in (a, b)]
-        sides = [_arrange(term, labels, form, build) for term, form in zip((a, b), forms, strict=True)]
-        return _Term(combine(*sides, "mul", build, y=build.fresh("product")), labels)
+        left, right = (_arrange(term, labels, tuple(term.size(label) for label in labels), build) for term in (a, b))
+        return _Term(combine(left, right, "mul", build, y=build.fresh("product")), labels)
     n, k = (math.prod(map(a.size, labels)) for labels in (batch, inner))
     m, p = math.prod(map(a.size, rows)), math.prod(map(b.size, columns))
     left = _arrange(a, (*batch, *rows, *inner), (n, m, k) if batch else (m, k), build)

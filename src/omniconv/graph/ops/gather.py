@@ -94,7 +94,7 @@ def _find_elements(node: Node, inputs: Operands, budget: Budget) -> tuple[Index,
             f"indices of shape {array.shape} for data of shape {shape}", need=f"no larger axes than {axis} alone"
         )
     budget.check(array.shape, _TABLE_BYTES, "the indices")
-    places = list(np.indices(array.shape, np.int64, sparse=True))
+    places: list[Index] = list(np.indices(array.shape, np.int64, sparse=True))
     places[axis] = normalise_indices(array, shape[axis])
     return _ravel(places, shape, array.shape), array.shape
 
@@ -112,7 +112,7 @@ def _find_slices(node: Node, inputs: Operands, budget: Budget) -> tuple[Index, S
             need="equal batch axes, and an index of at most the axes behind them",
         )
     budget.check(array.shape, _TABLE_BYTES, "the indices")
-    places = list(np.indices(array.shape[:-1], np.int64, sparse=True)[:batch])
+    places: list[Index] = list(np.indices(array.shape[:-1], np.int64, sparse=True)[:batch])
     places += [normalise_indices(array[..., i], shape[batch + i]) for i in range(depth)]
     result = (*array.shape[:-1], *shape[batch + depth :])
     return _ravel(places, shape[: batch + depth], array.shape[:-1]), result
