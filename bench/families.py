@@ -122,7 +122,7 @@ def draw_weights(model: Any) -> None:
             last = name.rsplit(".", 1)[-1]
             if last == "running_mean" or (last == "bias" and item.ndim == 1):
                 item.normal_(0, 0.1, generator=generator)
-            elif last == "running_var" or (item.ndim <= 1 and item in set(model.parameters())):
+            elif last == "running_var" or (item.ndim <= 1 and isinstance(item, torch.nn.Parameter)):
                 item.uniform_(0.5, 1.5, generator=generator)
             elif last in ("weight", "in_proj_weight") or item.ndim in (4, 5):
                 if isinstance(item, torch.nn.Parameter):
@@ -198,14 +198,22 @@ def run_one(module: str, name: str, folder: Path, memory: int) -> dict[str, Any]
         if not notes.exists():
             notes.write_text(json.dumps(export(module, name, path)), "utf-8")
     except Exception as error:  # noqa: BLE001 - whatever the exporter breaks on is the result
-        return facts | {"result": "not exported", "reason": f"{type(error).__name__}: {str(error)[:300]}"}
+        return facts | {"result": "not exported", "reason": describe(error)}
     facts |= json.loads(notes.read_text("utf-8"))
     try:
         return facts | judge(path)
     except Exception as error:  # noqa: BLE001 - the reason of a refusal, or a fault, is the result
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        where = "" if hasattr(error, "problem") else f" ({Path(last.filename).name}:{last.lineno})"
-        return facts | {"result": "refused", "reason": f"{type(error).__name__}: {str(error)[:400]}{where}"}
+        return facts | {"result": "refused", "reason": describe(error)}
+
+
+def describe(error: BaseException) -> str:
+    """What went wrong first, and where, if it is no error of ours; in one line."""
+    ours = hasattr(error, "problem")
+    while not ours and (error.__cause__ or error.__context__) is not None:
+        error = error.__cause__ or error.__context__ or error
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = "" if ours else f" ({Path(last.filename).name}:{last.lineno})"
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:400]}{where}"
 
 
 def start(module: str, name: str, folder: Path, seconds: float, memory: int) -> dict[str, Any]:
