@@ -164,6 +164,17 @@ def export(module: str, name: str, path: Path) -> dict[str, Any]:
     return {"parameters": sum(item.numel() for item in model.parameters())}
 
 
+def export_somehow(module: str, name: str, path: Path) -> dict[str, Any]:
+    """Export the model; where the exporter does not take a fused attention of timm, the model with it written out."""
+    try:
+        return export(module, name, path)
+    except Exception:  # noqa: BLE001 - whatever it is, the second attempt says what remains
+        from timm.layers import set_fused_attn
+
+        set_fused_attn(enable=False)
+        return export(module, name, path)
+
+
 def judge(path: Path) -> dict[str, Any]:
     """Compile the exported model and compare it."""
     import omniconv as oc
@@ -196,7 +207,7 @@ def run_one(module: str, name: str, folder: Path, memory: int) -> dict[str, Any]
     notes = path.with_suffix(".json")
     try:
         if not notes.exists():
-            notes.write_text(json.dumps(export(module, name, path)), "utf-8")
+            notes.write_text(json.dumps(export_somehow(module, name, path)), "utf-8")
     except Exception as error:  # noqa: BLE001 - whatever the exporter breaks on is the result
         return facts | {"result": "not exported", "reason": describe(error)}
     facts |= json.loads(notes.read_text("utf-8"))
