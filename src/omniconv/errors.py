@@ -51,6 +51,10 @@ class ModelError(OmniconvError, ValueError):
     """A model file that is damaged, inconsistent or unsafe to open."""
 
 
+class ModelWarning(UserWarning):
+    """A model file that says something untrue which nothing depends on; the message says what counts instead."""
+
+
 class UnsupportedError(OmniconvError, NotImplementedError):
     """A valid request that this version cannot carry out; the message says what would be."""
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from onnx import NodeProto, helper
 from tests.differential import norms, resampling
+from tests.differential.attention import bound_attention, bound_rotary
 from tests.differential.values import attributes_of, values_of
 
 U = 2.0**-24
@@ -72,12 +73,13 @@ def _rounding(terms: float, magnitude: np.ndarray) -> np.ndarray:
 
 MOVES = frozenset(
     """Reshape Flatten Squeeze Unsqueeze Transpose Slice Split Concat Gather Expand Tile Identity Dropout DepthToSpace
-    SpaceToDepth Cast Pad Relu Clip Abs Neg Where ReduceMax GlobalMaxPool MaxPool""".split()
+    SpaceToDepth GatherElements GatherND Trilu Cast Pad Relu Clip Abs Neg Where ReduceMax GlobalMaxPool
+    MaxPool""".split()
 )
 """The largest error that went in is the largest that comes out, element by element by the operator itself."""
 SUMS = {
     "AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum", "Mean", "Sum", "Add", "Sub",
-    "Conv", "ConvTranspose", "Gemm", "MatMul", "CumSum",
+    "Conv", "ConvTranspose", "Gemm", "MatMul", "CumSum", "Einsum",
 }  # fmt: skip
 """Linear in each input: errors and magnitudes go through the operator with all its signs made positive."""
 SAMPLES = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -102,6 +104,10 @@ def bound(node: NodeProto, opset: int, items: Sequence[Item], outputs: Sequence[
         return [resampling.bound(node, items[0].value, items[0].error, outputs[0], U)]
     if op in ("Softmax", "LogSoftmax"):
         return [_bound_softmax(node, opset, items[0], outputs[0])]
+    if op == "Attention":
+        return [bound_attention(node, items, outputs[0], gamma, FUNCTION_ROUNDINGS)]
+    if op == "RotaryEmbedding":
+        return [bound_rotary(node, opset, items, gamma(4)) + 4 * LEAST]
     if op == "LRN":
         return [_bound_lrn(node, opset, items[0], outputs[0])]
     if op in ("LSTM", "GRU", "RNN"):
@@ -160,6 +166,10 @@ def _reached(node: NodeProto, opset: int, items: Sequence[Item]) -> np.ndarray:
     unknown = [np.isinf(item.error).astype(np.float64) for item in floats]
     if node.op_type in ("Add", "Sub", "Sum", "Mean"):
         return np.asarray(sum(unknown))
+    if node.op_type == "Einsum":
+        ones = [np.ones(item.shape) for item in floats]
+        found = (values_of(node, opset, [*ones[:i], u, *ones[i + 1 :]])[0] for i, u in enumerate(unknown))
+        return np.asarray(sum(found))
     weights = (np.ones(floats[1].shape), np.zeros(floats[2].shape) if len(floats) > 2 else None) if floats[1:] else ()
     places = iter((unknown[0], *weights))
     return values_of(_positive(node), opset, [next(places) if isinstance(i, Bounded) else i for i in items])[0]
@@ -171,6 +181,11 @@ def sum_length(node: NodeProto, opset: int, items: Sequence[Item], y: np.ndarray
     match node.op_type:
         case "Conv" | "ConvTranspose":
             return max(items[1].value[0].size, items[1].value.size // items[1].value.shape[1], 1)
+        case "Einsum":
+            left, _, right = attributes_of(node)["equation"].decode().partition("->")
+            terms = left.replace("...", "").split(",")
+            sizes = {c: s for term, item in zip(terms, items) for c, s in zip(term, item.shape) if c not in right}
+            return math.prod(sizes.values()) + len(items)
         case "Gemm" | "MatMul" | "CumSum":
             return max(x.shape)
         case "Add" | "Sub" | "Sum" | "Mean":

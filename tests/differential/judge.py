@@ -29,7 +29,7 @@ NEWEST = min(27, onnx.defs.onnx_opset_version())
 ELEMENTWISE = frozenset(
     """Relu Sigmoid Tanh Exp Abs Neg Identity Reciprocal Sqrt HardSwish LeakyRelu Elu Selu HardSigmoid Celu Gelu Swish
     Clip Add Sub Mul Div Sum Max Min Mean Pow PRelu Reshape Flatten Squeeze Unsqueeze Transpose Slice Split Concat
-    Gather Expand Pad Cast Dropout""".split()
+    Gather GatherElements GatherND Trilu Tile Expand Pad Cast Dropout""".split()
 ) | {"written gelu", "written swish", "written clamp"}
 """What is drawn with infinities, NaN and denormal numbers."""
 

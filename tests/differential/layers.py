@@ -159,3 +159,81 @@ def _matmul(g: Draft, op: str) -> None:
         case _:
             inner = shape[-1]
             g.emit(op, x, second(g, g.choose((inner, other), (inner,), (*batch, inner, other))))
+
+
+@generator("Einsum", since=12)
+def _einsum(g: Draft, op: str) -> None:
+    """Two or three operands, or one: every label summed, kept or shared; a label twice; an ellipsis in front."""
+    x = g.pick(1, 4)
+    shape = g.shape(x)
+    letters = g.random.sample("abcdefgh", len(shape))
+    sizes = dict(zip(letters, shape))
+    terms, names = ["".join(letters)], [x]
+    for _ in range(g.choose(0, 1, 1, 1, 2)):
+        fresh = [c for c in "ijk" if c not in sizes][: g.whole(0, 1)]
+        sizes.update((c, g.choose(1, 2, 5, 8)) for c in fresh)
+        chosen = [
+            *g.random.sample(sorted(sizes.keys() - set(fresh)), g.whole(1, min(3, len(sizes) - len(fresh)))),
+            *fresh,
+        ]
+        g.random.shuffle(chosen)
+        if g.chance(0.1):
+            chosen.append(chosen[0])
+        terms.append("".join(chosen))
+        names.append(second(g, tuple(1 if g.chance(0.05) and c in letters else sizes[c] for c in chosen)))
+    kept = [c for c in sizes if g.chance(0.6)]
+    g.random.shuffle(kept)
+    result = "".join(kept)
+    if g.chance(0.2) and letters[0] not in "".join(terms[1:]) and terms[0][0] == letters[0]:
+        terms[0] = "..." + terms[0][1:]
+        result = "..." + result.replace(letters[0], "")
+    g.emit(op, *names, equation=",".join(terms) + "->" + result)
+
+
+@generator("Attention", since=23)
+def _attention(g: Draft, op: str) -> None:
+    """Over a value itself, or over constant keys; heads of queries that share keys; masks of every sort."""
+    x = g.pick(3, 4)
+    shape = g.shape(x)
+    given: dict[str, Any] = {"is_causal": g.choose(None, 0, 1), "scale": g.choose(None, 0.5, 1.0)}
+    given["softcap"] = g.choose(None, None, 2.0)
+    b, features, heads, queries = shape[0], shape[-1], shape[1], shape[-2]
+    if len(shape) == 3:
+        heads = g.random.choice([d for d in range(1, features + 1) if features % d == 0])
+        features //= heads
+    groups = g.random.choice([d for d in range(1, heads + 1) if heads % d == 0])
+    keys = g.choose(queries, g.whole(1, 9))
+    if len(shape) == 3:
+        given["q_num_heads"], given["kv_num_heads"] = heads, groups
+    own = keys == queries and groups == heads and g.chance(0.5)
+    wide = g.choose(features, g.whole(1, 9))
+    form = (b, groups, keys) if len(shape) == 4 else (b, keys)
+    times = 1 if len(shape) == 4 else groups
+    k = x if own else g.const(g.weights((*form, features * times)))
+    v = x if own and g.chance(0.5) else g.const(g.weights((*form, wide * times)))
+    mask = ""
+    if g.chance(0.5):
+        most = g.choose((queries, keys), (1, keys), (b, 1, queries, keys), (b, heads, queries, keys))
+        mask = g.const(g.numbers.random(most) < 0.7 if g.chance(0.5) else g.weights(most))
+    g.emit(op, x, k, v, mask, **given)
+
+
+@generator("RotaryEmbedding", since=23)
+def _rotary(g: Draft, op: str) -> None:
+    x = g.pick(3, 4)
+    shape = g.shape(x)
+    given: dict[str, Any] = {"interleaved": g.choose(None, 0, 1)}
+    size, positions = shape[-1], shape[-2]
+    if len(shape) == 3:
+        given["num_heads"] = g.random.choice([d for d in range(1, size + 1) if size % d == 0])
+        size //= given["num_heads"]
+    half = size // 2 if size % 2 == 0 and g.chance(0.6) else g.whole(1, max(1, size // 2))
+    if 2 * half != size:
+        given["rotary_embedding_dim"] = 2 * half
+    if g.chance(0.5):
+        known = g.whole(1, 9)
+        caches = [g.const(g.weights((known, half))) for _ in range(2)]
+        ids = g.const(g.numbers.integers(0, known, (shape[0], positions)))
+        g.emit(op, x, *caches, ids, **given)
+    else:
+        g.emit(op, x, *(g.const(g.weights((shape[0], positions, half))) for _ in range(2)), **given)

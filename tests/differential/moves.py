@@ -159,12 +159,13 @@ def _concat(g: Draft, op: str) -> None:
 def _gather(g: Draft, op: str) -> None:
     x = g.pick(1)
     shape = g.shape(x)
-    axis = min(1, len(shape) - 1) if g.chance(0.5) else g.whole(0, len(shape) - 1)
+    axis = min(1, len(shape) - 1) if g.chance(0.3) else g.whole(0, len(shape) - 1)
     n = shape[axis]
     if g.chance(0.3):
         indices: Any = np.int64(g.whole(0, n - 1))
-    elif axis == 1 or g.chance(0.15):
-        indices = np.array([g.whole(0, n - 1) for _ in range(g.whole(1, n + 1))], np.int64)
+    elif g.chance(0.6):
+        form = g.choose((g.whole(1, n + 1),), (g.whole(1, n + 1),), (g.whole(1, 3), g.whole(1, 3)))
+        indices = g.numbers.integers(0, n, form)
     else:
         low, step = g.whole(0, n - 1), g.choose(1, 1, 2, -1)
         indices = np.arange(low, n if step > 0 else -1, step, dtype=np.int64)
@@ -172,6 +173,34 @@ def _gather(g: Draft, op: str) -> None:
         indices = indices - n
     kind = g.choose(np.int64, np.int32)
     g.emit(op, x, g.const(np.asarray(indices, kind)), axis=counted(g, axis, len(shape)))
+
+
+@generator("GatherElements", since=11)
+def _gather_elements(g: Draft, op: str) -> None:
+    x = g.pick(1, 5)
+    shape = g.shape(x)
+    axis = g.whole(0, len(shape) - 1)
+    form = [g.whole(1, 5) if i == axis else g.whole(1, size) for i, size in enumerate(shape)]
+    low = g.choose(0, -shape[axis])
+    g.emit(op, x, g.const(g.numbers.integers(low, shape[axis], form)), axis=counted(g, axis, len(shape)))
+
+
+@generator("GatherND", since=11)
+def _gather_nd(g: Draft, op: str) -> None:
+    x = g.pick(1, 5)
+    shape = g.shape(x)
+    batch = g.whole(0, len(shape) - 1) if g.opset >= 12 and g.chance(0.5) else 0
+    depth = g.whole(1, len(shape) - batch)
+    form = (*shape[:batch], *(g.whole(1, 4) for _ in range(g.whole(0 if batch else 1, 2))))
+    columns = [g.numbers.integers(-size, size, form) for size in shape[batch : batch + depth]]
+    g.emit(op, x, g.const(np.stack(columns, -1)), batch_dims=batch or None)
+
+
+@generator("Trilu", since=14)
+def _trilu(g: Draft, op: str) -> None:
+    x = g.pick(2, 6)
+    k = "" if g.chance(0.3) else g.const(np.int64(g.whole(-6, 6)))
+    g.emit(op, x, k, upper=g.choose(None, 0, 1))
 
 
 @generator("Expand", since=8)
@@ -186,7 +215,7 @@ def _expand(g: Draft, op: str) -> None:
 @generator("Tile")
 def _tile(g: Draft, op: str) -> None:
     x = g.pick(0, 5)
-    g.emit(op, x, g.ints([g.whole(1, 3) if size == 1 or g.chance(0.1) else 1 for size in g.shape(x)]))
+    g.emit(op, x, g.ints([g.whole(1, 3) if size == 1 or g.chance(0.4) else 1 for size in g.shape(x)]))
 
 
 @generator("Pad")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,12 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.graph.mutations import mutate_bytes, mutate_fields, mutate_values
 from tests.graph.small_models import MODELS, Graph, input_shapes, residual
 
-from omniconv.errors import LimitError, ModelError, OmniconvError, ShapeError, UnsupportedError
+from omniconv.errors import LimitError, ModelError, ModelWarning, OmniconvError, ShapeError, UnsupportedError
 from omniconv.graph import load, to_program
 from omniconv.program.program import Program
 from omniconv.program.steps import ConvStep
+
+pytestmark = pytest.mark.filterwarnings("ignore::omniconv.errors.ModelWarning")
 
 COUNT = int(os.environ.get("OMNICONV_FUZZ", "200"))
 MUTATIONS = {"bytes": mutate_bytes, "fields": mutate_fields, "values": mutate_values}
@@ -350,7 +353,7 @@ def test_links_inside_the_directory_are_fine(tmp_path: Path) -> None:
     ("dims", "error", "match"),
     [
         ((1, -3, 8, 8), ModelError, "negative size -3"),
-        ((1, 0, 8, 8), ShapeError, "empty"),
+        ((1, -(2**40), 8, 8), ModelError, "negative size"),
         ((1, 2**40, 8, 8), ShapeError, "absurd"),
         ((1, 3, 2**30, 2**30), LimitError, "at most"),
         ((1,) * 100, LimitError, "axes"),
@@ -364,8 +367,14 @@ def test_absurd_inputs(dims: tuple[int, ...], error: type[OmniconvError], match:
 
 
 def test_outputs_that_lie() -> None:
-    for dims in ((1, 4, 6, 7), (1, 4, 6), (4,)):
-        with pytest.raises(ShapeError, match=r"the output is declared .*, the nodes produce \(1, 4, 6, 6\)"):
+    """A wrong size hurts nobody: what the nodes produce counts. A wrong type is another model."""
+    for dims in ((1, 4, 6, 7), (1, 4, 6), (4,), ()):
+        with pytest.warns(ModelWarning, match=r"'y' is declared .*, the nodes produce \(1, 4, 6, 6\)"):
+            program = to_program(simple(output=[helper.make_tensor_value_info("y", TensorProto.FLOAT, dims)]))
+        assert program.shapes["y"] == (1, 4, 6, 6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for dims in ((1, 4, 0, -1), ("n", None, 6, 6), None):
             to_program(simple(output=[helper.make_tensor_value_info("y", TensorProto.FLOAT, dims)]))
     with pytest.raises(ShapeError, match="declared INT64"):
         to_program(simple(output=[helper.make_tensor_value_info("y", TensorProto.INT64, (1, 4, 6, 6))]))
@@ -451,9 +460,7 @@ def test_folding_refuses_before_it_allocates(build: object) -> None:
         (one("Slice", [0], [4], [9]), ShapeError),
         (one("Slice", [0, 0], [4, 4], [1, -3]), ShapeError),
         (one("Slice", [0], [4], [1], [0]), ModelError),
-        (one("Slice", [3], [2], [1]), UnsupportedError),
         (one("Gather", 9, axis=1), ModelError),
-        (one("Gather", [0, 1, 3], axis=2), UnsupportedError),
         (one("Clip", float("nan"), 1.0), UnsupportedError),
         (one("Softmax", axis=7), ShapeError),
         (one("CumSum", np.array(4)), ShapeError),

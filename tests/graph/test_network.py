@@ -117,6 +117,17 @@ def test_a_failed_call_leaves_nothing_behind() -> None:
     np.testing.assert_allclose(net(draw(2, 3, 4, 5)), expect(model, x=draw(2, 3, 4, 5)), rtol=1e-6)
 
 
+@pytest.mark.parametrize("unknown", [0, -1])
+def test_sizes_that_exporters_do_not_know_are_open(unknown: int) -> None:
+    """0 and -1 say of a size what an empty dimension says."""
+    model = pooled(unknown, 3, unknown, "w")
+    net = oc.compile(model)
+    assert isinstance(net, Network)
+    assert net.signature == {"x": (None, 3, None, "w")}
+    x = draw(2, 3, 4, 5)
+    np.testing.assert_allclose(net(x), expect(model, x=x), rtol=1e-6)
+
+
 def test_sizes_that_are_given_are_fixed() -> None:
     net = oc.compile(pooled(*OPEN), shapes={"x": (2, None, 8, None)})
     assert net.signature == {"x": (2, 3, 8, "w")}

@@ -221,3 +221,15 @@ def test_a_product_is_explained() -> None:
         a, b = (np.zeros(shape, np.float32) for shape in shapes)
         assert words in compile_product(a, b).explain()
     assert "the right side is a constant" in compile_product(*(np.zeros(s, np.float32) for s in near), "b").explain()
+
+
+@pytest.mark.parametrize("constant", ["", "b"])
+@pytest.mark.parametrize("depth", [256, 383, 384, 640, 4000, 16384])
+def test_long_sums_are_made_of_short_ones(depth: int, constant: str) -> None:
+    """Equal terms round the same way every time, so that a running sum leaves the bound of spans far behind."""
+    terms = min(depth, 383) + -(-depth // 256) + 1
+    for value in (0.1, 0.7, 1 / 3):
+        a, b = np.full((5, depth), value, np.float32), np.ones((depth, 17), np.float32)
+        found = strictly(compile_product(a, b, constant), feed(a, b, constant))["y"]
+        exact = np.matmul(a.astype(np.float64), b.astype(np.float64))
+        assert (np.abs(found - exact) <= bound(terms, a, b)).all(), (depth, value)

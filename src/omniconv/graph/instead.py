@@ -21,7 +21,6 @@ INSTEAD: Final = {
     "ConvInteger": f"Conv of {_FLOAT_MODEL}",
     "DequantizeLinear": _FLOAT_MODEL,
     "DynamicQuantizeLinear": _FLOAT_MODEL,
-    "Einsum": "Transpose, Reshape and MatMul",
     "If": "a model with the branch taken, such as onnxsim makes where the condition is constant",
     "Loop": "a model with its loops unrolled",
     "MatMulInteger": f"MatMul of {_FLOAT_MODEL}",
@@ -30,7 +29,6 @@ INSTEAD: Final = {
     "QLinearConv": f"Conv of {_FLOAT_MODEL}",
     "QLinearMatMul": f"MatMul of {_FLOAT_MODEL}",
     "QuantizeLinear": _FLOAT_MODEL,
-    "RotaryEmbedding": "Split, Mul, Sub, Add and Concat with constant sines and cosines",
     "Scan": "a model with its loops unrolled",
     "TopK": _AFTERWARDS,
 }

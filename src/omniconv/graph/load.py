@@ -169,9 +169,11 @@ def _read_value_info(info: onnx.ValueInfoProto, kind: str) -> ValueInfo:
 
 def _read_dim(dim: onnx.TensorShapeProto.Dimension, at: str) -> Dim:
     if dim.HasField("dim_value"):
-        if dim.dim_value < 0:
-            raise ModelError(f"shape holds the negative size {dim.dim_value}", need="sizes of 0 or more", at=at)
-        return int(dim.dim_value)
+        if dim.dim_value < -1:
+            problem = f"shape holds the negative size {dim.dim_value}"
+            raise ModelError(problem, need="positive sizes, or 0 or -1 for one that is open", at=at)
+        # Exporters write 0 or -1 for a size that they do not know.
+        return int(dim.dim_value) if dim.dim_value > 0 else None
     return str(dim.dim_param) or None
 
 

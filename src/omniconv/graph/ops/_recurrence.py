@@ -204,12 +204,14 @@ def _results(node: Node, states: Ref, times: int, first: bool, build: Builder) -
             continue
         if index:
             last = take_slice(states, {0: (times + index - 1, 1, 1)}, build, build.fresh("last"))
+            assert isinstance(last, Ref), "there is a last state"
             shape, perm = (directions, batch, hidden), (0, 1, 2, 3)
             if first:
                 shape, perm = (batch, directions, hidden), (0, 2, 1, 3)
             found.append(build.rearrange(last, shape, perm=perm, y=name))
         elif first:
             every = take_slice(states, {0: (0, 1, times)}, build, build.fresh("every"))
+            assert isinstance(every, Ref), "there are times"
             found.append(build.rearrange(every, (batch, times, directions, hidden), perm=(2, 0, 1, 3), y=name))
         else:
             found.append(take_slice(states, {0: (0, 1, times)}, build, name))

@@ -10,7 +10,7 @@ from omniconv.errors import ShapeError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, as_constant, normalise_axis
+from omniconv.graph.operands import Operand, Operands, as_constant, normalise_axis, shape_of
 from omniconv.graph.operator import register
 from omniconv.program.steps import ConcatStep
 from omniconv.spec import Shape
@@ -26,8 +26,9 @@ def _joined(shapes: Sequence[Shape], axis: int) -> tuple[Shape, int]:
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    refs = [build.value(item, f"input {index}") for index, item in enumerate(inputs)]
-    shape, axis = _joined([ref.shape for ref in refs], node.integer("axis"))
+    shape, axis = _joined([shape_of(item, "an input") for item in inputs], node.integer("axis"))
+    held = [item for item in inputs if shape_of(item, "an input")[axis]]
+    refs = [build.value(item, f"input {index}") for index, item in enumerate(held)]
     if len(refs) == 1:
         return refs[0]
     return build.add(ConcatStep(tuple(ref.name for ref in refs), build.out(), axis), shape)

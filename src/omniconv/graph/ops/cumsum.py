@@ -2,27 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
-from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Operands, as_integers, normalise_axis
+from omniconv.graph.memory import Budget
+from omniconv.graph.nodes import AnyArray, Node
+from omniconv.graph.operands import Operand, Operands, as_constant, as_integers, normalise_axis, shape_of
 from omniconv.graph.operator import register
 from omniconv.program.steps import CumSumStep
 
 
-def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
-    x = build.value(inputs[0], "the input x", rank=1)
+def _read(node: Node, inputs: Operands) -> tuple[int, bool, bool]:
+    """The axis, and whether it is exclusive and reverse."""
     axes = as_integers(inputs[1], "the input axis")
     if len(axes) != 1:
         raise ModelError(f"the input axis is {axes[:16]}", need="one integer")
-    axis = normalise_axis(axes[0], x.rank)
-    flags = {}
-    for name in ("exclusive", "reverse"):
-        flag = node.integer(name, 0)
+    axis = normalise_axis(axes[0], len(shape_of(inputs[0], "the input x")))
+    flags = [node.integer(name, 0) for name in ("exclusive", "reverse")]
+    for name, flag in zip(("exclusive", "reverse"), flags, strict=True):
         if flag not in (0, 1):
             raise ModelError(f"{name}={flag}", need="0 or 1")
-        flags[name] = bool(flag)
-    return build.add(CumSumStep(x.name, build.out(), axis, **flags), x.shape)
+    return axis, bool(flags[0]), bool(flags[1])
 
 
-register("CumSum", lower=_lower, since=11)
+def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
+    x = build.value(inputs[0], "the input x", rank=1)
+    axis, exclusive, reverse = _read(node, inputs)
+    return build.add(CumSumStep(x.name, build.out(), axis, exclusive=exclusive, reverse=reverse), x.shape)
+
+
+def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
+    x = as_constant(arrays[0], "the input x")
+    axis, exclusive, reverse = _read(node, arrays)
+    budget.take(x.shape, x.dtype.itemsize, "a constant")
+    x = np.flip(x, axis) if reverse else x
+    total = np.cumsum(x, axis, dtype=x.dtype)
+    if exclusive:
+        before = (slice(None),) * axis
+        total = np.concatenate([np.zeros_like(total[(*before, slice(1))]), total[(*before, slice(-1))]], axis)
+    return np.flip(total, axis) if reverse else total
+
+
+register("CumSum", lower=_lower, fold=_fold, since=11)

@@ -1,17 +1,19 @@
-"""Expand and Tile. Of computed values: broadcasting axes of size 1."""
+"""Expand and Tile: of computed values, broadcasting axes of size 1."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from omniconv.errors import ModelError, UnsupportedError
+from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import MAX_RANK, Budget
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, as_integers, broadcast, shape_of
 from omniconv.graph.operator import register
+from omniconv.graph.ops._slices import make_empty
 from omniconv.spec import Shape
 
 
@@ -33,6 +35,8 @@ def _repeats(inputs: Operands) -> tuple[int, ...]:
 def _lower_expand(_node: Node, inputs: Operands, build: Builder) -> Operand:
     x = build.value(inputs[0], "the input")
     shape = _expanded(inputs)
+    if 0 in shape:
+        return make_empty(shape, build)
     return x if shape == x.shape else build.map(x, shape=shape)
 
 
@@ -47,10 +51,19 @@ def _fold_expand(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget)
 def _lower_tile(_node: Node, inputs: Operands, build: Builder) -> Operand:
     x = build.value(inputs[0], "the input")
     repeats = _repeats(inputs)
-    if any(count != 1 and size != 1 for count, size in zip(repeats, x.shape, strict=True)):
-        raise UnsupportedError(f"Tile of shape {x.shape} by {repeats}", need="repeated axes of size 1", fix="Concat")
     shape = tuple(count * size for count, size in zip(repeats, x.shape, strict=True))
-    return x if shape == x.shape else build.map(x, shape=shape)
+    if 0 in shape:
+        return make_empty(shape, build)
+    if all(1 in pair for pair in zip(repeats, x.shape, strict=True)):
+        return x if shape == x.shape else build.map(x, shape=shape)
+    sizes = list(x.shape)
+    for axis, count in enumerate(repeats):
+        if count > 1:  # an axis of size 1 in front of what is repeated, broadcast
+            before, after = math.prod(sizes[:axis]), math.prod(sizes[axis:])
+            seen = build.rearrange(x, (before, 1, after), y=build.fresh("seen"))
+            x = build.map(seen, y=build.fresh("repeated"), shape=(before, count, after))
+            sizes[axis] *= count
+    return build.rearrange(x, shape)
 
 
 def _fold_tile(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:

@@ -1,57 +1,147 @@
-"""Gather: of constants anything; of computed values only what selects channels (axis 1) or an even slice of an axis."""
+"""Gather, GatherElements and GatherND with constant indices, of values and of constants.
+
+Of a computed value, evenly spaced positions of an axis are a slice. Everything else is a `ChannelStep`: the axes that
+are indexed, seen as one, stand where channels do: ``x`` read as (before, indexed, after), then ``y = x[:, source]``.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
+import numpy.typing as npt
 
-from omniconv.errors import ModelError, UnsupportedError
+from omniconv.errors import ModelError, ShapeError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands, Ref, as_constant, normalise_axis
+from omniconv.graph.operands import Operand, Operands, Ref, as_constant, normalise_axis, shape_of
 from omniconv.graph.operator import register
-from omniconv.graph.ops._slices import take_slice
+from omniconv.graph.ops._slices import make_empty, take_slice
 from omniconv.program.steps import ChannelStep
+from omniconv.spec import Shape
+
+Index = npt.NDArray[np.int64]
+_TABLE_BYTES = 64
+"""Of an index while its table is made [bytes]."""
 
 
-def _indices(array: AnyArray, size: int) -> AnyArray:
+def normalise_indices(array: AnyArray, size: int, what: str = "axis") -> Index:
+    """Indices counted from the front.
+
+    Raises:
+        ModelError: indices outside, or no integers.
+    """
+    if array.dtype.kind not in "iu":
+        raise ModelError(f"indices are {array.dtype}", need="integers")
     if array.size and not (-size <= int(array.min()) and int(array.max()) < size):
         raise ModelError(
-            f"indices {int(array.min())} to {int(array.max())} on an axis of size {size}", need="valid indices"
+            f"indices {int(array.min())} to {int(array.max())} on an {what} of size {size}", need="valid indices"
         )
     return np.asarray(np.where(array < 0, array + size, array)).astype(np.int64)
 
 
-def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
+def pick(x: Ref, before: int, source: Index, shape: Shape, build: Builder, *, y: str | None = None) -> Operand:
+    """Append ``y = x.reshape(before, size, after)[:, source]``, read as ``shape``."""
+    if 0 in shape:
+        return make_empty(shape, build)
+    after = math.prod(shape) // (before * source.size)
+    size = math.prod(x.shape) // (before * after)
+    form = x.shape if x.shape[:2] == (before, size) else (before, size, after)[: 2 if after == 1 else 3]
+    seen = build.rearrange(x, form, y=build.fresh("seen"))
+    last = (before, source.size, *form[2:])
+    y = y or build.out()
+    step = ChannelStep(seen.name, y if last == shape else build.fresh("picked"), tuple(source.tolist()))
+    return build.rearrange(build.add(step, last), shape, y=y)
+
+
+def _gather_shape(shape: Shape, indices: Shape, axis: int) -> Shape:
+    return (*shape[:axis], *indices, *shape[axis + 1 :])
+
+
+def _lower_gather(node: Node, inputs: Operands, build: Builder) -> Operand:
     x = build.value(inputs[0], "the input data", rank=1)
     axis = normalise_axis(node.integer("axis", 0), x.rank)
     array = as_constant(inputs[1], "the input indices")
-    if array.ndim > 1 or not array.size:
-        raise UnsupportedError(f"Gather with indices of shape {array.shape}", need="one index or a list of indices")
-    build.budget.check(array.shape, 64, "the indices")
-    indices = [int(item) for item in _indices(array, x.shape[axis]).reshape(-1)]
-    shape = (*x.shape[:axis], len(indices), *x.shape[axis + 1 :])
-    y = build.out() if array.ndim else build.fresh("picked")
-    step = indices[1] - indices[0] if len(indices) > 1 else 1
-    if axis == 1 and x.rank >= 2:
-        picked: Ref = build.add(ChannelStep(x.name, y, tuple(indices)), shape)
-    elif step and all(after - before == step for before, after in pairwise(indices)):
-        picked = take_slice(x, {axis: (indices[0], step, len(indices))}, build, y)
-    else:
-        raise UnsupportedError(f"Gather of uneven positions on axis {axis}", need="axis=1, or evenly spaced indices")
-    return picked if array.ndim else build.rearrange(picked, (*x.shape[:axis], *x.shape[axis + 1 :]))
+    build.budget.check(array.shape, _TABLE_BYTES, "the indices")
+    indices = normalise_indices(array, x.shape[axis]).reshape(-1)
+    shape = _gather_shape(x.shape, array.shape, axis)
+    step = int(indices[1] - indices[0]) if indices.size > 1 else 1
+    if 0 not in shape and step and np.all(np.diff(indices) == step):
+        flat = (*x.shape[:axis], indices.size, *x.shape[axis + 1 :])
+        y = build.out() if flat == shape else build.fresh("slice")
+        cut = take_slice(x, {axis: (int(indices[0]), step, indices.size)}, build, y)
+        return build.rearrange(build.value(cut, "the slice"), shape)
+    return pick(x, math.prod(x.shape[:axis]), indices, shape, build)
 
 
-def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
-    x, array = arrays
-    assert x is not None
-    assert array is not None
+def _fold_gather(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
+    x, array = as_constant(arrays[0], "the input data"), as_constant(arrays[1], "the input indices")
     axis = normalise_axis(node.integer("axis", 0), x.ndim)
-    budget.take((*x.shape[:axis], *array.shape, *x.shape[axis + 1 :]), max(x.dtype.itemsize, 8), "a constant")
-    return np.asarray(np.take(x, _indices(array, x.shape[axis]), axis))
+    budget.take(_gather_shape(x.shape, array.shape, axis), max(x.dtype.itemsize, 8), "a constant")
+    return np.asarray(np.take(x, normalise_indices(array, x.shape[axis]), axis))
 
 
-register("Gather", lower=_lower, fold=_fold)
+def _find_elements(node: Node, inputs: Operands, budget: Budget) -> tuple[Index, Shape]:
+    """GatherElements: the position in the flat x of every entry of the result, and its shape."""
+    shape, array = shape_of(inputs[0], "the input data"), as_constant(inputs[1], "the input indices")
+    axis = normalise_axis(node.integer("axis", 0), len(shape))
+    if array.ndim != len(shape) or any(
+        wanted > size for a, (wanted, size) in enumerate(zip(array.shape, shape, strict=True)) if a != axis
+    ):
+        raise ShapeError(
+            f"indices of shape {array.shape} for data of shape {shape}", need=f"no larger axes than {axis} alone"
+        )
+    budget.check(array.shape, _TABLE_BYTES, "the indices")
+    places: list[Index] = list(np.indices(array.shape, np.int64, sparse=True))
+    places[axis] = normalise_indices(array, shape[axis])
+    return _ravel(places, shape, array.shape), array.shape
+
+
+def _find_slices(node: Node, inputs: Operands, budget: Budget) -> tuple[Index, Shape]:
+    """GatherND: the position of every slice among the slices of x, and the shape of the result."""
+    shape, array = shape_of(inputs[0], "the input data"), as_constant(inputs[1], "the input indices")
+    batch, depth = node.integer("batch_dims", 0), array.shape[-1] if array.ndim else 0
+    if (
+        not 0 <= batch < min(len(shape), array.ndim) or not 1 <= depth <= len(shape) - batch
+        or shape[:batch] != array.shape[:batch]
+    ):  # fmt: skip
+        raise ShapeError(
+            f"indices of shape {array.shape} with batch_dims={batch} for data of shape {shape}",
+            need="equal batch axes, and an index of at most the axes behind them",
+        )
+    budget.check(array.shape, _TABLE_BYTES, "the indices")
+    places: list[Index] = list(np.indices(array.shape[:-1], np.int64, sparse=True)[:batch])
+    places += [normalise_indices(array[..., i], shape[batch + i]) for i in range(depth)]
+    result = (*array.shape[:-1], *shape[batch + depth :])
+    return _ravel(places, shape[: batch + depth], array.shape[:-1]), result
+
+
+def _ravel(places: Sequence[Index], shape: Shape, result: Shape) -> Index:
+    """The row-major position of each index of an array of ``shape``, for indices that broadcast to ``result``."""
+    flat = np.zeros(result, np.int64)
+    for place, size in zip(places, shape, strict=True):
+        flat = flat * size + place
+    return flat.reshape(-1)
+
+
+_FINDERS = {"GatherElements": _find_elements, "GatherND": _find_slices}
+
+
+def _lower_flat(node: Node, inputs: Operands, build: Builder) -> Operand:
+    source, shape = _FINDERS[node.op](node, inputs, build.budget)
+    return pick(build.value(inputs[0], "the input data", rank=1), 1, source, shape, build)
+
+
+def _fold_flat(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
+    x = as_constant(arrays[0], "the input data")
+    source, shape = _FINDERS[node.op](node, arrays, budget)
+    budget.take(shape, x.dtype.itemsize, "a constant")
+    after = math.prod(shape) // source.size if source.size else 1
+    return np.asarray(x.reshape(-1, after)[source].reshape(shape))
+
+
+register("Gather", lower=_lower_gather, fold=_fold_gather)
+register("GatherElements", lower=_lower_flat, fold=_fold_flat, since=11)
+register("GatherND", lower=_lower_flat, fold=_fold_flat, since=11)

@@ -20,22 +20,27 @@ from omniconv.spec import Shape
 
 
 def _lower(_node: Node, inputs: Operands, build: Builder) -> Operand:
-    a, b = shape_of(inputs[0], "the left side A"), shape_of(inputs[1], "the right side B")
+    return matmul(inputs[0], inputs[1], build)
+
+
+def matmul(left: Operand, right: Operand, build: Builder, *, y: str | None = None) -> Ref:
+    """Append ``left @ right``, of values and constants."""
+    a, b = shape_of(left, "the left side A"), shape_of(right, "the right side B")
     if not (a and b and all(a) and all(b)):
         raise ShapeError(f"A has shape {a}, B {b}", need="one axis or more of size 1 or more each")
     if a[-1] != b[-2:][0]:
         raise ShapeError(f"A has {a[-1]} columns, B {b[-2:][0]} rows", need="equal sizes")
     shape = (*broadcast(a[:-2], b[:-2]), *a[-2:-1], *(b[-1:] if len(b) > 1 else ()))
-    right = inputs[1]
+    y = y or build.out()
+    x = build.value(left, "the left side A")
     if isinstance(right, Ref) or len(b) > len(a) or any(size != 1 for size in b[:-2]):
-        return multiply(build.value(inputs[0], "the left side A"), build.value(right, "the right side B"), shape, build)
+        return multiply(x, build.value(right, "the right side B"), shape, build, y=y)
     matrix = as_weights(right, "the right side B").reshape((-1, 1) if len(b) == 1 else b[-2:])
     build.budget.take(matrix.shape, build.program.element.bytes, "the weights")
     w: Array = np.ascontiguousarray(matrix.T)
-    x = build.value(inputs[0], "the left side A")
     if len(b) > 1:
-        return build.add(DenseStep(x.name, build.out(), w), shape)
-    return build.rearrange(build.add(DenseStep(x.name, build.fresh("product"), w), (*a[:-1], 1)), shape)
+        return build.add(DenseStep(x.name, y, w), shape)
+    return build.rearrange(build.add(DenseStep(x.name, build.fresh("product"), w), (*a[:-1], 1)), shape, y=y)
 
 
 def multiply(a: Ref, b: Ref, shape: Shape, build: Builder, *, y: str | None = None) -> Ref:

@@ -84,8 +84,6 @@ def _lower_upsample(node: Node, inputs: Operands, build: Builder) -> Operand:
     mode = node.text("mode", "nearest")
     if mode not in ("nearest", "linear"):
         raise ModelError(f"mode={mode[:40]!r}", need="nearest or linear")
-    if min(scales) < 1:
-        raise ModelError(f"Upsample by scales {scales}", need="scales of at least 1")
     return _by_scales(node, x, scales, Sampling(mode, single=mode == "nearest"), build)
 
 

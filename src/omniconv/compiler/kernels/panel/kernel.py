@@ -32,6 +32,9 @@ ARGS = 6
 LINE = 64
 """A cache line [bytes]."""
 
+SPAN = 256
+"""Input channels of a sum of its own: a running sum over more of them loses digits that its parts still have."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Panel:
@@ -323,10 +326,37 @@ class _PanelRow:
             self._reduce(pixels, weights, acc, tail)
 
     def _reduce(self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]], tail: int | None) -> None:
+        """One tap of all input channels; many of them in spans, each a sum of its own that is added at its end."""
+        k, inputs = self.k, self.p.inputs
+        spans, rest = divmod(inputs, SPAN)
+        if rest < SPAN // 2:
+            spans, rest = spans - 1, rest + SPAN
+        if spans > 0:
+            with k.loop(spans * SPAN, step=SPAN) as first:
+                self._add_span(pixels, weights, acc, tail, first, SPAN)
+            self._add_span(pixels, weights, acc, tail, spans * SPAN, rest)
+        else:
+            self._sum(pixels, weights, acc, tail, 0, inputs)
+
+    def _add_span(
+        self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]], tail: int | None, first: Index, size: int
+    ) -> None:
+        """Add the sum over ``size`` input channels from ``first`` on."""
+        k = self.k
+        parts = [[k.variable(slot.allocated_type, k.splat(0.0, slot.allocated_type)) for slot in row] for row in acc]
+        self._sum(pixels, weights, parts, tail, first, size)
+        for row, slots in zip(parts, acc, strict=True):
+            for part, slot in zip(row, slots, strict=True):
+                k.set(slot, k.b.fadd(k.get(slot), k.get(part)))
+
+    def _sum(
+        self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]], tail: int | None, start: Index, size: int
+    ) -> None:
+        """One tap of ``size`` input channels from ``start`` on."""
         k, p = self.k, self.p
         widths = [slot.allocated_type.count for slot in acc[0]]
-        unroll = min(p.tile.unroll, p.inputs)
-        rounds, rest = divmod(p.inputs, unroll)
+        unroll = min(p.tile.unroll, size)
+        rounds, rest = divmod(size, unroll)
         # What is read as it lies may end with its last column.
         counts = [*(None for _ in widths[1:]), tail if p.w_line else None]
 
@@ -355,7 +385,7 @@ class _PanelRow:
                     k.set(slot, value)
 
         if rounds:
-            with k.loop(rounds * unroll, step=unroll) as j:
+            with k.loop(k.add(start, rounds * unroll), start=start, step=unroll) as j:
                 step(j, unroll)
         if rest:
-            step(rounds * unroll, rest)
+            step(k.add(start, rounds * unroll), rest)
