@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from omniconv.errors import (
     DataError,
+    HostWarning,
     LimitError,
     ModelError,
     OmniconvError,
@@ -59,6 +60,7 @@ __all__ = [
     "Chain",
     "Conv",
     "DataError",
+    "HostWarning",
     "LimitError",
     "ModelError",
     "OmniconvError",

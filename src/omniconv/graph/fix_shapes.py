@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.nodes import Dims, Graph, ValueInfo, shorten
 from omniconv.graph.tensors import DTYPES, name_dtype, number_of
@@ -64,14 +66,19 @@ def narrow_inputs(
     return replace(graph, inputs=tuple(narrowed))
 
 
-def fix_shapes(graph: Graph, given: Element = FLOAT32) -> dict[str, Shape]:
+def fix_shapes(graph: Graph, given: Element | None = FLOAT32) -> dict[str, Shape]:
     """The shape of every input.
+
+    Args:
+        graph: the graph.
+        given: the type of the model's floats; ``None`` where inputs may be of any type.
 
     Raises:
         ShapeError: sizes that are not known.
         UnsupportedError: an input that is not of the type ``given``.
     """
-    check_types(graph, given)
+    if given is not None:
+        check_types(graph, given)
     found: dict[str, Shape] = {}
     for info in graph.inputs:
         if not is_fixed(info.dims):
@@ -111,6 +118,21 @@ def check_types(graph: Graph, given: Element = FLOAT32) -> None:
                 need=f"{given} inputs",
                 fix=f"dtype={str(dtype)!r}" if wider else known,
             )
+
+
+def input_dtypes(graph: Graph, given: Element) -> dict[str, np.dtype[Any]]:
+    """The type of every input of a model whose other values may live on the host.
+
+    Raises:
+        UnsupportedError: a type that NumPy does not have; or a model of float64 alone, asked for in float32.
+    """
+    for info in graph.inputs:
+        if info.dtype not in DTYPES:
+            check_types(graph, given)
+    floats = [DTYPES[info.dtype] for info in graph.inputs] + [array.dtype for array in graph.constants.values()]
+    if given == FLOAT32 and np.dtype(np.float64) in floats and given.dtype not in floats:
+        check_types(graph, given)
+    return {info.name: DTYPES[info.dtype] for info in graph.inputs}
 
 
 def _place(info: ValueInfo) -> str:
