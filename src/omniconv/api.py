@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import math
 import os
-import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -157,7 +156,7 @@ class _ModelCompiler:
         from omniconv.graph.fix_shapes import find_given
         from omniconv.graph.tiers import Settings
         from omniconv.runtime.mixed import MixedExecutable
-        from omniconv.runtime.pieces import Context
+        from omniconv.runtime.runner import Context
 
         limit, element = self.options.memory_limit, self.target.element
         schedule = to_schedule(graph, memory_limit=limit, element=element)

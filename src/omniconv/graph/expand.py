@@ -185,8 +185,8 @@ def check_loop(node: Node) -> tuple[Subgraph, int]:
     graph, carried = node.graph("body"), len(node.inputs) - 2
     if carried < 0 or len(graph.inputs) != 2 + carried or len(graph.outputs) != 1 + len(node.outputs):
         raise ModelError(
-            f"the body has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, the node {len(node.inputs)} and "
-            f"{len(node.outputs)}", need="as many inputs, and one output more: the condition", at=node.place,
+            f"the body has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, the node {len(node.inputs)} "
+            f"and {len(node.outputs)}", need="as many inputs, and one output more: the condition", at=node.place,
         )  # fmt: skip
     if len(node.outputs) < carried or not all(node.inputs[2:]):
         raise ModelError(f"the node carries {carried} values", need="each of them given, and an output for it")
@@ -203,7 +203,7 @@ def as_trips(value: Any) -> int | None:
 
 
 def find_condition(graph: Subgraph, values: Mapping[str, Any]) -> bool | None:
-    """What the body of a Loop says about going on, where that is the same at every step; it is asked after the first."""
+    """What the body of a Loop says about going on, where that is the same at every step."""
     producer = {name: node for node in graph.nodes for name in node.outputs if name}
     name = graph.outputs[0].name
     while name in producer and producer[name].op == "Identity":

@@ -59,9 +59,10 @@ def narrow_inputs(
         dims = merged.get(info.name, info.dims)
         if dims is not None:
             dims = tuple(symbols.get(dim, dim) if isinstance(dim, str) else dim for dim in dims)
-            if any(isinstance(dim, int) and not 1 <= dim <= LIMIT for dim in dims):
+            least = _least(info)
+            if any(isinstance(dim, int) and not least <= dim <= LIMIT for dim in dims):
                 problem = f"shape {show(dims)} has an empty or absurd axis"
-                raise ShapeError(problem, need=f"sizes from 1 to {LIMIT}", at=_place(info))
+                raise ShapeError(problem, need=f"sizes from {least} to {LIMIT}", at=_place(info))
         narrowed.append(replace(info, dims=dims))
     return replace(graph, inputs=tuple(narrowed))
 
@@ -154,6 +155,12 @@ def _check_names(shapes: Any, names: Sequence[str]) -> Mapping[str, Any]:
     return shapes
 
 
+def _least(info: ValueInfo) -> int:
+    """The smallest size of an axis of an input: lists of integers, which live on the host, may be empty."""
+    dtype = DTYPES.get(info.dtype)
+    return 0 if dtype is not None and dtype.name not in ELEMENTS else 1
+
+
 def _as_sizes(info: ValueInfo, given: Any) -> tuple[int | None, ...]:
     items = read_sequence(given)
     sizes = tuple(read_integer(item) for item in items or ())
@@ -162,9 +169,10 @@ def _as_sizes(info: ValueInfo, given: Any) -> tuple[int | None, ...]:
             state(f"shapes[{shorten(info.name)!r}]", given, "is not a sequence of integers"),
             need="one integer an axis, or None where it stays open", at=_place(info),
         )  # fmt: skip
-    if any(size is not None and not 1 <= size <= LIMIT for size in sizes):
+    least = _least(info)
+    if any(size is not None and not least <= size <= LIMIT for size in sizes):
         problem = state(f"shapes[{shorten(info.name)!r}]", sizes, "has an empty, negative or absurd axis")
-        raise ShapeError(problem, need=f"sizes from 1 to {LIMIT}", at=_place(info))
+        raise ShapeError(problem, need=f"sizes from {least} to {LIMIT}", at=_place(info))
     return sizes
 
 

@@ -96,10 +96,10 @@ def _divisors(_node: Node, arrays: _Arrays) -> None:
 
 
 _CHECKS: Final[dict[str, Callable[[Node, _Arrays], None]]] = {
-    "Div": _divisors, "Mod": _divisors, "Gather": _along_axis, "GatherElements": _along_axis, "GatherND": _by_tuples,
+    "Div": _divisors, "Mod": _divisors, "Gather": _along_axis, "GatherND": _by_tuples,
     "MaxUnpool": _pooled, "NegativeLogLikelihoodLoss": _classes, "ReverseSequence": _lengths, "RoiAlign": _boxes,
-    "Scatter": _along_axis, "ScatterElements": _along_axis, "ScatterND": _by_tuples, "SoftmaxCrossEntropyLoss": _classes,
-    "TensorScatter": _places,
+    "Scatter": _along_axis, "ScatterElements": _along_axis, "ScatterND": _by_tuples,
+    "SoftmaxCrossEntropyLoss": _classes, "TensorScatter": _places,
 }  # fmt: skip
 
 
@@ -124,6 +124,7 @@ def _boxes_kept(_node: Node, arrays: _Arrays) -> int:
 
 
 BOUNDS: Final[dict[str, Callable[[Node, _Arrays], int]]] = {
+    "MaxUnpool": lambda _node, arrays: math.prod(map(int, _given(arrays, 2))) * _given(arrays, 0).itemsize,
     "Compress": lambda _node, arrays: _given(arrays, 0).nbytes,
     "NonMaxSuppression": _boxes_kept,
     "NonZero": lambda _node, arrays: _given(arrays, 0).size * max(_given(arrays, 0).ndim, 1) * 8,

@@ -75,7 +75,8 @@ class HostOperator:
             raise UnsupportedError(
                 f"{node.op} cannot run on the host: {reason}", need="another operator", at=node.place
             )
-        self._fold: Fold | None = has_operator(node).fold if has_operator(node) is not None else None
+        known = has_operator(node)
+        self._fold: Fold | None = None if known is None else known.fold
         self._evaluator: Any = None
         self._dtypes = tuple(dtypes)
         if self._fold is None:
@@ -160,23 +161,26 @@ class HostOperator:
         node = self.node
         inputs = [f"i{index}" if dtype is not None else "" for index, dtype in enumerate(self._dtypes)]
         outputs = [f"o{index}" for index in range(len(node.outputs))]
-        proto = to_proto(Node(node.op, "", "", tuple(inputs), tuple(outputs), node.attributes, node.version))
+        while inputs and not inputs[-1]:
+            inputs.pop()
+        op, version = ("ScatterElements", 11) if node.op == "Scatter" else (node.op, node.version)
+        proto = to_proto(Node(op, "", "", tuple(inputs), tuple(outputs), node.attributes, version))
         infos = [
             onnx.helper.make_value_info(name, make_type(dtype, None))
-            for name, dtype in zip(inputs, self._dtypes, strict=True)
+            for name, dtype in zip(inputs, self._dtypes, strict=False)
             if dtype is not None
         ]
         graph = onnx.helper.make_graph([proto], "host", infos, [onnx.ValueInfoProto(name=name) for name in outputs])
-        opset = onnx.helper.make_opsetid("", node.version)
+        opset = onnx.helper.make_opsetid("", version)
         try:
             evaluator = ReferenceEvaluator(onnx.helper.make_model(graph, opset_imports=[opset]))
         except Exception as error:  # noqa: BLE001 - what is missing shows in many ways
             raise UnsupportedError(
-                f"{node.op} of opset {node.version} has no implementation in onnx.reference: {shorten(str(error), 200)}",
+                f"{node.op} of opset {node.version} is not in onnx.reference: {shorten(str(error), 200)}",
                 need="another operator",
                 at=node.place,
             ) from None
-        if not (_is_versioned(evaluator) or _is_current(node.op, node.version)):
+        if not (_is_versioned(evaluator) or _is_current(op, version)):
             raise UnsupportedError(
                 f"{node.op} of opset {node.version} differs from what onnx.reference implements", need="a newer opset",
                 fix="onnx.version_converter.convert_version(model, 21)", at=node.place,

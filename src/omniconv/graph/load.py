@@ -153,11 +153,11 @@ def _read_subgraph(
     if len(proto.sparse_initializer):
         raise UnsupportedError("sparse initialisers", need="dense initialisers", at=at)
     constants = _read_constants(proto, directory, budget)
-    inputs = tuple(_read_value_info(info, "input") for info in proto.input)
+    inputs = tuple(_read_inner_info(info, "input") for info in proto.input)
     names = [info.name for info in inputs]
     if not all(names) or len({*names, *constants}) < len(names) + len(constants):
         raise ModelError("inputs and initialisers of a graph share a name, or lack one", need="unique names", at=at)
-    outputs = tuple(_read_value_info(info, "output") for info in proto.output)
+    outputs = tuple(_read_inner_info(info, "output") for info in proto.output)
     if not all(info.name for info in outputs):
         raise ModelError("an output of a graph has no name", need="names", at=at)
     nodes = [_read_node(node, opsets, directory, budget, depth) for node in proto.node]
@@ -187,6 +187,13 @@ def _read_opsets(proto: onnx.ModelProto) -> dict[str, int]:
             fix=f"onnx.version_converter.convert_version(model, {min(max(opsets[''], 13), NEWEST_OPSET)})",
         )
     return opsets
+
+
+def _read_inner_info(info: onnx.ValueInfoProto, kind: str) -> ValueInfo:
+    """A declaration inside an attribute's graph, which may say nothing but the name."""
+    if info.type.WhichOneof("value") is None:
+        return ValueInfo(info.name, None, 0)
+    return _read_value_info(info, kind)
 
 
 def _read_value_info(info: onnx.ValueInfoProto, kind: str) -> ValueInfo:

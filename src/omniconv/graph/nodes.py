@@ -18,7 +18,7 @@ Dims: TypeAlias = tuple[Dim, ...]
 Attribute: TypeAlias = (
     "int | float | bytes | AnyArray | tuple[int, ...] | tuple[float, ...] | tuple[bytes, ...] | Subgraph | None"
 )
-"""Value of an attribute; ``None`` stands for a kind (sparse tensor, type, list of graphs) that no operator here reads."""
+"""Value of an attribute; ``None`` stands for a kind (sparse tensor, type, several graphs) that nothing here reads."""
 
 LABEL_LENGTH: Final = 120
 

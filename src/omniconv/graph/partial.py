@@ -71,7 +71,7 @@ class Gaps:
         dtype = DTYPES.get(info.dtype)
         kind = None if shape is None or dtype is None else make_type(dtype, shape)
         self.opaque[info.name] = kind, info.name
-        text = f"an input of type {name_dtype(info.dtype)} is not supported"
+        text = f"an input of type {name_dtype(info.dtype)} is not analysed"
         self.problems.append(Problem(info.name, "input", text, unknown=(info.name,)))
 
     def find_cause(self, node: Node) -> str:

@@ -60,6 +60,8 @@ DECIDES_SHAPE: Final = {
     ),
 }  # fmt: skip
 """Inputs whose values decide the shape of a result, or the code: a computed one is waited for."""
+KEEPS_SHAPE: Final = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
+"""Operators whose result is like their first input, which ONNX has no rule for."""
 MOST_DECIDING: Final = 64
 """Elements of such an input; a longer one is refused."""
 MOST_RESTS: Final = 64
@@ -244,17 +246,19 @@ class _Walk:
             raise UnsupportedError(
                 f"{why.problem}, and {error.problem}", need=why.need, fix=why.fix, at=node.place
             ) from None
-        check_node(node, operands, self.settings.given)
+        padded = check_node(node, operands, self.settings.given)
         types = {
             name: make_type(dtype, item.shape)
             for name, item, dtype in zip(node.inputs, operands, dtypes, strict=True)
             if item is not None
         }
         data = {name: item for name, item in zip(node.inputs, operands, strict=True) if isinstance(item, np.ndarray)}
-        kinds = infer(node, types, data)
+        kinds = dict(infer(node, types, data))
+        if node.op in KEEPS_SHAPE:
+            kinds[node.outputs[0]] = types[node.inputs[0]]
         results = [self._expect(node, name, kinds.get(name)) if name else None for name in node.outputs]
-        if all(item is None or isinstance(item, np.ndarray) for item in operands):
-            arrays = [item for item in operands if not isinstance(item, Ref | HostRef)]
+        if all(item is None or isinstance(item, np.ndarray) for item in padded):
+            arrays = [item for item in padded if not isinstance(item, Ref | HostRef)]
             expected = [item.shape if isinstance(item, HostRef) else None for item in results]
             for name, array in zip(node.outputs, operator.run(arrays, self.settings.limit, expected), strict=True):
                 self.budget.take(array.shape, array.dtype.itemsize, "a constant")
@@ -266,7 +270,7 @@ class _Walk:
             raise UnsupportedError(
                 f"{node.op} on the host: the size of its result is not known before it runs", need="known sizes"
             )
-        self._host(HostStep(node, operator, tuple(operands), tuple(results), why.problem), operands)
+        self._host(HostStep(node, operator, tuple(padded), tuple(results), why.problem), operands)
 
     def _expect(self, node: Node, name: str, kind: Any) -> HostRef | Unknown:
         """What is known of a result on the host."""

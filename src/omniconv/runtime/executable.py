@@ -84,7 +84,7 @@ class Executable(Compiled):
 
     Attributes:
         inputs, outputs: name -> shape of the arrays at the boundary (in the boundary's layout).
-        dtype: NumPy's type of all of them.
+        dtype: NumPy's type of all of them; ``dtypes`` says it for each input.
         threads: threads that share each call.
         compile_seconds: time spent to plan, compile and pack [s].
         kernels: distinct kernels; ``cached_kernels`` of them came from the disk or were loaded already.
@@ -107,6 +107,7 @@ class Executable(Compiled):
     arena_bytes: int
     constant_bytes: int
     tiers: Tiers | None
+    dtypes: dict[str, np.dtype[Any]]
 
     def __init__(
         self, plan: Plan, *, threads: int = 1, layout: str = "NCHW", memory_limit: int | None = None, at: str = "",
@@ -117,6 +118,7 @@ class Executable(Compiled):
         self.plan, self.threads, self.layout, self.target = plan, threads, layout, plan.target
         self.dtype, self.tiers = plan.program.element.dtype, tiers
         self.inputs = {name: _boundary_shape(plan.inputs[name], layout) for name in plan.program.inputs}
+        self.dtypes = dict.fromkeys(self.inputs, self.dtype)
         self.outputs = {name: _boundary_shape(plan.outputs[name], layout) for name in plan.program.outputs}
         self.arena_bytes, self.constant_bytes = plan.arena_bytes + threads * plan.scratch_bytes, plan.constant_bytes
         outputs = sum(self.dtype.itemsize * item.extent for item in plan.outputs.values())

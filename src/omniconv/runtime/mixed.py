@@ -17,8 +17,9 @@ from omniconv.program.layers import LayerInfo
 from omniconv.runtime.compiled import Compiled
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.inputs import read_array, read_names
-from omniconv.runtime.pieces import Array, Arrays, Context, Pieces
+from omniconv.runtime.pieces import Pieces
 from omniconv.runtime.report import StepProfile
+from omniconv.runtime.runner import Array, Arrays, Context
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 
