@@ -140,9 +140,7 @@ def test_one_warning_names_what_runs_on_the_host() -> None:
         net(np.zeros((1, 3, 8, 9), np.uint8))
         net(np.zeros((1, 3, 8, 9), np.uint8))
     assert [item.category for item in caught] == [HostWarning]
-    assert "2 nodes run on the host, in NumPy: Cast node 'n0', ArgMax node 'y'" in str(caught[0].message).replace(
-        "'n3'", "'y'"
-    )
+    assert "2 nodes run on the host, in NumPy: Cast node 'n0', ArgMax node 'n3'; see" in str(caught[0].message)
     assert caught[0].filename == __file__
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -228,10 +226,11 @@ def test_values_that_decide_shapes_are_constants_of_what_follows() -> None:
     assert len(net.pieces.rest.kept.all) == 3
     with pytest.raises(ShapeError, match="equal numbers of elements"):
         net.run({"x": x, "shape": np.array([5, 4, 4])})
+    g = Graph()
+    g.node("Expand", g.input("x", 1), g.input("s", 2, dtype=TensorProto.INT64), name="y")
+    net = oc.compile(g.model("y"))
     with pytest.raises(LimitError):
-        g = Graph()
-        g.node("Expand", g.input("x", 1), g.input("s", 2, dtype=TensorProto.INT64), name="y")
-        oc.compile(g.model("y")).run({"x": np.zeros(1, np.float32), "s": np.array([2**31, 2**31])})
+        net.run({"x": np.zeros(1, np.float32), "s": np.array([2**31, 2**31])})
 
 
 def test_stretches_are_few() -> None:

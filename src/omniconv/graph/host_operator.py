@@ -40,6 +40,11 @@ REFUSED: Final = {
     "ImageDecoder": "it decodes files",
 }  # fmt: skip
 """Operators of ONNX that never run on the host, and why."""
+_READ_AS: Final = {
+    "DequantizeLinear": ("DequantizeLinear", 19), "GatherND": ("GatherND", 13), "LpPool": ("LpPool", 18),
+    "Scatter": ("ScatterElements", 18), "ScatterElements": ("ScatterElements", 18), "ScatterND": ("ScatterND", 18),
+}  # fmt: skip
+"""Operators that later opsets only added attributes to, whose defaults mean what was before: read as of this opset."""
 
 
 def find_refusal(node: Node) -> str:
@@ -52,6 +57,8 @@ def find_refusal(node: Node) -> str:
         return "it is in training mode"
     if node.op == "Dropout" and (any(node.inputs[2:]) or not node.attributes.get("is_test", 1)):
         return "it may be in training mode, where its results are random"
+    if node.op in ("LpNormalization", "LpPool") and node.integer("p", 2) % 2:
+        return "its NumPy implementation forgets signs where p is odd"
     if node.op in ("Resize", "Upsample"):
         return "its NumPy implementation rounds positions in another way than runtimes do"
     return ""
@@ -163,7 +170,8 @@ class HostOperator:
         outputs = [f"o{index}" for index in range(len(node.outputs))]
         while inputs and not inputs[-1]:
             inputs.pop()
-        op, version = ("ScatterElements", 11) if node.op == "Scatter" else (node.op, node.version)
+        op, least = _READ_AS.get(node.op, (node.op, 0))
+        version = max(node.version, least)
         proto = to_proto(Node(op, "", "", tuple(inputs), tuple(outputs), node.attributes, version))
         infos = [
             onnx.helper.make_value_info(name, make_type(dtype, None))
