@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import onnx
 
     from omniconv.graph.nodes import Graph
-    from omniconv.graph.tiers_count import Tiers
+    from omniconv.graph.tiers import Tiers
     from omniconv.runtime.mixed import MixedExecutable
     from omniconv.runtime.network import Network
 
@@ -138,7 +138,7 @@ class _ModelCompiler:
     def __call__(self, shapes: Mapping[str, Sequence[int]]) -> Executable | MixedExecutable:
         from omniconv.graph import to_program
         from omniconv.graph.fix_shapes import narrow_inputs
-        from omniconv.graph.tiers_count import Tiers
+        from omniconv.graph.tiers import Tiers
 
         graph, limit, element = narrow_inputs(self.graph, shapes), self.options.memory_limit, self.target.element
         tiers = Tiers()
@@ -154,7 +154,7 @@ class _ModelCompiler:
     def _compile_mixed(self, graph: Graph) -> MixedExecutable:
         from omniconv.graph import to_schedule
         from omniconv.graph.fix_shapes import find_given
-        from omniconv.graph.tiers import Settings
+        from omniconv.graph.schedule import Settings
         from omniconv.runtime.mixed import MixedExecutable
         from omniconv.runtime.runner import Context
 
@@ -210,8 +210,8 @@ def _compile_program(
 
 
 def _find_caller() -> int:
-    """How many calls above the one who warns the first frame outside this package is."""
+    """How many calls above the one that asks the first frame outside this package is, counted from 1."""
     level, frame = 0, inspect.currentframe()
     while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("omniconv."):
         level, frame = level + 1, frame.f_back
-    return max(level - 1, 1)
+    return level

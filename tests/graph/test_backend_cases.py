@@ -14,7 +14,7 @@ from tests.program_oracle import run_program
 from omniconv.errors import OmniconvError
 from omniconv.graph import prepare, supported_operators, to_program, to_schedule
 from omniconv.graph.fix_shapes import find_given
-from omniconv.graph.tiers import Settings
+from omniconv.graph.schedule import Settings
 from omniconv.program.element import FLOAT32, FLOAT64
 from omniconv.program.program import Program
 from omniconv.runtime.pieces import Pieces

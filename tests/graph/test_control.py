@@ -36,9 +36,12 @@ def node(op: str, inputs: str, outputs: str, **attributes: Any) -> Any:
 
 
 def expect(model: onnx.ModelProto, **inputs: Any) -> Any:
-    """The outputs by ONNX's own evaluator."""
+    """The outputs by ONNX's own evaluator, which joins what a Loop scans without the new axis."""
     names = [info.name for info in model.graph.output]
-    return dict(zip(names, ReferenceEvaluator(model).run(None, inputs), strict=True))
+    found = dict(zip(names, ReferenceEvaluator(model).run(None, inputs), strict=True))
+    if "all" in found:
+        found["all"] = found["all"].reshape(-1, *inputs["x"].shape)
+    return found
 
 
 def x_of(*shape: int, seed: int = 0) -> Any:
@@ -234,7 +237,8 @@ def test_functions_of_a_model_are_inlined() -> None:
         [node("Outer", "x", "m", domain="own"), node("Outer", "m", "y", domain="own")],
     )
     x = x_of(1, 2, 3, 3)
-    np.testing.assert_array_equal(oc.compile(model, strict=True)(x), expect(model, x=x)["y"])
+    once = -np.where(x < 0, 0.5 * x, x)
+    np.testing.assert_array_equal(oc.compile(model, strict=True)(x), -np.where(once < 0, 0.5 * once, once))
 
 
 def test_functions_that_do_not_end_or_grow_without_bound_are_refused() -> None:
@@ -305,7 +309,7 @@ def test_unrolling_has_a_bound() -> None:
         (lambda made: made.attribute[0].g.output.pop(), "1 outputs|0 outputs"),
         (lambda made: made.input.pop(), "condition|inputs"),
         (lambda made: made.attribute[0].g.node[0].input.__setitem__(0, "nowhere"), "not defined"),
-        (lambda made: made.attribute.pop(), "else_branch"),
+        (lambda made: made.attribute.pop(), "branch of If is missing"),
     ],
 )
 def test_damaged_branches_are_refused(change: Any, words: str) -> None:

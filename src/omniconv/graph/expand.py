@@ -20,7 +20,7 @@ from omniconv.graph.scope import alias, inline, make_name
 CONTROL: Final = ("If", "Loop", "Scan")
 """Operators with graphs in their attributes."""
 MOST_STEPS: Final = 64
-MOST_NODES: Final = 2**14
+MOST_NODES: Final = 2**12
 
 
 @dataclass(slots=True)

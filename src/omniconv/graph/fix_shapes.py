@@ -15,7 +15,7 @@ import numpy as np
 
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.nodes import Dims, Graph, ValueInfo, shorten
-from omniconv.graph.tensors import DTYPES, name_dtype, number_of
+from omniconv.graph.tensors import DTYPES, find_dtype, name_dtype, number_of
 from omniconv.integers import LIMIT, read_integer, read_sequence, state
 from omniconv.program.element import ELEMENTS, FLOAT32, Element
 from omniconv.spec import Shape
@@ -127,13 +127,11 @@ def input_dtypes(graph: Graph, given: Element) -> dict[str, np.dtype[Any]]:
     Raises:
         UnsupportedError: a type that NumPy does not have; or a model of float64 alone, asked for in float32.
     """
-    for info in graph.inputs:
-        if info.dtype not in DTYPES:
-            check_types(graph, given)
-    floats = [DTYPES[info.dtype] for info in graph.inputs] + [array.dtype for array in graph.constants.values()]
+    found = {info.name: find_dtype(info.dtype, _place(info)) for info in graph.inputs}
+    floats = [*found.values(), *(array.dtype for array in graph.constants.values())]
     if given == FLOAT32 and np.dtype(np.float64) in floats and given.dtype not in floats:
         check_types(graph, given)
-    return {info.name: DTYPES[info.dtype] for info in graph.inputs}
+    return found
 
 
 def _place(info: ValueInfo) -> str:

@@ -16,10 +16,10 @@ from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Dims, Graph, ValueInfo, shorten
 from omniconv.graph.operands import Ref
 from omniconv.graph.partial import Gaps, Problem, split_inputs
-from omniconv.graph.schedule import Body, HostRef, Schedule, Unknown
+from omniconv.graph.schedule import Body, HostRef, Schedule, Settings, Unknown
 from omniconv.graph.tensors import DTYPES, name_dtype, number_of, number_of_dtype
-from omniconv.graph.tiers import Settings, make_schedule
-from omniconv.graph.tiers_count import Tiers
+from omniconv.graph.tiers import Tiers
+from omniconv.graph.walk import make_schedule
 from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.passes import run_passes

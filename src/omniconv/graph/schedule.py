@@ -15,9 +15,19 @@ import numpy as np
 from omniconv.graph.host_operator import HostOperator
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Ref
-from omniconv.graph.tiers_count import Tiers
+from omniconv.graph.tiers import Tiers
+from omniconv.program.element import Element
 from omniconv.program.program import Program
 from omniconv.spec import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every walk of a model has in common: the memory limit [bytes], what is computed with, the model's floats."""
+
+    limit: int
+    element: Element
+    given: Element
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -104,7 +105,7 @@ class LoopRunner(Runner):
             rows.add(found[1 + len(state) :])
             step += 1
         return state + [
-            rows.stack(index, 0, False, self._describe(1 + len(state) + index)) for index in range(rows.count)
+            rows.stack(index, 0, False, partial(self._describe, 1 + len(state) + index)) for index in range(rows.count)
         ]
 
     def _run_scan(self, given: Sequence[Array | None], captured: Arrays) -> list[Array]:
@@ -125,7 +126,10 @@ class LoopRunner(Runner):
             rows.add(found[scan.states :])
         return state + [
             rows.stack(
-                index, scan.output_axes[index], scan.output_directions[index], self._describe(scan.states + index)
+                index,
+                scan.output_axes[index],
+                scan.output_directions[index],
+                partial(self._describe, scan.states + index),
             )
             for index in range(rows.count)
         ]
@@ -164,10 +168,10 @@ class _Rows:
             self._budget.take(item.shape, 2 * item.dtype.itemsize, "what the steps produce together")
             row.append(item)
 
-    def stack(self, index: int, axis: int, backwards: bool, empty: Array) -> Array:
+    def stack(self, index: int, axis: int, backwards: bool, describe_row: Callable[[], Array]) -> Array:
         row: list[Array] = self._rows[index]
         if not row:
-            return np.stack([empty], axis).take([], axis)
+            return np.stack([describe_row()], axis).take([], axis)
         if len({(item.shape, item.dtype) for item in row}) > 1:
             raise ShapeError("steps produce results of different shapes or types", need="equal ones")
         return np.stack(row[::-1] if backwards else row, axis)

@@ -34,7 +34,7 @@ from omniconv.target.model import Target
 from omniconv.target.select import available_targets, detect_host, reject_host
 
 if TYPE_CHECKING:
-    from omniconv.graph.tiers_count import Tiers
+    from omniconv.graph.tiers import Tiers
 
 Words: TypeAlias = npt.NDArray[np.int64]
 

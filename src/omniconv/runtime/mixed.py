@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from omniconv.errors import ShapeError
 from omniconv.graph.schedule import Schedule, Unknown
-from omniconv.graph.tiers_count import Tiers
+from omniconv.graph.tiers import Tiers
 from omniconv.integers import as_integer
 from omniconv.program.layers import LayerInfo
 from omniconv.runtime.compiled import Compiled
@@ -112,7 +112,12 @@ class MixedExecutable(Compiled):
         """
         arrays = self._gather(inputs)
         found = self.pieces.run(arrays)
-        return {name: self._leave(found[name], arrays) for name in self.outputs}
+        known = list(arrays.values())
+        results: dict[str, Array] = {}
+        for name in self.outputs:
+            results[name] = self._leave(found[name], known)
+            known.append(results[name])
+        return results
 
     def profile(self, inputs: Any, repeat: int = 10) -> list[StepProfile]:
         """Median time of each step; see `Executable`. The kind of a step on the host is ``host`` and its operator.
@@ -143,14 +148,13 @@ class MixedExecutable(Compiled):
             return {name: to_channels_first(array) for name, array in arrays.items()}
         return arrays
 
-    def _leave(self, array: Array, inputs: Arrays) -> Array:
-        """An output as the caller's own array, in the caller's layout."""
+    def _leave(self, array: Array, others: Sequence[Array]) -> Array:
+        """An output as the caller's own array, apart from all others, in the caller's layout."""
         if self.layout == "NHWC" and 3 <= array.ndim <= 5:
             array = np.moveaxis(array, 1, -1)
         owned = array.flags.owndata and array.flags.c_contiguous and array.flags.writeable
-        shared = any(np.may_share_memory(array, item) for item in inputs.values())
-        constant = any(array is item for item in self.schedule.outputs.values())
-        return array if owned and not shared and not constant else np.array(array, order="C")
+        shared = any(np.may_share_memory(array, item) for item in others)
+        return array if owned and not shared else np.array(array, order="C")
 
     def _outer(self, shape: Shape) -> Shape:
         return (shape[0], *shape[2:], shape[1]) if self.layout == "NHWC" and 3 <= len(shape) <= 5 else shape

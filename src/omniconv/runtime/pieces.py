@@ -21,7 +21,7 @@ from omniconv.graph.schedule import (
     Step,
     Stretch,
 )
-from omniconv.graph.tiers import make_schedule
+from omniconv.graph.walk import make_schedule
 from omniconv.program.layers import LayerInfo
 from omniconv.runtime.control import BranchRunner, LoopRunner
 from omniconv.runtime.executable import Executable
@@ -164,6 +164,13 @@ def _make_runner(step: Step, context: Context) -> Runner:
     raise TypeError(step)
 
 
+def _protect(array: Array) -> Array:
+    """An array that nobody writes to: who wants to, copies it."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 class Pieces:
     """A schedule that can be run. Thread-safe, as its executables are."""
 
@@ -173,7 +180,9 @@ class Pieces:
         self.runners = [_make_runner(step, context) for step in steps]
         self.rest = None if schedule.rest is None else Part(schedule.rest.body, context)
         self._constants = {
-            name: context.raise_(value) for name, value in schedule.outputs.items() if isinstance(value, np.ndarray)
+            name: _protect(context.raise_(value))
+            for name, value in schedule.outputs.items()
+            if isinstance(value, np.ndarray)
         }
         self._values = {
             name: value.name for name, value in schedule.outputs.items() if not isinstance(value, np.ndarray)

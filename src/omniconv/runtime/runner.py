@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.graph.nodes import Node
-from omniconv.graph.schedule import BranchStep, HostStep, LoopStep, Unknown
-from omniconv.graph.tiers import Settings
+from omniconv.graph.schedule import BranchStep, HostStep, LoopStep, Settings, Unknown
 from omniconv.program.program import Program
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.report import StepProfile

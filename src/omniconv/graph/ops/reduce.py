@@ -61,6 +61,16 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     return _reduce(node, x, node.op.removeprefix("Reduce").lower(), axes, build, build.out())
 
 
+def _least(dtype: np.dtype[Any]) -> Any:
+    """What the maximum of nothing is."""
+    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min if dtype.kind in "iu" else False
+
+
+def _greatest(dtype: np.dtype[Any]) -> Any:
+    """What the minimum of nothing is."""
+    return np.inf if dtype.kind == "f" else np.iinfo(dtype).max if dtype.kind in "iu" else True
+
+
 def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
     x = arrays[0]
     assert x is not None
@@ -68,9 +78,10 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
     if axes is None:
         return x
     budget.take(x.shape, x.dtype.itemsize, "a constant")
-    if not x.size:
-        return np.zeros((), x.dtype)
-    result = _FUNCTIONS[node.op](x, axis=axes, keepdims=bool(node.integer("keepdims", 1)))
+    keep, empty = bool(node.integer("keepdims", 1)), {}
+    if not x.size and node.op in ("ReduceMax", "ReduceMin"):
+        empty["initial"] = _least(x.dtype) if node.op == "ReduceMax" else _greatest(x.dtype)
+    result = _FUNCTIONS[node.op](x, axis=axes, keepdims=keep, **empty)
     return np.asarray(result).astype(x.dtype)
 
 
