@@ -1,4 +1,4 @@
-"""Branches and bodies that stay on the host: scheduled for the types they come in, and what is known of their results."""
+"""Branches and bodies that stay on the host: their schedules, and what is known of their results."""
 
 from __future__ import annotations
 
