@@ -336,3 +336,12 @@ def test_results_of_many_steps_are_limited() -> None:
     net = oc.compile(model, memory_limit=2**20)
     with pytest.raises(LimitError, match="steps produce together"):
         net.run({"x": x_of(1, 4, 3, 3), "n": np.array(10**9)})
+
+
+def test_a_scan_whose_state_changes_its_shape_is_refused() -> None:
+    g = Graph()
+    types = {"s": TensorProto.FLOAT, "e": TensorProto.FLOAT}
+    graph = inner([node("Concat", "s e", "t", axis=0)], ["t"], types)
+    g.node("Relu", g.node("Scan", g.const([1.0]), g.input("x", 90, 1), body=graph, num_scan_inputs=1), name="y")
+    with pytest.raises(ModelError, match="a state of one type and shape"):
+        oc.compile(g.model("y"))

@@ -197,11 +197,14 @@ def test_what_an_open_network_cannot_become_is_refused_at_once() -> None:
         oc.compile(model, (1, 3, 8, 8))
     model.graph.node[1].op_type = "Det"
     with pytest.raises(UnsupportedError, match="operator Det is not supported"):
+        oc.compile(model, strict=True)
+    model.graph.node[1].op_type = "Bernoulli"
+    with pytest.raises(UnsupportedError, match="operator Bernoulli is not supported"):
         oc.compile(model)
     g = Graph()
     g.node("Reshape", g.input("x", "n", 3), g.input("s", 1, dtype=onnx.TensorProto.INT64), name="y")
     with pytest.raises(UnsupportedError, match="input 's' is INT64"):
-        oc.compile(g.model("y", shapes=[[None]]))
+        oc.compile(g.model("y", shapes=[[None]]), strict=True)
 
 
 def test_constants_are_copied() -> None:

@@ -12,7 +12,7 @@ from omniconv.errors import LimitError, ModelError
 from omniconv.graph.expand import Scan, check_branch, check_loop
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node, Subgraph
-from omniconv.graph.operands import Ref
+from omniconv.graph.operands import Ref, normalise_axis
 from omniconv.graph.schedule import (
     Body,
     BranchStep,
@@ -104,23 +104,26 @@ class Bodies:
             entering.append(HostRef(name, item.dtype, (*item.shape[:axis], *item.shape[axis + 1 :])))
         prepared = self._prepare(node, scan.graph, dict(zip(names, entering, strict=True)), "body")
         results: list[HostRef | Unknown | None] = []
-        for index, (name, item) in enumerate(
-            zip(node.outputs, _describe_outputs(prepared, self.settings), strict=True)
-        ):
+        found = _describe_outputs(prepared, self.settings)
+        for index, (name, made) in enumerate(zip(node.outputs, found, strict=True)):
             if not name:
                 results.append(None)
-            elif not isinstance(item, HostRef):
-                results.append(Unknown(name, item.dtype))
+            elif not isinstance(made, HostRef):
+                results.append(Unknown(name, made.dtype))
             elif index < scan.states:
-                results.append(replace(item, name=name))
+                if (made.dtype, made.shape) != (given[index].dtype, given[index].shape):
+                    raise ModelError(
+                        f"a step makes {made.dtype} {made.shape} of {given[index].dtype} {given[index].shape}",
+                        need="a state of one type and shape",
+                    )
+                results.append(replace(made, name=name))
             else:
-                rank = len(item.shape) + 1
-                axis = scan.output_axes[index - scan.states] % rank
-                shape = (*item.shape[:axis], steps, *item.shape[axis:])
+                axis = normalise_axis(scan.output_axes[index - scan.states], len(made.shape) + 1, "scan_output_axes")
+                shape = (*made.shape[:axis], steps, *made.shape[axis:])
                 Budget(self.settings.limit).check(
-                    shape, max(item.dtype.itemsize, self.settings.element.bytes), "the result"
+                    shape, max(made.dtype.itemsize, self.settings.element.bytes), "the result"
                 )
-                results.append(HostRef(name, item.dtype, shape))
+                results.append(HostRef(name, made.dtype, shape))
         return LoopStep(node, prepared, tuple(names), tuple(operands), tuple(results), "it has many steps")
 
     def _prepare(self, node: Node, graph: Subgraph, own: Mapping[str, HostRef], key: str) -> Prepared:

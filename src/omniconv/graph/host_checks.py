@@ -120,7 +120,7 @@ def _boxes_kept(_node: Node, arrays: _Arrays) -> int:
         raise ModelError(f"boxes {boxes.shape}, scores {scores.shape}", need="3 axes each")
     most = _given(arrays, 2)
     kept = min(boxes.shape[1], max(int(most.reshape(-1)[0]), 0)) if most.size else 0
-    return scores.shape[0] * scores.shape[1] * kept * 3 * 8
+    return math.prod(scores.shape[:2]) * kept * 3 * 8
 
 
 BOUNDS: Final[dict[str, Callable[[Node, _Arrays], int]]] = {

@@ -243,7 +243,7 @@ class _Walk:
         types = {
             name: make_type(dtype, item.shape)
             for name, item, dtype in zip(node.inputs, operands, dtypes, strict=True)
-            if item is not None
+            if item is not None and dtype is not None
         }
         data = {name: item for name, item in zip(node.inputs, operands, strict=True) if isinstance(item, np.ndarray)}
         kinds = dict(infer(node, types, data))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from omniconv.errors import ShapeError
 from omniconv.graph.expand import CONTROL
 from omniconv.graph.fix_shapes import check_types, find_given, fix_shapes, input_dtypes, narrow_inputs
+from omniconv.graph.host_operator import find_refusal
 from omniconv.graph.nodes import shorten
 from omniconv.graph.registry import find_operator
 from omniconv.program.element import FLOAT32, Element
@@ -49,9 +50,9 @@ class Network(Compiled):
         given = find_given(graph, element)
         if strict:
             check_types(graph, given)
-            for node in graph.nodes:
-                if node.domain or node.op not in CONTROL:
-                    find_operator(node)
+        for node in graph.nodes:
+            if node.domain or (node.op not in CONTROL and (strict or find_refusal(node))):
+                find_operator(node)
         self._build, self._graph, self.layout = build, graph, layout
         self.dtype = element.dtype
         self.dtypes = {

@@ -228,7 +228,8 @@ class Pieces:
 
     def _run(self, values: Arrays, work: Callable[[Runner, Arrays], None]) -> Arrays:
         """The rests one behind the other are a loop here, however many there are."""
-        pieces, values, results = self, dict(values), {}
+        pieces, values = self, dict(values)
+        results: Arrays = {}
         while True:
             for runner, dead in zip(pieces.runners, pieces._dead, strict=False):
                 work(runner, values)
