@@ -122,11 +122,13 @@ class HostOperator:
             raise type(error)(error.problem, need=error.need, fix=error.fix, at=node.place) from error
 
     def _compute(self, arrays: Sequence[AnyArray | None], limit: int) -> Sequence[Any]:
-        if self._fold is not None:
+        fold = self._fold
+        if fold is not None:
             try:
-                return fold_node(self._fold, self.node, arrays, Budget(limit))
+                return fold_node(fold, self.node, arrays, Budget(limit))
             except UnsupportedError:
-                self._fold, self._evaluator = None, self._open()
+                self._evaluator = self._evaluator or self._open()
+                self._fold = None
         feeds = {}
         for index, array in enumerate(arrays):
             if array is not None:

@@ -27,6 +27,22 @@ from omniconv.target.model import Target
 class MixedExecutable(Compiled):
     """A network for exact shapes, some of whose operators run in NumPy. Thread-safe, like an `Executable`.
 
+    Example:
+        >>> import warnings
+        >>> import numpy as np, onnx, omniconv as oc
+        >>> nodes = [onnx.helper.make_node("Relu", ["x"], ["r"]), onnx.helper.make_node("NonZero", ["r"], ["y"])]
+        >>> x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [4])
+        >>> y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.INT64, [1, None])
+        >>> graph = onnx.helper.make_graph(nodes, "g", [x], [y])
+        >>> model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore", oc.HostWarning)
+        ...     net = oc.compile(model)
+        >>> print(net.tiers)
+        1 nodes compiled, 0 folded, 1 on the host
+        >>> net(np.float32([-1, 2, 0, 3]))
+        array([[1, 3]])
+
     Values of any type that NumPy has may enter and leave. What lies behind a value whose shape depends on data is
     compiled for each set of shapes that comes up, as a `Network` is.
 
