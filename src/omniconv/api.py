@@ -95,7 +95,7 @@ def compile(  # noqa: A001 - the name of the public interface
         LimitError: more memory than allowed; nothing has been allocated then.
     """
     layout = as_choice("layout", layout, LAYOUTS)
-    exact, tuned = as_flag("exact", exact), as_flag("tuned", tuned)
+    exact, tuned, strict = as_flag("exact", exact), as_flag("tuned", tuned), as_flag("strict", strict)
     threads = as_integer("threads", threads, 1, MAX_THREADS)
     element = find_element(dtype)
     chosen = select_target(target).of(element)
@@ -118,7 +118,7 @@ def compile(  # noqa: A001 - the name of the public interface
 
     graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
 
-    build = _ModelCompiler(graph, chosen, options, _describe(model), as_flag("strict", strict))
+    build = _ModelCompiler(graph, chosen, options, _describe(model), strict)
     if all(is_fixed(info.dims) for info in graph.inputs):
         return build({})
     return Network(build, graph, layout, memory_limit, element, strict=build.strict)

@@ -17,7 +17,7 @@ from tests.program_oracle import run_program
 import omniconv as oc
 from omniconv.errors import DataError, ShapeError, SpecError, UnsupportedError
 from omniconv.graph import to_program
-from omniconv.runtime import network as module
+from omniconv.runtime import kept as module
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.network import Network
 

@@ -47,7 +47,9 @@ class Expander:
         Raises:
             ModelError: graphs whose inputs and outputs do not fit the node.
         """
-        if node.domain or node.op not in CONTROL:
+        if node.domain or not any(isinstance(item, Subgraph) for item in node.attributes.values()):
+            return None
+        if node.op not in CONTROL:
             return None
         self._found, self._constants = [], {}
         works: Callable[[Node, Mapping[str, Any]], bool] = {
