@@ -224,7 +224,7 @@ def test_the_least_recently_used_go(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [shapes["x"][2] for shapes in built] == [4, 5, 6, 5]
     monkeypatch.setattr(module, "find_memory_limit", lambda _: 1)
     net(draw(1, 3, 7, 7))
-    assert len(net._kept) == 1
+    assert len(net._kept.all) == 1
     assert net.inputs == {"x": (1, 3, 7, 7)}
 
 
