@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from omniconv.errors import (
     DataError,
+    HostWarning,
     LimitError,
     ModelError,
     ModelWarning,
@@ -60,6 +61,7 @@ __all__ = [
     "Chain",
     "Conv",
     "DataError",
+    "HostWarning",
     "LimitError",
     "ModelError",
     "ModelWarning",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -13,9 +16,10 @@ from omniconv.choices import as_choice
 from omniconv.compiler.planning.options import LAYOUTS, Options
 from omniconv.compiler.planning.plan import plan
 from omniconv.compiler.planning.tuning_store import open_tuning
-from omniconv.errors import ShapeError, SpecError
+from omniconv.errors import HostWarning, ShapeError, SpecError, UnsupportedError
 from omniconv.integers import as_flag, as_integer, as_shape
 from omniconv.limits import check_memory
+from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.program.element import find_element
 from omniconv.program.from_spec import program_of
 from omniconv.program.program import Program
@@ -29,6 +33,9 @@ from omniconv.target.select import select_target
 if TYPE_CHECKING:
     import onnx
 
+    from omniconv.graph.nodes import Graph
+    from omniconv.graph.tiers import Tiers
+    from omniconv.runtime.mixed import MixedExecutable
     from omniconv.runtime.network import Network
 
 Model: TypeAlias = "str | os.PathLike[str] | bytes | onnx.ModelProto"
@@ -48,7 +55,8 @@ def compile(  # noqa: A001 - the name of the public interface
     target: str | None = None,
     dtype: Any = "float32",
     memory_limit: int | None = None,
-) -> Executable | Network:
+    strict: bool = False,
+) -> Executable | MixedExecutable | Network:
     """Compile a layer, a chain or a trained network for its exact shapes.
 
     Example:
@@ -77,6 +85,8 @@ def compile(  # noqa: A001 - the name of the public interface
         dtype: what is computed with, and the type of the arrays of each call: ``"float32"`` or ``"float64"``, as a
             name, a NumPy type or dtype. Weights are converted, and so is a model.
         memory_limit: most memory to use [bytes]; default: ``OMNICONV_MEMORY_LIMIT``, else half of the machine's.
+        strict: for a model, refuse what cannot be compiled. Otherwise it runs on the host, in NumPy, between compiled
+            stretches; one `HostWarning` names it, and so do ``explain()`` and ``profile()``.
 
     Raises:
         SpecError, ShapeError, DataError: arguments that do not fit one another.
@@ -85,7 +95,7 @@ def compile(  # noqa: A001 - the name of the public interface
         LimitError: more memory than allowed; nothing has been allocated then.
     """
     layout = as_choice("layout", layout, LAYOUTS)
-    exact, tuned = as_flag("exact", exact), as_flag("tuned", tuned)
+    exact, tuned, strict = as_flag("exact", exact), as_flag("tuned", tuned), as_flag("strict", strict)
     threads = as_integer("threads", threads, 1, MAX_THREADS)
     element = find_element(dtype)
     chosen = select_target(target).of(element)
@@ -102,19 +112,68 @@ def compile(  # noqa: A001 - the name of the public interface
         return _compile_spec(model, shape, weights, chosen, options)
     if (shape is not None or weights is not None) and not hasattr(model, "state_dict"):
         raise SpecError("shape and weights belong to specs", need='shapes={"input": shape} for a model')
-    from omniconv.graph import prepare, to_program
+    from omniconv.graph import prepare
     from omniconv.graph.fix_shapes import is_fixed
     from omniconv.runtime.network import Network
 
     graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
 
-    def build(fixed: Mapping[str, Sequence[int]] | None = None) -> Executable:
-        program = to_program(graph, shapes=fixed, memory_limit=memory_limit, element=element)
-        return _compile_program(program, chosen, options, _describe(model))
-
+    build = _ModelCompiler(graph, chosen, options, _describe(model), strict)
     if all(is_fixed(info.dims) for info in graph.inputs):
-        return build()
-    return Network(build, graph, layout, memory_limit, element)
+        return build({})
+    return Network(build, graph, layout, memory_limit, element, strict=build.strict)
+
+
+@dataclass(slots=True)
+class _ModelCompiler:
+    """Compiles a graph for the shapes of its inputs, and warns once of what it leaves to the host."""
+
+    graph: Graph
+    target: Target
+    options: Options
+    at: str
+    strict: bool
+    _warned: bool = False
+
+    def __call__(self, shapes: Mapping[str, Sequence[int]]) -> Executable | MixedExecutable:
+        from omniconv.graph import to_program
+        from omniconv.graph.fix_shapes import narrow_inputs
+        from omniconv.graph.tiers import Tiers
+
+        graph, limit, element = narrow_inputs(self.graph, shapes), self.options.memory_limit, self.target.element
+        tiers = Tiers()
+        try:
+            program = to_program(graph, memory_limit=limit, element=element, tiers=tiers)
+        except UnsupportedError:
+            if self.strict:
+                raise
+        else:
+            return _compile_program(program, self.target, self.options, self.at, tiers)
+        return self._compile_mixed(graph)
+
+    def _compile_mixed(self, graph: Graph) -> MixedExecutable:
+        from omniconv.graph import to_schedule
+        from omniconv.graph.fix_shapes import find_given
+        from omniconv.graph.schedule import Settings
+        from omniconv.runtime.mixed import MixedExecutable
+        from omniconv.runtime.runner import Context
+
+        limit, element = self.options.memory_limit, self.target.element
+        schedule = to_schedule(graph, memory_limit=limit, element=element)
+        inner = replace(self.options, layout="NCHW")
+        context = Context(
+            lambda program: _compile_program(program, self.target, inner, self.at),
+            Settings(find_memory_limit(limit), element, find_given(graph, element)),
+        )
+        options = self.options
+        found = MixedExecutable(
+            schedule, context, threads=options.threads, layout=options.layout, target=self.target, at=self.at
+        )
+        message = schedule.describe_host()
+        if message and not self._warned:
+            self._warned = True
+            warnings.warn(f"{message} | {self.at}", HostWarning, stacklevel=_find_caller())
+        return found
 
 
 def _describe(model: Model) -> str:
@@ -137,11 +196,22 @@ def _compile_spec(
     return _compile_program(program_of(spec, shape, pairs, element), target, options, at)
 
 
-def _compile_program(program: Program, target: Target, options: Options, at: str) -> Executable:
+def _compile_program(
+    program: Program, target: Target, options: Options, at: str, tiers: Tiers | None = None
+) -> Executable:
     return Executable(
         plan(program, target, options),
         threads=options.threads,
         layout=options.layout,
         memory_limit=options.memory_limit,
         at=at,
+        tiers=tiers,
     )
+
+
+def _find_caller() -> int:
+    """How many calls above the one that asks the first frame outside this package is, counted from 1."""
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("omniconv."):
+        level, frame = level + 1, frame.f_back
+    return level

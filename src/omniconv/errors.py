@@ -61,3 +61,7 @@ class UnsupportedError(OmniconvError, NotImplementedError):
 
 class VerificationError(OmniconvError, AssertionError):
     """Two implementations that must agree do not."""
+
+
+class HostWarning(UserWarning):
+    """Part of a model does not run as machine code, but in NumPy; the message names it."""

@@ -17,7 +17,7 @@ from tests.program_oracle import run_program
 import omniconv as oc
 from omniconv.errors import DataError, ShapeError, SpecError, UnsupportedError
 from omniconv.graph import to_program
-from omniconv.runtime import network as module
+from omniconv.runtime import kept as module
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.network import Network
 
@@ -208,11 +208,14 @@ def test_what_an_open_network_cannot_become_is_refused_at_once() -> None:
         oc.compile(model, (1, 3, 8, 8))
     model.graph.node[1].op_type = "Det"
     with pytest.raises(UnsupportedError, match="operator Det is not supported"):
+        oc.compile(model, strict=True)
+    model.graph.node[1].op_type = "Bernoulli"
+    with pytest.raises(UnsupportedError, match="operator Bernoulli is not supported"):
         oc.compile(model)
     g = Graph()
     g.node("Reshape", g.input("x", "n", 3), g.input("s", 1, dtype=onnx.TensorProto.INT64), name="y")
     with pytest.raises(UnsupportedError, match="input 's' is INT64"):
-        oc.compile(g.model("y", shapes=[[None]]))
+        oc.compile(g.model("y", shapes=[[None]]), strict=True)
 
 
 def test_constants_are_copied() -> None:
@@ -232,7 +235,7 @@ def test_the_least_recently_used_go(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [shapes["x"][2] for shapes in built] == [4, 5, 6, 5]
     monkeypatch.setattr(module, "find_memory_limit", lambda _: 1)
     net(draw(1, 3, 7, 7))
-    assert len(net._kept) == 1
+    assert len(net._kept.all) == 1
     assert net.inputs == {"x": (1, 3, 7, 7)}
 
 

@@ -35,7 +35,7 @@ from omniconv.cli.corpus_table import NOTES as CORPUS_NOTES
 from omniconv.cli.corpus_table import show_corpus, show_summary
 from omniconv.cli.exits import Exit, UsageProblemError
 from omniconv.cli.model import fix_shapes, open_model, random_arrays, read_inputs
-from omniconv.cli.options import Json, Seed, Shapes, Threads, UseTuned, parse_shapes
+from omniconv.cli.options import Json, Seed, Shapes, Strict, Threads, UseTuned, parse_shapes
 from omniconv.cli.outputs import PICTURES, REPORTS, check_output
 from omniconv.errors import ModelError
 
@@ -84,6 +84,7 @@ def bench(
     details: Annotated[bool, typer.Option("--details", help="Problems: a line for every contender.")] = False,
     threads: Threads = 1,
     tuned: UseTuned = False,
+    strict: Strict = False,
     json: Json = False,
 ) -> None:
     """Time [bold]layers or a model[/bold] against every other runtime that is installed.
@@ -102,6 +103,8 @@ def bench(
     if of_problems and shape:
         raise UsageProblemError(f"--shape belongs to models; the lines of {source} have their sizes")
     idle = {"--picture": picture, "--only": only, "--target": target, "--quick": quick, "--details": details}
+    if of_problems and strict:
+        raise UsageProblemError(f"--strict belongs to models; the lines of {source} are compiled as a whole")
     for option, value in idle.items():
         if value and not of_problems:
             raise UsageProblemError(f"{option} belongs to problems; need a .txt file of problem lines, or a folder")
@@ -151,7 +154,7 @@ def bench(
         protocol |= {**timing, "notes": NOTES}
         peers = list(installed_peers(peer))
         model = bench_model(
-            source, shape, peers, seed=seed, threads=threads, tuned=tuned, tolerance=tolerance, **timing
+            source, shape, peers, seed=seed, threads=threads, tuned=tuned, strict=strict, tolerance=tolerance, **timing
         )
         report["results"] = [model.as_dict()]
         agrees = model.agrees
@@ -181,22 +184,16 @@ def corpus_timing(quick: bool, rounds: int | None, seconds: float | None) -> dic
 
 
 def bench_model(
-    path: Path,
-    shape: Sequence[str] | None,
-    peers: Sequence[Peer],
-    *,
-    seed: int,
-    threads: int,
-    tuned: bool = False,
-    **settings: Any,
-) -> Comparison:
+    path: Path, shape: Sequence[str] | None, peers: Sequence[Peer], *, seed: int, threads: int,
+    tuned: bool = False, strict: bool = False, **settings: Any,
+) -> Comparison:  # fmt: skip
     """Compare the contenders on one model."""
     inputs = read_inputs(path)
     shapes = fix_shapes(inputs, parse_shapes(shape, [item.name for item in inputs]))
     start = time.perf_counter()
-    network = open_model(path, shapes, threads, tuned=tuned)
+    network = open_model(path, shapes, threads, tuned=tuned, strict=strict)
     load_seconds = time.perf_counter() - start
-    arrays = random_arrays(inputs, shapes, seed)
+    arrays = random_arrays(inputs, shapes, seed, network.dtypes)
     macs = sum(layer.macs for layer in network.layers)
     with progress(f"measuring {path.name}") as bar:
         found = compare(

@@ -45,6 +45,11 @@ def out() -> Console:
     return console
 
 
+def err() -> Console:
+    """A console on standard error."""
+    return Console(file=sys.stderr, highlight=False)
+
+
 def to_json(value: Any) -> Any:
     """Turn records, arrays, paths and NumPy numbers into what JSON knows. Infinities and NaN become text."""
     if is_dataclass(value) and not isinstance(value, type):

@@ -23,10 +23,11 @@ from omniconv.cli.model import (
     random_arrays,
     read_inputs,
 )
-from omniconv.cli.options import Dtype, Json, Model, Shapes, Threads, UseTuned, parse_shapes
+from omniconv.cli.options import Dtype, Json, Model, Shapes, Strict, Threads, UseTuned, parse_shapes
 from omniconv.cli.outputs import PAGES, check_output, check_output_folder
+from omniconv.errors import UnsupportedError
 from omniconv.graph import to_partial_program
-from omniconv.program.element import Element, find_element
+from omniconv.program.element import find_element
 from omniconv.report.findings import level_of, say
 from omniconv.report.inspection import PARTS, Inspection, Times, inspect_program
 from omniconv.report.words import visible
@@ -52,6 +53,7 @@ def inspect(
     ] = None,
     threads: Threads = 1,
     tuned: UseTuned = False,
+    strict: Strict = False,
     dtype: Dtype = "float32",
     measure: Annotated[
         bool, typer.Option("--time/--no-time", help="Run the model and show what each layer takes.")
@@ -61,8 +63,8 @@ def inspect(
 ) -> None:
     """Show every layer of a [bold]model[/bold], what it costs, takes and sees, and what is worth knowing about it.
 
-    1 MAC = 2 FLOP. A layer without a time was folded into another one. Operators that are not supported are left out
-    and named; a model that has some is analysed but not run.
+    1 MAC = 2 FLOP. A layer without a time was folded into another one. Operators that are not compiled are left out of
+    the analyses and named; those that run on the host are timed, by kind.
     """
     flags = (field, overlap, coverage, connectivity, separability)
     parts = [name for name, wanted in zip(PARTS, flags, strict=True) if wanted]
@@ -76,10 +78,14 @@ def inspect(
     network: CompiledModel | None = None
     steps: list[TimedStep] = []
     times = None
-    if not problems and (measure or plan):
-        network = open_model(model, shapes, threads, tuned=tuned, dtype=dtype)
+    if measure or plan or strict:
+        try:
+            network = open_model(model, shapes, threads, tuned=tuned, dtype=dtype, strict=strict)
+        except UnsupportedError:
+            if strict or not problems:
+                raise
     if network is not None and measure:
-        steps, times = take_times(network, inputs, shapes, threads, element)
+        steps, times = take_times(network, inputs, shapes, threads)
     wanted_parts = PARTS if html is not None or (pictures is not None and not parts) else parts
     with progress("analysing"):
         found = inspect_program(model.name, program, parts=wanted_parts, problems=problems, times=times)
@@ -105,10 +111,10 @@ def inspect(
 
 
 def take_times(
-    network: CompiledModel, inputs: Sequence[ModelInput], shapes: dict[str, Shape], threads: int, element: Element
+    network: CompiledModel, inputs: Sequence[ModelInput], shapes: dict[str, Shape], threads: int
 ) -> tuple[list[TimedStep], Times]:
     """Profile the model on random inputs, and measure the machine."""
-    x = profile_input(random_arrays(inputs, shapes, 0, element.dtype))
+    x = profile_input(random_arrays(inputs, shapes, 0, network.dtypes))
     with progress("measuring"):
         steps = take_profile(lambda: network.profile(x))
         limits = measure_roofline(None, threads)
@@ -144,6 +150,7 @@ def show(found: Inspection, parts: Sequence[str], totals: list[KindTotal], netwo
             f"{format_time(network.compile_seconds)}, {count(network.cached_kernels)} of {count(network.kernels)} "
             "kernels cached"
         )
+        line += f"; {network.tiers}" if network.tiers is not None else ""
     if found.times is not None:
         line += f"; {format_time(found.times.total)} a call"
     console.print(line, highlight=False)

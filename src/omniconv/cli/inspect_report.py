@@ -184,6 +184,7 @@ def describe(
             "kernels": count(network.kernels),
             "cached_kernels": count(network.cached_kernels),
             "arena_bytes": network.arena_bytes,
+            "tiers": network.tiers,
         }
     if found.times is not None and found.times.roofline is not None:
         report |= {

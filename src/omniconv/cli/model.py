@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -14,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.bench.profile import CompiledLayer, StepTime
-from omniconv.cli.console import progress
+from omniconv.cli.console import err, progress
 from omniconv.cli.exits import UsageProblemError
-from omniconv.errors import DataError, ModelError, ShapeError
+from omniconv.errors import DataError, HostWarning, ModelError, ShapeError
+from omniconv.program.element import ELEMENTS
 from omniconv.spec import Shape
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -42,6 +44,10 @@ class CompiledModel(Protocol):
         """Shape of each input."""
 
     @property
+    def dtypes(self) -> Mapping[str, np.dtype[Any]]:
+        """Type of each input."""
+
+    @property
     def target(self) -> object:
         """The machine it is compiled for."""
 
@@ -60,6 +66,10 @@ class CompiledModel(Protocol):
     @property
     def arena_bytes(self) -> int:
         """Memory for values between steps [bytes]."""
+
+    @property
+    def tiers(self) -> object:
+        """How many nodes are compiled, folded, and left to the host."""
 
     @property
     def layers(self) -> Sequence[CompiledLayer]:
@@ -156,19 +166,21 @@ def check_shape(item: ModelInput, shape: Shape) -> Shape:
 
 
 def random_arrays(
-    inputs: Sequence[ModelInput], shapes: Mapping[str, Shape], seed: int, dtype: np.dtype[Any] | None = None
+    inputs: Sequence[ModelInput],
+    shapes: Mapping[str, Shape],
+    seed: int,
+    dtypes: Mapping[str, np.dtype[Any]] | None = None,
 ) -> dict[str, Array]:
     """Standard normal values (small non-negative ones for integer inputs), the same for the same seed.
 
-    ``dtype`` is that of the values, by default the declared one.
+    ``dtypes`` are those of the values, by default the declared ones.
     """
     generator = np.random.default_rng(seed)
     found: dict[str, Array] = {}
     for item in inputs:
         if item.dtype.kind == "f":
-            found[item.name] = generator.standard_normal(shapes[item.name], np.float32).astype(
-                item.dtype if dtype is None else dtype
-            )
+            dtype = item.dtype if dtypes is None else dtypes[item.name]
+            found[item.name] = generator.standard_normal(shapes[item.name], np.float32).astype(dtype)
         else:
             found[item.name] = generator.integers(0, 2, shapes[item.name]).astype(item.dtype)
     return found
@@ -205,7 +217,7 @@ def load_arrays(path: Path, inputs: Sequence[ModelInput], dtype: np.dtype[Any] |
                 raise DataError(f"{path} is not readable ({error})", need="an .npz file of plain numbers") from error
     for item in inputs:
         found = arrays[item.name].dtype
-        wanted = item.dtype if dtype is None or item.dtype.kind != "f" else dtype
+        wanted = dtype if dtype is not None and item.dtype.name in ELEMENTS and dtype > item.dtype else item.dtype
         if found != wanted:
             why = "as the model declares" if wanted == item.dtype else "as --dtype says"
             raise DataError(
@@ -217,14 +229,23 @@ def load_arrays(path: Path, inputs: Sequence[ModelInput], dtype: np.dtype[Any] |
 
 
 def open_model(
-    path: Path, shapes: Mapping[str, Shape], threads: int, *, tuned: bool = False, dtype: str = "float32"
-) -> CompiledModel:
-    """Compile a model."""
+    path: Path, shapes: Mapping[str, Shape], threads: int, *, tuned: bool = False, dtype: str = "float32",
+    strict: bool = False,
+) -> CompiledModel:  # fmt: skip
+    """Compile a model; what of it runs on the host is named on the error stream."""
     from omniconv.api import compile as compile_model
 
-    with progress(f"compiling {path.name}"):
-        network = compile_model(str(path), shapes=dict(shapes), threads=threads, tuned=tuned, dtype=dtype)
-        return cast("CompiledModel", network)
+    with warnings.catch_warnings(record=True) as caught, progress(f"compiling {path.name}"):
+        warnings.simplefilter("always")
+        network = compile_model(
+            str(path), shapes=dict(shapes), threads=threads, tuned=tuned, dtype=dtype, strict=strict
+        )
+    for item in caught:
+        if issubclass(item.category, HostWarning):
+            err().print(f"{path.name}: {item.message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        else:
+            warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
+    return cast("CompiledModel", network)
 
 
 def profile_input(arrays: Mapping[str, Array]) -> Any:

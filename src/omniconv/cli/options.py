@@ -30,6 +30,9 @@ UseTuned: TypeAlias = Annotated[bool, typer.Option("--tuned", help="Use what `om
 Dtype: TypeAlias = Annotated[
     str, typer.Option("--dtype", metavar="TYPE", help="What to compute with: float32 or float64.", show_default=True)
 ]
+Strict: TypeAlias = Annotated[
+    bool, typer.Option("--strict", help="Refuse a model part of which would run on the host, in NumPy.")
+]
 Seed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Seed of random inputs.")]
 
 

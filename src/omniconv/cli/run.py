@@ -12,7 +12,7 @@ import typer
 from omniconv.cli.console import format_shape, format_time, make_table, out, print_json
 from omniconv.cli.exits import UsageProblemError
 from omniconv.cli.model import Array, count, fix_shapes, load_arrays, open_model, random_arrays, read_inputs
-from omniconv.cli.options import Dtype, Json, Model, Seed, Shapes, Threads, UseTuned, parse_shapes
+from omniconv.cli.options import Dtype, Json, Model, Seed, Shapes, Strict, Threads, UseTuned, parse_shapes
 from omniconv.cli.outputs import ARRAYS, check_output, save_arrays
 from omniconv.program.element import find_element
 
@@ -27,6 +27,7 @@ def run(
     save: Annotated[Path | None, typer.Option("--save", "-o", help="Write the outputs to this .npz file.")] = None,
     threads: Threads = 1,
     tuned: UseTuned = False,
+    strict: Strict = False,
     dtype: Dtype = "float32",
     json: Json = False,
 ) -> None:
@@ -46,9 +47,9 @@ def run(
                 raise UsageProblemError(f"--shape {name}: {size}, and {data} has {found[name]}; need one of them")
         given = found
     shapes = fix_shapes(inputs, given)
-    network = open_model(model, shapes, threads, tuned=tuned, dtype=dtype)
+    network = open_model(model, shapes, threads, tuned=tuned, dtype=dtype, strict=strict)
     if arrays is None:
-        arrays = random_arrays(inputs, shapes, seed, element.dtype)
+        arrays = random_arrays(inputs, shapes, seed, network.dtypes)
     network.run(arrays)
     start = time.perf_counter()
     outputs = network.run(arrays)

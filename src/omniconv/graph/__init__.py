@@ -3,7 +3,7 @@
 from omniconv.graph.export import export
 from omniconv.graph.load import NEWEST_OPSET, OLDEST_OPSET, ModelLike, load
 from omniconv.graph.partial import Gap
-from omniconv.graph.program import input_signature, prepare, to_partial_program, to_program
+from omniconv.graph.program import input_signature, prepare, to_partial_program, to_program, to_schedule
 from omniconv.graph.registry import supported_operators
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "supported_operators",
     "to_partial_program",
     "to_program",
+    "to_schedule",
 ]

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeGuard
 
+import numpy as np
+
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.nodes import Dims, Graph, ValueInfo, shorten
-from omniconv.graph.tensors import DTYPES, name_dtype, number_of
+from omniconv.graph.tensors import DTYPES, find_dtype, name_dtype, number_of
 from omniconv.integers import LIMIT, read_integer, read_sequence, state
 from omniconv.program.element import ELEMENTS, FLOAT32, Element
 from omniconv.spec import Shape
@@ -57,21 +59,27 @@ def narrow_inputs(
         dims = merged.get(info.name, info.dims)
         if dims is not None:
             dims = tuple(symbols.get(dim, dim) if isinstance(dim, str) else dim for dim in dims)
-            if any(isinstance(dim, int) and not 1 <= dim <= LIMIT for dim in dims):
+            least = _least(info)
+            if any(isinstance(dim, int) and not least <= dim <= LIMIT for dim in dims):
                 problem = f"shape {show(dims)} has an empty or absurd axis"
-                raise ShapeError(problem, need=f"sizes from 1 to {LIMIT}", at=_place(info))
+                raise ShapeError(problem, need=f"sizes from {least} to {LIMIT}", at=_place(info))
         narrowed.append(replace(info, dims=dims))
     return replace(graph, inputs=tuple(narrowed))
 
 
-def fix_shapes(graph: Graph, given: Element = FLOAT32) -> dict[str, Shape]:
+def fix_shapes(graph: Graph, given: Element | None = FLOAT32) -> dict[str, Shape]:
     """The shape of every input.
+
+    Args:
+        graph: the graph.
+        given: the type of the model's floats; ``None`` where inputs may be of any type.
 
     Raises:
         ShapeError: sizes that are not known.
         UnsupportedError: an input that is not of the type ``given``.
     """
-    check_types(graph, given)
+    if given is not None:
+        check_types(graph, given)
     found: dict[str, Shape] = {}
     for info in graph.inputs:
         if not is_fixed(info.dims):
@@ -113,6 +121,19 @@ def check_types(graph: Graph, given: Element = FLOAT32) -> None:
             )
 
 
+def input_dtypes(graph: Graph, given: Element) -> dict[str, np.dtype[Any]]:
+    """The type of every input of a model whose other values may live on the host.
+
+    Raises:
+        UnsupportedError: a type that NumPy does not have; or a model of float64 alone, asked for in float32.
+    """
+    found = {info.name: find_dtype(info.dtype, _place(info)) for info in graph.inputs}
+    floats = [*found.values(), *(array.dtype for array in graph.constants.values())]
+    if given == FLOAT32 and np.dtype(np.float64) in floats and given.dtype not in floats:
+        check_types(graph, given)
+    return found
+
+
 def _place(info: ValueInfo) -> str:
     return shorten(f"input {info.name!r} of shape {show(info.dims)}")
 
@@ -133,18 +154,24 @@ def _check_names(shapes: Any, names: Sequence[str]) -> Mapping[str, Any]:
     return shapes
 
 
+def _least(info: ValueInfo) -> int:
+    """The smallest size of an axis of an input: lists of integers, which live on the host, may be empty."""
+    dtype = DTYPES.get(info.dtype)
+    return 0 if dtype is not None and dtype.name not in ELEMENTS else 1
+
+
 def _as_sizes(info: ValueInfo, given: Any) -> tuple[int | None, ...]:
     items = read_sequence(given)
     sizes = tuple(read_integer(item) for item in items or ())
     if items is None or any(size is None and item is not None for size, item in zip(sizes, items, strict=True)):
         raise ShapeError(
             state(f"shapes[{shorten(info.name)!r}]", given, "is not a sequence of integers"),
-            need="one integer an axis, or None where it stays open",
-            at=_place(info),
-        )
-    if any(size is not None and not 1 <= size <= LIMIT for size in sizes):
+            need="one integer an axis, or None where it stays open", at=_place(info),
+        )  # fmt: skip
+    least = _least(info)
+    if any(size is not None and not least <= size <= LIMIT for size in sizes):
         problem = state(f"shapes[{shorten(info.name)!r}]", sizes, "has an empty, negative or absurd axis")
-        raise ShapeError(problem, need=f"sizes from 1 to {LIMIT}", at=_place(info))
+        raise ShapeError(problem, need=f"sizes from {least} to {LIMIT}", at=_place(info))
     return sizes
 
 

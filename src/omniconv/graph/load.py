@@ -17,13 +17,16 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from omniconv.errors import LimitError, ModelError, UnsupportedError
+from omniconv.graph.functions import inline_functions
 from omniconv.graph.memory import MAX_RANK, Budget
-from omniconv.graph.nodes import AnyArray, Attribute, Dim, Dims, Graph, Node, ValueInfo, shorten
+from omniconv.graph.nodes import AnyArray, Attribute, Dim, Dims, Graph, Node, Subgraph, ValueInfo, shorten
 from omniconv.graph.tensors import read_tensor
 from omniconv.limits import memory_limit as find_memory_limit
 
 OLDEST_OPSET: Final = 6
 NEWEST_OPSET: Final = int(onnx.defs.onnx_opset_version())
+MOST_NESTED: Final = 16
+"""Graphs inside one another, beside the outermost."""
 _NODE_BYTES: Final = 1024
 _ITEM_BYTES: Final = 64
 
@@ -105,22 +108,16 @@ def _parse(data: bytes, budget: Budget, at: str) -> onnx.ModelProto:
 def _convert(proto: onnx.ModelProto, directory: Path | None, budget: Budget) -> Graph:
     if not proto.HasField("graph"):
         raise ModelError("the model holds no graph", need="an ONNX model with a graph")
+    _read_opsets(proto)
+    if len(proto.functions):
+        proto = inline_functions(proto, budget)
     opsets = _read_opsets(proto)
     graph = proto.graph
     if len(graph.sparse_initializer):
         raise UnsupportedError("sparse initialisers", need="dense initialisers")
-    if any(function.domain in ("", "ai.onnx") for function in proto.functions):
-        raise UnsupportedError("functions that replace ONNX's own operators", need="functions of other domains")
     if not len(graph.output):
         raise ModelError("the graph has no outputs", need="at least one output")
-    counted = (len(graph.node), len(graph.initializer), len(graph.input), len(graph.output))
-    budget.check((sum(counted),), _NODE_BYTES, "the graph's list of nodes, initialisers, inputs and outputs")
-
-    constants: dict[str, AnyArray] = {}
-    for tensor in graph.initializer:
-        if not tensor.name or tensor.name in constants:
-            raise ModelError(f"initialiser {shorten(tensor.name)!r} appears twice or has no name", need="unique names")
-        constants[tensor.name] = read_tensor(tensor, directory, budget, "initialiser")
+    constants = _read_constants(graph, directory, budget)
     inputs: dict[str, ValueInfo] = {}
     for info in graph.input:
         if not info.name or info.name in inputs:
@@ -134,6 +131,45 @@ def _convert(proto: onnx.ModelProto, directory: Path | None, budget: Budget) -> 
     nodes = [_read_node(node, opsets, directory, budget) for node in graph.node]
     nodes = sort_nodes(nodes, constants.keys() | inputs.keys())
     return Graph(tuple(inputs.values()), outputs, constants, drop_dead_nodes(nodes, inputs, constants, outputs))
+
+
+def _read_constants(graph: onnx.GraphProto, directory: Path | None, budget: Budget) -> dict[str, AnyArray]:
+    """The initialisers of a graph, after a look at how long its lists are."""
+    counted = (len(graph.node), len(graph.initializer), len(graph.input), len(graph.output))
+    budget.check((sum(counted),), _NODE_BYTES, "the graph's list of nodes, initialisers, inputs and outputs")
+    constants: dict[str, AnyArray] = {}
+    for tensor in graph.initializer:
+        if not tensor.name or tensor.name in constants:
+            raise ModelError(f"initialiser {shorten(tensor.name)!r} appears twice or has no name", need="unique names")
+        constants[tensor.name] = read_tensor(tensor, directory, budget, "initialiser")
+    return constants
+
+
+def _read_subgraph(
+    proto: onnx.GraphProto, opsets: dict[str, int], directory: Path | None, budget: Budget, at: str, depth: int
+) -> Subgraph:
+    """A graph in an attribute. What it takes from outside is looked up there, by whoever reads the node."""
+    if depth > MOST_NESTED:
+        raise LimitError(f"graphs nested {depth} deep", need=f"at most {MOST_NESTED}", at=at)
+    if len(proto.sparse_initializer):
+        raise UnsupportedError("sparse initialisers", need="dense initialisers", at=at)
+    constants = _read_constants(proto, directory, budget)
+    inputs = tuple(_read_inner_info(info, "input") for info in proto.input)
+    names = [info.name for info in inputs]
+    if not all(names) or len({*names, *constants}) < len(names) + len(constants):
+        raise ModelError("inputs and initialisers of a graph share a name, or lack one", need="unique names", at=at)
+    outputs = tuple(_read_inner_info(info, "output") for info in proto.output)
+    if not all(info.name for info in outputs):
+        raise ModelError("an output of a graph has no name", need="names", at=at)
+    nodes = [_read_node(node, opsets, directory, budget, depth) for node in proto.node]
+    defined = {*names, *constants, *(name for node in nodes for name in node.outputs)}
+    wanted = [*(name for node in nodes for name in node.reads), *(info.name for info in outputs)]
+    captured = tuple(dict.fromkeys(name for name in wanted if name not in defined))
+    nodes = sort_nodes(nodes, {*names, *constants, *captured})
+    kept = drop_dead_nodes(nodes, (*names, *captured), constants, outputs)
+    read = {name for node in kept for name in node.reads} | {info.name for info in outputs}
+    captured = tuple(name for name in captured if name in read)
+    return Subgraph(inputs, outputs, constants, kept, captured, sum(node.size for node in kept))
 
 
 def _read_opsets(proto: onnx.ModelProto) -> dict[str, int]:
@@ -152,6 +188,13 @@ def _read_opsets(proto: onnx.ModelProto) -> dict[str, int]:
             fix=f"onnx.version_converter.convert_version(model, {min(max(opsets[''], 13), NEWEST_OPSET)})",
         )
     return opsets
+
+
+def _read_inner_info(info: onnx.ValueInfoProto, kind: str) -> ValueInfo:
+    """A declaration inside an attribute's graph, which may say nothing but the name."""
+    if info.type.WhichOneof("value") is None:
+        return ValueInfo(info.name, None, 0)
+    return _read_value_info(info, kind)
 
 
 def _read_value_info(info: onnx.ValueInfoProto, kind: str) -> ValueInfo:
@@ -190,7 +233,9 @@ def _check_initialiser(array: AnyArray, value: ValueInfo) -> None:
         )
 
 
-def _read_node(proto: onnx.NodeProto, opsets: dict[str, int], directory: Path | None, budget: Budget) -> Node:
+def _read_node(
+    proto: onnx.NodeProto, opsets: dict[str, int], directory: Path | None, budget: Budget, depth: int = 0
+) -> Node:
     domain = "" if proto.domain == "ai.onnx" else proto.domain
     outputs = tuple(proto.output)
     at = shorten(f"{proto.op_type} node {proto.name or (outputs[0] if outputs else '')!r}")
@@ -205,7 +250,11 @@ def _read_node(proto: onnx.NodeProto, opsets: dict[str, int], directory: Path | 
     for attribute in proto.attribute:
         if attribute.name in attributes:
             raise ModelError(f"attribute {shorten(attribute.name)!r} given twice", need="each attribute once", at=at)
-        attributes[attribute.name] = _read_attribute(attribute, directory, budget, at)
+        if attribute.type == onnx.AttributeProto.GRAPH and not attribute.ref_attr_name:
+            inner = _read_subgraph(attribute.g, opsets, directory, budget, at, depth + 1)
+            attributes[attribute.name] = inner
+        else:
+            attributes[attribute.name] = _read_attribute(attribute, directory, budget, at)
     return Node(proto.op_type, domain, proto.name, tuple(proto.input), outputs, attributes, opsets[domain])
 
 
@@ -252,7 +301,7 @@ def sort_nodes(nodes: list[Node], known: Iterable[str]) -> list[Node]:
     users: dict[int, list[int]] = {}
     for index, node in enumerate(nodes):
         sources = set()
-        for name in filter(None, node.inputs):
+        for name in node.reads:
             if name in producer:
                 sources.add(producer[name])
             elif name not in defined:
@@ -297,7 +346,7 @@ def drop_dead_nodes(
     for node in reversed(nodes):
         if wanted.isdisjoint(node.outputs):
             continue
-        wanted.update(filter(None, node.inputs))
+        wanted.update(node.reads)
         names = tuple(name if name in wanted else "" for name in node.outputs)
         kept.append(Node(node.op, node.domain, node.name, node.inputs, names, node.attributes, node.version))
     return tuple(reversed(kept))

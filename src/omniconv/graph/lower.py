@@ -5,10 +5,12 @@ Shapes are known at every node, because each step is appended with its shape; no
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 from omniconv.errors import OmniconvError, UnsupportedError
 from omniconv.graph.builder import Builder
+from omniconv.graph.expand import Expander
 from omniconv.graph.fold_constants import fold_node
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Graph, Node, shorten
@@ -16,6 +18,8 @@ from omniconv.graph.operands import Operand, Ref
 from omniconv.graph.partial import Gaps
 from omniconv.graph.registry import find_operator
 from omniconv.graph.schema import check_node
+from omniconv.graph.scope import collect_names
+from omniconv.graph.tiers import Tiers
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.program import Program
 from omniconv.program.steps import MapStep
@@ -30,6 +34,7 @@ def lower(
     element: Element = FLOAT32,
     given: Element = FLOAT32,
     gaps: Gaps | None = None,
+    tiers: Tiers | None = None,
 ) -> Program:
     """Lower every node.
 
@@ -41,6 +46,7 @@ def lower(
         element: what the program computes with.
         given: the type of the model's floats.
         gaps: where given, nodes that are not supported are left out and noted there.
+        tiers: where given, nodes are counted there.
 
     Raises:
         OmniconvError: whatever a node breaks, with the node's place in ``at``.
@@ -50,30 +56,41 @@ def lower(
     program = Program(tuple(shapes), shapes=dict(shapes), element=element)
     values: dict[str, Operand] = dict(constants)
     values.update({name: Ref(name, shape) for name, shape in shapes.items()})
-    taken = set(values) | {name for node in graph.nodes for name in node.outputs}
     truths: set[str] = set()
-    for node in graph.nodes:
+    taken = set(values) | collect_names(graph.nodes)
+    expander = Expander(taken)
+    queue = deque(graph.nodes)
+    while queue:
+        node = queue.popleft()
         if gaps is not None and gaps.find_cause(node):
             values.update(gaps.leave(node, values, program))
             continue
         build = Builder(program, budget, taken, node, given, truths)
         done = len(program.steps)
         try:
+            expanded = expander.expand(node, values)
+            if expanded is not None:
+                nodes, more = expanded
+                values.update(more)
+                queue.extendleft(reversed(nodes))
+                continue
             results = _lower_node(node, [values[name] if name else None for name in node.inputs], build)
         except OmniconvError as error:
             if gaps is None or not isinstance(error, UnsupportedError):
-                raise _place(error, node) from error
-            _undo(program, done)
+                raise place(error, node) from error
+            undo(program, done)
             values.update(gaps.leave(node, values, program, error))
             continue
         values.update({name: result for name, result in zip(node.outputs, results, strict=False) if name})
+        if tiers is not None:
+            tiers.count(folded=not any(isinstance(item, Ref) for item in results))
     wanted = [info.name for info in graph.outputs]
     if gaps is not None and gaps.problems:
         wanted = _find_outputs(wanted, gaps, program, values)
     return _name_outputs(wanted, program, values)
 
 
-def _undo(program: Program, steps: int) -> None:
+def undo(program: Program, steps: int) -> None:
     """Take back what an operator appended before it gave up."""
     for step in program.steps[steps:]:
         del program.shapes[step.y]
@@ -110,7 +127,7 @@ def _lower_node(node: Node, given: Sequence[Operand], build: Builder) -> Sequenc
     return results if isinstance(results, Sequence) else (results,)
 
 
-def _place(error: OmniconvError, node: Node) -> OmniconvError:
+def place(error: OmniconvError, node: Node) -> OmniconvError:
     """The error with the node's place, where it does not name one yet."""
     if node.place in error.at:
         return error

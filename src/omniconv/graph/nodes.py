@@ -15,8 +15,10 @@ AnyArray: TypeAlias = npt.NDArray[Any]
 Dim: TypeAlias = int | str | None
 """A size, the name of a symbolic size, or nothing known."""
 Dims: TypeAlias = tuple[Dim, ...]
-Attribute: TypeAlias = int | float | bytes | AnyArray | tuple[int, ...] | tuple[float, ...] | tuple[bytes, ...] | None
-"""Value of an attribute; ``None`` stands for a kind (graph, sparse tensor, type) that no operator here reads."""
+Attribute: TypeAlias = (
+    "int | float | bytes | AnyArray | tuple[int, ...] | tuple[float, ...] | tuple[bytes, ...] | Subgraph | None"
+)
+"""Value of an attribute; ``None`` stands for a kind (sparse tensor, type, several graphs) that nothing here reads."""
 
 LABEL_LENGTH: Final = 120
 
@@ -37,6 +39,17 @@ class Node:
     outputs: tuple[str, ...]
     attributes: Mapping[str, Attribute]
     version: int
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Names of all values that it reads: its inputs, then what the graphs in its attributes take from outside."""
+        captured = [name for item in self.attributes.values() if isinstance(item, Subgraph) for name in item.captured]
+        return tuple(dict.fromkeys([*filter(None, self.inputs), *captured]))
+
+    @property
+    def size(self) -> int:
+        """The nodes that it stands for: itself, and those of the graphs in its attributes."""
+        return 1 + sum(item.size for item in self.attributes.values() if isinstance(item, Subgraph))
 
     @property
     def label(self) -> str:
@@ -87,6 +100,13 @@ class Node:
             raise self._wrong(key, "integers")
         return tuple(item for item in value if isinstance(item, int))
 
+    def graph(self, key: str) -> Subgraph:
+        """A graph attribute."""
+        value = self.attributes.get(key)
+        if not isinstance(value, Subgraph):
+            raise self._wrong(key, "a graph")
+        return value
+
     def tensor(self, key: str) -> AnyArray | None:
         """A tensor attribute, or ``None`` where it is not given."""
         value = self.attributes.get(key)
@@ -114,3 +134,21 @@ class Graph:
     outputs: tuple[ValueInfo, ...]
     constants: Mapping[str, AnyArray]
     nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Subgraph:
+    """The graph in an attribute: a branch, or the body of a loop. Its nodes are in execution order, without dead ones.
+
+    Attributes:
+        inputs, outputs, constants, nodes: as of a `Graph`; an output may be any value that is known inside.
+        captured: names of the values that it, or a graph inside it, takes from outside.
+        size: the number of its nodes, those of graphs inside included.
+    """
+
+    inputs: tuple[ValueInfo, ...]
+    outputs: tuple[ValueInfo, ...]
+    constants: Mapping[str, AnyArray]
+    nodes: tuple[Node, ...]
+    captured: tuple[str, ...]
+    size: int

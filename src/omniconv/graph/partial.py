@@ -10,23 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-import onnx
 
-from omniconv.errors import UnsupportedError
+from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.fix_shapes import is_fixed
+from omniconv.graph.inference import infer, make_type, read_shape
 from omniconv.graph.memory import Budget
-from omniconv.graph.nodes import Graph, Node, ValueInfo
+from omniconv.graph.nodes import AnyArray, Graph, Node, ValueInfo
 from omniconv.graph.operands import Operand, Ref
-from omniconv.graph.tensors import name_dtype, number_of
+from omniconv.graph.tensors import DTYPES, name_dtype, number_of
 from omniconv.program.element import Element
 from omniconv.program.program import Program
 from omniconv.spec import Shape
-
-MOST_DATA: Final = 4096
-"""Elements of constants that shape inference may look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +68,15 @@ class Gaps:
 
     def leave_input(self, info: ValueInfo, shape: Shape | None) -> None:
         """Leave out an input of the model that is of another type than its floats."""
-        kind = None if shape is None else onnx.helper.make_tensor_type_proto(info.dtype, shape)
+        dtype = DTYPES.get(info.dtype)
+        kind = None if shape is None or dtype is None else make_type(dtype, shape)
         self.opaque[info.name] = kind, info.name
-        text = f"an input of type {name_dtype(info.dtype)} is not supported"
+        text = f"an input of type {name_dtype(info.dtype)} is not analysed"
         self.problems.append(Gap(info.name, "input", text, unknown=(info.name,)))
 
     def find_cause(self, node: Node) -> str:
         """Name of the problem that a node cannot be lowered for, or nothing."""
-        return next((self.opaque[name][1] for name in node.inputs if name in self.opaque), "")
+        return next((self.opaque[name][1] for name in node.reads if name in self.opaque), "")
 
     def leave(
         self, node: Node, values: Mapping[str, Operand], program: Program, reason: UnsupportedError | None = None
@@ -89,15 +87,15 @@ class Gaps:
         found: dict[str, Operand] = {}
         for name in filter(None, node.outputs):
             kind = types.get(name)
-            shape = _read_shape(kind)
-            if kind is None or shape is None or kind.tensor_type.elem_type != number_of(self.given):
+            shape = read_shape(kind)
+            if kind is None or shape is None or 0 in shape or kind.tensor_type.elem_type != number_of(self.given):
                 self.opaque[name] = kind, cause or node.label
                 continue
             self.budget.check(shape, program.element.bytes, node.place)
             program.inputs += (name,)
             program.shapes[name] = shape
             found[name] = Ref(name, shape)
-        for name in node.inputs:
+        for name in node.reads:
             value = values.get(name)
             if isinstance(value, Ref) and value.name not in program.inputs and name not in self.read:
                 self.read.append(name)
@@ -112,51 +110,21 @@ class Gaps:
     def _infer(self, node: Node, values: Mapping[str, Operand]) -> Mapping[str, Any]:
         """ONNX types of the results, as far as ONNX's own rule for the operator finds them."""
         types: dict[str, Any] = {}
-        data: dict[str, Any] = {}
+        data: dict[str, AnyArray] = {}
         for name in filter(None, node.inputs):
             value = values.get(name)
             if isinstance(value, Ref):
-                types[name] = onnx.helper.make_tensor_type_proto(number_of(self.given), value.shape)
+                types[name] = make_type(self.given.dtype, value.shape)
             elif isinstance(value, np.ndarray):
-                types[name] = onnx.helper.make_tensor_type_proto(
-                    onnx.helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
-                )
-                if value.size <= MOST_DATA:
-                    data[name] = onnx.numpy_helper.from_array(value)
+                types[name], data[name] = make_type(value.dtype, value.shape), value
             elif name in self.opaque and self.opaque[name][0] is not None:
                 types[name] = self.opaque[name][0]
-        if any(name not in types for name in filter(None, node.inputs)) or None in node.attributes.values():
+        if any(name not in types for name in filter(None, node.inputs)):
             return {}
-        attributes = {
-            key: onnx.numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
-            for key, value in node.attributes.items()
-        }
         try:
-            schema = onnx.defs.get_schema(node.op, node.version, node.domain)
-            proto = onnx.helper.make_node(node.op, node.inputs, node.outputs, domain=node.domain, **attributes)
-            opsets = [onnx.helper.make_opsetid(node.domain, node.version)]
-            found: Mapping[str, Any] = onnx.shape_inference.infer_node_outputs(
-                schema, proto, types, data, opset_imports=opsets
-            )
-        except (
-            onnx.defs.SchemaError,
-            onnx.checker.ValidationError,
-            onnx.shape_inference.InferenceError,
-            ValueError,
-            TypeError,
-            RuntimeError,
-            KeyError,
-        ):
+            return infer(node, types, data)
+        except ModelError:
             return {}
-        return found
-
-
-def _read_shape(kind: Any) -> Shape | None:
-    """The shape of an inferred type, where all its sizes are known and positive."""
-    if kind is None or not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
-        return None
-    sizes = [int(dim.dim_value) if dim.HasField("dim_value") else 0 for dim in kind.tensor_type.shape.dim]
-    return tuple(sizes) if all(size > 0 for size in sizes) else None
 
 
 def split_inputs(graph: Graph, gaps: Gaps) -> Graph:

@@ -10,13 +10,17 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.errors import DataError, ModelWarning, ShapeError
-from omniconv.graph.fix_shapes import find_given, fix_shapes, narrow_inputs, show
+from omniconv.graph.fix_shapes import find_given, fix_shapes, input_dtypes, narrow_inputs, show
 from omniconv.graph.load import ModelLike, load
 from omniconv.graph.lower import lower
 from omniconv.graph.memory import Budget
-from omniconv.graph.nodes import AnyArray, Dims, Graph, shorten
+from omniconv.graph.nodes import AnyArray, Dims, Graph, ValueInfo, shorten
+from omniconv.graph.operands import Ref
 from omniconv.graph.partial import Gap, Gaps, split_inputs
-from omniconv.graph.tensors import DTYPES, name_dtype, number_of
+from omniconv.graph.schedule import Body, HostRef, Schedule, Settings, Unknown
+from omniconv.graph.tensors import DTYPES, name_dtype, number_of, number_of_dtype
+from omniconv.graph.tiers import Tiers
+from omniconv.graph.walk import make_schedule
 from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.passes import run_passes
@@ -71,6 +75,7 @@ def to_program(
     constants: Mapping[str, npt.ArrayLike] | None = None,
     memory_limit: int | None = None,
     element: Element = FLOAT32,
+    tiers: Tiers | None = None,
 ) -> Program:
     """Read, check, fold and lower a model.
 
@@ -81,6 +86,7 @@ def to_program(
         memory_limit: most bytes that constants together, or any single value, may take; default half of the machine's
             memory, or ``OMNICONV_MEMORY_LIMIT``.
         element: what is computed with: the type of the model's floats, or a wider one.
+        tiers: where given, nodes are counted there.
 
     Returns:
         The program; its inputs are the model's inputs without ``constants``, its outputs the model's outputs, by name.
@@ -98,9 +104,34 @@ def to_program(
     graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
     given = find_given(graph, element)
     budget = _open_budget(graph, memory_limit, given, element)
-    program = lower(graph, fix_shapes(graph, given), graph.constants, budget, element, given)
+    program = lower(graph, fix_shapes(graph, given), graph.constants, budget, element, given, tiers=tiers)
     _check_outputs(graph, program, given)
     return run_passes(program)
+
+
+def to_schedule(graph: Graph, *, memory_limit: int | None = None, element: Element = FLOAT32) -> Schedule:
+    """Like :func:`to_program`, but what cannot be compiled is left to the host.
+
+    Args:
+        graph: from :func:`prepare`, with all shapes fixed.
+        memory_limit, element: as for :func:`to_program`.
+
+    Raises:
+        UnsupportedError: an operator that runs nowhere.
+        ModelError, ShapeError, LimitError: as for :func:`to_program`.
+    """
+    given = find_given(graph, element)
+    settings = Settings(find_memory_limit(memory_limit), element, given)
+    dtypes = input_dtypes(graph, given)
+    entering = {name: HostRef(name, dtypes[name], shape) for name, shape in fix_shapes(graph, None).items()}
+    outputs = tuple(info.name for info in graph.outputs)
+    schedule = make_schedule(Body(graph.nodes, dtypes, outputs, graph.constants), entering, settings)
+    for info in graph.outputs:
+        value = schedule.outputs[info.name]
+        shape = None if isinstance(value, Unknown) else tuple(value.shape)
+        dtype = given.dtype if isinstance(value, Ref) else value.dtype
+        _check_output(info, shape, None if dtype is None else number_of_dtype(dtype))
+    return schedule
 
 
 def to_partial_program(
@@ -184,19 +215,20 @@ def _check_outputs(graph: Graph, program: Program, given: Element) -> None:
     Raises:
         ShapeError: an output of another element type than declared.
     """
-    number = number_of(given)
     for info in graph.outputs:
-        at = shorten(f"output {info.name!r}")
-        shape: Shape = program.shapes[info.name]
-        if info.dtype not in (0, number):
-            name = name_dtype(number)
-            raise ShapeError(
-                f"the output is declared {name_dtype(info.dtype)}, the nodes produce {name}", need=name, at=at
-            )
-        if info.dims is None:
-            continue
-        if len(info.dims) != len(shape) or any(
-            isinstance(dim, int) and dim != size for dim, size in zip(info.dims, shape, strict=True)
-        ):
-            message = f"{at} is declared {show(info.dims)}, the nodes produce {shape}; what they produce counts"
-            warnings.warn(message, ModelWarning, stacklevel=3)
+        _check_output(info, program.shapes[info.name], number_of(given))
+
+
+def _check_output(info: ValueInfo, shape: Shape | None, number: int | None) -> None:
+    """Compare an output's declaration with what the nodes produce, as far as that is known."""
+    at = shorten(f"output {info.name!r}")
+    if number is not None and info.dtype not in (0, number):
+        name = name_dtype(number)
+        raise ShapeError(f"the output is declared {name_dtype(info.dtype)}, the nodes produce {name}", need=name, at=at)
+    if info.dims is None or shape is None:
+        return
+    if len(info.dims) != len(shape) or any(
+        isinstance(dim, int) and dim != size for dim, size in zip(info.dims, shape, strict=True)
+    ):
+        message = f"{at} is declared {show(info.dims)}, the nodes produce {shape}; what they produce counts"
+        warnings.warn(message, ModelWarning, stacklevel=4)

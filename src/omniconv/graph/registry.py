@@ -26,6 +26,15 @@ def supported_operators() -> tuple[str, ...]:
     return tuple(sorted(name for _, name in OPERATORS))
 
 
+def has_operator(node: Node) -> Operator | None:
+    """The operator of a node, where there is one for its version."""
+    _discover()
+    operator = OPERATORS.get((node.domain, node.op))
+    if operator is None or node.version < operator.since or node.version > (operator.until or node.version):
+        return None
+    return operator
+
+
 def find_operator(node: Node) -> Operator:
     """The operator of a node.
 

@@ -5,16 +5,17 @@ What passes here can be relied on by the operators, so none of them repeats thes
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final, Protocol, TypeVar
 
 import numpy as np
 import onnx.defs
 
 from omniconv.errors import ModelError, UnsupportedError
-from omniconv.graph.nodes import AnyArray, Attribute, Node, shorten
-from omniconv.graph.operands import Operand, Operands, Ref
+from omniconv.graph.nodes import Attribute, Node, Subgraph, shorten
+from omniconv.graph.operands import Ref
 from omniconv.program.element import Element
 
 _TYPES: Final = {
@@ -76,6 +77,8 @@ def _kind_of(value: Attribute, declared: str) -> str:
             return "STRING"
         case np.ndarray():
             return "TENSOR"
+        case Subgraph():
+            return "GRAPH"
         case ():
             return declared if declared.endswith("S") else "empty list"
         case tuple():
@@ -83,10 +86,21 @@ def _kind_of(value: Attribute, declared: str) -> str:
     return declared if declared in ("GRAPH", "GRAPHS", "SPARSE_TENSOR", "TYPE_PROTO") else "another kind"
 
 
-def check_node(node: Node, operands: Operands, given: Element) -> tuple[Operand, ...]:
+class Typed(Protocol):
+    """A value of a type of its own: a constant, or a value on the host."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """NumPy's type of its elements."""
+
+
+_Given = TypeVar("_Given", bound=Ref | Typed | None)
+
+
+def check_node(node: Node, operands: Sequence[_Given], given: Element) -> tuple[_Given | None, ...]:
     """Check a node and its operands; returns the operands, with ``None`` appended for optional ones left out.
 
-    Computed values are of the type ``given``, or truths.
+    Values of a program are of the type ``given``, or truths.
 
     Raises:
         ModelError: numbers of inputs or outputs, attributes or element types that the schema forbids.
@@ -130,7 +144,7 @@ def check_node(node: Node, operands: Operands, given: Element) -> tuple[Operand,
     return (*operands, *(None,) * (len(schema.inputs) - len(operands)))
 
 
-def _check_type(node: Node, declared: _Input, operand: Ref | AnyArray, given: Element, bound: dict[str, str]) -> None:
+def _check_type(node: Node, declared: _Input, operand: Ref | Typed, given: Element, bound: dict[str, str]) -> None:
     dtype = operand.dtype.name if not isinstance(operand, Ref) else "bool" if operand.truth else given.name
     name = _TYPES.get(dtype, dtype)
     if name not in declared.types:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import onnx
@@ -51,7 +51,12 @@ def name_dtype(number: int) -> str:
 
 def number_of(element: Element) -> int:
     """ONNX's number of an element."""
-    return next(number for number, dtype in DTYPES.items() if dtype == element.dtype)
+    return number_of_dtype(element.dtype)
+
+
+def number_of_dtype(dtype: np.dtype[Any]) -> int:
+    """ONNX's number of a type of NumPy that is read."""
+    return next(number for number, known in DTYPES.items() if known == dtype)
 
 
 def find_dtype(number: int, at: str) -> np.dtype[np.generic]:

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,9 @@ from omniconv.runtime.threads import MAX_THREADS, Job, make_solo_run, run_on_tea
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 from omniconv.target.select import available_targets, detect_host, reject_host
+
+if TYPE_CHECKING:
+    from omniconv.graph.tiers import Tiers
 
 Words: TypeAlias = npt.NDArray[np.int64]
 
@@ -82,11 +85,12 @@ class Executable(Compiled):
 
     Attributes:
         inputs, outputs: name -> shape of the arrays at the boundary (in the boundary's layout).
-        dtype: NumPy's type of all of them.
+        dtype: NumPy's type of all of them; ``dtypes`` says it for each input.
         threads: threads that share each call.
         compile_seconds: time spent to plan, compile and pack [s].
         kernels: distinct kernels; ``cached_kernels`` of them came from the disk or were loaded already.
         arena_bytes, constant_bytes: memory of each concurrent caller, and of weights and tables [bytes].
+        tiers: for a model, how many of its nodes are compiled and how many folded.
         plan, layout, target: what was chosen, the layout of the caller's arrays, and the machine it is for.
 
     A copy, also a deep one, is the executable itself. It cannot be pickled.
@@ -103,15 +107,19 @@ class Executable(Compiled):
     cached_kernels: int
     arena_bytes: int
     constant_bytes: int
+    tiers: Tiers | None
+    dtypes: dict[str, np.dtype[Any]]
 
     def __init__(
-        self, plan: Plan, *, threads: int = 1, layout: str = "NCHW", memory_limit: int | None = None, at: str = ""
-    ) -> None:
+        self, plan: Plan, *, threads: int = 1, layout: str = "NCHW", memory_limit: int | None = None, at: str = "",
+        tiers: Tiers | None = None,
+    ) -> None:  # fmt: skip
         started = time.perf_counter()
         threads = as_integer("threads", threads, 1, MAX_THREADS)
         self.plan, self.threads, self.layout, self.target = plan, threads, layout, plan.target
-        self.dtype = plan.program.element.dtype
+        self.dtype, self.tiers = plan.program.element.dtype, tiers
         self.inputs = {name: _boundary_shape(plan.inputs[name], layout) for name in plan.program.inputs}
+        self.dtypes = dict.fromkeys(self.inputs, self.dtype)
         self.outputs = {name: _boundary_shape(plan.outputs[name], layout) for name in plan.program.outputs}
         self.arena_bytes, self.constant_bytes = plan.arena_bytes + threads * plan.scratch_bytes, plan.constant_bytes
         outputs = sum(self.dtype.itemsize * item.extent for item in plan.outputs.values())
@@ -198,7 +206,8 @@ class Executable(Compiled):
         alone = " (one does it all: there is too little to share)" if self._alone and self.threads > 1 else ""
         kernels = f"{self.kernels} kernels; arena {self.arena_bytes} bytes"
         many = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        lines = [f"target {self.target}; {many}{alone}; {kernels}"]
+        counted = "" if self.tiers is None else f"; {self.tiers}"
+        lines = [f"target {self.target}; {many}{alone}; {kernels}{counted}"]
         for calls in merge_calls(self.plan):
             call = self.plan.calls[calls[len(calls) // 2]]
             record = describe_call(self.plan, call, 0.0, 0.0)

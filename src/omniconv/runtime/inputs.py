@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from omniconv.errors import DataError, ShapeError
 
-Array: TypeAlias = npt.NDArray[np.floating[Any]]
+Array: TypeAlias = npt.NDArray[Any]
 
 
 def read_array(name: str, x: Any, dtype: np.dtype[Any], at: str) -> Array:
@@ -44,9 +44,19 @@ def read_named(inputs: Any, names: Sequence[str], dtype: np.dtype[Any], at: str)
         ShapeError: missing or unknown inputs.
         DataError: not arrays by name, or as :func:`read_array`.
     """
+    read_names(inputs, names, at)
+    return {name: read_array(name, inputs[name], dtype, at) for name in names}
+
+
+def read_names(inputs: Any, names: Sequence[str], at: str) -> None:
+    """Check that inputs come by name, and which.
+
+    Raises:
+        ShapeError: missing or unknown inputs.
+        DataError: not arrays by name.
+    """
     if not isinstance(inputs, Mapping):
         raise DataError(f"inputs is a {type(inputs).__name__}", need="arrays by name", fix="{name: array}", at=at)
     if set(inputs) != set(names):
         given = sorted(map(str, inputs))
         raise ShapeError(f"inputs {given} were given", need=f"exactly {sorted(names)}", at=at)
-    return {name: read_array(name, inputs[name], dtype, at) for name in names}

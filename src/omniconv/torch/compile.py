@@ -16,12 +16,13 @@ from omniconv.integers import read_sequence
 
 if TYPE_CHECKING:
     from omniconv.runtime.executable import Executable
+    from omniconv.runtime.mixed import MixedExecutable
     from omniconv.runtime.network import Network
 
 
 def compile(  # noqa: A001 - named after what it calls
     module: nn.Module, example_inputs: torch.Tensor | Sequence[torch.Tensor], **options: Any
-) -> Executable | Network:
+) -> Executable | MixedExecutable | Network:
     """Compile a PyTorch model for the shapes of its example inputs.
 
     The model is exported with ``torch.onnx.export(dynamo=True)``, as it behaves in inference, and read by

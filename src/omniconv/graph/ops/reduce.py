@@ -106,14 +106,27 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     return build.map(reduce_axes(x, "sum", axes, build, build.fresh("total"), keep=keep), *after)
 
 
+def _least(dtype: np.dtype[Any]) -> Any:
+    """What the maximum of nothing is."""
+    return -np.inf if dtype.kind == "f" else np.iinfo(dtype).min if dtype.kind in "iu" else False
+
+
+def _greatest(dtype: np.dtype[Any]) -> Any:
+    """What the minimum of nothing is."""
+    return np.inf if dtype.kind == "f" else np.iinfo(dtype).max if dtype.kind in "iu" else True
+
+
 def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
     x = as_constant(arrays[0], "the input data")
     axes = _read_axes(node, arrays)
     budget.take(x.shape, 4 * x.dtype.itemsize, "a constant")
-    if not x.size and node.op in ("ReduceMax", "ReduceMin", "ReduceMean", "ReduceLogSumExp"):
+    keep, empty = bool(node.integer("keepdims", 1)), {}
+    if not x.size and node.op == "ReduceMean":
         raise ModelError(f"{node.op} of shape {x.shape}", need="elements to reduce")
+    if not x.size and node.op in ("ReduceMax", "ReduceMin"):
+        empty["initial"] = _least(x.dtype) if node.op == "ReduceMax" else _greatest(x.dtype)
     with np.errstate(all="ignore"):
-        result = _FUNCTIONS[node.op](x, axis=axes, keepdims=bool(node.integer("keepdims", 1)))
+        result = _FUNCTIONS[node.op](x, axis=axes, keepdims=keep, **empty)
     return np.asarray(result).astype(x.dtype)
 
 

@@ -1,0 +1,90 @@
+"""ONNX's own rules for types and shapes, asked about one node."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import onnx
+
+from omniconv.errors import ModelError, UnsupportedError
+from omniconv.graph.nodes import AnyArray, Node, Subgraph, shorten
+from omniconv.spec import Shape
+
+MOST_DATA: Final = 4096
+"""Elements of constants that shape inference may look at."""
+
+
+def make_type(dtype: np.dtype[Any], shape: Shape | None) -> Any:
+    """ONNX's type of a tensor; ``shape=None`` where it is not known."""
+    return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(dtype), shape)
+
+
+def read_shape(kind: Any) -> Shape | None:
+    """The shape of an inferred type, where all its sizes are known."""
+    if kind is None or not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
+        return None
+    sizes = [int(dim.dim_value) if dim.HasField("dim_value") else -1 for dim in kind.tensor_type.shape.dim]
+    return tuple(sizes) if all(size >= 0 for size in sizes) else None
+
+
+def to_proto(node: Node) -> onnx.NodeProto:
+    """The node as ONNX writes it.
+
+    Raises:
+        UnsupportedError: an attribute that was not read (a graph, a type, a sparse tensor).
+    """
+    proto = onnx.helper.make_node(node.op, node.inputs, node.outputs, domain=node.domain)
+    kinds = onnx.AttributeProto
+    for key, value in node.attributes.items():
+        if value is None or isinstance(value, Subgraph):
+            raise UnsupportedError(f"attribute {shorten(key)!r} of {node.op}", need="numbers, texts and tensors")
+        if isinstance(value, np.ndarray):
+            proto.attribute.append(onnx.helper.make_attribute(key, onnx.numpy_helper.from_array(value)))
+        elif value == ():
+            declared = _declared(node, key)
+            proto.attribute.append(onnx.helper.make_attribute(key, [], attr_type=declared or kinds.INTS))
+        else:
+            proto.attribute.append(onnx.helper.make_attribute(key, value))
+    return proto
+
+
+def _declared(node: Node, key: str) -> Any:
+    """The type that the operator's schema gives an attribute, or nothing."""
+    try:
+        schema = onnx.defs.get_schema(node.op, node.version, node.domain)
+    except onnx.defs.SchemaError:
+        return None
+    return schema.attributes[key].type.value if key in schema.attributes else None
+
+
+def infer(node: Node, types: Mapping[str, Any], data: Mapping[str, AnyArray]) -> Mapping[str, Any]:
+    """ONNX types of the results, as far as its rule for the operator finds them.
+
+    Args:
+        node: the node.
+        types: of all its inputs.
+        data: constants among them; small ones are looked at.
+
+    Raises:
+        ModelError: inputs that the rule refuses.
+    """
+    known = {name: onnx.numpy_helper.from_array(array) for name, array in data.items() if array.size <= MOST_DATA}
+    try:
+        schema = onnx.defs.get_schema(node.op, node.version, node.domain)
+        opsets = [onnx.helper.make_opsetid(node.domain, node.version)]
+        found: Mapping[str, Any] = onnx.shape_inference.infer_node_outputs(
+            schema, to_proto(node), dict(types), known, opset_imports=opsets
+        )
+    except (onnx.defs.SchemaError, UnsupportedError, KeyError):
+        return {}
+    except (
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+        ValueError,
+        TypeError,
+        RuntimeError,
+    ) as e:
+        raise ModelError(f"ONNX's rule for {node.op} refuses its inputs: {shorten(str(e), 300)}") from None
+    return found

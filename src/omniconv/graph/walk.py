@@ -1,0 +1,378 @@
+"""The walk in tiers: each node of a graph is folded, compiled into a stretch, or left to the host.
+
+A node joins the earliest stretch behind what it reads, so that there are as many stretches as compiled nodes and steps
+on the host alternate on the longest way through the graph, and no more. Values whose shapes depend on values put off
+every node behind them: those are the rest, which is walked once more when the shapes are known.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from omniconv.errors import LimitError, OmniconvError, UnsupportedError
+from omniconv.graph.bodies import Bodies
+from omniconv.graph.builder import Builder
+from omniconv.graph.expand import CONTROL, Expander
+from omniconv.graph.fold_constants import fold_node
+from omniconv.graph.host_checks import BOUNDS
+from omniconv.graph.host_operator import HostOperator
+from omniconv.graph.inference import infer, make_type, read_shape
+from omniconv.graph.lower import place, undo
+from omniconv.graph.memory import Budget
+from omniconv.graph.nodes import AnyArray, Node
+from omniconv.graph.operands import Ref
+from omniconv.graph.registry import find_operator
+from omniconv.graph.schedule import (
+    Body,
+    BranchStep,
+    Computed,
+    HostRef,
+    HostStep,
+    LoopStep,
+    RestStep,
+    Schedule,
+    Settings,
+    Step,
+    Stretch,
+    Unknown,
+    Value,
+)
+from omniconv.graph.schema import check_node
+from omniconv.graph.scope import collect_names
+from omniconv.graph.tensors import DTYPES, name_dtype
+from omniconv.program.passes import run_passes
+from omniconv.program.program import Program
+
+DECIDES_SHAPE: Final = {
+    "AffineGrid": (1,), "BlackmanWindow": (0,), "CenterCropPad": (1,), "Col2Im": (1, 2), "ConstantOfShape": (0,),
+    "CumProd": (1,), "CumSum": (1,), "DFT": (1, 2), "Dropout": (2,), "Expand": (1,), "HammingWindow": (0,),
+    "HannWindow": (0,), "MaxUnpool": (2,), "MelWeightMatrix": (0, 1, 2, 3, 4), "OneHot": (1,), "Pad": (1, 3),
+    "Range": (0, 1, 2), "Reshape": (1,), "Resize": (1, 2, 3), "STFT": (1, 3), "Split": (1,), "Squeeze": (1,),
+    "Tile": (1, 2), "TopK": (1,), "Unsqueeze": (1,), "Upsample": (1,),
+    **dict.fromkeys(
+        "ReduceL1 ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum "
+        "ReduceSumSquare".split(), (1,)
+    ),
+}  # fmt: skip
+"""Inputs whose values decide the shape of a result, or the code: a computed one is waited for."""
+KEEPS_SHAPE: Final = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
+"""Operators whose result is like their first input, which ONNX has no rule for."""
+MOST_DECIDING: Final = 64
+"""Elements of such an input; a longer one is refused."""
+MOST_RESTS: Final = 64
+"""Rests behind one another."""
+
+
+def make_schedule(body: Body, entering: Mapping[str, HostRef | AnyArray], settings: Settings) -> Schedule:
+    """Walk the nodes of a body.
+
+    Args:
+        body: the nodes.
+        entering: for each input of the body its type and shape; an array for one that enters as a constant.
+        settings: see there.
+
+    Raises:
+        OmniconvError: whatever a node breaks, with the node's place in ``at``.
+    """
+    return _Walk(body, entering, settings).run()
+
+
+class _Walk:
+    """One walk. ``home`` says for each value behind which stretch it is known; -1 for before the first."""
+
+    def __init__(self, body: Body, entering: Mapping[str, HostRef | AnyArray], settings: Settings) -> None:
+        self.body, self.settings = body, settings
+        self.budget = Budget(settings.limit, sum(array.nbytes for array in body.constants.values()))
+        self.values: dict[str, Value] = {**body.constants, **entering}
+        self.entering = tuple(item for item in entering.values() if isinstance(item, HostRef))
+        for item in self.entering:
+            self.budget.check(item.shape, max(item.dtype.itemsize, settings.element.bytes), f"input {item.name[:80]!r}")
+        self.hosted: dict[str, HostRef] = {item.name: item for item in self.entering}
+        self.home: dict[str, int] = dict.fromkeys(self.hosted, -1)
+        names = {*self.values, *body.outputs, *collect_names(body.nodes)}
+        self.taken = names
+        self.expander = Expander(names)
+        self.programs: list[Program] = []
+        self.nodes_in: list[int] = []
+        self.host: list[tuple[int, HostStep | BranchStep | LoopStep]] = []
+        self.deferred: list[Node] = []
+        self.by_value: set[str] = set()
+        self.folded = 0
+
+    def run(self) -> Schedule:
+        queue = deque(self.body.nodes)
+        while queue:
+            node = queue.popleft()
+            try:
+                found = self._visit(node)
+            except OmniconvError as error:
+                raise place(error, node) from error
+            if found is not None:
+                queue.extendleft(reversed(found))
+        return self._finish()
+
+    # -- one node
+
+    def _visit(self, node: Node) -> list[Node] | None:
+        """Do something with a node; or return the nodes that stand for it."""
+        reads = [self.values[name] for name in node.reads]
+        deciding = [name for name in self._find_deciding(node) if not isinstance(self.values[name], np.ndarray)]
+        if deciding or any(isinstance(item, Unknown) for item in reads):
+            self._defer(node, deciding)
+            return None
+        expanded = self.expander.expand(node, self.values)
+        if expanded is not None:
+            nodes, constants = expanded
+            self.values.update(constants)
+            return nodes
+        operands = [self._find(name) for name in node.inputs]
+        if not node.domain and node.op == "Identity" and len(operands) == 1 and operands[0] is not None:
+            self.values[node.outputs[0]] = operands[0]
+            return None
+        if not node.domain and node.op in CONTROL:
+            check_node(node, operands, self.settings.given)
+            bodies = Bodies(self.values, self.settings, self.body.depth, self._schedule)
+            step = bodies.make(node, operands)
+            self._host(step, operands, step.reads)
+            return None
+        try:
+            self._compile(node, operands)
+        except UnsupportedError as error:
+            self._leave(node, operands, error)
+        return None
+
+    def _find(self, name: str) -> Computed | AnyArray | None:
+        value = self.values[name] if name else None
+        assert not isinstance(value, Unknown)
+        return value
+
+    def _find_deciding(self, node: Node) -> list[str]:
+        """The inputs of a node that decide shapes."""
+        positions = DECIDES_SHAPE.get(node.op, ()) if not node.domain else ()
+        return [node.inputs[index] for index in positions if index < len(node.inputs) and node.inputs[index]]
+
+    def _defer(self, node: Node, deciding: Sequence[str]) -> None:
+        """Put a node off until the shapes are known."""
+        for name in deciding:
+            value = self.values[name]
+            if isinstance(value, Ref | HostRef):
+                if int(np.prod(value.shape, dtype=np.float64)) > MOST_DECIDING:
+                    raise LimitError(
+                        f"a computed value of shape {value.shape} decides a shape",
+                        need=f"at most {MOST_DECIDING} elements",
+                    )
+                self.by_value.add(name)
+        self.deferred.append(node)
+        self.values.update({name: Unknown(name, None) for name in node.outputs if name})
+
+    def _compile(self, node: Node, operands: Sequence[Computed | AnyArray | None]) -> None:
+        """Fold a node, or append it to a stretch.
+
+        Raises:
+            UnsupportedError: it has to be left to the host; nothing has been changed then.
+        """
+        operator, given = find_operator(node), self.settings.given
+        of_shapes = node.op in ("Shape", "Size")
+        wanted: list[Ref | AnyArray | None] = []
+        phase = 0
+        for item in operands:
+            if isinstance(item, HostRef):
+                if not of_shapes and (item.dtype != given.dtype or 0 in item.shape):
+                    what = f"{item.dtype} values" if item.dtype != given.dtype else f"values of shape {item.shape}"
+                    raise UnsupportedError(f"{node.op} of {what}", need=f"{given} values with no empty axis")
+                phase = max(phase, self.home[item.name] + 1)
+                wanted.append(Ref(item.name, item.shape))
+            else:
+                phase = max(phase, self.home[item.name] if isinstance(item, Ref) else 0)
+                wanted.append(item)
+        inputs = check_node(node, wanted, given)
+        constant = not any(isinstance(item, Ref) for item in inputs)
+        results: Any
+        if constant and operator.fold is not None:
+            arrays = [item for item in inputs if not isinstance(item, Ref)]
+            results = fold_node(operator.fold, node, arrays, self.budget)
+        elif operator.lower is None:
+            raise UnsupportedError(f"{node.op} of a value computed while the model runs", need="constant inputs")
+        else:
+            results = self._lower(operator.lower, node, inputs, 0 if of_shapes else phase)
+        results = results if isinstance(results, Sequence) else (results,)
+        computed = False
+        for name, result in zip(node.outputs, results, strict=False):
+            if name:
+                self.values[name] = self.hosted.get(result.name, result) if isinstance(result, Ref) else result
+                computed = computed or isinstance(result, Ref)
+        if computed:
+            self.nodes_in[phase] += 1
+        else:
+            self.folded += 1
+
+    def _lower(self, lower: Any, node: Node, inputs: Sequence[Any], phase: int) -> Any:
+        while len(self.programs) <= phase:
+            self.programs.append(Program((), element=self.settings.element))
+            self.nodes_in.append(0)
+        program = self.programs[phase]
+        for item in inputs:
+            if isinstance(item, Ref) and item.name not in program.shapes:
+                program.inputs += (item.name,)
+                program.shapes[item.name] = item.shape
+        done = len(program.steps)
+        try:
+            results = lower(node, inputs, Builder(program, self.budget, self.taken, node, self.settings.given))
+        except UnsupportedError:
+            undo(program, done)
+            raise
+        for step in program.steps[done:]:
+            self.home[step.y] = phase
+        return results
+
+    def _leave(self, node: Node, operands: Sequence[Computed | AnyArray | None], why: UnsupportedError) -> None:
+        """Leave a node to the host, or fold it there where it reads constants only."""
+        given = self.settings.given.dtype
+        dtypes = [None if item is None else item.dtype if not isinstance(item, Ref) else given for item in operands]
+        try:
+            operator = HostOperator(node, dtypes)
+        except UnsupportedError as error:
+            raise UnsupportedError(
+                f"{why.problem}, and {error.problem}", need=why.need, fix=why.fix, at=node.place
+            ) from None
+        padded = check_node(node, operands, self.settings.given)
+        types = {
+            name: make_type(dtype, item.shape)
+            for name, item, dtype in zip(node.inputs, operands, dtypes, strict=True)
+            if item is not None and dtype is not None
+        }
+        data = {name: item for name, item in zip(node.inputs, operands, strict=True) if isinstance(item, np.ndarray)}
+        kinds = dict(infer(node, types, data))
+        if node.op in KEEPS_SHAPE:
+            kinds[node.outputs[0]] = types[node.inputs[0]]
+        results = [self._expect(node, name, kinds.get(name)) if name else None for name in node.outputs]
+        if all(item is None or isinstance(item, np.ndarray) for item in padded):
+            arrays = [item for item in padded if not isinstance(item, Ref | HostRef)]
+            expected = [item.shape if isinstance(item, HostRef) else None for item in results]
+            for name, array in zip(node.outputs, operator.run(arrays, self.settings.limit, expected), strict=True):
+                self.budget.take(array.shape, array.dtype.itemsize, "a constant")
+                if name:
+                    self.values[name] = array
+            self.folded += 1
+            return
+        if any(isinstance(item, Unknown) for item in results) and node.op not in BOUNDS:
+            raise UnsupportedError(
+                f"{node.op} on the host: the size of its result is not known before it runs", need="known sizes"
+            )
+        self._host(HostStep(node, operator, tuple(padded), tuple(results), why.problem), operands)
+
+    def _expect(self, node: Node, name: str, kind: Any) -> HostRef | Unknown:
+        """What is known of a result on the host."""
+        number = kind.tensor_type.elem_type if kind is not None and kind.HasField("tensor_type") else 0
+        if (kind is not None and not kind.HasField("tensor_type")) or (number and number not in DTYPES):
+            what = name_dtype(number) if number else "no tensor"
+            raise UnsupportedError(f"the result of {node.op} is {what}", need="tensors of " + _known_types())
+        shape = read_shape(kind)
+        if not number or shape is None:
+            return Unknown(name, DTYPES.get(number))
+        self.budget.check(shape, max(DTYPES[number].itemsize, self.settings.element.bytes), "the result")
+        return HostRef(name, DTYPES[number], shape)
+
+    def _host(
+        self, step: HostStep | BranchStep | LoopStep, operands: Sequence[Any], captured: Sequence[str] = ()
+    ) -> None:
+        """Append a step on the host behind what it reads."""
+        names = [item.name for item in operands if isinstance(item, Ref | HostRef)]
+        phase = max((self.home[name] for name in [*names, *captured]), default=-1)
+        self.host.append((phase, step))
+        for name, result in zip(step.node.outputs, step.results, strict=True):
+            if name and result is not None:
+                self.values[name] = result
+                self.home[name] = phase
+                if isinstance(result, HostRef):
+                    self.hosted[name] = result
+
+    def _schedule(self, body: Body, entering: Mapping[str, HostRef | AnyArray]) -> Schedule:
+        return make_schedule(body, entering, self.settings)
+
+    # -- the end
+
+    def _finish(self) -> Schedule:
+        outputs = {name: self.values[name] for name in self.body.outputs}
+        order: list[Step] = []
+        for phase in range(-1, max([len(self.programs) - 1, *(at for at, _ in self.host)], default=-1) + 1):
+            if 0 <= phase < len(self.programs):
+                order.append(Stretch(self.programs[phase], self.nodes_in[phase]))
+            order += [step for at, step in self.host if at == phase]
+        rest = self._make_rest()
+        if rest is not None:
+            order.append(rest)
+        needed = {item.name for item in outputs.values() if not isinstance(item, np.ndarray)}
+        kept: list[Step] = []
+        for step in reversed(order):
+            if isinstance(step, Stretch):
+                program = _narrow(step.program, needed)
+                if program is None:
+                    continue
+                step = Stretch(run_passes(program), step.nodes)
+            elif not isinstance(step, RestStep) and needed.isdisjoint(
+                item.name for item in step.results if item is not None
+            ):
+                continue
+            needed.update(step.reads)
+            kept.append(step)
+        return Schedule(self.entering, tuple(reversed(kept)), outputs, self.folded)
+
+    def _make_rest(self) -> RestStep | None:
+        """The nodes that were put off, as a body."""
+        if not self.deferred:
+            return None
+        if self.body.depth >= MOST_RESTS:
+            raise LimitError(
+                f"shapes depend on values {self.body.depth + 1} times in a row", need=f"at most {MOST_RESTS} times",
+                at=self.deferred[0].place,
+            )  # fmt: skip
+        produced = {name for node in self.deferred for name in node.outputs}
+        reads = dict.fromkeys(name for node in self.deferred for name in node.reads if name not in produced)
+        constants: dict[str, AnyArray] = {}
+        inputs: dict[str, np.dtype[Any] | None] = {}
+        sources: dict[str, str] = {}
+        for name in reads:
+            value = self.values[name]
+            if isinstance(value, np.ndarray):
+                constants[name] = value
+            else:
+                inputs[name] = self.settings.given.dtype if isinstance(value, Ref) else value.dtype
+                sources[name] = value.name
+        outputs = tuple(name for name in dict.fromkeys(self.body.outputs) if name in produced)
+        alive = set(outputs)
+        if not alive:
+            return None
+        return RestStep(
+            Body(
+                tuple(self.deferred), inputs, outputs, constants, sources, frozenset(self.by_value & reads.keys()),
+                self.body.place, self.body.depth + 1,
+            )
+        )  # fmt: skip
+
+
+def _narrow(program: Program, needed: set[str]) -> Program | None:
+    """The part of a program that computes what is needed; ``None`` where that is nothing."""
+    outputs = tuple(step.y for step in program.steps if step.y in needed)
+    if not outputs:
+        return None
+    wanted, kept = set(outputs), []
+    for index in range(len(program.steps) - 1, -1, -1):
+        step = program.steps[index]
+        if step.y in wanted:
+            wanted.update(step.reads)
+            kept.append(index)
+    inputs = tuple(name for name in program.inputs if name in wanted)
+    new = Program(inputs, outputs, {name: program.shapes[name] for name in inputs}, element=program.element)
+    for index in reversed(kept):
+        step = program.steps[index]
+        new.add(step, program.shapes[step.y], program.labels[index], checked=True)
+    return new
+
+
+def _known_types() -> str:
+    return ", ".join(name_dtype(number) for number in DTYPES)
