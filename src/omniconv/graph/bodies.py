@@ -58,9 +58,13 @@ class Bodies:
     def _branch(self, node: Node, operands: Sequence[Computed | AnyArray | None]) -> BranchStep:
         """The step for an If whose condition is computed."""
         condition = operands[0]
-        if isinstance(condition, Ref) or condition is None or np.prod(condition.shape) != 1 or condition.dtype != bool:
+        if (
+            condition is None
+            or np.prod(condition.shape) != 1
+            or self.settings.dtype_of(condition) != np.dtype(np.bool_)
+        ):
             raise ModelError("the condition of an If is no single bool", need="one bool")
-        if not isinstance(condition, HostRef):
+        if isinstance(condition, np.ndarray):
             raise LimitError("an If with a known condition is too large to be put in its place", need="fewer nodes")
         prepared = [self._prepare(node, check_branch(node, key), {}, key) for key in ("then_branch", "else_branch")]
         sides = [_describe_outputs(item, self.settings) for item in prepared]
@@ -152,7 +156,7 @@ def _as_host(value: Any, settings: Settings) -> HostRef:
     if isinstance(value, HostRef):
         return value
     if isinstance(value, Ref):
-        return HostRef(value.name, settings.given.dtype, value.shape)
+        return HostRef(value.name, np.dtype(np.bool_) if value.truth else settings.given.dtype, value.shape)
     if value is None:
         raise ModelError("an input is left out", need="each input")
     return HostRef("", value.dtype, tuple(value.shape))

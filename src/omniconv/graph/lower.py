@@ -17,7 +17,7 @@ from omniconv.graph.nodes import AnyArray, Graph, Node, shorten
 from omniconv.graph.operands import Operand, Ref
 from omniconv.graph.partial import Gaps
 from omniconv.graph.registry import find_operator
-from omniconv.graph.schema import check_node
+from omniconv.graph.schema import check_node, check_truths
 from omniconv.graph.scope import collect_names
 from omniconv.graph.tiers import Tiers
 from omniconv.program.element import FLOAT32, Element
@@ -120,6 +120,7 @@ def _lower_node(node: Node, given: Sequence[Operand], build: Builder) -> Sequenc
         results = fold_node(operator.fold, node, [item for item in inputs if not isinstance(item, Ref)], build.budget)
     elif operator.lower is not None:
         results = operator.lower(node, inputs, build)
+        check_truths(node, inputs, results if isinstance(results, Sequence) else (results,))
     else:
         raise UnsupportedError(
             f"{node.op} of a value computed while the model runs", need=f"constant inputs of {node.op}"

@@ -15,7 +15,6 @@ from omniconv.graph.load import ModelLike, load
 from omniconv.graph.lower import lower
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Dims, Graph, ValueInfo, shorten
-from omniconv.graph.operands import Ref
 from omniconv.graph.partial import Gap, Gaps, split_inputs
 from omniconv.graph.schedule import Body, HostRef, Schedule, Settings, Unknown
 from omniconv.graph.tensors import DTYPES, name_dtype, number_of, number_of_dtype
@@ -129,7 +128,7 @@ def to_schedule(graph: Graph, *, memory_limit: int | None = None, element: Eleme
     for info in graph.outputs:
         value = schedule.outputs[info.name]
         shape = None if isinstance(value, Unknown) else tuple(value.shape)
-        dtype = given.dtype if isinstance(value, Ref) else value.dtype
+        dtype = settings.dtype_of(value)
         _check_output(info, shape, None if dtype is None else number_of_dtype(dtype))
     return schedule
 

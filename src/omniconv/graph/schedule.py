@@ -29,6 +29,12 @@ class Settings:
     element: Element
     given: Element
 
+    def dtype_of(self, value: Value) -> np.dtype[Any] | None:
+        """NumPy's type of a value between steps; ``None`` where it is not known."""
+        if isinstance(value, Ref):
+            return np.dtype(np.bool_) if value.truth else self.given.dtype
+        return value.dtype
+
 
 @dataclass(frozen=True, slots=True)
 class HostRef:
@@ -90,10 +96,17 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stretch:
-    """A program to compile: its inputs and outputs are values by name. ``nodes`` of the model are in it."""
+    """A program to compile: its inputs and outputs are values by name.
+
+    Attributes:
+        program: the program.
+        nodes: of the model that are in it.
+        truths: outputs that are boolean; in the program they are 0 and 1.
+    """
 
     program: Program
     nodes: int
+    truths: frozenset[str] = frozenset()
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -42,6 +42,7 @@ class _Schema:
     variadic: bool
     arity: tuple[int, int]
     outputs: tuple[int, int]
+    results: tuple[str, ...]
     attributes: dict[str, str]
     required: tuple[str, ...]
 
@@ -63,8 +64,9 @@ def _find(op: str, version: int, domain: str) -> _Schema | None:
     kinds = {name: item.type.name for name, item in schema.attributes.items()}
     required = tuple(name for name, item in schema.attributes.items() if item.required)
     return _Schema(
-        inputs, variadic, (schema.min_input, schema.max_input), (schema.min_output, schema.max_output), kinds, required
-    )
+        inputs, variadic, (schema.min_input, schema.max_input), (schema.min_output, schema.max_output),
+        tuple(item.type_str for item in schema.outputs), kinds, required,
+    )  # fmt: skip
 
 
 def _kind_of(value: Attribute, declared: str) -> str:
@@ -142,6 +144,26 @@ def check_node(node: Node, operands: Sequence[_Given], given: Element) -> tuple[
     if schema.variadic:
         return tuple(operands)
     return (*operands, *(None,) * (len(schema.inputs) - len(operands)))
+
+
+def check_truths(node: Node, operands: Sequence[object], results: Sequence[object]) -> None:
+    """Check that results whose type is that of an input which is a truth are truths as well.
+
+    Raises:
+        UnsupportedError: an operator that takes truths for numbers, and would lose that they are none.
+    """
+    schema = _find(node.op, node.version, node.domain)
+    if schema is None or not schema.results:
+        return
+    truths = {
+        schema.inputs[min(index, len(schema.inputs) - 1)].type_name
+        for index, item in enumerate(operands)
+        if isinstance(item, Ref) and item.truth
+    }
+    for index, result in enumerate(results):
+        name = schema.results[min(index, len(schema.results) - 1)]
+        if isinstance(result, Ref) and not result.truth and name in truths:
+            raise UnsupportedError(f"{node.op} of booleans", need="numbers", fix="Cast to float before it")
 
 
 def _check_type(node: Node, declared: _Input, operand: Ref | Typed, given: Element, bound: dict[str, str]) -> None:

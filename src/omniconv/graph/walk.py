@@ -41,7 +41,7 @@ from omniconv.graph.schedule import (
     Unknown,
     Value,
 )
-from omniconv.graph.schema import check_node
+from omniconv.graph.schema import check_node, check_truths
 from omniconv.graph.scope import collect_names
 from omniconv.graph.tensors import DTYPES, name_dtype
 from omniconv.program.passes import run_passes
@@ -100,6 +100,7 @@ class _Walk:
         self.nodes_in: list[int] = []
         self.host: list[tuple[int, HostStep | BranchStep | LoopStep]] = []
         self.deferred: list[Node] = []
+        self.truths: set[str] = set()
         self.by_value: set[str] = set()
         self.folded = 0
 
@@ -181,11 +182,14 @@ class _Walk:
         phase = 0
         for item in operands:
             if isinstance(item, HostRef):
-                if not of_shapes and (item.dtype != given.dtype or 0 in item.shape):
-                    what = f"{item.dtype} values" if item.dtype != given.dtype else f"values of shape {item.shape}"
+                readable = item.dtype in (given.dtype, np.bool_)
+                if not of_shapes and (not readable or 0 in item.shape):
+                    what = f"values of shape {item.shape}" if readable else f"{item.dtype} values"
                     raise UnsupportedError(f"{node.op} of {what}", need=f"{given} values with no empty axis")
                 phase = max(phase, self.home[item.name] + 1)
-                wanted.append(Ref(item.name, item.shape))
+                wanted.append(Ref(item.name, item.shape, item.dtype == np.bool_))
+                if item.dtype == np.bool_:
+                    self.truths.add(item.name)
             else:
                 phase = max(phase, self.home[item.name] if isinstance(item, Ref) else 0)
                 wanted.append(item)
@@ -221,7 +225,9 @@ class _Walk:
                 program.shapes[item.name] = item.shape
         done = len(program.steps)
         try:
-            results = lower(node, inputs, Builder(program, self.budget, self.taken, node, self.settings.given))
+            build = Builder(program, self.budget, self.taken, node, self.settings.given, self.truths)
+            results = lower(node, inputs, build)
+            check_truths(node, inputs, results if isinstance(results, Sequence) else (results,))
         except UnsupportedError:
             undo(program, done)
             raise
@@ -231,8 +237,7 @@ class _Walk:
 
     def _leave(self, node: Node, operands: Sequence[Computed | AnyArray | None], why: UnsupportedError) -> None:
         """Leave a node to the host, or fold it there where it reads constants only."""
-        given = self.settings.given.dtype
-        dtypes = [None if item is None else item.dtype if not isinstance(item, Ref) else given for item in operands]
+        dtypes = [None if item is None else self.settings.dtype_of(item) for item in operands]
         try:
             operator = HostOperator(node, dtypes)
         except UnsupportedError as error:
@@ -313,7 +318,7 @@ class _Walk:
                 program = _narrow(step.program, needed)
                 if program is None:
                     continue
-                step = Stretch(run_passes(program), step.nodes)
+                step = Stretch(run_passes(program), step.nodes, frozenset(self.truths.intersection(program.outputs)))
             elif not isinstance(step, RestStep) and needed.isdisjoint(
                 item.name for item in step.results if item is not None
             ):
@@ -341,7 +346,7 @@ class _Walk:
             if isinstance(value, np.ndarray):
                 constants[name] = value
             else:
-                inputs[name] = self.settings.given.dtype if isinstance(value, Ref) else value.dtype
+                inputs[name] = self.settings.dtype_of(value)
                 sources[name] = value.name
         outputs = tuple(name for name in dict.fromkeys(self.body.outputs) if name in produced)
         alive = set(outputs)

@@ -140,8 +140,7 @@ class LoopRunner(Runner):
         value = None if schedule is None else schedule.outputs[self.part.body.outputs[index]]
         if value is None or isinstance(value, Unknown):
             raise ModelError("a loop of no steps has a result of unknown shape", need="at least one step")
-        dtype = self.context.settings.given.dtype if isinstance(value, Ref) else value.dtype
-        return self.context.raise_(np.zeros(value.shape, dtype))
+        return self.context.raise_(np.zeros(value.shape, self.context.settings.dtype_of(value)))
 
     def profile(self, values: Arrays, repeat: int) -> list[StepProfile]:
         """See `Runner`."""

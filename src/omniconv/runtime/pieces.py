@@ -38,11 +38,18 @@ class StretchRunner(Runner):
 
     def run(self, values: Arrays) -> None:
         """See `Runner`."""
-        values.update(self.executable.run({name: values[name] for name in self.step.reads}))
+        found = self.executable.run(self._enter(values))
+        values.update({name: array != 0 if name in self.step.truths else array for name, array in found.items()})
+
+    def _enter(self, values: Arrays) -> Arrays:
+        """What the program reads; truths as 0 and 1."""
+        dtype = self.executable.dtype
+        arrays = {name: values[name] for name in self.step.reads}
+        return {name: x.astype(dtype) if x.dtype == np.bool_ else x for name, x in arrays.items()}
 
     def profile(self, values: Arrays, repeat: int) -> list[StepProfile]:
         """See `Runner`."""
-        found = self.executable.profile({name: values[name] for name in self.step.reads}, repeat)
+        found = self.executable.profile(self._enter(values), repeat)
         self.run(values)
         return found
 
@@ -66,9 +73,8 @@ class HostRunner(Runner):
 
     def run(self, values: Arrays) -> None:
         """See `Runner`."""
-        given = self.context.settings.given.dtype
         arrays = [
-            self.context.lower(values[item.name], given if isinstance(item, Ref) else item.dtype)
+            self.context.lower(values[item.name], self.context.settings.dtype_of(item))
             if isinstance(item, Ref | HostRef) else item
             for item in self.step.operands
         ]  # fmt: skip
