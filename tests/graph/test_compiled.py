@@ -43,6 +43,7 @@ def test_convolutions(case: OnnxCase, target: str, tally) -> None:
     tally(f"of {len(conv_cases())} convolution cases of ONNX, {target}, 1 and 2 threads")
 
 
+@pytest.mark.wide
 def test_every_other_case_is_right_or_refused(tally) -> None:
     passed: Counter[str] = Counter()
     refused = 0

@@ -48,4 +48,5 @@ def register(
     domain: str = "",
 ) -> None:
     """Add an operator to the registry; called once for each operator when its file is imported."""
+    assert (domain, name) not in OPERATORS, f"{name} is registered twice"
     OPERATORS[domain, name] = Operator(name, lower, fold, since, until, domain)

@@ -35,6 +35,7 @@ class StretchRunner(Runner):
 
     def __init__(self, step: Stretch, context: Context) -> None:
         self.step, self.executable = step, context.build(step.program)
+        self.dtype = context.settings.element.dtype
 
     def run(self, values: Arrays) -> None:
         """See `Runner`."""
@@ -43,9 +44,8 @@ class StretchRunner(Runner):
 
     def _enter(self, values: Arrays) -> Arrays:
         """What the program reads; truths as 0 and 1."""
-        dtype = self.executable.dtype
         arrays = {name: values[name] for name in self.step.reads}
-        return {name: x.astype(dtype) if x.dtype == np.bool_ else x for name, x in arrays.items()}
+        return {name: x.astype(self.dtype) if x.dtype == np.bool_ else x for name, x in arrays.items()}
 
     def profile(self, values: Arrays, repeat: int) -> list[StepProfile]:
         """See `Runner`."""
