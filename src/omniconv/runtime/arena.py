@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from contextlib import suppress
 from math import prod
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +46,7 @@ class Arena:
             what = f"the system has no room for {format_size(size)} of working memory ({error})"
             raise LimitError(what, need="a smaller problem or a larger machine", at=at) from error
         whole = np.frombuffer(self._map, np.uint8)
-        skip = -whole.ctypes.data % alignment
+        self._skip = skip = -whole.ctypes.data % alignment
         self._bytes: npt.NDArray[np.uint8] = whole[skip : skip + self.size]
         self.address: int = self._bytes.ctypes.data
 
@@ -70,10 +70,12 @@ class Arena:
             )
         return self._bytes[offset:end].view(kind).reshape(shape)
 
-    @property
-    def memory(self) -> memoryview:
-        """All of its bytes."""
-        return self._bytes.data
+    def lend(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """An array from the first byte on, which every view of it refers to, so that it lives as long as any of them.
+
+        A view of an array over memory of an array refers to that memory at once, and not to the array.
+        """
+        return np.ndarray(shape, dtype, buffer=self._map, offset=self._skip)
 
     def __len__(self) -> int:
         return self.size

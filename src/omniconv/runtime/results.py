@@ -27,10 +27,8 @@ MOST_BYTES: Final = 2**28
 
 
 class _Room:
-    """Memory of one result, and who holds it.
-
-    An array over memory that is no array itself is what all views of it refer to, so that it lives as long as any of
-    them, or of the tensors and buffers made from them.
+    """Memory of one result, and the array that is lent: it lives as long as anybody holds it, or a view, a tensor or a
+    buffer of it.
     """
 
     __slots__ = ("_arena", "_held")
@@ -46,7 +44,7 @@ class _Room:
 
     def lend(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
         """The memory as an array."""
-        array: Array = np.ndarray(shape, dtype, buffer=self._arena.memory)
+        array: Array = self._arena.lend(shape, dtype)
         self._held = ref(array)
         return array
 
