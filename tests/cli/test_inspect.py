@@ -90,7 +90,7 @@ def test_measured_json(invoke, paths):
 def test_unsupported_operators_are_named_and_the_rest_is_analysed(invoke, paths):
     found = invoke("inspect", paths["unsupported"])
     assert found.code == 0, found.err
-    assert "odd: operator Softplus is not supported" in found.out
+    assert "odd: operator Bernoulli is not supported" in found.out
     assert "2 more nodes behind it cannot be analysed" in found.out
     report = json.loads(invoke("inspect", paths["unsupported"], "--json", *FLAGS).out)
     assert [item["where"] for item in report["problems"]] == ["odd", "unknown", "lost", "lost/relu"]

@@ -43,12 +43,12 @@ def layers(program):
 def test_a_node_that_is_known_to_onnx_is_bridged():
     a, wa = conv("a", "x", "h", 8, 3)
     b, wb = conv("b", "k", "y", 4, 8)
-    odd = helper.make_node("Softplus", ["h"], ["k"], name="odd")
+    odd = helper.make_node("Bernoulli", ["h"], ["k"], name="odd")
     given = model([a, odd, b], [wa, wb])
-    with pytest.raises(UnsupportedError, match="Softplus"):
+    with pytest.raises(UnsupportedError, match="Bernoulli"):
         to_program(given)
     program, [problem] = to_partial_program(given)
-    assert (problem.where, problem.operator, problem.known, problem.cause) == ("odd", "Softplus", ("k",), "")
+    assert (problem.where, problem.operator, problem.known, problem.cause) == ("odd", "Bernoulli", ("k",), "")
     assert "not supported" in problem.text
     assert layers(program) == ["a", "b"]
     assert program.inputs == ("x", "k")
@@ -121,7 +121,7 @@ def test_without_problems_it_is_the_same_program():
 
 def test_damage_is_not_put_up_with():
     a, wa = conv("a", "x", "h", 8, 5)
-    odd = helper.make_node("Softplus", ["h"], ["y"], name="odd")
+    odd = helper.make_node("Bernoulli", ["h"], ["y"], name="odd")
     with pytest.raises((ShapeError, ModelError)):
         to_partial_program(model([a, odd], [wa]))
     b, wb = conv("b", "x", "h", 8, 3)

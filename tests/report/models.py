@@ -62,7 +62,7 @@ def awkward():
 
 def unsupported():
     """A node that ONNX knows but this package does not, then one that nobody knows."""
-    net = Net().conv("stem", 8).add("Softplus", "odd").conv("middle", 8)
+    net = Net().conv("stem", 8).add("Bernoulli", "odd").conv("middle", 8)
     return net.add("Gadget", "unknown", domain="some.where").conv("lost", 4).build("some.where")
 
 

@@ -121,7 +121,7 @@ def test_gaps_come_first_and_stop_what_cannot_be_known():
     found = inspect_model(models.unsupported())
     first, second = found.findings[:2]
     assert (first.where, first.severity) == ("odd", 1.0)
-    assert "Softplus is not supported; what is behind it is analysed as if it began here" in say(first)
+    assert "Bernoulli is not supported; what is behind it is analysed as if it began here" in say(first)
     assert "Gadget is not supported; 2 more nodes behind it cannot be analysed" in say(second)
     assert {item.name for item in found.layers if item.macs} == {"stem", "middle"}
     assert not [item for item in found.findings if item.topic in ("field", "connectivity")]

@@ -20,7 +20,7 @@ MOST_NODES: Final = 2**17
 """Nodes that all calls together may stand for."""
 _NODE_BYTES: Final = 1024
 
-_Key: TypeAlias = tuple[str, str]
+_FunctionKey: TypeAlias = tuple[str, str]
 
 
 def inline_functions(proto: onnx.ModelProto, budget: Budget) -> onnx.ModelProto:
@@ -36,7 +36,7 @@ def inline_functions(proto: onnx.ModelProto, budget: Budget) -> onnx.ModelProto:
     functions = {(function.domain, function.name): function for function in proto.functions}
     if len(functions) < len(proto.functions):
         raise ModelError("a function is defined twice", need="unique names of functions")
-    counted: dict[_Key, int] = {}
+    counted: dict[_FunctionKey, int] = {}
     total = _count(proto.graph.node, functions, counted, ())
     if total > MOST_NODES:
         raise LimitError(f"the functions of the model stand for {total} nodes", need=f"at most {MOST_NODES} in all")
@@ -54,9 +54,11 @@ def inline_functions(proto: onnx.ModelProto, budget: Budget) -> onnx.ModelProto:
 
 
 def _count(
-    nodes: Iterable[onnx.NodeProto], functions: dict[_Key, onnx.FunctionProto], counted: dict[_Key, int],
-    calls: tuple[_Key, ...],
-) -> int:  # fmt: skip
+    nodes: Iterable[onnx.NodeProto],
+    functions: dict[_FunctionKey, onnx.FunctionProto],
+    counted: dict[_FunctionKey, int],
+    calls: tuple[_FunctionKey, ...],
+) -> int:
     """How many nodes these are when every call is replaced."""
     total = 0
     for node in nodes:

@@ -119,6 +119,7 @@ def _lower_node(node: Node, given: Sequence[Operand], build: Builder) -> Sequenc
     if operator.fold is not None and not any(isinstance(item, Ref) for item in inputs):
         results = fold_node(operator.fold, node, [item for item in inputs if not isinstance(item, Ref)], build.budget)
     elif operator.lower is not None:
+        operator.check_truths(inputs)
         results = operator.lower(node, inputs, build)
         check_truths(node, inputs, results if isinstance(results, Sequence) else (results,))
     else:

@@ -6,10 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from omniconv.errors import UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import Operand, Operands
+from omniconv.graph.operands import Operand, Operands, Ref
 
 Lower: TypeAlias = Callable[[Node, Operands, Builder], Operand | Sequence[Operand]]
 Fold: TypeAlias = Callable[[Node, Sequence[AnyArray | None], Budget], AnyArray | Sequence[AnyArray]]
@@ -25,6 +26,7 @@ class Operator:
         fold: evaluates it in NumPy; ``None`` where it is not folded.
         since, until: first and last opset version handled; ``until=None`` for no end.
         domain: ``""`` for ONNX's own.
+        truths: whether ``lower`` knows that a computed value may be a truth, 0 or 1 in the program and boolean to ONNX.
     """
 
     name: str
@@ -33,6 +35,16 @@ class Operator:
     since: int = 1
     until: int | None = None
     domain: str = ""
+    truths: bool = False
+
+    def check_truths(self, operands: Operands) -> None:
+        """Check that the operator takes truths where it is given one.
+
+        Raises:
+            UnsupportedError: it would take 0 and 1 for numbers.
+        """
+        if not self.truths and any(isinstance(item, Ref) and item.truth for item in operands):
+            raise UnsupportedError(f"{self.name} of booleans", need="numbers", fix="a Cast to float before it")
 
 
 OPERATORS: Final[dict[tuple[str, str], Operator]] = {}
@@ -46,7 +58,8 @@ def register(
     since: int = 1,
     until: int | None = None,
     domain: str = "",
+    truths: bool = False,
 ) -> None:
     """Add an operator to the registry; called once for each operator when its file is imported."""
     assert (domain, name) not in OPERATORS, f"{name} is registered twice"
-    OPERATORS[domain, name] = Operator(name, lower, fold, since, until, domain)
+    OPERATORS[domain, name] = Operator(name, lower, fold, since, until, domain, truths)

@@ -195,7 +195,7 @@ class RestStep:
         return tuple(dict.fromkeys(self.body.sources.values()))
 
 
-Step: TypeAlias = Stretch | HostStep | BranchStep | LoopStep | RestStep
+ScheduleStep: TypeAlias = Stretch | HostStep | BranchStep | LoopStep | RestStep
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -210,7 +210,7 @@ class Schedule:
     """
 
     inputs: tuple[HostRef, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[ScheduleStep, ...]
     outputs: Mapping[str, Value]
     folded: int
 

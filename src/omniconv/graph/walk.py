@@ -35,8 +35,8 @@ from omniconv.graph.schedule import (
     LoopStep,
     RestStep,
     Schedule,
+    ScheduleStep,
     Settings,
-    Step,
     Stretch,
     Unknown,
     Value,
@@ -78,10 +78,10 @@ def make_schedule(body: Body, entering: Mapping[str, HostRef | AnyArray], settin
     Raises:
         OmniconvError: whatever a node breaks, with the node's place in ``at``.
     """
-    return _Walk(body, entering, settings).run()
+    return _TierWalk(body, entering, settings).run()
 
 
-class _Walk:
+class _TierWalk:
     """One walk. ``home`` says for each value behind which stretch it is known; -1 for before the first."""
 
     def __init__(self, body: Body, entering: Mapping[str, HostRef | AnyArray], settings: Settings) -> None:
@@ -202,6 +202,7 @@ class _Walk:
         elif operator.lower is None:
             raise UnsupportedError(f"{node.op} of a value computed while the model runs", need="constant inputs")
         else:
+            operator.check_truths(inputs)
             results = self._lower(operator.lower, node, inputs, 0 if of_shapes else phase)
         results = results if isinstance(results, Sequence) else (results,)
         computed = False
@@ -303,7 +304,7 @@ class _Walk:
 
     def _finish(self) -> Schedule:
         outputs = {name: self.values[name] for name in self.body.outputs}
-        order: list[Step] = []
+        order: list[ScheduleStep] = []
         for phase in range(-1, max([len(self.programs) - 1, *(at for at, _ in self.host)], default=-1) + 1):
             if 0 <= phase < len(self.programs):
                 order.append(Stretch(self.programs[phase], self.nodes_in[phase]))
@@ -312,7 +313,7 @@ class _Walk:
         if rest is not None:
             order.append(rest)
         needed = {item.name for item in outputs.values() if not isinstance(item, np.ndarray)}
-        kept: list[Step] = []
+        kept: list[ScheduleStep] = []
         for step in reversed(order):
             if isinstance(step, Stretch):
                 program = _narrow(step.program, needed)

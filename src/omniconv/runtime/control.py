@@ -18,16 +18,16 @@ from omniconv.runtime.report import StepProfile
 from omniconv.runtime.runner import Array, Arrays, Context, Runner, describe, measure
 
 if TYPE_CHECKING:
-    from omniconv.runtime.pieces import Part
+    from omniconv.runtime.pieces import CompiledBody
 
 
 class BranchRunner(Runner):
     """An If: the branch that is taken runs."""
 
-    def __init__(self, step: BranchStep, then: Part, otherwise: Part) -> None:
+    def __init__(self, step: BranchStep, then: CompiledBody, otherwise: CompiledBody) -> None:
         self.step, self.then, self.otherwise = step, then, otherwise
 
-    def _choose(self, values: Arrays) -> Part:
+    def _choose(self, values: Arrays) -> CompiledBody:
         return self.then if bool(values[self.step.condition].reshape(-1)[0]) else self.otherwise
 
     def _finish(self, values: Arrays, results: Sequence[Array]) -> None:
@@ -62,7 +62,7 @@ class BranchRunner(Runner):
 class LoopRunner(Runner):
     """A Loop or a Scan: its body runs once for every step."""
 
-    def __init__(self, step: LoopStep, part: Part, context: Context) -> None:
+    def __init__(self, step: LoopStep, part: CompiledBody, context: Context) -> None:
         self.step, self.part, self.context = step, part, context
 
     def run(self, values: Arrays) -> None:

@@ -18,7 +18,7 @@ from omniconv.graph.schedule import (
     Prepared,
     RestStep,
     Schedule,
-    Step,
+    ScheduleStep,
     Stretch,
 )
 from omniconv.graph.walk import make_schedule
@@ -97,7 +97,7 @@ class HostRunner(Runner):
         return [describe(self.step), f"    {self.step.why}"]
 
 
-class Part:
+class CompiledBody:
     """A body that is compiled for every set of shapes that it comes in."""
 
     def __init__(self, body: Body, context: Context, prepared: Prepared | None = None) -> None:
@@ -156,17 +156,17 @@ class Part:
         return [title, *(f"  {line}" for line in last.explain())]
 
 
-def _make_runner(step: Step, context: Context) -> Runner:
+def _make_runner(step: ScheduleStep, context: Context) -> Runner:
     match step:
         case Stretch():
             return StretchRunner(step, context)
         case HostStep():
             return HostRunner(step, context)
         case BranchStep():
-            then, otherwise = (Part(item.body, context, item) for item in (step.then, step.otherwise))
+            then, otherwise = (CompiledBody(item.body, context, item) for item in (step.then, step.otherwise))
             return BranchRunner(step, then, otherwise)
         case LoopStep():
-            return LoopRunner(step, Part(step.body.body, context, step.body), context)
+            return LoopRunner(step, CompiledBody(step.body.body, context, step.body), context)
     raise TypeError(step)
 
 
@@ -184,7 +184,7 @@ class Pieces:
         self.schedule = schedule
         steps = [step for step in schedule.steps if not isinstance(step, RestStep)]
         self.runners = [_make_runner(step, context) for step in steps]
-        self.rest = None if schedule.rest is None else Part(schedule.rest.body, context)
+        self.rest = None if schedule.rest is None else CompiledBody(schedule.rest.body, context)
         self._constants = {
             name: _protect(context.raise_(value))
             for name, value in schedule.outputs.items()

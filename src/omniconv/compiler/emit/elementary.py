@@ -17,21 +17,21 @@ from omniconv.compiler.emit.builder import Kernel, element_of
 from omniconv.compiler.emit.machine import Value
 from omniconv.spec import Activation
 
-Function: TypeAlias = Callable[[Kernel, Value], Value]
+Emitter: TypeAlias = Callable[[Kernel, Value], Value]
 
 
 @dataclass(frozen=True, slots=True)
 class Functions:
     """The functions of one element that look at its bits, or whose polynomials are fitted to it."""
 
-    exp: Function
-    log: Function
-    sigmoid: Function
-    silu: Function
-    tanh: Function
+    exp: Emitter
+    log: Emitter
+    sigmoid: Emitter
+    silu: Emitter
+    tanh: Emitter
     elu: Callable[[Kernel, Value, float], Value]
-    gelu: Function
-    gelu_tanh: Function
+    gelu: Emitter
+    gelu_tanh: Emitter
 
 
 FUNCTIONS: Final = {

@@ -1,6 +1,6 @@
 """Attention (opset 23): ``softmax(scale Q K' + bias) V`` for every head, as products, a softmax and what lies between.
 
-The bias is made of ``attn_mask``, ``is_causal``, the window, and ``nonpad_kv_seqlen``; all but a mask of floats are
+The bias is made of ``attn_mask``, ``is_causal``, the window, and ``nonpad_kv_seqlen``; all but a computed mask are
 constants. Where several heads of queries share one of keys, their rows follow each other in one product. A query that
 may attend no key gives zeros.
 """
@@ -84,6 +84,8 @@ def _add_mask(scores: Ref, known: AnyArray, mask: Operand, build: Builder) -> tu
     """The scores with their bias, and a factor that is 0 for queries that may attend nothing."""
     if isinstance(mask, Ref):
         keys = scores.shape[-1]
+        if mask.truth:
+            mask = build.map(mask, PostOp("log"), y=build.fresh("mask"))  # 0 where it holds, -inf where not
         if mask.shape[-1] < keys:
             pads = ((0, 0),) * (mask.rank - 1) + ((0, keys - mask.shape[-1]),)
             step = PadStep(mask.name, build.fresh("mask"), pads, "constant", -math.inf)
@@ -153,4 +155,4 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> tuple[Operand, ...]:
     return y, k, v, shares if mode == 3 else products
 
 
-register("Attention", lower=_lower, since=23)
+register("Attention", lower=_lower, since=23, truths=True)

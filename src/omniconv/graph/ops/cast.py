@@ -45,4 +45,4 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
     return np.asarray(x.astype(dtype))
 
 
-register("Cast", lower=_lower, fold=_fold, since=6)
+register("Cast", lower=_lower, fold=_fold, since=6, truths=True)

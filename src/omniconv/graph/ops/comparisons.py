@@ -104,8 +104,8 @@ def _fold_where(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget) 
 
 
 for _name in _BINARY:
-    register(_name, lower=_lower_binary, fold=_fold_binary, since=7)
-register("Not", lower=_lower_not, fold=_fold_not)
+    register(_name, lower=_lower_binary, fold=_fold_binary, since=7, truths=True)
+register("Not", lower=_lower_not, fold=_fold_not, truths=True)
 register("IsNaN", lower=_lower_is_nan)
 register("IsInf", lower=_lower_is_inf)
-register("Where", lower=_lower_where, fold=_fold_where)
+register("Where", lower=_lower_where, fold=_fold_where, truths=True)

@@ -74,5 +74,5 @@ def _fold_tile(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -
     return np.tile(x, repeats)
 
 
-register("Expand", lower=_lower_expand, fold=_fold_expand)
-register("Tile", lower=_lower_tile, fold=_fold_tile, since=6)
+register("Expand", lower=_lower_expand, fold=_fold_expand, truths=True)
+register("Tile", lower=_lower_tile, fold=_fold_tile, since=6, truths=True)

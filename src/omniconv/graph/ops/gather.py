@@ -142,6 +142,6 @@ def _fold_flat(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) ->
     return np.asarray(x.reshape(-1, after)[source].reshape(shape))
 
 
-register("Gather", lower=_lower_gather, fold=_fold_gather)
-register("GatherElements", lower=_lower_flat, fold=_fold_flat, since=11)
-register("GatherND", lower=_lower_flat, fold=_fold_flat, since=11)
+register("Gather", lower=_lower_gather, fold=_fold_gather, truths=True)
+register("GatherElements", lower=_lower_flat, fold=_fold_flat, since=11, truths=True)
+register("GatherND", lower=_lower_flat, fold=_fold_flat, since=11, truths=True)

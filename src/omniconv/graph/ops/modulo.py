@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from omniconv.errors import ModelError
+from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
@@ -17,7 +17,7 @@ from omniconv.graph.ops.arithmetic import combine
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     if not node.integer("fmod", 0):
-        raise ModelError("Mod of floats with fmod=0", need="fmod=1")
+        raise UnsupportedError("Mod of floats with fmod=0", need="fmod=1")
     return combine(inputs[0], inputs[1], "fmod", build)
 
 

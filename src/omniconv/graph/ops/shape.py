@@ -30,5 +30,5 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], _budget: Budget) -> Any
     return _evaluate(node, arrays[0])
 
 
-register("Shape", lower=_lower, fold=_fold)
-register("Size", lower=_lower, fold=_fold)
+register("Shape", lower=_lower, fold=_fold, truths=True)
+register("Size", lower=_lower, fold=_fold, truths=True)

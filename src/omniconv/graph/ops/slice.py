@@ -50,4 +50,4 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], _budget: Budget) -> Any
     return x
 
 
-register("Slice", lower=_lower, fold=_fold)
+register("Slice", lower=_lower, fold=_fold, truths=True)

@@ -59,4 +59,4 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], _budget: Budget) -> Seq
     return [x[(slice(None),) * axis + (slice(first, first + size),)] for first, size in parts]
 
 
-register("Split", lower=_lower, fold=_fold)
+register("Split", lower=_lower, fold=_fold, truths=True)

@@ -21,7 +21,7 @@ from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors
 from omniconv.compiler.kernels.recurrent.cells import Gates
 from omniconv.compiler.kernels.recurrent.products import Products
-from omniconv.compiler.kernels.recurrent.tiles import Tile
+from omniconv.compiler.kernels.recurrent.tiles import RecurrentTile
 from omniconv.program.steps import Array
 from omniconv.program.steps.recurrent import GATES
 from omniconv.spec import Activation
@@ -40,7 +40,7 @@ class GateGroup:
     """Gates whose sums are added up together."""
 
     gates: tuple[int, ...]
-    tile: Tile
+    tile: RecurrentTile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
-from omniconv.compiler.kernels.recurrent.tiles import UNROLL, Tile
+from omniconv.compiler.kernels.recurrent.tiles import UNROLL, RecurrentTile
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Products:
     """
 
     k: Kernel
-    tile: Tile
+    tile: RecurrentTile
     hidden: int
     sequences: int
     step: int

@@ -20,7 +20,7 @@ WIDEST: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class RecurrentTile:
     """Sizes of one phase.
 
     Attributes:
@@ -35,7 +35,7 @@ class Tile:
     vectors: int
 
 
-def plan_tile(gates: int, batch: int, hidden: int, target: Target) -> Tile:
+def plan_tile(gates: int, batch: int, hidden: int, target: Target) -> RecurrentTile:
     """The tile that takes the least time for the sums of all units of all sequences.
 
     Of equal ones, the one that goes through the weights least often, then the widest, then the smallest block.
@@ -54,7 +54,7 @@ def plan_tile(gates: int, batch: int, hidden: int, target: Target) -> Tile:
             if rows + 2 > target.registers:
                 break
     _, passes, wide, vectors = min(found)
-    return Tile(ceil_div(batch, passes), -wide, vectors)
+    return RecurrentTile(ceil_div(batch, passes), -wide, vectors)
 
 
 def _cost_block(columns: int, rows: int, wide: int, batch: int, hidden: int, target: Target) -> float:
