@@ -47,8 +47,8 @@ def widen(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("path", narrowly(LIGHT), ids=lambda path: path.stem)
-def test_light_models(path: Path) -> None:
-    """The program of the model in float32, whose constants are exact, computed by the oracle and by machine code."""
+def test_light_models(path: Path, tally) -> None:
+    """The model, whose constants of float32 are exact, by machine code, by the oracle and by PyTorch in float64."""
     large = path.stem.endswith(("alexnet", "vgg19", "zfnet512"))  # hundreds of megabytes of weights
     model = onnx.load(path) if large else with_random_weights(path)
     program = to_program(model, element=FLOAT64)
@@ -58,6 +58,12 @@ def test_light_models(path: Path) -> None:
     got = f(x)
     assert got.dtype == np.float64
     assert np.abs(got - want).max() <= CLOSE * np.abs(want).max()
+    pytest.importorskip("torch")
+    from tests.graph.torch_oracle import run_torch
+
+    other = run_torch(model, x)
+    assert np.abs(got - other).max() <= CLOSE * np.abs(other).max()
+    tally("light models in float64 agree with PyTorch")
 
 
 @pytest.mark.parametrize("target", TARGETS)
