@@ -95,7 +95,9 @@ def draw(model: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]:
     for info in model.graph.input:
         dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
         shape = [dim.dim_value for dim in info.type.tensor_type.shape.dim]
-        found[info.name] = rng.integers(-4 if dtype.kind == "f" else 0, 2 if dtype.kind == "b" else 8, shape).astype(dtype)
+        found[info.name] = rng.integers(-4 if dtype.kind == "f" else 0, 2 if dtype.kind == "b" else 8, shape).astype(
+            dtype
+        )
     return found
 
 

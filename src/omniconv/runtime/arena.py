@@ -46,8 +46,8 @@ class Arena:
             what = f"the system has no room for {format_size(size)} of working memory ({error})"
             raise LimitError(what, need="a smaller problem or a larger machine", at=at) from error
         whole = np.frombuffer(self._map, np.uint8)
-        skip = -whole.ctypes.data % alignment
-        self._bytes: npt.NDArray[np.uint8] = whole[skip : skip + self.size]
+        self._skip = -whole.ctypes.data % alignment
+        self._bytes = self.open()
         self.address: int = self._bytes.ctypes.data
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[np.generic]:
@@ -70,10 +70,10 @@ class Arena:
             )
         return self._bytes[offset:end].view(kind).reshape(shape)
 
-    @property
-    def memory(self) -> memoryview:
-        """All of its bytes."""
-        return self._bytes.data
+    def open(self) -> npt.NDArray[np.uint8]:
+        """All of its bytes as a new array, over memory that is no array: every view of it, and every view of those, holds
+        this array itself."""
+        return np.frombuffer(self._map, np.uint8, self.size, self._skip)
 
     def __len__(self) -> int:
         return self.size
