@@ -71,8 +71,10 @@ class Arena:
         return self._bytes[offset:end].view(kind).reshape(shape)
 
     def open(self) -> npt.NDArray[np.uint8]:
-        """All of its bytes as a new array, over memory that is no array: every view of it, and every view of those, holds
-        this array itself."""
+        """All of its bytes as a new array.
+
+        It lies over memory that is no array, so that every view of it, and every view of those, holds this array.
+        """
         return np.frombuffer(self._map, np.uint8, self.size, self._skip)
 
     def __len__(self) -> int:

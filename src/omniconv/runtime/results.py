@@ -29,9 +29,9 @@ MOST_BYTES: Final = 2**28
 class _Room:
     """Memory of one result, and who holds it.
 
-    NumPy makes a view of a view refer to the array that both look at, past the one between them. So what is watched is an
-    array that was opened on the memory for one result alone: the result is a view of it, and it lives as long as the
-    result, any view of that, or a tensor or buffer made from one of them.
+    NumPy makes a view of a view refer to the array that both look at, past the one between them. So what is watched is
+    an array that was opened on the memory for one result alone: the result is a view of it, and it lives as long as
+    the result, any view of that, or a tensor or buffer made from one of them.
     """
 
     __slots__ = ("_arena", "_held")
