@@ -95,6 +95,16 @@ def test_torch_tensors_arrive_without_a_copy() -> None:
         f(torch.from_numpy(x).double())
 
 
+class Broken:
+    """Says that it can be exchanged, and cannot."""
+
+    def __dlpack__(self, **options: object) -> object:
+        raise KeyError("out of order")
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 1, 0
+
+
 @pytest.mark.parametrize(
     ("change", "error", "words"),
     [
@@ -113,6 +123,12 @@ def test_torch_tensors_arrive_without_a_copy() -> None:
         (lambda x: np.moveaxis(x, 1, -1), ShapeError, ("(2, 9, 8, 5)", "NCHW")),
         (lambda x: x[:0], ShapeError, ("(0, 5, 9, 8)",)),
         (lambda x: x[..., :0], ShapeError, ("(2, 5, 9, 0)",)),
+        (
+            lambda x: np.broadcast_to(x[:, :, :, None, :1], (2, 5, 9, 2**42, 1))[:, :, :, :, 0],
+            ShapeError,
+            ("4398046511104",),
+        ),
+        (lambda x: Broken(), DataError, ("'x'", "out of order")),
         (lambda x: np.float32(1), (DataError, ShapeError), ()),
         (lambda x: x[..., None], ShapeError, ()),
     ],

@@ -89,6 +89,32 @@ def masked() -> onnx.ModelProto:
     return typed(g.model("both", "z", "w", "at"), both=TensorProto.BOOL, at=TensorProto.INT64)
 
 
+def scalars() -> onnx.ModelProto:
+    """Truths and numbers without axes that cross between compiled stretches and the host."""
+    g = Graph()
+    x, mask = g.input("x", 3), g.input("mask", dtype=TensorProto.BOOL)
+    deep = g.node("Not", g.node("Greater", g.node("ReduceSum", x, keepdims=0), g.const(1.0)), name="deep")
+    count = g.node("Cast", g.node("Cast", deep, to=TensorProto.INT32), to=TensorProto.FLOAT)  # on the host
+    again = g.node("Less", count, g.const(0.5), name="again")
+    sides = []
+    for name, op in (("then", "Exp"), ("else", "Neg")):
+        nodes = [helper.make_node("Mul", ["x", "x"], [f"{name}_0"]), helper.make_node(op, [f"{name}_0"], [f"{name}_1"])]
+        outputs = [helper.make_tensor_value_info(f"{name}_1", TensorProto.FLOAT, None)]
+        sides.append(helper.make_graph(nodes, name, [], outputs))
+    g.node("If", g.node("Xor", again, g.node("And", deep, mask)), name="y", then_branch=sides[0], else_branch=sides[1])
+    return typed(g.model("deep", "again", "y"), deep=TensorProto.BOOL, again=TensorProto.BOOL)
+
+
+def rows(steps: int = 70) -> onnx.ModelProto:
+    """A scan on the host along the only axis of a vector: a step sees a number without axes."""
+    g = Graph()
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("s", "e", "t", "r")]
+    nodes = [helper.make_node("Add", ["s", "e"], ["t"]), helper.make_node("Max", ["t", "e"], ["r"])]
+    body = helper.make_graph(nodes, "body", infos[:2], infos[2:])
+    g.node("Scan", g.input("start"), g.input("x", steps), name="y", count=2, num_scan_inputs=1, body=body)
+    return g.model("y_0", "y_1")
+
+
 def draw(model: onnx.ModelProto, seed: int = 0) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     found = {}
@@ -113,7 +139,7 @@ def compare(got: dict[str, np.ndarray], want: dict[str, np.ndarray]) -> None:
         np.testing.assert_allclose(got[name], array, rtol=1e-5, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("make", [image, tokens, picked, boxes, masked])
+@pytest.mark.parametrize("make", [image, tokens, picked, boxes, masked, scalars, rows])
 @pytest.mark.parametrize("threads", [1, 2])
 def test_models_with_steps_on_the_host_are_right(make: Any, threads: int) -> None:
     model = make()
@@ -122,6 +148,26 @@ def test_models_with_steps_on_the_host_are_right(make: Any, threads: int) -> Non
     for seed in range(4):
         inputs = draw(model, seed)
         compare(net.run(inputs), expect(model, inputs))
+
+
+def test_an_operator_that_is_not_in_the_opset_is_refused() -> None:
+    g = Graph(opset=13)
+    g.node("Trilu", g.input("x", 3, 3), name="y")
+    with pytest.raises(
+        UnsupportedError, match=r"Trilu of opset 13, and Trilu cannot run .* it is not in opset 13; .*'n0'"
+    ):
+        oc.compile(g.model("y"))
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("size", [8, "h"])
+def test_an_input_of_another_size_is_refused_before_it_is_copied(size: Any, layout: str) -> None:
+    g = Graph()
+    g.node("ArgMax", g.node("Relu", g.input("x", 1, 3, size, 8)), name="y", axis=1)
+    net = oc.compile(typed(g.model("y"), y=TensorProto.INT64), layout=layout, memory_limit=2**30)
+    huge = (1, 3, 2**31 - 1, 8) if layout == "NCHW" else (1, 2**31 - 1, 8, 3)
+    with pytest.raises(ShapeError if size == 8 else LimitError):
+        net.run({"x": np.broadcast_to(np.float32(1), huge)})
 
 
 def test_tiers_are_visible() -> None:

@@ -22,6 +22,7 @@ from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node, shorten
 from omniconv.graph.operator import Fold
 from omniconv.graph.registry import has_operator
+from omniconv.graph.schema import exists
 from omniconv.graph.tensors import DTYPES
 from omniconv.spec import Shape
 
@@ -51,6 +52,8 @@ def find_refusal(node: Node) -> str:
     """Why a node cannot run on the host, or nothing."""
     if node.domain:
         return f"operators of domain {shorten(node.domain)!r} are not known"
+    if not exists(node):
+        return f"it is not in opset {node.version}"
     if node.op in REFUSED:
         return REFUSED[node.op]
     if node.op == "BatchNormalization" and (node.attributes.get("training_mode") or any(node.outputs[1:])):

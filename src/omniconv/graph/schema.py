@@ -88,6 +88,11 @@ def _kind_of(value: Attribute, declared: str) -> str:
     return declared if declared in ("GRAPH", "GRAPHS", "SPARSE_TENSOR", "TYPE_PROTO") else "another kind"
 
 
+def exists(node: Node) -> bool:
+    """Whether the operator of a node is in its opset."""
+    return _find(node.op, node.version, node.domain) is not None
+
+
 class Typed(Protocol):
     """A value of a type of its own: a constant, or a value on the host."""
 

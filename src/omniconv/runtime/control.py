@@ -117,7 +117,7 @@ class LoopRunner(Runner):
         steps = scan.count([item.shape for item in scanned])
         for step in range(steps):
             slices = [
-                np.take(item, steps - 1 - step if backwards else step, axis)
+                np.asarray(np.take(item, steps - 1 - step if backwards else step, axis))
                 for item, axis, backwards in zip(scanned, axes, scan.directions, strict=True)
             ]
             inner = {**captured, **dict(zip(self.step.names, [*state, *slices], strict=True))}

@@ -24,7 +24,7 @@ from omniconv.program.layers import LayerInfo, describe_step
 from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena
 from omniconv.runtime.compiled import Compiled
-from omniconv.runtime.inputs import Array, read_array, read_named
+from omniconv.runtime.inputs import Array, arrange, read_array, read_named
 from omniconv.runtime.report import StepProfile, describe_call, merge_calls
 from omniconv.runtime.results import Results
 from omniconv.runtime.strips import load_strips
@@ -239,7 +239,7 @@ class Executable(Compiled):
                 need=f"{self.inputs[name]}, the shape compiled for ({self.layout})",
                 at=self._at,
             )
-        return array
+        return arrange(array)
 
     def _run(self, arrays: list[Array], times: Words | None = None) -> list[Array]:
         results = self._results.take_all()

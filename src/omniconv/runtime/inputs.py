@@ -1,4 +1,4 @@
-"""The caller's arrays as they come in: named, of one type, contiguous, in host memory."""
+"""The caller's arrays as they come in: named, of one type, in host memory; copied only when shapes are checked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array: TypeAlias = npt.NDArray[Any]
 
 
 def read_array(name: str, x: Any, dtype: np.dtype[Any], at: str) -> Array:
-    """An input as a contiguous array of ``dtype``. Other orders in memory are copied.
+    """An input as an array of ``dtype``, as it lies in memory.
 
     Raises:
         DataError: not an array in host memory, or of another type.
@@ -29,11 +29,16 @@ def read_array(name: str, x: Any, dtype: np.dtype[Any], at: str) -> Array:
             )
         try:
             x = np.from_dlpack(x)
-        except (BufferError, RuntimeError, TypeError, ValueError) as error:
+        except Exception as error:
             problem = f"input {name!r} cannot be read as a NumPy array: {error}"
             raise DataError(problem, need="an array in host memory, without gradients", at=at) from error
     if x.dtype != dtype:
         raise DataError(f"input {name!r} has dtype {x.dtype}", need=str(dtype), fix=f"x.astype(numpy.{dtype})", at=at)
+    return x
+
+
+def arrange(x: Array) -> Array:
+    """An array of a shape that was checked, contiguous; other orders in memory are copied."""
     return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
 
 

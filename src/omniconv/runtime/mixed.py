@@ -16,7 +16,7 @@ from omniconv.integers import as_integer
 from omniconv.program.layers import LayerInfo
 from omniconv.runtime.compiled import Compiled
 from omniconv.runtime.executable import Executable
-from omniconv.runtime.inputs import read_array, read_names
+from omniconv.runtime.inputs import arrange, read_array, read_names
 from omniconv.runtime.pieces import Pieces
 from omniconv.runtime.report import StepProfile
 from omniconv.runtime.runner import Array, Arrays, Context
@@ -162,7 +162,7 @@ class MixedExecutable(Compiled):
                 )  # fmt: skip
         if self.layout == "NHWC":
             return {name: to_channels_first(array) for name, array in arrays.items()}
-        return arrays
+        return {name: arrange(array) for name, array in arrays.items()}
 
     def _leave(self, array: Array, others: Sequence[Array]) -> Array:
         """An output as the caller's own array, apart from all others, in the caller's layout."""

@@ -40,7 +40,9 @@ class StretchRunner(Runner):
     def run(self, values: Arrays) -> None:
         """See `Runner`."""
         found = self.executable.run(self._enter(values))
-        values.update({name: array != 0 if name in self.step.truths else array for name, array in found.items()})
+        for name, array in found.items():
+            # Without axes NumPy's result of an operator is no array.
+            values[name] = np.asarray(array != 0) if name in self.step.truths else array
 
     def _enter(self, values: Arrays) -> Arrays:
         """What the program reads; truths as 0 and 1."""
