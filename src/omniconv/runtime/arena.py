@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 from contextlib import suppress
 from math import prod
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -46,8 +46,8 @@ class Arena:
             what = f"the system has no room for {format_size(size)} of working memory ({error})"
             raise LimitError(what, need="a smaller problem or a larger machine", at=at) from error
         whole = np.frombuffer(self._map, np.uint8)
-        self._skip = skip = -whole.ctypes.data % alignment
-        self._bytes: npt.NDArray[np.uint8] = whole[skip : skip + self.size]
+        self._skip = -whole.ctypes.data % alignment
+        self._bytes = self.open()
         self.address: int = self._bytes.ctypes.data
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[np.generic]:
@@ -70,12 +70,12 @@ class Arena:
             )
         return self._bytes[offset:end].view(kind).reshape(shape)
 
-    def lend(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """An array from the first byte on, which every view of it refers to, so that it lives as long as any of them.
+    def open(self) -> npt.NDArray[np.uint8]:
+        """All of its bytes as a new array.
 
-        A view of an array over memory of an array refers to that memory at once, and not to the array.
+        It lies over memory that is no array, so that every view of it, and every view of those, holds this array.
         """
-        return np.ndarray(shape, dtype, buffer=self._map, offset=self._skip)
+        return np.frombuffer(self._map, np.uint8, self.size, self._skip)
 
     def __len__(self) -> int:
         return self.size

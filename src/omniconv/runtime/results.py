@@ -27,8 +27,11 @@ MOST_BYTES: Final = 2**28
 
 
 class _Room:
-    """Memory of one result, and the array that is lent: it lives as long as anybody holds it, or a view, a tensor or a
-    buffer of it.
+    """Memory of one result, and who holds it.
+
+    NumPy makes a view of a view refer to the array that both look at, past the one between them. So what is watched is
+    an array that was opened on the memory for one result alone: the result is a view of it, and it lives as long as
+    the result, any view of that, or a tensor or buffer made from one of them.
     """
 
     __slots__ = ("_arena", "_held")
@@ -44,9 +47,9 @@ class _Room:
 
     def lend(self, shape: Shape, dtype: np.dtype[Any]) -> Array:
         """The memory as an array."""
-        array: Array = self._arena.lend(shape, dtype)
-        self._held = ref(array)
-        return array
+        opened = self._arena.open()
+        self._held = ref(opened)
+        return opened[: math.prod(shape) * dtype.itemsize].view(dtype).reshape(shape)
 
 
 class Results:
