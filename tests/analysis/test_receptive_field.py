@@ -8,6 +8,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -402,3 +403,42 @@ def test_phases_of_a_u_net():
         support = np.flatnonzero(find_support(program, "y", "x", (o,)))
         low = axis.phases[o % 4].low + o - o % 4
         assert (support[0], support[-1]) == (low, low + axis.phases[o % 4].size - 1)
+
+
+def test_all_of_a_value_without_axes_is_demanded():
+    """x times the mean over everything, whose shape is (): every output sees every position."""
+    from omniconv.graph import to_program
+
+    nodes = [
+        onnx.helper.make_node("ReduceMean", ["x"], ["m"], keepdims=0),
+        onnx.helper.make_node("Mul", ["x", "m"], ["y"], name="scale"),
+    ]
+    x, y = (onnx.helper.make_tensor_value_info(name, 1, [1, 1, 6, 7]) for name in "xy")
+    graph = onnx.helper.make_graph(nodes, "g", [x], [y])
+    found = receptive_field(to_program(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])))
+    assert found.size == (6, 7)
+    assert found.support.all()
+
+
+@pytest.mark.parametrize("name", ["forward", "reverse", "bidirectional"])
+def test_every_value_of_recurrent_layers_has_a_field(name):
+    """One direction holds half of the states only, and no part of the other's is looked for behind it."""
+    from omniconv.analysis.axis_field import find_axes
+    from omniconv.graph import to_program
+
+    directions = 2 if name == "bidirectional" else 1
+    rng = np.random.default_rng(0)
+    weights = [
+        onnx.numpy_helper.from_array(rng.standard_normal((directions, 4, size), np.float32), key)
+        for key, size in (("w", 3), ("r", 4))
+    ]
+    nodes = [
+        onnx.helper.make_node("RNN", ["x", "w", "r"], ["h"], hidden_size=4, direction=name),
+        onnx.helper.make_node("Transpose", ["h"], ["y"], perm=[2, 1, 0, 3]),
+    ]
+    x = onnx.helper.make_tensor_value_info("x", 1, [5, 1, 3])
+    y = onnx.helper.make_tensor_value_info("y", 1, [1, directions, 5, 4])
+    graph = onnx.helper.make_graph(nodes, "g", [x], [y], weights)
+    program = to_program(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)]))
+    for step in program.steps:
+        assert all(axis.size <= 5 for axis in find_axes(program, step.y, "x", gates=False))

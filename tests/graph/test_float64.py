@@ -18,7 +18,7 @@ from tests.registry.compiled import TARGETS, strictly
 
 import omniconv as oc
 from omniconv.errors import UnsupportedError
-from omniconv.graph import to_program
+from omniconv.graph import to_partial_program, to_program
 from omniconv.program.element import FLOAT64
 from omniconv.program.passes.fold_affine import fold_affine
 from omniconv.program.passes.merge_affine import merge_post
@@ -100,6 +100,8 @@ def test_a_model_in_float64_is_refused_in_float32() -> None:
     model = helper.make_model(helper.make_graph([helper.make_node("Tanh", ["x"], ["y"])], "g", [x], [y]))
     with pytest.raises(UnsupportedError, match=r"input 'x' is DOUBLE; need float32 inputs, e\.g\. dtype='float64'"):
         oc.compile(model)
+    with pytest.raises(UnsupportedError, match=r"input 'x' is DOUBLE; need float32 inputs, e\.g\. dtype='float64'"):
+        to_partial_program(model)
     value = np.linspace(-1, 1, 6).reshape(1, 2, 3)
     assert np.abs(oc.compile(model, dtype="float64")(value) - np.tanh(value)).max() <= 4 * 2.0**-53
 

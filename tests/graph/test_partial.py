@@ -154,3 +154,27 @@ def test_any_operator_may_stand_in_the_way(operator):
         return  # not valid by its schema
     assert layers(program) == ["a"]
     assert problems[0].operator == operator
+
+
+@pytest.mark.parametrize("reader", ["an output", "a node that is left out"])
+def test_booleans_are_analysed_like_any_value(reader):
+    a, wa = conv("a", "x", "h", 8, 3)
+    nodes = [a, helper.make_node("Greater", ["h", "h"], ["b"], name="compare")]
+    if reader == "an output":
+        given = model(nodes, [wa], outputs=("b",))
+        given.graph.output[0].type.tensor_type.elem_type = TensorProto.BOOL
+    else:
+        given = model([*nodes, helper.make_node("Odd", ["b"], ["y"], name="odd", domain="d")], [wa], domains=("d",))
+    with pytest.raises(UnsupportedError):
+        to_program(given)
+    program, problems = to_partial_program(given)
+    assert [problem.where for problem in problems] == ([] if reader == "an output" else ["odd"])
+    assert program.outputs == ("b",)
+    assert layers(program) == ["a"]
+
+
+def test_booleans_that_are_declared_as_floats_are_damage():
+    a, wa = conv("a", "x", "h", 8, 3)
+    given = model([a, helper.make_node("Greater", ["h", "h"], ["y"])], [wa])
+    with pytest.raises(ShapeError, match="the output is declared FLOAT, the nodes produce BOOL"):
+        to_partial_program(given)

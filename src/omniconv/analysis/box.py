@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from enum import Enum
 from fractions import Fraction
 from functools import lru_cache
 from typing import assert_never
@@ -34,19 +35,22 @@ from omniconv.program.dependence import (
 Move = Callable[[Reach], "Reach | None"]
 
 
-def back(form: Form, y: Box, label: str) -> Box | None:
-    """What a box demands through one form, as if space had no end; batch and channels end where they end.
+class Nothing(Enum):
+    """Why a box demands nothing of a value. An empty box is no such case: it is all of a value without axes."""
 
-    Returns:
-        ``None`` where a hole is all there is; an empty box where all of it is another operand's.
-    """
+    HOLE = "a hole is all there is"
+    ELSEWHERE = "all of it is another operand's"
+
+
+def back(form: Form, y: Box, label: str) -> Box | Nothing:
+    """What a box demands through one form, as if space had no end; batch and channels end where they end."""
     match form:
         case Window():
             return _on(y, form.axis, lambda item: _taps(form, item))
         case Product():
-            box: Box | None = _on(y, form.blocks.axis, lambda item: _block(form.blocks, item, label))
+            box: Box | Nothing = _on(y, form.blocks.axis, lambda item: _block(form.blocks, item, label))
             for window in form.windows:
-                if box is not None:
+                if not isinstance(box, Nothing):
                     box = back(window, box, label)
             return box
         case Blocks():
@@ -79,12 +83,12 @@ def back(form: Form, y: Box, label: str) -> Box | None:
     assert_never(form)
 
 
-def _on(y: Box, axis: int, move: Move) -> Box | None:
+def _on(y: Box, axis: int, move: Move) -> Box | Nothing:
     """One axis of a box moved."""
     item = move(y[axis])
     if item is y[axis]:
         return y
-    return None if item is None else (*y[:axis], item, *y[axis + 1 :])
+    return Nothing.HOLE if item is None else (*y[:axis], item, *y[axis + 1 :])
 
 
 def _name(why: str, label: str, size: int) -> str:
@@ -124,12 +128,12 @@ def _padded(form: Pad, item: Reach) -> Reach | None:
     return _inside(item.moved(-form.before).runs, form.size) if form.constant else everything(form.size)
 
 
-def _placed(form: Place, y: Box) -> Box:
-    """The share of one operand of a concatenation; empty where it has none."""
+def _placed(form: Place, y: Box) -> Box | Nothing:
+    """The share of one operand of a concatenation."""
     item = y[form.axis].moved(-form.first)
     runs = clip(item.runs, form.size)
     if not runs:
-        return ()
+        return Nothing.ELSEWHERE
     exact = item.exact and (form.axis < 2 or not item.moves)  # along space, the operand depends on the position
     return (*y[: form.axis], replace(item, runs=runs, exact=exact), *y[form.axis + 1 :])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Final, TypeAlias
 
-from omniconv.analysis.box import back
+from omniconv.analysis.box import Nothing, back
 from omniconv.analysis.hull import Reach, everything, merge
 from omniconv.analysis.regrouping import couples
 from omniconv.analysis.subject import needed_steps
@@ -40,10 +40,10 @@ class Demand:
     coupled: bool = False
     exact: bool = True
 
-    def add(self, name: str, box: Box | None) -> None:
-        """Add a box to what is demanded of a value; ``None`` where an axis of it is empty."""
-        if box is None:
-            self.coupled = True
+    def add(self, name: str, box: Box | Nothing) -> None:
+        """Add a box to what is demanded of a value."""
+        if isinstance(box, Nothing):
+            self.coupled |= box is Nothing.HOLE  # what another operand holds is no hole
             return
         for item in box:
             if item.moves and item.rate is not None:
@@ -128,13 +128,12 @@ def demand_of(program: Program, tensor: str, position: tuple[int, ...], links: I
     demand = Demand({tensor: [first]})
     for result, label, part in links:
         for held in tuple(demand.boxes.get(result, ())):
-            box: Box | None = held
+            box: Box | Nothing = held
             for form in reversed(part.forms):
-                if box is not None:
+                if not isinstance(box, Nothing):
                     _note(demand, form, box)
                     box = back(form, box, label)
-            if box != ():  # what another operand holds is no hole
-                demand.add(part.name, box)
+            demand.add(part.name, box)
     return demand
 
 

@@ -20,7 +20,7 @@ def regroup(form: Regroup, y: Box) -> Box:
     before = group_axes(form.source, form.split)
     if after is None or before is None:
         return tuple(everything(size, MIXED if size > 1 else "") for size in form.source)
-    parts: list[Reach] = []
+    parts: list[Reach] = [] if form.shape else [at(0, 0)] * len(wide)
     for item, group in zip(y, after, strict=True):
         parts.extend([item] if len(group) == 1 else _split(item, [wide[n] for n in group]))
     placed = dict(zip(form.perm, parts, strict=True))
@@ -90,6 +90,8 @@ def _compose(items: list[Reach], sizes: list[int]) -> Reach:
 
 def group_axes(shape: Shape, parts: list[int] | Shape) -> list[list[int]] | None:
     """For each axis of ``shape``, the consecutive axes of ``parts`` whose product it is; ``None`` if they overlap."""
+    if not shape:
+        return []
     groups: list[list[int]] = [[] for _ in shape]
     axis, product = 0, 1
     for number, size in enumerate(parts):

@@ -161,7 +161,8 @@ def check_shape(item: ModelInput, shape: Shape) -> Shape:
     if len(shape) != len(item.shape) or any(
         isinstance(size, int) and size != wanted for size, wanted in zip(item.shape, shape, strict=False)
     ):
-        raise ShapeError(f"shape {shape} does not fit input {item.name!r}", need=f"{declared}, any number for ?")
+        rule = f"{declared}, any number for ?" if "?" in declared else declared
+        raise ShapeError(f"shape {shape} does not fit input {item.name!r}", need=rule)
     return shape
 
 
@@ -192,8 +193,10 @@ def load_arrays(path: Path, inputs: Sequence[ModelInput], dtype: np.dtype[Any] |
     ``dtype`` is that of floats, by default the declared one.
 
     Raises:
-        DataError: a file that NumPy cannot read without running code from it, or that lacks an input.
+        DataError: a file that is missing, that NumPy cannot read without running code from it, or that lacks an input.
     """
+    if not path.is_file():
+        raise DataError(f"{path} is not a file", need="a .npy or .npz file with the inputs")
     try:
         loaded = np.load(path, allow_pickle=False)
     except UNREADABLE as error:

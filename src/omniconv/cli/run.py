@@ -59,7 +59,7 @@ def run(
     report: dict[str, Any] = {
         "model": model.name,
         "inputs": {name: list(array.shape) for name, array in arrays.items()},
-        "input_source": str(data) if data is not None else f"standard normal, seed {seed}",
+        "input_source": str(data) if data is not None else f"random, seed {seed}",
         "outputs": {name: summarise(value) for name, value in outputs.items()},
         "threads": threads,
         "dtype": str(element),

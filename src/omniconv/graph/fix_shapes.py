@@ -128,10 +128,19 @@ def input_dtypes(graph: Graph, given: Element) -> dict[str, np.dtype[Any]]:
         UnsupportedError: a type that NumPy does not have; or a model of float64 alone, asked for in float32.
     """
     found = {info.name: find_dtype(info.dtype, _place(info)) for info in graph.inputs}
-    floats = [*found.values(), *(array.dtype for array in graph.constants.values())]
+    check_given(graph, given)
+    return found
+
+
+def check_given(graph: Graph, given: Element) -> None:
+    """A model whose only floats are float64 is not computed in float32.
+
+    Raises:
+        UnsupportedError: it is asked for.
+    """
+    floats = [DTYPES.get(info.dtype) for info in graph.inputs] + [array.dtype for array in graph.constants.values()]
     if given == FLOAT32 and np.dtype(np.float64) in floats and given.dtype not in floats:
         check_types(graph, given)
-    return found
 
 
 def _place(info: ValueInfo) -> str:

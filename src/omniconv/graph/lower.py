@@ -87,6 +87,13 @@ def lower(
     wanted = [info.name for info in graph.outputs]
     if gaps is not None and gaps.problems:
         wanted = _find_outputs(wanted, gaps, program, values)
+    booleans = [name for name in wanted if getattr(values[name], "truth", False)]
+    if gaps is not None:
+        gaps.booleans.update(booleans)
+    elif booleans:
+        raise UnsupportedError(
+            f"output {shorten(booleans[0])!r} is boolean", need="outputs of floats", fix="a Cast to float behind it"
+        )
     return _name_outputs(wanted, program, values)
 
 
@@ -149,10 +156,6 @@ def _name_outputs(wanted: Sequence[str], program: Program, values: Mapping[str, 
                 f"output {shorten(name)!r} is a constant",
                 need="outputs computed from the inputs",
                 at=shorten(f"output {name!r}"),
-            )
-        if value.truth:
-            raise UnsupportedError(
-                f"output {shorten(name)!r} is boolean", need="outputs of floats", fix="a Cast to float behind it"
             )
         if value.name == name or name in copies:
             continue

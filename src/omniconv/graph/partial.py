@@ -58,6 +58,7 @@ class Gaps:
         problems: in the order of the graph.
         opaque: values that no step can read: their ONNX type, where that is known, and the problem they come from.
         read: values that nodes which were left out read; they are kept as outputs of the program.
+        booleans: outputs of the program that are boolean to ONNX; analyses take them as they are.
     """
 
     budget: Budget
@@ -65,6 +66,7 @@ class Gaps:
     problems: list[Gap] = field(default_factory=list)
     opaque: dict[str, tuple[Any, str]] = field(default_factory=dict)
     read: list[str] = field(default_factory=list)
+    booleans: set[str] = field(default_factory=set)
 
     def leave_input(self, info: ValueInfo, shape: Shape | None) -> None:
         """Leave out an input of the model that is of another type than its floats."""

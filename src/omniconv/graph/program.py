@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from omniconv.errors import DataError, ModelWarning, ShapeError
-from omniconv.graph.fix_shapes import find_given, fix_shapes, input_dtypes, narrow_inputs, show
+from omniconv.graph.fix_shapes import check_given, find_given, fix_shapes, input_dtypes, narrow_inputs, show
 from omniconv.graph.load import ModelLike, load
 from omniconv.graph.lower import lower
 from omniconv.graph.memory import Budget
@@ -154,12 +154,13 @@ def to_partial_program(
     """
     graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
     given = find_given(graph, element)
+    check_given(graph, given)
     budget = _open_budget(graph, memory_limit, given, element)
     gaps = Gaps(budget, given)
     known = split_inputs(graph, gaps)
     program = lower(known, fix_shapes(known, given), known.constants, budget, element, given, gaps)
     if not gaps.problems:
-        _check_outputs(graph, program, given)
+        _check_outputs(graph, program, given, gaps.booleans)
     return run_passes(program), tuple(gaps.problems)
 
 
@@ -206,7 +207,7 @@ def _bind(graph: Graph, constants: Mapping[str, npt.ArrayLike] | None) -> dict[s
     return bound
 
 
-def _check_outputs(graph: Graph, program: Program, given: Element) -> None:
+def _check_outputs(graph: Graph, program: Program, given: Element, booleans: Collection[str] = ()) -> None:
     """Compare the outputs with what is declared of them: the shapes that the nodes produce count.
 
     Exporters leave wrong ones behind, such as that of a pool whose windows are counted otherwise, or ``()``.
@@ -215,7 +216,8 @@ def _check_outputs(graph: Graph, program: Program, given: Element) -> None:
         ShapeError: an output of another element type than declared.
     """
     for info in graph.outputs:
-        _check_output(info, program.shapes[info.name], number_of(given))
+        number = number_of_dtype(np.dtype(bool)) if info.name in booleans else number_of(given)
+        _check_output(info, program.shapes[info.name], number)
 
 
 def _check_output(info: ValueInfo, shape: Shape | None, number: int | None) -> None:

@@ -255,7 +255,8 @@ class Schedule:
             count = "1 node runs" if len(named) == 1 else f"{len(named)} nodes run"
             parts.append(f"{count} on the host, in NumPy: {', '.join(named[:MOST_NAMED])}{more}")
         if rest:
+            waiting = "1 node" if rest == 1 else f"{rest} nodes"
             parts.append(
-                f"{rest} nodes behind shapes that depend on values are compiled, or left to the host, when known"
+                f"what becomes of {waiting} behind shapes that depend on values is decided when the shapes are known"
             )
         return "; ".join(parts) + "; see explain() and profile(), or refuse them with strict=True"
