@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 from tests.graph.small_models import Graph
 from tests.graph.test_operators import i64
@@ -229,6 +230,27 @@ def test_attention_with_a_computed_mask(heads: int) -> None:
         # Shares add up to one, each off by some roundings of an exponential and of a sum over the keys.
         np.testing.assert_allclose(found, wanted, rtol=0, atol=4 * 64 * 2.0**-24)
         assert not found[1, :, 2].any()
+
+
+@pytest.mark.parametrize("keys", [7, 5])
+@pytest.mark.parametrize("compared", [True, False])
+def test_attention_with_a_computed_mask_of_truths(compared: bool, keys: int) -> None:
+    """A truth says which keys are attended to, it is no number to add; those behind a shorter mask are not."""
+    q, k, v = whole(2, 6, 5, 8), whole(2, 6, 7, 8, seed=1), whole(2, 6, 7, 3, seed=2)
+    allowed = np.random.default_rng(3).random((2, 1, 5, keys)) < 0.6
+    allowed[1, 0, 2] = False
+    bias = np.full((2, 1, 5, 7), -np.inf)
+    bias[..., :keys][allowed] = 0
+    g = Graph(23)
+    if compared:
+        mask, given = g.node("Greater", g.input("m", *allowed.shape), g.const(0.5)), allowed.astype(np.float32)
+    else:
+        mask, given = g.input("m", *allowed.shape, dtype=onnx.TensorProto.BOOL), allowed
+    g.node("Attention", g.input("q", *q.shape), g.input("k", *k.shape), g.input("v", *v.shape), mask, name="y")
+    model = g.model("y")
+    found = oc.compile(model).run({"q": q, "k": k, "v": v, "m": given})["y"]
+    np.testing.assert_allclose(found, attend(q, k, v, bias), rtol=0, atol=4 * 64 * 2.0**-24)
+    assert not found[1, :, 2].any()
 
 
 def test_training_is_refused_in_words() -> None:

@@ -150,6 +150,16 @@ def test_models_with_steps_on_the_host_are_right(make: Any, threads: int) -> Non
         compare(net.run(inputs), expect(model, inputs))
 
 
+def test_a_single_element_gathered_on_the_host() -> None:
+    g = Graph()
+    at = g.node("ArgMax", g.input("x", 2, 3, 4), axis=2, keepdims=0)
+    one = g.node("GatherND", at, g.ints(1, -1), name="one")
+    g.node("Add", g.node("Cast", one, to=TensorProto.FLOAT), "x", name="y")
+    model = typed(g.model("one", "y"), one=TensorProto.INT64)
+    inputs = draw(model)
+    compare(oc.compile(model).run(inputs), expect(model, inputs))
+
+
 def test_an_operator_that_is_not_in_the_opset_is_refused() -> None:
     g = Graph(opset=13)
     g.node("Trilu", g.input("x", 3, 3), name="y")

@@ -255,6 +255,11 @@ class _TierWalk:
         kinds = dict(infer(node, types, data))
         if node.op in KEEPS_SHAPE:
             kinds[node.outputs[0]] = types[node.inputs[0]]
+        if node.op == "GatherND" and not node.integer("batch_dims", 0):
+            # ONNX's rule says nothing of a result without axes.
+            x, indices = (read_shape(types[name]) for name in node.inputs)
+            if dtypes[0] is not None and x is not None and indices == (len(x),):
+                kinds[node.outputs[0]] = make_type(dtypes[0], ())
         results = [self._expect(node, name, kinds.get(name)) if name else None for name in node.outputs]
         if all(item is None or isinstance(item, np.ndarray) for item in padded):
             arrays = [item for item in padded if not isinstance(item, Ref | HostRef)]

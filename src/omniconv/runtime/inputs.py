@@ -34,7 +34,8 @@ def read_array(name: str, x: Any, dtype: np.dtype[Any], at: str) -> Array:
             raise DataError(problem, need="an array in host memory, without gradients", at=at) from error
     if x.dtype != dtype:
         raise DataError(f"input {name!r} has dtype {x.dtype}", need=str(dtype), fix=f"x.astype(numpy.{dtype})", at=at)
-    return x
+    found: Array = x
+    return found
 
 
 def arrange(x: Array) -> Array:

@@ -85,7 +85,8 @@ def _add_mask(scores: Ref, known: AnyArray, mask: Operand, build: Builder) -> tu
     if isinstance(mask, Ref):
         keys = scores.shape[-1]
         if mask.truth:
-            mask = build.map(mask, PostOp("log"), y=build.fresh("mask"))  # 0 where it holds, -inf where not
+            # -0 where it holds, -inf where not.
+            mask = build.map(mask, PostOp("rdrop", scalar(-math.inf)), y=build.fresh("mask"))
         if mask.shape[-1] < keys:
             pads = ((0, 0),) * (mask.rank - 1) + ((0, keys - mask.shape[-1]),)
             step = PadStep(mask.name, build.fresh("mask"), pads, "constant", -math.inf)
