@@ -316,6 +316,11 @@ def _bound_function(node: NodeProto, opset: int, items: Sequence[Item], y: np.nd
             arrays = [next(moved) if isinstance(item, Bounded) else item for item in items]
             spread = np.maximum(spread, _spread(values_of(node, opset, arrays)[0], y))
         spread = spread * 1.5
+    for item in given:
+        # NaN that may as well be a number, such as the root of what is 0 or a little below, stays unknown.
+        lost = np.isinf(item.error) & np.isnan(item.value)
+        if lost.any():
+            spread = np.where(np.broadcast_to(lost, y.shape), np.inf, spread)
     if node.op_type in ("Div", "Reciprocal"):
         under = given[-1]
         # Also for 0 itself, whose sign ONNX leaves open: Relu and Max of -0 may be either.

@@ -153,6 +153,18 @@ def _global_max(_node: NodeProto, _opset: int, arrays: Sequence[Any]) -> list[np
     return [x.max(tuple(range(2, x.ndim)), keepdims=True)]
 
 
+def _group_norm(node: NodeProto, opset: int, arrays: Sequence[Any]) -> list[np.ndarray]:
+    """The evaluator computes the variance in float32, as a difference of large numbers; scales are of channels since
+    opset 21, of groups before.
+    """
+    given, (x, scale, bias) = attributes_of(node), arrays
+    groups, form = given["num_groups"], (1, x.shape[1], *(1,) * (x.ndim - 2))
+    rows = x.reshape(x.shape[0], groups, -1)
+    rows = (rows - rows.mean(-1, keepdims=True)) / np.sqrt(rows.var(-1, keepdims=True) + given.get("epsilon", 1e-5))
+    repeats = 1 if opset >= 21 else x.shape[1] // groups
+    return [rows.reshape(x.shape) * scale.repeat(repeats).reshape(form) + bias.repeat(repeats).reshape(form)]
+
+
 def _unsqueeze(node: NodeProto, _opset: int, arrays: Sequence[Any]) -> list[np.ndarray]:
     """The evaluator inserts one axis after the other; all are meant of the result."""
     axes = arrays[1] if len(arrays) > 1 else attributes_of(node)["axes"]
@@ -170,6 +182,7 @@ OWN: dict[str, Callable[..., list[np.ndarray]]] = {
     "Softmax": _softmax, "LogSoftmax": _softmax, "LRN": _lrn, "BatchNormalization": _batch_norm, "Selu": _selu,
     "Celu": _selu, "Gelu": _gelu, "Swish": _swish, "PRelu": _prelu, "Gemm": _gemm, "Clip": _clip,
     "Mean": _mean, "Pad": _pad, "Unsqueeze": _unsqueeze, "GlobalMaxPool": _global_max,
+    "GroupNormalization": _group_norm,
     # Slow (0.1 s a layer), wrong with groups and automatic padding, and without ceil mode: computed tap by tap.
     **dict.fromkeys(("Conv", "ConvTranspose", "MaxPool", "AveragePool"), windows.evaluate),
     "Resize": resampling.evaluate, "Upsample": resampling.evaluate, **norms.VALUES,
