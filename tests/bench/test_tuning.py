@@ -52,6 +52,7 @@ def make_integers(spec: Conv, shape: tuple[int, ...]) -> tuple[Any, Any]:
     ]
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("name", PROBLEMS)
 @pytest.mark.parametrize("target", TARGETS)
 def test_every_choice_computes_the_same(name: str, target: str, tally: Any) -> None:

@@ -156,7 +156,7 @@ def test_inputs_that_do_not_fit_are_refused_before_work(invoke, work, words, tmp
     for more, code, message in (
         (["--input", tmp_path / "double.npy"], 3, "has dtype float64; need float32, as the model declares"),
         (["--input", tmp_path / "missing.npy"], 3, "missing.npy"),
-        (["--input", tmp_path], 3, "Is a directory"),
+        (["--input", tmp_path], 3, "is not a file; need a .npy or .npz file"),
         (["--input", tmp_path / "x.npy", "--shape", "x=2,3,64,64"], 2, "need one of them"),
     ):
         found = invoke(*words("run"), *more)

@@ -163,6 +163,7 @@ def test_plots_are_drawn_and_nothing_is_asked_for(opened, awkward):
     assert [url for url in requests if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
 
 
+@pytest.mark.wide
 def test_the_table_sorts_and_filters(opened, awkward):
     page, messages, _, _ = opened(awkward)
 
@@ -188,6 +189,7 @@ def test_the_table_sorts_and_filters(opened, awkward):
     assert messages == []
 
 
+@pytest.mark.wide
 def test_empty_cells_are_sorted_last(opened):
     page, _, _, _ = opened(inspect_model(models.awkward(), timed=False))
     page.locator("#table th", has_text="time").locator("button").click()
@@ -207,6 +209,7 @@ def test_hostile_names_do_nothing_in_a_browser(opened):
     assert [url for url in requests if not url.startswith(("data:", "blob:"))] == [path.as_uri()]
 
 
+@pytest.mark.wide
 def test_injected_scripts_would_not_run(opened, awkward, tmp_path, browser):
     page = make_page(awkward).replace(
         "</main>", "<script>document.title='owned'</script><img src='http://x.invalid/'></main>"
@@ -223,6 +226,7 @@ def test_injected_scripts_would_not_run(opened, awkward, tmp_path, browser):
     tab.close()
 
 
+@pytest.mark.wide
 def test_narrow_screens_do_not_scroll_sideways(opened, awkward):
     page, messages, _, _ = opened(awkward, width=420)
     assert page.evaluate("document.documentElement.scrollWidth") <= 425

@@ -64,6 +64,7 @@ def list_kernels() -> Iterator[tuple[str, object]]:
                         yield line, call.recipe
 
 
+@pytest.mark.wide
 def test_inner_loops_multiply_and_add_and_nothing_of_them_is_spilled(tally) -> None:
     spilled = []
     for line, recipe in list_kernels():

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tests.compiler.harness import TARGETS, build
 
-from omniconv.compiler.emit.epilogue import Operand, Post
+from omniconv.compiler.emit.epilogue import PlacedOperand, Post
 from omniconv.compiler.kernels.mapping import ARGS, Map
 from omniconv.compiler.memory.layout import Layout
 from omniconv.program.element import ELEMENTS
@@ -174,7 +174,7 @@ def pairs(dtype):
 
 
 def operand(size):
-    return Operand(ARGS, (size, 1, 0, 0, 0), False)
+    return PlacedOperand(ARGS, (size, 1, 0, 0, 0), False)
 
 
 def c_power(x, y):

@@ -198,7 +198,7 @@ class _Unit:
 
         def block(c: Index, vectors: int, tail: int | None) -> None:
             weights = k.shift(self.w, k.add(k.mul(c, len(phase.gates) * r.hidden), place))
-            Products(k, phase.tile, r.hidden, r.chunk, step, r.block).emit(
+            Products(k=k, tile=phase.tile, hidden=r.hidden, sequences=r.chunk, step=step, pitch=r.block).emit(
                 source, weights, self.products, len(phase.gates) * vectors
             )
             with k.loop(r.chunk) as row:

@@ -9,7 +9,7 @@ from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.kernels.recurrent.tiles import UNROLL, RecurrentTile
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Products:
     """Emission of the products of a block.
 
