@@ -47,8 +47,8 @@ def pytest_unconfigure(config: Any) -> None:
 
 def pytest_collection_modifyitems(items: list[Any]) -> None:
     """Mark as *wide* what repeats a test for a further instruction set, number of threads or element: ``make test-all``
-    runs it too. What stays is the reference and the native target, by two threads where they make a difference. Tests that
-    take long for what they add, or are of another machine, are marked where they stand.
+    runs it too. What stays is the reference and the native target, by two threads where they make a difference. Tests
+    that take long for what they add, or are of another machine, are marked where they stand.
     """
     for item in items:
         given = getattr(item, "callspec", None)

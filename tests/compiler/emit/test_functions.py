@@ -103,9 +103,9 @@ def within(name, dtype):
 
 
 def nearest(wanted, element):
-    with np.errstate(over="ignore"):
-        found = float(wanted) if abs(wanted) < 1e308 else float(_MP.sign(wanted)) * math.inf
-        return float(np.asarray(found).astype(element.dtype)) if abs(wanted) < element.largest * 1.1 else found
+    if abs(wanted) > element.largest:
+        return float(_MP.sign(wanted)) * math.inf
+    return float(np.asarray(float(wanted)).astype(element.dtype))
 
 
 def off(got, wanted, element):
