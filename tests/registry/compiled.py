@@ -36,7 +36,7 @@ def guarded_copy(x):
 def strictly(f, inputs):
     """Run an executable on named arrays with everything around them poisoned; inputs must stay as they are."""
     given = {name: guarded_copy(x) if x.flags.c_contiguous else x for name, x in inputs.items()}
-    for frame in f._idle:
+    for frame in (frame for item in getattr(f, "executables", (f,)) for frame in item._idle):
         frame.arena.view(0, (frame.arena.size // f.dtype.itemsize,), f.dtype)[...] = np.nan
     with mock.patch.object(Results, "take", lambda results, index: guarded_empty(results.shapes[index], results.dtype)):
         results = f.run(given)
