@@ -171,6 +171,15 @@ def _unsqueeze(node: NodeProto, _opset: int, arrays: Sequence[Any]) -> list[np.n
     return [np.expand_dims(arrays[0], tuple(int(axis) for axis in np.reshape(axes, -1)))]
 
 
+def _attention(node: NodeProto, opset: int, arrays: Sequence[Any]) -> list[np.ndarray]:
+    """The evaluator's causal mask has the rows of the mask that is given, which may be one for all queries."""
+    arrays = list(arrays)
+    if len(arrays) > 3 and arrays[3] is not None:
+        mask = np.atleast_2d(arrays[3])
+        arrays[3] = np.broadcast_to(mask, (*mask.shape[:-2], arrays[0].shape[-2], mask.shape[-1]))
+    return run_node(node, opset, arrays)
+
+
 def _recurrent(node: NodeProto, _opset: int, arrays: Sequence[Any]) -> list[np.ndarray]:
     """The evaluator knows neither directions nor lengths, bounds or functions."""
     from tests.differential import recurrent
@@ -186,7 +195,7 @@ OWN: dict[str, Callable[..., list[np.ndarray]]] = {
     # Slow (0.1 s a layer), wrong with groups and automatic padding, and without ceil mode: computed tap by tap.
     **dict.fromkeys(("Conv", "ConvTranspose", "MaxPool", "AveragePool"), windows.evaluate),
     "Resize": resampling.evaluate, "Upsample": resampling.evaluate, **norms.VALUES,
-    **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),
+    **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent), "Attention": _attention,
 }  # fmt: skip
 
 

@@ -146,13 +146,6 @@ def test_triangles_keep_what_no_product_keeps(upper: int) -> None:
         np.testing.assert_array_equal(single("Trilu", x, np.array(k), upper=upper), wanted)
 
 
-def test_nearest_upsampling_below_one_takes_every_other_position() -> None:
-    x = whole(1, 2, 6, 8)
-    np.testing.assert_array_equal(
-        single("Upsample", x, np.array([1, 1, 0.5, 0.25], np.float32), opset=9), x[:, :, ::2, ::4]
-    )
-
-
 def test_dropout_keeps_everything() -> None:
     x = whole(2, 3, 4)
     g = Graph()

@@ -84,9 +84,9 @@ def _lower_upsample(node: Node, inputs: Operands, build: Builder) -> Operand:
     mode = node.text("mode", "nearest")
     if mode not in ("nearest", "linear"):
         raise ModelError(f"mode={mode[:40]!r}", need="nearest or linear")
-    if mode == "linear" and min(scales, default=1.0) < 1:
-        # ONNX says nothing of it, and PyTorch, which writes it, means other coordinates than it says.
-        raise UnsupportedError(f"linear Upsample by {scales}", need="scales of at least 1", fix="opset 11 or newer")
+    if min(scales, default=1.0) < 1:
+        # ONNX forbids it, and PyTorch, which writes it, means other sizes and coordinates than it says.
+        raise ModelError(f"Upsample by {scales}", need="scales of at least 1", fix="opset 11 or newer, with Resize")
     return _by_scales(node, x, scales, Sampling(mode, single=mode == "nearest"), build)
 
 
