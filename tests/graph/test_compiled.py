@@ -44,6 +44,7 @@ def test_convolutions(case: OnnxCase, target: str, tally) -> None:
 
 
 @pytest.mark.wide
+@pytest.mark.filterwarnings("ignore::omniconv.HostWarning", "ignore::omniconv.ModelWarning")
 def test_every_other_case_is_right_or_refused(tally) -> None:
     passed: Counter[str] = Counter()
     refused = 0

@@ -22,8 +22,9 @@ TARGETS = tuple(t for t in ("native", "x86-64-v3", "x86-64-v2") if t in availabl
 
 
 def guarded_empty(shape, dtype=np.float32):
-    """Room for an array of ``shape`` that holds NaN and ends at a guard page."""
-    return guarded(math.prod(shape), dtype=dtype).reshape(shape)
+    """Room for an array of ``shape`` that holds NaN, or ones where there is none, and ends at a guard page."""
+    fill = np.nan if np.dtype(dtype).kind == "f" else 1
+    return guarded(math.prod(shape), fill, dtype).reshape(shape)
 
 
 def guarded_copy(x):
