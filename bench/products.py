@@ -7,9 +7,6 @@ turns. The ratio is the time of the fastest other runtime over ours, by medians 
 
 from __future__ import annotations
 
-import argparse
-import json
-import math
 import sys
 from pathlib import Path
 from typing import Any, Final
@@ -19,9 +16,9 @@ from onnx import TensorProto, helper
 
 import omniconv as oc
 from omniconv.bench.compare import OURS, Comparison, Contender, compare
-from omniconv.bench.machine import describe_machine, keep_freed_memory
 from omniconv.bench.peers import installed_peers
 from omniconv.bench.workload import Workload
+from single import run_cases
 
 PRODUCTS: Final = {
     "attention of ViT-B/16, scores": ((8, 64, 197, 64), (8, 64, 64, 197)),
@@ -30,6 +27,7 @@ PRODUCTS: Final = {
     "projection by an input": ((16, 1, 77, 512), (512, 512)),
 }
 """Shapes of both sides."""
+
 REPORT: Final = Path("build/bench/products.json")
 
 
@@ -58,40 +56,5 @@ def measure(title: str, shapes: tuple[Any, Any], threads: int, settings: dict[st
     )  # fmt: skip
 
 
-def main(arguments: list[str]) -> int:
-    """Measure all products; 1 where outputs disagree."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    options = parser.parse_args(arguments)
-    keep_freed_memory()
-    settings = {"rounds": options.rounds, "seconds": options.seconds}
-    records, agrees = [], True
-    for threads in options.threads:
-        ratios = []
-        for title, shapes in PRODUCTS.items():
-            found = measure(title, shapes, threads, settings)
-            best, ours = found.best, found.our_best
-            agrees = agrees and found.agrees
-            if ours is None or best is None or ours.timing is None or best.timing is None:
-                print(f"{threads} threads  {found.name}: no rival, or outputs that disagree")
-                continue
-            ratios.append(found.ratio() or math.nan)
-            quick = best.timing.fastest / ours.timing.fastest
-            times = ", ".join(f"{item.name} {item.median * 1e3:.3f}" for item in (ours, *found.peers))
-            print(
-                f"{threads} threads  {found.name}: {times} ms, {(found.rate(ours) or 0) * 1e-9:.0f} GFLOP/s; "
-                f"ratio {ratios[-1]:.2f}, of the fastest rounds {quick:.2f}", flush=True,
-            )  # fmt: skip
-            records.append({"threads": threads, **found.as_dict()})
-        if ratios:
-            print(f"{threads} threads  geometric mean {math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f}")
-    REPORT.parent.mkdir(parents=True, exist_ok=True)
-    machine = describe_machine(max(options.threads))
-    REPORT.write_text(json.dumps({"machine": machine, "products": records}, indent=1, default=str))
-    return 0 if agrees else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_cases(__doc__, sys.argv[1:], PRODUCTS, measure, REPORT, "products"))

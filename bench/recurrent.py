@@ -8,8 +8,6 @@ runtime over ours, by medians and by the fastest rounds.
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
 import sys
 from pathlib import Path
@@ -20,9 +18,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 import omniconv as oc
 from omniconv.bench.compare import OURS, Comparison, Contender, compare
-from omniconv.bench.machine import describe_machine, keep_freed_memory
 from omniconv.bench.peers import installed_peers
 from omniconv.bench.workload import Workload
+from single import run_cases
 
 LAYERS: Final = {
     "LSTM of a recogniser of text lines, both ways": ("LSTM", 2, 100, 1, 256, 256),
@@ -31,6 +29,7 @@ LAYERS: Final = {
     "LSTM, one time with its states": ("LSTM", 1, 1, 1, 128, 128),
 }
 """Operator, directions, times, sequences, inputs and hidden units."""
+
 REPORT: Final = Path("build/bench/recurrent.json")
 
 
@@ -83,40 +82,5 @@ def measure(title: str, layer: tuple[Any, ...], threads: int, settings: dict[str
     )  # fmt: skip
 
 
-def main(arguments: list[str]) -> int:
-    """Measure all layers; 1 where outputs disagree."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    options = parser.parse_args(arguments)
-    keep_freed_memory()
-    settings = {"rounds": options.rounds, "seconds": options.seconds}
-    records, agrees = [], True
-    for threads in options.threads:
-        ratios = []
-        for title, layer in LAYERS.items():
-            found = measure(title, layer, threads, settings)
-            best, ours = found.best, found.our_best
-            agrees = agrees and found.agrees
-            if ours is None or best is None or ours.timing is None or best.timing is None:
-                print(f"{threads} threads  {found.name}: no rival, or outputs that disagree")
-                continue
-            ratios.append(found.ratio() or math.nan)
-            quick = best.timing.fastest / ours.timing.fastest
-            times = ", ".join(f"{item.name} {item.median * 1e3:.3f}" for item in (ours, *found.peers))
-            print(
-                f"{threads} threads  {found.name}: {times} ms, {(found.rate(ours) or 0) * 1e-9:.0f} GFLOP/s; "
-                f"ratio {ratios[-1]:.2f}, of the fastest rounds {quick:.2f}", flush=True,
-            )  # fmt: skip
-            records.append({"threads": threads, **found.as_dict()})
-        if ratios:
-            print(f"{threads} threads  geometric mean {math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f}")
-    REPORT.parent.mkdir(parents=True, exist_ok=True)
-    machine = describe_machine(max(options.threads))
-    REPORT.write_text(json.dumps({"machine": machine, "layers": records}, indent=1, default=str))
-    return 0 if agrees else 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_cases(__doc__, sys.argv[1:], LAYERS, measure, REPORT, "layers"))

@@ -155,11 +155,11 @@ def _as_host(value: Any, settings: Settings) -> HostRef:
     """Type and shape of a value."""
     if isinstance(value, HostRef):
         return value
-    if isinstance(value, Ref):
-        return HostRef(value.name, np.dtype(np.bool_) if value.truth else settings.given.dtype, value.shape)
     if value is None:
         raise ModelError("an input is left out", need="each input")
-    return HostRef("", value.dtype, tuple(value.shape))
+    dtype = settings.dtype_of(value)
+    assert dtype is not None, "a value of a known shape has a type"
+    return HostRef(value.name if isinstance(value, Ref) else "", dtype, tuple(value.shape))
 
 
 def _describe_outputs(prepared: Prepared, settings: Settings) -> list[HostRef | Unknown]:

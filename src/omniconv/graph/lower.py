@@ -14,7 +14,8 @@ from omniconv.graph.expand import Expander
 from omniconv.graph.fold_constants import fold_node
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Graph, Node, shorten
-from omniconv.graph.operands import Operand, Ref
+from omniconv.graph.operands import Operand, Operands, Ref
+from omniconv.graph.operator import Operator
 from omniconv.graph.partial import Gaps
 from omniconv.graph.registry import find_operator
 from omniconv.graph.schema import check_node, check_truths
@@ -122,18 +123,26 @@ def _find_outputs(wanted: Sequence[str], gaps: Gaps, program: Program, values: M
 def _lower_node(node: Node, given: Sequence[Operand], build: Builder) -> Sequence[Operand]:
     operator = find_operator(node)
     inputs = check_node(node, given, build.given)
-    results: Operand | Sequence[Operand]
     if operator.fold is not None and not any(isinstance(item, Ref) for item in inputs):
-        results = fold_node(operator.fold, node, [item for item in inputs if not isinstance(item, Ref)], build.budget)
-    elif operator.lower is not None:
-        operator.check_truths(inputs)
-        results = operator.lower(node, inputs, build)
-        check_truths(node, inputs, results if isinstance(results, Sequence) else (results,))
-    else:
+        return fold_node(operator.fold, node, [item for item in inputs if not isinstance(item, Ref)], build.budget)
+    return apply(operator, node, inputs, build)
+
+
+def apply(operator: Operator, node: Node, inputs: Operands, build: Builder) -> Sequence[Operand]:
+    """Append the steps of a node whose inputs were checked; returns its outputs.
+
+    Raises:
+        UnsupportedError: an operator that is only ever folded, or that would take truths for numbers.
+    """
+    if operator.lower is None:
         raise UnsupportedError(
             f"{node.op} of a value computed while the model runs", need=f"constant inputs of {node.op}"
         )
-    return results if isinstance(results, Sequence) else (results,)
+    operator.check_truths(inputs)
+    results = operator.lower(node, inputs, build)
+    results = results if isinstance(results, Sequence) else (results,)
+    check_truths(node, inputs, results)
+    return results
 
 
 def place(error: OmniconvError, node: Node) -> OmniconvError:

@@ -21,10 +21,11 @@ from omniconv.graph.fold_constants import fold_node
 from omniconv.graph.host_checks import BOUNDS
 from omniconv.graph.host_operator import HostOperator
 from omniconv.graph.inference import infer, make_type, read_shape
-from omniconv.graph.lower import place, undo
+from omniconv.graph.lower import apply, place, undo
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Ref
+from omniconv.graph.operator import Operator
 from omniconv.graph.registry import find_operator
 from omniconv.graph.schedule import (
     Body,
@@ -41,7 +42,7 @@ from omniconv.graph.schedule import (
     Unknown,
     Value,
 )
-from omniconv.graph.schema import check_node, check_truths
+from omniconv.graph.schema import check_node
 from omniconv.graph.scope import collect_names
 from omniconv.graph.tensors import DTYPES, name_dtype
 from omniconv.program.passes import run_passes
@@ -199,11 +200,8 @@ class _TierWalk:
         if constant and operator.fold is not None:
             arrays = [item for item in inputs if not isinstance(item, Ref)]
             results = fold_node(operator.fold, node, arrays, self.budget)
-        elif operator.lower is None:
-            raise UnsupportedError(f"{node.op} of a value computed while the model runs", need="constant inputs")
         else:
-            operator.check_truths(inputs)
-            results = self._lower(operator.lower, node, inputs, 0 if of_shapes else phase)
+            results = self._lower(operator, node, inputs, 0 if of_shapes else phase)
         results = results if isinstance(results, Sequence) else (results,)
         computed = False
         for name, result in zip(node.outputs, results, strict=False):
@@ -215,7 +213,7 @@ class _TierWalk:
         else:
             self.folded += 1
 
-    def _lower(self, lower: Any, node: Node, inputs: Sequence[Any], phase: int) -> Any:
+    def _lower(self, operator: Operator, node: Node, inputs: Sequence[Any], phase: int) -> Sequence[Any]:
         while len(self.programs) <= phase:
             self.programs.append(Program((), element=self.settings.element))
             self.nodes_in.append(0)
@@ -227,8 +225,7 @@ class _TierWalk:
         done = len(program.steps)
         try:
             build = Builder(program, self.budget, self.taken, node, self.settings.given, self.truths)
-            results = lower(node, inputs, build)
-            check_truths(node, inputs, results if isinstance(results, Sequence) else (results,))
+            results = apply(operator, node, inputs, build)
         except UnsupportedError:
             undo(program, done)
             raise

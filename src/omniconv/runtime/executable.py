@@ -24,7 +24,7 @@ from omniconv.program.layers import LayerInfo, describe_step
 from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena
 from omniconv.runtime.compiled import Compiled
-from omniconv.runtime.inputs import Array, arrange, read_array, read_named
+from omniconv.runtime.inputs import Array, arrange, read_array, read_names
 from omniconv.runtime.report import StepProfile, describe_call, merge_calls
 from omniconv.runtime.results import Results
 from omniconv.runtime.strips import load_strips
@@ -223,10 +223,8 @@ class Executable(Compiled):
     # -- inside
 
     def _gather(self, inputs: Mapping[str, Any]) -> list[Array]:
-        if type(inputs) is dict and inputs.keys() == self.inputs.keys():
-            return [self._check(name, inputs[name]) for name in self.inputs]
-        named = read_named(inputs, tuple(self.inputs), self.dtype, self._at)
-        return [self._check(name, array) for name, array in named.items()]
+        read_names(inputs, self.inputs, self._at)
+        return [self._check(name, inputs[name]) for name in self.inputs]
 
     def _check(self, name: str, x: Any) -> Array:
         """An input as a contiguous array of the expected type and shape. Other orders in memory are copied."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -43,18 +43,7 @@ def arrange(x: Array) -> Array:
     return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
 
 
-def read_named(inputs: Any, names: Sequence[str], dtype: np.dtype[Any], at: str) -> dict[str, Array]:
-    """Inputs by name, in the order of ``names``.
-
-    Raises:
-        ShapeError: missing or unknown inputs.
-        DataError: not arrays by name, or as :func:`read_array`.
-    """
-    read_names(inputs, names, at)
-    return {name: read_array(name, inputs[name], dtype, at) for name in names}
-
-
-def read_names(inputs: Any, names: Sequence[str], at: str) -> None:
+def read_names(inputs: Any, names: Collection[str], at: str) -> None:
     """Check that inputs come by name, and which.
 
     Raises:
