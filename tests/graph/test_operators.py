@@ -503,6 +503,8 @@ FOLDED: dict[str, Any] = {
     "Where": lambda g, a: g.node("Where", g.node("Less", a, g.ints(0, 0, 0)), a, g.ints(1, 2, 3)),
     "Logic": logic,
     "Erf": lambda g, a: g.node("Erf", g.const([0.3, -1.0])),
+    "rank 0": lambda g, a: g.node("Sqrt", g.node("Mul", g.node("Div", g.const(1.0), g.const(4.0)), g.const(0.3))),
+    "rank 0 of integers": lambda g, a: g.node("Neg", g.node("Sub", g.const(3, np.int64), g.const(8, np.int64))),
     "Gather": lambda g, a: g.node("Gather", g.const(f32(3, 4)), g.const([[0, -1]], np.int64), axis=1),
     "Slice": lambda g, a: g.node("Slice", g.const(f32(6, 4)), *map(g.const, CUTS, [np.int64] * 4)),
     "Split": lambda g, a: g.node("Split", g.const(f32(6)), g.ints(2, 4), count=2, axis=0)[1],

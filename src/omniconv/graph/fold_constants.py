@@ -17,7 +17,7 @@ from omniconv.graph.operator import Fold
 
 
 def fold_node(fold: Fold, node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> Sequence[AnyArray]:
-    """The outputs of one node.
+    """The outputs of one node, each an array: NumPy gives a scalar where every input has rank 0.
 
     Raises:
         LimitError: a result above the memory limit.
@@ -25,4 +25,4 @@ def fold_node(fold: Fold, node: Node, arrays: Sequence[AnyArray | None], budget:
     """
     with np.errstate(all="ignore"):
         result = fold(node, arrays, budget)
-    return (result,) if isinstance(result, np.ndarray) else result
+    return [np.asarray(item) for item in (result if isinstance(result, Sequence) else (result,))]

@@ -196,13 +196,12 @@ class _TierWalk:
                 wanted.append(item)
         inputs = check_node(node, wanted, given)
         constant = not any(isinstance(item, Ref) for item in inputs)
-        results: Any
+        results: Sequence[Any]
         if constant and operator.fold is not None:
             arrays = [item for item in inputs if not isinstance(item, Ref)]
             results = fold_node(operator.fold, node, arrays, self.budget)
         else:
             results = self._lower(operator, node, inputs, 0 if of_shapes else phase)
-        results = results if isinstance(results, Sequence) else (results,)
         computed = False
         for name, result in zip(node.outputs, results, strict=False):
             if name:
