@@ -15,6 +15,7 @@ import numpy as np
 from omniconv.choices import as_choice
 from omniconv.compiler.planning.options import LAYOUTS, Options
 from omniconv.compiler.planning.plan import plan
+from omniconv.compiler.planning.shared import Shared
 from omniconv.compiler.planning.tuning_store import open_tuning
 from omniconv.errors import HostWarning, ShapeError, SpecError, UnsupportedError
 from omniconv.integers import as_flag, as_integer, as_shape
@@ -121,6 +122,7 @@ def compile(  # noqa: A001 - the name of the public interface
     build = _ModelCompiler(graph, chosen, options, _describe(model), strict)
     if all(is_fixed(info.dims) for info in graph.inputs):
         return build({})
+    build.shared = Shared()
     return Network(build, graph, layout, memory_limit, element, strict=build.strict)
 
 
@@ -133,6 +135,7 @@ class _ModelCompiler:
     options: Options
     at: str
     strict: bool
+    shared: Shared | None = None
     _warned: bool = False
 
     def __call__(self, shapes: Mapping[str, Sequence[int]]) -> Executable | MixedExecutable:
@@ -148,7 +151,7 @@ class _ModelCompiler:
             if self.strict:
                 raise
         else:
-            return _compile_program(program, self.target, self.options, self.at, tiers)
+            return _compile_program(program, self.target, self.options, self.at, tiers, self.shared)
         return self._compile_mixed(graph)
 
     def _compile_mixed(self, graph: Graph) -> MixedExecutable:
@@ -197,15 +200,17 @@ def _compile_spec(
 
 
 def _compile_program(
-    program: Program, target: Target, options: Options, at: str, tiers: Tiers | None = None
-) -> Executable:
+    program: Program, target: Target, options: Options, at: str, tiers: Tiers | None = None,
+    shared: Shared | None = None,
+) -> Executable:  # fmt: skip
     return Executable(
-        plan(program, target, options),
+        plan(program, target, options, shared),
         threads=options.threads,
         layout=options.layout,
         memory_limit=options.memory_limit,
         at=at,
         tiers=tiers,
+        shared=shared,
     )
 
 

@@ -17,6 +17,7 @@ from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import ALIGNMENT
 from omniconv.compiler.planning.plan import Plan
+from omniconv.compiler.planning.shared import Shared, name_packed
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.integers import as_integer, ceil_div
 from omniconv.limits import check_memory
@@ -112,7 +113,7 @@ class Executable(Compiled):
 
     def __init__(
         self, plan: Plan, *, threads: int = 1, layout: str = "NCHW", memory_limit: int | None = None, at: str = "",
-        tiers: Tiers | None = None,
+        tiers: Tiers | None = None, shared: Shared | None = None,
     ) -> None:  # fmt: skip
         started = time.perf_counter()
         threads = as_integer("threads", threads, 1, MAX_THREADS)
@@ -134,7 +135,7 @@ class Executable(Compiled):
         distinct = {item.digest: item for item in code}
         self.kernels = len(distinct)
         self.cached_kernels = sum(kernel.cached for kernel in distinct.values())
-        self._constants, self._offsets = self._make_constants()
+        self._blocks, self._addresses = self._make_constants(shared)
         self._zero = Arena(plan.zero_bytes + 64, limit=memory_limit)
         self._idle: deque[_Frame] = deque(maxlen=8)
         self._strips = [np.cumsum((group.first, *group.counts), dtype=np.int64) for group in plan.groups]
@@ -273,21 +274,40 @@ class Executable(Compiled):
             if buffers[ref.buffer].kind in first
         ]
 
-    def _make_constants(self) -> tuple[Arena, dict[int, int]]:
-        """All constants, computed into one block."""
-        offsets, total = {}, 0
+    def _make_constants(self, shared: Shared | None) -> tuple[list[Arena], dict[int, int]]:
+        """All constants, computed into one block but for the weights that networks of other sizes have too; and the
+        addresses of all.
+        """
+        names = {} if shared is None else name_packed(self.plan.calls, self.plan.buffers)
+        blocks, addresses, alone = [], {}, []
         for index, buffer in enumerate(self.plan.buffers):
-            if buffer.kind == "constant":
-                offsets[index] = total
-                total += ceil_div(buffer.size, ALIGNMENT) * ALIGNMENT + ALIGNMENT
-        block = Arena(total, limit=self._limit)
-        for index, offset in offsets.items():
-            make = self.plan.buffers[index].make
-            assert make is not None
-            content = make()
-            assert content.nbytes == self.plan.buffers[index].size, (content.nbytes, self.plan.buffers[index])
+            if buffer.kind != "constant":
+                continue
+            if shared is None or index not in names:
+                alone.append(index)
+                continue
+            with shared.lock:
+                block = shared.packed.get(names[index])
+                if block is None:
+                    block, [addresses[index]] = self._fill([index])
+                    shared.packed[names[index]] = block
+            addresses[index] = block.address
+            blocks.append(block)
+        block, found = self._fill(alone)
+        return [*blocks, block], addresses | dict(zip(alone, found, strict=True))
+
+    def _fill(self, indices: Sequence[int]) -> tuple[Arena, list[int]]:
+        """A block with some constants, and their addresses."""
+        buffers = [self.plan.buffers[index] for index in indices]
+        ends = np.cumsum([0, *(ceil_div(buffer.size, ALIGNMENT) * ALIGNMENT + ALIGNMENT for buffer in buffers)])
+        block = Arena(int(ends[-1]), limit=self._limit)
+        offsets = [int(end) for end in ends[:-1]]
+        for buffer, offset in zip(buffers, offsets, strict=True):
+            assert buffer.make is not None
+            content = buffer.make()
+            assert content.nbytes == buffer.size, (content.nbytes, buffer)
             block.view(offset, content.shape, content.dtype)[...] = content
-        return block, offsets
+        return block, [block.address + offset for offset in offsets]
 
     def _compile(self) -> tuple[list[LoadedKernel], Sequence[LoadedKernel | Object]]:
         """The kernel of each call, none where this machine cannot run them; and all machine code."""
@@ -308,7 +328,6 @@ class Executable(Compiled):
         arena = Arena(self.arena_bytes, limit=self._limit)
         base = {
             "arena": arena.address,
-            "constant": self._constants.address,
             "zero": self._zero.address,
             "scratch": arena.address + plan.arena_bytes,
         }
@@ -318,7 +337,7 @@ class Executable(Compiled):
             starts.append(len(args))
             for ref in call.args:
                 buffer = plan.buffers[ref.buffer]
-                inner = {"arena": plan.offsets[ref.buffer], "constant": self._offsets.get(ref.buffer, 0)}
+                inner = {"arena": plan.offsets[ref.buffer], "constant": self._addresses.get(ref.buffer, 0)}
                 args.append(base.get(buffer.kind, 0) + inner.get(buffer.kind, 0) + self.dtype.itemsize * ref.offset)
         # Behind the args of the calls come those of the groups: where the records and the starts of the strips are.
         starts += range(len(args), len(args) + 2 * len(plan.groups), 2)

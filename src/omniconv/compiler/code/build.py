@@ -141,8 +141,14 @@ def build_objects(sources: Sequence[Source], target: Target, *, cache: ObjectCac
 
 def digest_of(source: Source, target: Target) -> str:
     """Identity of the machine code of ``source`` on ``target``, as 64 hexadecimal digits."""
-    parts = (source.key, source.hint, *map(str, astuple(target)), *_TOOLS)
+    parts = (source.key, source.hint, *_describe(target), *_TOOLS)
     return hashlib.sha256("\0".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
+
+
+@once
+def _describe(target: Target) -> tuple[str, ...]:
+    """All that is known of a target, in words."""
+    return tuple(map(str, astuple(target)))
 
 
 def symbol_of(source: Source, digest: str) -> str:

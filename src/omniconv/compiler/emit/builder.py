@@ -7,7 +7,7 @@ code serves static and dynamic bounds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import cast
@@ -27,6 +27,7 @@ from omniconv.compiler.emit.machine import (
     Slot,
     Value,
 )
+from omniconv.compiler.emit.open_size import Expression, OpenSize, Known, least, most
 from omniconv.program.element import ELEMENTS, Element
 from omniconv.target.model import Target
 
@@ -36,6 +37,8 @@ I64 = ir.IntType(64)
 PTR = ir.PointerType()
 SCALARS = {"float": ir.FloatType(), "double": ir.DoubleType()}
 """LLVM's types of the elements, by name."""
+KNOWN = (int, OpenSize)
+"""What arithmetic on indices folds."""
 _ELEMENTS = {element.llvm: element for element in ELEMENTS.values()}
 
 
@@ -67,6 +70,7 @@ class Kernel:
         self.b = _builder(start)
         self._start = start
         self._cache: dict[int, Pointer] = {}
+        self._sizes: dict[Expression, Count] = {}
         self._numbers: dict[tuple[float, ...], Pointer] = {}
 
     def finish(self) -> str:
@@ -85,12 +89,45 @@ class Kernel:
         return self._cache[index]
 
     def index(self, value: Index) -> Count:
-        """A machine value for an index."""
-        return Count(ir.Constant(I64, value)) if isinstance(value, int) else value
+        """A machine value for an index. What follows from open sizes is computed once, on entry."""
+        if isinstance(value, int):
+            return Count(ir.Constant(I64, value))
+        if isinstance(value, OpenSize):
+            return self._compute(value.tree, value.trace.at)
+        return value
+
+    def _compute(self, tree: Expression, at: int) -> Count:
+        """An expression of open sizes, which argument ``at`` holds."""
+        if isinstance(tree, int):
+            return Count(ir.Constant(I64, tree))
+        if tree not in self._sizes:
+            b, (operation, *parts) = self._entry, tree
+            if operation == "size":
+                place = b.gep(self.arg(at), [Count(ir.Constant(I64, parts[0]))], source_etype=I64)
+                self._sizes[tree] = Count(b.load(place, typ=I64))
+                return self._sizes[tree]
+            one, other = (self._compute(cast("Expression", part), at) for part in parts)
+            match operation:
+                case "+":
+                    value = b.add(one, other, flags=["nsw"])
+                case "-":
+                    value = b.sub(one, other, flags=["nsw"])
+                case "*":
+                    value = b.mul(one, other, flags=["nsw"])
+                case "min":
+                    value = b.select(b.icmp_signed("<", one, other), one, other)
+                case "max":
+                    value = b.select(b.icmp_signed(">", one, other), one, other)
+                case _:  # rounded down, also below zero: where remainder and divisor have different signs
+                    quotient = b.sdiv(one, other)
+                    below = b.icmp_signed("<", b.mul(b.sub(one, b.mul(quotient, other)), other), self.index(0))
+                    value = b.select(below, b.sub(quotient, self.index(1)), quotient)
+            self._sizes[tree] = value
+        return self._sizes[tree]
 
     def add(self, a: Index, b: Index) -> Index:
         """a + b."""
-        if isinstance(a, int) and isinstance(b, int):
+        if isinstance(a, KNOWN) and isinstance(b, KNOWN):
             return a + b
         if isinstance(a, int) and a == 0:
             return b
@@ -100,7 +137,7 @@ class Kernel:
 
     def sub(self, a: Index, b: Index) -> Index:
         """a - b."""
-        if isinstance(a, int) and isinstance(b, int):
+        if isinstance(a, KNOWN) and isinstance(b, KNOWN):
             return a - b
         if isinstance(b, int) and b == 0:
             return a
@@ -108,7 +145,7 @@ class Kernel:
 
     def mul(self, a: Index, b: Index) -> Index:
         """a * b."""
-        if isinstance(a, int) and isinstance(b, int):
+        if isinstance(a, KNOWN) and isinstance(b, KNOWN):
             return a * b
         for one, other in ((a, b), (b, a)):
             if isinstance(one, int) and one == 0:
@@ -117,16 +154,16 @@ class Kernel:
                 return other
         return self.b.mul(self.index(a), self.index(b), flags=["nsw"])
 
-    def divmod(self, a: Index, b: int) -> tuple[Index, Index]:
-        """Quotient and remainder of a non-negative index by a positive constant."""
-        if isinstance(a, int):
+    def divmod(self, a: Index, b: Known) -> tuple[Index, Index]:
+        """Quotient and remainder of a non-negative index by a positive size."""
+        if isinstance(a, KNOWN):
             return divmod(a, b)
-        if b == 1:
+        if isinstance(b, int) and b == 1:
             return a, 0
         quotient = self.b.udiv(a, self.index(b))
         return quotient, self.b.sub(a, self.b.mul(quotient, self.index(b)))
 
-    def split(self, unit: Index, *sizes: int) -> list[Index]:
+    def split(self, unit: Index, *sizes: Known) -> list[Index]:
         """Digits of ``unit`` in the mixed radix ``sizes``, most significant first."""
         digits: list[Index] = []
         for size in reversed(sizes[1:]):
@@ -136,15 +173,15 @@ class Kernel:
 
     def min(self, a: Index, b: Index) -> Index:
         """The smaller index."""
-        if isinstance(a, int) and isinstance(b, int):
-            return min(a, b)
+        if isinstance(a, KNOWN) and isinstance(b, KNOWN):
+            return least(a, b)
         a, b = self.index(a), self.index(b)
         return self.b.select(self.b.icmp_signed("<", a, b), a, b)
 
     def max(self, a: Index, b: Index) -> Index:
         """The larger index."""
-        if isinstance(a, int) and isinstance(b, int):
-            return max(a, b)
+        if isinstance(a, KNOWN) and isinstance(b, KNOWN):
+            return most(a, b)
         a, b = self.index(a), self.index(b)
         return self.b.select(self.b.icmp_signed(">", a, b), a, b)
 
@@ -174,8 +211,14 @@ class Kernel:
             return a if condition else b
         return self.b.select(condition, a, b)
 
-    def table(self, values: list[int]) -> Pointer:
-        """A constant array of 64-bit integers; returns its address."""
+    def table(self, values: Sequence[Known]) -> Pointer:
+        """An array of 64-bit integers, constant where they are known; returns its address."""
+        if any(isinstance(value, OpenSize) for value in values):
+            place = Pointer(self._entry.alloca(ir.ArrayType(I64, len(values))))
+            for number, value in enumerate(values):
+                each = self._entry.gep(place, [self.index(number)], source_etype=I64)
+                self._entry.store(self.index(value), each)
+            return place
         kind = ir.ArrayType(I64, len(values))
         name = f"{self.module.name}_table{len(self.module.globals)}"
         variable = ir.GlobalVariable(self.module, kind, name)

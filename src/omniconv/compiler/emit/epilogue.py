@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.elementary import emit_activation
 from omniconv.compiler.emit.functions import emit_function
 from omniconv.compiler.emit.machine import Index, Value
+from omniconv.compiler.emit.open_size import Opener
 from omniconv.compiler.emit.power import emit_fmod, emit_pow
 from omniconv.program.steps.post import BRIEF
 from omniconv.spec import Activation
@@ -29,6 +30,12 @@ class PlacedOperand:
     strides: tuple[int, int, int, int, int]
     readable: bool
 
+    def opened(self, opener: Opener) -> PlacedOperand:
+        """The same operand with the strides opened that depend on the size of an image."""
+        n, c, d, h, w = self.strides
+        n, d, h, w = opener.strides((n, d, h, w))
+        return replace(self, strides=(n, c, d, h, w))
+
 
 @dataclass(frozen=True, slots=True)
 class Post:
@@ -47,6 +54,13 @@ class Post:
     def readable(self) -> bool:
         """Whether whole vectors may be read at the last channel."""
         return self.operand is None or self.operand.readable or not self.operand.strides[1]
+
+
+def open_posts(posts: Sequence[Post], opener: Opener) -> tuple[Post, ...]:
+    """An epilogue with the strides of its operands opened."""
+    return tuple(
+        post if post.operand is None else replace(post, operand=post.operand.opened(opener)) for post in posts
+    )
 
 
 class Position(NamedTuple):

@@ -13,6 +13,8 @@ from typing import NewType, Protocol, TypeAlias, TypeVar, overload
 
 from llvmlite import ir
 
+from omniconv.compiler.emit.open_size import OpenSize
+
 Value = NewType("Value", ir.Value)
 """An element, or a vector of them."""
 Pointer = NewType("Pointer", ir.Value)
@@ -26,8 +28,9 @@ Bits = NewType("Bits", ir.Value)
 Slot = NewType("Slot", ir.AllocaInstr)
 """A variable that holds a :data:`Value`."""
 
-Index: TypeAlias = int | Count
-"""A position or a size that is known while generating, or only on the machine."""
+Index: TypeAlias = int | OpenSize | Count
+"""A position or a size that is known while generating, follows from the sizes that the kernel is given, or is only
+known in the middle of the code."""
 Condition: TypeAlias = bool | Mask
 """Whether something holds is known while generating, or only on the machine."""
 Branch: TypeAlias = AbstractContextManager[object]
@@ -83,6 +86,7 @@ class IRBuilder(Protocol):
     def sub(self, lhs: Integer, rhs: Integer, *, flags: Sequence[str] = ...) -> Integer: ...
     def mul(self, lhs: Count, rhs: Count, *, flags: Sequence[str] = ...) -> Count: ...
     def udiv(self, lhs: Count, rhs: Count) -> Count: ...
+    def sdiv(self, lhs: Count, rhs: Count) -> Count: ...
     def shl(self, lhs: Bits, rhs: Bits) -> Bits: ...
     def ashr(self, lhs: Bits, rhs: Bits) -> Bits: ...
     def lshr(self, lhs: Bits, rhs: Bits) -> Bits: ...

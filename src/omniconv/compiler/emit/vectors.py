@@ -8,24 +8,26 @@ from llvmlite import ir
 
 from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
+from omniconv.compiler.emit.open_size import Known, is_open
 from omniconv.integers import ceil_div
 
 
 def emit_vectors(
     k: Kernel,
-    channels: int,
+    channels: Known,
     body: Callable[[Index, int, int | None], None],
     *,
     group: int = 1,
     masked: bool = True,
     part: Index = 0,
-    parts: int = 1,
+    parts: Known = 1,
 ) -> None:
     """Run ``body(first channel, vectors, tail)`` over all channels, or over one of ``parts`` equal shares of them.
 
     Args:
         k: the kernel.
-        channels: how many there are.
+        channels: how many there are. Where that is open, groups end with vectors one by one, and a tail with pinned
+            lanes.
         body: emits the work on some neighbouring vectors; the last of them holds only ``tail`` channels unless that
             is None.
         group: vectors at a time.
@@ -34,8 +36,11 @@ def emit_vectors(
         parts: number of shares.
     """
     vectors = ceil_div(channels, k.lanes)
+    tail = int(channels % k.lanes) if masked else 0
+    if is_open(channels):
+        _emit_open(k, vectors, tail, body, group, part, parts)
+        return
     groups = ceil_div(vectors, group)
-    tail = channels % k.lanes if masked else 0
     short = vectors - (groups - 1) * group
 
     def emit(index: Index, last: bool) -> None:
@@ -44,8 +49,27 @@ def emit_vectors(
     emit_share(k, groups, emit, ragged=bool(tail) or short != group, part=part, parts=parts)
 
 
+def _emit_open(
+    k: Kernel, vectors: Known, tail: int, body: Callable[[Index, int, int | None], None], group: int, part: Index,
+    parts: Known,
+) -> None:  # fmt: skip
+    """:func:`emit_vectors` where the number of vectors is open."""
+    begin = k.divmod(k.mul(part, vectors), parts)[0]
+    last = k.divmod(k.mul(k.add(part, 1), vectors), parts)[0]
+    end = k.min(last, vectors - 1) if tail else last
+    whole = k.add(begin, k.mul(k.divmod(k.max(k.sub(end, begin), 0), group)[0], group))
+    with k.loop(whole, start=begin, step=group) as index:
+        body(k.mul(index, k.lanes), group, None)
+    if group > 1:
+        with k.loop(end, start=whole) as index:
+            body(k.mul(index, k.lanes), 1, None)
+    if tail:
+        with k.when(k.compare("==", last, vectors)):
+            body(k.mul(k.sub(last, 1), k.lanes), 1, tail)
+
+
 def emit_share(
-    k: Kernel, count: int, body: Callable[[Index, bool], None], *, ragged: bool, part: Index, parts: int
+    k: Kernel, count: int, body: Callable[[Index, bool], None], *, ragged: bool, part: Index, parts: Known
 ) -> None:
     """Run ``body(index, False)`` for each index below ``count``, or for one of ``parts`` equal shares of them.
 
@@ -55,7 +79,7 @@ def emit_share(
     begin: Index = 0
     end: Index = whole
     last: Index = count
-    if parts > 1:
+    if is_open(parts) or parts > 1:
         begin = k.divmod(k.mul(part, count), parts)[0]
         last = k.divmod(k.mul(k.add(part, 1), count), parts)[0]
         end = k.min(last, whole)

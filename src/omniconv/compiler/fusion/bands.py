@@ -49,7 +49,7 @@ class Frame:
 def flat(recipe: LayerRecipe) -> bool:
     """Whether a layer is one long row of positions, each of which reads the input at its own place."""
     axes = recipe.axes
-    return recipe.batch == 1 and axes[:2] == (AxisWalk.flat(1),) * 2 and axes[2] == AxisWalk.flat(axes[2].size)
+    return recipe.batch == 1 and axes[0].size == axes[1].size == 1 and all(axis.pointwise for axis in axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,11 +150,7 @@ class Stage:
             axes[2] = AxisWalk.flat((end - begin) * self._line)
         else:
             axes[self.axis] = recipe.axes[self.axis].cut(begin, end)[1]
-        part = replace(recipe, batch=1, axes=(axes[0], axes[1], axes[2]))
-        if isinstance(part, Stencil):
-            rows = min(part.tile.rows, max(1, ceil_div(axes[1].output, part.tile.spread[0])))
-            part = replace(part, tile=replace(part.tile, rows=rows))
-        return part
+        return replace(recipe, batch=1, axes=(axes[0], axes[1], axes[2]))
 
     @property
     def _line(self) -> int:

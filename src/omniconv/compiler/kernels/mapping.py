@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from llvmlite import ir
 
 from omniconv.compiler.emit.builder import I32, Kernel
-from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts
 from omniconv.compiler.emit.machine import Index, Pointer, Value
+from omniconv.compiler.emit.open_size import Opener
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.lowering.arrange import as_channels_last, as_expanded, as_row_major, keep_order, restore_order
 from omniconv.compiler.lowering.posts import find_runs, follows_runs, has_operands, lower_posts, run_strides
@@ -42,6 +43,7 @@ class Map:
         sizes: N, C, D, H, W after merging.
         x_strides, y_strides: of those axes [elements]; 0 where x is broadcast. y has neighbouring channels.
         posts: what is computed; operands have the same axes.
+        run: whether other axes are merged into the channels.
         readable, tail: of the layouts of x and y.
         block: positions along W in a unit.
         parts: shares that the channels are divided into.
@@ -52,6 +54,7 @@ class Map:
     x_strides: tuple[int, ...]
     y_strides: tuple[int, ...]
     posts: tuple[Post, ...]
+    run: bool
     readable: bool
     tail: bool
     block: int
@@ -82,11 +85,27 @@ class Map:
             x_strides=tuple(columns[0]),
             y_strides=tuple(y_strides),
             posts=tuple(rewritten),
+            run=run,
             readable=x.readable and not run,
             tail=y.tail and not run,
             block=block,
             parts=parts,
             lanes=lanes,
+        )
+
+    def opened(self, opener: Opener) -> Map:
+        """The same kernel for values of any size. Channels that have grown by other axes are opened with these."""
+        n, c, d, h, w = self.sizes
+        steps = [opener.strides((sn, sd, sh, sw)) for sn, _, sd, sh, sw in (self.x_strides, self.y_strides)]
+        (xn, xd, xh, xw), (yn, yd, yh, yw) = steps
+        return replace(
+            self,
+            sizes=(opener(n), opener(c) if self.run else c, opener(d), opener(h), opener(w)),
+            x_strides=(xn, self.x_strides[1], xd, xh, xw),
+            y_strides=(yn, self.y_strides[1], yd, yh, yw),
+            posts=open_posts(self.posts, opener),
+            block=opener.any(self.block),
+            parts=opener.any(self.parts),
         )
 
     @property

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Condition, Index, Pointer
+from omniconv.compiler.emit.open_size import Opener
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major
 from omniconv.compiler.memory.layout import Layout, channels_last
@@ -71,6 +72,16 @@ class Padding:
             readable=x.readable,
             tail=y.tail,
             lanes=lanes,
+        )
+
+    def opened(self, opener: Opener) -> Padding:
+        """The same kernel for images of any size."""
+        n, c, d, h, w = self.x_sizes
+        return replace(
+            self,
+            x_sizes=(opener(n), c, opener(d), opener(h), opener(w)),
+            x_strides=opener.strides(self.x_strides),
+            y_strides=opener.strides(self.y_strides),
         )
 
     @property

@@ -10,10 +10,11 @@ replaced by the neutral element.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Value
+from omniconv.compiler.emit.open_size import Opener
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
 from omniconv.compiler.lowering.arrange import keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout
@@ -41,6 +42,12 @@ class PoolAxis:
     dilation: int = 1
     before: int = 0
     bound: int = 0
+
+    def opened(self, opener: Opener) -> PoolAxis:
+        """The same window over a row of any size."""
+        if self.size == self.output == self.kernel == 1:
+            return self
+        return replace(self, size=opener.any(self.size), output=opener.any(self.output), bound=opener.any(self.bound))
 
     @property
     def reach(self) -> int:
@@ -125,6 +132,18 @@ class Pool:
             split=split,
             filled=all(axis.filled for axis in axes[:2]),
             lanes=lanes,
+        )
+
+    def opened(self, opener: Opener) -> Pool:
+        """The same kernel for images of any size."""
+        depth, height, width = (axis.opened(opener) for axis in self.axes)
+        return replace(
+            self,
+            batch=opener(self.batch),
+            axes=(depth, height, width),
+            x_strides=opener.strides(self.x_strides),
+            y_strides=opener.strides(self.y_strides),
+            split=opener.any(self.split),
         )
 
     @property
@@ -215,7 +234,7 @@ class _PoolRow:
 
     def _not_below(self, value: Index, low: int) -> Index:
         k = self.k
-        return max(value, low) if isinstance(value, int) else k.choose(k.compare("<", value, low), k.index(low), value)
+        return k.max(value, low)
 
     def _taps(self, axis: PoolAxis, output: Index) -> tuple[Index, Index, Index]:
         """Position of tap 0, the first tap inside the input and one past the last."""

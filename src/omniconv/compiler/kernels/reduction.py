@@ -15,6 +15,7 @@ from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
+from omniconv.compiler.emit.open_size import Opener, is_open
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest, smallest
 from omniconv.compiler.lowering.arrange import as_row_major, copy_value, keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout, row_major
@@ -94,6 +95,18 @@ class Reduce:
             lanes=lanes,
         )
 
+    def opened(self, opener: Opener) -> Reduce:
+        """The same kernel for images of any size; neighbours on the innermost axis are as far apart as now."""
+        *outer, inner = self.axes or ((1, 0),)
+        axes = [(opener(size), opener(stride)) for size, stride in outer]
+        return replace(
+            self,
+            batch=opener(self.batch),
+            axes=(*axes, (opener(inner[0]), inner[1])),
+            x_batch=opener(self.x_batch),
+            y_batch=self.y_batch,
+        )
+
     @property
     def groups(self) -> int:
         """Units in one image."""
@@ -143,10 +156,9 @@ class Reduce:
             acc = acc[:half]
         results = [k.get(slot) for slot in acc[0]]
         if self.op == "mean":
-            size = 1
-            for axis, _ in self.axes:
-                size *= axis
-            results = [k.b.fdiv(value, k.splat(float(size))) for value in results]
+            size = math.prod(axis for axis, _ in self.axes)
+            count = k.spread(k.b.sitofp(k.index(size), k.scalar)) if is_open(size) else k.splat(float(size))
+            results = [k.b.fdiv(value, count) for value in results]
         return results
 
     def _walk(self, k: Kernel, x: Pointer, depth: int, step: Callable[[Pointer, int], None]) -> None:
@@ -159,13 +171,14 @@ class Reduce:
                 self._walk(k, k.shift(x, k.mul(i, stride)), depth + 1, step)
             return
         rounds = size // self.unroll * self.unroll
-        if rounds:
+        if is_open(rounds) or rounds:
             with k.loop(rounds, step=self.unroll) as i:
                 pointer = k.shift(x, k.mul(i, stride))
                 for u in range(self.unroll):
                     step(k.shift(pointer, u * stride), u)
-        for i in range(rounds, size):
-            step(k.shift(x, i * stride), i - rounds)
+        for u in range(self.unroll - 1 if is_open(size) else size - rounds):
+            with k.when(k.compare("<", u, size - rounds)):
+                step(k.shift(x, k.mul(k.add(rounds, u), stride)), u)
 
 
 def lower_reduce(planner: Planner, step: ReduceStep) -> None:

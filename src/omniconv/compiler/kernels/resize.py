@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
+from omniconv.compiler.emit.open_size import Opener
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.layout import Layout
@@ -85,6 +86,16 @@ class Interpolation:
         index = [np.zeros(1, np.int64)] * missing + [np.asarray(i, np.int64).reshape(-1) for i in step.index]
         weight = [np.ones(1, np.float32)] * missing + [w.reshape(-1) for w in step.weight]
         return np.concatenate(index), np.concatenate(weight)
+
+    def opened(self, opener: Opener) -> Interpolation:
+        """The same kernel for images of any size."""
+        return replace(
+            self,
+            batch=opener(self.batch),
+            sizes=tuple(map(opener, self.sizes)),
+            x_strides=opener.strides(self.x_strides),
+            y_strides=opener.strides(self.y_strides),
+        )
 
     @property
     def block(self) -> int:

@@ -22,6 +22,7 @@ from llvmlite import ir
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
+from omniconv.compiler.emit.open_size import Opener
 from omniconv.compiler.emit.vectors import emit_gather, emit_transpose, emit_transpose_from, emit_vectors
 from omniconv.integers import ceil_div
 from omniconv.target.model import Target
@@ -56,6 +57,11 @@ class CopyAxis:
     y: int
     mapped: bool = False
 
+    def opened(self, opener: Opener) -> CopyAxis:
+        """The same axis, of any size from a vector on: a shorter one is code of its own."""
+        size = self.size if self.size < _LINE else opener(self.size)
+        return replace(self, size=size, x=opener(self.x), y=opener(self.y))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Copy:
@@ -66,6 +72,9 @@ class Copy:
         inner: the axis of the vectors, of the scalars, or of y's neighbours.
         across: the axis of x's neighbours in a transpose.
         vector: whether ``inner`` has neighbours in both.
+        along: whether runs of tiles of a transpose go along y's neighbours, through as many rows of x, and not along
+            those of x: the rows that fall into more sets of the cache, or else the closer ones, are better met again by
+            the next run.
         readable, tail: whether whole vectors may be read past the end of x's neighbours and written past that of y's.
         lanes: of a vector.
     """
@@ -74,6 +83,7 @@ class Copy:
     inner: CopyAxis
     across: CopyAxis | None
     vector: bool
+    along: bool
     readable: bool
     tail: bool
     lanes: int
@@ -108,6 +118,7 @@ class Copy:
             inner=inner,
             across=across,
             vector=along is not None,
+            along=across is not None and not inner.mapped and _crowding(inner.x) < _crowding(across.y),
             readable=readable,
             tail=tail,
             lanes=lanes,
@@ -123,22 +134,21 @@ class Copy:
         last = self.outer[-1].size if self.outer else 1
         return min(last, ceil_div(_BLOCK, max(self._work, 1)))
 
-    @property
-    def _along(self) -> bool:
-        """Whether runs of tiles go along y's neighbours, through as many rows of x, and not along those of x: the rows
-        that fall into more sets of the cache, or else the closer ones, are better met again by the next run.
-        """
-        assert self.across is not None
-        if self.inner.mapped:
-            return False
-        return _crowding(self.inner.x) < _crowding(self.across.y)
+    def opened(self, opener: Opener) -> Copy:
+        """The same copy of values of any size."""
+        return replace(
+            self,
+            outer=tuple(axis.opened(opener) for axis in self.outer),
+            inner=self.inner.opened(opener),
+            across=None if self.across is None else self.across.opened(opener),
+        )
 
     @property
     def _tiles(self) -> tuple[int, int]:
         """Tiles along a run, and runs."""
         assert self.across is not None
         wide, long = ceil_div(self.across.size, self.lanes), ceil_div(self.inner.size, self.lanes)
-        return (long, wide) if self._along else (wide, long)
+        return (long, wide) if self.along else (wide, long)
 
     @property
     def _tile_blocks(self) -> tuple[int, int]:
@@ -218,7 +228,7 @@ class Copy:
             k.loop(k.min(k.add(start, few), runs), start=start) as run,
             k.loop(k.min(k.add(first, some), length), start=first) as step,
         ):
-            ti, tj = (run, step) if self._along else (step, run)
+            ti, tj = (run, step) if self.along else (step, run)
             i = k.min(k.mul(ti, self.lanes), max(0, across.size - self.lanes))
             j = k.min(k.mul(tj, self.lanes), max(0, self.inner.size - self.lanes))
             self._tile(k, k.shift(x, i), k.shift(y, k.add(k.mul(i, across.y), j)), across, j)

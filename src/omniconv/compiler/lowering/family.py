@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -30,6 +30,8 @@ class Family(Generic[T]):
         place: the layer of a step, its input, result and operands laid out as the kernels want them. The input is given
             as it was found.
         lower: append the calls of a layer.
+        settle: for images of many sizes, a tile like the one it would take, of a form like those of other images; by
+            default that is the cheapest of the list that has such a form.
         merges: whether it computes :attr:`Facts.merged` in place of the problem, where there is one.
     """
 
@@ -40,6 +42,7 @@ class Family(Generic[T]):
     place: Callable[[Planner, ConvStep, Stored, Problem, T], Layer]
     lower: Callable[[Planner, Layer, Choice[T]], None]
     merges: bool = False
+    settle: Callable[[T, Sequence[T]], T] | None = None
 
 
 @dataclass(frozen=True, slots=True)

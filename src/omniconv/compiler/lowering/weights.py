@@ -48,7 +48,7 @@ class LayerWeights:
         """The elements as ``arrange`` has them: ``size`` in all, zeros included."""
         make = self.make
         if self.source is None:
-            return planner.constant(size, lambda: arrange(make()))
+            return planner.constant(size, lambda: arrange(make()), packed=True)
         # A zero behind the elements stands for all that is none of them.
         ended = BufferRef(planner.add_buffer("arena", self.size + 1))
         packed = BufferRef(planner.add_buffer("arena", size + planner.target.lanes))
@@ -65,4 +65,6 @@ def pack_bias(
     planner: Planner, bias: LayerWeights | None, size: int, arrange: Callable[[Array | None], Array]
 ) -> BufferRef:
     """Biases as ``arrange`` has them; it makes zeros of none."""
-    return planner.constant(size, lambda: arrange(None)) if bias is None else bias.pack(planner, size, arrange)
+    if bias is None:
+        return planner.constant(size, lambda: arrange(None), packed=True)
+    return bias.pack(planner, size, arrange)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,10 @@ from omniconv.compiler.problem.tuning import Tuning
 from omniconv.program.program import Program
 from omniconv.spec import Shape
 from omniconv.target.model import Target
+
+
+C = TypeVar("C")
+"""A choice: what it is made of is of no interest here."""
 
 
 class Recipe(Protocol):
@@ -50,6 +54,7 @@ class Call:
         why: the choice of the kernel in words, for `explain`.
         decision: for the kernels of a convolution, the choice that they come from.
         how: where a layer is worked off in parts, how, in words.
+        fixed: whether no size of the recipe follows from that of an image.
     """
 
     recipe: Recipe
@@ -59,6 +64,7 @@ class Call:
     why: tuple[str, ...] = ()
     decision: Decision | None = None
     how: str = ""
+    fixed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,13 @@ class Group:
     counts: tuple[int, ...]
 
 
+class Choices(Protocol):
+    """The choices of plans of the same network for images of other sizes."""
+
+    def settle(self, step: int, choice: C, target: Target) -> C:
+        """The choice for a step, or one like it that there is machine code for."""
+
+
 @dataclass(slots=True)
 class Planner:
     """The state of planning; lowerings read and extend it."""
@@ -84,6 +97,7 @@ class Planner:
     exact: bool = False
     tuning: Tuning | None = None
     threads: int = 1
+    shared: Choices | None = None
     groups: list[Group] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
@@ -107,10 +121,12 @@ class Planner:
         self.buffers.append(Buffer(kind, self.target.element.bytes * elements, **details))
         return len(self.buffers) - 1
 
-    def constant(self, elements: int, make: Callable[[], npt.NDArray[Any]]) -> BufferRef:
-        """A constant of ``elements`` elements that ``make`` computes once memory is granted."""
+    def constant(self, elements: int, make: Callable[[], npt.NDArray[Any]], *, packed: bool = False) -> BufferRef:
+        """A constant of ``elements`` elements that ``make`` computes once memory is granted; ``packed`` says that it is
+        the same whatever the size of the image.
+        """
         dtype = self.target.element.dtype
-        return BufferRef(self.add_buffer("constant", elements, make=lambda: np.asarray(make(), dtype)))
+        return BufferRef(self.add_buffer("constant", elements, make=lambda: np.asarray(make(), dtype), packed=packed))
 
     def table(self, values: Sequence[int] | npt.NDArray[np.int64]) -> BufferRef:
         """A constant table of 64-bit integers."""
@@ -157,15 +173,21 @@ class Planner:
         why: tuple[str, ...] = (),
         decision: Decision | None = None,
         how: str = "",
+        *,
+        fixed: bool = False,
     ) -> None:
         """Append a kernel call."""
         for ref in args:
             self.buffers[ref.buffer].touch(len(self.calls))
-        self.calls.append(Call(recipe, tuple(args), self.step, what, why, decision, how))
+        self.calls.append(Call(recipe, tuple(args), self.step, what, why, decision, how, fixed))
 
     def find_tuned(self, problem: Problem) -> str | None:
         """The measured choice for a problem, where there is one."""
         return None if self.tuning is None else self.tuning.find(problem)
+
+    def settle(self, choice: C) -> C:
+        """The choice for the current step that plans for other sizes agree with."""
+        return choice if self.shared is None else self.shared.settle(self.step, choice, self.target)
 
     # -- values
 

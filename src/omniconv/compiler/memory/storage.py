@@ -32,6 +32,7 @@ class Buffer:
         size: bytes.
         index: for inputs and outputs, which one.
         make: for constants, computes the content.
+        packed: for constants, whether the content is the same whatever the size of the image: weights.
         first, last: for arena buffers, the first and last call that touches it.
     """
 
@@ -39,6 +40,7 @@ class Buffer:
     size: int
     index: int = 0
     make: Callable[[], npt.NDArray[Any]] | None = None
+    packed: bool = False
     first: int = -1
     last: int = -1
 

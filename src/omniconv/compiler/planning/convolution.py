@@ -25,7 +25,9 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     """A convolution of any kind."""
     step, x = _pad(planner, step)
     problem = Problem.of(step.spec, x.layout.shape)
-    choice = choose(problem, planner.target, _look_around(planner, step, x, problem), planner.find_tuned)
+    choice = planner.settle(
+        choose(problem, planner.target, _look_around(planner, step, x, problem), planner.find_tuned)
+    )
     layer = choice.family.place(planner, step, x, problem, choice.tile)
     assert layer.problem.axes == choice.problem.axes, "the layouts are not those that were foreseen"
     choice.family.lower(planner, layer, choice)
@@ -78,7 +80,8 @@ def lower_dense(planner: Planner, step: DenseStep) -> None:
     problem = Problem.of(spec, (rows, inputs, 1))
     w, b = LayerWeights.of(planner, step.w[:, :, None]), None if step.b is None else LayerWeights.of(planner, step.b)
     layer = merge_layer(Layer(problem, spec, x, y, posts, tuple(refs), w, b))
-    choice = choose(problem, planner.target, Facts(exact=planner.exact, merged=layer.problem), planner.find_tuned)
+    facts = Facts(exact=planner.exact, merged=layer.problem)
+    choice = planner.settle(choose(problem, planner.target, facts, planner.find_tuned))
     choice.family.lower(planner, layer, choice)
 
 

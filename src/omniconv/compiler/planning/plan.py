@@ -19,6 +19,7 @@ from omniconv.compiler.memory.layout import Layout, channels_last, row_major
 from omniconv.compiler.memory.planner import Call, Group, Planner
 from omniconv.compiler.memory.storage import Buffer, Stored, plan_arena
 from omniconv.compiler.planning.options import Options
+from omniconv.compiler.planning.shared import Shared
 from omniconv.compiler.planning.table import lower
 from omniconv.errors import SpecError
 from omniconv.program.program import Program
@@ -52,8 +53,14 @@ class Plan:
         return sum(buffer.size for buffer in self.buffers if buffer.kind == "constant")
 
 
-def plan(program: Program, target: Target, options: Options = DEFAULTS) -> Plan:
+def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: Shared | None = None) -> Plan:
     """Lay a program out in memory and turn its steps into kernel calls. Nothing is allocated or compiled here.
+
+    Args:
+        program: what is computed.
+        target: the machine.
+        options: what is asked of the plan.
+        shared: what plans of the same network for images of other sizes have in common with this one, if there are any.
 
     Raises:
         SpecError: the tuning is for another target.
@@ -62,7 +69,7 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS) -> Plan:
     tuning, threads = options.tuning, options.threads
     if tuning is not None and tuning.target != target:
         raise SpecError(f"the tuning is for {tuning.target}", need=f"one for {target}")
-    planner = Planner(program, target, options.layout, options.exact, tuning, threads)
+    planner = Planner(program, target, options.layout, options.exact, tuning, threads, shared)
     inputs, outputs = {}, {}
     for index, name in enumerate(program.inputs):
         inputs[name] = _boundary(planner, program.shapes[name])
@@ -82,11 +89,12 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS) -> Plan:
         if planner.stored[name].buffer != slot:
             copy_value(planner, planner.stored[name], Stored(slot, 0, outputs[name]))
     fused = fuse(planner.calls, planner.groups, planner.buffers, target, threads, options.cache)
+    calls = fused.calls if shared is None else shared.open(fused.calls, planner.buffers, target)
     offsets, total = plan_arena(planner.buffers)
     return Plan(
         program,
         target,
-        fused.calls,
+        calls,
         fused.groups,
         tuple(planner.buffers),
         tuple(offsets),

@@ -19,6 +19,9 @@ class Tile(Protocol):
     def text(self) -> str:
         """What no other tile of a problem has, the kernel first: what a `Tuning` names it by."""
 
+    def form(self) -> str:
+        """What its machine code depends on, where that reads the sizes of images when it runs."""
+
 
 class Sizes:
     """A tile whose text is the word of its kernel and all of its fields.
@@ -31,11 +34,20 @@ class Sizes:
 
     __slots__ = ()
     word: ClassVar[str]
+    loose: ClassVar[frozenset[str]] = frozenset()
+    """Fields that machine code can read when it runs."""
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
     def text(self) -> str:
         """The word and the sizes."""
-        values = ((item.name, getattr(self, item.name)) for item in fields(self))
+        return self._describe(frozenset())
+
+    def form(self) -> str:
+        """The text without what machine code can read when it runs: tiles of one form share it."""
+        return self._describe(self.loose)
+
+    def _describe(self, without: frozenset[str]) -> str:
+        values = ((item.name, getattr(self, item.name)) for item in fields(self) if item.name not in without)
         return " ".join([self.word, *(f"{name}={str(value).replace(' ', '')}" for name, value in values)])
 
 

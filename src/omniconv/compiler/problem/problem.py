@@ -37,9 +37,14 @@ class Problem:
         return math.prod(axis.kernel for axis in self.axes)
 
     @property
+    def static(self) -> bool:
+        """Whether taps are the same for every output: all kernels then add them in their order."""
+        return all(axis.static for axis in self.axes)
+
+    @property
     def pointwise(self) -> bool:
         """Whether each output reads the one input at its own position."""
-        return all(axis == AxisWalk.flat(axis.size) for axis in self.axes)
+        return all(axis.pointwise for axis in self.axes)
 
     def text(self) -> str:
         """Sizes, walks and channels in one line that no other problem has: what a `Tuning` files its choices under.
@@ -72,7 +77,7 @@ class Facts:
 
 def _describe_axis(axis: AxisWalk) -> str:
     """All numbers of a walk; the size alone where every output reads the one input at its place."""
-    if axis == AxisWalk.flat(axis.size):
+    if axis.pointwise:
         return str(axis.size)
     numbers = (
         f"{field.name}={','.join(map(str, value)) if isinstance(value, tuple) else value}"

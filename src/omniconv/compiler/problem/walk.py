@@ -10,9 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Final
 
+from omniconv.compiler.emit.open_size import Opener, is_open
 from omniconv.integers import ceil_div
 from omniconv.spec import Axis, Conv, Shape
+
+
+_POINT: Final = Axis(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +60,12 @@ class AxisWalk:
     @classmethod
     def flat(cls, size: int) -> AxisWalk:
         """The walk of a pointwise axis."""
-        return cls.of(Axis(1), size)
+        return cls.of(_POINT, size)
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether each output reads the one input at its own place."""
+        return self == AxisWalk.flat(self.size)
 
     def reach(self, begin: int, end: int) -> tuple[int, int]:
         """The positions that the outputs ``begin <= o < end`` read, from and to (not included), also outside the input.
@@ -85,6 +95,15 @@ class AxisWalk:
         counts = tuple(ceil_div(end - begin - phase, self.out_step) for phase in range(self.phases))
         return low, replace(self, size=high - low, output=end - begin, first=first, counts=counts)
 
+    def opened(self, opener: Opener) -> AxisWalk:
+        """The same walk with its sizes opened, and where its taps begin, which differs between the bands of a layer."""
+        if self.size == self.output == self.kernel == 1:
+            return self
+        counts = tuple(map(opener.any, self.counts))
+        first = tuple(map(opener.any, self.first)) if self.phases == 1 and self.kernel > 1 else self.first
+        sizes = opener.any(self.size), opener.any(self.output)
+        return replace(self, size=sizes[0], output=sizes[1], counts=counts, first=first)
+
     @property
     def phases(self) -> int:
         """Number of phases."""
@@ -100,7 +119,9 @@ class AxisWalk:
 
     @property
     def bordered(self) -> bool:
-        """Whether some tap of some output lands outside the input."""
+        """Whether some tap of some output lands outside the input, or may do so where sizes are open."""
+        if is_open(self.size) and self.kernel > 1:
+            return True
         for first, taps, count in zip(self.first, self.taps, self.counts, strict=True):
             ends = [first, first + max(taps - 1, 0) * self.ostep]
             if taps and (min(ends) < 0 or max(ends) + (count - 1) * self.in_step >= self.size):

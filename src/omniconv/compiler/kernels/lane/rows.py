@@ -15,14 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Final, Self
 
 import numpy as np
 
 from omniconv.compiler.emit.builder import Kernel
-from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Slot, Value
+from omniconv.compiler.emit.open_size import Opener, is_open
 from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.emit.vectors import emit_share
 from omniconv.compiler.kernels.lane.grouping import Grouping
@@ -133,8 +134,23 @@ class Lane:
         layer that share input rows follow one another.
         """
         axis = self.axes[1]
+        if is_open(axis.output):
+            return []
         step = axis.ostep if axis.static and axis.in_step == 1 and axis.output <= MOST_ROWS else 1
         return [row for first in range(step) for row in range(first, axis.output, step)] if step > 1 else []
+
+    def opened(self, opener: Opener) -> Self:
+        """The same kernel for images of any size."""
+        depth, height, width = (axis.opened(opener) for axis in self.axes)
+        return replace(
+            self,
+            batch=opener(self.batch),
+            axes=(depth, height, width),
+            x_strides=opener.strides(self.x_strides),
+            y_strides=opener.strides(self.y_strides),
+            posts=open_posts(self.posts, opener),
+            tile=replace(self.tile, block=opener.any(self.tile.block), split=opener.any(self.tile.split)),
+        )
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
@@ -280,7 +296,8 @@ class Row(ChannelLoop):
             phase = self.width_tables.phase(index)
             tiles = k.divmod(k.add(phase.count, tw - 1), tw)[0]
             begin = k.mul(self.block, self.p.tile.block)
-            end = k.min(tiles, k.add(begin, self.p.tile.block)) if self.p.blocks > 1 else tiles
+            several = is_open(self.p.blocks) or self.p.blocks > 1
+            end = k.min(tiles, k.add(begin, self.p.tile.block)) if several else tiles
             if isinstance(tiles, int) and self._edges_known(tw):
                 self._known(phase, tw, begin, end, tiles)
             else:

@@ -8,11 +8,12 @@ all of them stay.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer
+from omniconv.compiler.emit.open_size import Opener
 from omniconv.compiler.emit.phases import PhaseTables
 from omniconv.compiler.kernels.lane.rows import ARGS, Lane, Row, X
 from omniconv.compiler.kernels.lane.tiles import LaneTile
@@ -40,6 +41,12 @@ class Staged(Lane):
         strides = (0, height * width * pixel, width * pixel, pixel)
         same: dict[str, Any] = {field.name: getattr(recipe, field.name) for field in fields(Lane)}
         return cls(**same | {"x_strides": strides, "readable": True, "tile": tile, "source": recipe.x_strides})
+
+    def opened(self, opener: Opener) -> Staged:
+        """The same kernel for images of any size, the channels in as many parts as now."""
+        split = self.tile.split
+        opened = Lane.opened(self, opener)
+        return replace(opened, source=opener.strides(self.source), tile=replace(opened.tile, split=split))
 
     @property
     def pixel(self) -> int:

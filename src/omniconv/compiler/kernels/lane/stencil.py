@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Slot
+from omniconv.compiler.emit.open_size import is_open
 from omniconv.compiler.emit.phases import PhaseTables
 from omniconv.compiler.kernels.lane.rows import ChannelLoop, Lane
 from omniconv.compiler.kernels.lane.tiles import StencilTile, TileAxis
@@ -28,7 +29,7 @@ class Stencil(Lane):
     def tiles(self) -> tuple[TileAxis, TileAxis]:
         """Tiles along height and width."""
         return (
-            TileAxis(self.axes[1], self.tile.rows, self.tile.spread[0]),
+            TileAxis(self.axes[1], self.tile.rows, self.tile.spread[0], cautious=True),
             TileAxis(self.axes[2], self.tile.columns, self.tile.spread[1]),
         )
 
@@ -56,7 +57,7 @@ class Stencil(Lane):
             begin = k.mul(block, self.tile.block)
             end = k.min(width.tiles, k.add(begin, self.tile.block))
             for first, last, inside in width.classes():
-                if last - first == 1:
+                if not is_open(last) and last - first == 1:
                     with k.when(k.both(k.compare(">=", first, begin), k.compare("<", first, end))):
                         tiles.emit(height.start(k, row), width.start(k, first), inside)
                 else:

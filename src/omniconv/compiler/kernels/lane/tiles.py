@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Final
+from typing import ClassVar, Final, cast
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index
+from omniconv.compiler.emit.open_size import is_open, most
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.problem.candidate import (
     FEWEST,
@@ -199,6 +200,7 @@ class LaneTile(Sizes):
     """
 
     word: ClassVar[str] = "lane"
+    loose: ClassVar[frozenset[str]] = frozenset({"block", "split"})
 
     columns: int
     chunk: int
@@ -216,11 +218,14 @@ class TileAxis:
 
     Tiles come in blocks of ``spread`` that fill ``count * spread`` neighbouring outputs. The last block overlaps the
     one before it as far as the phases allow; what then still hangs over is not stored.
+
+    ``cautious`` tiles of an axis whose size is open always look whether they hang over.
     """
 
     walk: AxisWalk
     count: int
     spread: int
+    cautious: bool = False
 
     @property
     def extent(self) -> int:
@@ -236,11 +241,13 @@ class TileAxis:
     def last(self) -> int:
         """First output of the last block: a whole number of phases from the start."""
         step = self.walk.out_step
-        return max(0, ceil_div(self.walk.output - self.extent, step) * step)
+        return _not_below(ceil_div(self.walk.output - self.extent, step) * step)
 
     @property
     def guarded(self) -> bool:
         """Whether some tile hangs over the end of the output."""
+        if self.cautious and is_open(self.walk.output):
+            return self.extent > 1
         return self.last + self.extent > self.walk.output
 
     @property
@@ -257,6 +264,8 @@ class TileAxis:
         every = self.offsets
         if not (self.walk.bordered or self.guarded):
             return [(0, self.tiles, every)]
+        if is_open(self.walk.size):
+            return [(0, self.tiles, None)]
         inside = [self._inside(tile, every) for tile in range(self.tiles)]
         bounds = [0, *(tile for tile in range(1, self.tiles) if inside[tile] != inside[tile - 1]), self.tiles]
         if self.guarded or len(bounds) > MOST_CLASSES + 1:
@@ -267,7 +276,7 @@ class TileAxis:
         """The offsets from the origin of one tile that land inside the input."""
         block, residue = divmod(tile, self.spread)
         start = min(block * self.extent, self.last) + residue
-        origin = start // self.walk.out_step * self.walk.in_step
+        origin = start // self.walk.out_step * self.walk.in_step + self.walk.first[0]
         return frozenset(offset for offset in offsets if 0 <= origin + offset < self.walk.size)
 
     def start(self, k: Kernel, tile: Index) -> Index:
@@ -276,8 +285,8 @@ class TileAxis:
         return k.add(k.min(k.mul(block, self.extent), self.last), residue)
 
     def origin(self, k: Kernel, start: Index) -> Index:
-        """The input position that :meth:`taps` count from."""
-        return k.mul(k.divmod(start, self.walk.out_step)[0], self.walk.in_step)
+        """The input position that :meth:`taps` count from: where the first tap of the first phase is."""
+        return k.add(k.mul(k.divmod(start, self.walk.out_step)[0], self.walk.in_step), self.walk.first[0])
 
     def taps(self) -> list[list[tuple[int, int]]]:
         """For each output of a tile, (offset from the origin, kernel index) of its taps."""
@@ -287,9 +296,14 @@ class TileAxis:
             q, phase = divmod(index * self.spread, walk.out_step)
             # Phases beyond the output are never stored: any taps will do.
             phase = min(phase, walk.phases - 1)
-            base = q * walk.in_step + walk.first[phase]
+            base = q * walk.in_step + (walk.first[phase] - walk.first[0] if phase else 0)
             found.append([(base + t * walk.ostep, walk.k0[phase] + t * walk.kstep) for t in range(walk.taps[phase])])
         return found
+
+
+def _not_below(size: int) -> int:
+    """The size, or 0 where it is negative."""
+    return cast("int", most(size, 0)) if is_open(size) else max(size, 0)
 
 
 @dataclass(frozen=True, slots=True)

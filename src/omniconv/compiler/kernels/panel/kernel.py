@@ -11,13 +11,14 @@ inputs are read in place. Positions outside the input are read from a block of z
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from omniconv.compiler.emit.builder import Kernel
-from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts
 from omniconv.compiler.emit.machine import Index, Pointer, Slot
+from omniconv.compiler.emit.open_size import Opener, is_open
 from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.kernels.panel.tiles import PanelTile
 from omniconv.compiler.problem.walk import AxisWalk
@@ -121,6 +122,22 @@ class Panel:
     def depth(self) -> int:
         """Weights of one output channel: taps times input channels."""
         return self.inputs * self.axes[0].kernel * self.axes[1].kernel * self.axes[2].kernel
+
+    def opened(self, opener: Opener) -> Panel:
+        """The same kernel for images of any size. Inputs that lie channels first are as far apart as an image is large."""
+        depth, height, width = (axis.opened(opener) for axis in self.axes)
+        apart = self.x_strides[3] == 1 != self.x_channel
+        return replace(
+            self,
+            batch=opener(self.batch),
+            axes=(depth, height, width),
+            x_strides=opener.strides(self.x_strides),
+            y_strides=opener.strides(self.y_strides),
+            x_channel=opener(self.x_channel) if apart else self.x_channel,
+            x_group=opener(self.x_group) if apart else self.x_group,
+            posts=open_posts(self.posts, opener),
+            tile=replace(self.tile, block=opener.any(self.tile.block), cut=False),
+        )
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
@@ -250,7 +267,7 @@ class _PanelRow:
             rows = min(p.tile.rows, *axis.counts)
             tiles = k.divmod(k.add(phase.count, rows - 1), rows)[0]
             begin = k.mul(self.block, p.tile.block)
-            end = k.min(tiles, k.add(begin, p.tile.block)) if p.blocks > 1 else tiles
+            end = k.min(tiles, k.add(begin, p.tile.block)) if is_open(p.blocks) or p.blocks > 1 else tiles
             whole, rest = divmod(axis.counts[0], rows)
             cut = p.tile.cut and axis.phases == 1 and rest > 0
             with k.loop(k.min(end, whole) if cut else end, start=begin) as tile:

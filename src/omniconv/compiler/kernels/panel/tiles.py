@@ -98,6 +98,7 @@ class PanelTile(Sizes):
     """
 
     word: ClassVar[str] = "panel"
+    loose: ClassVar[frozenset[str]] = frozenset({"block", "cut"})
 
     rows: int
     vectors: int

@@ -10,7 +10,14 @@ import numpy as np
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.kernels.panel.tiles import plan_panel
 from omniconv.compiler.kernels.winograd.matrices import transform_weights
-from omniconv.compiler.kernels.winograd.slabs import BlockGrid, list_slabs, plan_winograd, reject_winograd, share_slabs
+from omniconv.compiler.kernels.winograd.slabs import (
+    BlockGrid,
+    list_slabs,
+    plan_winograd,
+    reject_winograd,
+    settle_slabs,
+    share_slabs,
+)
 from omniconv.compiler.kernels.winograd.transforms import WinogradInput, WinogradOutput
 from omniconv.compiler.lowering.family import Choice, Family
 from omniconv.compiler.lowering.layer import Layer, place_layer, with_neighbours
@@ -39,7 +46,7 @@ def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile:
 
 def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
     problem, x, y = layer.problem, layer.x, layer.y
-    strips, blocks = share_slabs(choice.tile, problem, planner.threads)
+    strips, blocks = share_slabs(choice.tile, problem, planner.threads, kept=planner.shared is not None)
     lanes, products = planner.target.lanes, blocks.groups * blocks.points
     source, result = x.layout.grid, y.layout.grid
     inputs, outputs = problem.inputs, problem.outputs
@@ -87,7 +94,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
         return replace(panel, groups=turns * products).pack_weights(points, transposed=False, flip=False)
 
     weights = layer.weights.pack(planner, turns * size, pack)
-    nothing = planner.constant(products * panel.columns, lambda: panel.pack_bias(None))
+    nothing = planner.constant(products * panel.columns, lambda: panel.pack_bias(None), packed=True)
     width = problem.groups * outputs + lanes
     bias = pack_bias(planner, layer.bias, width, lambda b: _pad_bias(b, width))
     zero = planner.zeros(max(problem.groups * inputs, wide) + 2 * lanes)
@@ -103,7 +110,8 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
             part = BufferRef(weights.buffer, weights.offset + turn * size)
             starts = (planner.table([first, turn * blocks.groups * channels]) for channels in (inputs, outputs))
             planner.call(forward, [x.ref, spread, zero, next(starts)], "winograd_input", choice.rejected, decision, how)
-            planner.call(panel, [spread, part, nothing, gathered, zero, zero], "panel", (), decision)
+            args = [spread, part, nothing, gathered, zero, zero]
+            planner.call(panel, args, "panel", (), decision, fixed=True)
             planner.call(back, [gathered, bias, y.ref, next(starts), *layer.refs], "winograd_output", (), decision)
 
 
@@ -123,4 +131,12 @@ def _pad_bias(b: Array | None, size: int) -> Array:
     return padded
 
 
-FAMILY = Family("winograd", reject=reject_winograd, tiles=_list, prefer=plan_winograd, place=_place, lower=_lower)
+FAMILY = Family(
+    "winograd",
+    reject=reject_winograd,
+    tiles=_list,
+    prefer=plan_winograd,
+    place=_place,
+    lower=_lower,
+    settle=settle_slabs,
+)

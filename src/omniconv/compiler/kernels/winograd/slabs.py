@@ -7,10 +7,11 @@ tiles. Costs, also those of the direct sum that slabs are compared with, are in 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from omniconv.compiler.emit.open_size import Opener
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.kernels.lane.tiles import reject_lane
 from omniconv.compiler.kernels.panel.tiles import list_panels
@@ -52,7 +53,7 @@ def list_slabs(problem: Problem, target: Target) -> Iterator[Candidate[BlockGrid
     """Every size of blocks, number of groups at a time, and size of a slab worth a thought."""
     for m in FILTERINGS:
         height, width = (
-            BlockAxis.of(a.size, a.output, -min(a.first[0], a.first[0] + 2 * a.ostep), abs(a.ostep), m)
+            BlockAxis(a.size, a.output, -min(a.first[0], a.first[0] + 2 * a.ostep), abs(a.ostep), m)
             for a in problem.axes[1:]
         )
         blocks = BlockGrid(m, problem.batch, height, width, 1)
@@ -62,14 +63,16 @@ def list_slabs(problem: Problem, target: Target) -> Iterator[Candidate[BlockGrid
             yield Candidate(_cost_slabs(problem, target, found), found)
 
 
-def share_slabs(blocks: BlockGrid, problem: Problem, threads: int) -> tuple[int, BlockGrid]:
+def share_slabs(blocks: BlockGrid, problem: Problem, threads: int, *, kept: bool = False) -> tuple[int, BlockGrid]:
     """The slabs that several threads work off: the number of strips that these divide into, and their size.
 
     With a strip for each thread nobody waits for others between the steps of a slab, nor reads what they wrote. There
     have to be equally many slabs in each, which may be smaller for that; where that makes them too small, there is one
-    strip, and threads share every step.
+    strip, and threads share every step. ``kept`` slabs keep their size, and there are strips where it divides so.
     """
     turns = problem.groups // blocks.groups
+    if kept:
+        return (1 if turns * ceil_div(blocks.count, blocks.slab) % threads else threads), blocks
     each = threads // math.gcd(turns, threads)
     wanted = ceil_div(ceil_div(blocks.count, blocks.slab), each) * each
     slab = ceil_div(blocks.count, wanted)
@@ -113,6 +116,11 @@ def _cost_far(weights: int) -> float:
     """Cost of reading weights that no cache near a core holds."""
     return max(0, weights - NEAR) / 3
 
+
+ROUND: Final = 12
+"""Slabs of round sizes are multiples of this."""
+MOST_EXCESS: Final = 1.15
+"""Times the blocks that there are, at most, for slabs of a size that is not their own."""
 
 LEAST = 8
 """Channels of a group that is filtered, at least."""
@@ -166,6 +174,21 @@ def reject_winograd(problem: Problem, target: Target, facts: Facts) -> str | Non
     return None
 
 
+def settle_slabs(blocks: BlockGrid, known: Sequence[BlockGrid]) -> BlockGrid:
+    """The same blocks in slabs of a size that other images have had, if few of the last slab are none; else in slabs of
+    a round size, so that further images have it too.
+    """
+
+    def excess(slab: int) -> float:
+        return ceil_div(blocks.count, slab) * slab / blocks.count
+
+    sizes = [each.slab for each in known if (each.m, each.groups) == (blocks.m, blocks.groups)]
+    best = min(sizes, key=excess, default=0)
+    if best and excess(best) <= MOST_EXCESS:
+        return replace(blocks, slab=best)
+    return replace(blocks, slab=ceil_div(blocks.slab, ROUND) * ROUND)
+
+
 @dataclass(frozen=True, slots=True)
 class BlockAxis:
     """Blocks along one axis: outputs ``starts[i] + dilation * j``, j < m, as far as they exist."""
@@ -174,17 +197,32 @@ class BlockAxis:
     output: int
     before: int
     dilation: int
-    starts: tuple[int, ...]
+    m: int
 
-    @classmethod
-    def of(cls, size: int, output: int, before: int, dilation: int, m: int) -> BlockAxis:
-        """Blocks of every residue of the output position modulo the dilation."""
-        starts = [
-            residue + dilation * first
-            for residue in range(min(dilation, output))
-            for first in range(0, ceil_div(output - residue, dilation), m)
-        ]
-        return cls(size, output, before, dilation, tuple(starts))
+    @property
+    def starts(self) -> tuple[int, ...]:
+        """The first output of every block: those of each residue of the output position modulo the dilation."""
+        return tuple(
+            residue + self.dilation * first
+            for residue in range(min(self.dilation, self.output))
+            for first in range(0, ceil_div(self.output - residue, self.dilation), self.m)
+        )
+
+    @property
+    def count(self) -> int:
+        """Blocks along the axis."""
+        return ceil_div(self.output, self.m) if self.dilation == 1 else len(self.starts)
+
+    @property
+    def reach(self) -> int:
+        """Distance from the first to the last output of a block."""
+        return (self.m - 1) * self.dilation
+
+    def opened(self, opener: Opener) -> BlockAxis:
+        """The same blocks along an axis of any size; those of a dilated layer are a table, which is for one size."""
+        if self.dilation > 1:
+            return self
+        return replace(self, size=opener(self.size), output=opener(self.output))
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +236,18 @@ class BlockGrid:
     slab: int
     groups: int = 1
 
+    def opened(self, opener: Opener) -> BlockGrid:
+        """The same slabs of images of any size."""
+        height, width = self.height.opened(opener), self.width.opened(opener)
+        return replace(self, batch=opener(self.batch), height=height, width=width)
+
     def text(self) -> str:
         """The text of Winograd filtering in these blocks."""
         return f"winograd m={self.m} slab={self.slab} groups={self.groups}"
+
+    def form(self) -> str:
+        """The same: the number of blocks is all that is read when the code runs."""
+        return self.text()
 
     def stride(self, pitch: int) -> int:
         """Distance between the points of a group in a slab [elements]: an odd number of lines, so that points share no
@@ -212,7 +259,7 @@ class BlockGrid:
     @property
     def count(self) -> int:
         """Blocks of all images."""
-        return self.batch * len(self.height.starts) * len(self.width.starts)
+        return self.batch * self.height.count * self.width.count
 
     @property
     def points(self) -> int:

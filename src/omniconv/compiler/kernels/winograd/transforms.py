@@ -15,11 +15,12 @@ Source: Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omniconv.compiler.emit.builder import Kernel
-from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
+from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts
 from omniconv.compiler.emit.machine import Condition, Index, Pointer
+from omniconv.compiler.emit.open_size import Opener, is_open
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.winograd.matrices import FILTERINGS, emit_data, emit_result
 from omniconv.compiler.kernels.winograd.slabs import BlockAxis, BlockGrid
@@ -30,7 +31,7 @@ class _Walk:
     """The position of one block on the machine."""
 
     def __init__(self, k: Kernel, blocks: BlockGrid, block: Index) -> None:
-        n, y, x = k.split(block, blocks.batch, len(blocks.height.starts), len(blocks.width.starts))
+        n, y, x = k.split(block, blocks.batch, blocks.height.count, blocks.width.count)
         self.n = n
         self.y = self._start(k, blocks.height, y)
         self.x = self._start(k, blocks.width, x)
@@ -39,12 +40,13 @@ class _Walk:
         """Whether all outputs of the block exist; a Python bool where that is known."""
         found: Condition = True
         for axis, start in ((blocks.height, self.y), (blocks.width, self.x)):
-            reach = (blocks.m - 1) * axis.dilation
-            if axis.starts[-1] + reach >= axis.output or max(axis.starts) + reach >= axis.output:
-                found = k.both(found, k.compare("<", k.add(start, reach), axis.output))
+            if is_open(axis.output) or max(axis.starts) + axis.reach >= axis.output:
+                found = k.both(found, k.compare("<", k.add(start, axis.reach), axis.output))
         return found
 
     def _start(self, k: Kernel, axis: BlockAxis, index: Index) -> Index:
+        if axis.dilation == 1:
+            return k.mul(index, axis.m)
         steps = {b - a for a, b in zip(axis.starts, axis.starts[1:], strict=False)}
         if len(steps) <= 1:
             return k.mul(index, steps.pop()) if steps else axis.starts[0]
@@ -65,6 +67,11 @@ class WinogradInput:
     readable: bool
     pitch: int
     lanes: int
+
+    def opened(self, opener: Opener) -> WinogradInput:
+        """The same kernel for images of any size."""
+        n, h, w = self.x_strides
+        return replace(self, blocks=self.blocks.opened(opener), x_strides=(opener(n), opener(h), w))
 
     @property
     def units(self) -> int:
@@ -145,6 +152,14 @@ class WinogradOutput:
     tail: bool
     posts: tuple[Post, ...]
     lanes: int
+
+    def opened(self, opener: Opener) -> WinogradOutput:
+        """The same kernel for images of any size."""
+        n, h, w = self.y_strides
+        strides = opener(n), opener(h), w
+        return replace(
+            self, blocks=self.blocks.opened(opener), y_strides=strides, posts=open_posts(self.posts, opener)
+        )
 
     @property
     def units(self) -> int:

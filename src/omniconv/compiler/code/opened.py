@@ -1,0 +1,69 @@
+"""Machine code that reads the sizes of images when it runs, and the sizes for which each piece of it is right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol, Self
+
+from omniconv.compiler.emit.open_size import Guard, Opener, Trace, holds
+from omniconv.compiler.memory.planner import Recipe
+from omniconv.target.model import Target
+
+_NAME: Final = "oc_symbol_of_an_open_kernel"
+
+
+class Openable(Recipe, Protocol):
+    """A recipe whose sizes can be read when the kernel runs."""
+
+    def opened(self, opener: Opener) -> Self:
+        """The same recipe with those sizes opened that follow from the size of an image."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenKernel:
+    """The recipe of such a kernel, for images of one size: its code depends on all but ``units``.
+
+    Attributes:
+        text: the recipe it was written from, open sizes left out.
+        at: the argument that holds the open sizes, 64-bit integers.
+        guards: what has to hold of these for the code to be right.
+        written: its IR, under another name.
+        units: units of work, shared out over the threads.
+    """
+
+    text: str
+    at: int
+    guards: tuple[Guard, ...]
+    written: str = field(repr=False, compare=False)
+    units: int = field(repr=False)
+
+    def emit(self, name: str, _target: Target) -> str:
+        """The kernel's IR."""
+        return self.written.replace(_NAME, name)
+
+
+class OpenKernels:
+    """The kernels that were written for some sizes, to be found again for others."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[str, int, Target], list[tuple[tuple[Guard, ...], str]]] = {}
+
+    def find(self, recipe: Openable, at: int, target: Target) -> tuple[OpenKernel, Sequence[int]] | None:
+        """The kernel of a recipe and the sizes that it is given at argument ``at``; ``None`` where none can be opened.
+
+        Code is written where none of what there is serves these sizes.
+        """
+        trace = Trace(at)
+        opener = Opener(trace)
+        opened = recipe.opened(opener)
+        if not opener.values:
+            return None
+        text = repr(opened)
+        variants = self._found.setdefault((text, at, target), [])
+        for guards, written in variants:
+            if holds(guards, opener.values):
+                return OpenKernel(text, at, guards, written, recipe.units), opener.values
+        written = opened.emit(_NAME, target)
+        variants.append((tuple(trace.guards), written))
+        return OpenKernel(text, at, tuple(trace.guards), written, recipe.units), opener.values

@@ -1,0 +1,113 @@
+"""`Shared`: what the plans of one network for images of different sizes have in common.
+
+A network whose sizes are open is planned anew for every size, which takes milliseconds; what takes seconds is done once:
+
+- *Machine code.* Kernels read the sizes of images when they run (:mod:`omniconv.compiler.emit.open_size`).
+- *Tiles.* A tile is code of its own, so a size keeps to the tiles of those before it where they cost it little. That
+  changes no sum: tiles of a kernel differ in what they compute at once, never in its order.
+- *Weights.* They are packed for tiles, not for images.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+
+from omniconv.compiler.code.opened import OpenKernel, OpenKernels
+from omniconv.compiler.lowering.family import Choice
+from omniconv.compiler.memory.planner import Call, Recipe
+from omniconv.compiler.memory.storage import Buffer, BufferRef
+from omniconv.compiler.problem.candidate import Tile, find_cheapest
+from omniconv.target.model import Target
+
+MOST_COST: Final = 1.5
+"""Times the cost of the tile that a size would take by itself, at most, for one that there is code for."""
+MOST_ELSEWHERE: Final = 1.2
+"""Times the cost of the cheapest of its list, at most, for a tile of another kernel that there is code for."""
+
+
+@dataclass(slots=True)
+class Shared:
+    """The state that plans of one network share. Thread-safe.
+
+    Attributes:
+        packed: packed weights: what identifies them -> whatever the runtime keeps of them.
+    """
+
+    packed: dict[Hashable, Any] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    _kernels: OpenKernels = field(default_factory=OpenKernels)
+    _known: dict[tuple[int, str], list[Tile]] = field(default_factory=dict)
+
+    def settle(self, step: int, choice: Choice[Any], target: Target) -> Choice[Any]:
+        """The choice for a step, with a tile that there is code for where that costs little more."""
+        with self.lock:
+            known = self._known.setdefault((step, choice.family.name), [])
+            tile = choice.family.settle(choice.tile, known) if choice.family.settle else _settle(choice, known, target)
+            if all(tile.form() != each.form() for each in known):
+                known.append(tile)
+        return replace(choice, tile=tile)
+
+    def open(self, calls: Sequence[Call], buffers: list[Buffer], target: Target) -> tuple[Call, ...]:
+        """The calls with kernels that read their sizes when they run, which a new buffer holds."""
+        sizes: list[int] = []
+        table, words = len(buffers), 8 // target.element.bytes
+        found = []
+        kernels: dict[tuple[Recipe, int], tuple[OpenKernel, int] | None] = {}
+        with self.lock:
+            for call in calls:
+                key = call.recipe, len(call.args)
+                if call.fixed or not hasattr(call.recipe, "opened"):
+                    found.append(call)
+                    continue
+                if key not in kernels:
+                    opened = self._kernels.find(call.recipe, len(call.args), target)
+                    kernels[key] = None if opened is None else (opened[0], len(sizes))
+                    sizes += () if opened is None else opened[1]
+                kernel = kernels[key]
+                if kernel is not None:
+                    args = (*call.args, BufferRef(table, words * kernel[1]))
+                    call = replace(call, recipe=kernel[0], args=args)
+                found.append(call)
+        buffers.append(Buffer("constant", 8 * len(sizes), make=lambda: np.asarray(sizes, np.int64)))
+        return tuple(found)
+
+
+def _settle(choice: Choice[Any], known: Sequence[Tile], target: Target) -> Tile:
+    """The cheapest tile of the list of its own that has a known form, if it costs little more; else one of another list
+    of the family, where both kernels add in the same order.
+    """
+    forms = {tile.form() for tile in known}
+    if choice.tile.form() in forms:
+        return choice.tile
+    others: list[Tile] = []
+    for tiles in choice.family.tiles(choice.problem, target):
+        candidates = list(tiles)
+        best = find_cheapest(each for each in candidates if each.tile.form() in forms)
+        own = next((each.cost for each in candidates if each.tile == choice.tile), None)
+        least = find_cheapest(candidates)
+        if best is None or least is None:
+            continue
+        if own is not None and best.cost <= MOST_COST * own:
+            return best.tile
+        if own is None and best.cost <= MOST_ELSEWHERE * least.cost and choice.problem.static:
+            others.append(best.tile)
+    return others[0] if others else choice.tile
+
+
+def name_packed(calls: Sequence[Call], buffers: Sequence[Buffer]) -> dict[int, Hashable]:
+    """For each buffer of packed weights, what it is packed for: the step, the kernel that reads it, and its place there.
+
+    Kernels of one step with the same text pack the same weights in the same way, whatever the size of the image.
+    """
+    names: dict[int, Hashable] = {}
+    for call in calls:
+        text = call.recipe.text if isinstance(call.recipe, OpenKernel) else repr(call.recipe)
+        for place, ref in enumerate(call.args):
+            if buffers[ref.buffer].packed and ref.buffer not in names:
+                names[ref.buffer] = call.step, text, place, buffers[ref.buffer].size
+    return names
