@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from omniconv.compiler.code.build import LoadedKernel, Object, Source, build_objects, load
 from omniconv.compiler.code.cache import open_cache
+from omniconv.compiler.code.opened import OpenKernel
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import ALIGNMENT
@@ -132,6 +133,8 @@ class Executable(Compiled):
         self._results = Results(list(self.outputs.values()), self.dtype)
         self._only = next(iter(self.inputs)) if len(self.inputs) == len(self.outputs) == 1 else None
         self._code, code = self._compile()
+        if shared is not None:
+            shared.code.update({kernel.digest: kernel for kernel in self._code})
         distinct = {item.digest: item for item in code}
         self.kernels = len(distinct)
         self.cached_kernels = sum(kernel.cached for kernel in distinct.values())
@@ -216,6 +219,7 @@ class Executable(Compiled):
             chosen = f"    {call.what} kernel, {call.recipe.units} units"
             if call.decision is not None:
                 chosen += f", {call.decision.choice}" + (", tuned" if call.decision.tuned else "")
+            chosen += ", for images of any size" if isinstance(call.recipe, OpenKernel) else ""
             lines.append(chosen + (f", {len(calls)} calls" if len(calls) > 1 else ""))
             lines += [f"    {call.how}"] if call.how else []
             lines += [f"    rejected {reason}" for reason in call.why]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, cast
 
-from omniconv.compiler.emit.open_size import Guard, Opener, Trace, holds
 from omniconv.compiler.memory.planner import Recipe
+from omniconv.compiler.problem.open_size import Guard, Opener, Trace, holds
 from omniconv.target.model import Target
 
 _NAME: Final = "oc_symbol_of_an_open_kernel"
@@ -49,14 +49,16 @@ class OpenKernels:
     def __init__(self) -> None:
         self._found: dict[tuple[str, int, Target], list[tuple[tuple[Guard, ...], str]]] = {}
 
-    def find(self, recipe: Openable, at: int, target: Target) -> tuple[OpenKernel, Sequence[int]] | None:
+    def find(self, recipe: Recipe, at: int, target: Target) -> tuple[OpenKernel, Sequence[int]] | None:
         """The kernel of a recipe and the sizes that it is given at argument ``at``; ``None`` where none can be opened.
 
         Code is written where none of what there is serves these sizes.
         """
+        if not hasattr(recipe, "opened"):
+            return None
         trace = Trace(at)
         opener = Opener(trace)
-        opened = recipe.opened(opener)
+        opened = cast("Openable", recipe).opened(opener)
         if not opener.values:
             return None
         text = repr(opened)

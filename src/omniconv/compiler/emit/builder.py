@@ -27,7 +27,7 @@ from omniconv.compiler.emit.machine import (
     Slot,
     Value,
 )
-from omniconv.compiler.emit.open_size import Expression, OpenSize, Known, least, most
+from omniconv.compiler.problem.open_size import Expression, Known, OpenSize, least, most
 from omniconv.program.element import ELEMENTS, Element
 from omniconv.target.model import Target
 
@@ -103,7 +103,7 @@ class Kernel:
         if tree not in self._sizes:
             b, (operation, *parts) = self._entry, tree
             if operation == "size":
-                place = b.gep(self.arg(at), [Count(ir.Constant(I64, parts[0]))], source_etype=I64)
+                place = b.gep(self.arg(at), [Count(ir.Constant(I64, cast("int", parts[0])))], source_etype=I64)
                 self._sizes[tree] = Count(b.load(place, typ=I64))
                 return self._sizes[tree]
             one, other = (self._compute(cast("Expression", part), at) for part in parts)
@@ -217,14 +217,14 @@ class Kernel:
             place = Pointer(self._entry.alloca(ir.ArrayType(I64, len(values))))
             for number, value in enumerate(values):
                 each = self._entry.gep(place, [self.index(number)], source_etype=I64)
-                self._entry.store(self.index(value), each)
+                self._entry.store(cast("Value", self.index(value)), each)
             return place
         kind = ir.ArrayType(I64, len(values))
         name = f"{self.module.name}_table{len(self.module.globals)}"
         variable = ir.GlobalVariable(self.module, kind, name)
         variable.global_constant = True
         variable.linkage = "private"
-        variable.initializer = ir.Constant(kind, [ir.Constant(I64, v) for v in values])
+        variable.initializer = ir.Constant(kind, [ir.Constant(I64, int(v)) for v in values])
         return Pointer(variable)
 
     def lookup(self, table: Pointer, index: Index) -> Count:

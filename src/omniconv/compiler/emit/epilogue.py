@@ -10,8 +10,8 @@ from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.elementary import emit_activation
 from omniconv.compiler.emit.functions import emit_function
 from omniconv.compiler.emit.machine import Index, Value
-from omniconv.compiler.emit.open_size import Opener
 from omniconv.compiler.emit.power import emit_fmod, emit_pow
+from omniconv.compiler.problem.open_size import Opener
 from omniconv.program.steps.post import BRIEF
 from omniconv.spec import Activation
 
@@ -58,9 +58,7 @@ class Post:
 
 def open_posts(posts: Sequence[Post], opener: Opener) -> tuple[Post, ...]:
     """An epilogue with the strides of its operands opened."""
-    return tuple(
-        post if post.operand is None else replace(post, operand=post.operand.opened(opener)) for post in posts
-    )
+    return tuple(post if post.operand is None else replace(post, operand=post.operand.opened(opener)) for post in posts)
 
 
 class Position(NamedTuple):

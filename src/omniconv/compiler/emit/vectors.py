@@ -8,7 +8,7 @@ from llvmlite import ir
 
 from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
-from omniconv.compiler.emit.open_size import Known, is_open
+from omniconv.compiler.problem.open_size import Known, is_open
 from omniconv.integers import ceil_div
 
 
@@ -35,13 +35,13 @@ def emit_vectors(
         part: this share.
         parts: number of shares.
     """
-    vectors = ceil_div(channels, k.lanes)
+    vectors = -(channels // -k.lanes)
     tail = int(channels % k.lanes) if masked else 0
     if is_open(channels):
         _emit_open(k, vectors, tail, body, group, part, parts)
         return
-    groups = ceil_div(vectors, group)
-    short = vectors - (groups - 1) * group
+    groups = ceil_div(int(vectors), group)
+    short = int(vectors) - (groups - 1) * group
 
     def emit(index: Index, last: bool) -> None:
         body(k.mul(index, group * k.lanes), short if last else group, (tail or None) if last else None)

@@ -16,7 +16,6 @@ from typing import TypeAlias
 from omniconv.compiler.emit.epilogue import Post
 from omniconv.compiler.kernels.lane import rows as lane
 from omniconv.compiler.kernels.lane.rows import Lane
-from omniconv.compiler.kernels.lane.stencil import Stencil
 from omniconv.compiler.kernels.lane.tiles import StencilTile
 from omniconv.compiler.kernels.panel import kernel as panel
 from omniconv.compiler.kernels.panel.kernel import Panel

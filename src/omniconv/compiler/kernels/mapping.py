@@ -16,12 +16,12 @@ from llvmlite import ir
 from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts
 from omniconv.compiler.emit.machine import Index, Pointer, Value
-from omniconv.compiler.emit.open_size import Opener
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.lowering.arrange import as_channels_last, as_expanded, as_row_major, keep_order, restore_order
 from omniconv.compiler.lowering.posts import find_runs, follows_runs, has_operands, lower_posts, run_strides
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
+from omniconv.compiler.problem.open_size import Opener
 from omniconv.integers import ceil_div
 from omniconv.program.steps import MapStep
 from omniconv.spec import Shape

@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Condition, Index, Pointer
-from omniconv.compiler.emit.open_size import Opener
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major
 from omniconv.compiler.memory.layout import Layout, channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
+from omniconv.compiler.problem.open_size import Opener
 from omniconv.integers import ceil_div
 from omniconv.program.steps import PadStep
 from omniconv.program.steps.pad import source_positions

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Value
-from omniconv.compiler.emit.open_size import Opener
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
 from omniconv.compiler.lowering.arrange import keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
+from omniconv.compiler.problem.open_size import Opener
 from omniconv.integers import ceil_div
 from omniconv.program.steps import PoolStep
 from omniconv.target.model import Target
@@ -319,7 +319,11 @@ class _PoolRow:
             counted: Index = 1
             for axis, output in zip(p.axes, (self.od, self.oh, ow), strict=True):
                 counted = k.mul(counted, self._counted(axis, output, inside=axis is p.axes[2] and not checked))
-            divisor = k.splat(float(counted)) if isinstance(counted, int) else k.spread(k.b.sitofp(counted, k.scalar))
+            divisor = (
+                k.splat(float(counted))
+                if isinstance(counted, int)
+                else k.spread(k.b.sitofp(k.index(counted), k.scalar))
+            )
         for v, value in enumerate(row):
             where = k.add(k.add(k.mul(ow, p.y_strides[3]), c), v * p.lanes)
             count = tail if v == len(row) - 1 and not p.tail else None

@@ -15,11 +15,11 @@ from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
-from omniconv.compiler.emit.open_size import Opener, is_open
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest, smallest
 from omniconv.compiler.lowering.arrange import as_row_major, copy_value, keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
+from omniconv.compiler.problem.open_size import Opener, is_open
 from omniconv.integers import ceil_div
 from omniconv.program.steps import ReduceStep
 from omniconv.target.model import Target

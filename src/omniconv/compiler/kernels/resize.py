@@ -19,11 +19,11 @@ import numpy.typing as npt
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
-from omniconv.compiler.emit.open_size import Opener
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
+from omniconv.compiler.problem.open_size import Opener
 from omniconv.integers import ceil_div
 from omniconv.program.steps import Array, ResizeStep
 from omniconv.target.model import Target

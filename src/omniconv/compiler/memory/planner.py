@@ -17,7 +17,6 @@ from omniconv.program.program import Program
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 
-
 C = TypeVar("C")
 """A choice: what it is made of is of no interest here."""
 
@@ -83,7 +82,7 @@ class Group:
 class Choices(Protocol):
     """The choices of plans of the same network for images of other sizes."""
 
-    def settle(self, step: int, choice: C, target: Target) -> C:
+    def settle(self, step: int, choice: Any, target: Target) -> Any:
         """The choice for a step, or one like it that there is machine code for."""
 
 
@@ -187,7 +186,10 @@ class Planner:
 
     def settle(self, choice: C) -> C:
         """The choice for the current step that plans for other sizes agree with."""
-        return choice if self.shared is None else self.shared.settle(self.step, choice, self.target)
+        if self.shared is None:
+            return choice
+        found: C = self.shared.settle(self.step, choice, self.target)
+        return found
 
     # -- values
 

@@ -1,8 +1,9 @@
 """`Shared`: what the plans of one network for images of different sizes have in common.
 
-A network whose sizes are open is planned anew for every size, which takes milliseconds; what takes seconds is done once:
+A network whose sizes are open is planned anew for every size, which takes milliseconds. What takes seconds is done
+once:
 
-- *Machine code.* Kernels read the sizes of images when they run (:mod:`omniconv.compiler.emit.open_size`).
+- *Machine code.* Kernels read the sizes of images when they run (:mod:`omniconv.compiler.problem.open_size`).
 - *Tiles.* A tile is code of its own, so a size keeps to the tiles of those before it where they cost it little. That
   changes no sum: tiles of a kernel differ in what they compute at once, never in its order.
 - *Weights.* They are packed for tiles, not for images.
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from omniconv.compiler.code.build import LoadedKernel
 from omniconv.compiler.code.opened import OpenKernel, OpenKernels
 from omniconv.compiler.lowering.family import Choice
 from omniconv.compiler.memory.planner import Call, Recipe
@@ -36,14 +38,16 @@ class Shared:
 
     Attributes:
         packed: packed weights: what identifies them -> whatever the runtime keeps of them.
+        code: machine code that is kept for sizes to come, by its digest.
     """
 
     packed: dict[Hashable, Any] = field(default_factory=dict)
+    code: dict[str, LoadedKernel] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
     _kernels: OpenKernels = field(default_factory=OpenKernels)
     _known: dict[tuple[int, str], list[Tile]] = field(default_factory=dict)
 
-    def settle(self, step: int, choice: Choice[Any], target: Target) -> Choice[Any]:
+    def settle(self, step: int, choice: Choice[Tile], target: Target) -> Choice[Tile]:
         """The choice for a step, with a tile that there is code for where that costs little more."""
         with self.lock:
             known = self._known.setdefault((step, choice.family.name), [])
@@ -57,15 +61,12 @@ class Shared:
         sizes: list[int] = []
         table, words = len(buffers), 8 // target.element.bytes
         found = []
-        kernels: dict[tuple[Recipe, int], tuple[OpenKernel, int] | None] = {}
+        kernels: dict[tuple[Recipe, int, bool], tuple[OpenKernel, int] | None] = {}
         with self.lock:
             for call in calls:
-                key = call.recipe, len(call.args)
-                if call.fixed or not hasattr(call.recipe, "opened"):
-                    found.append(call)
-                    continue
+                key = call.recipe, len(call.args), call.fixed
                 if key not in kernels:
-                    opened = self._kernels.find(call.recipe, len(call.args), target)
+                    opened = None if call.fixed else self._kernels.find(call.recipe, len(call.args), target)
                     kernels[key] = None if opened is None else (opened[0], len(sizes))
                     sizes += () if opened is None else opened[1]
                 kernel = kernels[key]
@@ -77,7 +78,7 @@ class Shared:
         return tuple(found)
 
 
-def _settle(choice: Choice[Any], known: Sequence[Tile], target: Target) -> Tile:
+def _settle(choice: Choice[Tile], known: Sequence[Tile], target: Target) -> Tile:
     """The cheapest tile of the list of its own that has a known form, if it costs little more; else one of another list
     of the family, where both kernels add in the same order.
     """
@@ -100,7 +101,7 @@ def _settle(choice: Choice[Any], known: Sequence[Tile], target: Target) -> Tile:
 
 
 def name_packed(calls: Sequence[Call], buffers: Sequence[Buffer]) -> dict[int, Hashable]:
-    """For each buffer of packed weights, what it is packed for: the step, the kernel that reads it, and its place there.
+    """For each buffer of packed weights, what it is packed for: the step, the kernel that reads it, and where.
 
     Kernels of one step with the same text pack the same weights in the same way, whatever the size of the image.
     """

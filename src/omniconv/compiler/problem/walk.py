@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from omniconv.compiler.emit.open_size import Opener, is_open
+from omniconv.compiler.problem.open_size import Opener, is_open
 from omniconv.integers import ceil_div
 from omniconv.spec import Axis, Conv, Shape
-
 
 _POINT: Final = Axis(1)
 

@@ -10,7 +10,6 @@ from typing import ClassVar, Final, cast
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index
-from omniconv.compiler.emit.open_size import is_open, most
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.problem.candidate import (
     FEWEST,
@@ -19,6 +18,7 @@ from omniconv.compiler.problem.candidate import (
     count_tiles_in_unit,
     find_cheapest,
 )
+from omniconv.compiler.problem.open_size import is_open, most
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div

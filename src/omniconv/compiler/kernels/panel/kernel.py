@@ -18,9 +18,9 @@ import numpy as np
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts
 from omniconv.compiler.emit.machine import Index, Pointer, Slot
-from omniconv.compiler.emit.open_size import Opener, is_open
 from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.kernels.panel.tiles import PanelTile
+from omniconv.compiler.problem.open_size import Opener, is_open
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 from omniconv.program.steps import Array
@@ -124,7 +124,7 @@ class Panel:
         return self.inputs * self.axes[0].kernel * self.axes[1].kernel * self.axes[2].kernel
 
     def opened(self, opener: Opener) -> Panel:
-        """The same kernel for images of any size. Inputs that lie channels first are as far apart as an image is large."""
+        """The same kernel for images of any size. Inputs that lie channels first are an image apart."""
         depth, height, width = (axis.opened(opener) for axis in self.axes)
         apart = self.x_strides[3] == 1 != self.x_channel
         return replace(

@@ -20,10 +20,10 @@ from dataclasses import dataclass, replace
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts
 from omniconv.compiler.emit.machine import Condition, Index, Pointer
-from omniconv.compiler.emit.open_size import Opener, is_open
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.winograd.matrices import FILTERINGS, emit_data, emit_result
 from omniconv.compiler.kernels.winograd.slabs import BlockAxis, BlockGrid
+from omniconv.compiler.problem.open_size import Opener, is_open
 from omniconv.target.model import Target
 
 
@@ -157,9 +157,7 @@ class WinogradOutput:
         """The same kernel for images of any size."""
         n, h, w = self.y_strides
         strides = opener(n), opener(h), w
-        return replace(
-            self, blocks=self.blocks.opened(opener), y_strides=strides, posts=open_posts(self.posts, opener)
-        )
+        return replace(self, blocks=self.blocks.opened(opener), y_strides=strides, posts=open_posts(self.posts, opener))
 
     @property
     def units(self) -> int:

@@ -16,9 +16,9 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias, Union, cast
+from typing import Final, TypeAlias, cast
 
-Expression: TypeAlias = Union[int, tuple["str | Expression", ...]]
+Expression: TypeAlias = int | tuple["str | Expression", ...]
 """An integer, ``("size", number)`` for an open size, or an operation: ``("+", a, b)``."""
 Guard: TypeAlias = tuple[str, Expression, Expression, bool]
 """A relation, its sides, and the answer that the code was written for."""
@@ -81,41 +81,42 @@ class OpenSize:
 
     # -- arithmetic
 
-    def _join(self, operation: str, a: Known, b: Known) -> Known:
+    def join(self, operation: str, a: object, b: object) -> Known:
+        """An operation of which one side is this size."""
         if not (isinstance(a, int | OpenSize) and isinstance(b, int | OpenSize)):
-            return NotImplemented
+            return cast("Known", NotImplemented)
         value = OPERATIONS[operation](value_of(a), value_of(b))
         return OpenSize(self.trace, (operation, _tree(a), _tree(b)), value)
 
     def __add__(self, other: Known) -> Known:
-        return self if _is(other, 0) else self._join("+", self, other)
+        return self if _is(other, 0) else self.join("+", self, other)
 
     def __radd__(self, other: Known) -> Known:
-        return self if _is(other, 0) else self._join("+", other, self)
+        return self if _is(other, 0) else self.join("+", other, self)
 
     def __sub__(self, other: Known) -> Known:
-        return self if _is(other, 0) else self._join("-", self, other)
+        return self if _is(other, 0) else self.join("-", self, other)
 
     def __rsub__(self, other: Known) -> Known:
-        return self._join("-", other, self)
+        return self.join("-", other, self)
 
     def __mul__(self, other: Known) -> Known:
         if _is(other, 0):
             return 0
-        return self if _is(other, 1) else self._join("*", self, other)
+        return self if _is(other, 1) else self.join("*", self, other)
 
     def __rmul__(self, other: Known) -> Known:
         if _is(other, 0):
             return 0
-        return self if _is(other, 1) else self._join("*", other, self)
+        return self if _is(other, 1) else self.join("*", other, self)
 
     def __floordiv__(self, other: Known) -> Known:
         if isinstance(other, int) and other < 0:
             return -self // -other
-        return self if _is(other, 1) else self._join("//", self, other)
+        return self if _is(other, 1) else self.join("//", self, other)
 
     def __rfloordiv__(self, other: Known) -> Known:
-        return self._join("//", other, self)
+        return self.join("//", other, self)
 
     def __mod__(self, other: Known) -> Known:
         return self - self // other * other
@@ -217,7 +218,7 @@ def most(a: Known, b: Known) -> Known:
 def _extreme(operation: str, a: Known, b: Known) -> Known:
     for one in (a, b):
         if isinstance(one, OpenSize):
-            return one._join(operation, a, b)
+            return one.join(operation, a, b)
     return OPERATIONS[operation](value_of(a), value_of(b))
 
 
