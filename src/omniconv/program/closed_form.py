@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final, NamedTuple, TypeAlias
 
 from omniconv.program.element import FLOAT32, Element
@@ -207,14 +208,20 @@ def _larger(v: Form, a: Form, *, smaller: bool) -> Form | None:
 
 def apply(op: PostOp, v: Form, a: Form | None, element: Element = FLOAT32) -> Form | None:
     """The form of one operation on v, with the operand a where it has one."""
-    if op.op == "act":
-        assert op.activation is not None
-        return activate(op.activation, v, element)
-    if op.op == "erf":
+    return _apply(op.op, op.activation, v, a, element)
+
+
+@lru_cache(maxsize=1024)
+def _apply(op: str, activation: Activation | None, v: Form, a: Form | None, element: Element) -> Form | None:
+    """:func:`apply`, remembered: networks repeat a few activations many times."""
+    if op == "act":
+        assert activation is not None
+        return activate(activation, v, element)
+    if op == "erf":
         return add(scale(_function("phi", v), Fraction(2)), constant(Fraction(-1)))
     if a is None:
         return None
-    match op.op:
+    match op:
         case "add":
             return add(v, a)
         case "sub":
@@ -228,7 +235,7 @@ def apply(op: PostOp, v: Form, a: Form | None, element: Element = FLOAT32) -> Fo
         case "rdiv":
             return divide(a, v)
         case "max" | "min":
-            return _larger(v, a, smaller=op.op == "min")
+            return _larger(v, a, smaller=op == "min")
         case "prelu" if all(not factors for factors, _ in a):
             return _leaky(v, a[0][1] if a else Fraction(0))
     return None

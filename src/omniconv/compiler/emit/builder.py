@@ -214,7 +214,7 @@ class Kernel:
     def table(self, values: Sequence[Known]) -> Pointer:
         """An array of 64-bit integers, constant where they are known; returns its address."""
         if any(isinstance(value, OpenSize) for value in values):
-            place = Pointer(self._entry.alloca(ir.ArrayType(I64, len(values))))
+            place = Pointer(self._entry.alloca(I64, len(values)))
             for number, value in enumerate(values):
                 each = self._entry.gep(place, [self.index(number)], source_etype=I64)
                 self._entry.store(cast("Value", self.index(value)), each)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 from omniconv.compiler.emit.epilogue import Post
@@ -51,7 +52,7 @@ def flat(recipe: LayerRecipe) -> bool:
     return recipe.batch == 1 and axes[0].size == axes[1].size == 1 and all(axis.pointwise for axis in axes)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Stage:
     """One layer of a run.
 
@@ -68,13 +69,18 @@ class Stage:
     axis: int
     element: Element
 
-    @property
+    @cached_property
     def recipe(self) -> LayerRecipe:
         """The layer."""
         assert isinstance(self.call.recipe, Lane | Panel)
         return self.call.recipe
 
-    @property
+    @cached_property
+    def flat(self) -> bool:
+        """Whether the layer is one long row of positions."""
+        return flat(self.recipe)
+
+    @cached_property
     def rows(self) -> int:
         """Rows of the output."""
         return self.result.sizes[self.axis]
@@ -91,10 +97,10 @@ class Stage:
         taps = math.prod(axis.kernel for axis in recipe.axes)
         return self.result.images * self.result.positions * recipe.groups * recipe.inputs * recipe.outputs * taps
 
-    @property
+    @cached_property
     def step(self) -> int:
         """Outputs that belong together: the phases of a transposed layer."""
-        return 1 if flat(self.recipe) else self.recipe.axes[self.axis].phases
+        return 1 if self.flat else self.recipe.axes[self.axis].phases
 
     @property
     def tile(self) -> int:
@@ -120,7 +126,7 @@ class Stage:
 
     def reach(self, begin: int, end: int) -> tuple[int, int]:
         """The rows that some output rows read, from and to (not included), also outside the input."""
-        return (begin, end) if flat(self.recipe) else self.recipe.axes[self.axis].reach(begin, end)
+        return (begin, end) if self.flat else self.recipe.axes[self.axis].reach(begin, end)
 
     def needs(self, begin: int, end: int) -> tuple[int, int]:
         """The input rows of some output rows, from and to (not included): one at least."""
@@ -145,13 +151,13 @@ class Stage:
     def _part(self, begin: int, end: int) -> LayerRecipe:
         recipe = self.recipe
         axes = list(recipe.axes)
-        if flat(recipe):
+        if self.flat:
             axes[2] = AxisWalk.flat((end - begin) * self._line)
         else:
             axes[self.axis] = recipe.axes[self.axis].cut(begin, end)[1]
         return replace(recipe, batch=1, axes=(axes[0], axes[1], axes[2]))
 
-    @property
+    @cached_property
     def _line(self) -> int:
         """Positions of one row."""
         return math.prod(self.result.sizes[self.axis + 1 :])
@@ -159,14 +165,14 @@ class Stage:
     def _strides(self, which: int) -> tuple[int, int]:
         """Distance between images and between rows of x or y [elements]."""
         strides = self.recipe.x_strides if which == X else self.recipe.y_strides
-        if flat(self.recipe):
+        if self.flat:
             return strides[3] * self.result.positions, strides[3] * self._line
         return strides[0], strides[1 + self.axis]
 
     def _operand_offset(self, post: Post, image: int, begin: int) -> int:
         assert post.operand is not None
         n, _, *rest = post.operand.strides
-        if flat(self.recipe):
+        if self.flat:
             return rest[2] * (image * self.result.positions + begin * self._line)
         return image * n + begin * rest[self.axis]
 

@@ -30,7 +30,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cache
+from functools import cache, lru_cache
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -230,6 +230,7 @@ def _scaled_gelu(form: Form, element: Element) -> float | None:
     return float(c / root_half)
 
 
+@lru_cache(maxsize=1024)
 def _as_post(form: Form, element: Element) -> tuple[Activation, tuple[PostOp, ...]] | None:
     """The activation that a form is, and the operations that compute it."""
     known = _identify(form, element)
