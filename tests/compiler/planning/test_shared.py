@@ -1,0 +1,149 @@
+"""Plans of one network for images of many sizes: same bits as plans for one size, shared machine code and weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.graph.small_models import Graph
+
+from omniconv.compiler.code.opened import OpenKernel
+from omniconv.compiler.planning.options import Options
+from omniconv.compiler.planning.plan import plan
+from omniconv.compiler.planning.shared import Shared
+from omniconv.graph import to_program
+from omniconv.kinds import kinds
+from omniconv.program.element import FLOAT64
+from omniconv.program.from_spec import program_of
+from omniconv.reference import random_weights
+from omniconv.runtime.executable import Executable
+from omniconv.spec import Conv
+from omniconv.target.select import select_target
+
+TARGET = select_target(None)
+
+
+def vary(shape, rng, count):
+    """The shape, and others of the same rank and channels."""
+    yield shape
+    for _ in range(count):
+        sizes = (max(1, size + int(rng.integers(-3, 20))) for size in shape[2:])
+        yield (int(rng.integers(1, 4)), shape[1], *sizes)
+
+
+def agree(program_for, shapes, options, target=TARGET):
+    """Every size gives the bits of a plan of its own; returns the executables."""
+    shared, found = Shared(), []
+    for shape in shapes:
+        program = program_for(shape)
+        x = {
+            name: np.random.default_rng(sum(shape)).standard_normal(program.shapes[name]).astype(program.element.dtype)
+            for name in program.inputs
+        }
+        if options.layout == "NHWC":
+            x = {name: np.ascontiguousarray(np.moveaxis(value, 1, -1)) for name, value in x.items()}
+        alone = Executable(plan(program, target, options), threads=options.threads, layout=options.layout)
+        open_ = Executable(
+            plan(program, target, options, shared), threads=options.threads, layout=options.layout, shared=shared
+        )
+        for name, want in alone.run(x).items():
+            np.testing.assert_array_equal(open_.run(x)[name], want, err_msg=f"{shape} {name}")
+        found.append(open_)
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(kinds()))
+def test_every_kind(name):
+    kind, rng = kinds()[name], np.random.default_rng(len(name))
+    for number, sample in enumerate(kind.samples):
+        spec = kind.build(sample)
+        weights = [(w, b) for w, b in random_weights(spec, rng)]
+
+        def program(shape, spec=spec, weights=weights):
+            return program_of(spec, shape, weights, TARGET.element)
+
+        fitting = [shape for shape in vary(sample.shape, rng, 2) if _fits(spec, shape)]
+        # Now and then everything is fused that can be.
+        agree(program, fitting, Options(cache=(None, 0)[number % 2], threads=1 + number % 3 // 2))
+
+
+def _fits(spec, shape):
+    try:
+        spec.output_shape(shape)
+    except ValueError:
+        return False
+    return True
+
+
+def detector():
+    """A network with a stem, depthwise and dense layers, gates, pools, a neck of resized sums, transposed layers."""
+    g = Graph(opset=17, seed=5)
+    x = g.input("x", "n", 3, "h", "w")
+    x = g.node("HardSwish", g.conv(x, 16, 3, strides=[2, 2]))
+    y = g.node("Relu", g.conv(x, 16, 16, group=16))
+    gate = g.conv(g.node("Relu", g.conv(g.node("GlobalAveragePool", y), 8, 16, 1)), 16, 8, 1)
+    y = g.node("Mul", y, g.node("HardSigmoid", gate))
+    c1 = g.node("Add", x, g.conv(y, 16, 16, 1))
+    y = g.node("Relu", g.conv(c1, 48, 16, 1))
+    y = g.node("Clip", g.conv(y, 48, 48, 5, group=48, strides=[2, 2]), g.const(0.0), g.const(6.0))
+    c2 = g.conv(y, 24, 48, 1)
+    c3 = g.node("MaxPool", c2, kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    c3 = g.node("AveragePool", c3, kernel_shape=[2, 2], strides=[1, 1], pads=[0, 0, 1, 1])
+    up = g.node("Resize", g.conv(c3, 24, 24, 3), "", g.const([1.0, 1.0, 2.0, 2.0]), mode="nearest")
+    up = g.node("Slice", up, g.ints(0, 0), g.node("Slice", g.node("Shape", c2), g.ints(2), g.ints(4)), g.ints(2, 3))
+    neck = g.node("Add", g.conv(c2, 24, 24, 1), up)
+    neck = g.node("Relu", g.conv(neck, 24, 24, 3))
+    y = g.node("ConvTranspose", neck, g.random(24, 8, 2, 2, scale=0.2), g.random(8), strides=[2, 2])
+    g.node("Sigmoid", g.conv(y, 1, 8), name="y")
+    g.node("Softmax", g.node("Flatten", g.node("GlobalMaxPool", c3)), name="z")
+    return g.model("y", "z")
+
+
+SIZES = [
+    (1, 3, 64, 96),
+    (1, 3, 32, 32),
+    (2, 3, 96, 64),
+    (1, 3, 160, 128),
+    (1, 3, 36, 52),
+    (3, 3, 8, 12),
+    (1, 3, 33, 47),
+]
+
+
+@pytest.mark.parametrize(
+    "options", [Options(), Options(threads=2, layout="NHWC"), Options(cache=0), Options(exact=True)]
+)
+def test_a_network(options):
+    model = detector()
+    found = agree(lambda shape: to_program(model, shapes={"x": shape}), SIZES, options)
+    kernels = [{call.recipe for call in each.plan.calls} for each in found]
+    assert sum(isinstance(recipe, OpenKernel) for recipe in kernels[0]) >= 15
+    again = agree(lambda shape: to_program(model, shapes={"x": shape}), SIZES[::-1], options)
+    assert len(again) == len(found)
+
+
+def test_float64():
+    agree(
+        lambda shape: to_program(detector(), shapes={"x": shape}, element=FLOAT64),
+        SIZES[:3],
+        Options(),
+        TARGET.of(FLOAT64),
+    )
+
+
+def test_machine_code_and_weights_are_shared():
+    spec = Conv.of(24, 32, 3, padding=1)
+    weights = random_weights(spec, np.random.default_rng(0))
+    shapes = [(1, 24, 40, 56), (1, 24, 48, 64), (1, 24, 64, 40)]
+    found = agree(lambda shape: program_of(spec, shape, weights, TARGET.element), shapes, Options(exact=True))
+    codes = [{kernel.address for kernel in each._code} for each in found]
+    assert codes[0] == codes[1] == codes[2]
+    first, second, third = ({block.address for block in each._blocks} for each in found)
+    assert len(first & second & third) == 2, "weights and bias"
+
+
+def test_explain_says_so():
+    model = detector()
+    shared = Shared()
+    program = to_program(model, shapes={"x": SIZES[0]})
+    assert "for images of any size" in Executable(plan(program, TARGET, Options(), shared), shared=shared).explain()
+    assert "for images of any size" not in Executable(plan(program, TARGET, Options())).explain()
