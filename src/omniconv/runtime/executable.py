@@ -282,7 +282,7 @@ class Executable(Compiled):
         """All constants, computed into one block but for the weights that networks of other sizes have too; and the
         addresses of all.
         """
-        names = {} if shared is None else name_packed(self.plan.calls, self.plan.buffers)
+        names = {} if shared is None else name_packed(self.plan)
         blocks, addresses, alone = [], {}, []
         for index, buffer in enumerate(self.plan.buffers):
             if buffer.kind != "constant":

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 
 
 class Network(Compiled):
-    """A model with open dimensions: a call whose inputs have shapes that are not known yet compiles it for them.
+    """A model with open dimensions: a call whose inputs have shapes that are not known yet plans it for them.
 
-    The executables used last are kept: at most :data:`MOST_KEPT`, whose weights and working memory together stay below
-    the memory limit. Thread-safe: callers with other shapes do not wait while one compiles.
+    Machine code and packed weights serve all shapes, as far as they can
+    (:mod:`omniconv.compiler.planning.shared`). The executables used last are kept: at most :data:`MOST_KEPT`, whose
+    weights and working memory together stay below the memory limit. Thread-safe: callers with other shapes do not wait while one compiles.
 
     What an `Executable` has besides (``inputs``, ``layers``, ``explain()`` ...) is that of :attr:`executable`.
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from omniconv.compiler.fusion.bands import Stage, X, Y, frames, row_axis, steps_of
 from omniconv.compiler.fusion.interleave import Interleaving
@@ -41,8 +42,7 @@ MOST_REPEATED = 0.05
 """Part of the multiply-adds that may be done twice, where the strips of two threads meet."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fused:
+class Fused(NamedTuple):
     """What became of a list of calls."""
 
     calls: tuple[Call, ...]
@@ -95,11 +95,11 @@ def fuse(
                 groups.append(Group(len(found), tuple(map(len, strips))))
             found += [call for strip in strips for call in strip]
         done += len(run)
-    _touch(found, groups, buffers)
+    count_lifetimes(found, groups, buffers)
     return Fused(tuple(found), tuple(groups))
 
 
-def _touch(calls: Sequence[Call], groups: Sequence[Group], buffers: Sequence[Buffer]) -> None:
+def count_lifetimes(calls: Sequence[Call], groups: Sequence[Group], buffers: Sequence[Buffer]) -> None:
     """Count the lifetimes of all buffers. What strips use lives as long as the group, because they may run at once."""
     for one in buffers:
         one.first = one.last = -1

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from omniconv.compiler.fusion.runs import fuse
+from omniconv.compiler.fusion.runs import count_lifetimes, fuse
 from omniconv.compiler.lowering.arrange import copy_value
 from omniconv.compiler.memory.layout import Layout, channels_last, row_major
 from omniconv.compiler.memory.planner import Call, Group, Planner
@@ -88,14 +88,17 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
     for slot, name in zip(slots, results, strict=True):
         if planner.stored[name].buffer != slot:
             copy_value(planner, planner.stored[name], Stored(slot, 0, outputs[name]))
-    fused = fuse(planner.calls, planner.groups, planner.buffers, target, threads, options.cache)
-    calls = fused.calls if shared is None else shared.open(fused.calls, planner.buffers, target)
+    if shared is None:
+        calls, groups = fuse(planner.calls, planner.groups, planner.buffers, target, threads, options.cache)
+    else:
+        calls, groups = shared.open(planner.calls, planner.buffers, target), tuple(planner.groups)
+        count_lifetimes(calls, groups, planner.buffers)
     offsets, total = plan_arena(planner.buffers)
     return Plan(
         program,
         target,
         calls,
-        fused.groups,
+        groups,
         tuple(planner.buffers),
         tuple(offsets),
         total,

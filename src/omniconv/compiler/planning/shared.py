@@ -11,10 +11,11 @@ once:
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -24,7 +25,12 @@ from omniconv.compiler.lowering.family import Choice
 from omniconv.compiler.memory.planner import Call, Recipe
 from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.compiler.problem.candidate import Tile, find_cheapest
+from omniconv.program.steps import ProgramStep
+from omniconv.spec import Conv
 from omniconv.target.model import Target
+
+if TYPE_CHECKING:
+    from omniconv.compiler.planning.plan import Plan
 
 MOST_COST: Final = 1.5
 """Times the cost of the tile that a size would take by itself, at most, for one that there is code for."""
@@ -100,15 +106,32 @@ def _settle(choice: Choice[Tile], known: Sequence[Tile], target: Target) -> Tile
     return others[0] if others else choice.tile
 
 
-def name_packed(calls: Sequence[Call], buffers: Sequence[Buffer]) -> dict[int, Hashable]:
-    """For each buffer of packed weights, what it is packed for: the step, the kernel that reads it, and where.
+def name_packed(plan: Plan) -> dict[int, Hashable]:
+    """For each buffer of packed weights, what it is packed for: the weights, the kernel that reads it, and where.
 
-    Kernels of one step with the same text pack the same weights in the same way, whatever the size of the image.
+    Kernels with the same text pack the same weights in the same way, whatever the size of the image. Weights are known
+    by their content: programs for images of different sizes may have other steps, and make weights of their own.
     """
     names: dict[int, Hashable] = {}
-    for call in calls:
+    digests: dict[int, bytes] = {}
+    for call in plan.calls:
         text = call.recipe.text if isinstance(call.recipe, OpenKernel) else repr(call.recipe)
         for place, ref in enumerate(call.args):
-            if buffers[ref.buffer].packed and ref.buffer not in names:
-                names[ref.buffer] = call.step, text, place, buffers[ref.buffer].size
+            if plan.buffers[ref.buffer].packed and ref.buffer not in names:
+                if call.step not in digests:
+                    digests[call.step] = _digest(plan.program.steps[call.step])
+                names[ref.buffer] = digests[call.step], text, place, plan.buffers[ref.buffer].size
     return names
+
+
+def _digest(step: ProgramStep) -> bytes:
+    """What the arrays of a step hold, and all that is said of how they are numbered."""
+    state = hashlib.blake2b(type(step).__name__.encode(), digest_size=16)
+    for each in fields(step):
+        value = getattr(step, each.name)
+        if isinstance(value, np.ndarray):
+            state.update(f"{each.name}{value.dtype}{value.shape}".encode())
+            state.update(np.ascontiguousarray(value).data)
+        elif isinstance(value, Conv):
+            state.update(repr((value.groups, value.transposed, value.flip, value.in_channels)).encode())
+    return state.digest()

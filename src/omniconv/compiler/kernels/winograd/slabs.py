@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from omniconv.compiler.kernels.lane.grouping import Grouping
@@ -105,6 +106,7 @@ def _cost_slabs(problem: Problem, target: Target, blocks: BlockGrid) -> float:
     return cost + turns * (CALLS + weights / 32) + _cost_far(weights)
 
 
+@lru_cache(maxsize=4096)
 def _cost_step(problem: Problem, target: Target) -> float:
     """Cost of one input channel and tap of one row, of the cheapest tile."""
     found = find_cheapest(list_panels(problem, target))
