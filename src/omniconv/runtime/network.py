@@ -33,7 +33,8 @@ class Network(Compiled):
 
     Machine code and packed weights serve all shapes, as far as they can
     (:mod:`omniconv.compiler.planning.shared`). The executables used last are kept: at most :data:`MOST_KEPT`, whose
-    weights and working memory together stay below the memory limit. Thread-safe: callers with other shapes do not wait while one compiles.
+    weights and working memory together stay below the memory limit. Thread-safe: callers with other shapes do not wait
+    while one compiles.
 
     What an `Executable` has besides (``inputs``, ``layers``, ``explain()`` ...) is that of :attr:`executable`.
 
