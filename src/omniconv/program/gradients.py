@@ -1,0 +1,156 @@
+r"""The forward pass of a layer and its gradients as programs, all of whose weights are inputs.
+
+.. math::
+    y = A_w x + b, \qquad
+    \mathrm{dx} = A_w^* \,\mathrm{dy}, \qquad
+    \mathrm{dw} = \partial_w \langle A_w x, \mathrm{dy} \rangle, \qquad
+    \mathrm{db}_c = \sum_{n, o} \mathrm{dy}_{n, c, o}
+
+Nothing of them depends on the numbers in the weights: one program serves every step of a training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from omniconv.program.element import FLOAT32, Element
+from omniconv.program.program import Program
+from omniconv.program.steps import ConvStep, PadStep, RearrangeStep, ReduceStep, ResizeStep, SliceStep
+from omniconv.program.steps.pad import source_positions
+from omniconv.spec import Conv, Shape
+from omniconv.spec.conv import PAD_WORDS
+
+
+def forward_program(spec: Conv, shape: Sequence[int], *, bias: bool, element: Element = FLOAT32) -> Program:
+    """``y`` from ``x``, ``w`` and, with a bias, ``b``.
+
+    Raises:
+        ShapeError: an input that the layer does not take.
+    """
+    shape, result = spec.check_input(shape), spec.output_shape(shape)
+    shapes = {"x": shape, "w": spec.weight_shape} | ({"b": (spec.out_channels,)} if bias else {})
+    program = Program(inputs=tuple(shapes), shapes=dict(shapes), element=element)
+    program.outputs = (program.add(ConvStep("x", "y", spec.resolve(shape), "w", "b" if bias else None), result),)
+    return program
+
+
+def input_gradient_program(spec: Conv, shape: Sequence[int], *, element: Element = FLOAT32) -> Program:
+    """``dx`` from ``dy`` and ``w``, for an input of ``shape``.
+
+    Raises:
+        ShapeError: an input that the layer does not take.
+    """
+    shape, result = spec.check_input(shape), spec.output_shape(shape)
+    spec = spec.resolve(shape)
+    shapes = {"dy": result, "w": spec.weight_shape}
+    program = Program(inputs=tuple(shapes), shapes=dict(shapes), element=element)
+    pads = _pads(spec)
+    if spec.padding_mode == "zeros":
+        inner, padded = spec, shape
+    else:
+        inner = _without_padding(spec)
+        padded = (*shape[:2], *(size + sum(pair) for size, pair in zip(shape[2:], pads, strict=True)))
+    dy, inner = _drop_surplus(program, inner)
+    if spec.padding_mode == "zeros":
+        program.outputs = (program.add(ConvStep(dy, "dx", inner.adjoint(shape), "w"), shape),)
+        return program
+    folded = program.add(ConvStep(dy, "padded", inner.adjoint(padded), "w"), padded)
+    tables = [_fold(size, *pair, PAD_WORDS[spec.padding_mode]) for size, pair in zip(shape[2:], pads, strict=True)]
+    step = ResizeStep(folded, "dx", tuple(index for index, _ in tables), tuple(weight for _, weight in tables))
+    program.outputs = (program.add(step, shape),)
+    return program
+
+
+def weight_gradient_program(spec: Conv, shape: Sequence[int], *, bias: bool, element: Element = FLOAT32) -> Program:
+    """``dw`` and, with a bias, ``db`` from ``x`` and ``dy``, for an input of ``shape``.
+
+    Raises:
+        ShapeError: an input that the layer does not take.
+    """
+    shape, result = spec.check_input(shape), spec.output_shape(shape)
+    spec = spec.resolve(shape)
+    program = Program(inputs=("x", "dy"), shapes={"x": shape, "dy": result}, element=element)
+    x = "x"
+    if spec.padding_mode != "zeros":
+        pads = ((0, 0), (0, 0), *_pads(spec))
+        padded = tuple(size + sum(pair) for size, pair in zip(shape, pads, strict=True))
+        x = program.add(PadStep("x", "padded", pads, PAD_WORDS[spec.padding_mode]), padded)
+        spec = _without_padding(spec)
+    program.outputs = (_add_products(program, spec, x, "dy"),)
+    if bias:
+        program.outputs += (_add_bias(program, "dy"),)
+    return program
+
+
+def _pads(spec: Conv) -> tuple[tuple[int, int], ...]:
+    assert not isinstance(spec.padding, str), "the padding is resolved"
+    return spec.padding
+
+
+def _without_padding(spec: Conv) -> Conv:
+    """The layer that reads an input which is padded already."""
+    return replace(spec, padding=((0, 0),) * spec.dims, padding_mode="zeros")
+
+
+def _drop_surplus(program: Program, spec: Conv) -> tuple[str, Conv]:
+    """``dy`` without the positions that no tap reaches, where :meth:`Conv.adjoint` cannot leave them out; and the layer
+    without them.
+    """
+    columns = zip(spec.output_padding, spec.stride, _pads(spec), strict=True)
+    surplus = tuple(max(0, extra - pair[1]) if extra >= stride else 0 for extra, stride, pair in columns)
+    if not any(surplus):
+        return "dy", spec
+    shape = program.shapes["dy"]
+    kept = (*shape[:2], *(size - extra for size, extra in zip(shape[2:], surplus, strict=True)))
+    rest = tuple(extra - drop for extra, drop in zip(spec.output_padding, surplus, strict=True))
+    step = SliceStep("dy", "reached", (0,) * len(shape), (1,) * len(shape))
+    return program.add(step, kept), replace(spec, output_padding=rest)
+
+
+def _fold(size: int, before: int, after: int, mode: str) -> tuple[np.ndarray, np.ndarray]:
+    """Which padded positions copy each position of an axis, and weights that are zero behind the last of them."""
+    sources = source_positions(size, before, after, mode)
+    found = [np.flatnonzero(sources == position) for position in range(size)]
+    most = max(map(len, found))
+    index = np.stack([np.concatenate([each, np.repeat(each[:1], most - len(each))]) for each in found], axis=1)
+    weight = np.stack([(np.arange(most) < len(each)).astype(np.float64) for each in found], axis=1)
+    return index.astype(np.int64), weight
+
+
+def _add_products(program: Program, spec: Conv, x: str, dy: str) -> str:
+    """``dw`` as a convolution: what has the larger positions is read, the other one holds the weights."""
+    wide, narrow = (dy, x) if spec.transposed else (x, dy)
+    groups = spec.groups
+    (batch, channels, *sizes), (_, outputs, *kernel) = program.shapes[wide], program.shapes[narrow]
+    each, own = channels // groups, outputs // groups
+    axes = tuple(range(3, 3 + spec.dims))
+    read = program.add(
+        RearrangeStep(wide, "read", (batch, groups, each, *sizes), (2, 1, 0, *axes)), (each, groups * batch, *sizes)
+    )
+    held = program.add(
+        RearrangeStep(narrow, "held", (batch, groups, own, *kernel), (1, 2, 0, *axes)), (outputs, batch, *kernel)
+    )
+    inner = Conv(
+        groups * batch, outputs, tuple(kernel), spec.dilation, spec.stride, _pads(spec), groups,
+    )  # fmt: skip
+    shape = inner.output_shape((each, groups * batch, *sizes))
+    every = program.add(ConvStep(read, "every", inner, held), shape)
+    starts = (0, 0, *(k - 1 if spec.flip else 0 for k in spec.kernel_size))
+    steps = (1, 1, *((-1 if spec.flip else 1,) * spec.dims))
+    taps = program.add(SliceStep(every, "taps", starts, steps), (each, outputs, *spec.kernel_size))
+    result = (outputs, each, *spec.kernel_size)
+    perm = (1, 0, *range(2, 2 + spec.dims))
+    return program.add(RearrangeStep(taps, "dw", (each, outputs, *spec.kernel_size), perm), result)
+
+
+def _add_bias(program: Program, dy: str) -> str:
+    """``db``: images one by one, then all of them."""
+    batch, channels, *_ = program.shapes[dy]
+    images = program.add(ReduceStep(dy, "images", "sum"), (batch, channels))
+    turned: Shape = (1, channels, batch)
+    rows = program.add(RearrangeStep(images, "rows", (batch, channels), (1, 0)), turned)
+    total = program.add(ReduceStep(rows, "total", "sum"), (1, channels))
+    return program.add(RearrangeStep(total, "db", (1, channels), (0, 1)), (channels,))
