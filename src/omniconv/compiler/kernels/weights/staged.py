@@ -9,7 +9,7 @@ from typing import Any
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer
-from omniconv.compiler.kernels.weights.lane import BLOCKS, NARROW, WIDE, Y, ZERO, LaneSums, Stretch
+from omniconv.compiler.kernels.weights.lane import BLOCKS, NARROW, WIDE, ZERO, LaneSums, Stretch, Y
 from omniconv.compiler.kernels.weights.turned import emit_turned
 from omniconv.integers import ceil_div
 from omniconv.target.model import Target
