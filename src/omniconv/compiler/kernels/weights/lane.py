@@ -339,7 +339,7 @@ class Stretch:
 
 STEP: Final = 4
 """Positions of a step, at most."""
-STRETCH: Final = 16
+STRETCH: Final = 24
 """Positions of a stretch, about."""
 BLOCKS: Final = 16
 """Blocks wanted, so that a few threads get even shares."""
