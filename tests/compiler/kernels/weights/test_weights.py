@@ -68,7 +68,6 @@ def test_positions_inside_are_those_that_meet_one():
 BOUNDED = [
     (Conv.of(16, 16, 3, padding=1, groups=16), (3, 16, 40, 44), "NHWC", LaneSums),
     (Conv.of(16, 16, 3, padding=1, groups=16), (3, 16, 40, 44), "NCHW", StagedSums),
-    (Conv.of(128, 128, 3, padding=1, groups=128), (2, 128, 9, 44), "NHWC", StagedSums),
     (Conv.of(9, 11, 3, padding=1), (3, 9, 40, 44), "NHWC", PanelSums),
     (Conv.of(9, 11, 1), (3, 9, 40, 44), "NCHW", PanelSums),
 ]
@@ -103,7 +102,7 @@ def test_what_is_not_finite_reaches_the_weights_that_it_meets(spec, layout):
     want = gradients(spec, x, np.zeros(spec.weight_shape), np.zeros(spec.out_channels), dy)
     np.testing.assert_array_equal(got["dw"], want.dw)
     np.testing.assert_array_equal(got["db"], want.db)
-    assert np.isfinite(want.dw).any() and not np.isfinite(want.dw).all()
+    assert 0 < np.isfinite(want.dw).sum() < want.dw.size
 
 
 def test_what_does_not_fit_is_refused():

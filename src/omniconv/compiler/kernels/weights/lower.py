@@ -23,8 +23,6 @@ from omniconv.compiler.memory.storage import BufferRef, Stored
 from omniconv.program.steps import ReduceStep, WeightGradientStep
 from omniconv.target.model import Target
 
-CROWDED: Final = 512
-"""Pixels so far apart, or a multiple of it, share an eighth of the sets of the first-level cache at most [bytes]."""
 WORD: Final = "weights"
 """What tables call these kernels."""
 
@@ -73,7 +71,7 @@ def _lower_lane(planner: Planner, step: WeightGradientStep, sums: Sums, narrow: 
     found = planner.get(narrow), planner.get(wide)
     recipe = _plan_lane(target, sums, *found)
     staged = None
-    if all(_is_staged(value, target) for value in found):
+    if all(in_rows(value.layout) and not value.layout.channels_last for value in found):
         staged = StagedSums.of(recipe, _strides(found[0]), _strides(found[1]), target)
     if staged is None:
         found = as_channels_last(planner, narrow), as_channels_last(planner, wide)
@@ -131,16 +129,6 @@ def _plan_lane(target: Target, sums: Sums, narrow: Stored, wide: Stored) -> Lane
         lanes=target.lanes,
         halved=not target.traits.permutes_cross_halves,
     )
-
-
-def _is_staged(value: Stored, target: Target) -> bool:
-    """Whether the channels of a vector are better copied side by side first: rows whose neighbours are positions, and
-    pixels that share too few sets of the first-level cache.
-    """
-    layout = value.layout
-    if not layout.channels_last or layout.channels is not None:
-        return in_rows(layout)
-    return layout.grid.strides[2] * target.element.bytes % CROWDED == 0
 
 
 def _in_order(planner: Planner, name: str) -> Stored:

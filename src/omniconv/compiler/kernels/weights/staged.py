@@ -140,9 +140,4 @@ class StagedSums(LaneSums):
     def _row(self, k: Kernel, source: Pointer, room: Pointer, count: int, channels: int, strides: Strides) -> None:
         """One row of the channels of a vector."""
         wide = min(self.grouping.groups, self.sums.groups) * channels
-        if strides[1] == 1:
-            with k.loop(count) as q:
-                value = k.load(source, k.mul(q, strides[4]), count=wide)
-                k.store(value, room, k.mul(q, self.lanes))
-            return
         emit_turned(k, source, room, count, wide, (strides[1], strides[4]), self.lanes)
