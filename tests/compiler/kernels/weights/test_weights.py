@@ -105,6 +105,17 @@ def test_what_is_not_finite_reaches_the_weights_that_it_meets(spec, layout):
     assert 0 < np.isfinite(want.dw).sum() < want.dw.size
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_what_is_not_finite_reaches_the_inputs_that_it_meets(mode):
+    spec = Conv.of(3, 3, 3, padding=[(2, 1), (0, 2)], groups=3, padding_mode=mode)
+    shape = (1, 3, 7, 8)
+    dy, w = np.ones(spec.output_shape(shape), np.float32), np.ones(spec.weight_shape, np.float32)
+    dy[0, 0, 0, 0], dy[0, 1, 4, 4], dy[0, 2, -1, -1] = np.inf, np.nan, -np.inf
+    got = compile_input_gradient(spec, shape).run({"dy": dy, "w": w})["dx"]
+    np.testing.assert_array_equal(got, gradients(spec, np.zeros(shape), w, None, dy).dx)
+    assert np.isinf(got).any()
+
+
 def test_what_does_not_fit_is_refused():
     spec = Conv.of(4, 6, 3, padding=1)
     step = WeightGradientStep("x", "dw", "dy", spec)
