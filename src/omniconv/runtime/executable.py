@@ -19,7 +19,7 @@ from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import ALIGNMENT
 from omniconv.compiler.planning.plan import Plan
 from omniconv.compiler.planning.shared import Shared, name_packed
-from omniconv.errors import ShapeError, UnsupportedError
+from omniconv.errors import DataError, ShapeError, UnsupportedError
 from omniconv.integers import as_integer, ceil_div
 from omniconv.limits import check_memory
 from omniconv.program.layers import LayerInfo, describe_step
@@ -120,9 +120,9 @@ class Executable(Compiled):
         threads = as_integer("threads", threads, 1, MAX_THREADS)
         self.plan, self.threads, self.layout, self.target = plan, threads, layout, plan.target
         self.dtype, self.tiers = plan.program.element.dtype, tiers
-        self.inputs = {name: _boundary_shape(plan.inputs[name], layout) for name in plan.program.inputs}
+        self.inputs = {name: _boundary_shape(plan, name, plan.inputs[name], layout) for name in plan.program.inputs}
         self.dtypes = dict.fromkeys(self.inputs, self.dtype)
-        self.outputs = {name: _boundary_shape(plan.outputs[name], layout) for name in plan.program.outputs}
+        self.outputs = {name: _boundary_shape(plan, name, plan.outputs[name], layout) for name in plan.program.outputs}
         self.arena_bytes, self.constant_bytes = plan.arena_bytes + threads * plan.scratch_bytes, plan.constant_bytes
         outputs = sum(self.dtype.itemsize * item.extent for item in plan.outputs.values())
         needed = self.arena_bytes + plan.constant_bytes + outputs
@@ -170,15 +170,22 @@ class Executable(Compiled):
         self._idle.append(frame)
         return result
 
-    def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Any], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Run on named inputs and return all outputs by name.
 
+        Args:
+            inputs: arrays by name.
+            out: an array of the caller's for every output, to be written to and returned; default: new ones.
+
         Raises:
-            ShapeError: missing or unknown inputs, or another shape than compiled for.
-            DataError: another type than compiled for.
+            ShapeError: missing or unknown names, or another shape than compiled for.
+            DataError: another type than compiled for; an array for an output that cannot be written to as it is, or
+                that shares memory with another array.
             UnsupportedError: it is code for another machine.
         """
-        return dict(zip(self.outputs, self._run(self._gather(inputs)), strict=True))
+        arrays = self._gather(inputs)
+        room = None if out is None else self._take_room(arrays, out)
+        return dict(zip(self.outputs, self._run(arrays, room=room), strict=True))
 
     def profile(self, inputs: Any, repeat: int = 10) -> list[StepProfile]:
         """Median time of each step over some runs, on one array or on named inputs.
@@ -244,8 +251,26 @@ class Executable(Compiled):
             )
         return arrange(array)
 
-    def _run(self, arrays: list[Array], times: Words | None = None) -> list[Array]:
-        results = self._results.take_all()
+    def _take_room(self, arrays: list[Array], out: Mapping[str, Array]) -> list[Array]:
+        """The caller's arrays for the outputs, in their order."""
+        read_names(out, self.outputs, self._at, "outputs")
+        room: list[Array] = []
+        for name, shape in self.outputs.items():
+            array = read_array(name, out[name], self.dtype, self._at, "output")
+            if array.shape != shape:
+                problem = f"the array for output {name!r} has shape {array.shape}"
+                raise ShapeError(problem, need=f"{shape}, the shape compiled for ({self.layout})", at=self._at)
+            if not array.flags.carray:
+                problem = f"the array for output {name!r} is not contiguous, aligned and writable"
+                raise DataError(problem, need="one that is", fix="numpy.empty(shape, dtype)", at=self._at)
+            if any(np.may_share_memory(array, other) for other in (*arrays, *room)):
+                problem = f"the array for output {name!r} shares memory with another one"
+                raise DataError(problem, need="memory of its own", fix="numpy.empty(shape, dtype)", at=self._at)
+            room.append(array)
+        return room
+
+    def _run(self, arrays: list[Array], times: Words | None = None, room: list[Array] | None = None) -> list[Array]:
+        results = self._results.take_all() if room is None else room
         frame = self._take_frame()
         for index, array in enumerate(arrays + results):
             frame.arrays[index] = id(array)
@@ -365,7 +390,8 @@ def _source(call: Call, target: Target) -> Source:
     return Source(repr(call.recipe), lambda name: call.recipe.emit(name, target), call.what)
 
 
-def _boundary_shape(layout: Layout, order: str) -> Shape:
-    """Shape of the caller's array: channels moved last for NHWC."""
+def _boundary_shape(plan: Plan, name: str, layout: Layout, order: str) -> Shape:
+    """Shape of the caller's array for a value: channels moved last for NHWC."""
     shape = layout.shape
-    return (shape[0], *shape[2:], shape[1]) if order == "NHWC" and 3 <= len(shape) <= 5 else shape
+    moved = order == "NHWC" and name not in plan.row_major and 3 <= len(shape) <= 5
+    return (shape[0], *shape[2:], shape[1]) if moved else shape

@@ -13,8 +13,8 @@ from omniconv.errors import DataError, ShapeError
 Array: TypeAlias = npt.NDArray[Any]
 
 
-def read_array(name: str, x: Any, dtype: np.dtype[Any], at: str) -> Array:
-    """An input as an array of ``dtype``, as it lies in memory.
+def read_array(name: str, x: Any, dtype: np.dtype[Any], at: str, what: str = "input") -> Array:
+    """An input, or what ``what`` calls it, as an array of ``dtype``, as it lies in memory.
 
     Raises:
         DataError: not an array in host memory, or of another type.
@@ -22,7 +22,7 @@ def read_array(name: str, x: Any, dtype: np.dtype[Any], at: str) -> Array:
     if not isinstance(x, np.ndarray):
         if not hasattr(x, "__dlpack__"):
             raise DataError(
-                f"input {name!r} is a {type(x).__name__}",
+                f"{what} {name!r} is a {type(x).__name__}",
                 need="a NumPy array or an object with __dlpack__",
                 fix=f"numpy.asarray(x, numpy.{dtype})",
                 at=at,
@@ -30,10 +30,10 @@ def read_array(name: str, x: Any, dtype: np.dtype[Any], at: str) -> Array:
         try:
             x = np.from_dlpack(x)
         except Exception as error:
-            problem = f"input {name!r} cannot be read as a NumPy array: {error}"
+            problem = f"{what} {name!r} cannot be read as a NumPy array: {error}"
             raise DataError(problem, need="an array in host memory, without gradients", at=at) from error
     if x.dtype != dtype:
-        raise DataError(f"input {name!r} has dtype {x.dtype}", need=str(dtype), fix=f"x.astype(numpy.{dtype})", at=at)
+        raise DataError(f"{what} {name!r} has dtype {x.dtype}", need=str(dtype), fix=f"x.astype(numpy.{dtype})", at=at)
     found: Array = x
     return found
 
@@ -43,15 +43,15 @@ def arrange(x: Array) -> Array:
     return x if x.flags.c_contiguous and x.flags.aligned else np.array(x, order="C")
 
 
-def read_names(inputs: Any, names: Collection[str], at: str) -> None:
-    """Check that inputs come by name, and which.
+def read_names(inputs: Any, names: Collection[str], at: str, what: str = "inputs") -> None:
+    """Check that inputs, or what ``what`` calls them, come by name, and which.
 
     Raises:
         ShapeError: missing or unknown inputs.
         DataError: not arrays by name.
     """
     if not isinstance(inputs, Mapping):
-        raise DataError(f"inputs is a {type(inputs).__name__}", need="arrays by name", fix="{name: array}", at=at)
+        raise DataError(f"{what} is a {type(inputs).__name__}", need="arrays by name", fix="{name: array}", at=at)
     if set(inputs) != set(names):
         given = sorted(map(str, inputs))
-        raise ShapeError(f"inputs {given} were given", need=f"exactly {sorted(names)}", at=at)
+        raise ShapeError(f"{what} {given} were given", need=f"exactly {sorted(names)}", at=at)

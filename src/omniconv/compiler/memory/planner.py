@@ -92,7 +92,6 @@ class Planner:
 
     program: Program
     target: Target
-    layout: str
     exact: bool = False
     tuning: Tuning | None = None
     threads: int = 1

@@ -17,6 +17,7 @@ class Options:
 
     Attributes:
         layout: of the caller's arrays, one of :data:`LAYOUTS`.
+        row_major: names of those that are row major in any layout.
         threads: threads that share each call: decides how fused and filtered layers are divided, never what they
             compute.
         exact: keep to direct sums, in which every product appears as it is; without, 3x3 layers may use Winograd
@@ -28,6 +29,7 @@ class Options:
     """
 
     layout: str = "NCHW"
+    row_major: frozenset[str] = frozenset()
     threads: int = 1
     exact: bool = False
     tuning: Tuning | None = None

@@ -33,7 +33,11 @@ DEFAULTS: Final = Options()
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that is needed to run, except machine code and memory."""
+    """Everything that is needed to run, except machine code and memory.
+
+    Attributes:
+        inputs, outputs: layouts of the caller's arrays; ``row_major`` names those that are so in any layout.
+    """
 
     program: Program
     target: Target
@@ -46,6 +50,7 @@ class Plan:
     scratch_bytes: int
     inputs: dict[str, Layout]
     outputs: dict[str, Layout]
+    row_major: frozenset[str] = frozenset()
 
     @property
     def constant_bytes(self) -> int:
@@ -69,16 +74,16 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
     tuning, threads = options.tuning, options.threads
     if tuning is not None and tuning.target != target:
         raise SpecError(f"the tuning is for {tuning.target}", need=f"one for {target}")
-    planner = Planner(program, target, options.layout, options.exact, tuning, threads, shared)
+    planner = Planner(program, target, options.exact, tuning, threads, shared)
     inputs, outputs = {}, {}
     for index, name in enumerate(program.inputs):
-        inputs[name] = _boundary(planner, program.shapes[name])
+        inputs[name] = _boundary(options, name, program.shapes[name])
         buffer = planner.add_buffer("input", inputs[name].extent, index=index)
         planner.stored[name] = Stored(buffer, 0, inputs[name])
     slots = []
     results = tuple(dict.fromkeys(program.outputs))  # a damaged model may name one twice
     for index, name in enumerate(results):
-        outputs[name] = _boundary(planner, program.shapes[name])
+        outputs[name] = _boundary(options, name, program.shapes[name])
         slots.append(planner.add_buffer("output", outputs[name].extent, index=index))
     _place(planner, outputs, slots)
     for index, step in enumerate(program.steps):
@@ -106,12 +111,13 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
         planner.buffers[planner.scratch].size,
         inputs,
         outputs,
+        options.row_major,
     )
 
 
-def _boundary(planner: Planner, shape: Shape) -> Layout:
-    """Layout of the caller's arrays: without gaps, channels first or last."""
-    if planner.layout == "NHWC" and 3 <= len(shape) <= 5:
+def _boundary(options: Options, name: str, shape: Shape) -> Layout:
+    """Layout of the caller's array for a value: without gaps, channels first or last."""
+    if options.layout == "NHWC" and name not in options.row_major and 3 <= len(shape) <= 5:
         return channels_last(shape)
     return row_major(shape)
 
