@@ -218,10 +218,9 @@ def show(results: list[dict[str, Any]]) -> str:
     counts = Counter(item["result"] for item in results)
     exported = len(results) - counts["not exported"]
     right = [item for item in results if item["result"] == "right"]
-    worst = max((item["error"] for item in right), default=0.0)
-    units = max((item["units"] for item in right), default=0.0)
-    found = f"largest relative error {worst:.1e}, largest error {units:.2f} bounds"
-    lines += ["", f"{counts['right']} of {exported} exported models are right; {found}."]
+    error, bounds = (max((item[key] for item in right), default=0.0) for key in ("error", "units"))
+    errors = f"largest relative error {error:.1e}, largest error {bounds:.2f} bounds"
+    lines += ["", f"{counts['right']} of {exported} exported models are right; {errors}."]
     lines += [f"{count} {result}" for result, count in counts.most_common()]
     for item in results:
         if "reason" in item:

@@ -6,7 +6,7 @@ first two at 64 places for a decoder such as CTC, the last one at the places of 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ def make_columns() -> nn.Sequential:
     return nn.Sequential(*layers, nn.MaxPool2d((2, 1)))
 
 
-class Crnn(nn.Module):
+class Crnn(nn.Module):  # type: ignore[misc]
     """Convolutions, then two LSTMs in both directions."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Crnn(nn.Module):
         return scores.log_softmax(2)
 
 
-class Attentive(nn.Module):
+class Attentive(nn.Module):  # type: ignore[misc]
     """Convolutions, then two layers of attention among all places."""
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class Attentive(nn.Module):
         return scores.log_softmax(2)
 
 
-class Speller(nn.Module):
+class Speller(nn.Module):  # type: ignore[misc]
     """An LSTM in both directions, and a decoder that looks where it wants to and is told the letter it read before."""
 
     def __init__(self) -> None:
@@ -86,4 +86,4 @@ class Speller(nn.Module):
         return torch.stack(rows, 1)
 
 
-RECOGNISERS: Final = {"crnn": Crnn, "attentive": Attentive, "speller": Speller}
+RECOGNISERS: Final[dict[str, Any]] = {"crnn": Crnn, "attentive": Attentive, "speller": Speller}

@@ -13,7 +13,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -148,7 +148,9 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
     columns = x.reshape((*shape[:2], taps, *blocks))
     y = np.zeros(shape, x.dtype)
     for tap, (source, place) in enumerate(_list_taps(axes, image, blocks)):
-        y[(..., *place)] += columns[(slice(None), slice(None), tap, *source)]
+        inside: Any = (..., *place)
+        picked: Any = (slice(None), slice(None), tap, *source)
+        y[inside] += columns[picked]
     return y
 
 
