@@ -16,8 +16,8 @@ one of TorchScript, which comes first for detectors and with ``--older``; the ta
 Numerics: weights are drawn so that values keep their scale through any depth (variance 1 / fan-in), statistics and
 scales of norms near one, no branch near zero. An error is relative to the largest number of its output. A model is
 right where its error is at most the bound: eight times PyTorch's own error in float32, which is what another order
-of summation may do, and a roundoff of float32. Where PyTorch in float32 decides otherwise than in float64, as a
-detector may whose boxes tie, nothing can be said and the model is ``undecided``.
+of summation may do, and a roundoff of float32. Nothing can be said where PyTorch in float32 decides otherwise than in
+float64, as a detector may whose boxes tie (``undecided``), and where nothing comes out (``empty``).
 """
 
 from __future__ import annotations
@@ -139,9 +139,11 @@ def judge(path: Path) -> dict[str, Any]:
     double, single = ([arrays[f"{kind}{index}"] for index in range(len(outputs))] for kind in ("double", "single"))
     error, peer = measure(outputs, double), measure(single, double)
     bound = ALLOWANCE * min(peer, OTHERWISE) + float(np.finfo(np.float32).eps)
-    otherwise = peer > OTHERWISE and error > bound
+    result = "right" if error <= bound else "undecided" if peer > OTHERWISE else "wrong"
+    if not any(item.size for item in double):
+        result = "empty"
     return {
-        "result": "undecided" if otherwise else "right" if error <= bound else "wrong",
+        "result": result,
         "error": error, "peer": peer, "units": error / bound, "apart": measure(outputs, single),
         "compile_s": round(compiled - began, 2), "busy_s": round(busy, 2), "first_s": round(first - compiled, 2),
         "run_s": round(ended - first, 3), "steps": len(network.layers), **count_tiers(network),
@@ -192,6 +194,20 @@ def start(module: str, name: str, folder: Path, seconds: float, memory: int, *, 
         return facts | {"result": "died", "reason": f"code {done.returncode}: {done.stderr.strip()[-300:]}"}
     found: dict[str, Any] = json.loads(lines[-1])
     return found
+
+
+def list_families() -> dict[str, list[str]]:
+    """Every family with its models; asked only where that is not known, because the libraries take a while to load."""
+    from networks import find_families
+
+    return find_families()
+
+
+def choose(module: str) -> str:
+    """The model that stands for a family."""
+    from networks import find_smallest
+
+    return find_smallest(module, list_families()[module])
 
 
 def read_results(path: Path) -> Iterator[dict[str, Any]]:
@@ -245,12 +261,9 @@ def main() -> int:
         module, name = given.one
         print(json.dumps(run_one(module, name, given.folder, given.memory, older=given.older)))
         return 0
-    from networks import find_families, find_smallest
-
     index = given.folder / "families.json"
     chosen: dict[str, str] = json.loads(index.read_text("utf-8")) if index.exists() else {}
-    families = find_families()
-    wanted = given.names or list(families)
+    wanted = given.names or list(list_families())
     log = given.folder / "results.jsonl"
     found = {item["module"]: item for item in read_results(log)}
     until = time.monotonic() + 60 * given.minutes
@@ -260,7 +273,7 @@ def main() -> int:
         if module in found and not given.again:
             continue
         if module not in chosen:
-            chosen[module] = find_smallest(module, families[module])
+            chosen[module] = choose(module)
             index.write_text(json.dumps(chosen, indent=1), "utf-8")
         found[module] = start(
             module, chosen[module], given.folder, given.seconds, given.memory, older=given.older

@@ -15,6 +15,8 @@ from recognisers import RECOGNISERS
 
 TORCHVISION: Final = "torchvision."
 TEXT: Final = "text."
+LEAST_SCORE: Final = 0.012
+"""Of a box that counts, where random weights make none of 91 classes much likelier than the others."""
 CHUNK: Final = 32
 """Regions that are aligned at once."""
 
@@ -84,6 +86,7 @@ def _define_operators(library: Any) -> None:
         module._has_ops, module._assert_has_ops = _has_operators, _check_operators  # noqa: SLF001
 
 
+@cache
 def find_families() -> dict[str, list[str]]:
     """Every family, a module, with the names of its models."""
     torchvision = import_torchvision()
@@ -109,8 +112,12 @@ def build(module: str, name: str) -> Any:
     import timm
 
     if module.startswith(TORCHVISION):
-        backbone = {"weights_backbone": None} if any(k in module for k in ("segmentation", "detection")) else {}
-        return torchvision.models.get_model(name, weights=None, **backbone).eval()
+        given: dict[str, Any] = {}
+        if "segmentation" in module or "detection" in module:
+            given["weights_backbone"] = None
+        if module.endswith("rcnn"):
+            given["box_score_thresh"] = LEAST_SCORE
+        return torchvision.models.get_model(name, weights=None, **given).eval()
     return timm.create_model(name, pretrained=False).eval()
 
 
