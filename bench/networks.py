@@ -19,6 +19,8 @@ LEAST_SCORE: Final = 0.012
 """Of a box that counts, where random weights make none of 91 classes much likelier than the others."""
 CHUNK: Final = 32
 """Regions that are aligned at once."""
+_LIBRARIES: Final[list[Any]] = []
+"""Libraries of operators, each of which takes its operators along when it goes."""
 
 
 @cache
@@ -28,7 +30,7 @@ def import_torchvision() -> Any:
         import torchvision
     except RuntimeError:
         library = torch.library.Library("torchvision", "DEF")
-        import_torchvision.__dict__["library"] = library  # which takes its operators along when it goes
+        _LIBRARIES.append(library)
         boxes = "Tensor dets, Tensor scores, float iou_threshold"
         library.define(f"qnms({boxes}) -> Tensor")
         library.define(f"nms({boxes}) -> Tensor")
