@@ -1,18 +1,23 @@
-"""Which networks that people have are accepted: one model of every family of timm and torchvision.
+"""Which networks that people have are accepted: one model of every family of timm, torchvision and readers of text.
 
-``bench/families.py [NAME ...] [--folder DIR] [--seconds S] [--memory BYTES] [--again] [--minutes M]``: of every module
-of timm, and of torchvision's classification, segmentation, detection and video models, the variant with the fewest
-parameters is exported to ONNX with random weights, compiled, run on one thread and compared with PyTorch in float64.
-NAME is a module, such as ``vision_transformer``.
+``bench/families.py [NAME ...] [--folder DIR] [--seconds S] [--memory BYTES] [--again] [--minutes M] [--older]``: of
+every module of timm, of torchvision's classification, segmentation, detection, flow and video models, and of
+:mod:`recognisers`, the variant with the fewest parameters is exported to ONNX with random weights, compiled, run on one
+thread and compared with PyTorch in float64. NAME is a module, such as ``vision_transformer``.
 
 Every model has a process of its own, with limits of time and memory. Exports and results stay in the folder, so that a
 run that was ended goes on where it stopped; ``--again`` judges all exports anew. The table is printed at the end: how
-many are right, the largest error relative to the largest output, PyTorch's own error in float32 beside it, and the
-reasons of refusals. Needs torch, onnxscript, timm and torchvision.
+many are right, the error in units of the bound, the processor's seconds for compiling, and the reasons of refusals.
+Needs torch, onnxscript, timm and torchvision.
+
+Exporters: PyTorch's newer one, and where that fails, once more with timm's attention written out, and then the older
+one of TorchScript, which comes first for detectors and with ``--older``; the table says which.
 
 Numerics: weights are drawn so that values keep their scale through any depth (variance 1 / fan-in), statistics and
-scales of norms near one, no branch near zero. A model passes where its error is at most eight times PyTorch's in
-float32, which is what another order of summation may do, plus a roundoff of float32 of the largest output.
+scales of norms near one, no branch near zero. An error is relative to the largest number of its output. A model is
+right where its error is at most the bound: eight times PyTorch's own error in float32, which is what another order
+of summation may do, and a roundoff of float32. Nothing can be said where PyTorch in float32 decides otherwise than in
+float64, as a detector may whose boxes tie (``undecided``), and where nothing comes out (``empty``).
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,143 +41,86 @@ import numpy as np
 FOLDER: Final = Path("build/families")
 ALLOWANCE: Final = 8.0
 """How many times PyTorch's own error in float32 a model may have."""
-TORCHVISION: Final = "torchvision."
-MOST_PARAMETERS: Final = 120_000_000
+OTHERWISE: Final = 0.01
+"""An error of PyTorch in float32 that no roundoff explains: something was decided otherwise."""
+OPSET: Final = 18
+"""Of the older exporter."""
 
 
-def import_torchvision() -> Any:
-    """The library; where its binary part does not load, the operators that its import asks for are declared only."""
+def export(module: str, name: str, path: Path, *, dynamo: bool) -> dict[str, Any]:
+    """Write the model and, beside it, its inputs and the outputs of PyTorch in float64 and float32."""
     import torch
 
-    try:
-        import torchvision
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        import torchvision
-    return torchvision
-
-
-def find_families() -> dict[str, list[str]]:
-    """Every family, a module, with the names of its models."""
-    torchvision = import_torchvision()
-    import timm
-
-    families = {
-        module: [name for name in timm.list_models(module=module) if not name.startswith("test_")]
-        for module in timm.list_modules()
-    }
-    for name in torchvision.models.list_models():
-        module = torchvision.models.get_model_builder(name).__module__.removeprefix("torchvision.models.")
-        if not module.startswith("quantization"):
-            families.setdefault(TORCHVISION + module, []).append(name)
-    return {module: names for module, names in families.items() if names}
-
-
-def build(module: str, name: str) -> Any:
-    """A model without trained weights, as it is at inference."""
-    torchvision = import_torchvision()
-    import timm
-
-    if module.startswith(TORCHVISION):
-        backbone = {"weights_backbone": None} if any(k in module for k in ("segmentation", "detection")) else {}
-        return torchvision.models.get_model(name, weights=None, **backbone).eval()
-    return timm.create_model(name, pretrained=False).eval()
-
-
-def find_smallest(module: str, names: list[str]) -> str:
-    """The variant with the fewest parameters, counted without memory for them."""
-    import torch
-
-    sizes: dict[str, int] = {}
-    for name in names:
-        try:
-            with torch.device("meta"):
-                sizes[name] = sum(item.numel() for item in build(module, name).parameters())
-        except Exception:  # noqa: BLE001, S112 - what cannot be built without data is no candidate
-            continue
-    return min(sizes, key=lambda name: sizes[name]) if sizes else names[0]
-
-
-def make_input(module: str, model: Any) -> Any:
-    """An input of the size that the model is made for."""
-    import torch
-
-    generator = torch.Generator().manual_seed(1)
-    shape: tuple[int, ...] = (1, 3, 224, 224)
-    if "video" in module:
-        shape = (1, 3, 16, 224, 224) if "mvit" in module or "swin" in module else (1, 3, 8, 112, 112)
-    elif module == "torchvision.inception":
-        shape = (1, 3, 299, 299)
-    elif hasattr(model, "default_cfg"):
-        shape = (1, *model.default_cfg["input_size"])
-    return torch.randn(shape, generator=generator)
-
-
-def draw_weights(model: Any) -> None:
-    """Random weights and statistics, well scaled, the same on every machine."""
-    import torch
-
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, item in [*model.named_parameters(), *model.named_buffers()]:
-            if not item.is_floating_point():
-                continue
-            last = name.rsplit(".", 1)[-1]
-            if last == "running_mean" or (last == "bias" and item.ndim == 1):
-                item.normal_(0, 0.1, generator=generator)
-            elif last == "running_var" or (item.ndim <= 1 and isinstance(item, torch.nn.Parameter)):
-                item.uniform_(0.5, 1.5, generator=generator)
-            elif last in ("weight", "in_proj_weight") or item.ndim in (4, 5):
-                if isinstance(item, torch.nn.Parameter):
-                    fan = max(1, item[0].numel())
-                    item.normal_(0, fan**-0.5, generator=generator)
-            elif isinstance(item, torch.nn.Parameter):
-                item.normal_(0, 0.5, generator=generator)
-
-
-def flatten(value: Any) -> list[Any]:
-    """The tensors of a result, in order."""
-    if isinstance(value, dict):
-        return [tensor for item in value.values() for tensor in flatten(item)]
-    if isinstance(value, list | tuple):
-        return [tensor for item in value for tensor in flatten(item)]
-    return [value]
-
-
-def export(module: str, name: str, path: Path) -> dict[str, Any]:
-    """Write the model and, beside it, its input and the outputs of PyTorch in float64 and float32."""
-    import torch
+    from networks import build, draw_weights, flatten, give, make_inputs
 
     torch.set_num_threads(1)
     model = build(module, name)
     draw_weights(model)
-    x = make_input(module, model)
-    if "detection" in module:
-        x = [x[0]]
+    given = make_inputs(module, model)
+    more: dict[str, Any] = {"external_data": False} if dynamo else {"opset_version": OPSET}
     with torch.no_grad():
-        single = flatten(model(x))
-        torch.onnx.export(model, (x,), str(path), dynamo=True, external_data=False, verbose=False)
+        single = flatten(model(*give(module, given)))
+        torch.onnx.export(model, give(module, given), str(path), dynamo=dynamo, verbose=False, **more)
         model.double()
-        double = flatten(model([x[0].double()] if isinstance(x, list) else x.double()))
-    first = x[0] if isinstance(x, list) else x
-    arrays = {"x": first.numpy()}
+        double = flatten(model(*give(module, [item.double() for item in given])))
+    arrays = {f"x{index}": item.numpy() for index, item in enumerate(flatten(give(module, given)))}
     for kind, outputs in (("single", single), ("double", double)):
         arrays.update({f"{kind}{index}": item.numpy() for index, item in enumerate(outputs)})
     np.savez(path.with_suffix(".npz"), **arrays)
-    return {"parameters": sum(item.numel() for item in model.parameters())}
+    return {
+        "parameters": sum(item.numel() for item in model.parameters()),
+        "exporter": "dynamo" if dynamo else "TorchScript",
+    }
 
 
-def export_somehow(module: str, name: str, path: Path) -> dict[str, Any]:
-    """Export the model; where the exporter does not take a fused attention of timm, the model with it written out."""
-    try:
-        return export(module, name, path)
-    except Exception:  # noqa: BLE001 - whatever it is, the second attempt says what remains
-        from timm.layers import set_fused_attn
+def export_somehow(module: str, name: str, path: Path, *, older: bool) -> dict[str, Any]:
+    """Export the model by the first exporter that takes it; the older one first, if that is asked for.
 
-        set_fused_attn(enable=False)
-        return export(module, name, path)
+    Raises:
+        Exception: what the first one says.
+    """
+    from networks import import_torchvision
+
+    import_torchvision()
+    from timm.layers import set_fused_attn
+
+    attempts = [(True, True), (True, False), (False, True), (False, False)]
+    if "." in module:  # no attention of timm
+        attempts = [(True, True), (False, True)]
+    if older or "detection" in module:  # detectors are written for it
+        attempts = attempts[::-1] if "." in module else [attempts[index] for index in (2, 3, 0, 1)]
+    first: Exception | None = None
+    for dynamo, fused in attempts:
+        set_fused_attn(enable=fused)
+        try:
+            return export(module, name, path, dynamo=dynamo) | ({} if fused else {"attention": "written out"})
+        except Exception as error:  # noqa: BLE001 - whatever it is, the next attempt says what remains
+            first = first or error
+    raise first or RuntimeError(name)
+
+
+def measure(found: Sequence[Any], exact: Sequence[Any]) -> float:
+    """The largest error of any output, relative to the largest number of that output; infinite for another shape."""
+    worst = 0.0
+    for got, want in zip(found, exact, strict=True):
+        if got.shape != want.shape:
+            return math.inf
+        if want.size:
+            scale = max(float(np.abs(want).max()), float(np.finfo(np.float32).tiny))
+            error = float(np.abs(got.astype(np.float64) - want).max()) / scale
+            worst = max(worst, math.inf if math.isnan(error) else error)
+    return worst
+
+
+def count_tiers(network: Any) -> dict[str, int]:
+    """Nodes compiled, folded and on the host, those behind shapes that depend on values included."""
+    counts = Counter(compiled=network.tiers.compiled, folded=network.tiers.folded, host=network.tiers.host)
+    rest = network.pieces.rest if hasattr(network, "pieces") else None
+    while rest is not None and rest.kept.last is not None:
+        tiers = rest.kept.last.schedule.tiers
+        counts.update(compiled=tiers.compiled, folded=tiers.folded, host=tiers.host)
+        rest = rest.kept.last.rest
+    return dict(counts)
 
 
 def judge(path: Path) -> dict[str, Any]:
@@ -180,25 +128,29 @@ def judge(path: Path) -> dict[str, Any]:
     import omniconv as oc
 
     arrays = np.load(path.with_suffix(".npz"))
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     network = oc.compile(path, memory_limit=8 << 30)
-    compiled = time.perf_counter()
-    outputs = list(network.run({next(iter(network.signature if hasattr(network, "signature") else network.inputs)):
-                                arrays["x"]}).values())  # fmt: skip
-    error = peer = 0.0
-    for index, got in enumerate(outputs):
-        exact = arrays[f"double{index}"]
-        scale = max(float(np.abs(exact).max()), float(np.finfo(np.float32).tiny))
-        error = max(error, float(np.abs(got - exact).max()) / scale if got.shape == exact.shape else math.inf)
-        peer = max(peer, float(np.abs(arrays[f"single{index}"] - exact).max()) / scale)
-    good = error <= ALLOWANCE * peer + float(np.finfo(np.float32).eps)
+    compiled, busy = time.perf_counter(), time.process_time() - busy
+    named = {name: arrays[f"x{index}"] for index, name in enumerate(network.inputs)}
+    outputs = list(network.run(named).values())
+    first = time.perf_counter()
+    network.run(named)
+    ended = time.perf_counter()
+    double, single = ([arrays[f"{kind}{index}"] for index in range(len(outputs))] for kind in ("double", "single"))
+    error, peer = measure(outputs, double), measure(single, double)
+    bound = ALLOWANCE * min(peer, OTHERWISE) + float(np.finfo(np.float32).eps)
+    result = "right" if error <= bound else "undecided" if peer > OTHERWISE else "wrong"
+    if not any(item.size for item in double):
+        result = "empty"
     return {
-        "result": "right" if good else "wrong", "error": error, "peer": peer,
-        "compile_s": round(compiled - began, 2), "steps": len(network.layers),
+        "result": result,
+        "error": error, "peer": peer, "units": error / bound, "apart": measure(outputs, single),
+        "compile_s": round(compiled - began, 2), "busy_s": round(busy, 2), "first_s": round(first - compiled, 2),
+        "run_s": round(ended - first, 3), "steps": len(network.layers), **count_tiers(network),
     }  # fmt: skip
 
 
-def run_one(module: str, name: str, folder: Path, memory: int) -> dict[str, Any]:
+def run_one(module: str, name: str, folder: Path, memory: int, *, older: bool) -> dict[str, Any]:
     """Export where that is not done, and judge; in a process of its own."""
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
     warnings.simplefilter("ignore")
@@ -207,7 +159,7 @@ def run_one(module: str, name: str, folder: Path, memory: int) -> dict[str, Any]
     notes = path.with_suffix(".json")
     try:
         if not notes.exists():
-            notes.write_text(json.dumps(export_somehow(module, name, path)), "utf-8")
+            notes.write_text(json.dumps(export_somehow(module, name, path, older=older)), "utf-8")
     except Exception as error:  # noqa: BLE001 - whatever the exporter breaks on is the result
         return facts | {"result": "not exported", "reason": describe(error)}
     facts |= json.loads(notes.read_text("utf-8"))
@@ -227,19 +179,35 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:400]}{where}"
 
 
-def start(module: str, name: str, folder: Path, seconds: float, memory: int) -> dict[str, Any]:
+def start(module: str, name: str, folder: Path, seconds: float, memory: int, *, older: bool) -> dict[str, Any]:
     """Run one model in a process with limits; what it says, or what became of it."""
     facts = {"module": module, "model": name}
     words = [sys.executable, __file__, "--one", module, name, "--folder", str(folder), "--memory", str(memory)]
+    words += ["--older"] if older else []
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=seconds, check=False)  # noqa: S603
     except subprocess.TimeoutExpired:
-        return facts | {"result": "too slow", "reason": f"more than {seconds:.0f} s"}
+        stage = "after the export" if (folder / f"{module}.json").exists() else "exporting"
+        return facts | {"result": "too slow", "reason": f"more than {seconds:.0f} s, {stage}"}
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if not lines:
         return facts | {"result": "died", "reason": f"code {done.returncode}: {done.stderr.strip()[-300:]}"}
     found: dict[str, Any] = json.loads(lines[-1])
     return found
+
+
+def list_families() -> dict[str, list[str]]:
+    """Every family with its models; asked only where that is not known, because the libraries take a while to load."""
+    from networks import find_families
+
+    return find_families()
+
+
+def choose(module: str) -> str:
+    """The model that stands for a family."""
+    from networks import find_smallest
+
+    return find_smallest(module, list_families()[module])
 
 
 def read_results(path: Path) -> Iterator[dict[str, Any]]:
@@ -251,19 +219,24 @@ def read_results(path: Path) -> Iterator[dict[str, Any]]:
 
 def show(results: list[dict[str, Any]]) -> str:
     """The table."""
-    lines = ["| family | model | parameters [M] | result | error | PyTorch's | compile [s] |",
-             "| --- | --- | ---: | --- | ---: | ---: | ---: |"]  # fmt: skip
+    lines = [
+        "| family | model | size [M] | exporter | compiled, folded, host | result | error, bounds | compile [s] |",
+        "| --- | --- | ---: | --- | --- | --- | ---: | ---: |",
+    ]
     for item in results:
-        numbers = [f"{item[key]:.1e}" if key in item else "" for key in ("error", "peer")]
         size = f"{item['parameters'] / 1e6:.1f}" if "parameters" in item else ""
+        tiers = ", ".join(str(item[key]) for key in ("compiled", "folded", "host") if key in item)
+        units = f"{item['units']:.2f}" if "units" in item else ""
         lines.append(
-            f"| {item['module']} | {item['model']} | {size} | {item['result']} | {' | '.join(numbers)} "
-            f"| {item.get('compile_s', '')} |"
+            f"| {item['module']} | {item['model']} | {size} | {item.get('exporter', '')} | {tiers} | {item['result']} "
+            f"| {units} | {item.get('busy_s', '')} |"
         )
     counts = Counter(item["result"] for item in results)
     exported = len(results) - counts["not exported"]
-    worst = max((item["error"] for item in results if item["result"] == "right"), default=0.0)
-    lines += ["", f"{counts['right']} of {exported} exported models are right; largest relative error {worst:.1e}."]
+    right = [item for item in results if item["result"] == "right"]
+    error, bounds = (max((item[key] for item in right), default=0.0) for key in ("error", "units"))
+    errors = f"largest relative error {error:.1e}, largest error {bounds:.2f} bounds"
+    lines += ["", f"{counts['right']} of {exported} exported models are right; {errors}."]
     lines += [f"{count} {result}" for result, count in counts.most_common()]
     for item in results:
         if "reason" in item:
@@ -280,17 +253,17 @@ def main() -> int:
     parser.add_argument("--memory", type=int, default=16 << 30)
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--older", action="store_true")
     parser.add_argument("--one", nargs=2)
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     if given.one:
         module, name = given.one
-        print(json.dumps(run_one(module, name, given.folder, given.memory)))
+        print(json.dumps(run_one(module, name, given.folder, given.memory, older=given.older)))
         return 0
     index = given.folder / "families.json"
     chosen: dict[str, str] = json.loads(index.read_text("utf-8")) if index.exists() else {}
-    families = find_families()
-    wanted = given.names or list(families)
+    wanted = given.names or list(list_families())
     log = given.folder / "results.jsonl"
     found = {item["module"]: item for item in read_results(log)}
     until = time.monotonic() + 60 * given.minutes
@@ -300,9 +273,11 @@ def main() -> int:
         if module in found and not given.again:
             continue
         if module not in chosen:
-            chosen[module] = find_smallest(module, families[module])
+            chosen[module] = choose(module)
             index.write_text(json.dumps(chosen, indent=1), "utf-8")
-        found[module] = start(module, chosen[module], given.folder, given.seconds, given.memory)
+        found[module] = start(
+            module, chosen[module], given.folder, given.seconds, given.memory, older=given.older
+        )  # fmt: skip
         with log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(found[module]) + "\n")
         print(found[module], flush=True)

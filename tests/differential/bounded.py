@@ -79,7 +79,7 @@ MOVES = frozenset(
 """The largest error that went in is the largest that comes out, element by element by the operator itself."""
 SUMS = {
     "AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceSum", "Mean", "Sum", "Add", "Sub",
-    "Conv", "ConvTranspose", "Gemm", "MatMul", "CumSum", "Einsum",
+    "Conv", "ConvTranspose", "Gemm", "MatMul", "CumSum", "Einsum", "Col2Im",
 }  # fmt: skip
 """Linear in each input: errors and magnitudes go through the operator with all its signs made positive."""
 SAMPLES = (-1.0, -0.5, 0.0, 0.5, 1.0)
@@ -186,7 +186,7 @@ def sum_length(node: NodeProto, opset: int, items: Sequence[Item], y: np.ndarray
             terms = left.replace("...", "").split(",")
             sizes = {c: s for term, item in zip(terms, items) for c, s in zip(term, item.shape) if c not in right}
             return math.prod(sizes.values()) + len(items)
-        case "Gemm" | "MatMul" | "CumSum":
+        case "Gemm" | "MatMul" | "CumSum" | "Col2Im":
             return max(x.shape)
         case "Add" | "Sub" | "Sum" | "Mean":
             return len(items) + 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tests.differential.draft import WIDEST, Draft, UnfitError
+from tests.differential.draft import LARGEST, WIDEST, Draft, UnfitError
 from tests.differential.table import broadcastable, generator
 
 
@@ -99,6 +99,34 @@ def _conv_transpose(g: Draft, op: str) -> None:
         raise UnfitError(op)
     weights, bias = second(g, w), second(g, (groups * out,)) if g.chance(0.6) else ""
     g.emit(op, first(g, x, weights, bias), weights, bias, group=groups if groups > 1 else None, **given)
+
+
+@generator("Col2Im", since=18)
+def _col2im(g: Draft, op: str) -> None:
+    x = g.pick(3, 3)
+    _, planes, blocks = g.shape(x)
+    dims = g.choose(1, 2, 2, 3)
+    counts, kernel = factors(g, blocks, dims), factors(g, planes, dims + 1)[:dims]
+    strides, dilations = ([g.choose(1, 1, 2, 3) for _ in kernel] for _ in range(2))
+    full = [(n - 1) * s + d * (k - 1) + 1 for n, s, d, k in zip(counts, strides, dilations, kernel)]
+    pads = [g.whole(0, min(3, size // 2)) if g.chance(0.5) else 0 for _ in range(2) for size in full]
+    image = [f + g.whole(0, s - 1) - a - b for f, s, a, b in zip(full, strides, pads[:dims], pads[dims:])]
+    if min(image) < 1 or math.prod(image) * planes > LARGEST:
+        raise UnfitError(op)
+    given: dict[str, Any] = {"strides": strides, "dilations": dilations, "pads": pads}
+    for key, usual in (("strides", 1), ("dilations", 1), ("pads", 0)):
+        if set(given[key]) == {usual} and g.chance(0.5):
+            del given[key]
+    g.emit(op, x, g.ints(image), g.ints(kernel), **given)
+
+
+def factors(g: Draft, number: int, count: int) -> list[int]:
+    """So many factors of a number."""
+    found = []
+    for _ in range(count - 1):
+        found.append(g.random.choice([d for d in range(1, number + 1) if number % d == 0]))
+        number //= found[-1]
+    return [*found, number]
 
 
 @generator("MaxPool", "AveragePool")

@@ -194,6 +194,7 @@ OWN: dict[str, Callable[..., list[np.ndarray]]] = {
     "GroupNormalization": _group_norm,
     # Slow (0.1 s a layer), wrong with groups and automatic padding, and without ceil mode: computed tap by tap.
     **dict.fromkeys(("Conv", "ConvTranspose", "MaxPool", "AveragePool"), windows.evaluate),
+    "Col2Im": windows.fold_windows,
     "Resize": resampling.evaluate, "Upsample": resampling.evaluate, **norms.VALUES,
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent), "Attention": _attention,
 }  # fmt: skip

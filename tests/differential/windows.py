@@ -1,4 +1,4 @@
-"""Convolutions and pools of one ONNX node in float64, tap by tap, from the formulas of the standard."""
+"""Convolutions, pools and Col2Im of one ONNX node in float64, tap by tap, from the formulas of the standard."""
 
 from __future__ import annotations
 
@@ -66,6 +66,24 @@ def evaluate(node: NodeProto, _opset: int, arrays: Sequence[Any]) -> list[np.nda
     inside = np.pad(np.ones((1, 1, *x.shape[2:])), [(0, 0), (0, 0), *counted], constant_values=1.0)
     inside = np.pad(inside, [(0, 0), (0, 0), *((f[0] - c[0], f[1] - c[1]) for f, c in zip(far, counted))])
     return [np.sum(parts, axis=0) / sum(view(inside, tap) for tap in taps)]
+
+
+def fold_windows(node: NodeProto, _opset: int, arrays: Sequence[Any]) -> list[np.ndarray]:
+    """Col2Im, entry by entry."""
+    given = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    x, image, kernel = arrays
+    dims, taps = len(image), list(itertools.product(*map(range, kernel)))
+    strides, dilations = given.get("strides", [1] * dims), given.get("dilations", [1] * dims)
+    pads = given.get("pads", [0] * 2 * dims)
+    rows = zip(image, kernel, strides, dilations, pads[:dims], pads[dims:])
+    blocks = list(itertools.product(*(range((i + a + b - d * (k - 1) - 1) // s + 1) for i, k, s, d, a, b in rows)))
+    columns = x.reshape(x.shape[0], -1, len(taps), len(blocks))
+    y = np.zeros((*columns.shape[:2], *image))
+    for (t, tap), (b, block) in itertools.product(enumerate(taps), enumerate(blocks)):
+        at = tuple(n * s + k * d - p for n, k, s, d, p in zip(block, tap, strides, dilations, pads))
+        if all(0 <= place < size for place, size in zip(at, image)):
+            y[(slice(None), slice(None), *at)] += columns[:, :, t, b]
+    return [y]
 
 
 def _conv(

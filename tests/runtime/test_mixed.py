@@ -425,3 +425,13 @@ def test_old_operators_are_not_computed_as_new_ones() -> None:
     g.node("Softmax", g.input("x", 2, 3, 4, dtype=TensorProto.FLOAT16), name="y")
     with pytest.raises(UnsupportedError, match="Softmax of opset 11 differs"):
         oc.compile(typed(g.model("y"), y=TensorProto.FLOAT16))
+
+
+def test_results_that_nobody_reads_need_no_name() -> None:
+    """Exporters leave the values of a TopK out where only their places are read."""
+    g = Graph()
+    x = g.input("x", 2, 9)
+    g.nodes.append(helper.make_node("TopK", [x, g.ints(4)], ["", "y"], "n0"))
+    model = typed(g.model("y"), y=TensorProto.INT64)
+    values = np.random.default_rng(2).standard_normal((2, 9)).astype(np.float32)
+    np.testing.assert_array_equal(oc.compile(model)(values), np.argsort(-values)[:, :4])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -70,12 +71,14 @@ def infer(node: Node, types: Mapping[str, Any], data: Mapping[str, AnyArray]) ->
     Raises:
         ModelError: inputs that the rule refuses.
     """
+    # The rule wants a name for every result that the operator always has, also where nobody reads it.
+    outputs = tuple(name or f"{' '.join(node.inputs)} unread {index}" for index, name in enumerate(node.outputs))
     known = {name: onnx.numpy_helper.from_array(array) for name, array in data.items() if array.size <= MOST_DATA}
     try:
         schema = onnx.defs.get_schema(node.op, node.version, node.domain)
         opsets = [onnx.helper.make_opsetid(node.domain, node.version)]
         found: Mapping[str, Any] = onnx.shape_inference.infer_node_outputs(
-            schema, to_proto(node), dict(types), known, opset_imports=opsets
+            schema, to_proto(replace(node, outputs=outputs)), dict(types), known, opset_imports=opsets
         )
     except (onnx.defs.SchemaError, UnsupportedError, KeyError):
         return {}
