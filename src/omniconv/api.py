@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,7 +15,7 @@ from omniconv.compiler.planning.options import LAYOUTS, Options
 from omniconv.compiler.planning.plan import plan
 from omniconv.compiler.planning.shared import Shared
 from omniconv.compiler.planning.tuning_store import open_tuning
-from omniconv.errors import HostWarning, ShapeError, SpecError, UnsupportedError
+from omniconv.errors import HostWarning, OmniconvError, ShapeError, SpecError, UnsupportedError, warn
 from omniconv.integers import as_flag, as_integer, as_shape
 from omniconv.limits import check_memory
 from omniconv.limits import memory_limit as find_memory_limit
@@ -123,7 +121,7 @@ def compile(  # noqa: A001 - the name of the public interface
     if all(is_fixed(info.dims) for info in graph.inputs):
         return build({})
     build.shared = Shared()
-    return Network(build, graph, layout, memory_limit, element, strict=build.strict)
+    return Network(build, graph, options, chosen, strict=strict)
 
 
 @dataclass(slots=True)
@@ -144,15 +142,25 @@ class _ModelCompiler:
         from omniconv.graph.tiers import Tiers
 
         graph, limit, element = narrow_inputs(self.graph, shapes), self.options.memory_limit, self.target.element
-        tiers = Tiers()
+        tiers, truths = Tiers(), set[str]()
         try:
-            program = to_program(graph, memory_limit=limit, element=element, tiers=tiers)
-        except UnsupportedError:
-            if self.strict:
-                raise
-        else:
-            return _compile_program(program, self.target, self.options, self.at, tiers, self.shared)
-        return self._compile_mixed(graph)
+            program = to_program(graph, memory_limit=limit, element=element, tiers=tiers, truths=truths)
+        except UnsupportedError as error:
+            if not self.strict:
+                return self._compile_mixed(graph)
+            raise self._explain(error, graph) from None
+        return _compile_program(program, self.target, self.options, self.at, tiers, self.shared, truths)
+
+    def _explain(self, error: UnsupportedError, graph: Graph) -> UnsupportedError:
+        """A refusal under ``strict``, which says so where the model runs without."""
+        from omniconv.graph import to_schedule
+        from omniconv.graph.tiers import WITHOUT_STRICT
+
+        try:
+            to_schedule(graph, memory_limit=self.options.memory_limit, element=self.target.element)
+        except OmniconvError:
+            return error
+        return error.or_else(WITHOUT_STRICT)
 
     def _compile_mixed(self, graph: Graph) -> MixedExecutable:
         from omniconv.graph import to_schedule
@@ -175,7 +183,7 @@ class _ModelCompiler:
         message = schedule.describe_host()
         if message and not self._warned:
             self._warned = True
-            warnings.warn(f"{message} | {self.at}", HostWarning, stacklevel=_find_caller())
+            warn(f"{message} | {self.at}", HostWarning)
         return found
 
 
@@ -201,7 +209,7 @@ def _compile_spec(
 
 def _compile_program(
     program: Program, target: Target, options: Options, at: str, tiers: Tiers | None = None,
-    shared: Shared | None = None,
+    shared: Shared | None = None, truths: Collection[str] = (),
 ) -> Executable:  # fmt: skip
     return Executable(
         plan(program, target, options, shared),
@@ -211,12 +219,5 @@ def _compile_program(
         at=at,
         tiers=tiers,
         shared=shared,
+        truths=truths,
     )
-
-
-def _find_caller() -> int:
-    """How many calls above the one that asks the first frame outside this package is, counted from 1."""
-    level, frame = 0, inspect.currentframe()
-    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("omniconv."):
-        level, frame = level + 1, frame.f_back
-    return level

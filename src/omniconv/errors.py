@@ -8,6 +8,10 @@ they break and a way out stand in one line::
 
 from __future__ import annotations
 
+import inspect
+import warnings
+from typing import Self
+
 
 class OmniconvError(Exception):
     """Base of all errors of this package.
@@ -29,6 +33,15 @@ class OmniconvError(Exception):
         if at:
             message += f" | {at}"
         super().__init__(message)
+
+    def but(self, *, fix: str | None = None, at: str | None = None) -> Self:
+        """The same error with another way out, or found at another place."""
+        fix, at = self.fix if fix is None else fix, self.at if at is None else at
+        return type(self)(self.problem, need=self.need, fix=fix, at=at)
+
+    def or_else(self, fix: str) -> Self:
+        """The same error with one more way out."""
+        return self.but(fix=f"{self.fix}, or {fix}" if self.fix else fix)
 
 
 class SpecError(OmniconvError, ValueError):
@@ -65,3 +78,11 @@ class VerificationError(OmniconvError, AssertionError):
 
 class HostWarning(UserWarning):
     """Part of a model does not run as machine code, but in NumPy; the message names it."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """Warn of something at the line outside this package that led here, however deep inside that is."""
+    level, frame = 0, inspect.currentframe()
+    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("omniconv."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level + 1)

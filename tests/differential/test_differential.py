@@ -6,31 +6,21 @@ OMNICONV_SEED=5 starts elsewhere. A failure names the case; ``python -m tests.di
 
 from __future__ import annotations
 
-import json
 import os
-import selectors
-import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from tests.stream import run_cases
 
 for _needed in ("onnxruntime", "torch"):
     pytest.importorskip(_needed)
 
-ROOT = Path(__file__).parents[2]
+MODULE = "tests.differential"
 COUNT = int(os.environ.get("OMNICONV_DIFFERENTIAL", "60"))
 FIRST = int(os.environ.get("OMNICONV_SEED", "0"))
 SHARES = {"graphs": 0.5, "special": 0.2, "pytorch": 0.3}
 CHUNK = 500
 """Cases of one test, so that they spread over the processes of a run."""
-PATIENCE = 120.0
-"""Time that one case may take [s]."""
 
 
 def chunks() -> list[tuple[str, int, int]]:
@@ -42,53 +32,12 @@ def chunks() -> list[tuple[str, int, int]]:
     return found
 
 
-def run_cases(kind: str, first: int, count: int) -> Iterator[dict[str, Any]]:
-    """The outcomes of cases that run in another process; one that ends it, or does not end, is an outcome, too."""
-    seed, end = first, first + count
-    while seed < end:
-        with tempfile.TemporaryFile() as errors:
-            command = [sys.executable, "-m", "tests.differential", kind, str(seed), str(end - seed)]
-            path = os.pathsep.join((str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")))
-            environment = {**os.environ, "PYTHONPATH": path, "OMNICONV_CACHE": "off"}
-            process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors)
-            try:
-                for line in lines_of(process):
-                    yield json.loads(line)
-                    seed += 1
-            finally:
-                process.kill()
-                status = process.wait()
-            if seed < end:
-                errors.seek(0)
-                told = errors.read().decode("utf-8", "replace")[-800:]
-                yield {"kind": kind, "seed": seed, "verdict": "crashed", "reason": f"the process ended with {status}",
-                       "detail": told, "notes": []}  # fmt: skip
-                seed += 1
-
-
-def lines_of(process: subprocess.Popen[bytes]) -> Iterator[bytes]:
-    """Lines as they come, until the end or until nothing has come for too long."""
-    assert process.stdout is not None
-    rest, last = b"", time.monotonic()
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while time.monotonic() - last < PATIENCE:
-            if not selector.select(1.0):
-                continue
-            data = os.read(process.stdout.fileno(), 1 << 16)
-            if not data:
-                return
-            last = time.monotonic()
-            *lines, rest = (rest + data).split(b"\n")
-            yield from lines
-
-
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("kind", "first", "count"), chunks(), ids=str)
 def test_right_or_refused(kind: str, first: int, count: int, tally) -> None:
     failures = []
     seen = right = 0
-    for outcome in run_cases(kind, first, count):
+    for outcome in run_cases(MODULE, kind, first, count, OMNICONV_CACHE="off"):
         seen += 1
         verdict, reason = outcome["verdict"], outcome["reason"]
         assert verdict != "void", outcome
@@ -145,6 +94,6 @@ def test_untyped_errors_are_crashes(monkeypatch) -> None:
 
 
 def test_a_process_that_ends_is_a_crash_and_the_next_case_runs() -> None:
-    outcomes = list(run_cases("no such kind", 3, 2))
+    outcomes = list(run_cases(MODULE, "no such kind", 3, 2))
     assert [(outcome["verdict"], outcome["seed"]) for outcome in outcomes] == [("crashed", 3), ("crashed", 4)]
     assert "KeyError" in outcomes[0]["detail"]

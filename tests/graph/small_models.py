@@ -51,9 +51,15 @@ class Graph:
         variance = self.const(self.rng.uniform(0.5, 2.0, channels))
         return self.node("BatchNormalization", x, scale, self.random(channels), mean, variance)
 
-    def model(self, *outputs: str, shapes: Sequence[Sequence[int | str] | None] | None = None) -> onnx.ModelProto:
+    def model(
+        self, *outputs: str, shapes: Sequence[Sequence[int | str] | None] | None = None, **types: int
+    ) -> onnx.ModelProto:
+        """The model; outputs are floats where no type is given for them by name."""
         dims = shapes or [None] * len(outputs)
-        infos = [helper.make_tensor_value_info(y, TensorProto.FLOAT, d) for y, d in zip(outputs, dims, strict=True)]
+        infos = [
+            helper.make_tensor_value_info(y, types.get(y, TensorProto.FLOAT), d)
+            for y, d in zip(outputs, dims, strict=True)
+        ]
         graph = helper.make_graph(self.nodes, "g", self.inputs, infos, self.constants)
         opsets = [helper.make_opsetid("", self.opset)]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8 if self.opset < 20 else 10)

@@ -16,6 +16,7 @@ import omniconv as oc
 from omniconv.errors import LimitError, ModelError, UnsupportedError
 from omniconv.graph import load
 from omniconv.graph.load import MOST_NESTED
+from omniconv.runtime import patience
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.mixed import MixedExecutable
 
@@ -187,6 +188,67 @@ def test_what_a_loop_carries_may_grow() -> None:
     for count in (2, 0, 3):
         got = net.run({"x": x, "n": np.array(count)})["y"]
         np.testing.assert_array_equal(got, np.maximum(np.concatenate([x] * 2**count), 0))
+
+
+def test_a_loop_of_no_steps_gives_a_copy_of_a_constant() -> None:
+    """A result that is a constant of the model belongs to the caller all the same."""
+    g = Graph()
+    n = g.input("n", dtype=TensorProto.INT64)
+    types = {"i": TensorProto.INT64, "go": TensorProto.BOOL, "s": TensorProto.FLOAT}
+    graph = inner([node("Neg", "s", "r"), node("Identity", "go", "next")], ["next", "r"], types)
+    g.node("Loop", n, "", g.const([1.0, 2.0]), name="y", body=graph)
+    net = oc.compile(g.model("y"))
+    for _ in range(2):
+        found = net.run({"n": np.array(0)})["y"]
+        np.testing.assert_array_equal(found, [1, 2])
+        found[...] = 9
+
+
+def test_a_body_whose_shapes_change_runs_in_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Machine code would be made for a single step; a state that settles after the first step is compiled."""
+    types = {"i": TensorProto.INT64, "go": TensorProto.BOOL, "s": TensorProto.FLOAT}
+    body = [node("Concat", "s t", "r", axis=0), node("Neg", "t", "u"), node("Identity", "go", "next")]
+    g = Graph()
+    x, n = g.input("x", 1, 2), g.input("n", dtype=TensorProto.INT64)
+    graph = inner(body, ["next", "r", "u"], {**types, "t": TensorProto.FLOAT})
+    g.node("Relu", g.node("Loop", n, "", x, x, body=graph, count=2)[0], name="y")
+    net = oc.compile(g.model("y"))
+    assert "its shapes change from step to step" in net.explain()
+    x = np.float32([[1, -2]])
+    want = np.concatenate([x] + [(-1) ** index * x for index in range(100)])
+    np.testing.assert_array_equal(net.run({"x": x, "n": np.array(100)})["y"], np.maximum(want, 0))
+    assert len(list(net.executables)) == 1, "the Relu behind the loop"
+
+    g = Graph()
+    wide, n = g.const(np.ones((2, 3))), g.input("n", dtype=TensorProto.INT64)
+    graph = inner([node("Add", f"s {wide}", "r"), node("Identity", "go", "next")], ["next", "r"], types)
+    g.node("Relu", g.node("Loop", n, "", g.input("x", 1, 1), body=graph), name="y")
+    net = oc.compile(g.model("y"))
+    assert "change from step" not in net.explain()
+    for count in (0, 1, 5):
+        got = net.run({"x": np.zeros((1, 1), np.float32), "n": np.array(count)})["y"]
+        np.testing.assert_array_equal(got, np.full((2, 3) if count else (1, 1), count))
+
+    monkeypatch.setattr(patience, "MOST_STEPS", 100)
+    with pytest.raises(LimitError, match=r"more than 100 steps.*Loop node 'n0'"):
+        net.run({"x": np.zeros((1, 1), np.float32), "n": np.array(101)})
+    net.run({"x": np.zeros((1, 1), np.float32), "n": np.array(100)})
+
+
+def test_steps_of_loops_inside_one_another_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    types = {"i": TensorProto.INT64, "go": TensorProto.BOOL, "s": TensorProto.FLOAT}
+    graph = inner([node("Neg", "s", "r"), node("Identity", "go", "next")], ["next", "r"], types)
+    g = Graph()
+    x, n = g.input("x", 2), g.input("n", dtype=TensorProto.INT64)
+    outer = inner([node("Loop", f"{n} go s", "r", body=graph), node("Identity", "go", "next")], ["next", "r"], types)
+    g.node("Loop", n, "", x, name="y", body=outer)
+    net = oc.compile(g.model("y"))
+    given = {"x": np.ones(2, np.float32), "n": np.array(9)}
+    monkeypatch.setattr(patience, "MOST_STEPS", 90)
+    np.testing.assert_array_equal(net.run(given)["y"], [-1, -1])
+    monkeypatch.setattr(patience, "MOST_STEPS", 89)
+    with pytest.raises(LimitError, match="more than 89 steps"):
+        net.run(given)
 
 
 @pytest.mark.parametrize("steps", [6, 90])

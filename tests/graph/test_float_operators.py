@@ -186,11 +186,22 @@ def test_infinities_are_found(signs: tuple[int, int], rng: np.random.Generator) 
     judge([found, node("Cast", "t", to=1)], {"x": special(rng, (3, 5), "float32")})
 
 
-def test_a_boolean_result_needs_a_cast() -> None:
-    graph = helper.make_graph([node("IsNaN", "x")], "g", [helper.make_tensor_value_info("x", 1, (3,))],
-                              [helper.make_tensor_value_info("y", TensorProto.BOOL, (3,))])  # fmt: skip
-    with pytest.raises(UnsupportedError, match=r"output 'y' is boolean.*Cast"):
-        to_program(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]))
+@pytest.mark.parametrize("shape", [(3,), ()])
+def test_boolean_results_leave_as_bools(shape: tuple[int, ...]) -> None:
+    nodes = [node("IsNaN", "x"), node("Neg", "x", y="z")]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.BOOL, shape)]
+    more = helper.make_tensor_value_info("z", TensorProto.FLOAT, shape)
+    x = np.full(shape, np.nan, np.float32)
+    for infos in (outputs, [*outputs, more]):
+        graph = helper.make_graph(nodes[: len(infos)], "g", [helper.make_tensor_value_info("x", 1, shape)], infos)
+        net = oc.compile(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), strict=True)
+        found = net.run({"x": x})
+        assert found["y"].dtype == net.output_dtypes["y"] == np.bool_
+        np.testing.assert_array_equal(found["y"], np.ones(shape, bool))
+        if len(infos) == 1:
+            assert net(x).dtype == np.bool_
+        else:
+            assert found["z"].dtype == net.output_dtypes["z"] == np.float32
 
 
 def test_truths_are_no_numbers() -> None:

@@ -467,6 +467,8 @@ def test_folding_refuses_before_it_allocates(build: object) -> None:
         (one("CumSum", [0, 1]), ModelError),
         (one("CumSum", np.array(1), exclusive=2), ModelError),
         (one("CumSum", np.array(1), reverse=-1), ModelError),
+        (one("ReduceMean", axes=[1], keepdims=2), ModelError),
+        (one("AveragePool", kernel_shape=[2, 2], ceil_mode=-1), ModelError),
         (one("Concat", np.zeros((1, 4, 8, 9), np.float32), axis=1), ShapeError),
         (one("Div", np.zeros((5, 5), np.float32)), ShapeError),
         (one("Conv", np.zeros((4, 4, 1, 1, 1, 1), np.float32), x=(1, 4, 8, 8, 8, 8)), UnsupportedError),
@@ -481,6 +483,14 @@ def test_absurd_arguments(model: onnx.ModelProto, error: type[OmniconvError] | N
     with pytest.raises(error) as caught:
         to_program(model, memory_limit=1 << 31)
     assert f"{model.graph.node[0].op_type} node 'n0'" in str(caught.value), caught.value
+
+
+@pytest.mark.parametrize("softcap", [float("nan"), float("inf"), float("-inf"), -2.0])
+def test_a_softcap_that_caps_nothing_is_refused(softcap: float) -> None:
+    g = Graph(23)
+    g.node("Attention", *(g.input(name, 1, 2, 3, 4) for name in "qkv"), name="y", softcap=softcap)
+    with pytest.raises(ModelError, match=r"softcap=.*a finite number from 0.*Attention node"):
+        to_program(g.model("y"))
 
 
 def test_very_long_names_are_shortened_in_messages() -> None:

@@ -20,6 +20,7 @@ from omniconv.errors import DataError, HostWarning, LimitError, ModelError, Shap
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.mixed import MixedExecutable
 from omniconv.runtime.network import Network
+from omniconv.runtime.results import Results
 
 pytestmark = pytest.mark.filterwarnings("ignore::omniconv.HostWarning")
 
@@ -219,6 +220,16 @@ def test_one_warning_names_what_runs_on_the_host() -> None:
         oc.compile(Graph_of_relu())
 
 
+def test_a_declared_shape_that_lies_is_told_at_the_line_that_compiles() -> None:
+    g = Graph()
+    model = g.model(g.node("Relu", g.input("x", 1, 2), name="y"), shapes=[[1, 3]])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        oc.compile(model)
+        oc.cost(model)
+    assert [(item.category, item.filename) for item in caught] == [(oc.ModelWarning, __file__)] * 2
+
+
 def test_an_open_network_warns_once() -> None:
     g = Graph()
     g.node("ArgMax", g.conv(g.input("x", 1, 3, "h", "w"), 4, 3), name="y", axis=1)
@@ -231,17 +242,50 @@ def test_an_open_network_warns_once() -> None:
     assert [(item.category, item.filename) for item in caught] == [(HostWarning, __file__)]
 
 
+def test_what_is_compiled_says_what_enters_and_leaves() -> None:
+    found = repr(oc.compile(picked(), threads=2))
+    assert found.startswith("<MixedExecutable x float32 (1, 2, 5, 5) -> at ?, z ?; NCHW, 2 threads, ")
+    assert repr(oc.compile(Graph_of_relu(), layout="NHWC")).startswith(
+        "<Executable x float32 (1, 3, 3, 2) -> y float32 (1, 3, 3, 2); NHWC, 1 thread, "
+    )
+    g = Graph()
+    g.node("And", g.input("m", "n", None, dtype=TensorProto.BOOL), g.const(True, bool), name="y")
+    net = oc.compile(typed(g.model("y"), y=TensorProto.BOOL))
+    assert repr(net).startswith("<Network m bool (n, ?) -> y bool; NCHW, 1 thread, ")
+    assert (net.threads, net.layout) == (1, "NCHW")
+    g = Graph()
+    for index in range(12):
+        g.node("Neg", g.input(f"x{index}", 1), name=f"y{index}")
+    assert " and 4 more -> " in repr(oc.compile(g.model(*(f"y{index}" for index in range(12)))))
+
+
+def test_large_results_are_not_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    g = Graph()
+    y = g.node("Neg", g.input("x", 1, 2**19), name="y")
+    g.node("NonZero", g.node("Slice", y, g.ints(0), g.ints(4), g.ints(1)), name="at")
+    net = oc.compile(typed(g.model("y", "at"), at=TensorProto.INT64))
+    made: list[np.ndarray] = []
+    take = Results.take
+    monkeypatch.setattr(Results, "take", lambda results, index: made.append(take(results, index)) or made[-1])
+    x = np.ones((1, 2**19), np.float32)
+    found = net.run({"x": x})["y"]
+    assert any(item is found for item in made)
+    again = net.run({"x": 2 * x})["y"]
+    assert (found == -1).all()
+    assert (again == -2).all()
+
+
 @pytest.mark.parametrize("make", [image, tokens, picked])
 def test_strict_refuses(make: Any) -> None:
-    with pytest.raises(UnsupportedError):
+    with pytest.raises(UnsupportedError, match="strict=False, with which it runs on the host"):
         oc.compile(make(), strict=True)
     assert isinstance(oc.compile(Graph_of_relu(), strict=True), Executable)
 
 
 def test_strict_refuses_before_shapes_are_known() -> None:
     g = Graph()
-    g.node("ArgMax", g.input("x", 1, "c", 3, 3), name="y", axis=1)
-    with pytest.raises(UnsupportedError, match="ArgMax is not supported"):
+    g.node("Det", g.input("x", 1, "c", 3, 3), name="y")
+    with pytest.raises(UnsupportedError, match=r"Det is not supported.*strict=False, with which it runs on the host"):
         oc.compile(typed(g.model("y"), y=TensorProto.INT64), strict=True)
 
 
@@ -413,6 +457,11 @@ def test_what_never_runs_on_the_host_is_refused_by_name() -> None:
     g.node("Add", g.node("RandomNormalLike", g.input("x", 2, 2)), "x", name="y")
     with pytest.raises(UnsupportedError, match=r"RandomNormalLike.*its results are random"):
         oc.compile(g.model("y"))
+    g = Graph(14)
+    half = g.node("Cast", g.input("x", 1, 3, 2, 2), to=TensorProto.FLOAT16)
+    g.node("LRN", half, name="y", size=3)
+    with pytest.raises(UnsupportedError, match="sums the squares of some channels only"):
+        oc.compile(typed(g.model("y"), y=TensorProto.FLOAT16))
     g = Graph()
     g.node("Dropout", g.input("x", 2, 2), g.const(0.5), g.const(True, bool), name="y")
     with pytest.raises(UnsupportedError, match="training mode"):

@@ -35,12 +35,14 @@ class Bodies:
         values: what the walk knows.
         settings: of the walk.
         depth: rests around the walk.
+        changing: whether the shapes of the walk are others each time.
         schedule: walks a body.
     """
 
     values: Mapping[str, Value]
     settings: Settings
     depth: int
+    changing: bool
     schedule: Callable[[Body, Mapping[str, HostRef | AnyArray]], Schedule]
 
     def make(self, node: Node, operands: Sequence[Computed | AnyArray | None]) -> BranchStep | LoopStep:
@@ -80,13 +82,13 @@ class Bodies:
         state = [_as_host(item, self.settings) for item in operands[2:]]
         entering = [HostRef(names[0], np.dtype(np.int64), ()), HostRef(names[1], np.dtype(bool), ())]
         entering += [replace(item, name=name) for item, name in zip(state, names[2:], strict=True)]
-        prepared = self._prepare(node, graph, dict(zip(names, entering, strict=True)), "body")
+        own = dict(zip(names, entering, strict=True))
+        prepared = self._prepare(node, graph, own, "body")
         found = _describe_outputs(prepared, self.settings)[1:]
         results: list[HostRef | Unknown | None] = []
-        same = all(
-            isinstance(item, HostRef) and (item.dtype, item.shape) == (given.dtype, given.shape)
-            for item, given in zip(found[:carried], state, strict=True)
-        )
+        same = _agree(found[:carried], state)
+        if not same and not self._settles(node, graph, own, found[:carried]):
+            prepared = self._prepare(node, graph, own, "body", changing=True)
         for index, name in enumerate(node.outputs):
             if index < carried and same:
                 results.append(HostRef(name, state[index].dtype, state[index].shape) if name else None)
@@ -130,7 +132,21 @@ class Bodies:
                 results.append(HostRef(name, made.dtype, shape))
         return LoopStep(node, prepared, tuple(names), tuple(operands), tuple(results), "it has many steps")
 
-    def _prepare(self, node: Node, graph: Subgraph, own: Mapping[str, HostRef], key: str) -> Prepared:
+    def _settles(
+        self, node: Node, graph: Subgraph, own: Mapping[str, HostRef], made: Sequence[HostRef | Unknown]
+    ) -> bool:
+        """Whether the second step of a Loop makes what the first one made, so that only the first is different."""
+        state = [item for item in made if isinstance(item, HostRef)]
+        if len(state) < len(made):
+            return False
+        names = list(own)[2:]
+        again = {**own, **{name: replace(item, name=name) for name, item in zip(names, state, strict=True)}}
+        found = _describe_outputs(self._prepare(node, graph, again, "body"), self.settings)[1:]
+        return _agree(found[: len(state)], state)
+
+    def _prepare(
+        self, node: Node, graph: Subgraph, own: Mapping[str, HostRef], key: str, *, changing: bool = False
+    ) -> Prepared:
         """A graph in an attribute as a body, with its schedule for values of these types."""
         inputs: dict[str, np.dtype[Any] | None] = {name: item.dtype for name, item in own.items()}
         entering: dict[str, HostRef | AnyArray] = dict(own)
@@ -144,11 +160,22 @@ class Bodies:
                 inputs[name], sources[name] = typed.dtype, typed.name
                 entering[name] = replace(typed, name=name)
         outputs = tuple(info.name for info in graph.outputs)
-        body = Body(graph.nodes, inputs, outputs, constants, sources, place=f"{key} of {node.place}", depth=self.depth)
+        body = Body(
+            graph.nodes, inputs, outputs, constants, sources, place=f"{key} of {node.place}", depth=self.depth,
+            changing=changing or self.changing,
+        )  # fmt: skip
         schedule = self.schedule(body, entering)
         return Prepared(
             body, {item.name: item.shape for item in entering.values() if isinstance(item, HostRef)}, schedule
         )
+
+
+def _agree(made: Sequence[HostRef | Unknown], given: Sequence[HostRef]) -> bool:
+    """Whether a step makes values of the types and shapes that it is given."""
+    return all(
+        isinstance(item, HostRef) and (item.dtype, item.shape) == (old.dtype, old.shape)
+        for item, old in zip(made, given, strict=True)
+    )
 
 
 def _as_host(value: Any, settings: Settings) -> HostRef:

@@ -42,8 +42,7 @@ REFUSED: Final = {
 }  # fmt: skip
 """Operators of ONNX that never run on the host, and why."""
 _READ_AS: Final = {
-    "DequantizeLinear": ("DequantizeLinear", 19), "GatherND": ("GatherND", 13), "LpPool": ("LpPool", 18),
-    "Scatter": ("ScatterElements", 18), "ScatterElements": ("ScatterElements", 18), "ScatterND": ("ScatterND", 18),
+    "DequantizeLinear": ("DequantizeLinear", 19), "LpPool": ("LpPool", 18),
 }  # fmt: skip
 """Operators that later opsets only added attributes to, whose defaults mean what was before: read as of this opset."""
 
@@ -62,6 +61,8 @@ def find_refusal(node: Node) -> str:
         return "it may be in training mode, where its results are random"
     if node.op in ("LpNormalization", "LpPool") and node.integer("p", 2) % 2:
         return "its NumPy implementation forgets signs where p is odd"
+    if node.op == "LRN":
+        return "its NumPy implementation sums the squares of some channels only"
     if node.op in ("Resize", "Upsample"):
         return "its NumPy implementation rounds positions in another way than runtimes do"
     return ""
@@ -89,6 +90,7 @@ class HostOperator:
         self._fold: Fold | None = None if known is None else known.fold
         self._evaluator: Any = None
         self._dtypes = tuple(dtypes)
+        self._passed: tuple[object, ...] | None = None
         if self._fold is None:
             self._evaluator = self._open()
 
@@ -107,14 +109,9 @@ class HostOperator:
             ModelError, ShapeError: inputs that the operator forbids.
         """
         node = self.node
+        arrays = [None if array is None else _protect(array) for array in arrays]
         try:
-            check_indices(node, arrays)
-            known = [shape for shape in expected if shape is not None]
-            if len(known) < len(expected):
-                bound = BOUNDS.get(node.op)
-                if bound is not None:
-                    known.append((bound(node, arrays),))
-            Budget(limit).check((estimate_work(node, arrays, known),), 1, f"the work of {node.op}")
+            self._check_work(arrays, limit, expected)
             results = self._compute(arrays, limit)
             return tuple(
                 self._check(item, index, expected[index]) for index, item in enumerate(results[: len(node.outputs)])
@@ -122,7 +119,20 @@ class HostOperator:
         except OmniconvError as error:
             if node.place in error.at:
                 raise
-            raise type(error)(error.problem, need=error.need, fix=error.fix, at=node.place) from error
+            raise error.but(at=node.place) from error
+
+    def _check_work(self, arrays: Sequence[AnyArray | None], limit: int, expected: Sequence[Shape | None]) -> None:
+        """Compare the memory that the operator takes with the limit; once, where it follows from shapes."""
+        known = [shape for shape in expected if shape is not None]
+        forms = None
+        if len(known) == len(expected):
+            forms = (limit, *(None if array is None else (array.shape, array.itemsize) for array in arrays))
+            if forms == self._passed:
+                return
+        elif self.node.op in BOUNDS:
+            known.append((BOUNDS[self.node.op](self.node, arrays),))
+        Budget(limit).check((estimate_work(self.node, arrays, known),), 1, f"the work of {self.node.op}")
+        self._passed = forms
 
     def _compute(self, arrays: Sequence[AnyArray | None], limit: int) -> Sequence[Any]:
         fold = self._fold
@@ -132,11 +142,8 @@ class HostOperator:
             except UnsupportedError:
                 self._evaluator = self._evaluator or self._open()
                 self._fold = None
-        feeds = {}
-        for index, array in enumerate(arrays):
-            if array is not None:
-                feeds[f"i{index}"] = view = np.asarray(array).view()
-                view.flags.writeable = False
+        check_indices(self.node, arrays)
+        feeds = {f"i{index}": array for index, array in enumerate(arrays) if array is not None}
         try:
             with np.errstate(all="ignore"):
                 found: Sequence[Any] = self._evaluator.run(None, feeds)
@@ -199,6 +206,13 @@ class HostOperator:
                 fix="onnx.version_converter.convert_version(model, 21)", at=node.place,
             )  # fmt: skip
         return evaluator
+
+
+def _protect(array: AnyArray) -> AnyArray:
+    """An array that the operator cannot write to; nor can whoever is given it as a result."""
+    view = np.asarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def _is_versioned(evaluator: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What serves in place of operators that are not supported: by meaning, and nothing where nothing does."""
+"""What serves in place of operators that are not compiled: by meaning, and nothing where nothing does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ INSTEAD: Final = {
     "Scan": "a model with its loops unrolled",
     "TopK": _AFTERWARDS,
 }
-"""Operators of ONNX that are not supported -> what computes the same."""
+"""Operators of ONNX that are not compiled -> what computes the same."""
 
 
 def find_substitute(node: Node, supported: Iterable[str]) -> str:

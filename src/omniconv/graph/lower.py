@@ -12,6 +12,7 @@ from omniconv.errors import OmniconvError, UnsupportedError
 from omniconv.graph.builder import Builder
 from omniconv.graph.expand import Expander
 from omniconv.graph.fold_constants import fold_node
+from omniconv.graph.instead import INSTEAD
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Graph, Node, shorten
 from omniconv.graph.operands import Operand, Operands, Ref
@@ -34,6 +35,7 @@ def lower(
     budget: Budget,
     element: Element = FLOAT32,
     given: Element = FLOAT32,
+    booleans: set[str] | None = None,
     gaps: Gaps | None = None,
     tiers: Tiers | None = None,
 ) -> Program:
@@ -46,6 +48,7 @@ def lower(
         budget: the memory limit.
         element: what the program computes with.
         given: the type of the model's floats.
+        booleans: where given, names of outputs that are boolean to ONNX are added; in the program they are 0 and 1.
         gaps: where given, nodes that are not supported are left out and noted there.
         tiers: where given, nodes are counted there.
 
@@ -88,13 +91,8 @@ def lower(
     wanted = [info.name for info in graph.outputs]
     if gaps is not None and gaps.problems:
         wanted = _find_outputs(wanted, gaps, program, values)
-    booleans = [name for name in wanted if getattr(values[name], "truth", False)]
-    if gaps is not None:
-        gaps.booleans.update(booleans)
-    elif booleans:
-        raise UnsupportedError(
-            f"output {shorten(booleans[0])!r} is boolean", need="outputs of floats", fix="a Cast to float behind it"
-        )
+    if booleans is not None:
+        booleans.update(name for name in wanted if getattr(values[name], "truth", False))
     return _name_outputs(wanted, program, values)
 
 
@@ -136,8 +134,9 @@ def apply(operator: Operator, node: Node, inputs: Operands, build: Builder) -> S
     """
     if operator.lower is None:
         raise UnsupportedError(
-            f"{node.op} of a value computed while the model runs", need=f"constant inputs of {node.op}"
-        )
+            f"{node.op} of a value computed while the model runs", need=f"constant inputs of {node.op}",
+            fix=INSTEAD.get(node.op, ""),
+        )  # fmt: skip
     operator.check_truths(inputs)
     results = operator.lower(node, inputs, build)
     results = results if isinstance(results, Sequence) else (results,)
@@ -150,7 +149,7 @@ def place(error: OmniconvError, node: Node) -> OmniconvError:
     if node.place in error.at:
         return error
     at = f"{node.place}: {error.at}" if error.at else node.place
-    return type(error)(error.problem, need=error.need, fix=error.fix, at=at)
+    return error.but(at=at)
 
 
 def _name_outputs(wanted: Sequence[str], program: Program, values: Mapping[str, Operand]) -> Program:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.errors import DataError, ModelWarning, ShapeError
+from omniconv.errors import DataError, ModelWarning, ShapeError, warn
 from omniconv.graph.fix_shapes import check_given, find_given, fix_shapes, input_dtypes, narrow_inputs, show
 from omniconv.graph.load import ModelLike, load
 from omniconv.graph.lower import lower
@@ -75,6 +74,7 @@ def to_program(
     memory_limit: int | None = None,
     element: Element = FLOAT32,
     tiers: Tiers | None = None,
+    truths: set[str] | None = None,
 ) -> Program:
     """Read, check, fold and lower a model.
 
@@ -86,6 +86,7 @@ def to_program(
             memory, or ``OMNICONV_MEMORY_LIMIT``.
         element: what is computed with: the type of the model's floats, or a wider one.
         tiers: where given, nodes are counted there.
+        truths: where given, names of outputs are added that are boolean to the model; in the program they are 0 and 1.
 
     Returns:
         The program; its inputs are the model's inputs without ``constants``, its outputs the model's outputs, by name.
@@ -103,8 +104,9 @@ def to_program(
     graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
     given = find_given(graph, element)
     budget = _open_budget(graph, memory_limit, given, element)
-    program = lower(graph, fix_shapes(graph, given), graph.constants, budget, element, given, tiers=tiers)
-    _check_outputs(graph, program, given)
+    booleans: set[str] = set() if truths is None else truths
+    program = lower(graph, fix_shapes(graph, given), graph.constants, budget, element, given, booleans, tiers=tiers)
+    _check_outputs(graph, program, given, booleans)
     return run_passes(program)
 
 
@@ -158,7 +160,7 @@ def to_partial_program(
     budget = _open_budget(graph, memory_limit, given, element)
     gaps = Gaps(budget, given)
     known = split_inputs(graph, gaps)
-    program = lower(known, fix_shapes(known, given), known.constants, budget, element, given, gaps)
+    program = lower(known, fix_shapes(known, given), known.constants, budget, element, given, gaps.booleans, gaps)
     if not gaps.problems:
         _check_outputs(graph, program, given, gaps.booleans)
     return run_passes(program), tuple(gaps.problems)
@@ -232,4 +234,4 @@ def _check_output(info: ValueInfo, shape: Shape | None, number: int | None) -> N
         isinstance(dim, int) and dim != size for dim, size in zip(info.dims, shape, strict=True)
     ):
         message = f"{at} is declared {show(info.dims)}, the nodes produce {shape}; what they produce counts"
-        warnings.warn(message, ModelWarning, stacklevel=4)
+        warn(message, ModelWarning)

@@ -73,6 +73,8 @@ class Body:
         by_value: inputs that decide shapes, so that they are constants of a schedule; each is small.
         place: for messages.
         depth: bodies around this one.
+        changing: its shapes are others each time, so that nodes run in NumPy wherever that is possible: machine code
+            would be made for a single use.
     """
 
     nodes: tuple[Node, ...]
@@ -83,6 +85,7 @@ class Body:
     by_value: frozenset[str] = frozenset()
     place: str = ""
     depth: int = 0
+    changing: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,6 +27,15 @@ _TYPES: Final = {
 }
 
 
+FLAGS: Final = frozenset(
+    """align_corners allowzero antialias broadcast ceil_mode center_point_box count_include_pad detect_negative
+    detect_positive exclude_outside exclusive fmod input_forget interleaved inverse is_causal is_test keepdims largest
+    layout linear_before_reset noop_with_empty_axes onesided periodic reverse saturate select_last_index sorted
+    storage_order training_mode transA transB upper""".split()
+)
+"""Attributes that say yes or no; what other integers mean is stated nowhere, and runtimes differ."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Input:
     name: str
@@ -135,6 +144,8 @@ def check_node(node: Node, operands: Sequence[_Given], given: Element) -> tuple[
         declared = schema.attributes[key]
         if _kind_of(value, declared) != declared:
             raise ModelError(f"attribute {key} is {_kind_of(value, declared)}", need=declared)
+        if key in FLAGS and value not in (0, 1):
+            raise ModelError(f"attribute {key}={value}", need="0 or 1")
     for key in schema.required:
         if key not in node.attributes:
             raise ModelError(f"attribute {key} of {node.op} is missing", need=f"{key}, {schema.attributes[key]}")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+WITHOUT_STRICT: Final = "strict=False, with which it runs on the host"
+"""A way out for what is refused only because it is not compiled."""
 
 
 @dataclass(slots=True)

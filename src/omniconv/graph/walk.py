@@ -62,6 +62,8 @@ DECIDES_SHAPE: Final = {
 """Inputs whose values decide the shape of a result, or the code: a computed one is waited for."""
 KEEPS_SHAPE: Final = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
 """Operators whose result is like their first input, which ONNX has no rule for."""
+_OF_SHAPES: Final = ("Shape", "Size")
+"""Operators that read shapes alone."""
 MOST_DECIDING: Final = 64
 """Elements of such an input; a longer one is refused."""
 MOST_RESTS: Final = 64
@@ -137,15 +139,26 @@ class _TierWalk:
             return None
         if not node.domain and node.op in CONTROL:
             check_node(node, operands, self.settings.given)
-            bodies = Bodies(self.values, self.settings, self.body.depth, self._schedule)
+            bodies = Bodies(self.values, self.settings, self.body.depth, self.body.changing, self._schedule)
             step = bodies.make(node, operands)
             self._host(step, operands, step.reads)
             return None
         try:
-            self._compile(node, operands)
+            if not (self.body.changing and self._avoid(node, operands)):
+                self._compile(node, operands)
         except UnsupportedError as error:
             self._leave(node, operands, error)
         return None
+
+    def _avoid(self, node: Node, operands: Sequence[Computed | AnyArray | None]) -> bool:
+        """Leave a computed node of a body whose shapes change to the host, if it runs there."""
+        if not any(isinstance(item, Ref | HostRef) for item in operands) or node.op in _OF_SHAPES:
+            return False
+        try:
+            self._leave(node, operands, UnsupportedError("its shapes change from step to step"))
+        except UnsupportedError:
+            return False
+        return True
 
     def _find(self, name: str) -> Computed | AnyArray | None:
         value = self.values[name] if name else None
@@ -178,7 +191,7 @@ class _TierWalk:
             UnsupportedError: it has to be left to the host; nothing has been changed then.
         """
         operator, given = find_operator(node), self.settings.given
-        of_shapes = node.op in ("Shape", "Size")
+        of_shapes = node.op in _OF_SHAPES
         wanted: list[Ref | AnyArray | None] = []
         phase = 0
         for item in operands:
@@ -357,7 +370,7 @@ class _TierWalk:
         return RestStep(
             Body(
                 tuple(self.deferred), inputs, outputs, constants, sources, frozenset(self.by_value & reads.keys()),
-                self.body.place, self.body.depth + 1,
+                self.body.place, self.body.depth + 1, self.body.changing,
             )
         )  # fmt: skip
 

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn, Self, SupportsIndex
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NoReturn, Self, SupportsIndex, TypeAlias
+
+import numpy as np
 
 from omniconv.errors import UnsupportedError
+from omniconv.target.model import Target
+
+MOST_SHOWN: Final = 8
+"""Inputs, and outputs, that a line names."""
 
 
 class Compiled:
     """Machine code belongs to the process that made it. A copy, also a deep one, is therefore the thing itself: it does
     not change, and several callers may use it at once. It cannot be pickled.
     """
+
+    layout: str
+    threads: int
+    target: Target
 
     def __copy__(self) -> Self:
         return self
@@ -29,3 +40,23 @@ class Compiled:
             need="to compile again where it is used; kernels come from the cache on disk then",
             fix="pickling the model or (spec, shape, weights), and omniconv.compile in the other process",
         )
+
+
+Boundary: TypeAlias = Mapping[str, tuple[np.dtype[Any] | None, Sequence[int | str | None] | None]]
+"""Name -> type and sizes, as far as they are known."""
+
+
+def show_boundary(found: Compiled, inputs: Boundary, outputs: Boundary) -> str:
+    """What enters and leaves, in one line."""
+    many = "1 thread" if found.threads == 1 else f"{found.threads} threads"
+    kind = type(found).__name__
+    return f"<{kind} {_show(inputs)} -> {_show(outputs)}; {found.layout}, {many}, {found.target.name}>"
+
+
+def _show(values: Boundary) -> str:
+    parts = []
+    for name, (dtype, sizes) in list(values.items())[:MOST_SHOWN]:
+        known = "" if sizes is None else " (" + ", ".join("?" if size is None else str(size) for size in sizes) + ")"
+        parts.append(f"{name[:40]} {'?' if dtype is None else dtype}{known}")
+    more = len(values) - MOST_SHOWN
+    return ", ".join(parts) + (f" and {more} more" if more > 0 else "")

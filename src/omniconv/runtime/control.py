@@ -14,8 +14,9 @@ from omniconv.graph.memory import Budget
 from omniconv.graph.operands import Ref
 from omniconv.graph.schedule import BranchStep, HostRef, LoopStep, Unknown
 from omniconv.runtime.executable import Executable
+from omniconv.runtime.patience import count_steps, counted
 from omniconv.runtime.report import StepProfile
-from omniconv.runtime.runner import Array, Arrays, Context, Runner, describe, measure
+from omniconv.runtime.runner import Array, Arrays, Context, Runner, describe, measure, protect
 
 if TYPE_CHECKING:
     from omniconv.runtime.pieces import CompiledBody
@@ -72,18 +73,19 @@ class LoopRunner(Runner):
             if isinstance(item, Ref | HostRef)
             else None
             if item is None
-            else self.context.raise_(item)
+            else protect(self.context.raise_(item))
             for item in self.step.operands
         ]
         captured = self.part.take(values)
         works = self._run_scan if self.step.node.op == "Scan" else self._run_loop
         try:
-            results = works(given, captured)
+            with counted():
+                results = works(given, captured)
         except OmniconvError as error:
             if self.step.node.place in error.at:
                 raise
             at = f"{error.at}, in {self.step.node.place}" if error.at else self.step.node.place
-            raise type(error)(error.problem, need=error.need, fix=error.fix, at=at) from error
+            raise error.but(at=at) from error
         for item, found in zip(self.step.results, results, strict=True):
             if item is not None:
                 values[item.name] = found
@@ -96,6 +98,7 @@ class LoopRunner(Runner):
         rows = _Rows(len(self.step.results) - len(state), self.context.settings.limit)
         step = 0
         while goes_on and (trips is None or step < trips):
+            count_steps(1)
             inner = dict(captured)
             inner.update(zip(self.step.names, [np.array(step, np.int64), np.array(True), *state], strict=True))
             found = self.part.run({name: inner[name] for name in self.part.body.inputs})
@@ -116,6 +119,7 @@ class LoopRunner(Runner):
         rows = _Rows(len(self.step.results) - scan.states, self.context.settings.limit)
         steps = scan.count([item.shape for item in scanned])
         for step in range(steps):
+            count_steps(1)
             slices = [
                 np.asarray(np.take(item, steps - 1 - step if backwards else step, axis))
                 for item, axis, backwards in zip(scanned, axes, scan.directions, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,7 +25,7 @@ from omniconv.limits import check_memory
 from omniconv.program.layers import LayerInfo, describe_step
 from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena
-from omniconv.runtime.compiled import Compiled
+from omniconv.runtime.compiled import Compiled, show_boundary
 from omniconv.runtime.inputs import Array, arrange, read_array, read_names
 from omniconv.runtime.report import StepProfile, describe_call, merge_calls
 from omniconv.runtime.results import Results
@@ -87,7 +87,7 @@ class Executable(Compiled):
 
     Attributes:
         inputs, outputs: name -> shape of the arrays at the boundary (in the boundary's layout).
-        dtype: NumPy's type of all of them; ``dtypes`` says it for each input.
+        dtype: NumPy's type of all of them but truths; ``dtypes`` and ``output_dtypes`` say it for each.
         threads: threads that share each call.
         compile_seconds: time spent to plan, compile and pack [s].
         kernels: distinct kernels; ``cached_kernels`` of them came from the disk or were loaded already.
@@ -111,10 +111,11 @@ class Executable(Compiled):
     constant_bytes: int
     tiers: Tiers | None
     dtypes: dict[str, np.dtype[Any]]
+    output_dtypes: dict[str, np.dtype[Any]]
 
     def __init__(
         self, plan: Plan, *, threads: int = 1, layout: str = "NCHW", memory_limit: int | None = None, at: str = "",
-        tiers: Tiers | None = None, shared: Shared | None = None,
+        tiers: Tiers | None = None, shared: Shared | None = None, truths: Collection[str] = (),
     ) -> None:  # fmt: skip
         started = time.perf_counter()
         threads = as_integer("threads", threads, 1, MAX_THREADS)
@@ -124,6 +125,8 @@ class Executable(Compiled):
         self.dtypes = dict.fromkeys(self.inputs, self.dtype)
         self.outputs = {name: _boundary_shape(plan, name, plan.outputs[name], layout) for name in plan.program.outputs}
         self.arena_bytes, self.constant_bytes = plan.arena_bytes + threads * plan.scratch_bytes, plan.constant_bytes
+        self.output_dtypes = {name: np.dtype(bool) if name in truths else self.dtype for name in self.outputs}
+        self._truths = frozenset(truths)
         outputs = sum(self.dtype.itemsize * item.extent for item in plan.outputs.values())
         needed = self.arena_bytes + plan.constant_bytes + outputs
         check_memory(needed, "weights, intermediate values and outputs together", limit=memory_limit, at=at)
@@ -168,7 +171,7 @@ class Executable(Compiled):
         frame.arrays[0], frame.arrays[1] = id(x), id(result)
         frame.run()
         self._idle.append(frame)
-        return result
+        return np.asarray(result != 0) if self._truths else result
 
     def run(self, inputs: Mapping[str, Any], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Run on named inputs and return all outputs by name.
@@ -185,7 +188,8 @@ class Executable(Compiled):
         """
         arrays = self._gather(inputs)
         room = None if out is None else self._take_room(arrays, out)
-        return dict(zip(self.outputs, self._run(arrays, room=room), strict=True))
+        found = dict(zip(self.outputs, self._run(arrays, room=room), strict=True))
+        return {name: np.asarray(y != 0) if name in self._truths else y for name, y in found.items()}
 
     def profile(self, inputs: Any, repeat: int = 10) -> list[StepProfile]:
         """Median time of each step over some runs, on one array or on named inputs.
@@ -206,6 +210,11 @@ class Executable(Compiled):
             describe_call(self.plan, self.plan.calls[calls[0]], each, each / total)
             for calls, each in zip(merged, seconds, strict=True)
         ]
+
+    def __repr__(self) -> str:
+        inputs = {name: (self.dtypes[name], shape) for name, shape in self.inputs.items()}
+        outputs = {name: (self.output_dtypes[name], shape) for name, shape in self.outputs.items()}
+        return show_boundary(self, inputs, outputs)
 
     @property
     def layers(self) -> list[LayerInfo]:
@@ -254,6 +263,9 @@ class Executable(Compiled):
     def _take_room(self, arrays: list[Array], out: Mapping[str, Array]) -> list[Array]:
         """The caller's arrays for the outputs, in their order."""
         read_names(out, self.outputs, self._at, "outputs")
+        if self._truths:
+            problem = f"output {min(self._truths)!r} is boolean, which is made of floats after the run"
+            raise DataError(problem, need="outputs of floats", fix="run(inputs), which makes new arrays", at=self._at)
         room: list[Array] = []
         for name, shape in self.outputs.items():
             array = read_array(name, out[name], self.dtype, self._at, "output")

@@ -14,7 +14,7 @@ from omniconv.graph.schedule import Schedule, Unknown
 from omniconv.graph.tiers import Tiers
 from omniconv.integers import as_integer
 from omniconv.program.layers import LayerInfo
-from omniconv.runtime.compiled import Compiled
+from omniconv.runtime.compiled import Compiled, show_boundary
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.inputs import arrange, read_array, read_names
 from omniconv.runtime.pieces import Pieces
@@ -50,6 +50,7 @@ class MixedExecutable(Compiled):
         inputs: name -> shape of the arrays at the boundary (in the boundary's layout).
         outputs: the same; ``None`` for a shape that depends on data.
         dtypes: name -> NumPy's type of each input.
+        output_dtypes: the same of each output; ``None`` for one that depends on data.
         dtype: of the inputs and outputs that the model gives its float type.
         threads: threads that share each call of a stretch.
         layout, target: layout of the caller's arrays with 3 to 5 axes, and the machine it is for.
@@ -70,8 +71,17 @@ class MixedExecutable(Compiled):
             name: None if isinstance(value, Unknown) else self._outer(tuple(value.shape))
             for name, value in schedule.outputs.items()
         }
+        self.output_dtypes: dict[str, np.dtype[Any] | None] = {}
+        for name, value in schedule.outputs.items():
+            dtype = context.settings.dtype_of(value)
+            self.output_dtypes[name] = self.dtype if dtype == given.dtype else dtype
         self.pieces = Pieces(schedule, context)
         self.compile_seconds = time.perf_counter() - started
+
+    def __repr__(self) -> str:
+        inputs = {name: (self.dtypes[name], shape) for name, shape in self.inputs.items()}
+        outputs = {name: (self.output_dtypes[name], shape) for name, shape in self.outputs.items()}
+        return show_boundary(self, inputs, outputs)
 
     @property
     def tiers(self) -> Tiers:
@@ -168,9 +178,8 @@ class MixedExecutable(Compiled):
         """An output as the caller's own array, apart from all others, in the caller's layout."""
         if self.layout == "NHWC" and 3 <= array.ndim <= 5:
             array = np.moveaxis(array, 1, -1)
-        owned = array.flags.owndata and array.flags.c_contiguous and array.flags.writeable
         shared = any(np.may_share_memory(array, item) for item in others)
-        return array if owned and not shared else np.array(array, order="C")
+        return array if array.flags.carray and not shared else np.array(array, order="C")
 
     def _outer(self, shape: Shape) -> Shape:
         return (shape[0], *shape[2:], shape[1]) if self.layout == "NHWC" and 3 <= len(shape) <= 5 else shape

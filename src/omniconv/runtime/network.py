@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from omniconv.errors import ShapeError
+from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.expand import CONTROL
 from omniconv.graph.fix_shapes import check_types, find_given, fix_shapes, input_dtypes, narrow_inputs
 from omniconv.graph.host_operator import find_refusal
 from omniconv.graph.nodes import shorten
 from omniconv.graph.registry import find_operator
-from omniconv.program.element import FLOAT32, Element
-from omniconv.runtime.compiled import Compiled
+from omniconv.graph.tensors import DTYPES
+from omniconv.graph.tiers import WITHOUT_STRICT
+from omniconv.runtime.compiled import Compiled, show_boundary
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.inputs import read_array, read_names
 from omniconv.runtime.kept import Kept
 from omniconv.runtime.mixed import MixedExecutable
 
 if TYPE_CHECKING:
+    from omniconv.compiler.planning.options import Options
     from omniconv.graph.nodes import Dims, Graph
+    from omniconv.program.element import Element
     from omniconv.runtime.inputs import Array
     from omniconv.runtime.report import StepProfile
     from omniconv.spec import Shape
+    from omniconv.target.model import Target
 
     Shapes: TypeAlias = tuple[Shape, ...]
     AnyExecutable: TypeAlias = Executable | MixedExecutable
@@ -40,29 +44,33 @@ class Network(Compiled):
 
     Attributes:
         signature: for each input the sizes that are known: an int, a name, or nothing; ``None`` for an unknown rank.
-        layout: of the caller's arrays.
+        layout, threads, target: the layout of the caller's arrays, threads that share each call, and the machine.
         dtype: of the inputs and outputs that have the model's float type.
         dtypes: name -> NumPy's type of each input.
     """
 
     def __init__(
-        self, build: Callable[[Mapping[str, Shape]], AnyExecutable], graph: Graph, layout: str,
-        limit: int | None = None, element: Element = FLOAT32, *, strict: bool = False,
+        self, build: Callable[[Mapping[str, Shape]], AnyExecutable], graph: Graph, options: Options, target: Target,
+        *, strict: bool = False,
     ) -> None:  # fmt: skip
+        element = target.element
         given = find_given(graph, element)
-        if strict:
-            check_types(graph, given)
-        for node in graph.nodes:
-            if node.domain or (node.op not in CONTROL and (strict or find_refusal(node))):
-                find_operator(node)
-        self._build, self._graph, self.layout = build, graph, layout
-        self.dtype = element.dtype
+        _check(graph, given, strict=strict)
+        self._build, self._graph, self.target = build, graph, target
+        self.layout, self.threads = options.layout, options.threads
+        self.dtype, self._given = element.dtype, given.dtype
         self.dtypes = {
             name: element.dtype if dtype == given.dtype else dtype for name, dtype in input_dtypes(graph, given).items()
         }
         self.signature: dict[str, Dims | None] = {info.name: info.dims for info in graph.inputs}
         self._at = shorten(f"model with inputs {', '.join(self.signature)}")
-        self._kept: Kept[AnyExecutable] = Kept(limit)
+        self._kept: Kept[AnyExecutable] = Kept(options.memory_limit)
+
+    def __repr__(self) -> str:
+        inputs = {name: (self.dtypes[name], dims) for name, dims in self.signature.items()}
+        dtypes = {info.name: DTYPES.get(info.dtype) for info in self._graph.outputs}
+        outputs = {name: (self.dtype if dtype == self._given else dtype, None) for name, dtype in dtypes.items()}
+        return show_boundary(self, inputs, outputs)
 
     @property
     def executable(self) -> AnyExecutable:
@@ -128,3 +136,22 @@ class Network(Compiled):
         if self.layout == "NHWC" and 3 <= len(shape) <= 5:
             return (shape[0], shape[-1], *shape[1:-1])
         return shape
+
+
+def _check(graph: Graph, given: Element, *, strict: bool) -> None:
+    """Refuse what no shapes would make run.
+
+    Raises:
+        UnsupportedError: an operator that runs nowhere; under ``strict``, what is not compiled.
+    """
+    possible = not any(node.domain or find_refusal(node) for node in graph.nodes if node.op not in CONTROL)
+    try:
+        if strict:
+            check_types(graph, given)
+        for node in graph.nodes:
+            if node.domain or (node.op not in CONTROL and (strict or find_refusal(node))):
+                find_operator(node)
+    except UnsupportedError as error:
+        if not (strict and possible):
+            raise
+        raise error.or_else(WITHOUT_STRICT) from None

@@ -26,8 +26,9 @@ from omniconv.program.layers import LayerInfo
 from omniconv.runtime.control import BranchRunner, LoopRunner
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.kept import Kept
+from omniconv.runtime.patience import NEW_SHAPES, count_steps
 from omniconv.runtime.report import StepProfile
-from omniconv.runtime.runner import Array, Arrays, Context, Runner, describe, measure
+from omniconv.runtime.runner import Array, Arrays, Context, Runner, describe, measure, protect
 
 
 class StretchRunner(Runner):
@@ -107,7 +108,7 @@ class CompiledBody:
         self.kept: Kept[Pieces] = Kept(context.settings.limit)
         if prepared is not None and prepared.schedule is not None:
             schedule = prepared.schedule
-            key = tuple((prepared.shapes[name], str(dtype)) for name, dtype in body.inputs.items())
+            key = tuple((prepared.shapes[name], dtype) for name, dtype in body.inputs.items())
             self.kept.find(key, lambda: Pieces(schedule, context))
 
     def find(self, values: Mapping[str, Array]) -> Pieces:
@@ -122,17 +123,18 @@ class CompiledBody:
                 key.append((array.shape, array.dtype.str, array.tobytes()))
                 entering[name] = array
             else:
-                key.append((array.shape, str(dtype)))
+                key.append((array.shape, dtype))
                 entering[name] = HostRef(name, dtype, array.shape)
 
         def make() -> Pieces:
+            count_steps(NEW_SHAPES)
             try:
                 return Pieces(make_schedule(self.body, entering, self.context.settings), self.context)
             except OmniconvError as error:
                 if not self.body.place:
                     raise
                 at = f"{error.at}, in the {self.body.place}" if error.at else self.body.place
-                raise type(error)(error.problem, need=error.need, fix=error.fix, at=at) from error
+                raise error.but(at=at) from error
 
         return self.kept.find(tuple(key), make)
 
@@ -172,13 +174,6 @@ def _make_runner(step: ScheduleStep, context: Context) -> Runner:
     raise TypeError(step)
 
 
-def _protect(array: Array) -> Array:
-    """An array that nobody writes to: who wants to, copies it."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
-
-
 class Pieces:
     """A schedule that can be run. Thread-safe, as its executables are."""
 
@@ -188,7 +183,7 @@ class Pieces:
         self.runners = [_make_runner(step, context) for step in steps]
         self.rest = None if schedule.rest is None else CompiledBody(schedule.rest.body, context)
         self._constants = {
-            name: _protect(context.raise_(value))
+            name: protect(context.raise_(value))
             for name, value in schedule.outputs.items()
             if isinstance(value, np.ndarray)
         }

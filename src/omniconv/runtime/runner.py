@@ -35,13 +35,24 @@ class Context:
 
     def lower(self, array: Array, dtype: np.dtype[Any] | None) -> Array:
         """An array that is kept, in the type that it has in the model."""
-        given = self.settings.given.dtype
-        return array.astype(given) if dtype == given != array.dtype else array
+        settings = self.settings
+        if settings.given is settings.element or dtype != settings.given.dtype:
+            return array
+        return array.astype(dtype, copy=False)
 
     def raise_(self, array: Array) -> Array:
         """An array of a type of the model as it is kept."""
-        given, kept = self.settings.given.dtype, self.settings.element.dtype
-        return array.astype(kept) if array.dtype == given != kept else array
+        settings = self.settings
+        if settings.given is settings.element or array.dtype != settings.given.dtype:
+            return array
+        return array.astype(settings.element.dtype, copy=False)
+
+
+def protect(array: Array) -> Array:
+    """An array that nobody writes to: who wants to, copies it."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 class Runner(ABC):

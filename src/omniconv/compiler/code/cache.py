@@ -19,9 +19,10 @@ import os
 import stat
 import tempfile
 import time
-import warnings
 from pathlib import Path
 from typing import Final, NamedTuple
+
+from omniconv.errors import warn
 
 VARIABLE: Final = "OMNICONV_CACHE"
 LIMIT: Final = 512 * 2**20
@@ -106,11 +107,10 @@ class ObjectCache:
         key = str(self.folder)
         if key not in _warned:
             _warned.add(key)
-            warnings.warn(
+            warn(
                 f"omniconv cannot keep compiled code in {key} ({error.strerror or error}): every process compiles. "
                 f"Set {VARIABLE} to a folder that can be written to, or to 'off'",
                 RuntimeWarning,
-                stacklevel=3,
             )
 
 

@@ -139,6 +139,8 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> tuple[Operand, ...]:
     scores = build.map(scores, PostOp("mul", scalar(scale)), y=build.fresh("scaled"))
     scores = products = build.rearrange(scores, (b, heads, queries, keys), y=build.fresh("scores"))
     softcap = node.number("softcap", 0.0)
+    if not 0 <= softcap < math.inf:
+        raise ModelError(f"softcap={softcap}", need="a finite number from 0, where 0 caps nothing")
     if softcap:
         tanh = PostOp("act", activation=Activation.of("tanh"))
         cap = (PostOp("div", scalar(softcap)), tanh, PostOp("mul", scalar(softcap)))

@@ -35,11 +35,12 @@ def normalise_indices(array: AnyArray, size: int, what: str = "axis") -> Index:
     """
     if array.dtype.kind not in "iu":
         raise ModelError(f"indices are {array.dtype}", need="integers")
-    if array.size and not (-size <= int(array.min()) and int(array.max()) < size):
-        raise ModelError(
-            f"indices {int(array.min())} to {int(array.max())} on an {what} of size {size}", need="valid indices"
-        )
-    return np.asarray(np.where(array < 0, array + size, array)).astype(np.int64)
+    low, high = (int(array.min()), int(array.max())) if array.size else (0, -1)
+    if not -size <= low <= high + 1 <= size:
+        raise ModelError(f"indices {low} to {high} on an {what} of size {size}", need="valid indices")
+    if array.dtype.kind == "i" and low < 0:
+        array = np.where(array < 0, array + size, array)
+    return array.astype(np.int64, copy=False)
 
 
 def pick(x: Ref, before: int, source: Index, shape: Shape, build: Builder, *, y: str | None = None) -> Operand:
@@ -83,7 +84,7 @@ def _fold_gather(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) 
     return np.asarray(np.take(x, normalise_indices(array, x.shape[axis]), axis))
 
 
-def _find_elements(node: Node, inputs: Operands, budget: Budget) -> tuple[Index, Shape]:
+def find_elements(node: Node, inputs: Operands, budget: Budget) -> tuple[Index, Shape]:
     """GatherElements: the position in the flat x of every entry of the result, and its shape."""
     shape, array = shape_of(inputs[0], "the input data"), as_constant(inputs[1], "the input indices")
     axis = normalise_axis(node.integer("axis", 0), len(shape))
@@ -99,7 +100,7 @@ def _find_elements(node: Node, inputs: Operands, budget: Budget) -> tuple[Index,
     return _ravel(places, shape, array.shape), array.shape
 
 
-def _find_slices(node: Node, inputs: Operands, budget: Budget) -> tuple[Index, Shape]:
+def find_slices(node: Node, inputs: Operands, budget: Budget) -> tuple[Index, Shape]:
     """GatherND: the position of every slice among the slices of x, and the shape of the result."""
     shape, array = shape_of(inputs[0], "the input data"), as_constant(inputs[1], "the input indices")
     batch, depth = node.integer("batch_dims", 0), array.shape[-1] if array.ndim else 0
@@ -126,7 +127,7 @@ def _ravel(places: Sequence[Index], shape: Shape, result: Shape) -> Index:
     return flat.reshape(-1)
 
 
-_FINDERS = {"GatherElements": _find_elements, "GatherND": _find_slices}
+_FINDERS = {"GatherElements": find_elements, "GatherND": find_slices}
 
 
 def _lower_flat(node: Node, inputs: Operands, build: Builder) -> Operand:

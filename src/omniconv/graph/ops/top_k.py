@@ -1,0 +1,65 @@
+"""TopK: the k largest or smallest along an axis, in order; of equals the one that comes first. NaN is the largest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from omniconv.errors import ModelError
+from omniconv.graph.memory import Budget
+from omniconv.graph.nodes import AnyArray, Node
+from omniconv.graph.operands import as_constant, as_integers, normalise_axis
+from omniconv.graph.operator import register
+
+_FEW = 4
+"""Below an k-th part of an axis, the wanted are found before they are sorted."""
+
+
+def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> Sequence[AnyArray]:
+    x = as_constant(arrays[0], "the input X")
+    axis = normalise_axis(node.integer("axis", -1), x.ndim)
+    counts = (node.integer("k"),) if node.version < 10 else as_integers(arrays[1], "the input K")
+    if len(counts) != 1 or not 0 <= counts[0] <= x.shape[axis]:
+        raise ModelError(f"K={counts[:16]} along an axis of {x.shape[axis]}", need="one integer, 0 up to its length")
+    count, largest = counts[0], bool(node.integer("largest", 1))
+    # Values and indices, and what is compared while they are found.
+    budget.check(x.shape, 4 * max(x.dtype.itemsize, 8), "what is sorted")
+    rows = x if axis == x.ndim - 1 else np.moveaxis(x, axis, -1)
+    form = (*rows.shape[:-1], count)
+    rows = rows.reshape(-1, x.shape[axis])
+    few = 0 < _FEW * count < x.shape[axis] and not (x.dtype.kind == "f" and np.isnan(rows).any())
+    places = _find(rows, count, largest=largest) if few else _sort(rows, count, largest=largest)
+    found = [item.reshape(form) for item in (_take(rows, places), places)]
+    return found if axis == x.ndim - 1 else [np.ascontiguousarray(np.moveaxis(item, -1, axis)) for item in found]
+
+
+def _take(rows: AnyArray, places: AnyArray) -> AnyArray:
+    """The entries of each row at its places."""
+    starts = np.arange(0, rows.size, max(rows.shape[-1], 1)).reshape(-1, 1)
+    return np.take(rows, places + starts)
+
+
+def _sort(rows: AnyArray, count: int, *, largest: bool) -> AnyArray:
+    """Where the first ``count`` of each row are when it is in order."""
+    if not largest:
+        return np.argsort(rows, -1, kind="stable")[:, :count]
+    # Read backwards, an order that keeps equals as they come is a falling one that keeps them, too.
+    backwards = np.argsort(rows[:, ::-1], -1, kind="stable")[:, ::-1][:, :count]
+    return np.asarray(rows.shape[-1] - 1 - backwards)
+
+
+def _find(rows: AnyArray, count: int, *, largest: bool) -> AnyArray:
+    """The same, sorting only what is better than the last that is wanted, and of its equals the first ones."""
+    at = rows.shape[-1] - count if largest else count - 1
+    last = np.partition(rows, at, -1)[:, at : at + 1]
+    wanted = rows >= last if largest else rows <= last
+    if np.count_nonzero(wanted) > len(rows) * count:
+        equal = rows == last
+        missing = count - np.count_nonzero(wanted & ~equal, -1, keepdims=True)
+        wanted &= ~equal | (np.cumsum(equal, -1) <= missing)
+    places = np.flatnonzero(wanted).reshape(-1, count) % rows.shape[-1]
+    return _take(places, _sort(_take(rows, places), count, largest=largest))
+
+
+register("TopK", fold=_fold)

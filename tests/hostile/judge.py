@@ -1,0 +1,286 @@
+"""One case: a damaged model is refused with a typed error, or runs within bounds and gives what the reference gives."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import resource
+import signal
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+from tests.graph.mutations import mutate_bytes, mutate_fields, mutate_values
+from tests.graph.small_models import input_shapes
+from tests.hostile.seeds import SEEDS
+from tests.registry.compiled import strictly
+
+import omniconv as oc
+from omniconv.errors import OmniconvError
+from omniconv.runtime.network import Network
+
+Arrays = dict[str, np.ndarray]
+
+LIMIT: Final = 2**26
+"""Memory that a model is allowed [bytes]."""
+MOST_MEMORY: Final = 2**29 + 2**28
+"""What a case may add to the process: some values of the largest size, machine code, what NumPy holds [bytes]."""
+MOST_SECONDS: Final = 10.0
+"""Processor time of a case [s]."""
+ADDRESSES: Final = 2**33
+"""Address space beside what the process has taken when it begins [bytes]."""
+EXTREMES: Final = (0, 1, -1, 2, 7, -7, 100, 2**31 - 1, -(2**31), 2**40, 2**63 - 1, -(2**63))
+SPECIAL: Final = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-42, 3e38, -1e30, 1e6)
+MISREAD: Final = frozenset({"LRN"})
+"""What ``onnx.reference`` is known to compute wrongly: LRN goes through as many channels as there are images."""
+
+
+@dataclass
+class Outcome:
+    """What became of one case.
+
+    Attributes:
+        verdict: right, refused, unjudged (no reference runs it), wrong, crashed, slow or large.
+        reason: for a refusal the error and its rule; otherwise what is at odds.
+        detail: what is needed to understand a failure.
+    """
+
+    verdict: str
+    reason: str = ""
+    detail: str = ""
+
+
+def same(data: onnx.ModelProto, _seed: int) -> onnx.ModelProto:
+    """The model as it is: only its inputs are hostile."""
+    return data
+
+
+DAMAGE: Final = {"bytes": mutate_bytes, "fields": mutate_fields, "values": mutate_values, "inputs": same}
+
+
+def make_case(kind: str, seed: int) -> tuple[bytes, Arrays]:
+    """The file of a case and its inputs."""
+    name, at = list(SEEDS)[seed % len(SEEDS)], seed // len(SEEDS)
+    model = SEEDS[name]()
+    rng = np.random.default_rng([seed, len(kind)])
+    damage: Any = DAMAGE[kind]
+    damaged = damage(model.SerializeToString() if kind == "bytes" else model, at)
+    data = damaged if isinstance(damaged, bytes) else damaged.SerializeToString()
+    known = input_shapes(model)
+    declared = {info.name: info.type.tensor_type.elem_type for info in model.graph.input}
+    with contextlib.suppress(Exception):
+        parsed = onnx.ModelProto.FromString(data)
+        shapes = {name: shape for name, shape in input_shapes(parsed).items() if np.prod(shape, dtype=float) < 4096}
+        known |= {name: shape for name, shape in shapes.items() if min(shape, default=1) >= 0}
+        declared |= {info.name: info.type.tensor_type.elem_type for info in parsed.graph.input}
+        initialised = {item.name for item in parsed.graph.initializer}
+        known = {info.name: known[info.name] for info in parsed.graph.input if info.name in known.keys() - initialised}
+    inputs = {}
+    for key, shape in known.items():
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(declared[key]))
+            inputs[key] = draw(rng, shape, dtype, hostile=kind == "inputs" and rng.random() < 0.8)
+    return data, inputs
+
+
+def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any], *, hostile: bool) -> np.ndarray:
+    """Small numbers; with some that are extreme."""
+    if dtype.kind == "b":
+        return rng.integers(0, 2, shape).astype(dtype)
+    if dtype.kind in "iu":
+        array = rng.integers(0, 4, shape).astype(dtype)
+        choices = np.array(EXTREMES).astype(dtype)
+    else:
+        array = (rng.integers(-8, 9, shape) / 4).astype(dtype)
+        choices = np.array(SPECIAL).astype(dtype)
+    if hostile and array.size:
+        where = rng.random(shape) < (1.0 if rng.random() < 0.2 else 0.15)
+        array = np.where(where, rng.choice(choices, shape), array).astype(dtype)
+    return array
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Interrupt what Python runs for too long."""
+
+    def stop(_signal: int, _frame: Any) -> None:
+        raise TimeoutError
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def limit_memory() -> None:
+    """Let no case take the whole machine."""
+    size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (size + ADDRESSES, resource.RLIM_INFINITY))
+
+
+def watch_memory() -> int:
+    """The most memory since the last call [bytes]; 0 where the system does not say."""
+    try:
+        text = Path("/proc/self/status").read_text()
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return 0
+    return int(re.findall(r"VmHWM:\s*(\d+)", text)[0]) * 1024
+
+
+def run_case(kind: str, seed: int) -> Outcome:
+    """Compile and run one damaged model, then judge."""
+    data, inputs = make_case(kind, seed)
+    watch_memory()
+    before, begun = watch_memory(), time.process_time()
+    try:
+        f: Any = oc.compile(data, memory_limit=LIMIT)
+        if isinstance(f, Network):
+            f = f.fix({name: x.shape for name, x in inputs.items()})
+        given = {name: inputs[name] for name in f.inputs if name in inputs}
+        got: Arrays | None = strictly(f, given)
+    except OmniconvError as error:
+        got, outcome = None, Outcome("refused", rule_of(error), str(error)[:400])
+    except Exception as error:  # noqa: BLE001 - whatever is not typed is the fault that is looked for
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        at = f"{where.name} ({where.filename.rsplit('/', 1)[-1]}:{where.lineno})"
+        return Outcome("crashed", f"{type(error).__name__} in {at}", str(error)[:400])
+    spent, taken = time.process_time() - begun, watch_memory() - before
+    if spent > MOST_SECONDS:
+        return Outcome("slow", f"{spent:.1f} s")
+    if taken > MOST_MEMORY:
+        return Outcome("large", f"{taken / 2**20:.0f} MiB")
+    return outcome if got is None else judge(data, given, got)
+
+
+def rule_of(error: OmniconvError) -> str:
+    """The operator and the rule of a refusal, without the numbers of the case."""
+    text = re.sub(r"'[^']*'", "'..'", error.need or error.problem)
+    text = re.sub(r"-?\d+(\.\d+)?(e-?\d+)?", "N", re.sub(r"[(\[][-\d, ]*[)\]]", "(..)", text))
+    return f"{type(error).__name__}: {text[:100]}"
+
+
+def judge(data: bytes, inputs: Arrays, got: Arrays) -> Outcome:
+    """Compare with the reference; where that differs, with ONNX Runtime and with what small changes of inputs do."""
+    model = onnx.ModelProto.FromString(data)
+    want = reference(model, inputs)
+    if want is not None and not differ(got, want):
+        return Outcome("right")
+    other = runtime(model, inputs)
+    voices = [item for item in (want, other) if item is not None]
+    if not voices:
+        return Outcome("unjudged", "nobody else runs it")
+    found = differ(got, *voices)
+    if not found:
+        return Outcome("right", "ONNX Runtime agrees, the reference does not")
+    slack = None if want is None else sensitivity(model, inputs, want)
+    if want is not None and slack is not None and not differ(got, want, slack=slack):
+        return Outcome("unjudged", "small changes of the inputs change as much")
+    if len(voices) == 1:
+        votes = f"{'the reference' if other is None else 'ONNX Runtime'} alone runs it"
+    else:
+        votes = "both agree" if not differ(voices[0], voices[1]) else "all three differ"
+    return Outcome("wrong", f"{found}; {votes}", describe(model)[:1500])
+
+
+def describe(model: onnx.ModelProto) -> str:
+    """The nodes of a model in one line."""
+    parts = [f"opset {[entry.version for entry in model.opset_import]}"]
+    for item in model.graph.node:
+        given = {
+            attribute.name: "graph"
+            if attribute.type == onnx.AttributeProto.GRAPH
+            else onnx.helper.get_attribute_value(attribute)
+            for attribute in item.attribute
+        }
+        parts.append(f"{','.join(item.output)} = {item.op_type}({', '.join(item.input)}) {given or ''}")
+    return "; ".join(parts)
+
+
+def reference(model: onnx.ModelProto, inputs: Arrays) -> Arrays | None:
+    """What ONNX's own evaluator gives; ``None`` where it does not run the model."""
+    if any(item.op_type in MISREAD for item in model.graph.node):
+        return None
+    names = [info.name for info in model.graph.output]
+    try:
+        with time_limit(MOST_SECONDS), np.errstate(all="ignore"):
+            found = ReferenceEvaluator(model).run(names, dict(inputs))
+        return {name: np.asarray(item) for name, item in zip(names, found, strict=True)}
+    except Exception:  # noqa: BLE001 - a second opinion that is not to be had
+        return None
+
+
+def runtime(model: onnx.ModelProto, inputs: Arrays) -> Arrays | None:
+    """What ONNX Runtime gives without its optimisations; ``None`` where it does not run the model."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level, options.intra_op_num_threads = 4, 1
+    names = [info.name for info in model.graph.output]
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options)
+        return dict(zip(names, session.run(names, dict(inputs)), strict=True))
+    except Exception:  # noqa: BLE001 - a second opinion that is not to be had
+        return None
+
+
+def sensitivity(model: onnx.ModelProto, inputs: Arrays, want: Arrays) -> dict[str, np.ndarray] | None:
+    """How far outputs move when floats that enter, constants among them, change in their last digits."""
+    slack = {name: np.zeros(array.shape) for name, array in want.items()}
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+
+        def shift(array: np.ndarray, rng: np.random.Generator = rng) -> np.ndarray:
+            return array * (1 + 1e-6 * rng.standard_normal(array.shape)).astype(array.dtype)
+
+        changed = onnx.ModelProto()
+        changed.CopyFrom(model)
+        for tensor in changed.graph.initializer:
+            if tensor.data_type == onnx.TensorProto.FLOAT:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(shift(onnx.numpy_helper.to_array(tensor)), tensor.name))
+        moved = reference(changed, {name: shift(x) if x.dtype.kind == "f" else x for name, x in inputs.items()})
+        if moved is None:
+            return None
+        for name, array in moved.items():
+            if array.shape != want[name].shape:
+                return {name: np.full(item.shape, np.inf) for name, item in want.items()}
+            with np.errstate(all="ignore"):
+                distance = np.abs(array.astype(np.float64) - want[name].astype(np.float64))
+            slack[name] = np.fmax(slack[name], np.where(np.isnan(distance), np.inf, distance))
+    return {name: 10 * item for name, item in slack.items()}
+
+
+def differ(got: Arrays, *voices: Arrays, slack: Mapping[str, np.ndarray] | None = None) -> str:
+    """What outputs differ in from every voice; nothing where each element is that of one, within float32's rounding."""
+    for name, x in got.items():
+        given = [voice[name] for voice in voices]
+        fitting = [y for y in given if y.shape == x.shape and y.dtype == x.dtype]
+        if not fitting:
+            expected = " or ".join(f"{y.dtype} {y.shape}" for y in given)
+            return f"output {name} is {x.dtype} {x.shape}, expected {expected}"
+        bad = np.logical_and.reduce([far(x, y, 0.0 if slack is None else slack[name]) for y in fitting])
+        if bad.any():
+            at = tuple(int(i) for i in np.argwhere(bad)[0])
+            expected = " or ".join(repr(y[at]) for y in fitting)
+            return f"output {name}: {int(bad.sum())} of {bad.size}, at {at} {x[at]!r}, expected {expected}"
+    return ""
+
+
+def far(x: np.ndarray, y: np.ndarray, slack: np.ndarray | float) -> np.ndarray:
+    """Where two arrays differ by more than float32 rounds, and by more than ``slack``."""
+    a, b = x.astype(np.float64), y.astype(np.float64)
+    finite = np.abs(b[np.isfinite(b)])
+    with np.errstate(all="ignore"):
+        bound = (1e-4 * np.abs(b) + 1e-5 * float(finite.max(initial=1.0))) if y.dtype.kind == "f" else 0.0
+        near = np.abs(a - b) <= bound + slack
+    return np.asarray(~(near | (a == b) | (np.isnan(a) & np.isnan(b))) & np.isfinite(slack))
