@@ -27,7 +27,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -142,15 +142,18 @@ def flatten(value: Any) -> list[Any]:
 
 
 def export(module: str, name: str, path: Path) -> dict[str, Any]:
+    """Write a model of a module, see :func:`write_model`."""
+    model = build(module, name)
+    x = make_input(module, model)
+    return write_model(model, [x[0]] if "detection" in module else x, path)
+
+
+def write_model(model: Any, x: Any, path: Path) -> dict[str, Any]:
     """Write the model and, beside it, its input and the outputs of PyTorch in float64 and float32."""
     import torch
 
     torch.set_num_threads(1)
-    model = build(module, name)
     draw_weights(model)
-    x = make_input(module, model)
-    if "detection" in module:
-        x = [x[0]]
     with torch.no_grad():
         single = flatten(model(x))
         torch.onnx.export(model, (x,), str(path), dynamo=True, external_data=False, verbose=False)
@@ -164,15 +167,15 @@ def export(module: str, name: str, path: Path) -> dict[str, Any]:
     return {"parameters": sum(item.numel() for item in model.parameters())}
 
 
-def export_somehow(module: str, name: str, path: Path) -> dict[str, Any]:
-    """Export the model; where the exporter does not take a fused attention of timm, the model with it written out."""
+def export_somehow(write: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Export a model; where the exporter does not take a fused attention of timm, the model with it written out."""
     try:
-        return export(module, name, path)
+        return write()
     except Exception:  # noqa: BLE001 - whatever it is, the second attempt says what remains
         from timm.layers import set_fused_attn
 
         set_fused_attn(enable=False)
-        return export(module, name, path)
+        return write()
 
 
 def judge(path: Path) -> dict[str, Any]:
@@ -207,7 +210,7 @@ def run_one(module: str, name: str, folder: Path, memory: int) -> dict[str, Any]
     notes = path.with_suffix(".json")
     try:
         if not notes.exists():
-            notes.write_text(json.dumps(export_somehow(module, name, path)), "utf-8")
+            notes.write_text(json.dumps(export_somehow(lambda: export(module, name, path))), "utf-8")
     except Exception as error:  # noqa: BLE001 - whatever the exporter breaks on is the result
         return facts | {"result": "not exported", "reason": describe(error)}
     facts |= json.loads(notes.read_text("utf-8"))

@@ -201,12 +201,25 @@ def _merge(sizes: list[int], columns: list[list[int]]) -> bool:
     return run
 
 
-def lower_map(planner: Planner, step: MapStep) -> None:
-    """``y = post(x)``, channels last where x is, else row major."""
+def _find_order(planner: Planner, step: MapStep) -> bool:
+    """Whether the result is channels last: where it has its place, and where x or an operand is, of the same shape."""
     shape, source = planner.shape(step.y), planner.shape(step.x)
-    rank, same = len(shape), len(source) == len(shape)
-    last = step.y in planner.places or (same and (rank >= 3 or planner.get(step.x).layout.channels_last))
-    if last and 2 <= rank <= 5:
+    if step.y in planner.places:
+        return True
+    if len(source) < len(shape):
+        return False
+    whole = [step.x, *(post.operand for post in step.post if isinstance(post.operand, str))]
+    layouts = [planner.get(name).layout for name in whole if planner.shape(name) == shape]
+    if len(shape) >= 3:
+        return not layouts or any(layout.channels_last or not layout.plain for layout in layouts)
+    return planner.get(step.x).layout.channels_last
+
+
+def lower_map(planner: Planner, step: MapStep) -> None:
+    """``y = post(x)``, channels last or row major, as its operands are."""
+    shape, source = planner.shape(step.y), planner.shape(step.x)
+    rank = len(shape)
+    if _find_order(planner, step) and 2 <= rank <= 5:
         plain = has_operands(step.post) or source != shape
         x = as_channels_last(planner, step.x, rank) if plain else keep_order(planner, step.x, step.y)
         y = planner.produce(step.y)

@@ -31,16 +31,18 @@ from omniconv.program.steps.reduction import ReduceStep
 from omniconv.program.steps.resize import ResizeStep
 from omniconv.program.steps.slicing import SliceStep
 from omniconv.program.steps.softmax import SoftmaxStep
+from omniconv.program.steps.standardise import StandardiseStep
 from omniconv.program.steps.step import Array, Shapes, Step, Work
 
 ProgramStep: TypeAlias = (
     ConvStep | DenseStep | ProductStep | ConstantStep | PoolStep | ReduceStep | MapStep | SoftmaxStep | LrnStep
     | ChannelStep | ConcatStep | RearrangeStep | SliceStep | PadStep | ResizeStep | CumSumStep
-    | RecurrentStep
+    | RecurrentStep | StandardiseStep
 )  # fmt: skip
 
 __all__ = [
     "BINARY", "COMPARISONS", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep", "CumSumStep",
     "DenseStep", "LrnStep", "MapStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep",
-    "RearrangeStep", "RecurrentStep", "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "Step", "Work",
+    "RearrangeStep", "RecurrentStep", "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep",
+    "StandardiseStep", "Step", "Work",
 ]  # fmt: skip
