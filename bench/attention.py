@@ -69,7 +69,7 @@ def _make_crnn() -> tuple[Any, Any]:
         layers += [nn.BatchNorm2d(outputs)] if index in (4, 5) else []
         layers += [nn.ReLU(), *([nn.MaxPool2d(pools[index])] if index in pools else [])]
 
-    class Crnn(nn.Module):
+    class Crnn(nn.Module):  # type: ignore[misc] # untyped for a checker without PyTorch
         def __init__(self) -> None:
             super().__init__()
             self.features = nn.Sequential(*layers)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import TypeGuard
 
 from omniconv.program.passes.drop_dead import drop_dead
 from omniconv.program.program import Program
@@ -26,7 +27,7 @@ def _count_axes(shape: Shape, size: int) -> int | None:
     return next((n for n in range(1, len(shape) + 1) if math.prod(shape[len(shape) - n :]) == size), None)
 
 
-def _reshapes(step: object) -> bool:
+def _reshapes(step: object) -> TypeGuard[RearrangeStep]:
     return isinstance(step, RearrangeStep) and tuple(step.perm) == tuple(sorted(step.perm))
 
 
