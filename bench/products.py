@@ -18,7 +18,7 @@ import omniconv as oc
 from omniconv.bench.compare import OURS, Comparison, Contender, compare
 from omniconv.bench.peers import installed_peers
 from omniconv.bench.workload import Workload
-from single import run_cases
+from single import make_parser, run_cases
 
 PRODUCTS: Final = {
     "attention of ViT-B/16, scores": ((8, 64, 197, 64), (8, 64, 64, 197)),
@@ -57,4 +57,4 @@ def measure(title: str, shapes: tuple[Any, Any], threads: int, settings: dict[st
 
 
 if __name__ == "__main__":
-    sys.exit(run_cases(__doc__, sys.argv[1:], PRODUCTS, measure, REPORT, "products"))
+    sys.exit(run_cases(make_parser(__doc__).parse_args(), PRODUCTS, measure, REPORT, "products"))

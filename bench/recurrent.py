@@ -20,7 +20,7 @@ import omniconv as oc
 from omniconv.bench.compare import OURS, Comparison, Contender, compare
 from omniconv.bench.peers import installed_peers
 from omniconv.bench.workload import Workload
-from single import run_cases
+from single import make_parser, run_cases
 
 LAYERS: Final = {
     "LSTM of a recogniser of text lines, both ways": ("LSTM", 2, 100, 1, 256, 256),
@@ -83,4 +83,4 @@ def measure(title: str, layer: tuple[Any, ...], threads: int, settings: dict[str
 
 
 if __name__ == "__main__":
-    sys.exit(run_cases(__doc__, sys.argv[1:], LAYERS, measure, REPORT, "layers"))
+    sys.exit(run_cases(make_parser(__doc__).parse_args(), LAYERS, measure, REPORT, "layers"))

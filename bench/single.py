@@ -18,9 +18,17 @@ from omniconv.bench.machine import describe_machine, keep_freed_memory
 _Case = TypeVar("_Case")
 
 
+def make_parser(description: str | None) -> argparse.ArgumentParser:
+    """The command line: ``[--threads N ...] [--rounds N] [--seconds S]``."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--seconds", type=float, default=2.0)
+    return parser
+
+
 def run_cases(
-    description: str | None,
-    arguments: list[str],
+    options: argparse.Namespace,
     cases: Mapping[str, _Case],
     measure: Callable[[str, _Case, int, dict[str, Any]], Comparison],
     report: Path,
@@ -29,17 +37,11 @@ def run_cases(
     """Measure all cases on every number of threads, print ratios, and write a report; 1 where outputs disagree.
 
     Args:
-        description: for ``--help``.
-        arguments: ``[--threads N ...] [--rounds N] [--seconds S]``.
+        options: what was asked for, see :func:`make_parser`.
         cases: by title.
         measure: compares the contenders on a title's case, by a number of threads and the settings of `compare`.
         report: where the figures go, as JSON, in a list by this ``key``.
     """
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--rounds", type=int, default=30)
-    parser.add_argument("--seconds", type=float, default=2.0)
-    options = parser.parse_args(arguments)
     keep_freed_memory()
     settings = {"rounds": options.rounds, "seconds": options.seconds}
     records, agrees = [], True

@@ -37,6 +37,7 @@ from omniconv.program.steps import (
     ResizeStep,
     SliceStep,
     SoftmaxStep,
+    StandardiseStep,
     WeightGradientStep,
 )
 from omniconv.spec import Activation
@@ -243,6 +244,12 @@ def _softmax(step: SoftmaxStep, x: Float64) -> Float64:
     return np.asarray(shifted - np.log(total) if step.log else np.exp(shifted) / total)
 
 
+def _standardise(step: StandardiseStep, x: Float64) -> Float64:
+    axes = tuple(range(-step.axes, 0))
+    centred = x - x.mean(axes, keepdims=True)
+    return np.asarray(centred / np.sqrt((centred**2).mean(axes, keepdims=True) + step.epsilon))
+
+
 def _lrn(step: LrnStep, x: Float64) -> Float64:
     squares = np.zeros_like(x)
     channels = x.shape[1]
@@ -336,6 +343,8 @@ def run_step(step: ProgramStep, values: Values, shape: Sequence[int]) -> Float64
             return apply_post(np.array(np.broadcast_to(values[step.x], tuple(shape))), step.post, values)
         case SoftmaxStep():
             return _softmax(step, values[step.x])
+        case StandardiseStep():
+            return apply_post(_standardise(step, values[step.x]), step.post, values)
         case LrnStep():
             return _lrn(step, values[step.x])
         case ChannelStep():

@@ -28,13 +28,18 @@ def bound(terms: int, a: Array, b: Array) -> Array:
     return np.asarray(gamma * np.matmul(np.abs(a.astype(np.float64)), np.abs(b.astype(np.float64))))
 
 
-def compile_product(a: Array, b: Array, constant: str = "", perms: Any = (None, None), **options: Any) -> Any:
-    """A model of one MatMul, the sides transposed before it; ``constant`` says which side is a constant."""
+def compile_product(
+    a: Array, b: Array, constant: str = "", perms: Any = (None, None), factor: float = 1.0, **options: Any
+) -> Any:
+    """A model of one MatMul, the sides transposed and multiplied by a factor before it; ``constant`` says which side is
+    a constant.
+    """
     g = Graph()
     names = []
     for side, array, perm in zip("ab", (a, b), perms, strict=True):
         name = g.const(array) if side in constant else g.input(side, *array.shape)
-        names.append(name if perm is None else g.node("Transpose", name, perm=list(perm)))
+        name = name if perm is None else g.node("Transpose", name, perm=list(perm))
+        names.append(name if factor == 1.0 else g.node("Mul", name, g.const(np.array(factor))))
     return oc.compile(g.model(g.node("MatMul", *names, name="y")), **options)
 
 
@@ -71,14 +76,15 @@ def products(draw: st.DrawFn) -> tuple[Array, Array, tuple[Any, Any]]:
 
 @pytest.mark.parametrize("target", TARGETS)
 @settings(max_examples=40, deadline=None)
-@given(case=products(), constant=st.sampled_from(["", "", "a", "b"]), threads=st.sampled_from([1, 2]))
-def test_products_of_integers_are_exact(target: str, case: Any, constant: str, threads: int) -> None:
+@given(case=products(), constant=st.sampled_from(["", "", "a", "b"]), threads=st.sampled_from([1, 2]),
+       factor=st.sampled_from([1.0, 2.0]))  # fmt: skip
+def test_products_of_integers_are_exact(target: str, case: Any, constant: str, threads: int, factor: float) -> None:
     a, b, perms = case
     left, right = (x if p is None else x.transpose(p) for x, p in zip((a, b), perms, strict=True))
-    expected = np.matmul(left.astype(np.float64), right.astype(np.float64))
+    expected = factor**2 * np.matmul(left.astype(np.float64), right.astype(np.float64))
     if not expected.ndim:
         return  # a network has no outputs without axes
-    net = compile_product(a, b, constant, perms, threads=threads, target=target)
+    net = compile_product(a, b, constant, perms, factor, threads=threads, target=target)
     np.testing.assert_array_equal(strictly(net, feed(a, b, constant))["y"], expected)
 
 
@@ -97,6 +103,16 @@ def test_products_keep_the_bound(left: tuple[int, ...], right: tuple[int, ...]) 
     results = [strictly(compile_product(a, b, threads=threads), feed(a, b))["y"] for threads in (1, 2)]
     assert (np.abs(results[0] - expected) <= bound(a.shape[-1], a, b)).all()
     np.testing.assert_array_equal(*results)
+
+
+def test_scaled_queries_and_keys_are_not_moved() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 9, 3, 16)).astype(np.float32)
+    net = compile_product(x, x, perms=((0, 2, 1, 3), (0, 2, 3, 1)), factor=0.5)
+    q, k = x.transpose(0, 2, 1, 3) * np.float32(0.5), x.transpose(0, 2, 3, 1) * np.float32(0.5)
+    expected = np.matmul(q.astype(np.float64), k.astype(np.float64))
+    assert (np.abs(strictly(net, feed(x, x))["y"] - expected) <= bound(16, q, k)).all()
+    assert {call.what for call in net.plan.calls} == {"map", "pack", "panel"}
 
 
 def attention(form: str, heads: int = 2) -> tuple[Any, dict[str, Array]]:

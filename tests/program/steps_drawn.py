@@ -32,6 +32,7 @@ from omniconv.program.steps import (
     ResizeStep,
     SliceStep,
     SoftmaxStep,
+    StandardiseStep,
     WeightGradientStep,
 )
 from omniconv.program.steps.recurrent import FUNCTIONS, GATES
@@ -175,6 +176,14 @@ def _map(r: Random) -> Drawn:
 def _softmax(r: Random) -> Drawn:
     shape = tuple(size + 1 for size in shape_of(r, r.randint(1, 4), 3))
     return SoftmaxStep("x", "y", r.randint(-len(shape), len(shape) - 1), r.random() < 0.5), {"x": shape}, shape
+
+
+@draws(StandardiseStep)
+def _standardise(r: Random) -> Drawn:
+    shape = tuple(size + 1 for size in shape_of(r, r.randint(1, 4), 3))
+    shapes = {"x": shape, "a": shape[-1:]}
+    post = (PostOp("mul", weights(r, shape[-1:])), PostOp("add", "a"))
+    return StandardiseStep("x", "y", 0.5, r.randint(1, len(shape)), post), shapes, shape
 
 
 @draws(LrnStep)

@@ -7,6 +7,7 @@ of :mod:`tests.program_oracle`, so that what differs is what the pass did, not r
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,12 +23,23 @@ from omniconv.program.passes.attach_epilogues import attach_epilogues
 from omniconv.program.passes.drop_dead import drop_dead
 from omniconv.program.passes.fold_affine import fold_affine
 from omniconv.program.passes.fold_pads import fold_pads
+from omniconv.program.passes.join_standardised import join_standardised
 from omniconv.program.passes.merge_affine import merge_affine
 from omniconv.program.passes.merge_clamps import merge_clamps
 from omniconv.program.passes.recognise_activations import recognise_activations
 from omniconv.program.passes.recognise_channel_moves import recognise_channel_moves
 from omniconv.program.program import Program
-from omniconv.program.steps import ChannelStep, ConvStep, DenseStep, MapStep, PadStep, PostOp, RearrangeStep, SliceStep
+from omniconv.program.steps import (
+    ChannelStep,
+    ConvStep,
+    DenseStep,
+    MapStep,
+    PadStep,
+    PostOp,
+    RearrangeStep,
+    SliceStep,
+    StandardiseStep,
+)
 from omniconv.spec import Activation, Conv
 
 CASES = int(os.environ.get("OMNICONV_PASS_CASES", "60"))
@@ -443,5 +455,51 @@ def test_other_passes_are_equal_to_the_bit(run: Callable[[Program], Program], ta
     assert changed > CASES / 2, changed
 
 
+# Values standardised between reshapes
+
+
+def standardised(shape: tuple[int, ...], groups: int, post: tuple[PostOp, ...] = (), perm: bool = False) -> Program:
+    """x of ``shape`` as so many groups, standardised, and back; with a transpose of groups before, where asked for."""
+    flat = (shape[0], groups, math.prod(shape[1:]) // groups)
+    program = Program(("x",), ("y",), {"x": shape})
+    split, order = (flat, (1, 0, 2)) if perm else (shape, tuple(range(len(shape))))
+    program.add(RearrangeStep("x", "flat", split, order), flat)
+    program.add(StandardiseStep("flat", "done", 1e-5, 1, post), flat)
+    program.add(RearrangeStep("done", "y", flat, (0, 1, 2)), shape)
+    return program
+
+
+def test_what_is_standardised_between_reshapes_stays(tally: Any) -> None:
+    rng = np.random.default_rng(6)
+    joined = 0
+    for _ in range(CASES):
+        shape = tuple(int(size) for size in rng.integers(1, 5, rng.integers(2, 5)))
+        program = standardised(shape, int(rng.choice([n for n in (1, 2, 3, 4) if math.prod(shape[1:]) % n == 0])))
+        done = join_standardised(program)
+        joined += len(done.steps) == 1
+        with np.errstate(all="ignore"):
+            for x in (whole_range(rng, math.prod(shape)), rng.uniform(-8, 8, math.prod(shape))):
+                got, want = (run_program(p, {"x": x.reshape(shape)})["y"] for p in (done, program))
+                np.testing.assert_allclose(got, want, rtol=0, atol=1e-9, err_msg=repr(program.steps))
+        tally("programs of standardised groups, whole range")
+    assert joined > CASES / 3, joined
+
+
+def test_standardised_values_keep_other_moves_and_operations() -> None:
+    kept = [
+        standardised((2, 4, 6), 2, perm=True), standardised((2, 4, 6), 1, (with_constant("mul", 2.0),)),
+        standardised((2, 3, 4), 2),
+    ]  # fmt: skip
+    read = standardised((2, 4, 6), 1)
+    read.outputs = ("y", "done")
+    for program in (*kept, read):
+        assert join_standardised(program).steps == program.steps
+    (step,) = join_standardised(standardised((2, 4, 6), 4)).steps
+    assert isinstance(step, StandardiseStep)
+    assert (step.x, step.y, step.axes) == ("x", "y", 1)
+
+
 def test_every_pass_is_tested_here() -> None:
-    assert set(PASSES) == {*EXACT, fold_affine, merge_affine, merge_clamps, recognise_activations}
+    assert set(PASSES) == {
+        *EXACT, fold_affine, merge_affine, merge_clamps, recognise_activations, join_standardised,
+    }  # fmt: skip

@@ -38,15 +38,15 @@ def _split_exp(k: Kernel, x: Value, shift: float) -> tuple[Value, Value]:
 
 def emit_exp(k: Kernel, x: Value) -> Value:
     """e^x: 0 below -103.97, infinity above 88.72."""
-    shifted, p = _split_exp(k, emit_clamp(k, x, -104.0, 89.0), _ROUND)
-    # 2^n in two factors, so that results below the normal range come out gradually. A NaN makes any integer here and
-    # is still in p.
+    shifted, p = _split_exp(k, emit_clamp(k, x, -104.0, 89.0), _ROUND + 2 * 127)
+    # 2^n in two factors, so that results below the normal range come out gradually: the bits of n + 2 * 127 in halves,
+    # each the exponent of a factor; what stands above them is shifted out. A NaN makes any integer here and is still
+    # in p.
     integers = integers_of(x)
-    whole = k.b.sub(k.b.bitcast(shifted, integers), splat_integer(integers, 0x4B400000))
-    half = k.b.ashr(whole, splat_integer(integers, 1))
+    whole = k.b.bitcast(shifted, integers)
+    half = k.b.lshr(whole, splat_integer(integers, 1))
     for part in (half, k.b.sub(whole, half)):
-        exponent = k.b.shl(k.b.add(part, splat_integer(integers, 127)), splat_integer(integers, 23))
-        p = k.b.fmul(p, k.b.bitcast(exponent, x.type))
+        p = k.b.fmul(p, k.b.bitcast(k.b.shl(part, splat_integer(integers, 23)), x.type))
     return p
 
 

@@ -19,11 +19,12 @@ from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.lowering.arrange import as_channels_last, as_expanded, as_row_major, keep_order, restore_order
 from omniconv.compiler.lowering.posts import find_runs, follows_runs, has_operands, lower_posts, run_strides
-from omniconv.compiler.memory.layout import Layout
+from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
+from omniconv.compiler.memory.storage import Stored
 from omniconv.compiler.problem.open_size import Opener
 from omniconv.integers import ceil_div
-from omniconv.program.steps import MapStep
+from omniconv.program.steps import MapStep, ProductStep
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 
@@ -220,12 +221,60 @@ def _merge(sizes: list[int], columns: list[list[int]]) -> bool:
     return run
 
 
-def lower_map(planner: Planner, step: MapStep) -> None:
-    """``y = post(x)``, channels last where x is, else row major."""
+def _find_order(planner: Planner, step: MapStep) -> bool:
+    """Whether the result is channels last: where it has its place, and where x or an operand is, of the same shape."""
     shape, source = planner.shape(step.y), planner.shape(step.x)
-    rank, same = len(shape), len(source) == len(shape)
-    last = step.y in planner.places or (same and (rank >= 3 or planner.get(step.x).layout.channels_last))
-    if last and 2 <= rank <= 5:
+    if step.y in planner.places:
+        return True
+    if len(source) < len(shape):
+        return False
+    whole = [step.x, *(post.operand for post in step.post if isinstance(post.operand, str))]
+    layouts = [planner.get(name).layout for name in whole if planner.shape(name) == shape]
+    if len(shape) >= 3:
+        return not layouts or any(layout.channels_last or not layout.plain for layout in layouts)
+    return planner.get(step.x).layout.channels_last
+
+
+def _keep_strides(planner: Planner, step: MapStep) -> bool:
+    """Lower operations with single numbers on a view that products read: the result keeps the order of x's axes in
+    memory, which products take as it is. Whether that is so.
+    """
+    x, shape = planner.get(step.x), planner.shape(step.y)
+    layout = x.layout
+    axes = sorted((axis for axis, size in enumerate(shape) if size > 1), key=lambda axis: -layout.strides[axis])
+    numbers = [post.operand for post in step.post if post.operand is not None]
+    if (
+        step.y in planner.places or layout.shape != shape or layout.channels is not None or layout.plain
+        or layout.channels_last or not 2 <= len(axes) <= 5 or layout.strides[axes[-1]] != 1
+        or any(isinstance(number, str) or number.size != 1 for number in numbers)
+        or not all(isinstance(other, ProductStep) for other in planner.program.steps if step.y in other.reads)
+    ):  # fmt: skip
+        return False
+    first, *outer, last = axes
+    seen = [first, last, *outer]
+    dense = row_major(tuple(shape[axis] for axis in axes)).strides
+    strides = tuple(dense[axes.index(axis)] if axis in axes else 0 for axis in range(len(shape)))
+    y = Layout(shape, strides, readable=True)
+    planner.stored[step.y] = Stored(planner.add_buffer("arena", y.extent + planner.target.lanes), 0, y)
+
+    def see(layout: Layout) -> Layout:
+        sizes, steps = (tuple(values[axis] for axis in seen) for values in (shape, layout.strides))
+        return Layout(sizes, steps, readable=layout.readable)
+
+    post = [op.with_constant(lambda number: number.reshape(())) for op in step.post]
+    posts, refs = lower_posts(planner, post, see(y).shape, ARGS)
+    recipe = Map.of(see(layout), see(y), posts, planner.target.lanes)
+    planner.call(recipe, [x.ref, planner.stored[step.y].ref, *refs], "map")
+    return True
+
+
+def lower_map(planner: Planner, step: MapStep) -> None:
+    """``y = post(x)``, channels last or row major, as its operands are."""
+    if _keep_strides(planner, step):
+        return
+    shape, source = planner.shape(step.y), planner.shape(step.x)
+    rank = len(shape)
+    if _find_order(planner, step) and 2 <= rank <= 5:
         plain = has_operands(step.post) or source != shape
         x = as_channels_last(planner, step.x, rank) if plain else keep_order(planner, step.x, step.y)
         y = planner.produce(step.y)

@@ -4,20 +4,24 @@ r"""Softmax along one axis of a strided array, or its logarithm.
     y_i = \frac{e^{x_i - m}}{\sum_j e^{x_j - m}}, \qquad \log y_i = x_i - m - \ln \sum_j e^{x_j - m},
     \qquad m = \max_j x_j
 
-Vectors run along the axis where its elements are neighbours, else across neighbours of another axis, one result per
-lane; where nothing is contiguous the same code works on scalars. x and y may be the same buffer.
+Vectors run along the axis where its elements are neighbours, some results side by side, so that what each waits for
+(the largest, the exponentials, their sum) is found while others are worked on; else across neighbours of another axis,
+one result per lane; where nothing is contiguous the same code works on scalars. x and y may be the same buffer.
+
+A NaN is passed over in the search for the largest: its own exponential brings it into the sum.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.elementary import emit_exp, emit_log
 from omniconv.compiler.emit.machine import Index, Pointer, Value
-from omniconv.compiler.emit.vectors import emit_fold, emit_vectors, largest
+from omniconv.compiler.emit.vectors import emit_fold, emit_vectors
 from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.integers import ceil_div
@@ -27,6 +31,9 @@ from omniconv.target.model import Target
 X, Y = range(2)
 """Positions of the buffers in ``args``."""
 ARGS = 2
+
+ROWS: Final = 4
+"""Results side by side, at most."""
 
 Dim: TypeAlias = tuple[int, int, int]
 """Size, stride of x and stride of y [elements]."""
@@ -38,7 +45,7 @@ class Softmax:
 
     Attributes:
         log: whether the logarithm is wanted.
-        others: all axes but the reduced one and ``inner``.
+        others: all axes but the reduced one and ``inner``, merged as far as possible.
         axis: the reduced axis.
         inner: length of another axis whose elements are neighbours in x and y, across which vectors run; 1 if none.
         lanes: of a vector.
@@ -58,7 +65,7 @@ class Softmax:
         if axis[1:] != (1, 1):
             inner = next((size for size, *strides in kept if strides == [1, 1]), 1)
             kept = [dim for dim in kept if dim[1:] != (1, 1)]
-        return cls(log=log, others=tuple(kept), axis=axis, inner=inner, lanes=lanes)
+        return cls(log=log, others=tuple(_merge(kept)), axis=axis, inner=inner, lanes=lanes)
 
     @property
     def along(self) -> bool:
@@ -66,25 +73,40 @@ class Softmax:
         return self.axis[1:] == (1, 1)
 
     @property
+    def rows(self) -> int:
+        """Results side by side along the last of the other axes: a divisor of it."""
+        if not (self.along and self.others):
+            return 1
+        return max(n for n in range(1, ROWS + 1) if self.others[-1][0] % n == 0)
+
+    @property
     def parts(self) -> int:
         """Vectors across the inner axis."""
         return ceil_div(self.inner, self.lanes)
 
     @property
+    def grid(self) -> tuple[int, ...]:
+        """Sizes of the axes whose positions are units of work."""
+        sizes = [size for size, _, _ in self.others]
+        return (*sizes[:-1], sizes[-1] // self.rows) if sizes else ()
+
+    @property
     def units(self) -> int:
-        """Units of work: one softmax, or a vector of them."""
-        return math.prod(size for size, _, _ in self.others) * self.parts
+        """Units of work: some results, side by side or in a vector."""
+        return math.prod(self.grid) * self.parts
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target)
         with k.loop(k.end, start=k.begin) as unit:
-            *indices, part = k.split(unit, *(size for size, _, _ in self.others), self.parts)
+            *indices, part = k.split(unit, *self.grid, self.parts)
             x, y = k.arg(X), k.arg(Y)
-            for index, (_, xs, ys) in zip(indices, self.others, strict=True):
-                x, y = k.shift(x, k.mul(index, xs)), k.shift(y, k.mul(index, ys))
+            for number, (index, (_, xs, ys)) in enumerate(zip(indices, self.others, strict=True), 1):
+                first = k.mul(index, self.rows) if number == len(self.others) else index
+                x, y = k.shift(x, k.mul(first, xs)), k.shift(y, k.mul(first, ys))
             if self.along:
-                self._along(k, x, y)
+                _, xs, ys = self.others[-1] if self.others else (1, 0, 0)
+                self._along(k, [(k.shift(x, n * xs), k.shift(y, n * ys)) for n in range(self.rows)])
             elif self.inner == 1:
                 self._across(k, x, y, 1, None)
             else:
@@ -96,15 +118,16 @@ class Softmax:
         return k.finish()
 
     def _finish(self, k: Kernel, total: Value) -> Value:
-        return emit_log(k, total) if self.log else total
+        """The logarithm of a sum, or what to multiply with in place of dividing by it."""
+        return emit_log(k, total) if self.log else k.b.fdiv(k.splat(1.0, total.type), total)
 
     def _result(self, k: Kernel, value: Value, high: Value, last: Value) -> Value:
         if self.log:
             return k.b.fsub(k.b.fsub(value, high), last)
-        return k.b.fdiv(value, last)
+        return k.b.fmul(value, last)
 
-    def _along(self, k: Kernel, x: Pointer, y: Pointer) -> None:
-        """Vectors along the axis; their lanes are combined at the end."""
+    def _along(self, k: Kernel, rows: Sequence[tuple[Pointer, Pointer]]) -> None:
+        """Vectors along the axis, of some results side by side; their lanes are combined at the end."""
         size, kind = self.axis[0], k.vector_type()
         lowest, zero = k.splat(-math.inf), k.splat(0.0)
 
@@ -113,27 +136,29 @@ class Softmax:
                 return value
             return k.b.select(k.first_lanes(tail, k.lanes), value, neutral)
 
-        high = k.variable(kind, lowest)
+        highs, totals = ([k.variable(kind, start) for _ in rows] for start in (lowest, zero))
 
         def find(c: Index, _: int, tail: int | None) -> None:
-            k.set(high, largest(k, k.get(high), keep(k.load(x, c, count=tail), tail, lowest)))
+            for (x, _y), high in zip(rows, highs, strict=True):
+                k.set(high, k.larger(keep(k.load(x, c, count=tail), tail, lowest), k.get(high)))
 
         emit_vectors(k, size, find)
-        top = k.spread(emit_fold(k, lambda a, b: largest(k, a, b), k.get(high)))
-        total = k.variable(kind, zero)
+        tops = [k.spread(emit_fold(k, k.larger, k.get(high))) for high in highs]
 
         def add(c: Index, _: int, tail: int | None) -> None:
-            e = emit_exp(k, k.b.fsub(k.load(x, c, count=tail), top))
-            k.set(total, k.b.fadd(k.get(total), keep(e, tail, zero)))
-            if not self.log:
-                k.store(e, y, c, count=tail)
+            for (x, y), top, total in zip(rows, tops, totals, strict=True):
+                e = emit_exp(k, k.b.fsub(k.load(x, c, count=tail), top))
+                k.set(total, k.b.fadd(k.get(total), keep(e, tail, zero)))
+                if not self.log:
+                    k.store(e, y, c, count=tail)
 
         emit_vectors(k, size, add)
-        last = k.spread(self._finish(k, emit_fold(k, k.b.fadd, k.get(total))))
+        lasts = [k.spread(self._finish(k, emit_fold(k, k.b.fadd, k.get(total)))) for total in totals]
 
         def scale(c: Index, _: int, tail: int | None) -> None:
-            value = k.load(x if self.log else y, c, count=tail)
-            k.store(self._result(k, value, top, last), y, c, count=tail)
+            for (x, y), top, last in zip(rows, tops, lasts, strict=True):
+                value = k.load(x if self.log else y, c, count=tail)
+                k.store(self._result(k, value, top, last), y, c, count=tail)
 
         emit_vectors(k, size, scale)
 
@@ -153,7 +178,7 @@ class Softmax:
 
         high, total = k.variable(kind, k.splat(-math.inf, kind)), k.variable(kind, k.splat(0.0, kind))
         with k.loop(size) as i:
-            k.set(high, largest(k, k.get(high), load(x, k.mul(i, xs))))
+            k.set(high, k.larger(load(x, k.mul(i, xs)), k.get(high)))
         top = k.get(high)
         with k.loop(size) as i:
             e = emit_exp(k, k.b.fsub(load(x, k.mul(i, xs)), top))
@@ -164,6 +189,17 @@ class Softmax:
         with k.loop(size) as i:
             value = load(x, k.mul(i, xs)) if self.log else load(y, k.mul(i, ys))
             store(self._result(k, value, top, last), k.mul(i, ys))
+
+
+def _merge(dims: Sequence[Dim]) -> list[Dim]:
+    """The same axes, outermost first, those that follow one another in x and in y as one."""
+    merged: list[Dim] = []
+    for size, xs, ys in dims:
+        if merged and merged[-1][1:] == (size * xs, size * ys):
+            merged[-1] = (merged[-1][0] * size, xs, ys)
+        else:
+            merged.append((size, xs, ys))
+    return merged
 
 
 def lower_softmax(planner: Planner, step: SoftmaxStep) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.memory.storage import BufferRef, Stored, permutation_of
+from omniconv.compiler.memory.storage import BufferRef, Stored, merge_axes, permutation_of
 from omniconv.program.element import Element
 from omniconv.program.steps import Array, ConstantStep
 from omniconv.spec import Shape
@@ -52,6 +52,20 @@ def as_row_major(planner: Planner, name: str) -> Stored:
     if found.layout.plain:
         return found
     return _convert(planner, name, "plain", replace(row_major(found.layout.shape), readable=True))
+
+
+def as_rows(planner: Planner, name: str) -> tuple[Stored, int]:
+    """A value as rows along its last axis at one distance from each other, which is returned too [elements]; by a copy
+    where it is not.
+    """
+    found = planner.get(name)
+    *outer, size = found.layout.shape
+    *steps, step = found.layout.strides
+    rows = None if found.layout.channels is not None else merge_axes(outer, steps)
+    if rows is None or (step != 1 < size):
+        return as_row_major(planner, name), size
+    count, (distance,) = rows
+    return found, distance if count > 1 else size
 
 
 def as_expanded(planner: Planner, name: str, shape: Shape) -> Stored:

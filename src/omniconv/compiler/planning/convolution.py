@@ -8,7 +8,7 @@ from dataclasses import replace
 from omniconv.compiler.kernels.pad import pad_value
 from omniconv.compiler.kernels.panel.lower import merge_layer, reads_in_place
 from omniconv.compiler.kernels.series.lower import in_rows
-from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major
+from omniconv.compiler.lowering.arrange import as_channels_last, as_rows
 from omniconv.compiler.lowering.layer import Layer, merge_positions
 from omniconv.compiler.lowering.posts import describe_posts, lower_posts
 from omniconv.compiler.lowering.weights import LayerWeights
@@ -73,8 +73,8 @@ def lower_dense(planner: Planner, step: DenseStep) -> None:
         x, y = planner.get(step.x), planner.produce(step.y)
         posts, refs = lower_posts(planner, step.post, result, 0)
     else:
-        x = _view_rows(as_row_major(planner, step.x), rows)
-        y = _view_rows(planner.produce(step.y, plain=True), rows)
+        x = _view_rows(*as_rows(planner, step.x), rows)
+        y = _view_rows(planner.produce(step.y, plain=True), outputs, rows)
         posts, refs = lower_posts(planner, step.post, result, 0, [range(len(result) - 1), [len(result) - 1]])
     spec = Conv.of(inputs, outputs, 1, dims=1)
     problem = Problem.of(spec, (rows, inputs, 1))
@@ -85,7 +85,7 @@ def lower_dense(planner: Planner, step: DenseStep) -> None:
     choice.family.lower(planner, layer, choice)
 
 
-def _view_rows(value: Stored, rows: int) -> Stored:
-    """A row-major value seen as a matrix."""
-    channels = value.layout.shape[-1]
-    return replace(value, layout=Layout((rows, channels), (channels, 1), readable=value.layout.readable))
+def _view_rows(value: Stored, distance: int, rows: int) -> Stored:
+    """A value whose rows are so far apart seen as a matrix."""
+    shape = (rows, value.layout.shape[-1])
+    return replace(value, layout=Layout(shape, (distance, 1), readable=value.layout.readable))

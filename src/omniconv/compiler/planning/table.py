@@ -14,6 +14,7 @@ from omniconv.compiler.kernels.recurrent.lower import lower_recurrent
 from omniconv.compiler.kernels.reduction import lower_reduce
 from omniconv.compiler.kernels.resize import lower_resize
 from omniconv.compiler.kernels.softmax import lower_softmax
+from omniconv.compiler.kernels.standardise import lower_standardise
 from omniconv.compiler.kernels.views import lower_channels, lower_concat, lower_rearrange, lower_slice
 from omniconv.compiler.kernels.weights.lower import lower_weight_gradient
 from omniconv.compiler.lowering.arrange import lower_constant
@@ -39,6 +40,7 @@ from omniconv.program.steps import (
     ResizeStep,
     SliceStep,
     SoftmaxStep,
+    StandardiseStep,
     WeightGradientStep,
 )
 
@@ -51,6 +53,7 @@ LOWERINGS: Final[dict[type, Callable[[Planner, Any], None]]] = {
     ReduceStep: lower_reduce,
     MapStep: lower_map,
     SoftmaxStep: lower_softmax,
+    StandardiseStep: lower_standardise,
     LrnStep: lower_lrn,
     ChannelStep: lower_channels,
     ConcatStep: lower_concat,

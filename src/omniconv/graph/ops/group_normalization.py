@@ -12,7 +12,8 @@ from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, shape_of
 from omniconv.graph.operator import register
-from omniconv.graph.ops._standardise import scale_by, standardise
+from omniconv.graph.ops._standardise import scale_by
+from omniconv.program.steps import StandardiseStep
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
@@ -29,7 +30,8 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
         scale.append(scale_by(op, item, f"the input {name}", form, build))
     size = math.prod(x.shape[1:]) // groups
     grouped = build.rearrange(x, (x.shape[0], groups, size), y=build.fresh("grouped"))
-    done = standardise(grouped, node.number("epsilon", 1e-5), build, y=build.fresh("standardised"))
+    step = StandardiseStep(grouped.name, build.fresh("standardised"), node.number("epsilon", 1e-5))
+    done = build.add(step, grouped.shape)
     return build.map(build.rearrange(done, x.shape, y=build.fresh("shaped")), *scale)
 
 

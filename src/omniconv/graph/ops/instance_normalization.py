@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from omniconv.errors import ModelError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, shape_of
 from omniconv.graph.operator import register
 from omniconv.graph.ops._standardise import scale_by, standardise
+from omniconv.program.steps import StandardiseStep
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
@@ -20,7 +23,15 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
         scale_by("mul", inputs[1], "the input scale", form, build),
         scale_by("add", inputs[2], "the input B", form, build),
     )
-    return standardise(x, node.number("epsilon", 1e-5), build, *scaled)
+    epsilon = node.number("epsilon", 1e-5)
+    if x.shape[1] > 1:
+        return standardise(x, epsilon, build, *scaled)
+    # One channel: what exporters make of a normalisation of whole images, with a scale of 1 and a bias of 0.
+    plain = [isinstance(item, np.ndarray) and item.size == 1 for item in inputs[1:3]]
+    kept = [op for op, one, neutral in zip(scaled, plain, (1, 0), strict=True) if not (one and op.operand == neutral)]
+    step = StandardiseStep(x.name, build.fresh("standardised") if kept else build.out(), epsilon, x.rank - 2)
+    done = build.add(step, x.shape)
+    return build.map(done, *kept) if kept else done
 
 
 register("InstanceNormalization", lower=_lower, since=6)

@@ -14,9 +14,9 @@ from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, Ref, broadcast, normalise_axis, shape_of
 from omniconv.graph.operator import register
 from omniconv.graph.ops._constants import scalar
-from omniconv.graph.ops._standardise import ROOT, scale_by, standardise
+from omniconv.graph.ops._standardise import ROOT, scale_by
 from omniconv.graph.ops.reduce import reduce_axes
-from omniconv.program.steps import PostOp
+from omniconv.program.steps import PostOp, StandardiseStep
 
 
 def _scale_last(x: Ref, axis: int, items: Sequence[tuple[str, str, Operand]], build: Builder) -> list[PostOp]:
@@ -38,8 +38,9 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
         raise UnsupportedError("LayerNormalization with its statistics", need="one output")
     axis = normalise_axis(node.integer("axis", -1), x.rank)
     scale = _scale_last(x, axis, (("mul", "Scale", inputs[1]), ("add", "B", inputs[2])), build)
-    flat = build.rearrange(x, (1, math.prod(x.shape[:axis]), math.prod(x.shape[axis:])), y=build.fresh("flat"))
-    done = standardise(flat, node.number("epsilon", 1e-5), build, y=build.fresh("standardised"))
+    flat = build.rearrange(x, (*x.shape[:axis], math.prod(x.shape[axis:])), y=build.fresh("flat"))
+    step = StandardiseStep(flat.name, build.fresh("standardised"), node.number("epsilon", 1e-5))
+    done = build.add(step, flat.shape)
     return build.map(build.rearrange(done, x.shape, y=build.fresh("shaped")), *scale)
 
 

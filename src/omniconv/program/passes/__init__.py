@@ -14,6 +14,7 @@ from omniconv.program.passes.attach_epilogues import attach_epilogues
 from omniconv.program.passes.drop_dead import drop_dead
 from omniconv.program.passes.fold_affine import fold_affine
 from omniconv.program.passes.fold_pads import fold_pads
+from omniconv.program.passes.join_standardised import join_standardised
 from omniconv.program.passes.merge_affine import merge_affine
 from omniconv.program.passes.merge_clamps import merge_clamps
 from omniconv.program.passes.recognise_activations import recognise_activations
@@ -26,6 +27,7 @@ PASSES: Final[tuple[Callable[[Program], Program], ...]] = (
     recognise_channel_moves,
     fold_pads,
     fold_affine,
+    join_standardised,
     attach_epilogues,
     merge_affine,
     merge_clamps,

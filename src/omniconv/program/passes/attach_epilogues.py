@@ -6,8 +6,9 @@ what follows. Where both sides of an operation could take it, a step that is not
 the later one.
 
 It must not fire on: a value that is read twice (also twice by the same step) or is an output; a result that broadcasts
-the value; for convolutions and dense steps, operands that are neither one value, one a channel, nor of the result's
-shape; products of more than five axes; functions and powers behind a layer, which are long code.
+the value; for convolutions, dense steps and standardisations, operands that are neither one value, one a channel, nor
+of the result's shape; values, where whole images are standardised; products of more than five axes; functions and
+powers behind a layer, which are long code.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 from omniconv.program.passes.fold_affine import per_channel
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, count_readers, rebuild, with_labels
-from omniconv.program.steps import BINARY, SWAPPED, ConvStep, MapStep, Posted, PostOp, ProductStep
+from omniconv.program.steps import BINARY, SWAPPED, ConvStep, MapStep, Posted, PostOp, ProductStep, StandardiseStep
 from omniconv.spec import Shape
 
 _BOTH_WAYS = frozenset(BINARY) - {"prelu", "threshold"}
@@ -41,9 +42,10 @@ def _fits(post: Sequence[PostOp], step: Posted, shapes: dict[str, Shape]) -> boo
     shape = shapes[step.y]
     if isinstance(step, ProductStep):
         return len(shape) <= MAX_RANK
-    axis = 1 if isinstance(step, ConvStep) else len(shape) - 1
+    whole = isinstance(step, StandardiseStep) and step.axes > 1
+    axis = 1 if isinstance(step, ConvStep) or whole else len(shape) - 1
     for op in post:
-        if isinstance(op.operand, str) and shapes[op.operand] != shape:
+        if isinstance(op.operand, str) and (shapes[op.operand] != shape or whole):
             return False
         if isinstance(op.operand, np.ndarray) and per_channel(op.operand.astype(np.float64), shape, axis) is None:
             return False

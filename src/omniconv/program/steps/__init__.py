@@ -31,18 +31,19 @@ from omniconv.program.steps.reduction import ReduceStep
 from omniconv.program.steps.resize import ResizeStep
 from omniconv.program.steps.slicing import SliceStep
 from omniconv.program.steps.softmax import SoftmaxStep
+from omniconv.program.steps.standardise import StandardiseStep
 from omniconv.program.steps.step import Array, Shapes, Step, Work
 from omniconv.program.steps.weight_gradient import WeightGradientStep
 
 ProgramStep: TypeAlias = (
     ConvStep | DenseStep | ProductStep | ConstantStep | PoolStep | ReduceStep | MapStep | SoftmaxStep | LrnStep
     | ChannelStep | ConcatStep | RearrangeStep | SliceStep | PadStep | ResizeStep | CumSumStep
-    | RecurrentStep | WeightGradientStep
+    | RecurrentStep | StandardiseStep | WeightGradientStep
 )  # fmt: skip
 
 __all__ = [
     "BINARY", "COMPARISONS", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep", "CumSumStep",
     "DenseStep", "LrnStep", "MapStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep",
-    "RearrangeStep", "RecurrentStep", "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "Step",
-    "WeightGradientStep", "Work",
+    "RearrangeStep", "RecurrentStep", "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep",
+    "StandardiseStep", "Step", "WeightGradientStep", "Work",
 ]  # fmt: skip
