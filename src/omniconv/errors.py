@@ -65,3 +65,7 @@ class VerificationError(OmniconvError, AssertionError):
 
 class HostWarning(UserWarning):
     """Part of a model does not run as machine code, but in NumPy; the message names it."""
+
+
+class RecompileWarning(UserWarning):
+    """Shapes that change at every call, so that code is compiled at every call; the message says for which layer."""
