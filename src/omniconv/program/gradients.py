@@ -18,7 +18,15 @@ import numpy as np
 
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.program import Program
-from omniconv.program.steps import ConvStep, PadStep, RearrangeStep, ReduceStep, ResizeStep, SliceStep
+from omniconv.program.steps import (
+    ConvStep,
+    PadStep,
+    RearrangeStep,
+    ReduceStep,
+    ResizeStep,
+    SliceStep,
+    WeightGradientStep,
+)
 from omniconv.program.steps.pad import source_positions
 from omniconv.spec import Conv, Shape
 from omniconv.spec.conv import PAD_WORDS
@@ -79,7 +87,7 @@ def weight_gradient_program(spec: Conv, shape: Sequence[int], *, bias: bool, ele
         padded = tuple(size + sum(pair) for size, pair in zip(shape, pads, strict=True))
         x = program.add(PadStep("x", "padded", pads, PAD_WORDS[spec.padding_mode]), padded)
         spec = _without_padding(spec)
-    program.outputs = (_add_products(program, spec, x, "dy"),)
+    program.outputs = (program.add(WeightGradientStep(x, "dw", "dy", spec), spec.weight_shape),)
     if bias:
         program.outputs += (_add_bias(program, "dy"),)
     return program
@@ -118,32 +126,6 @@ def _fold(size: int, before: int, after: int, mode: str) -> tuple[np.ndarray, np
     index = np.stack([np.concatenate([each, np.repeat(each[:1], most - len(each))]) for each in found], axis=1)
     weight = np.stack([(np.arange(most) < len(each)).astype(np.float64) for each in found], axis=1)
     return index.astype(np.int64), weight
-
-
-def _add_products(program: Program, spec: Conv, x: str, dy: str) -> str:
-    """``dw`` as a convolution: what has the larger positions is read, the other one holds the weights."""
-    wide, narrow = (dy, x) if spec.transposed else (x, dy)
-    groups = spec.groups
-    (batch, channels, *sizes), (_, outputs, *kernel) = program.shapes[wide], program.shapes[narrow]
-    each, own = channels // groups, outputs // groups
-    axes = tuple(range(3, 3 + spec.dims))
-    read = program.add(
-        RearrangeStep(wide, "read", (batch, groups, each, *sizes), (2, 1, 0, *axes)), (each, groups * batch, *sizes)
-    )
-    held = program.add(
-        RearrangeStep(narrow, "held", (batch, groups, own, *kernel), (1, 2, 0, *axes)), (outputs, batch, *kernel)
-    )
-    inner = Conv(
-        groups * batch, outputs, tuple(kernel), spec.dilation, spec.stride, _pads(spec), groups,
-    )  # fmt: skip
-    shape = inner.output_shape((each, groups * batch, *sizes))
-    every = program.add(ConvStep(read, "every", inner, held), shape)
-    starts = (0, 0, *(k - 1 if spec.flip else 0 for k in spec.kernel_size))
-    steps = (1, 1, *((-1 if spec.flip else 1,) * spec.dims))
-    taps = program.add(SliceStep(every, "taps", starts, steps), (each, outputs, *spec.kernel_size))
-    result = (outputs, each, *spec.kernel_size)
-    perm = (1, 0, *range(2, 2 + spec.dims))
-    return program.add(RearrangeStep(taps, "dw", (each, outputs, *spec.kernel_size), perm), result)
 
 
 def _add_bias(program: Program, dy: str) -> str:

@@ -15,6 +15,7 @@ from omniconv.compiler.kernels.reduction import lower_reduce
 from omniconv.compiler.kernels.resize import lower_resize
 from omniconv.compiler.kernels.softmax import lower_softmax
 from omniconv.compiler.kernels.views import lower_channels, lower_concat, lower_rearrange, lower_slice
+from omniconv.compiler.kernels.weights.lower import lower_weight_gradient
 from omniconv.compiler.lowering.arrange import lower_constant
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.planning.convolution import lower_conv, lower_dense
@@ -38,6 +39,7 @@ from omniconv.program.steps import (
     ResizeStep,
     SliceStep,
     SoftmaxStep,
+    WeightGradientStep,
 )
 
 LOWERINGS: Final[dict[type, Callable[[Planner, Any], None]]] = {
@@ -58,6 +60,7 @@ LOWERINGS: Final[dict[type, Callable[[Planner, Any], None]]] = {
     ResizeStep: lower_resize,
     CumSumStep: lower_cumsum,
     RecurrentStep: lower_recurrent,
+    WeightGradientStep: lower_weight_gradient,
 }
 
 

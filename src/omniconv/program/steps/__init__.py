@@ -32,15 +32,17 @@ from omniconv.program.steps.resize import ResizeStep
 from omniconv.program.steps.slicing import SliceStep
 from omniconv.program.steps.softmax import SoftmaxStep
 from omniconv.program.steps.step import Array, Shapes, Step, Work
+from omniconv.program.steps.weight_gradient import WeightGradientStep
 
 ProgramStep: TypeAlias = (
     ConvStep | DenseStep | ProductStep | ConstantStep | PoolStep | ReduceStep | MapStep | SoftmaxStep | LrnStep
     | ChannelStep | ConcatStep | RearrangeStep | SliceStep | PadStep | ResizeStep | CumSumStep
-    | RecurrentStep
+    | RecurrentStep | WeightGradientStep
 )  # fmt: skip
 
 __all__ = [
     "BINARY", "COMPARISONS", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep", "CumSumStep",
     "DenseStep", "LrnStep", "MapStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep",
-    "RearrangeStep", "RecurrentStep", "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "Step", "Work",
+    "RearrangeStep", "RecurrentStep", "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "Step",
+    "WeightGradientStep", "Work",
 ]  # fmt: skip

@@ -1,0 +1,1 @@
+"""Weight gradients: products of an input and a gradient, summed over positions and images."""

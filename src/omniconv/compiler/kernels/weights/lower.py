@@ -1,0 +1,171 @@
+"""Weight gradients become calls: sums of blocks, the sum of these, and the order of the weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from omniconv.compiler.kernels.reduction import Reduce
+from omniconv.compiler.kernels.weights.lane import LaneSums, plan_lane_sums
+from omniconv.compiler.kernels.weights.panel import PanelSums, plan_panel_sums
+from omniconv.compiler.kernels.weights.sums import SumAxis, Sums
+from omniconv.compiler.lowering.arrange import as_channels_last, copy_axes
+from omniconv.compiler.lowering.copy import Copy
+from omniconv.compiler.lowering.layer import strides_of
+from omniconv.compiler.memory.layout import Layout, row_major
+from omniconv.compiler.memory.planner import Planner
+from omniconv.compiler.memory.storage import BufferRef, Stored
+from omniconv.program.steps import ReduceStep, WeightGradientStep
+from omniconv.target.model import Target
+
+WORD = "weights"
+"""What tables call these kernels."""
+
+
+def serves_lane(sums: Sums, target: Target) -> bool:
+    """Whether the lane kernel computes these sums: two groups or more fit one vector, or each channel is its own."""
+    outer, inner = max(sums.narrow, sums.wide), min(sums.narrow, sums.wide)
+    if sums.groups == 1 or outer > target.lanes:
+        return False
+    return inner == 1 or 2 * outer <= target.lanes
+
+
+def lower_weight_gradient(planner: Planner, step: WeightGradientStep) -> None:
+    """The gradient of the weights of one layer."""
+    sums = Sums.of(step.spec, planner.shape(step.x), planner.shape(step.dy))
+    names = (step.x, step.dy) if step.spec.transposed else (step.dy, step.x)
+    if serves_lane(sums, planner.target):
+        _lower_lane(planner, step, sums, *names)
+    else:
+        _lower_panel(planner, step, sums, *names)
+
+
+def _result(planner: Planner, name: str) -> Stored:
+    """Room for the gradient, row major: where the caller wants it, if it lies so."""
+    wanted = planner.wanted.get(name)
+    if wanted is not None and wanted.layout.plain:
+        planner.stored[name] = wanted
+        return wanted
+    return planner.produce(name, plain=True)
+
+
+def _add_blocks(planner: Planner, sums: BufferRef, blocks: int, size: int) -> BufferRef:
+    """The sums of all blocks, added in their order."""
+    if blocks == 1:
+        return sums
+    each = Layout((1, size, blocks), (blocks * size, 1, size), tail=True, readable=True)
+    total = BufferRef(planner.add_buffer("arena", size + planner.target.lanes))
+    whole = Layout((1, size), (size, 1), tail=True, readable=True)
+    recipe = Reduce.of(ReduceStep("", "", "sum"), each, whole, planner.target.lanes)
+    planner.call(recipe, [sums, total], WORD)
+    return total
+
+
+def _lower_lane(planner: Planner, step: WeightGradientStep, sums: Sums, narrow: str, wide: str) -> None:
+    target = planner.target
+    held, read = as_channels_last(planner, narrow), as_channels_last(planner, wide)
+    recipe = LaneSums(
+        sums=sums,
+        narrow_strides=strides_of(held.layout),
+        wide_strides=strides_of(read.layout),
+        narrow_readable=held.layout.readable,
+        wide_readable=read.layout.readable,
+        tile=plan_lane_sums(sums, target),
+        lanes=target.lanes,
+        halved=not target.traits.permutes_cross_halves,
+    )
+    blocks = BufferRef(planner.add_buffer("arena", recipe.blocks * recipe.size + target.lanes))
+    zero = planner.zeros(sums.groups * max(sums.narrow, sums.wide) + 2 * target.lanes)
+    how = f"lane: {recipe.blocks} blocks of sums"
+    planner.call(recipe, [held.ref, read.ref, blocks, zero], WORD, how=how)
+    total = _add_blocks(planner, blocks, recipe.blocks, recipe.size)
+    y = _result(planner, step.y)
+    size = math.prod(planner.shape(step.y))
+
+    def places() -> np.ndarray:
+        found = recipe.places().reshape(-1, *(axis.kernel for axis in sums.axes))
+        return np.ascontiguousarray(found[:, ::-1, ::-1, ::-1] if step.spec.flip else found).reshape(-1)
+
+    planner.call(Copy.of(((size, 1, 1),), target.lanes, mapped=0), [total, y.ref, planner.index(size, places)], WORD)
+
+
+def _lower_panel(planner: Planner, step: WeightGradientStep, sums: Sums, narrow: str, wide: str) -> None:
+    target = planner.target
+    held, read = _in_order(planner, narrow), _in_order(planner, wide)
+    if sums.pointwise:
+        sums, held, read = _merge(sums, held, read)
+    recipe = PanelSums(
+        sums=sums,
+        narrow_strides=_strides(held),
+        wide_strides=_strides(read),
+        tile=plan_panel_sums(sums, target),
+        lanes=target.lanes,
+    )
+    blocks = BufferRef(planner.add_buffer("arena", recipe.blocks * recipe.size + target.lanes))
+    room = planner.thread_memory(recipe.room)
+    how = f"panel: {recipe.blocks} blocks of sums"
+    planner.call(recipe, [held.ref, read.ref, blocks, room], WORD, how=how)
+    total = _add_blocks(planner, blocks, recipe.blocks, recipe.size)
+    y = _result(planner, step.y)
+    _arrange(planner, recipe, total, y.ref, flip=step.spec.flip)
+
+
+def _in_order(planner: Planner, name: str) -> Stored:
+    """A value whose channels are in order, wherever they lie."""
+    found = planner.get(name)
+    return found if found.layout.channels is None else as_channels_last(planner, name)
+
+
+def _strides(value: Stored) -> tuple[int, int, int, int, int]:
+    grid = value.layout.grid
+    return grid.sn, grid.sc, *grid.strides
+
+
+def _merge(sums: Sums, narrow: Stored, wide: Stored) -> tuple[Sums, Stored, Stored]:
+    """The sums of a pointwise layer with its positions in as few axes as both values allow."""
+    sizes = [sums.batch, *(axis.count for axis in sums.axes)]
+    strides = [[_strides(value)[place] for place in (0, 2, 3, 4)] for value in (narrow, wide)]
+    merged: list[list[int]] = []
+    for size, *steps in zip(sizes, *strides, strict=True):
+        if size == 1:
+            continue
+        if merged and all(merged[-1][1 + i] == size * step for i, step in enumerate(steps)):
+            merged[-1] = [merged[-1][0] * size, *steps]
+        else:
+            merged.append([size, *steps])
+    merged = [[1, 0, 0]] * (4 - len(merged)) + merged
+    axes = [SumAxis(size, size) for size, *_ in merged[1:]]
+    found = []
+    for index, value in enumerate((narrow, wide)):
+        steps = [row[1 + index] for row in merged]
+        shape = (merged[0][0], value.layout.shape[1], *(row[0] for row in merged[1:]))
+        channel = value.layout.grid.sc
+        found.append(replace(value, layout=replace(value.layout, shape=shape, strides=(steps[0], channel, *steps[1:]))))
+    return replace(sums, batch=merged[0][0], axes=(axes[0], axes[1], axes[2])), found[0], found[1]
+
+
+def _arrange(planner: Planner, recipe: PanelSums, x: BufferRef, y: BufferRef, *, flip: bool) -> None:
+    """Sums in the order of the weights: group, channel of narrow, channel of wide, tap."""
+    sums, width = recipe.sums, recipe.width
+    taps = tuple(axis.kernel for axis in sums.axes)
+    group, channel, inner, *steps = row_major((sums.groups, sums.narrow, sums.wide, *taps)).strides
+    apart = row_major((*taps, sums.wide, width)).strides
+    source, reads = x, list(apart[:3])
+    if flip:
+        last = sum((size - 1) * stride for size, stride in zip(taps, reads, strict=True))
+        source, reads = BufferRef(x.buffer, x.offset + last), [-stride for stride in reads]
+    common = [
+        (sums.groups, recipe.panels * recipe.each, group),
+        *zip(taps, reads, steps, strict=True),
+        (sums.wide, width, inner),
+    ]
+    whole, rest = divmod(sums.narrow, width)
+    if whole:
+        copy_axes(planner, [*common, (whole, recipe.each, width * channel), (width, 1, channel)], source, y)
+    if rest:
+        behind = BufferRef(source.buffer, source.offset + whole * recipe.each)
+        copy_axes(
+            planner, [*common, (rest, 1, channel)], behind, BufferRef(y.buffer, y.offset + whole * width * channel)
+        )
