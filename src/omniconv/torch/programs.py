@@ -18,7 +18,7 @@ import torch
 
 from omniconv.errors import RecompileWarning
 from omniconv.gradients import compile_forward, compile_input_gradient, compile_weight_gradient
-from omniconv.limits import memory_limit
+from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.kept import MOST_KEPT, Kept
 from omniconv.spec import Conv, Shape
@@ -65,6 +65,8 @@ class Programs:
         self._lock = threading.Lock()
         self.compiled = 0
         """How many have been compiled so far."""
+        self.memory = ArenaPool()
+        """Working memory, which all of them share."""
 
     def find(self, what: str, spec: Conv, shape: Shape, dtype: torch.dtype, *, channels_last: bool) -> Executable:
         """The program for one input shape; compiled now where there is none.
@@ -82,17 +84,15 @@ class Programs:
                     self._layers.popitem(last=False)
             else:
                 self._layers.move_to_end(key)
-        threads, made = torch.get_num_threads(), layer.compiled
-        found = layer.kept.find((shape, threads), lambda: self._compile(layer, key, shape, threads))
-        if layer.compiled != made:
-            self._trim()
-        return found
+        threads = torch.get_num_threads()
+        return layer.kept.find((shape, threads), lambda: self._compile(layer, key, shape, threads))
 
     def _compile(self, layer: _Layer, key: _ProgramKey, shape: Shape, threads: int) -> Executable:
         options: dict[str, Any] = {"threads": threads, "layout": key.layout, "dtype": DTYPES[key.dtype]}
         if not key.what.startswith("input"):
             options["bias"] = key.what.endswith("_bias")
         found = _COMPILE[key.what](key.spec, shape, **options)
+        found.borrow(self.memory)
         layer.compiled += 1
         self.compiled += 1
         if layer.compiled == HINT_AFTER + 1:
@@ -104,19 +104,6 @@ class Programs:
                 stacklevel=2,
             )
         return found
-
-    def _trim(self) -> None:
-        """Forget the layers used longest ago while all together take more memory than allowed."""
-        limit = memory_limit()
-        with self._lock:
-            taken = {
-                key: sum(program.arena_bytes + program.constant_bytes for program in layer.kept.all)
-                for key, layer in self._layers.items()
-            }
-            total = sum(taken.values())
-            while total > limit and len(self._layers) > 1:
-                key, _ = self._layers.popitem(last=False)
-                total -= taken[key]
 
     def clear(self) -> None:
         """Forget all programs."""
