@@ -69,6 +69,21 @@ def test_a_model_of_one_batch_size() -> None:
         f(torch.ones(3, 3, 4))
 
 
+def test_layers_of_every_kind_can_be_frozen() -> None:
+    import omniconv.torch.nn as onn
+
+    model = nn.Sequential(
+        onn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect"),
+        onn.DepthwiseSeparable2d(8, 6, 3, stride=2, padding="same", activation="relu"),
+        onn.Transposed2d(6, 4, 3, padding=((1, 0), (0, 1)), output_padding=1),
+        onn.Convolution2d(4, 3, 3),
+    )
+    f = compile_module(model, torch.ones(1, 3, 9, 8))
+    x = torch.randn(2, 3, 9, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(f(x), model(x), rtol=1e-5, atol=1e-5)
+
+
 def test_calls_that_are_refused() -> None:
     f = compile_module(nn.Conv1d(2, 3, 1), torch.ones(1, 2, 4))
     with pytest.raises(ShapeError, match="2 inputs; need 1"):

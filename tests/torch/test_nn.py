@@ -112,13 +112,13 @@ def test_gradients_of_every_sample(kind, sample, last) -> None:
 def test_modules_follow_the_conventions(kind, dims) -> None:
     made = getattr(onn, class_name(kind, dims))
     assert class_name(kind, dims) in onn.__all__
-    parameters = list(inspect.signature(made).parameters)
-    expected = [
-        name for name in ("stride", "padding", "dilation", "groups", "bias", "padding_mode") if name in parameters
-    ]
-    if "output_padding" not in parameters and "groups" not in kind.constructor.__kwdefaults__.keys() ^ {"groups"}:
-        assert [name for name in parameters if name in expected] == expected
-    assert parameters.index("device") + 1 == parameters.index("dtype")
+    parameters = inspect.signature(made).parameters.values()
+    placed = [each.name for each in parameters if each.kind is each.POSITIONAL_OR_KEYWORD]
+    torch_order = list(inspect.signature(nn.ConvTranspose2d if kind.name == "transposed" else nn.Conv2d).parameters)
+    assert [name for name in placed if name in torch_order] == [name for name in torch_order if name in placed]
+    assert placed[-2:] == ["device", "dtype"]
+    own = set(inspect.signature(kind.constructor).parameters) - {"dims"}
+    assert {each.name for each in parameters} == own | {"bias", "device", "dtype"}
     sample = next(s for s in kind.samples if len(s.shape) == dims + 2)
     layer, spec = make(kind, sample, device="meta", dtype=torch.float16)
     convs = (spec,) if isinstance(spec, Conv) else spec.convs
@@ -189,6 +189,7 @@ def test_drop_ins(name, arguments) -> None:
     ):
         assert key == other_key
         assert torch.equal(value, other_value)
+    assert from_torch(mine)[0] == from_torch(other)[0]
     x = torch.randn(2, 4, *(5, 6, 4)[: int(name[-2])], dtype=torch.float64, requires_grad=True)
     got, want = mine(x), other(x)
     torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)

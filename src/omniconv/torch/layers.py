@@ -17,6 +17,7 @@ from omniconv.integers import as_integers
 from omniconv.reference import Weights, check_weights
 from omniconv.spec import Activation, Chain, ChainStep, Conv, PixelShuffle, Resize, Shuffle, Spec, Split
 from omniconv.spec.chain import check_spec
+from omniconv.torch.nn.drop_in import DROP_INS
 from omniconv.torch.nn.layers import ChainNd, ConvNd
 from omniconv.torch.steps import LINEAR, module_of_step
 
@@ -284,7 +285,7 @@ def _steps_of(module: Any, where: str) -> tuple[list[ChainStep], list[Pair]]:
 
 def _step_of(module: Any, where: str) -> tuple[ChainStep, list[Pair]]:
     kind = type(module)
-    if isinstance(module, (*CONVS.values(), *TRANSPOSED.values())) and _is_plain(kind):
+    if kind in {*DROP_INS, *DROP_INS.values()}:
         return _conv_of(module, where)
     if kind in _FROM_MODULE:
         return _FROM_MODULE[kind](module), []
@@ -305,11 +306,6 @@ def _step_of(module: Any, where: str) -> tuple[ChainStep, list[Pair]]:
         fix="omniconv.torch.compile(module, example_inputs) for any other model",
         at=where,
     )
-
-
-def _is_plain(kind: type) -> bool:
-    """Whether a class of convolutions computes what PyTorch's does: it is PyTorch's, or its stand-in here."""
-    return kind in {*CONVS.values(), *TRANSPOSED.values()} or kind.__module__ == "omniconv.torch.nn.drop_in"
 
 
 def _resize_of(module: nn.Upsample, where: str) -> Resize:

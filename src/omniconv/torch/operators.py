@@ -196,7 +196,12 @@ _register()
 
 
 def convolve(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, layer: Sequence[Any], axes: int) -> torch.Tensor:
-    """One layer on a batch, or on a single input without the axis of the batch."""
+    """One layer on a batch, or on a single input without the axis of the batch.
+
+    An export to ONNX, which has no such operator, sees PyTorch's.
+    """
     alone = x.dim() == axes + 1
-    y: torch.Tensor = call("conv", x.unsqueeze(0) if alone else x, w, b, *layer)
+    x = x.unsqueeze(0) if alone else x
+    exporting = torch.onnx.is_in_onnx_export()
+    y: torch.Tensor = plain.conv(x, w, b, Geometry(*layer)) if exporting else call("conv", x, w, b, *layer)
     return y.squeeze(0) if alone else y

@@ -49,6 +49,13 @@ _METHODS: Final = frozenset(
     "sigmoid relu tanh clamp pow".split()
 )
 _IN_PLACE: Final = {operator.iadd, operator.imul}
+_OPERATORS_IN_PLACE: Final = frozenset(
+    "setitem delitem iadd isub imul itruediv ifloordiv imod ipow imatmul iand ior ixor ilshift irshift".split()
+)
+_WITH_FLAG: Final = {
+    getattr(F, name) for name in "hardtanh leaky_relu elu relu relu6 silu hardswish hardsigmoid mish dropout".split()
+}
+"""Functions with an argument that says to work in place."""
 _TRAINS: Final = {F.dropout: (2, "training", True), F.batch_norm: (5, "training", False)}
 """Functions that do something else in training: place, name and default of the argument that says so."""
 
@@ -73,39 +80,41 @@ class _Known(OperatorSupportBase):  # type: ignore[misc] # untyped for a checker
             place, name, default = _TRAINS[node.target]
             if node.args[place] if len(node.args) > place else node.kwargs.get(name, default):
                 return False
-        return not _overwrites(node) or _is_own(node.args[0])
+        return not _overwrites(node) or _is_own(node)
 
 
 def _overwrites(node: fx.Node) -> bool:
-    inplace = node.kwargs.get("inplace", False)
-    if node.target in {
-        F.hardtanh,
-        F.leaky_relu,
-        F.elu,
-        F.relu,
-        F.relu6,
-        F.silu,
-        F.hardswish,
-        F.hardsigmoid,
-        F.mish,
-        F.dropout,
-    }:
-        inplace = inplace or any(argument is True for argument in node.args[1:])
-    return bool(inplace) or node.target in _IN_PLACE
+    """Whether a known function is called in its in-place form."""
+    flags = node.args[1:] if node.target in _WITH_FLAG else ()
+    return node.target in _IN_PLACE or bool(node.kwargs.get("inplace")) or any(flag is True for flag in flags)
 
 
-def _is_own(value: Any) -> bool:
-    """Whether a value is memory that only one node reads."""
-    return isinstance(value, fx.Node) and value.target in _FRESH | _IN_PLACE and len(value.users) == 1
+def _mutates(node: fx.Node) -> bool:
+    """Whether a node changes memory that others may see, so that the order of nodes means something."""
+    if not node.op.startswith("call") or node.target in _TRAINS:
+        return False
+    name = name_of(node)
+    if (name.endswith("_") and not name.endswith("__")) or "out" in node.kwargs:
+        return True
+    in_place = getattr(node.target, "__module__", "") == "_operator" and name in _OPERATORS_IN_PLACE
+    return (in_place or _overwrites(node)) and not _is_own(node)
+
+
+def _is_own(node: fx.Node) -> bool:
+    """Whether the first argument of a node is memory that no other node reads."""
+    first = node.args[0] if node.args else None
+    return isinstance(first, fx.Node) and first.target in _FRESH | _IN_PLACE and len(first.users) == 1
 
 
 def cut(graph: fx.GraphModule, example_inputs: Sequence[Any]) -> list[FrozenPart]:
-    """Replace the largest parts of a graph by compiled ones, in place.
+    """Replace the largest parts of a graph by compiled ones, in place. One that changes memory is left whole.
 
     Args:
         graph: of calls of PyTorch's functions.
         example_inputs: in the order of its placeholders; weights are known by what they are.
     """
+    if any(map(_mutates, graph.graph.nodes)):
+        return []  # nodes may not be put together where one between them changes what they read
     places = [node for node in graph.graph.nodes if node.op == "placeholder"]
     frozen = {node.name for node, value in zip(places, example_inputs, strict=True) if _is_weight(value)}
     partitioner = CapabilityBasedPartitioner(graph, _Known(), allows_single_node_partition=True)

@@ -72,9 +72,10 @@ def make_module(kind: Kind, dims: int, module: str) -> type[nn.Module]:
         "__doc__": document(kind, dims, signature),
         "__module__": module,
         "__qualname__": name,
-        "__signature__": signature,
         "kind": kind.name,
     }
+    whole = [_plain("self", inspect.Parameter.empty, inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    vars(__init__)["__signature__"] = signature.replace(parameters=[*whole, *signature.parameters.values()])
     for key, method in methods.items():
         method.__qualname__, method.__module__ = f"{name}.{key}", module
     return type(name, (base,), body)
