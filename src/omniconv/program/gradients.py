@@ -63,9 +63,9 @@ def input_gradient_program(spec: Conv, shape: Sequence[int], *, element: Element
         padded = (*shape[:2], *(size + sum(pair) for size, pair in zip(shape[2:], pads, strict=True)))
     dy, inner = _drop_surplus(program, inner)
     if spec.padding_mode == "zeros":
-        program.outputs = (program.add(ConvStep(dy, "dx", inner.adjoint(shape), "w"), shape),)
+        program.outputs = (program.add(ConvStep(dy, "dx", _adjoint(inner, shape), "w"), shape),)
         return program
-    folded = program.add(ConvStep(dy, "padded", inner.adjoint(padded), "w"), padded)
+    folded = program.add(ConvStep(dy, "padded", _adjoint(inner, padded), "w"), padded)
     tables = [_fold(size, *pair, PAD_WORDS[spec.padding_mode]) for size, pair in zip(shape[2:], pads, strict=True)]
     step = ResizeStep(folded, "dx", tuple(index for index, _ in tables), tuple(weight for _, weight in tables))
     program.outputs = (program.add(step, shape),)
@@ -101,6 +101,22 @@ def _pads(spec: Conv) -> tuple[tuple[int, int], ...]:
 def _without_padding(spec: Conv) -> Conv:
     """The layer that reads an input which is padded already."""
     return replace(spec, padding=((0, 0),) * spec.dims, padding_mode="zeros")
+
+
+def _adjoint(spec: Conv, shape: Shape) -> Conv:
+    """:meth:`Conv.adjoint`, for a depthwise layer of stride 1 as one whose kernel is mirrored instead of transposed."""
+    found = spec.adjoint(shape)
+    alike = spec.is_depthwise and spec.in_channels == spec.out_channels
+    if not (found.transposed and alike and set(found.stride) == {1}):
+        return found
+    pairs = []
+    for axis, size, result in zip(spec.axes(), shape[2:], spec.output_shape(shape)[2:], strict=True):
+        before = axis.extent - 1 - axis.padding[0]
+        pairs.append((before, size - result + axis.extent - 1 - before))
+    if any(side < 0 for pair in pairs for side in pair):
+        return found
+    none = (0,) * spec.dims
+    return replace(found, transposed=False, output_padding=none, padding=tuple(pairs), flip=not spec.flip)
 
 
 def _drop_surplus(program: Program, spec: Conv) -> tuple[str, Conv]:

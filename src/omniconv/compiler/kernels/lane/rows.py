@@ -124,7 +124,7 @@ class Lane:
 
     @property
     def units(self) -> int:
-        """Units of work: parts of the channels, times output rows, times blocks."""
+        """Units of work: images, times parts of the channels, times output rows, times blocks."""
         return self.tile.split * self.batch * self.axes[0].output * self.axes[1].output * self.blocks
 
     @property
@@ -142,8 +142,9 @@ class Lane:
         tables = (PhaseTables(k, self.axes[0]), PhaseTables(k, self.axes[1]), PhaseTables(k, self.axes[2]))
         with k.loop(k.end, start=k.begin) as unit:
             # Depth runs inside height: neighbouring planes then find each other's rows in the cache.
-            part, n, line, od, block = k.split(
-                unit, self.tile.split, self.batch, self.axes[1].output, self.axes[0].output, self.blocks
+            # Parts of the channels come one after the other at each image, which they then find in the cache.
+            n, part, line, od, block = k.split(
+                unit, self.batch, self.tile.split, self.axes[1].output, self.axes[0].output, self.blocks
             )
             Row(self, k, tables, part, n, od, self.row(k, line), block).emit()
         return k.finish()

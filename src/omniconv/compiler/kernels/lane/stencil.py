@@ -39,7 +39,7 @@ class Stencil(Lane):
 
     @property
     def units(self) -> int:
-        """Units of work: parts of the channels, times tile rows, times blocks."""
+        """Units of work: images, times parts of the channels, times tile rows, times blocks."""
         return self.tile.split * self.batch * self.axes[0].output * self.tiles[0].tiles * self.blocks
 
     def emit(self, name: str, target: Target) -> str:
@@ -49,8 +49,8 @@ class Stencil(Lane):
         height, width = self.tiles
         with k.loop(k.end, start=k.begin) as unit:
             # Depth runs inside height: neighbouring planes then find each other's rows in the cache.
-            part, n, row, od, block = k.split(
-                unit, self.tile.split, self.batch, height.tiles, self.axes[0].output, self.blocks
+            n, part, row, od, block = k.split(
+                unit, self.batch, self.tile.split, height.tiles, self.axes[0].output, self.blocks
             )
             tiles = _Tiles(self, k, depth, part, n, od)
             begin = k.mul(block, self.tile.block)

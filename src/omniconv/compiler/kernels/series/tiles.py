@@ -33,8 +33,6 @@ COLUMNS = 2048
 
 def reject_series(problem: Problem, _target: Target, facts: Facts) -> str | None:
     """Why the series kernel does not serve a problem; ``None`` where it does."""
-    if facts.computed:
-        return "the weights are computed"
     if not facts.x_rows:
         return "the input is not channels first"
     if not facts.y_rows:

@@ -116,6 +116,17 @@ class LaneSums:
         """Sums of a block."""
         return self.vectors * self.each
 
+    @property
+    def longest(self) -> int:
+        """Positions of the longest stretch."""
+        low, high = self.sums.axes[2].interior
+        return self.tile.step * self.tile.steps + self.sums.axes[2].count - (high - low)
+
+    @property
+    def terms(self) -> int:
+        """Roundings of one sum, at most: products of a stretch, stretches of a block, blocks."""
+        return self.longest + self.tile.block + self.blocks
+
     def places(self) -> npt.NDArray[np.int64]:
         """Where each weight ``[group, narrow, wide, *kernel]`` is among the sums of a block."""
         grouping, sums = self.grouping, self.sums
@@ -141,7 +152,11 @@ class LaneSums:
             first = k.mul(block, self.tile.block)
             with k.loop(k.min(k.add(first, self.tile.block), total), start=first) as stretch:
                 row, along = k.divmod(stretch, self.stretches)
-                _Stretch(self, k, sums, part, row, along).emit()
+                n, od, oh = k.split(row, self.sums.batch, *(axis.count for axis in self.sums.axes[:2]))
+                ns, ws = self.narrow_strides, self.wide_strides
+                narrow = k.shift(k.arg(NARROW), k.add(k.mul(n, ns[0]), k.add(k.mul(od, ns[1]), k.mul(oh, ns[2]))))
+                lines = Stretch(self, k, sums, narrow, k.shift(k.arg(WIDE), k.mul(n, ws[0])), od, oh, along)
+                emit_share(k, self.vectors, lambda v, _: lines.emit(v), ragged=False, part=part, parts=self.tile.split)
         return k.finish()
 
     def _clear(self, k: Kernel, sums: Pointer, part: Index) -> None:
@@ -152,34 +167,47 @@ class LaneSums:
             k.store(k.splat(0.0), sums, at)
 
 
-class _Stretch:
-    """Emission of one stretch of a row, over a part of the channels."""
+class Stretch:
+    """Emission of one stretch of a row.
 
-    def __init__(self, recipe: LaneSums, k: Kernel, sums: Pointer, part: Index, row: Index, along: Index) -> None:
-        self.p, self.k, self.sums, self.part, self.along = recipe, k, sums, part, along
-        depth, height, _ = recipe.sums.axes
-        n, self.od, self.oh = k.split(row, recipe.sums.batch, depth.count, height.count)
-        ns, ws = recipe.narrow_strides, recipe.wide_strides
-        place = k.add(k.mul(n, ns[0]), k.add(k.mul(self.od, ns[1]), k.mul(self.oh, ns[2])))
-        self.narrow = k.shift(k.arg(NARROW), place)
-        self.wide = k.shift(k.arg(WIDE), k.mul(n, ws[0]))
+    Args:
+        recipe, k: what is made.
+        sums: of the block.
+        narrow: the row.
+        wide: the image that it meets, or a copy of its planes under the kernel, one for each tap of the depth.
+        od, oh: the row's place.
+        along: number of the stretch.
+        copied: whether they are copies of the channels of one vector.
+    """
 
-    def emit(self) -> None:
-        """All vectors of the part."""
-        k, p = self.k, self.p
-        emit_share(k, p.vectors, lambda v, _: self._vector(v), ragged=False, part=self.part, parts=p.tile.split)
+    def __init__(
+        self,
+        recipe: LaneSums,
+        k: Kernel,
+        sums: Pointer,
+        narrow: Pointer,
+        wide: Pointer,
+        od: Index,
+        oh: Index,
+        along: Index,
+        *,
+        copied: bool = False,
+    ) -> None:
+        self.p, self.k, self.sums, self.narrow, self.wide = recipe, k, sums, narrow, wide
+        self.od, self.oh, self.along, self.copied = od, oh, along, copied
 
-    def _vector(self, v: Index) -> None:
+    def emit(self, v: Index) -> None:
+        """One vector of channels."""
         k, p = self.k, self.p
         grouping = p.grouping
-        group = k.min(k.mul(v, grouping.groups), p.firsts[-1])
+        group = 0 if self.copied else k.min(k.mul(v, grouping.groups), p.firsts[-1])
         self.inner, self.outer = k.mul(group, grouping.inputs), k.mul(group, grouping.outputs)
         self.y = k.shift(self.sums, k.mul(v, p.each))
         depth, height, _ = p.sums.axes
         with k.loop(depth.kernel) as td:
             iz = k.sub(k.add(k.mul(self.od, depth.stride), k.mul(td, depth.dilation)), depth.before)
             with k.when(k.within(iz, depth.size) if depth.bordered else True):
-                plane = k.shift(self.wide, k.mul(iz, p.wide_strides[1]))
+                plane = k.shift(self.wide, k.mul(td if self.copied else iz, p.wide_strides[1]))
                 whole, rest = divmod(height.kernel, p.tile.down)
                 if whole:
                     with k.loop(whole) as chunk:
@@ -351,14 +379,3 @@ def _cost_step(sums: Sums, step: int, down: int, across: int, columns: int) -> f
 
     whole, rest = divmod(columns, step)
     return whole * cost(step) + rest * 1.5 * cost(1)
-
-
-def count_terms(recipe: LaneSums) -> int:
-    """Roundings of one sum: products of a stretch, stretches of a block, blocks."""
-    width = recipe.sums.axes[2]
-    low, high = width.interior
-    stretch = recipe.tile.step * recipe.tile.steps + width.count - (high - low)
-    return stretch + recipe.tile.block + recipe.blocks
-
-
-__all__ = ["LaneSums", "LaneTile", "count_terms", "plan_lane_sums"]

@@ -8,8 +8,10 @@ from dataclasses import replace
 import numpy as np
 
 from omniconv.compiler.kernels.reduction import Reduce
+from omniconv.compiler.kernels.series.lower import in_rows
 from omniconv.compiler.kernels.weights.lane import LaneSums, plan_lane_sums
 from omniconv.compiler.kernels.weights.panel import PanelSums, plan_panel_sums
+from omniconv.compiler.kernels.weights.staged import StagedSums
 from omniconv.compiler.kernels.weights.sums import SumAxis, Sums
 from omniconv.compiler.lowering.arrange import as_channels_last, copy_axes
 from omniconv.compiler.lowering.copy import Copy
@@ -65,21 +67,23 @@ def _add_blocks(planner: Planner, sums: BufferRef, blocks: int, size: int) -> Bu
 
 def _lower_lane(planner: Planner, step: WeightGradientStep, sums: Sums, narrow: str, wide: str) -> None:
     target = planner.target
-    held, read = as_channels_last(planner, narrow), as_channels_last(planner, wide)
-    recipe = LaneSums(
-        sums=sums,
-        narrow_strides=strides_of(held.layout),
-        wide_strides=strides_of(read.layout),
-        narrow_readable=held.layout.readable,
-        wide_readable=read.layout.readable,
-        tile=plan_lane_sums(sums, target),
-        lanes=target.lanes,
-        halved=not target.traits.permutes_cross_halves,
-    )
+    found = planner.get(narrow), planner.get(wide)
+    recipe = _plan_lane(target, sums, *found)
+    staged = None
+    if all(in_rows(value.layout) and not value.layout.channels_last for value in found):
+        staged = StagedSums.of(recipe, _strides(found[0]), _strides(found[1]), target)
+    if staged is None:
+        found = as_channels_last(planner, narrow), as_channels_last(planner, wide)
+        recipe = _plan_lane(target, sums, *found)
+    else:
+        recipe = staged
     blocks = BufferRef(planner.add_buffer("arena", recipe.blocks * recipe.size + target.lanes))
     zero = planner.zeros(sums.groups * max(sums.narrow, sums.wide) + 2 * target.lanes)
-    how = f"lane: {recipe.blocks} blocks of sums"
-    planner.call(recipe, [held.ref, read.ref, blocks, zero], WORD, how=how)
+    args = [found[0].ref, found[1].ref, blocks, zero]
+    if staged is not None:
+        args.append(planner.thread_memory(staged.room))
+    how = f"lane: {recipe.blocks} blocks of sums" + (", channels copied side by side" if staged else "")
+    planner.call(recipe, args, WORD, how=how)
     total = _add_blocks(planner, blocks, recipe.blocks, recipe.size)
     y = _result(planner, step.y)
     size = math.prod(planner.shape(step.y))
@@ -110,6 +114,20 @@ def _lower_panel(planner: Planner, step: WeightGradientStep, sums: Sums, narrow:
     total = _add_blocks(planner, blocks, recipe.blocks, recipe.size)
     y = _result(planner, step.y)
     _arrange(planner, recipe, total, y.ref, flip=step.spec.flip)
+
+
+def _plan_lane(target: Target, sums: Sums, narrow: Stored, wide: Stored) -> LaneSums:
+    """The lane kernel for values that lie so."""
+    return LaneSums(
+        sums=sums,
+        narrow_strides=strides_of(narrow.layout),
+        wide_strides=strides_of(wide.layout),
+        narrow_readable=narrow.layout.readable,
+        wide_readable=wide.layout.readable,
+        tile=plan_lane_sums(sums, target),
+        lanes=target.lanes,
+        halved=not target.traits.permutes_cross_halves,
+    )
 
 
 def _in_order(planner: Planner, name: str) -> Stored:

@@ -8,14 +8,13 @@ own; the blocks are added up afterwards, in their order.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer
-from omniconv.compiler.emit.vectors import emit_transpose_from
 from omniconv.compiler.kernels.weights.sums import Sums
+from omniconv.compiler.kernels.weights.turned import emit_turned
 from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
@@ -106,6 +105,11 @@ class PanelSums:
         """Elements of a panel of some rows, for each thread."""
         return self.tile.lines * self.columns * self.width
 
+    @property
+    def terms(self) -> int:
+        """Roundings of one sum, at most: products of a pass, passes of a block, blocks."""
+        return self.tile.lines * self.columns + self.tile.block + self.blocks
+
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target)
@@ -182,7 +186,7 @@ class _Pass:
                     with k.loop(k.sub(self.right, self.left)) as q:
                         self._copy(k.shift(source, k.mul(q, ns[4])), k.shift(room, k.mul(q, p.width)), channels)
                 else:
-                    self._turn(source, room, k.sub(self.right, self.left), channels)
+                    emit_turned(k, source, room, k.sub(self.right, self.left), channels, (ns[1], ns[4]), p.width)
 
         if last == p.width:
             body(p.width)
@@ -196,48 +200,6 @@ class _Pass:
             count = min(channels - v * p.lanes, p.lanes)
             value = k.load(source, v * p.lanes, count=count) if count > 0 else k.splat(0.0)
             k.store(value, room, v * p.lanes)
-
-    def _turn(self, source: Pointer, room: Pointer, count: Index, channels: int) -> None:
-        """A row whose channels are far apart. Neighbouring positions are turned in square tiles, the last of which
-        overlaps the one before it; others go one by one. Channels that do not exist repeat the last one.
-        """
-        k, p = self.k, self.p
-        sc, sw = p.narrow_strides[1], p.narrow_strides[4]
-        for v in range(p.tile.vectors):
-            chosen = [min(v * p.lanes + lane, channels - 1) for lane in range(p.lanes)]
-
-            def turn(q: Index, chosen: list[int] = chosen, at: int = v * p.lanes) -> None:
-                rows = [k.shift(source, k.add(q, channel * sc)) for channel in chosen]
-                for u, value in enumerate(emit_transpose_from(k, rows)):
-                    k.store(value, room, k.add(k.mul(k.add(q, u), p.width), at))
-
-            def single(q: Index, chosen: list[int] = chosen, at: int = v * p.lanes) -> None:
-                for lane, channel in enumerate(chosen):
-                    value = k.load_scalar(source, k.add(k.mul(q, sw), channel * sc))
-                    k.store_scalar(value, room, k.add(k.mul(q, p.width), at + lane))
-
-            if sw != 1 or p.columns < p.lanes:
-                with k.loop(count) as q:
-                    single(q)
-                continue
-            whole = k.mul(k.divmod(count, p.lanes)[0], p.lanes)
-            with k.loop(whole, step=p.lanes) as q:
-                turn(q)
-            with k.when(k.compare("<", whole, count)):
-                k.both_ways(
-                    k.compare(">=", count, p.lanes),
-                    lambda long, turn=turn, single=single: self._finish(count, turn, single, long=long),
-                )
-
-    def _finish(
-        self, count: Index, turn: Callable[[Index], None], single: Callable[[Index], None], *, long: bool
-    ) -> None:
-        """The last positions of a row, fewer than a tile."""
-        if long:
-            turn(self.k.sub(count, self.p.lanes))
-            return
-        with self.k.loop(count) as q:
-            single(q)
 
     def _tile(self, sums: Pointer, first: Index, rows: int, td: Index, th: Index, tw: Index) -> None:
         """Some channels of wide by the panel, for one tap."""
@@ -318,8 +280,3 @@ def _cost_tile(sums: Sums, target: Target, rows: int, vectors: int) -> float:
     rows = ceil_div(sums.wide, count)
     loads = (rows + vectors) * target.traits.fmas_per_load
     return panels * count * (max(rows * vectors, loads, target.traits.sums_in_flight) + 1.0)
-
-
-def count_terms(recipe: PanelSums) -> int:
-    """Roundings of one sum: products of a pass, passes of a block, blocks."""
-    return recipe.tile.lines * recipe.columns + recipe.tile.block + recipe.blocks
