@@ -17,6 +17,8 @@ from omniconv.errors import DataError
 
 Array: TypeAlias = npt.NDArray[Any]
 
+_FORMATS: Final = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""What PyTorch calls channels last, by the number of axes of a tensor."""
 _DTYPES: Final = {
     getattr(torch, name): np.dtype(name)
     for name in ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
@@ -60,6 +62,10 @@ def empty(shape: Sequence[int], like: torch.Tensor, *, channels_last: bool) -> t
 
 def lay(x: torch.Tensor, *, channels_last: bool) -> torch.Tensor:
     """The values of ``x`` in an order of memory: ``x`` itself where it lies so, else a copy."""
+    if (not channels_last or x.dim() in _FORMATS) and x.is_contiguous(
+        memory_format=_FORMATS[x.dim()] if channels_last else torch.contiguous_format
+    ):
+        return x
     strides = strides_of(x.shape, channels_last=channels_last)
     if all(size == 1 or own == step for size, own, step in zip(x.shape, x.stride(), strides, strict=True)):
         return x
