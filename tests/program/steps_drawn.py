@@ -32,6 +32,7 @@ from omniconv.program.steps import (
     ResizeStep,
     SliceStep,
     SoftmaxStep,
+    WeightGradientStep,
 )
 from omniconv.program.steps.recurrent import FUNCTIONS, GATES
 from omniconv.spec import Activation, Conv, Resize
@@ -271,6 +272,23 @@ def _cumsum(r: Random) -> Drawn:
     shape = shape_of(r, r.randint(1, 4))
     axis = r.randint(-len(shape), len(shape) - 1)
     return CumSumStep("x", "y", axis, r.random() < 0.5, r.random() < 0.5), {"x": shape}, shape
+
+
+@draws(WeightGradientStep)
+def _weight_gradient(r: Random) -> Drawn:
+    """Of layers whose every weight has a product somewhere."""
+    dims, groups, transposed = r.randint(1, 2), r.choice((1, 1, 2)), r.random() < 0.4
+    kernel = [r.randint(1, 3) for _ in range(dims)]
+    dilation = [r.randint(1, 2) for _ in range(dims)]
+    extents = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
+    shape = (r.randint(1, 2), groups * r.randint(1, 2), *(r.randint(extent, extent + 2) for extent in extents))
+    spec = Conv.of(
+        shape[1], groups * r.randint(1, 2), kernel, dims=dims, stride=[r.randint(1, 2) for _ in range(dims)],
+        dilation=dilation, groups=groups, transposed=transposed, flip=r.random() < 0.3,
+        padding=0 if transposed else [(r.randint(0, e // 2), r.randint(0, e // 2)) for e in extents],
+    )  # fmt: skip
+    shapes = {"x": shape, "dy": spec.output_shape(shape)}
+    return WeightGradientStep("x", "y", "dy", spec), shapes, spec.weight_shape
 
 
 @draws(RecurrentStep)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.program import Program
@@ -65,10 +66,8 @@ def input_gradient_program(spec: Conv, shape: Sequence[int], *, element: Element
     if spec.padding_mode == "zeros":
         program.outputs = (program.add(ConvStep(dy, "dx", _adjoint(inner, shape), "w"), shape),)
         return program
-    folded = program.add(ConvStep(dy, "padded", _adjoint(inner, padded), "w"), padded)
-    tables = [_fold(size, *pair, PAD_WORDS[spec.padding_mode]) for size, pair in zip(shape[2:], pads, strict=True)]
-    step = ResizeStep(folded, "dx", tuple(index for index, _ in tables), tuple(weight for _, weight in tables))
-    program.outputs = (program.add(step, shape),)
+    copies = program.add(ConvStep(dy, "copies", _adjoint(inner, padded), "w"), padded)
+    program.outputs = (_add_copies(program, copies, spec, shape),)
     return program
 
 
@@ -134,14 +133,34 @@ def _drop_surplus(program: Program, spec: Conv) -> tuple[str, Conv]:
     return program.add(step, kept), replace(spec, output_padding=rest)
 
 
-def _fold(size: int, before: int, after: int, mode: str) -> tuple[np.ndarray, np.ndarray]:
-    """Which padded positions copy each position of an axis, and weights that are zero behind the last of them."""
+def _add_copies(program: Program, x: str, spec: Conv, shape: Shape) -> str:
+    """``dx``: the gradients of all copies that padding made of a position, added up.
+
+    A position with fewer copies than another one adds a zero that is put behind the last of them: a factor of zero
+    would turn infinity into NaN.
+    """
+    indices = [
+        _list_copies(size, *pair, PAD_WORDS[spec.padding_mode])
+        for size, pair in zip(shape[2:], _pads(spec), strict=True)
+    ]
+    padded = program.shapes[x]
+    behind = tuple((0, int(index.max() == size)) for index, size in zip(indices, padded[2:], strict=True))
+    if any(map(any, behind)):
+        pads = ((0, 0), (0, 0), *behind)
+        ended = tuple(size + after for size, (_, after) in zip(padded, pads, strict=True))
+        x = program.add(PadStep(x, "ended", pads), ended)
+    ones = tuple(np.ones(index.shape, program.element.dtype) for index in indices)
+    return program.add(ResizeStep(x, "dx", tuple(indices), ones), shape)
+
+
+def _list_copies(size: int, before: int, after: int, mode: str) -> npt.NDArray[np.int64]:
+    """For each position of an axis the padded positions that copy it, filled up with the one behind the last."""
     sources = source_positions(size, before, after, mode)
     found = [np.flatnonzero(sources == position) for position in range(size)]
-    most = max(map(len, found))
-    index = np.stack([np.concatenate([each, np.repeat(each[:1], most - len(each))]) for each in found], axis=1)
-    weight = np.stack([(np.arange(most) < len(each)).astype(np.float64) for each in found], axis=1)
-    return index.astype(np.int64), weight
+    table = np.full((max(map(len, found)), size), len(sources), np.int64)
+    for position, each in enumerate(found):
+        table[: len(each), position] = each
+    return table
 
 
 def _add_bias(program: Program, dy: str) -> str:

@@ -33,7 +33,7 @@ Strides = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LaneTile:
+class LanePass:
     """Sizes of one pass: taps of height and width whose sums are held together, positions of a step, steps of a
     stretch, stretches in a block, and parts that the channels are divided into.
     """
@@ -64,7 +64,7 @@ class LaneSums:
     wide_strides: Strides
     narrow_readable: bool
     wide_readable: bool
-    tile: LaneTile
+    tile: LanePass
     lanes: int
     halved: bool
 
@@ -155,7 +155,7 @@ class LaneSums:
                 n, od, oh = k.split(row, self.sums.batch, *(axis.count for axis in self.sums.axes[:2]))
                 ns, ws = self.narrow_strides, self.wide_strides
                 narrow = k.shift(k.arg(NARROW), k.add(k.mul(n, ns[0]), k.add(k.mul(od, ns[1]), k.mul(oh, ns[2]))))
-                lines = Stretch(self, k, sums, narrow, k.shift(k.arg(WIDE), k.mul(n, ws[0])), od, oh, along)
+                lines = LaneStretch(self, k, sums, narrow, k.shift(k.arg(WIDE), k.mul(n, ws[0])), od, oh, along)
                 emit_share(k, self.vectors, lambda v, _: lines.emit(v), ragged=False, part=part, parts=self.tile.split)
         return k.finish()
 
@@ -167,7 +167,7 @@ class LaneSums:
             k.store(k.splat(0.0), sums, at)
 
 
-class Stretch:
+class LaneStretch:
     """Emission of one stretch of a row.
 
     Args:
@@ -339,13 +339,13 @@ class Stretch:
 
 STEP: Final = 4
 """Positions of a step, at most."""
-STRETCH: Final = 16
+STRETCH: Final = 24
 """Positions of a stretch, about."""
 BLOCKS: Final = 16
 """Blocks wanted, so that a few threads get even shares."""
 
 
-def plan_lane_sums(sums: Sums, target: Target) -> LaneTile:
+def plan_lane_sums(sums: Sums, target: Target) -> LanePass:
     """The sizes of a pass: as many taps of a few rows as fit the registers beside the positions of a step."""
     inner = min(sums.narrow, sums.wide)
     height, width = sums.axes[1:]
@@ -366,7 +366,7 @@ def plan_lane_sums(sums: Sums, target: Target) -> LaneTile:
     data = sums.groups * (sums.narrow + sums.wide) * total * step * steps
     blocks = max(1, min(BLOCKS, total, data // (4 * size)))
     split = min(vectors, ceil_div(BLOCKS, blocks))
-    return LaneTile(down=down, across=across, step=step, steps=steps, block=ceil_div(total, blocks), split=split)
+    return LanePass(down=down, across=across, step=step, steps=steps, block=ceil_div(total, blocks), split=split)
 
 
 def _cost_step(sums: Sums, step: int, down: int, across: int, columns: int) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 
@@ -22,7 +23,7 @@ from omniconv.compiler.memory.storage import BufferRef, Stored
 from omniconv.program.steps import ReduceStep, WeightGradientStep
 from omniconv.target.model import Target
 
-WORD = "weights"
+WORD: Final = "weights"
 """What tables call these kernels."""
 
 

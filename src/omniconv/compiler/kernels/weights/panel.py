@@ -25,7 +25,7 @@ Strides = tuple[int, int, int, int, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PanelTile:
+class PanelPass:
     """Sizes of one pass: channels of wide and vectors of narrow whose sums are held together, rows at a time and
     positions of each, passes in a block, and whether each panel is a unit of its own.
     """
@@ -52,7 +52,7 @@ class PanelSums:
     sums: Sums
     narrow_strides: Strides
     wide_strides: Strides
-    tile: PanelTile
+    tile: PanelPass
     lanes: int
 
     @property
@@ -244,7 +244,7 @@ UNITS: Final = 16
 """Units of work wanted, so that a few threads get even shares."""
 
 
-def plan_panel_sums(sums: Sums, target: Target) -> PanelTile:
+def plan_panel_sums(sums: Sums, target: Target) -> PanelPass:
     """The sizes of a pass: sums that fill the registers beside the vectors of a panel and one number."""
     best = min(
         (_cost_tile(sums, target, rows, vectors), -rows, vectors)
@@ -264,7 +264,7 @@ def plan_panel_sums(sums: Sums, target: Target) -> PanelTile:
     data = sums.groups * (sums.narrow + sums.wide) * sums.rows * count
     if passes >= UNITS and 2 * UNITS * size <= data:
         blocks = UNITS
-    return PanelTile(
+    return PanelPass(
         rows=rows,
         vectors=vectors,
         lines=lines,

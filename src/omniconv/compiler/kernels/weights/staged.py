@@ -9,7 +9,7 @@ from typing import Any
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer
-from omniconv.compiler.kernels.weights.lane import BLOCKS, NARROW, WIDE, ZERO, LaneSums, Stretch, Y
+from omniconv.compiler.kernels.weights.lane import BLOCKS, NARROW, WIDE, ZERO, LaneStretch, LaneSums, Y
 from omniconv.compiler.kernels.weights.turned import emit_turned
 from omniconv.integers import ceil_div
 from omniconv.target.model import Target
@@ -108,7 +108,7 @@ class StagedSums(LaneSums):
                 wide = k.shift(wide, k.mul(top, -self.wide_strides[2]))
                 with k.loop(last, start=first) as oh, k.loop(self.stretches) as along:
                     narrow = k.shift(room, k.mul(k.sub(oh, first), self.narrow_strides[2]))
-                    Stretch(self, k, sums, narrow, wide, od, oh, along, copied=True).emit(v)
+                    LaneStretch(self, k, sums, narrow, wide, od, oh, along, copied=True).emit(v)
         return k.finish()
 
     def _copy(self, k: Kernel, room: Pointer, v: Index, place: tuple[Index, Index, Index, Index]) -> None:
