@@ -159,6 +159,11 @@ def doors() -> Iterator[tuple[str, Door]]:
         yield "from_torch", of_torch.from_torch
         yield "torch.compile(module)", lambda v: isinstance(v, nn.Module) or of_torch.compile(v, torch.ones(SHAPE))
         yield "torch.compile(inputs)", lambda v: _is_input(v) or of_torch.compile(nn.Conv2d(4, 4, 3), v)
+        yield "convert", lambda v: isinstance(v, nn.Module) or of_torch.convert(v)
+        yield "ConvNd(spec)", of_torch.nn.ConvNd
+        yield "ChainNd(spec)", of_torch.nn.ChainNd
+        yield "ConvNd(bias)", lambda v: of_torch.nn.ConvNd(SPEC, bias=v)
+        yield "Depthwise2d(stride)", lambda v: of_torch.nn.Depthwise2d(4, 3, v)
         yield "Branches(branches)", lambda v: of_torch.Branches(v, [1])
         yield "Branches(channels)", lambda v: of_torch.Branches([nn.Conv2d(1, 1, 1)], v)
 
@@ -192,7 +197,7 @@ def test_no_public_name_is_forgotten() -> None:
     public = {name for name in oc.__all__ if not name.endswith(("Error", "Warning"))} | set(
         getattr(of_torch, "__all__", ())
     )
-    assert public - behind - {"kinds"} == set(), "kinds() takes nothing"
+    assert public - behind - {"kinds", "nn", "reports"} == set(), "functions that take nothing, and a module"
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,10 @@ class HostWarning(UserWarning):
     """Part of a model does not run as machine code, but in NumPy; the message names it."""
 
 
+class RecompileWarning(UserWarning):
+    """Shapes that change at every call, so that code is compiled at every call; the message says for which layer."""
+
+
 def warn(message: str, category: type[Warning]) -> None:
     """Warn of something at the line outside this package that led here, however deep inside that is."""
     level, frame = 0, inspect.currentframe()

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import gc
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import omniconv as oc
 from omniconv.errors import LimitError, ShapeError, SpecError
-from omniconv.runtime.arena import HUGE_PAGE, PAGE, Arena
+from omniconv.runtime.arena import HUGE_PAGE, PAGE, Arena, ArenaPool
 
 STATM = Path("/proc/self/statm")
 
@@ -89,3 +91,41 @@ def test_the_child_of_a_fork_has_a_copy() -> None:
         os._exit(int(view[0]))
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
     assert view[0] == 1
+
+
+def test_a_pool_keeps_what_is_large_enough() -> None:
+    pool = ArenaPool()
+    first = pool.take(100)
+    second = pool.take(3 * PAGE)
+    assert first.address != second.address
+    assert pool.size == 0
+    pool.give(first)
+    pool.give(second)
+    assert pool.size == first.size + second.size
+    assert pool.take(2 * PAGE) is second
+    large = pool.take(10 * PAGE)
+    assert large is not first
+    assert pool.size == 0, "a block that is too small is given up"
+
+
+def test_executables_that_share_their_memory() -> None:
+    """Each in turn, in a profile, and at once on several threads: the results are those of memory of their own."""
+    pool, rng = ArenaPool(), np.random.default_rng(0)
+    made = []
+    for spec in (oc.depthwise(20, 5, padding=2), oc.depthwise_separable(12, 9, 3, padding=1)):
+        shape = (2, spec.in_channels, 19, 17)
+        weights, x = oc.random_weights(spec, rng), rng.standard_normal(shape).astype(np.float32)
+        net = oc.compile(spec, shape, weights)
+        want = net(x)
+        net.borrow(pool)
+        made.append((net, x, want))
+    assert all(np.array_equal(net(x), want) for net, x, want in made * 2)
+    largest = max(net.arena_bytes for net, _, _ in made)
+    assert largest <= pool.size < largest + 2 * PAGE, "one block serves both"
+    for net, x, want in made:
+        assert net.profile(x, 2)
+        assert np.array_equal(next(iter(net.run({"x": x}).values())), want)
+    with ThreadPoolExecutor(4) as threads:
+        jobs = [threads.submit(net, x) for net, x, _ in made * 8]
+        for job, (_, _, want) in zip(jobs, made * 8):
+            assert np.array_equal(job.result(), want)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
-from omniconv.errors import DataError, UnsupportedError
+from omniconv.errors import DataError, ShapeError, UnsupportedError
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -37,10 +36,64 @@ def test_a_model_agrees_with_torch(threads: int) -> None:
     model = Residual()
     x = torch.randn(2, 3, 20, 24)
     f = compile_module(model, x, threads=threads)
+    assert isinstance(f, nn.Module)
+    assert not list(f.parameters())
     assert model.training, "the mode of the model is left alone"
+    model.eval()
     with torch.no_grad():
-        want = model.eval()(x).numpy()
-    np.testing.assert_allclose(f(x), want, rtol=0, atol=2e-6)
+        for batch in (2, 1, 5):
+            x = torch.randn(batch, 3, 20, 24)
+            torch.testing.assert_close(f(x), model(x), rtol=0, atol=2e-6)
+    assert "conv" in f.explain()
+
+
+def test_channels_last_tensors() -> None:
+    model = Residual().stem
+    x = torch.randn(1, 3, 9, 8).to(memory_format=torch.channels_last)
+    f = compile_module(model, x, layout="NHWC")
+    with torch.no_grad():
+        y = f(x)
+        torch.testing.assert_close(y, model.eval()(x), rtol=0, atol=2e-6)
+    assert y.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_model_of_one_batch_size() -> None:
+    class Fixed(nn.Module):
+        def forward(self, x):
+            return torch.relu(x) + torch.ones(2, 3, 4)
+
+    f = compile_module(Fixed(), torch.ones(2, 3, 4))
+    x = torch.randn(2, 3, 4)
+    assert torch.equal(f(x), torch.relu(x) + 1)
+    with pytest.raises(ShapeError):
+        f(torch.ones(3, 3, 4))
+
+
+def test_layers_of_every_kind_can_be_frozen() -> None:
+    import omniconv.torch.nn as onn
+
+    model = nn.Sequential(
+        onn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect"),
+        onn.DepthwiseSeparable2d(8, 6, 3, stride=2, padding="same", activation="relu"),
+        onn.Transposed2d(6, 4, 3, padding=((1, 0), (0, 1)), output_padding=1),
+        onn.Convolution2d(4, 3, 3),
+    )
+    f = compile_module(model, torch.ones(1, 3, 9, 8))
+    x = torch.randn(2, 3, 9, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(f(x), model(x), rtol=1e-5, atol=1e-5)
+
+
+def test_calls_that_are_refused() -> None:
+    f = compile_module(nn.Conv1d(2, 3, 1), torch.ones(1, 2, 4))
+    with pytest.raises(ShapeError, match="2 inputs; need 1"):
+        f(torch.ones(1, 2, 4), torch.ones(1))
+    with pytest.raises(DataError, match=r"gradient is wanted.*omniconv\.torch\.convert"):
+        f(torch.ones(1, 2, 4, requires_grad=True))
+    with pytest.raises(DataError, match="float64"):
+        f(torch.ones(1, 2, 4, dtype=torch.float64))
+    with pytest.raises(DataError):
+        f(torch.ones(1, 2, 4, device="meta"))
 
 
 def test_two_inputs() -> None:
@@ -54,8 +107,8 @@ def test_two_inputs() -> None:
 
     model, a, b = Sum(), torch.randn(1, 4, 9), torch.randn(1, 6, 7)
     f = compile_module(model, (a, b))
-    [y] = f.run(dict(zip(f.inputs, (a, b), strict=True))).values()
-    np.testing.assert_allclose(y, model(a, b).detach().numpy(), rtol=0, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(f(a, b), model(a, b), rtol=0, atol=1e-5)
 
 
 def test_refusals() -> None:

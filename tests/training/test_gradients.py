@@ -161,3 +161,14 @@ def test_same_bits_on_any_number_of_threads(line):
             for name, value in one.items():
                 assert np.array_equal(value.view(np.uint32), other[name].view(np.uint32)), (name, layout)
         check(spec, shape, 5, integer=False, threads=2, layout=layout)
+
+
+def test_threads_gather_in_memory_of_their_own():
+    """Two threads at once, often enough that they meet: the same bits every time."""
+    spec, shape = Conv.of(8, 16, 1), (4, 8, 4, 4)
+    one, two = (compile_weight_gradient(spec, shape, bias=False, threads=threads) for threads in (1, 2))
+    rng = np.random.default_rng(0)
+    inputs = {name: rng.standard_normal(size).astype(np.float32) for name, size in one.inputs.items()}
+    want = one.run(inputs)["dw"]
+    for _ in range(3000):
+        assert np.array_equal(two.run(inputs)["dw"], want)

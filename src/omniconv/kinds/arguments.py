@@ -7,7 +7,7 @@ from typing import Any
 
 from omniconv.errors import SpecError
 from omniconv.integers import read_sequence
-from omniconv.spec import Activation, Conv
+from omniconv.spec import Activation, Chain, Conv
 from omniconv.spec.arguments import PaddingLike
 
 
@@ -42,3 +42,8 @@ def restrict(whole: Conv, axes: Collection[int], in_channels: int, out_channels:
         groups=groups,
         padding_mode=whole.padding_mode,
     )
+
+
+def name_axes(chain: Chain) -> tuple[str, ...]:
+    """Names of convolutions that act on one axis each, first axis first."""
+    return ("depth", "height", "width")[-chain.dims :]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from omniconv.errors import ShapeError, SpecError
 from omniconv.integers import as_integer
-from omniconv.kinds.arguments import restrict, steps_of
+from omniconv.kinds.arguments import name_axes, restrict, steps_of
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Activation, Chain, ChainStep, Conv
 from omniconv.spec.arguments import IntOrTuple, PaddingLike
@@ -94,6 +94,7 @@ KIND = Kind(
     "asymmetric",
     asymmetric,
     traits=frozenset({"chain"}),
+    names=name_axes,
     samples=(
         Sample(
             {"in_channels": 5, "out_channels": 9, "kernel_size": 7, "padding": 3, "activation": "relu"}, (2, 5, 6, 7)

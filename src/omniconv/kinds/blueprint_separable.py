@@ -91,6 +91,7 @@ KIND = Kind(
     "blueprint_separable",
     blueprint_separable,
     traits=frozenset({"chain"}),
+    names=lambda chain: (*("pointwise", "expand")[: len(chain.convs) - 1], "depthwise"),
     samples=(
         Sample({"in_channels": 3, "out_channels": 17, "kernel_size": 3, "padding": 1}, (2, 3, 7, 5)),
         Sample(

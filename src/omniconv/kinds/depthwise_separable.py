@@ -89,6 +89,7 @@ KIND = Kind(
     "depthwise_separable",
     depthwise_separable,
     traits=frozenset({"chain"}),
+    names=("depthwise", "pointwise"),
     samples=(
         Sample(
             {"in_channels": 33, "out_channels": 17, "kernel_size": 3, "stride": 2, "padding": "same"}, (1, 33, 9, 8)

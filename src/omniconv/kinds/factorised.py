@@ -105,6 +105,7 @@ KIND = Kind(
     "factorised",
     factorised,
     traits=frozenset({"chain"}),
+    names=("spatial", "temporal"),
     samples=(
         Sample(
             {"in_channels": 3, "out_channels": 5, "kernel_size": 3, "padding": 1, "activation": "relu"}, (2, 3, 3, 5, 4)

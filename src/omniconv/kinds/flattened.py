@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from omniconv.errors import ShapeError, SpecError
-from omniconv.kinds.arguments import restrict, steps_of
+from omniconv.kinds.arguments import name_axes, restrict, steps_of
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Activation, Chain, Conv
 from omniconv.spec.arguments import IntOrTuple, PaddingLike
@@ -86,6 +86,7 @@ KIND = Kind(
     "flattened",
     flattened,
     traits=frozenset({"chain"}),
+    names=lambda chain: ("lateral", *name_axes(chain)),
     samples=(
         Sample({"in_channels": 3, "out_channels": 17, "kernel_size": 3, "padding": 1}, (2, 3, 6, 7)),
         Sample(

@@ -107,10 +107,21 @@ def mixed(
     )
 
 
+def _name_slices(chain: Chain) -> tuple[str, ...]:
+    """Each slice by its kernel, and by its number where two have the same."""
+    kernels = ["x".join(map(str, conv.kernel_size)) for conv in chain.convs]
+    counts = [kernels[:index].count(kernel) for index, kernel in enumerate(kernels, 1)]
+    return tuple(
+        f"depthwise_{kernel}" + (f"_{count}" if kernels.count(kernel) > 1 else "")
+        for kernel, count in zip(kernels, counts, strict=True)
+    )
+
+
 KIND = Kind(
     "mixed",
     mixed,
     traits=frozenset({"chain", "per_channel"}),
+    names=_name_slices,
     samples=(
         Sample({"in_channels": 17, "kernel_sizes": (3, 5, 7)}, (2, 17, 7, 8)),
         Sample({"in_channels": 5, "kernel_sizes": (1, 3, 4, 9), "stride": 2}, (1, 5, 9, 6)),

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from omniconv.errors import OmniconvError, SpecError
 from omniconv.integers import state
-from omniconv.spec import Shape, Spec
+from omniconv.spec import Chain, Shape, Spec
 
 TRAITS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -72,6 +72,7 @@ class Kind:
         traits: keys of :data:`TRAITS`.
         samples: small, awkward layers.
         errors: what must be refused, and with which words.
+        names: of a chain's convolutions, whatever their numbers are; they are keys of trained weights.
     """
 
     name: str
@@ -79,6 +80,11 @@ class Kind:
     traits: frozenset[str]
     samples: tuple[Sample, ...]
     errors: tuple[ErrorSample, ...]
+    names: tuple[str, ...] | Callable[[Chain], tuple[str, ...]] = ()
+
+    def name_convs(self, chain: Chain) -> tuple[str, ...]:
+        """A name for each convolution of a chain of this kind."""
+        return self.names(chain) if callable(self.names) else self.names
 
     @property
     def doc(self) -> str:

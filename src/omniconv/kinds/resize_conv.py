@@ -83,6 +83,7 @@ KIND = Kind(
     "resize_conv",
     resize_conv,
     traits=frozenset({"chain", "upsamples"}),
+    names=("convolution",),
     samples=(
         Sample({"in_channels": 5, "out_channels": 3, "kernel_size": 3, "padding": 1}, (2, 5, 4, 3)),
         Sample(

@@ -118,6 +118,7 @@ KIND = Kind(
     "shuffled_grouped",
     shuffled_grouped,
     traits=frozenset({"chain"}),
+    names=lambda chain: ("reduce", "depthwise", "expand") if len(chain.convs) == 3 else ("grouped", "pointwise"),
     samples=(
         Sample({"in_channels": 24, "out_channels": 36, "groups": 3, "padding": 1, "activation": "relu"}, (2, 24, 5, 6)),
         Sample({"in_channels": 6, "out_channels": 34, "groups": 2, "stride": 2, "padding": "same"}, (1, 6, 7, 8)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from omniconv.choices import as_choice
 from omniconv.errors import ShapeError, SpecError
 from omniconv.integers import as_integer
-from omniconv.kinds.arguments import restrict
+from omniconv.kinds.arguments import name_axes, restrict
 from omniconv.kinds.registry import ErrorSample, Kind, Sample
 from omniconv.spec import Chain, Conv
 from omniconv.spec.arguments import IntOrTuple, PaddingLike
@@ -107,6 +107,7 @@ KIND = Kind(
     "spatially_separable",
     spatially_separable,
     traits=frozenset({"chain"}),
+    names=name_axes,
     samples=(
         Sample({"in_channels": 17, "kernel_size": 5, "padding": 2}, (2, 17, 7, 6)),
         Sample({"in_channels": 3, "kernel_size": (2, 4), "stride": (2, 1), "padding": ((1, 0), (0, 3))}, (1, 3, 7, 5)),

@@ -89,6 +89,7 @@ KIND = Kind(
     "sub_pixel",
     sub_pixel,
     traits=frozenset({"chain", "upsamples"}),
+    names=("convolution",),
     samples=(
         Sample({"in_channels": 5, "out_channels": 3, "kernel_size": 3, "padding": 1}, (2, 5, 5, 4)),
         Sample(

@@ -1,8 +1,9 @@
-"""`Arena`: one block of zeroed memory for everything a caller computes in, and a pool with one arena a caller."""
+"""`Arena`: one block of zeroed memory for everything a caller computes in; `ArenaPool`: blocks that callers share."""
 
 from __future__ import annotations
 
 import mmap
+from collections import deque
 from contextlib import suppress
 from math import prod
 from typing import Final
@@ -47,8 +48,8 @@ class Arena:
             raise LimitError(what, need="a smaller problem or a larger machine", at=at) from error
         whole = np.frombuffer(self._map, np.uint8)
         self._skip = -whole.ctypes.data % alignment
-        self._bytes = self.open()
-        self.address: int = self._bytes.ctypes.data
+        self.bytes = self.open()
+        self.address: int = self.bytes.ctypes.data
 
     def view(self, offset: int, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32) -> npt.NDArray[np.generic]:
         """An array over part of the block, in C order; it keeps the memory alive.
@@ -68,7 +69,7 @@ class Arena:
                 f"{kind} array of shape {shape} at byte {offset} is outside an arena of {self.size} bytes",
                 need="offset % itemsize == 0 and offset + size <= arena",
             )
-        return self._bytes[offset:end].view(kind).reshape(shape)
+        return self.bytes[offset:end].view(kind).reshape(shape)
 
     def open(self) -> npt.NDArray[np.uint8]:
         """All of its bytes as a new array.
@@ -79,6 +80,39 @@ class Arena:
 
     def __len__(self) -> int:
         return self.size
+
+
+class ArenaPool:
+    """Working memory for callers that come one after another: as many blocks as run at once, each as large as the
+    largest call that it has served. Thread-safe; there is no lock that a fork could copy.
+    """
+
+    def __init__(self) -> None:
+        self._idle: deque[Arena] = deque()
+
+    def take(self, size: int) -> Arena:
+        """A block of at least so many bytes, with anything in it, until it is given back.
+
+        Raises:
+            LimitError: the size is above the limit, or the system has no room for it.
+        """
+        try:
+            found = self._idle.pop()
+        except IndexError:
+            return Arena(size)
+        if found.size >= size:
+            return found
+        del found  # before more is taken
+        return Arena(size)
+
+    def give(self, arena: Arena) -> None:
+        """Give a block back."""
+        self._idle.append(arena)
+
+    @property
+    def size(self) -> int:
+        """All blocks that are idle [bytes]."""
+        return sum(arena.size for arena in list(self._idle))
 
 
 def _map_memory(size: int) -> mmap.mmap:

@@ -24,7 +24,7 @@ from omniconv.integers import as_integer, ceil_div
 from omniconv.limits import check_memory
 from omniconv.program.layers import LayerInfo, describe_step
 from omniconv.runtime import driver
-from omniconv.runtime.arena import Arena
+from omniconv.runtime.arena import Arena, ArenaPool
 from omniconv.runtime.compiled import Compiled, show_boundary
 from omniconv.runtime.inputs import Array, arrange, read_array, read_names
 from omniconv.runtime.report import StepProfile, describe_call, merge_calls
@@ -51,7 +51,7 @@ class _Frame:
     """What one caller at a time runs in: an arena, and the tables with its addresses.
 
     Args:
-        arena: memory of the values.
+        arena: memory of the values; none where each call borrows it.
         held: the tables that the records name.
         records: one record for each call.
         steps: records to run; where strips of calls run at once, a record for each such group.
@@ -61,7 +61,7 @@ class _Frame:
 
     __slots__ = ("_held", "_job", "_records", "_steps", "arena", "arrays", "run")
 
-    def __init__(self, arena: Arena, held: object, records: Words, steps: Words, job: Job, threads: int) -> None:
+    def __init__(self, arena: Arena | None, held: object, records: Words, steps: Words, job: Job, threads: int) -> None:
         self.arena, self.arrays, self._held, self._job = arena, job.arrays, held, job
         self._records, self._steps = records, steps
         self.run = make_solo_run(job) if threads == 1 else partial(run_on_team, threads, job)
@@ -144,6 +144,7 @@ class Executable(Compiled):
         self._blocks, self._addresses = self._make_constants(shared)
         self._zero = Arena(plan.zero_bytes + 64, limit=memory_limit)
         self._idle: deque[_Frame] = deque(maxlen=8)
+        self._pool: ArenaPool | None = None
         self._strips = [np.cumsum((group.first, *group.counts), dtype=np.int64) for group in plan.groups]
         if self._foreign is None:
             self._idle.append(self._make_frame())
@@ -166,6 +167,8 @@ class Executable(Compiled):
                 fix="net.run({name: array})",
                 at=self._at,
             )
+        if self._pool is not None:
+            return self._run([self._check(self._only, x)])[0]
         x, result = self._check(self._only, x), self._results.take(0)
         frame = self._take_frame()
         frame.arrays[0], frame.arrays[1] = id(x), id(result)
@@ -215,6 +218,11 @@ class Executable(Compiled):
         inputs = {name: (self.dtypes[name], shape) for name, shape in self.inputs.items()}
         outputs = {name: (self.output_dtypes[name], shape) for name, shape in self.outputs.items()}
         return show_boundary(self, inputs, outputs)
+
+    def borrow(self, pool: ArenaPool) -> None:
+        """From now on take the working memory of each call from a pool that others share, and hold none."""
+        self._pool = pool
+        self._idle.clear()
 
     @property
     def layers(self) -> list[LayerInfo]:
@@ -286,10 +294,16 @@ class Executable(Compiled):
         frame = self._take_frame()
         for index, array in enumerate(arrays + results):
             frame.arrays[index] = id(array)
+        pool, arena = self._pool, None
+        if pool is not None:
+            arena = pool.take(self.arena_bytes)
+            frame.arrays[len(arrays) + len(results)] = id(arena.bytes)
         if times is None:
             frame.run()
         else:
             frame.run_timed(times.ctypes.data)
+        if pool is not None and arena is not None:
+            pool.give(arena)
         self._idle.append(frame)
         return results
 
@@ -300,20 +314,20 @@ class Executable(Compiled):
             return self._make_frame()
 
     def _find_bindings(self, table: int) -> list[tuple[int, int, int]]:
-        """Which words of the args hold addresses of the caller's arrays: address of the word, number of the array
-        (outputs count on after the inputs), offset [bytes].
+        """Which words of the args hold addresses that are known at a call: address of the word, number of the array
+        (outputs count on after the inputs, borrowed memory is the last one), offset [bytes].
         """
         refs = [ref for call in self.plan.calls for ref in call.args]
-        buffers, first = self.plan.buffers, {"input": 0, "output": len(self.inputs)}
-        return [
-            (
-                table + 8 * where,
-                first[buffers[ref.buffer].kind] + buffers[ref.buffer].index,
-                self.dtype.itemsize * ref.offset,
-            )
-            for where, ref in enumerate(refs)
-            if buffers[ref.buffer].kind in first
-        ]
+        buffers, many = self.plan.buffers, len(self.inputs)
+        found = []
+        for where, ref in enumerate(refs):
+            buffer, offset = buffers[ref.buffer], self.dtype.itemsize * ref.offset
+            if buffer.kind in {"input", "output"}:
+                found.append((table + 8 * where, buffer.index + (many if buffer.kind == "output" else 0), offset))
+            elif self._pool is not None and buffer.kind in {"arena", "scratch"}:
+                start = self.plan.arena_bytes if buffer.kind == "scratch" else self.plan.offsets[ref.buffer]
+                found.append((table + 8 * where, many + len(self.outputs), start + offset))
+        return found
 
     def _make_constants(self, shared: Shared | None) -> tuple[list[Arena], dict[int, int]]:
         """All constants, computed into one block but for the weights that networks of other sizes have too; and the
@@ -366,11 +380,12 @@ class Executable(Compiled):
                 at=self._at,
             )
         plan = self.plan
-        arena = Arena(self.arena_bytes, limit=self._limit)
+        arena = Arena(self.arena_bytes, limit=self._limit) if self._pool is None else None
+        start = 0 if arena is None else arena.address
         base = {
-            "arena": arena.address,
+            "arena": start,
             "zero": self._zero.address,
-            "scratch": arena.address + plan.arena_bytes,
+            "scratch": start + plan.arena_bytes,
         }
         args: list[int] = []
         starts: list[int] = []
@@ -394,7 +409,8 @@ class Executable(Compiled):
             done = int(strips[-1])
         joined = np.concatenate([*steps, records[done:]]) if steps else records
         bindings = self._find_bindings(table.ctypes.data)
-        job = Job(joined.ctypes.data, len(joined), len(self.inputs) + len(self.outputs), bindings)
+        arrays = len(self.inputs) + len(self.outputs) + (arena is None)
+        job = Job(joined.ctypes.data, len(joined), arrays, bindings)
         return _Frame(arena, table, records, joined, job, 1 if self._alone else self.threads)
 
 

@@ -1,4 +1,4 @@
-"""`compile`: a whole PyTorch model, through ONNX."""
+"""`compile`: a whole PyTorch model for inference, through ONNX."""
 
 from __future__ import annotations
 
@@ -11,34 +11,96 @@ from torch import nn
 
 from omniconv.api import compile as compile_model
 from omniconv.choices import check_instance
-from omniconv.errors import DataError, UnsupportedError
+from omniconv.errors import DataError, ShapeError, UnsupportedError
 from omniconv.integers import read_sequence
+from omniconv.torch.layouts import as_array
 
 if TYPE_CHECKING:
+    import onnx
+
     from omniconv.runtime.executable import Executable
     from omniconv.runtime.mixed import MixedExecutable
     from omniconv.runtime.network import Network
 
 
+class CompiledModule(nn.Module):  # type: ignore[misc] # untyped for a checker without PyTorch
+    """A frozen model that takes and gives tensors. It has no parameters: its weights are in the code.
+
+    Attributes:
+        network: what :func:`omniconv.compile` made of the model; ``explain()`` and ``profile()`` are there.
+        names: of the inputs, in order.
+    """
+
+    def __init__(self, network: Executable | MixedExecutable | Network, names: Sequence[str]) -> None:
+        super().__init__()
+        self.network, self.names = network, tuple(names)
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        """The result, or a tuple of all results.
+
+        Raises:
+            ShapeError: another number of inputs, or shapes that the model does not take.
+            DataError: tensors of another type, on another device, or whose gradients are wanted.
+        """
+        if len(inputs) != len(self.names):
+            raise ShapeError(f"{len(inputs)} inputs", need=f"{len(self.names)}: {', '.join(self.names)}")
+        if torch.is_grad_enabled() and any(isinstance(x, torch.Tensor) and x.requires_grad for x in inputs):
+            raise DataError(
+                "an input whose gradient is wanted",
+                need="inference: the model was frozen when it was compiled",
+                fix="torch.no_grad(), or omniconv.torch.convert(model) to train it",
+            )
+        arrays = {name: self._to_array(x) for name, x in zip(self.names, inputs, strict=True)}
+        results = tuple(map(self._to_tensor, self.network.run(arrays).values()))
+        return results[0] if len(results) == 1 else results
+
+    def explain(self) -> str:
+        """What was chosen for each layer, and why."""
+        return self.network.explain()
+
+    def extra_repr(self) -> str:
+        """The inputs, and how their channels lie."""
+        return f"{', '.join(self.names)}, layout={self.network.layout!r}"
+
+    def _is_turned(self, axes: int) -> bool:
+        return self.network.layout == "NHWC" and 3 <= axes <= 5
+
+    def _to_array(self, x: Any) -> Any:
+        if not isinstance(x, torch.Tensor) or x.device.type != "cpu":
+            return x  # refused by the network, with its name
+        return as_array(x, channels_last=self._is_turned(x.dim()))
+
+    def _to_tensor(self, y: Any) -> torch.Tensor:
+        found = torch.from_numpy(y)
+        return found.movedim(-1, 1) if self._is_turned(found.dim()) else found
+
+
 def compile(  # noqa: A001 - named after what it calls
     module: nn.Module, example_inputs: torch.Tensor | Sequence[torch.Tensor], **options: Any
-) -> Executable | MixedExecutable | Network:
-    """Compile a PyTorch model for the shapes of its example inputs.
+) -> CompiledModule:
+    """Compile a PyTorch model for inference, for inputs like its example inputs and for any number of them in a batch.
 
     The model is exported with ``torch.onnx.export(dynamo=True)``, as it behaves in inference, and read by
-    :func:`omniconv.compile`.
+    :func:`omniconv.compile`. Its weights are those of this moment. Code is for exact shapes: another batch size is
+    compiled when it first comes, and the last few are kept.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())
-        >>> x = torch.ones(1, 3, 6, 6)
-        >>> f = compile(model, x, threads=1)
-        >>> bool(torch.allclose(torch.from_dlpack(f(x)), model.eval()(x), atol=1e-5))
+        >>> f = compile(model, torch.ones(1, 3, 6, 6), threads=1)
+        >>> x = torch.rand(2, 3, 6, 6)
+        >>> with torch.no_grad():
+        ...     print(bool(torch.allclose(f(x), model.eval()(x), atol=1e-5)))
         True
 
     Args:
         module: any model whose operators Omniconv supports.
         example_inputs: a tensor, or one for each input of ``module.forward``; only shapes and types matter.
-        options: of :func:`omniconv.compile`: threads, layout, target ...
+        options: of :func:`omniconv.compile`: threads, layout, target ... With ``layout="NHWC"`` tensors are read and
+            written in `torch.channels_last`; their shapes stay those of PyTorch.
+
+    Returns:
+        A module without parameters. A model whose first axis is no batch, or that depends on its size, takes the
+        batch size of the example only.
 
     Raises:
         UnsupportedError: `onnxscript` is not installed, PyTorch cannot export the model, or it has an operator that is
@@ -55,10 +117,44 @@ def compile(  # noqa: A001 - named after what it calls
         raise DataError(
             f"example_inputs of {kinds}", need="a tensor, or a sequence of tensors", fix="torch.ones(1, 3, 8, 8)"
         )
+    proto = export(module, tuple(inputs))
+    names = [item.name for item in proto.graph.input]
+    network = compile_model(proto, **options)
+    fix = getattr(network, "fix", None)
+    if fix is not None:
+        fix({name: tuple(x.shape) for name, x in zip(names, inputs, strict=True)})
+    return CompiledModule(network, names)
+
+
+def export(module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> onnx.ModelProto:
+    """The model in ONNX as it behaves in inference, with an open batch size where it allows that.
+
+    Raises:
+        UnsupportedError: PyTorch cannot export it.
+    """
+    # The export traces a batch of one as a constant, so that such an example is doubled.
+    wide = tuple(torch.cat([x, x]) if x.dim() and x.shape[0] == 1 else x for x in inputs)
+    try:
+        return export_fixed(module, wide, tuple({0: torch.export.Dim.AUTO} if x.dim() else None for x in inputs))
+    except UnsupportedError:
+        return export_fixed(module, inputs)
+
+
+def export_fixed(module: nn.Module, inputs: tuple[torch.Tensor, ...], open_sizes: Any = None) -> onnx.ModelProto:
+    """The model in ONNX as it behaves in inference, for the shapes of its inputs.
+
+    Args:
+        module: the model.
+        inputs: examples.
+        open_sizes: for each input the axes that may have another size, as `torch.export` takes them.
+
+    Raises:
+        UnsupportedError: PyTorch cannot export it.
+    """
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
-        exported = torch.onnx.export(module, inputs, dynamo=True, verbose=False)
+        return torch.onnx.export(module, inputs, dynamo=True, dynamic_shapes=open_sizes, verbose=False).model_proto
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UnsupportedError(
@@ -69,4 +165,3 @@ def compile(  # noqa: A001 - named after what it calls
     finally:
         for part in training:
             part.training = True
-    return compile_model(exported.model_proto, **options)

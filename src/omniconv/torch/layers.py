@@ -17,6 +17,9 @@ from omniconv.integers import as_integers
 from omniconv.reference import Weights, check_weights
 from omniconv.spec import Activation, Chain, ChainStep, Conv, PixelShuffle, Resize, Shuffle, Spec, Split
 from omniconv.spec.chain import check_spec
+from omniconv.torch.nn.drop_in import DROP_INS
+from omniconv.torch.nn.layers import ChainNd, ConvNd
+from omniconv.torch.steps import LINEAR, module_of_step
 
 Array: TypeAlias = npt.NDArray[np.float32]
 Pair: TypeAlias = tuple[Array, Array | None]
@@ -30,22 +33,6 @@ _PADS: Final = {
     "circular": {1: nn.CircularPad1d, 2: nn.CircularPad2d, 3: nn.CircularPad3d},
 }
 _CONSTANT_PADS: Final = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
-_LINEAR: Final = {1: "linear", 2: "bilinear", 3: "trilinear"}
-
-_TO_MODULE: Final[dict[str, Callable[[Activation], nn.Module]]] = {
-    "relu": lambda _: nn.ReLU(),
-    "relu6": lambda _: nn.ReLU6(),
-    "clip": lambda a: nn.Hardtanh(a["lo"], a["hi"]),
-    "leaky_relu": lambda a: nn.LeakyReLU(a["alpha"]),
-    "elu": lambda a: nn.ELU(a["alpha"]),
-    "sigmoid": lambda _: nn.Sigmoid(),
-    "silu": lambda _: nn.SiLU(),
-    "hard_swish": lambda _: nn.Hardswish(),
-    "tanh": lambda _: nn.Tanh(),
-    "gelu": lambda _: nn.GELU(),
-    "gelu_tanh": lambda _: nn.GELU(approximate="tanh"),
-}
-
 _FROM_MODULE: Final[dict[type[nn.Module], Callable[[Any], Activation]]] = {
     nn.ReLU: lambda _: Activation("relu"),
     nn.ReLU6: lambda _: Activation("relu6"),
@@ -125,23 +112,8 @@ def _modules(step: ChainStep, spec: Spec, pairs: Iterator[Pair] | None) -> list[
             branches = [_conv_modules(branch, None if pairs is None else next(pairs)) for branch in step.branches]
             inner = [found[0] if len(found) == 1 else nn.Sequential(*found) for found in branches]
             return [Branches(inner, [branch.in_channels for branch in step.branches])]
-        case Activation() if step.name in _TO_MODULE:
-            return [_TO_MODULE[step.name](step)]
-        case Activation() if step == Activation.of("hard_sigmoid"):
-            return [nn.Hardsigmoid()]
-        case Shuffle():
-            return [nn.ChannelShuffle(step.groups)]
-        case PixelShuffle() if spec.dims == 2:
-            return [nn.PixelShuffle(step.factor)]
-        case Resize(mode="nearest"):
-            return [nn.Upsample(scale_factor=step.factor)]
-        case Resize():
-            return [nn.Upsample(scale_factor=step.factor, mode=_LINEAR[spec.dims], align_corners=False)]
-    raise UnsupportedError(
-        f"PyTorch has no module for {step}",
-        need=f"other steps, activations among {', '.join(_TO_MODULE)}",
-        at=spec.text(),
-    )
+        case _:
+            return [module_of_step(step, spec.dims, at=spec.text())]
 
 
 def _conv_modules(conv: Conv, pair: Pair | None) -> list[nn.Module]:
@@ -215,8 +187,9 @@ def from_torch(module: nn.Module) -> tuple[Spec, tuple[Pair, ...]]:
     """The layer or the chain that a PyTorch module computes, with its weights as float32 copies.
 
     Known are convolutions and transposed convolutions over 1 to 3 axes, padding in front of one, `Sequential`,
-    activations, `ChannelShuffle`, `PixelShuffle`, `Upsample` by a whole factor, `Branches`, and what does nothing in
-    inference (`Identity`, dropout). Other models: :func:`omniconv.torch.compile`.
+    activations, `ChannelShuffle`, `PixelShuffle`, `Upsample` by a whole factor, `Branches`, the layers of
+    :mod:`omniconv.torch.nn`, and what does nothing in inference (`Identity`, dropout). Other
+    models: :func:`omniconv.torch.compile`.
 
     Example:
         >>> spec, weights = from_torch(
@@ -251,10 +224,10 @@ def from_torch(module: nn.Module) -> tuple[Spec, tuple[Pair, ...]]:
             else:
                 pending = pad
             continue
-        found, pairs = _step_of(item, where)
+        found, pairs = _steps_of(item, where)
         if pending is not None:
-            found, pending = _with_padding(found, pending, where), None
-        steps.append(found)
+            found[0], pending = _with_padding(found[0], pending, where), None
+        steps += found
         weights += pairs
     if pending is not None:
         raise UnsupportedError("padding that no convolution follows", need="a convolution after it", at=str(module))
@@ -301,9 +274,18 @@ def _with_padding(step: ChainStep, pad: tuple[str, tuple[tuple[int, int], ...]],
     return replace(step, padding=pairs, padding_mode=mode)
 
 
+def _steps_of(module: Any, where: str) -> tuple[list[ChainStep], list[Pair]]:
+    """The steps of a module that is no `Sequential`, with their weights."""
+    if isinstance(module, ConvNd | ChainNd):
+        pairs = [_pair_of(layer) for layer in module.layers()]
+        return list(module.spec.steps) if isinstance(module, ChainNd) else [module.spec], pairs
+    step, pairs = _step_of(module, where)
+    return [step], pairs
+
+
 def _step_of(module: Any, where: str) -> tuple[ChainStep, list[Pair]]:
     kind = type(module)
-    if kind in CONVS.values() or kind in TRANSPOSED.values():
+    if kind in {*DROP_INS, *DROP_INS.values()}:
         return _conv_of(module, where)
     if kind in _FROM_MODULE:
         return _FROM_MODULE[kind](module), []
@@ -335,7 +317,7 @@ def _resize_of(module: nn.Upsample, where: str) -> Resize:
         )
     if module.mode == "nearest":
         return Resize(int(factor))
-    if module.mode in _LINEAR.values() and not module.align_corners:
+    if module.mode in LINEAR.values() and not module.align_corners:
         return Resize(int(factor), "linear")
     raise UnsupportedError(
         f"Upsample in mode {module.mode!r}", need="nearest, or linear without align_corners", at=where
@@ -361,7 +343,11 @@ def _conv_of(module: Any, where: str) -> tuple[Conv, list[Pair]]:
         output_padding=module.output_padding,
         padding_mode="zeros" if module.transposed else module.padding_mode,
     )
-    return conv, [(_copy(module.weight), None if module.bias is None else _copy(module.bias))]
+    return conv, [_pair_of(module)]
+
+
+def _pair_of(module: Any) -> Pair:
+    return _copy(module.weight), None if module.bias is None else _copy(module.bias)
 
 
 def _copy(tensor: torch.Tensor) -> Array:

@@ -181,7 +181,7 @@ class _Pass:
                 place = k.add(k.mul(n, ns[0]), k.add(k.mul(od, ns[2]), k.mul(oh, ns[3])))
                 place = k.add(place, k.mul(self.left, ns[4]))
                 source = k.shift(k.arg(NARROW), k.add(place, k.mul(channel, ns[1])))
-                room = k.shift(k.arg(ROOM), k.mul(k.sub(row, self.begin), p.columns * p.width))
+                room = k.shift(self._own_room(), k.mul(k.sub(row, self.begin), p.columns * p.width))
                 if ns[1] == 1:
                     with k.loop(k.sub(self.right, self.left)) as q:
                         self._copy(k.shift(source, k.mul(q, ns[4])), k.shift(room, k.mul(q, p.width)), channels)
@@ -192,6 +192,11 @@ class _Pass:
             body(p.width)
         else:
             k.both_ways(k.compare("<", self.index, p.panels - 1), lambda whole: body(p.width if whole else last))
+
+    def _own_room(self) -> Pointer:
+        """The memory that this thread gathers in."""
+        k = self.k
+        return k.shift(k.arg(ROOM), k.mul(k.thread, self.p.room))
 
     def _copy(self, source: Pointer, room: Pointer, channels: int) -> None:
         """One position whose channels are neighbours."""
@@ -223,7 +228,7 @@ class _Pass:
                 place = k.add(k.mul(n, ws[0]), k.add(k.mul(iz, ws[2]), k.mul(iy, ws[3])))
                 start = k.sub(k.mul(tw, width.dilation), width.before)
                 line = k.shift(wide, k.add(place, k.mul(start, ws[4])))
-                room = k.shift(k.arg(ROOM), k.mul(k.sub(row, self.begin), p.columns * p.width))
+                room = k.shift(self._own_room(), k.mul(k.sub(row, self.begin), p.columns * p.width))
                 with k.loop(high, start=low) as q:
                     pixel = k.anchor(k.shift(line, k.mul(q, width.stride * ws[4])))
                     panel = k.anchor(k.shift(room, k.mul(k.sub(q, self.left), p.width)))

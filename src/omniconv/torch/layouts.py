@@ -1,0 +1,90 @@
+"""How tensors lie in memory: channels first or last, for any number of axes, and as NumPy arrays over the same memory.
+
+A result lies as the input does. The rules are of strides alone, so that they hold for tensors without data too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from omniconv.errors import DataError
+
+Array: TypeAlias = npt.NDArray[Any]
+
+_FORMATS: Final = {4: torch.channels_last, 5: torch.channels_last_3d}
+"""What PyTorch calls channels last, by the number of axes of a tensor."""
+_DTYPES: Final = {
+    getattr(torch, name): np.dtype(name)
+    for name in ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
+}
+
+
+def is_channels_last(x: torch.Tensor) -> bool:
+    """Whether the channels of ``x`` ``(N, C, *spatial)`` are neighbours in memory and nothing lies between.
+
+    A map of one channel, or of one position, can be seen both ways: its strides say which way was meant.
+
+    Example:
+        >>> x = torch.empty(2, 3, 4, 5)
+        >>> is_channels_last(x), is_channels_last(x.to(memory_format=torch.channels_last))
+        (False, True)
+        >>> is_channels_last(torch.empty(2, 4, 3).transpose(1, 2))
+        True
+    """
+    if x.dim() < 3:
+        return False
+    first = 1 if x.shape[0] == 1 else 0
+    found = list(x.stride())[first:]
+    last, plain = (strides_of(x.shape, channels_last=way)[first:] for way in (True, False))
+    return found == last and found != plain
+
+
+def strides_of(shape: Sequence[int], *, channels_last: bool) -> list[int]:
+    """Strides of a tensor without gaps [elements], channels first or last."""
+    order = [1, *range(len(shape) - 1, 1, -1), 0] if channels_last else list(range(len(shape) - 1, -1, -1))
+    strides, step = [0] * len(shape), 1
+    for axis in order:
+        strides[axis] = step
+        step = step * (shape[axis] if shape[axis] != 0 else 1)
+    return strides
+
+
+def empty(shape: Sequence[int], like: torch.Tensor, *, channels_last: bool) -> torch.Tensor:
+    """A tensor of any values without gaps, of the type and on the device of ``like``."""
+    return like.new_empty_strided(list(shape), strides_of(shape, channels_last=channels_last))
+
+
+def lay(x: torch.Tensor, *, channels_last: bool) -> torch.Tensor:
+    """The values of ``x`` in an order of memory: ``x`` itself where it lies so, else a copy."""
+    if (not channels_last or x.dim() in _FORMATS) and x.is_contiguous(
+        memory_format=_FORMATS[x.dim()] if channels_last else torch.contiguous_format
+    ):
+        return x
+    strides = strides_of(x.shape, channels_last=channels_last)
+    if all(size == 1 or own == step for size, own, step in zip(x.shape, x.stride(), strides, strict=True)):
+        return x
+    return torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device).copy_(x)
+
+
+def as_array(x: torch.Tensor, *, channels_last: bool = False) -> Array:
+    """A tensor as a NumPy array over its memory, without gaps; with ``channels_last`` its axes are in that order.
+
+    Only a tensor that lies otherwise is copied.
+
+    Raises:
+        DataError: a type that NumPy does not have.
+    """
+    if x.dtype not in _DTYPES:
+        raise DataError(f"a tensor of {x.dtype}", need="a type of NumPy", fix="x.float()")
+    x = lay(x.detach(), channels_last=channels_last)
+    shape = (x.shape[0], *x.shape[2:], x.shape[1]) if channels_last else tuple(x.shape)
+    # Not by `Tensor.numpy`, which forbids that the tensor is ever resized, also where others own it.
+    memory: Any = (ctypes.c_byte * x.nbytes).from_address(x.data_ptr())
+    memory.tensor = x  # lives as long as the array
+    return np.ndarray(shape, _DTYPES[x.dtype], memory)

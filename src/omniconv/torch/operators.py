@@ -1,0 +1,207 @@
+r"""The operators ``torch.ops.omniconv``: a convolution and its two gradients, which are the gradients of one another.
+
+.. math::
+    y = A_w x + b, \qquad \mathrm{dx} = A_w^* \,\mathrm{dy}, \qquad
+    \mathrm{dw} = \partial_w \langle A_w x, \mathrm{dy} \rangle, \qquad
+    \mathrm{db}_c = \sum_{n, o} \mathrm{dy}_{n, c, o}
+
+All three are linear in each of their two tensors, so that the gradients of each are the other two, to any order. On
+tensors of float32 and float64 in host memory they run as compiled programs (:mod:`omniconv.torch.programs`), which read
+the tensors and write the results where they lie; on everything else PyTorch's own operators compute the same
+(:mod:`omniconv.torch.plain`).
+
+Autocast: as for PyTorch's convolutions, inputs are cast to the type of the region. That is bfloat16 or float16, so that
+PyTorch's operators run there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from typing import Any, Final
+
+import torch
+
+from omniconv.spec import Conv, Shape
+from omniconv.torch import plain
+from omniconv.torch.arguments import check_tensors
+from omniconv.torch.dispatch import FUNCTIONS, call, call_operator
+from omniconv.torch.folding import RULES
+from omniconv.torch.gradients import BACKWARD, LAYER_ARGUMENTS, save
+from omniconv.torch.layouts import as_array, empty, is_channels_last, lay
+from omniconv.torch.plain import Geometry, Ints
+from omniconv.torch.programs import DTYPES, PROGRAMS
+
+_LAYER: Final = (
+    "SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool transposed, SymInt[] output_padding, SymInt groups, "
+    "bool flip, str padding_mode"
+)
+_SCHEMAS: Final = {
+    "conv": f"(Tensor x, Tensor w, Tensor? b, {_LAYER}) -> Tensor",
+    "conv_input_gradient": f"(Tensor dy, Tensor w, SymInt[] size, {_LAYER}, bool channels_last) -> Tensor",
+    "conv_weight_gradient": f"(Tensor x, Tensor dy, SymInt[] size, {_LAYER}, bool bias) -> (Tensor, Tensor)",
+}
+_LIBRARY: Final = torch.library.Library("omniconv", "DEF")
+_AUTOCAST: Final = {"cpu": "AutocastCPU", "cuda": "AutocastCUDA", "xpu": "AutocastXPU", "mps": "AutocastMPS"}
+"""Devices whose regions of automatic types are followed, and PyTorch's key for each."""
+
+for _name, _schema in _SCHEMAS.items():
+    _LIBRARY.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
+
+
+@lru_cache(maxsize=4096)
+def _find_spec(channels: int, w: Shape, *layer: Any) -> Conv:
+    """The layer with weights of shape ``w`` on an input of so many channels."""
+    stride, padding, dilation, transposed, output_padding, groups, flip, padding_mode = layer
+    pairs = tuple(zip(padding[::2], padding[1::2], strict=True))
+    out = w[1] * groups if transposed else w[0]
+    return Conv(
+        channels, out, w[2:], stride, dilation, pairs, groups, transposed, output_padding, flip, padding_mode
+    )  # fmt: skip
+
+
+def _spec(channels: int, w: Sequence[int], layer: Sequence[Any]) -> Conv:
+    return _find_spec(channels, tuple(w), *(tuple(item) if isinstance(item, list) else item for item in layer))
+
+
+def _compiles(*tensors: torch.Tensor | None) -> bool:
+    """Whether code is compiled for such tensors."""
+    given = [tensor for tensor in tensors if tensor is not None]
+    return all(tensor.dtype in DTYPES and tensor.device.type == "cpu" and tensor.numel() for tensor in given)
+
+
+# Values
+
+
+def _conv(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, *layer: Any) -> torch.Tensor:
+    """The layer itself."""
+    geometry = Geometry(*layer)
+    check_tensors(x, w, b, geometry)
+    last = is_channels_last(x)
+    if not _compiles(x, w, b):
+        return lay(plain.conv(x, w, b, geometry), channels_last=last)
+    what = "forward" if b is None else "forward_bias"
+    spec = _spec(x.shape[1], w.shape, layer)
+    program = PROGRAMS.find(what, spec, tuple(x.shape), x.dtype, channels_last=last)
+    sizes = geometry.output_sizes(list(x.shape[2:]), list(w.shape[2:]))
+    y = empty([x.shape[0], spec.out_channels, *sizes], x, channels_last=last)
+    inputs = {"x": as_array(x, channels_last=last), "w": as_array(w)} | ({} if b is None else {"b": as_array(b)})
+    program.run(inputs, out={"y": as_array(y, channels_last=last)})
+    return y
+
+
+def _input_gradient(dy: torch.Tensor, w: torch.Tensor, size: Ints, *rest: Any) -> torch.Tensor:
+    """The gradient of an input of ``size``, which lies as it is said."""
+    layer, last = rest[:LAYER_ARGUMENTS], rest[LAYER_ARGUMENTS]
+    if not (_compiles(dy, w) and all(size)):
+        return lay(plain.input_gradient(dy, w, size, Geometry(*layer)), channels_last=last)
+    spec = _spec(size[1], w.shape, layer)
+    program = PROGRAMS.find("input_gradient", spec, tuple(size), dy.dtype, channels_last=last)
+    dx = empty(size, dy, channels_last=last)
+    inputs = {"dy": as_array(dy, channels_last=last), "w": as_array(w)}
+    program.run(inputs, out={"dx": as_array(dx, channels_last=last)})
+    return dx
+
+
+def _weight_gradient(x: torch.Tensor, dy: torch.Tensor, size: Ints, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    """The gradients of weights of ``size`` and of the bias; the latter is empty where there is none."""
+    layer, bias = rest[:LAYER_ARGUMENTS], rest[LAYER_ARGUMENTS]
+    if not (_compiles(x, dy) and all(size)):
+        db = dy.sum([0, *range(2, dy.dim())]) if bias else dy.new_empty(0)
+        return lay(plain.weight_gradient(x, dy, size, Geometry(*layer)), channels_last=False), db
+    spec, last = _spec(x.shape[1], size, layer), is_channels_last(x)
+    what = "weight_gradient_bias" if bias else "weight_gradient"
+    program = PROGRAMS.find(what, spec, tuple(x.shape), x.dtype, channels_last=last)
+    dw, db = empty(size, x, channels_last=False), x.new_empty(spec.out_channels if bias else 0)
+    inputs = {"x": as_array(x, channels_last=last), "dy": as_array(dy, channels_last=last)}
+    program.run(inputs, out={"dw": as_array(dw)} | ({"db": as_array(db)} if bias else {}))
+    return dw, db
+
+
+# Shapes alone
+
+
+def _conv_shape(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, *layer: Any) -> torch.Tensor:
+    geometry = Geometry(*layer)
+    check_tensors(x, w, b, geometry)
+    channels = w.shape[1] * geometry.groups if geometry.transposed else w.shape[0]
+    sizes = geometry.output_sizes(list(x.shape[2:]), list(w.shape[2:]))
+    return empty([x.shape[0], channels, *sizes], x, channels_last=is_channels_last(x))
+
+
+def _input_gradient_shape(dy: torch.Tensor, _w: torch.Tensor, size: Ints, *rest: Any) -> torch.Tensor:
+    return empty(size, dy, channels_last=rest[LAYER_ARGUMENTS])
+
+
+def _weight_gradient_shape(
+    _x: torch.Tensor, dy: torch.Tensor, size: Ints, *rest: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    bias = rest[LAYER_ARGUMENTS]
+    return empty(size, dy, channels_last=False), dy.new_empty(dy.shape[1] if bias else 0)
+
+
+# Automatic types
+
+
+def _register_autocast(device: str, key: str) -> None:
+    """Cast what a convolution reads to the type of the region; gradients follow the types of the forward pass."""
+    keys = torch._C.DispatchKeySet(getattr(torch._C.DispatchKey, key))  # noqa: SLF001 - as torch.library does
+
+    def cast(*arguments: Any) -> torch.Tensor:
+        dtype = torch.get_autocast_dtype(device)
+        with torch._C._ExcludeDispatchKeyGuard(keys):  # noqa: SLF001
+            return torch.ops.omniconv.conv(*(_cast(each, dtype) for each in arguments[:3]), *arguments[3:])
+
+    _LIBRARY.impl("conv", cast, key)
+
+
+def _cast(value: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """Float64 stays, as in PyTorch's own lists."""
+    narrow = value is not None and value.is_floating_point() and value.dtype != torch.float64
+    return value.to(dtype) if value is not None and narrow else value
+
+
+def _function(name: str) -> type[torch.autograd.Function]:
+    """What transforms see of an operator."""
+    methods: dict[str, Callable[..., Any]] = {
+        "forward": lambda *arguments: call(name, *arguments),
+        "setup_context": save,
+        "backward": BACKWARD[name],
+        "vmap": partial(RULES[name], call),
+    }
+    body = {key: staticmethod(method) for key, method in methods.items()}
+    return type(f"Transformed_{name}", (torch.autograd.Function,), body)
+
+
+def _register() -> None:
+    values = {"conv": _conv, "conv_input_gradient": _input_gradient, "conv_weight_gradient": _weight_gradient}
+    shapes = {
+        "conv": _conv_shape,
+        "conv_input_gradient": _input_gradient_shape,
+        "conv_weight_gradient": _weight_gradient_shape,
+    }
+    for name, value in values.items():
+        _LIBRARY.impl(name, value, "CompositeExplicitAutograd")
+        full = f"omniconv::{name}"
+        torch.library.register_fake(full, shapes[name], lib=_LIBRARY)
+        torch.library.register_autograd(full, BACKWARD[name], setup_context=save, lib=_LIBRARY)
+        torch.library.register_vmap(full, partial(RULES[name], call_operator), lib=_LIBRARY)
+        FUNCTIONS[name] = _function(name)
+    for device, key in _AUTOCAST.items():
+        if torch.amp.is_autocast_available(device):
+            _register_autocast(device, key)
+
+
+_register()
+
+
+def convolve(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, layer: Sequence[Any], axes: int) -> torch.Tensor:
+    """One layer on a batch, or on a single input without the axis of the batch.
+
+    An export to ONNX, which has no such operator, sees PyTorch's.
+    """
+    alone = x.dim() == axes + 1
+    x = x.unsqueeze(0) if alone else x
+    exporting = torch.onnx.is_in_onnx_export()
+    y: torch.Tensor = plain.conv(x, w, b, Geometry(*layer)) if exporting else call("conv", x, w, b, *layer)
+    return y.squeeze(0) if alone else y

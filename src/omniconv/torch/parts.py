@@ -1,0 +1,249 @@
+"""Parts of a graph that are compiled whole, with their weights as constants: which nodes, and the compiled part."""
+
+from __future__ import annotations
+
+import operator
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import torch
+from torch import fx, nn
+from torch.fx.passes.infra.partitioner import CapabilityBasedPartitioner
+from torch.fx.passes.operator_support import OperatorSupportBase
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+from omniconv.api import compile as compile_model
+from omniconv.errors import HostWarning, ModelError, UnsupportedError
+from omniconv.runtime.kept import Kept
+from omniconv.torch.compile import CompiledModule, export_fixed
+from omniconv.torch.layouts import is_channels_last
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_HEAVY: Final = {
+    torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d,
+    F.linear, torch.matmul, torch.bmm, operator.matmul,
+}  # fmt: skip
+"""What a part is made for; one without is left to PyTorch."""
+_FRESH: Final = {
+    *_HEAVY, F.batch_norm, F.layer_norm, F.group_norm, torch.add, torch.mul, torch.sub, operator.add, operator.mul,
+    operator.sub, torch.cat,
+}  # fmt: skip
+"""Functions whose result is memory of its own, that what follows may overwrite."""
+_FUNCTIONS: Final = _FRESH | {
+    getattr(module, name)
+    for module, names in (
+        (F, "relu relu6 hardtanh leaky_relu elu silu hardswish hardsigmoid gelu sigmoid tanh softmax dropout"),
+        (F, "avg_pool1d avg_pool2d avg_pool3d max_pool1d max_pool2d max_pool3d pad pixel_shuffle channel_shuffle"),
+        (F, "adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d softplus mish"),
+        (torch, "div flatten reshape relu sigmoid tanh mean sum permute transpose softmax exp sqrt abs neg clamp"),
+        (torch, "channel_shuffle pixel_shuffle chunk split unsqueeze squeeze pow rsqrt erf maximum minimum"),
+        (operator, "iadd imul truediv neg getitem"),
+    )
+    for name in names.split()
+}
+_METHODS: Final = frozenset(
+    "add mul sub div view reshape transpose permute contiguous flatten mean sum chunk split unsqueeze squeeze softmax "
+    "sigmoid relu tanh clamp pow".split()
+)
+_IN_PLACE: Final = {operator.iadd, operator.imul}
+_OPERATORS_IN_PLACE: Final = frozenset(
+    "setitem delitem iadd isub imul itruediv ifloordiv imod ipow imatmul iand ior ixor ilshift irshift".split()
+)
+_WITH_FLAG: Final = {
+    getattr(F, name) for name in "hardtanh leaky_relu elu relu relu6 silu hardswish hardsigmoid mish dropout".split()
+}
+"""Functions with an argument that says to work in place."""
+_TRAINS: Final = {F.dropout: (2, "training", True), F.batch_norm: (5, "training", False)}
+"""Functions that do something else in training: place, name and default of the argument that says so."""
+
+
+def name_of(node: fx.Node) -> str:
+    """What a node calls, for a report."""
+    return node.target if isinstance(node.target, str) else getattr(node.target, "__name__", str(node.target))
+
+
+class _Known(OperatorSupportBase):  # type: ignore[misc] # untyped for a checker without PyTorch
+    """Whether a node may be part of a part."""
+
+    def is_node_supported(self, submodules: Mapping[str, nn.Module], node: fx.Node) -> bool:  # noqa: ARG002 - PyTorch's
+        """A function that is compiled, in inference, whose in-place form nobody else can see."""
+        if node.op == "call_method":
+            known = node.target in _METHODS
+        else:
+            known = node.op == "call_function" and node.target in _FUNCTIONS
+        if not known:
+            return False
+        if node.target in _TRAINS:
+            place, name, default = _TRAINS[node.target]
+            if node.args[place] if len(node.args) > place else node.kwargs.get(name, default):
+                return False
+        return not _overwrites(node) or _is_own(node)
+
+
+def _overwrites(node: fx.Node) -> bool:
+    """Whether a known function is called in its in-place form."""
+    flags = node.args[1:] if node.target in _WITH_FLAG else ()
+    return node.target in _IN_PLACE or bool(node.kwargs.get("inplace")) or any(flag is True for flag in flags)
+
+
+def _mutates(node: fx.Node) -> bool:
+    """Whether a node changes memory that others may see, so that the order of nodes means something."""
+    if not node.op.startswith("call") or node.target in _TRAINS:
+        return False
+    name = name_of(node)
+    if (name.endswith("_") and not name.endswith("__")) or "out" in node.kwargs:
+        return True
+    in_place = getattr(node.target, "__module__", "") == "_operator" and name in _OPERATORS_IN_PLACE
+    return (in_place or _overwrites(node)) and not _is_own(node)
+
+
+def _is_own(node: fx.Node) -> bool:
+    """Whether the first argument of a node is memory that no other node reads."""
+    first = node.args[0] if node.args else None
+    return isinstance(first, fx.Node) and first.target in _FRESH | _IN_PLACE and len(first.users) == 1
+
+
+def cut(graph: fx.GraphModule, example_inputs: Sequence[Any]) -> list[FrozenPart]:
+    """Replace the largest parts of a graph by compiled ones, in place. One that changes memory is left whole.
+
+    Args:
+        graph: of calls of PyTorch's functions.
+        example_inputs: in the order of its placeholders; weights are known by what they are.
+    """
+    if any(map(_mutates, graph.graph.nodes)):
+        return []  # nodes may not be put together where one between them changes what they read
+    places = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    frozen = {node.name for node, value in zip(places, example_inputs, strict=True) if _is_weight(value)}
+    partitioner = CapabilityBasedPartitioner(graph, _Known(), allows_single_node_partition=True)
+    chosen = [part for part in partitioner.propose_partitions() if any(n.target in _HEAVY for n in part.nodes)]
+    chosen = [part for part in chosen if all(_is_tensor(node) for node in _outputs(part.nodes))]
+    for part in chosen:
+        for node in part.nodes:
+            _without_in_place(node)
+    partitioner.fuse_partitions(chosen)
+    parts = []
+    for node in graph.graph.nodes:
+        if node.op == "call_module" and str(node.target).startswith("fused_"):
+            inner = graph.get_submodule(node.target)
+            weights = [isinstance(each, fx.Node) and each.name in frozen for each in node.args]
+            part = FrozenPart(str(node.target), inner, weights)
+            setattr(graph, str(node.target), part)
+            parts.append(part)
+    return parts
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, nn.Parameter) or getattr(value, "_dynamo_static_input_type", None) is not None
+
+
+def _outputs(nodes: Any) -> list[fx.Node]:
+    inside = set(nodes)
+    return [node for node in inside if any(user not in inside for user in node.users)]
+
+
+def _is_tensor(node: fx.Node) -> bool:
+    return isinstance(node.meta.get("example_value"), torch.Tensor)
+
+
+def _without_in_place(node: fx.Node) -> None:
+    """Nobody sees the difference, and an exporter need not."""
+    out_of_place = {operator.iadd: operator.add, operator.imul: operator.mul}
+    node.target = out_of_place.get(node.target, node.target)
+    if node.kwargs.get("inplace"):
+        node.kwargs = {**node.kwargs, "inplace": False}
+    if _overwrites(node):
+        node.args = (node.args[0], *(False if argument is True else argument for argument in node.args[1:]))
+
+
+class _Bound(nn.Module):  # type: ignore[misc]
+    """A part as a module of its inputs alone: the rest of its arguments are constants."""
+
+    def __init__(self, inner: nn.Module, constants: dict[int, Any], many: int) -> None:
+        super().__init__()
+        self.inner, self._many = inner, many
+        self._plain = {place: value for place, value in constants.items() if not isinstance(value, torch.Tensor)}
+        self._tensors = [place for place, value in constants.items() if isinstance(value, torch.Tensor)]
+        for place in self._tensors:
+            self.register_buffer(f"constant_{place}", constants[place].detach())
+
+    def forward(self, *inputs: torch.Tensor) -> Any:
+        """The part."""
+        given = dict(self._plain) | {place: getattr(self, f"constant_{place}") for place in self._tensors}
+        rest = iter(inputs)
+        return self.inner(*(given[place] if place in given else next(rest) for place in range(self._many)))
+
+
+class _Compiled:
+    """A compiled part, with the weights that are in it."""
+
+    def __init__(self, module: CompiledModule, weights: list[torch.Tensor]) -> None:
+        self.module, self.weights = module, weights
+
+    @property
+    def arena_bytes(self) -> int:
+        """Working memory [bytes]."""
+        return int(self.module.network.arena_bytes)
+
+    @property
+    def constant_bytes(self) -> int:
+        """Weights [bytes]."""
+        return int(self.module.network.constant_bytes)
+
+
+class FrozenPart(nn.Module):  # type: ignore[misc]
+    """Nodes of a graph that are compiled together, for each set of shapes that they are called with.
+
+    What cannot be compiled runs in PyTorch from then on; a warning and the report say why.
+
+    Args:
+        name: of the part in its graph.
+        inner: its nodes.
+        weights: which of its arguments are weights.
+    """
+
+    def __init__(self, name: str, inner: fx.GraphModule, weights: list[bool]) -> None:
+        super().__init__()
+        self.name, self.inner, self._weights = name, inner, weights
+        self.nodes = [name_of(node) for node in inner.graph.nodes if node.op.startswith("call")]
+        self.refused = ""
+        self._kept: Kept[_Compiled] = Kept()
+
+    def __str__(self) -> str:
+        why = f"; runs in torch: {self.refused}" if self.refused else ""
+        return f"{', '.join(self.nodes)}{why}"
+
+    def forward(self, *arguments: Any) -> Any:
+        """The part, compiled for these shapes."""
+        places = [place for place, frozen in enumerate(self._weights) if not frozen]
+        data = [arguments[place] for place in places if isinstance(arguments[place], torch.Tensor)]
+        if self.refused or not all(x.dtype == torch.float32 and x.device.type == "cpu" for x in data) or not data:
+            return self.inner(*arguments)
+        constants = {
+            place: value
+            for place, value in enumerate(arguments)
+            if self._weights[place] or not isinstance(value, torch.Tensor)
+        }
+        weights = [value for value in constants.values() if isinstance(value, torch.Tensor)]
+        last = any(is_channels_last(x) for x in data)
+        shapes = tuple(tuple(x.shape) for x in data)
+        plain = tuple(value for value in constants.values() if not isinstance(value, torch.Tensor))
+        versions = tuple((id(value), 0 if value.is_inference() else value._version) for value in weights)  # noqa: SLF001
+        key = (shapes, plain, versions, last, torch.get_num_threads())
+        try:
+            found = self._kept.find(key, lambda: self._compile(data, constants, weights, last=last))
+        except (UnsupportedError, ModelError) as error:
+            self.refused = str(error)
+            warnings.warn(f"a part of a model runs in PyTorch: {error} | {self}", HostWarning, stacklevel=2)
+            return self.inner(*arguments)
+        return found.module(*data)
+
+    def _compile(
+        self, data: list[torch.Tensor], constants: dict[int, Any], weights: list[torch.Tensor], *, last: bool
+    ) -> _Compiled:
+        proto = export_fixed(_Bound(self.inner, constants, len(self._weights)), tuple(data))
+        layout = "NHWC" if last else "NCHW"
+        network = compile_model(proto, layout=layout, threads=torch.get_num_threads(), strict=True)
+        return _Compiled(CompiledModule(network, [item.name for item in proto.graph.input]), weights)

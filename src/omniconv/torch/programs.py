@@ -1,0 +1,122 @@
+"""The compiled programs of layers, made when a shape is first met, and a bounded number of them kept.
+
+A program is for one layer, one shape, one type, one order in memory and one number of threads. Its weights are inputs:
+a step of an optimiser compiles nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+import torch
+
+from omniconv.errors import RecompileWarning
+from omniconv.gradients import compile_forward, compile_input_gradient, compile_weight_gradient
+from omniconv.runtime.arena import ArenaPool
+from omniconv.runtime.executable import Executable
+from omniconv.runtime.kept import MOST_KEPT, Kept
+from omniconv.spec import Conv, Shape
+
+MOST_LAYERS: Final = 1024
+"""Layers whose programs are kept; those used last. Of each one the last :data:`MOST_KEPT` shapes."""
+HINT_AFTER: Final = 10
+"""After so many shapes compiled anew for one layer a warning says so, once."""
+
+DTYPES: Final = {torch.float32: "float32", torch.float64: "float64"}
+"""The types that code is compiled for."""
+
+_COMPILE: Final[dict[str, Callable[..., Executable]]] = {
+    "forward": compile_forward,
+    "forward_bias": compile_forward,
+    "input_gradient": compile_input_gradient,
+    "weight_gradient": compile_weight_gradient,
+    "weight_gradient_bias": compile_weight_gradient,
+}
+
+
+class _ProgramKey(NamedTuple):
+    """What a program is for, apart from the shape and the threads."""
+
+    what: str
+    spec: Conv
+    dtype: torch.dtype
+    layout: str
+
+
+@dataclass(slots=True)
+class _Layer:
+    """The programs of one key, and how many have been compiled."""
+
+    kept: Kept[Executable] = field(default_factory=Kept)
+    compiled: int = 0
+
+
+class Programs:
+    """Programs by layer and shape. Thread-safe; those of a process are used on in its forks."""
+
+    def __init__(self) -> None:
+        self._layers: OrderedDict[_ProgramKey, _Layer] = OrderedDict()
+        self._lock = threading.Lock()
+        self.compiled = 0
+        """How many have been compiled so far."""
+        self.memory = ArenaPool()
+        """Working memory, which all of them share."""
+
+    def find(self, what: str, spec: Conv, shape: Shape, dtype: torch.dtype, *, channels_last: bool) -> Executable:
+        """The program for one input shape; compiled now where there is none.
+
+        Raises:
+            ShapeError: an input that the layer does not take.
+            LimitError: more memory than allowed; nothing has been allocated then.
+        """
+        key = _ProgramKey(what, spec, dtype, "NHWC" if channels_last else "NCHW")
+        with self._lock:
+            layer = self._layers.get(key)
+            if layer is None:
+                layer = self._layers[key] = _Layer()
+                while len(self._layers) > MOST_LAYERS:
+                    self._layers.popitem(last=False)
+            else:
+                self._layers.move_to_end(key)
+        threads = torch.get_num_threads()
+        return layer.kept.find((shape, threads), lambda: self._compile(layer, key, shape, threads))
+
+    def _compile(self, layer: _Layer, key: _ProgramKey, shape: Shape, threads: int) -> Executable:
+        options: dict[str, Any] = {"threads": threads, "layout": key.layout, "dtype": DTYPES[key.dtype]}
+        if not key.what.startswith("input"):
+            options["bias"] = key.what.endswith("_bias")
+        found = _COMPILE[key.what](key.spec, shape, **options)
+        found.borrow(self.memory)
+        layer.compiled += 1
+        self.compiled += 1
+        if layer.compiled == HINT_AFTER + 1:
+            warnings.warn(
+                f"the {key.what.removesuffix('_bias').replace('_', ' ')} of a layer has been compiled for "
+                f"{layer.compiled} shapes, and the last {MOST_KEPT} are kept; need few shapes, e.g. inputs padded to a "
+                f"few sizes, and drop_last=True for the last batch | {key.spec.text(shape)}",
+                RecompileWarning,
+                stacklevel=2,
+            )
+        return found
+
+    def clear(self) -> None:
+        """Forget all programs."""
+        with self._lock:
+            self._layers.clear()
+
+    def forget_locks(self) -> None:
+        """Begin with a lock that nobody holds: in the child of a fork."""
+        self._lock = threading.Lock()
+
+
+PROGRAMS: Final = Programs()
+"""Those of this process."""
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=PROGRAMS.forget_locks)
