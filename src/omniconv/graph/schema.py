@@ -145,7 +145,7 @@ def check_node(node: Node, operands: Sequence[_Given], given: Element) -> tuple[
         if _kind_of(value, declared) != declared:
             raise ModelError(f"attribute {key} is {_kind_of(value, declared)}", need=declared)
         if key in FLAGS and value not in (0, 1):
-            raise ModelError(f"attribute {key}={value}", need="0 or 1")
+            raise ModelError(f"attribute {key}={value!r}", need="0 or 1")
     for key in schema.required:
         if key not in node.attributes:
             raise ModelError(f"attribute {key} of {node.op} is missing", need=f"{key}, {schema.attributes[key]}")
