@@ -165,7 +165,8 @@ def test_shares_that_are_added(kind):
         assert (y is None) == (kind is ConstantStep)
         assert y is None or y.shape in (program.shapes["y"], program.shapes[parts[0].name])
         step = program.steps[0]
-        factors = [op.operand for op in getattr(step, "post", ()) if op.op == "mul"] + [getattr(step, "w", None)]
+        factors = [op.operand for op in getattr(step, "post", ()) if op.op == "mul"]
+        factors += [getattr(step, name, None) for name in ("w", "dy")]
         assert {part.name for part in dependence.parts} - {part.name for part in parts} == {
             name for name in factors if isinstance(name, str)
         }
