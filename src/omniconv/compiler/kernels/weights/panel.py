@@ -214,8 +214,8 @@ class _Pass:
         zero = k.splat(0.0)
         acc = [[k.variable(k.vector_type(), zero) for _ in vectors] for _ in range(rows)]
         wide = k.shift(self.wide, k.mul(first, ws[1]))
-        low, high = (k.lookup(table, tw) for table in self.inside) if self.inside else (0, width.count)
-        low, high = k.max(low, self.left), k.min(high, self.right)
+        known = [k.lookup(table, tw) for table in self.inside] or [0, width.count]
+        low, high = k.max(known[0], self.left), k.min(known[1], self.right)
         with k.loop(self.end, start=self.begin) as row:
             n, od, oh = k.split(row, p.sums.batch, depth.count, height.count)
             iz = k.sub(k.add(k.mul(od, depth.stride), k.mul(td, depth.dilation)), depth.before)
