@@ -214,7 +214,7 @@ class _Pass:
         zero = k.splat(0.0)
         acc = [[k.variable(k.vector_type(), zero) for _ in vectors] for _ in range(rows)]
         wide = k.shift(self.wide, k.mul(first, ws[1]))
-        known = [k.lookup(table, tw) for table in self.inside] or [0, width.count]
+        known: list[Index] = [k.lookup(table, tw) for table in self.inside] or [0, width.count]
         low, high = k.max(known[0], self.left), k.min(known[1], self.right)
         with k.loop(self.end, start=self.begin) as row:
             n, od, oh = k.split(row, p.sums.batch, depth.count, height.count)
