@@ -165,8 +165,13 @@ def test_booleans_are_analysed_like_any_value(reader):
         given.graph.output[0].type.tensor_type.elem_type = TensorProto.BOOL
     else:
         given = model([*nodes, helper.make_node("Odd", ["b"], ["y"], name="odd", domain="d")], [wa], domains=("d",))
-    with pytest.raises(UnsupportedError):
-        to_program(given)
+    if reader == "an output":
+        truths: set[str] = set()
+        assert to_program(given, truths=truths).outputs == ("b",)
+        assert truths == {"b"}
+    else:
+        with pytest.raises(UnsupportedError):
+            to_program(given)
     program, problems = to_partial_program(given)
     assert [problem.where for problem in problems] == ([] if reader == "an output" else ["odd"])
     assert program.outputs == ("b",)
