@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def test_round_trip(tmp_path: Path) -> None:
     assert cache.get(B) is None
     cache.put(A, b"other")
     assert cache.get(A) == b"other"
-    assert [path.name for path in cache.folder.iterdir()] == [A + ".oco"]
+    assert [path.name for path in cache.folder.iterdir() if path.name != ".pruned"] == [A + ".oco"]
 
 
 @posix
@@ -118,7 +119,7 @@ def test_the_oldest_entries_go_first(tmp_path: Path) -> None:
     cache = ObjectCache(tmp_path, limit=10_000)
     names = [f"{number:064x}" for number in range(12)]
     for number, name in enumerate(names):
-        cache.put(name, bytes(1000))
+        ObjectCache(tmp_path).put(name, bytes(1000))
         os.utime(cache.path(name), (number * 1000, number * 1000))
     (tmp_path / "notes.txt").write_text("x" * 20_000)
     assert cache.get(names[1])  # used: no longer the oldest
@@ -187,3 +188,31 @@ def test_many_processes_in_one_folder(tmp_path: Path) -> None:
         assert writer.communicate()[1] == ""
         assert writer.returncode == 0
     assert not list((tmp_path / "shared").glob(".new-*"))
+
+
+def test_a_folder_is_looked_through_once_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the number of caches and processes: every executable opens one."""
+    looked: list[Path] = []
+    prune = ObjectCache.prune
+
+    def counted(self: ObjectCache) -> None:
+        looked.append(self.folder)
+        prune(self)
+
+    monkeypatch.setattr(ObjectCache, "prune", counted)
+    monkeypatch.setattr(module, "_written", {})
+    for index in range(20):
+        ObjectCache(tmp_path).put(f"{index:064x}", b"code")
+    assert len(looked) == 1
+    monkeypatch.setattr(module, "_written", {})  # another process
+    ObjectCache(tmp_path).put("a" * 64, b"code")
+    assert len(looked) == 1
+    yesterday = time.time() - 90000
+    os.utime(tmp_path / ".pruned", (yesterday, yesterday))
+    monkeypatch.setattr(module, "_written", {})
+    ObjectCache(tmp_path).put("b" * 64, b"code")
+    assert len(looked) == 2
+    for index in range(20):  # much is written
+        ObjectCache(tmp_path, limit=4000).put(f"{index:064x}", bytes(100) + b"code")
+    assert len(looked) >= 5
+    assert sum(file.stat().st_size for file in tmp_path.glob("*.oco")) <= 4000 + 8 * 300

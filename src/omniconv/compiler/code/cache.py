@@ -33,7 +33,10 @@ _HEADER: Final = len(_MAGIC) + 64
 _SUFFIX: Final = ".oco"
 _TEMPORARY: Final = ".new-"
 _DAY: Final = 86400.0
-_PRUNE_EVERY: Final = 64
+_STAMP: Final = ".pruned"
+"""Changed whenever a folder has been looked through."""
+_written: Final[dict[str, int]] = {}
+"""What this process has put into each folder since it last looked through it [bytes]."""
 _warned: Final[set[str]] = set()
 
 
@@ -48,7 +51,6 @@ class ObjectCache:
     def __init__(self, folder: str | os.PathLike[str], *, limit: int = LIMIT) -> None:
         self.folder = Path(folder)
         self.limit = limit
-        self._puts = 0
 
     def path(self, digest: str) -> Path:
         """The file of an entry."""
@@ -71,14 +73,32 @@ class ObjectCache:
         except OSError as error:
             self._warn(error)
             return
-        if self._puts % _PRUNE_EVERY == 0:
+        if self._is_due(len(code)):
             self.prune()
-        self._puts += 1
+
+    def _is_due(self, size: int) -> bool:
+        """Whether to look through the folder, which takes a second where there are many entries: once a day, whatever
+        the number of processes, and where this one alone has written much.
+        """
+        key = str(self.folder)
+        first = key not in _written
+        _written[key] = _written.get(key, 0) + size
+        if _written[key] > self.limit // 8:
+            return True
+        if not first:
+            return False
+        try:
+            return time.time() - (self.folder / _STAMP).stat().st_mtime > _DAY
+        except OSError:
+            return True
 
     def prune(self) -> None:
         """Delete lost temporary files and, above the limit, the least recently used entries down to 3/4 of it."""
         entries: list[tuple[float, int, str]] = []
         now = time.time()
+        _written[str(self.folder)] = 0
+        with contextlib.suppress(OSError):
+            (self.folder / _STAMP).touch(mode=0o600)
         try:
             with os.scandir(self.folder) as found:
                 for item in found:
