@@ -56,7 +56,7 @@ def compile(  # noqa: A001 - the name of the public interface
     memory_limit: int | None = None,
     strict: bool = False,
 ) -> Executable | MixedExecutable | Network:
-    """Compile a layer, a chain or a trained network for its exact shapes.
+    """Compile a layer, a chain or a trained network, for its exact shapes where all of them are known.
 
     Example:
         >>> import numpy as np, omniconv as oc
@@ -72,7 +72,8 @@ def compile(  # noqa: A001 - the name of the public interface
         shape: for a spec, the input shape, channels first whatever ``layout`` says.
         weights: for a spec, one ``(w, b)`` or ``(w, None)``; for a chain, one pair for each convolution.
         shapes: for a model, shapes of inputs by name, channels first; ``None`` in place of a size that stays open.
-            Where some sizes stay open, the result is a `Network`, which compiles for every set of shapes.
+            Where some sizes stay open, the result is a `Network`, which is planned for every set of shapes; machine
+            code and weights serve all of them.
         constants: for a model, values that replace inputs by name (weights that are fed from outside, for example).
         threads: threads that share each call. Results do not depend on it.
         layout: of the caller's arrays, ``"NCHW"`` (channels first, any number of axes) or ``"NHWC"``.
@@ -173,7 +174,7 @@ class _ModelCompiler:
         schedule = to_schedule(graph, memory_limit=limit, element=element)
         inner = replace(self.options, layout="NCHW")
         context = Context(
-            lambda program: _compile_program(program, self.target, inner, self.at),
+            lambda program: _compile_program(program, self.target, inner, self.at, shared=self.shared),
             Settings(find_memory_limit(limit), element, find_given(graph, element)),
         )
         options = self.options

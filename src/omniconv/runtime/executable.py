@@ -137,7 +137,8 @@ class Executable(Compiled):
         self._only = next(iter(self.inputs)) if len(self.inputs) == len(self.outputs) == 1 else None
         self._code, code = self._compile()
         if shared is not None:
-            shared.code.update({kernel.digest: kernel for kernel in self._code})
+            code_of_sizes = zip(self._code, plan.calls, strict=True)
+            shared.keep(kernel for kernel, call in code_of_sizes if isinstance(call.recipe, OpenKernel))
         distinct = {item.digest: item for item in code}
         self.kernels = len(distinct)
         self.cached_kernels = sum(kernel.cached for kernel in distinct.values())
@@ -168,13 +169,13 @@ class Executable(Compiled):
                 at=self._at,
             )
         if self._pool is not None:
-            return self._run([self._check(self._only, x)])[0]
+            return self._as_given(*self._run([self._check(self._only, x)]))
         x, result = self._check(self._only, x), self._results.take(0)
         frame = self._take_frame()
         frame.arrays[0], frame.arrays[1] = id(x), id(result)
         frame.run()
         self._idle.append(frame)
-        return np.asarray(result != 0) if self._truths else result
+        return self._as_given(result)
 
     def run(self, inputs: Mapping[str, Any], out: Mapping[str, Array] | None = None) -> dict[str, Array]:
         """Run on named inputs and return all outputs by name.
@@ -250,6 +251,10 @@ class Executable(Compiled):
         return "\n".join(lines)
 
     # -- inside
+
+    def _as_given(self, result: Array) -> Array:
+        """The one output, as bools where it is boolean."""
+        return np.asarray(result != 0) if self._truths else result
 
     def _gather(self, inputs: Mapping[str, Any]) -> list[Array]:
         read_names(inputs, self.inputs, self._at)

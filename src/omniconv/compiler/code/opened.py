@@ -10,6 +10,8 @@ from omniconv.compiler.memory.planner import Recipe
 from omniconv.compiler.problem.open_size import Guard, Opener, Trace, holds
 from omniconv.target.model import Target
 
+MOST_VARIANTS: Final = 16
+"""Pieces of code that are kept of one recipe, each right for other sizes."""
 _NAME: Final = "oc_symbol_of_an_open_kernel"
 
 
@@ -68,4 +70,5 @@ class OpenKernels:
                 return OpenKernel(text, at, guards, written, recipe.units), opener.values
         written = opened.emit(_NAME, target)
         variants.append((tuple(trace.guards), written))
+        del variants[:-MOST_VARIANTS]
         return OpenKernel(text, at, tuple(trace.guards), written, recipe.units), opener.values

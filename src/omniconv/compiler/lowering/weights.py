@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,11 +44,16 @@ class LayerWeights:
         make = self.make
         return replace(self, make=lambda: change(make()))
 
-    def pack(self, planner: Planner, size: int, arrange: Callable[[Array], Array]) -> BufferRef:
-        """The elements as ``arrange`` has them: ``size`` in all, zeros included."""
+    def pack(
+        self, planner: Planner, size: int, arrange: Callable[[Array], Array], key: Hashable | None = None
+    ) -> BufferRef:
+        """The elements as ``arrange`` has them: ``size`` in all, zeros included.
+
+        ``key`` is all that it depends on, where plans for images of other sizes may share the result.
+        """
         make = self.make
         if self.source is None:
-            return planner.constant(size, lambda: arrange(make()), packed=True)
+            return planner.constant(size, lambda: arrange(make()), packed=key)
         # A zero behind the elements stands for all that is none of them.
         ended = BufferRef(planner.add_buffer("arena", self.size + 1))
         packed = BufferRef(planner.add_buffer("arena", size + planner.target.lanes))
@@ -62,9 +67,13 @@ class LayerWeights:
 
 
 def pack_bias(
-    planner: Planner, bias: LayerWeights | None, size: int, arrange: Callable[[Array | None], Array]
+    planner: Planner,
+    bias: LayerWeights | None,
+    size: int,
+    arrange: Callable[[Array | None], Array],
+    key: Hashable | None = None,
 ) -> BufferRef:
     """Biases as ``arrange`` has them; it makes zeros of none."""
     if bias is None:
-        return planner.constant(size, lambda: arrange(None), packed=True)
-    return bias.pack(planner, size, arrange)
+        return planner.constant(size, lambda: arrange(None), packed=key)
+    return bias.pack(planner, size, arrange, key)

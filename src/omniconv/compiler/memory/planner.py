@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -119,9 +119,11 @@ class Planner:
         self.buffers.append(Buffer(kind, self.target.element.bytes * elements, **details))
         return len(self.buffers) - 1
 
-    def constant(self, elements: int, make: Callable[[], npt.NDArray[Any]], *, packed: bool = False) -> BufferRef:
-        """A constant of ``elements`` elements that ``make`` computes once memory is granted; ``packed`` says that it is
-        the same whatever the size of the image.
+    def constant(
+        self, elements: int, make: Callable[[], npt.NDArray[Any]], *, packed: Hashable | None = None
+    ) -> BufferRef:
+        """A constant of ``elements`` elements that ``make`` computes once memory is granted. ``packed`` is all that it
+        depends on beside the step: plans for images of other sizes may have the same.
         """
         dtype = self.target.element.dtype
         return BufferRef(self.add_buffer("constant", elements, make=lambda: np.asarray(make(), dtype), packed=packed))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ class Buffer:
         size: bytes.
         index: for inputs and outputs, which one.
         make: for constants, computes the content.
-        packed: for constants, whether the content is the same whatever the size of the image: weights.
+        packed: for weights, how they are arranged: what the content depends on beside the step that they belong to.
         first, last: for arena buffers, the first and last call that touches it.
     """
 
@@ -40,7 +40,7 @@ class Buffer:
     size: int
     index: int = 0
     make: Callable[[], npt.NDArray[Any]] | None = None
-    packed: bool = False
+    packed: Hashable | None = None
     first: int = -1
     last: int = -1
 

@@ -12,10 +12,13 @@ once:
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
-from collections.abc import Hashable, Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet, WeakValueDictionary
 
 import numpy as np
 
@@ -38,23 +41,43 @@ MOST_ELSEWHERE: Final = 1.2
 """Times the cost of the cheapest of its list, at most, for a tile of another kernel that there is code for."""
 
 
-@dataclass(slots=True)
+MOST_KERNELS: Final = 1024
+"""Kernels whose machine code is kept for sizes to come."""
+
+
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Shared:
     """The state that plans of one network share. Thread-safe.
 
     Attributes:
-        packed: packed weights: what identifies them -> whatever the runtime keeps of them.
-        code: machine code that is kept for sizes to come, by its digest.
+        packed: packed weights: what identifies them -> whatever the runtime keeps of them, while some size uses it.
     """
 
-    packed: dict[Hashable, Any] = field(default_factory=dict)
-    code: dict[str, LoadedKernel] = field(default_factory=dict)
+    packed: WeakValueDictionary[Hashable, Any] = field(default_factory=WeakValueDictionary)
     lock: threading.RLock = field(default_factory=threading.RLock)
+    _code: OrderedDict[str, LoadedKernel] = field(default_factory=OrderedDict)
     _kernels: OpenKernels = field(default_factory=OpenKernels)
     _known: dict[tuple[int, str], list[Tile]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _ALL.add(self)
+
+    def keep(self, kernels: Iterable[LoadedKernel]) -> None:
+        """Keep machine code for sizes to come: of the kernels used last, :data:`MOST_KERNELS`."""
+        with self.lock:
+            for kernel in kernels:
+                self._code[kernel.digest] = kernel
+                self._code.move_to_end(kernel.digest)
+            while len(self._code) > MOST_KERNELS:
+                self._code.popitem(last=False)
+
     def settle(self, step: int, choice: Choice[Tile], target: Target) -> Choice[Tile]:
-        """The choice for a step, with a tile that there is code for where that costs little more."""
+        """The choice for a step, with a tile that there is code for where that costs little more.
+
+        A measured choice is kept.
+        """
+        if choice.tuned:
+            return choice
         with self.lock:
             known = self._known.setdefault((step, choice.family.name), [])
             tile = choice.family.settle(choice.tile, known) if choice.family.settle else _settle(choice, known, target)
@@ -84,6 +107,19 @@ class Shared:
         return tuple(found)
 
 
+_ALL: Final[WeakSet[Shared]] = WeakSet()
+
+
+def _forget_after_fork() -> None:
+    """In the child of a fork the threads that held locks are gone."""
+    for shared in _ALL:
+        shared.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_after_fork)
+
+
 def _settle(choice: Choice[Tile], known: Sequence[Tile], target: Target) -> Tile:
     """The cheapest tile of the list of its own that has a known form, if it costs little more; else one of another list
     of the family, where both kernels add in the same order.
@@ -107,20 +143,20 @@ def _settle(choice: Choice[Tile], known: Sequence[Tile], target: Target) -> Tile
 
 
 def name_packed(plan: Plan) -> dict[int, Hashable]:
-    """For each buffer of packed weights, what it is packed for: the weights, the kernel that reads it, and where.
+    """For each buffer of packed weights, what its content depends on: the numbers of its step, and how they are packed.
 
-    Kernels with the same text pack the same weights in the same way, whatever the size of the image. Weights are known
-    by their content: programs for images of different sizes may have other steps, and make weights of their own.
+    Steps are known by their numbers: programs for images of different sizes may have other steps, and make weights of
+    their own.
     """
     names: dict[int, Hashable] = {}
     digests: dict[int, bytes] = {}
     for call in plan.calls:
-        text = call.recipe.text if isinstance(call.recipe, OpenKernel) else repr(call.recipe)
-        for place, ref in enumerate(call.args):
-            if plan.buffers[ref.buffer].packed and ref.buffer not in names:
+        for ref in call.args:
+            buffer = plan.buffers[ref.buffer]
+            if buffer.packed is not None and ref.buffer not in names:
                 if call.step not in digests:
                     digests[call.step] = _digest(plan.program.steps[call.step])
-                names[ref.buffer] = digests[call.step], text, place, plan.buffers[ref.buffer].size
+                names[ref.buffer] = digests[call.step], buffer.packed, buffer.size
     return names
 
 

@@ -111,11 +111,14 @@ class OpenSize:
         return self if _is(other, 1) else self.join("*", other, self)
 
     def __floordiv__(self, other: Known) -> Known:
+        if isinstance(other, OpenSize):
+            self.trace.ask("==", other, 0)
         if isinstance(other, int) and other < 0:
             return -self // -other
         return self if _is(other, 1) else self.join("//", self, other)
 
     def __rfloordiv__(self, other: Known) -> Known:
+        self.trace.ask("==", self, 0)
         return self.join("//", other, self)
 
     def __mod__(self, other: Known) -> Known:

@@ -100,9 +100,13 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[LaneTile]) -> None:
         recipe = Staged.of(recipe, parts)
     size, spec = recipe.vectors * recipe.lanes * recipe.inputs * problem.taps, layer.spec
     weights = layer.weights.pack(
-        planner, size, lambda w: recipe.pack_weights(w, transposed=spec.transposed, flip=spec.flip)
+        planner,
+        size,
+        lambda w: recipe.pack_weights(w, transposed=spec.transposed, flip=spec.flip),
+        ("weights", recipe.packing),
     )
-    bias = pack_bias(planner, layer.bias, recipe.vectors * recipe.lanes, recipe.pack_bias)
+    key = "bias", recipe.packing
+    bias = pack_bias(planner, layer.bias, recipe.vectors * recipe.lanes, recipe.pack_bias, key)
     zero = planner.zeros(problem.groups * problem.inputs + 2 * recipe.lanes)
     args, how = [x.ref, weights, bias, y.ref, zero, *layer.refs], ""
     if isinstance(recipe, Staged):

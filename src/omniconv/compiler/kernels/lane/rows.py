@@ -13,7 +13,7 @@ layer. Short kernels have a faster form, :mod:`omniconv.compiler.kernels.lane.st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final, Self
@@ -173,6 +173,12 @@ class Lane:
     def image(self, k: Kernel, _part: Index, n: Index) -> Pointer:
         """Where an image starts."""
         return k.shift(k.arg(X), k.mul(n, self.x_strides[0]))
+
+    @property
+    def packing(self) -> Hashable:
+        """All of the recipe that packed weights and biases depend on."""
+        taps = tuple(axis.kernel for axis in self.axes)
+        return "lane", self.groups, self.inputs, self.outputs, self.lanes, self.halved, self.overlapping, taps
 
     def pack_weights(self, w: Array, *, transposed: bool, flip: bool) -> Array:
         """Weights in reading order: vector, tap, input of the group, lane; zeros in spare lanes."""

@@ -10,7 +10,7 @@ inputs are read in place. Positions outside the input are read from a block of z
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -190,6 +190,12 @@ class Panel:
                 k.compare("<", index, self.panels - 1),
                 lambda whole: row.emit(full, None) if whole else row.emit(rest, tail),
             )
+
+    @property
+    def packing(self) -> Hashable:
+        """All of the recipe that packed weights and biases depend on."""
+        taps = tuple(axis.kernel for axis in self.axes)
+        return "panel", self.groups, self.inputs, self.outputs, self.tile.vectors, self.lanes, taps
 
     def pack_weights(self, w: Array, *, transposed: bool, flip: bool) -> Array:
         """Weights in reading order: group, panel, tap, input channel, then the panel's lanes; zeros in spare lanes."""

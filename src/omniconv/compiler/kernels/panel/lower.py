@@ -122,7 +122,8 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[PanelTile]) -> None:
         lanes=planner.target.lanes,
     )
     weights = _pack(planner, layer, recipe, channels.order)
-    bias = pack_bias(planner, layer.bias, recipe.groups * recipe.columns, recipe.pack_bias)
+    key = "bias", recipe.packing
+    bias = pack_bias(planner, layer.bias, recipe.groups * recipe.columns, recipe.pack_bias, key)
     furthest = max(channels.offsets) if channels.offsets else (problem.groups * problem.inputs) * channels.step
     zero = planner.zeros(furthest + 1)
     table = planner.table(channels.offsets) if channels.offsets is not None else zero
@@ -140,6 +141,7 @@ def _pack(planner: Planner, layer: Layer, recipe: Panel, order: tuple[int, ...] 
             lambda w: recipe.pack_weights(
                 _reorder_inputs(w, order, recipe.groups, spec.transposed), transposed=spec.transposed, flip=spec.flip
             ),
+            ("weights", recipe.packing, order),
         )
     taps = tuple(axis.kernel for axis in recipe.axes)
     inner = (recipe.inputs, recipe.outputs) if spec.transposed else (recipe.outputs, recipe.inputs)

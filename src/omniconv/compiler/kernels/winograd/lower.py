@@ -93,10 +93,11 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
         points = transform_weights(_plain_weights(layer, w), blocks.m, problem.groups)[:, :, None, None]
         return replace(panel, groups=turns * products).pack_weights(points, transposed=False, flip=False)
 
-    weights = layer.weights.pack(planner, turns * size, pack)
-    nothing = planner.constant(products * panel.columns, lambda: panel.pack_bias(None), packed=True)
+    key = "weights", blocks.m, turns, panel.packing
+    weights = layer.weights.pack(planner, turns * size, pack, key)
+    nothing = planner.constant(products * panel.columns, lambda: panel.pack_bias(None), packed="zeros")
     width = problem.groups * outputs + lanes
-    bias = pack_bias(planner, layer.bias, width, lambda b: _pad_bias(b, width))
+    bias = pack_bias(planner, layer.bias, width, lambda b: _pad_bias(b, width), "bias")
     zero = planner.zeros(max(problem.groups * inputs, wide) + 2 * lanes)
     slabs = [(turn, first) for turn in range(turns) for first in range(0, blocks.count, blocks.slab)]
     how = f"in {strips} strips, one for each thread" if strips > 1 else ""
