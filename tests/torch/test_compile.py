@@ -123,3 +123,17 @@ def test_refusals() -> None:
 
     with pytest.raises(UnsupportedError, match="cannot export"):
         compile_module(Loop(), torch.ones(3))
+
+
+@pytest.mark.parametrize("divisor", [None, 4])
+def test_a_divisor_that_the_export_leaves_out_is_refused(divisor: int | None) -> None:
+    class Pool(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.nn.functional.avg_pool2d(x, 3, 2, divisor_override=divisor)
+
+    x = torch.randn(2, 4, 9, 9)
+    if divisor is None:
+        assert torch.allclose(compile_module(Pool(), x)(x), Pool()(x), atol=1e-6)
+        return
+    with pytest.raises(UnsupportedError, match="divisor_override=4"):
+        compile_module(Pool(), x)

@@ -154,7 +154,7 @@ def export_fixed(module: nn.Module, inputs: tuple[torch.Tensor, ...], open_sizes
     training = [part for part in module.modules() if part.training]
     module.eval()
     try:
-        return torch.onnx.export(module, inputs, dynamo=True, dynamic_shapes=open_sizes, verbose=False).model_proto
+        program = torch.onnx.export(module, inputs, dynamo=True, dynamic_shapes=open_sizes, verbose=False)
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UnsupportedError(
@@ -165,3 +165,20 @@ def export_fixed(module: nn.Module, inputs: tuple[torch.Tensor, ...], open_sizes
     finally:
         for part in training:
             part.training = True
+    _check_divisors(program.exported_program, type(module).__name__)
+    return program.model_proto
+
+
+def _check_divisors(program: torch.export.ExportedProgram, at: str) -> None:
+    """Refuse a mean over windows with a divisor of its own, which PyTorch leaves out when it exports to ONNX."""
+    for node in program.graph.nodes:
+        if not str(node.target).startswith(("aten.avg_pool2d", "aten.avg_pool3d")):
+            continue
+        divisor = node.kwargs.get("divisor_override", node.args[6] if len(node.args) > 6 else None)
+        if divisor is not None:
+            raise UnsupportedError(
+                f"avg_pool with divisor_override={divisor}, which PyTorch leaves out when it exports to ONNX",
+                need="the size of the window as the divisor",
+                fix="avg_pool without it, times the size of the window over the divisor",
+                at=at,
+            )
