@@ -231,21 +231,20 @@ def test_weights_of_inference_mode_are_not_frozen() -> None:
 
 
 def test_lists_of_tensors_are_not_constants() -> None:
-    class Parts(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv = nn.Conv1d(2, 3, 1)
+    """They are other tensors at every call: a part that held them would be compiled each time."""
+    from omniconv.torch.parts import FrozenPart
 
-        def forward(self, x):
-            a, b = torch.unbind(x)
-            return self.conv(a) + self.conv(b)
-
-    model = Parts().eval()
-    fast = compiled(model, freeze=True)
+    inner = torch.fx.symbolic_trace(lambda x, pair, w: torch.conv1d(input=x + pair[1], weight=w))
+    part = FrozenPart("part", inner, [False, False, True])
+    x, w = torch.randn(1, 2, 5), torch.randn(3, 2, 1)
     with torch.no_grad():
-        for _ in range(3):
-            x = torch.randn(2, 1, 2, 5)
-            torch.testing.assert_close(fast(x), model(x))
+        with pytest.warns(HostWarning, match="a list of tensors"):
+            part(x, torch.unbind(torch.ones(2, 1, 2, 5)), w)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", HostWarning)
+            for _ in range(2):
+                pair = torch.unbind(torch.randn(2, 1, 2, 5))
+                assert torch.equal(part(x, pair, w), inner(x, pair, w))
 
 
 def test_what_is_not_known_runs_in_torch() -> None:

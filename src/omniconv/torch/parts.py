@@ -277,7 +277,7 @@ class FrozenPart(nn.Module):  # type: ignore[misc]
 
 
 def _is_compiled(x: torch.Tensor) -> bool:
-    return x.dtype == torch.float32 and x.device.type == "cpu" and x.layout == torch.strided
+    return bool(x.dtype == torch.float32 and x.device.type == "cpu" and x.layout == torch.strided)
 
 
 def _find_obstacle(weights: Sequence[torch.Tensor], plain: Sequence[Any]) -> str:
