@@ -137,3 +137,21 @@ def test_a_divisor_that_the_export_leaves_out_is_refused(divisor: int | None) ->
         return
     with pytest.raises(UnsupportedError, match="divisor_override=4"):
         compile_module(Pool(), x)
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_negatives_that_are_not_in_memory(layout) -> None:
+    """The imaginary part of a conjugate is a view with a flag."""
+    x = torch.randn(2, 3, 4, 1, dtype=torch.complex64).conj().imag
+    one = x[:1, :1, :1]
+    assert one.is_neg()
+    f = compile_module(nn.ReLU(), torch.ones(2, 1, 1, 1), layout=layout)
+    for given in (one, -one, x[:, :1, :1]):
+        assert torch.equal(f(given), torch.relu(given))
+
+
+def test_tensors_that_are_not_strided() -> None:
+    f = compile_module(nn.ReLU(), torch.ones(1, 2, 4))
+    for x in (torch.ones(1, 2, 4).to_sparse(), torch.ones(1, 2, 4).to_mkldnn()):
+        with pytest.raises(DataError, match=r"need torch\.strided"):
+            f(x)

@@ -6,11 +6,12 @@ import copy
 import subprocess
 import sys
 import tomllib
+import warnings
 from pathlib import Path
 
 import pytest
 
-from omniconv.errors import DataError, HostWarning, SpecError, UnsupportedError
+from omniconv.errors import DataError, HostWarning, LimitError, ShapeError, SpecError, UnsupportedError
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
@@ -191,6 +192,61 @@ def test_frozen_parts(last) -> None:
         torch.testing.assert_close(fast(x), model(x), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("how", ["data", "assigned", "inference", "loaded", "strides"])
+def test_frozen_weights_that_change(how) -> None:
+    model = nn.Conv2d(3, 3, 3, bias=False).eval()
+    fast = compiled(model, freeze=True)
+    x, new = torch.randn(2, 3, 6, 6), torch.randn(3, 3, 3, 3)
+    with torch.no_grad():
+        before = fast(x)
+        for _ in range(2):  # memory that is given back may come again at the same address
+            if how == "data":
+                model.weight.data = new.clone()
+            elif how == "assigned":
+                model.weight = nn.Parameter(new.clone())
+            elif how == "loaded":
+                model.load_state_dict({"weight": new})
+            elif how == "strides":
+                model.weight.data = model.weight.data.transpose(2, 3)
+            else:
+                with torch.inference_mode():
+                    model.weight.mul_(3)
+            after = fast(x)
+            torch.testing.assert_close(after, model(x), rtol=1e-4, atol=1e-4)
+            assert not torch.equal(before, after)
+            before, new = after, new + 1
+    assert reports()[-1].parts[0].refused == ""
+
+
+def test_weights_of_inference_mode_are_not_frozen() -> None:
+    with torch.inference_mode():
+        model = nn.Conv1d(2, 3, 1).eval()
+        fast = compiled(model, freeze=True)
+        x = torch.randn(1, 2, 5)
+        with pytest.warns(HostWarning, match="weights made in inference mode"):
+            torch.testing.assert_close(fast(x), model(x))
+        model.weight.mul_(2)
+        torch.testing.assert_close(fast(x), model(x))
+    assert "weights made in inference mode" in str(reports()[-1])
+
+
+def test_lists_of_tensors_are_not_constants() -> None:
+    """They are other tensors at every call: a part that held them would be compiled each time."""
+    from omniconv.torch.parts import FrozenPart
+
+    inner = torch.fx.symbolic_trace(lambda x, pair, w: torch.conv1d(input=x + pair[1], weight=w))
+    part = FrozenPart("part", inner, [False, False, True])
+    x, w = torch.randn(1, 2, 5), torch.randn(3, 2, 1)
+    with torch.no_grad():
+        with pytest.warns(HostWarning, match="a list of tensors"):
+            part(x, torch.unbind(torch.ones(2, 1, 2, 5)), w)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", HostWarning)
+            for _ in range(2):
+                pair = torch.unbind(torch.randn(2, 1, 2, 5))
+                assert torch.equal(part(x, pair, w), inner(x, pair, w))
+
+
 def test_what_is_not_known_runs_in_torch() -> None:
     class Mixed(nn.Module):
         def __init__(self) -> None:
@@ -274,6 +330,50 @@ def test_a_part_that_is_refused_says_so(monkeypatch) -> None:
         with pytest.warns(HostWarning, match="no such operator"):
             torch.testing.assert_close(fast(x), model(x))
         assert "no such operator" in str(reports()[-1])
+
+
+@pytest.mark.parametrize("kind", [UnsupportedError, LimitError, ShapeError], ids=lambda kind: kind.__name__)
+def test_a_part_is_refused_for_some_shapes_alone(monkeypatch, kind) -> None:
+    from omniconv.torch import parts
+
+    real, calls = parts.export_fixed, []
+
+    def refuse(module, inputs):
+        calls.append(inputs[0].shape[2])
+        if inputs[0].shape[2] > 8:
+            raise kind("too long", at="node")
+        return real(module, inputs)
+
+    monkeypatch.setattr(parts, "export_fixed", refuse)
+    inner = torch.fx.symbolic_trace(lambda x, w: torch.conv1d(input=x, weight=w))
+    part = parts.FrozenPart("part", inner, [False, True])
+    w = torch.randn(3, 2, 1)
+    with torch.no_grad():
+        with pytest.warns(HostWarning, match="too long") as seen:
+            part(torch.randn(1, 2, 9), w)
+        assert [item.filename for item in seen] != [parts.__file__]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", HostWarning)
+            for size in (9, 5, 9, 5):
+                x = torch.randn(1, 2, size)
+                torch.testing.assert_close(part(x, w), inner(x, w))
+    assert calls == [9, 5]
+    assert part.refused == "too long | node"
+
+
+def test_padding_in_words() -> None:
+    from omniconv.torch.backend import CONVOLUTIONS
+
+    x, w = torch.randn(1, 2, 8, 7), torch.randn(3, 2, 4, 3)
+    call = CONVOLUTIONS[torch.conv2d]
+    for word in ("same", "valid"):
+        torch.testing.assert_close(call(x, w, None, 1, word, (2, 3)), F.conv2d(x, w, None, 1, word, (2, 3)))
+    torch.testing.assert_close(call(x, w, None, (2, 1), "valid"), F.conv2d(x, w, None, (2, 1), "valid"))
+    for stride, word, match in ((2, "same", "stride=2; need stride=1"), (1, "full", "need one of same, valid")):
+        with pytest.raises(RuntimeError):
+            F.conv2d(x, w, None, stride, word)
+        with pytest.raises(SpecError, match=match):
+            call(x, w, None, stride, word)
 
 
 def test_backend_refusals() -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from omniconv.errors import DataError, LimitError, RecompileWarning, ShapeError
+from omniconv.errors import DataError, LimitError, RecompileWarning, ShapeError, SpecError
 
 torch = pytest.importorskip("torch")
 nn, F = torch.nn, torch.nn.functional
@@ -302,6 +303,31 @@ def test_vmap_by_folding() -> None:
             torch.testing.assert_close(torch.vmap(call, dims)(*given), want)
 
 
+@pytest.mark.parametrize("case", ["1d", "2d grouped", "2d transposed"])
+@pytest.mark.parametrize("shared", ["w", "x", ""], ids=["inputs", "weights", "both"])
+def test_vmap_over_none(case, shared) -> None:
+    """Shapes are those of PyTorch's operator, and gradients reach what is shared."""
+    (x, w, _), layer = draw(case, torch.float64)
+    given = [
+        t if name == shared else torch.empty(0, *t.shape, dtype=t.dtype, requires_grad=True)
+        for name, t in zip("xw", (x, w))
+    ]
+    dims = tuple(None if name == shared else 0 for name in "xw")
+    y = torch.vmap(lambda x, w: OPERATORS.conv(x, w, None, *layer), dims)(*given)
+    assert y.shape == (0, *OPERATORS.conv(x, w, None, *layer).shape)
+    for t, gradient in zip(given, torch.autograd.grad(y.sum(), given), strict=True):
+        assert gradient.shape == t.shape
+        assert not gradient.any()
+
+
+def test_gradients_for_each_of_no_samples() -> None:
+    layer = onn.Depthwise2d(4, 3, padding=1)
+    weights = {name: value.detach() for name, value in layer.named_parameters()}
+    loss = lambda parameters, one: torch.func.functional_call(layer, parameters, (one[None],)).square().sum()
+    each = torch.vmap(torch.func.grad(loss), (None, 0))(weights, torch.empty(0, 4, 6, 6))
+    assert {name: value.shape for name, value in each.items()} == {n: (0, *v.shape) for n, v in weights.items()}
+
+
 def test_gradients_for_each_sample() -> None:
     layer = onn.Depthwise2d(4, 3, padding=1, dtype=torch.float64)
     weights = {name: value.detach() for name, value in layer.named_parameters()}
@@ -363,6 +389,36 @@ def test_tensors_that_are_refused(x, error, match) -> None:
         onn.Conv2d(4, 6, 3)(x)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.complex64], ids=str)
+def test_padding_modes_that_are_refused(dtype) -> None:
+    x, w = torch.ones(1, 2, 5, dtype=dtype), torch.ones(2, 2, 3, dtype=dtype)
+    unknown = numbers(stride=[1], padding=[1, 1], mode="mirror")
+    calls = [lambda layer: OPERATORS.conv(x, w, None, *layer)]
+    calls.append(lambda layer: OPERATORS.conv_input_gradient(x, w, [1, 2, 5], *layer, False))
+    for call in calls:
+        with pytest.raises(SpecError, match=r"padding_mode='mirror' is unknown; need one of zeros, reflect"):
+            call(unknown)
+    with pytest.raises(SpecError, match="transposed=True"):
+        calls[0](numbers(stride=[1], padding=[1, 1], mode="reflect", transposed=True))
+
+
+@pytest.mark.parametrize("name", ["to_sparse", "to_mkldnn"])
+def test_tensors_that_are_not_strided(name) -> None:
+    x, w, layer = torch.ones(1, 2, 5), torch.ones(2, 2, 3), numbers(stride=[1], padding=[1, 1])
+    other = lambda t: getattr(t, name)()
+    for call in (
+        lambda: OPERATORS.conv(other(x), w, None, *layer),
+        lambda: OPERATORS.conv(x, other(w), None, *layer),
+        lambda: OPERATORS.conv_input_gradient(other(x), w, [1, 2, 5], *layer, False),
+        lambda: OPERATORS.conv_weight_gradient(x, other(x), [2, 2, 3], *layer, False),
+        lambda: onn.Conv1d(2, 2, 3)(other(x)),
+    ):
+        with pytest.raises(
+            DataError, match=r"of layout torch\._?(sparse_coo|mkldnn); need torch\.strided, e\.g\. x\.to_dense"
+        ):
+            call()
+
+
 def test_more_memory_than_allowed_is_refused_before_it_is_taken(monkeypatch) -> None:
     monkeypatch.setenv("OMNICONV_MEMORY_LIMIT", "1M")
     with pytest.raises(LimitError, match=r"above the limit of 1\.0 MiB"):
@@ -377,6 +433,39 @@ def test_shapes_that_change_every_call_give_a_hint() -> None:
             layer(torch.ones(1, 2, size))
     with pytest.warns(RecompileWarning, match="compiled for 11 shapes.*pointwise"):
         layer(torch.ones(1, 2, 11))
+
+
+def test_the_hint_comes_once_from_many_threads(monkeypatch) -> None:
+    """And the count is not lost where shapes are compiled at once."""
+    from omniconv.torch import programs
+
+    class Empty:
+        arena_bytes = constant_bytes = 0
+
+        def borrow(self, pool) -> None:
+            pass
+
+    monkeypatch.setitem(programs._COMPILE, "forward", lambda *_, **__: Empty())
+    many, spec = Programs(), onn.Pointwise1d(2, 3).spec
+    find = lambda size: many.find("forward", spec, (1, 2, size), torch.float32, channels_last=False)
+    with warnings.catch_warnings(record=True) as seen, ThreadPoolExecutor(8) as threads:
+        warnings.simplefilter("always")
+        list(threads.map(find, range(1, 401)))
+    assert many.compiled == 400
+    assert [item.category for item in seen] == [RecompileWarning]
+
+
+def test_memory_is_returned_with_the_programs() -> None:
+    mine = Programs()
+    program = mine.find("forward", onn.Pointwise1d(2, 3).spec, (1, 2, 9), torch.float32, channels_last=False)
+    program.run({"x": torch.ones(1, 2, 9).numpy(), "w": torch.ones(3, 2, 1).numpy()})
+    assert mine.memory.size
+    mine.clear()
+    assert mine.memory.size == 0
+    blocks = [mine.memory.take(1) for _ in range(20)]
+    for block in blocks:
+        mine.memory.give(block)
+    assert mine.memory.size == 8 * blocks[0].size, "the rest is given back to the system"
 
 
 def test_programs_are_few_and_weights_change_freely() -> None:

@@ -17,6 +17,8 @@ from omniconv.limits import check_memory, format_size
 
 PAGE: Final = 4096
 HUGE_PAGE: Final = 2 * 2**20
+MOST_IDLE: Final = 8
+"""Blocks that a pool keeps for the next callers; as many as an executable keeps."""
 
 
 class Arena:
@@ -84,11 +86,12 @@ class Arena:
 
 class ArenaPool:
     """Working memory for callers that come one after another: as many blocks as run at once, each as large as the
-    largest call that it has served. Thread-safe; there is no lock that a fork could copy.
+    largest call that it has served. Of those that are idle it keeps the last :data:`MOST_IDLE`, the others go back to
+    the system. Thread-safe; there is no lock that a fork could copy.
     """
 
     def __init__(self) -> None:
-        self._idle: deque[Arena] = deque()
+        self._idle: deque[Arena] = deque(maxlen=MOST_IDLE)
 
     def take(self, size: int) -> Arena:
         """A block of at least so many bytes, with anything in it, until it is given back.
@@ -108,6 +111,10 @@ class ArenaPool:
     def give(self, arena: Arena) -> None:
         """Give a block back."""
         self._idle.append(arena)
+
+    def clear(self) -> None:
+        """Return all idle blocks to the system; those in use are kept when they come back."""
+        self._idle.clear()
 
     @property
     def size(self) -> int:

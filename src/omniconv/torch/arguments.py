@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from omniconv.errors import DataError, ShapeError
+from omniconv.torch.layouts import check_strided
 from omniconv.torch.plain import Geometry
 
 
@@ -13,8 +14,11 @@ def check_tensors(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, laye
 
     Raises:
         ShapeError: a wrong rank, or channels that do not fit the weights.
-        DataError: tensors of different types or on different devices.
+        DataError: tensors of different types or on different devices, or such that are not strided.
     """
+    for name, tensor in (("an input", x), ("weights", w), ("a bias", b)):
+        if tensor is not None:
+            check_strided(name, tensor)
     axes = len(layer.stride)
     channels = w.shape[0] if layer.transposed else w.shape[1] * layer.groups
     at = f"weights of shape {tuple(w.shape)}, groups={layer.groups}" + (", transposed" if layer.transposed else "")

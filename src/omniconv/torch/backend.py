@@ -3,7 +3,8 @@
 In training, and wherever weights stay PyTorch's, every convolution of the graph becomes an operator of
 :mod:`omniconv.torch.operators`; nothing else changes. With ``options={"freeze": True}``, in inference, the graph is cut
 into the largest parts of known functions around convolutions and products, and each part is compiled whole, with its
-weights as constants (:mod:`omniconv.torch.parts`).
+weights as constants (:mod:`omniconv.torch.parts`). A weight that is replaced, or changed in place so that PyTorch
+counts it, makes its part compile again; changes through ``weight.data`` or NumPy's view of the memory are not seen.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final
 import torch
 from torch import fx
 
-from omniconv.choices import check_instance
+from omniconv.choices import as_choice, check_instance
 from omniconv.errors import DataError, SpecError, UnsupportedError
 from omniconv.integers import as_flag
 from omniconv.torch.operators import convolve
@@ -64,7 +65,8 @@ def backend(
     Args:
         graph: of calls of PyTorch's functions.
         example_inputs: its inputs, weights among them.
-        options: ``freeze``: take weights as constants, in inference; after a change of them parts are compiled again.
+        options: ``freeze``: take weights as constants, in inference. Parts are compiled again after changes of them
+            that PyTorch counts, which those through ``weight.data`` are not.
 
     Raises:
         SpecError: an unknown option.
@@ -110,11 +112,20 @@ def _plain(
     dilation: Any = 1,
     groups: int = 1,
 ) -> torch.Tensor:
-    """`torch.conv1d`, `conv2d` or `conv3d`."""
+    """`torch.conv1d`, `conv2d` or `conv3d`.
+
+    Raises:
+        SpecError: another word for the padding than "same" or "valid", or "same" with a stride, as in PyTorch.
+    """
     axes = weight.dim() - 2
     strides, dilations = _each(stride, axes), _each(dilation, axes)
-    sides = [side for p in _each(padding, axes) for side in (p, p)] if not isinstance(padding, str) else [0] * 2 * axes
-    if padding == "same":
+    if not isinstance(padding, str):
+        sides = [side for p in _each(padding, axes) for side in (p, p)]
+    elif as_choice("padding", padding, ("same", "valid")) == "valid":
+        sides = [0] * 2 * axes
+    else:
+        if any(s != 1 for s in strides):
+            raise SpecError(f'padding="same" with stride={stride}', need="stride=1", fix="padding in numbers")
         totals = [d * (k - 1) for d, k in zip(dilations, weight.shape[2:], strict=True)]
         sides = [side for total in totals for side in (total // 2, total - total // 2)]
     numbers = (strides, sides, dilations, False, [0] * axes, groups, False, "zeros")

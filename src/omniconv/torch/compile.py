@@ -81,8 +81,9 @@ def compile(  # noqa: A001 - named after what it calls
     """Compile a PyTorch model for inference, for inputs like its example inputs and for any number of them in a batch.
 
     The model is exported with ``torch.onnx.export(dynamo=True)``, as it behaves in inference, and read by
-    :func:`omniconv.compile`. Its weights are those of this moment. Code is for exact shapes: another batch size is
-    compiled when it first comes, and the last few are kept.
+    :func:`omniconv.compile`. Its weights are those of this moment. Another batch size is planned when it first
+    comes, with the machine code and the packed weights of those before as far as these can serve it; the plans of the
+    last few are kept. A model that takes one batch size only is compiled for its exact shapes.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU())

@@ -4,11 +4,14 @@ Where the weights are shared, into the batch. Where each of B has its own, into 
 axis of the weights and the channels of y become B times as many,
 
 .. math:: y_{n, (i, c)} = A_{w_i} x_{n, (i, \cdot)} .
+
+An axis of none is folded as one of zeros, which is left out of the result: groups of none have no sizes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 import torch
@@ -21,9 +24,8 @@ _GROUPS: Final = 5
 
 
 def _conv(
-    call: Caller, info: Any, dims: tuple[Any, ...], x: Any, w: Any, b: Any, *layer: Any
+    call: Caller, many: int, dims: tuple[Any, ...], x: Any, w: Any, b: Any, *layer: Any
 ) -> tuple[torch.Tensor, int]:
-    many = info.batch_size
     if dims[1] is None and (b is None or dims[2] is None):
         return _unfold(call("conv", _into_batch(x, dims[0]), w, b, *layer), many), 0
     x, w = _into_channels(x, dims[0], many), _into_first(w, dims[1], many)
@@ -32,9 +34,8 @@ def _conv(
 
 
 def _input_gradient(
-    call: Caller, info: Any, dims: tuple[Any, ...], dy: Any, w: Any, size: Any, *rest: Any
+    call: Caller, many: int, dims: tuple[Any, ...], dy: Any, w: Any, size: Any, *rest: Any
 ) -> tuple[torch.Tensor, int]:
-    many = info.batch_size
     if dims[1] is None:
         size = [many * size[0], *size[1:]]
         return _unfold(call("conv_input_gradient", _into_batch(dy, dims[0]), w, size, *rest), many), 0
@@ -44,19 +45,36 @@ def _input_gradient(
 
 
 def _weight_gradient(
-    call: Caller, info: Any, dims: tuple[Any, ...], x: Any, dy: Any, size: Any, *rest: Any
+    call: Caller, many: int, dims: tuple[Any, ...], x: Any, dy: Any, size: Any, *rest: Any
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[int, int]]:
-    many = info.batch_size
     x, dy = _into_channels(x, dims[0], many), _into_channels(dy, dims[1], many)
     size = [many * size[0], *size[1:]]
     dw, db = call("conv_weight_gradient", x, dy, size, *_widen(rest, many))
     return (_unfold(dw, many), _unfold(db, many) if rest[-1] else db.new_empty(many, 0)), (0, 0)
 
 
+def _fold(rule: Callable[..., Any], call: Caller, info: Any, dims: tuple[Any, ...], *arguments: Any) -> Any:
+    """What a rule gives, also for an axis of none."""
+    if info.batch_size:
+        return rule(call, info.batch_size, dims, *arguments)
+    given = [_add_one(x, dim) if dim is not None else x for x, dim in zip(arguments, dims, strict=True)]
+    found, places = rule(call, 1, dims, *given)
+    if isinstance(found, tuple):
+        return tuple(y.narrow(place, 0, 0) for y, place in zip(found, places, strict=True)), places
+    return found.narrow(places, 0, 0), places
+
+
+def _add_one(x: Any, axis: Any) -> Any:
+    """A tensor with one more entry on an axis: zeros. What is no tensor has no such axis."""
+    if not isinstance(x, torch.Tensor):
+        return x
+    return torch.cat([x, x.new_zeros([1 if i == axis % x.dim() else n for i, n in enumerate(x.shape)])], axis)
+
+
 RULES: Final[dict[str, Callable[..., Any]]] = {
-    "conv": _conv,
-    "conv_input_gradient": _input_gradient,
-    "conv_weight_gradient": _weight_gradient,
+    "conv": partial(_fold, _conv),
+    "conv_input_gradient": partial(_fold, _input_gradient),
+    "conv_weight_gradient": partial(_fold, _weight_gradient),
 }
 """A rule for each operator: what calls it, then what `torch.library.register_vmap` passes."""
 

@@ -72,17 +72,29 @@ def lay(x: torch.Tensor, *, channels_last: bool) -> torch.Tensor:
     return torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device).copy_(x)
 
 
+def check_strided(name: str, x: torch.Tensor) -> None:
+    """Refuse a tensor whose values do not lie at strides: a sparse one, or one in a library's own order.
+
+    Raises:
+        DataError: it is one.
+    """
+    if x.layout is not torch.strided:
+        fix = "x.to_padded_tensor(0.0)" if x.is_nested else "x.to_dense()"
+        raise DataError(f"{name} of layout {x.layout}", need="torch.strided", fix=fix)
+
+
 def as_array(x: torch.Tensor, *, channels_last: bool = False) -> Array:
     """A tensor as a NumPy array over its memory, without gaps; with ``channels_last`` its axes are in that order.
 
-    Only a tensor that lies otherwise is copied.
+    Only a tensor that lies otherwise is copied, or one that stands for the negative of what is in its memory.
 
     Raises:
-        DataError: a type that NumPy does not have.
+        DataError: a type that NumPy does not have, or a tensor that is not strided.
     """
-    if x.dtype not in _DTYPES:
+    if x.dtype not in _DTYPES:  # complex ones among them, so that no memory waits to be conjugated
         raise DataError(f"a tensor of {x.dtype}", need="a type of NumPy", fix="x.float()")
-    x = lay(x.detach(), channels_last=channels_last)
+    check_strided("a tensor", x)
+    x = lay(x.detach().resolve_neg(), channels_last=channels_last)
     shape = (x.shape[0], *x.shape[2:], x.shape[1]) if channels_last else tuple(x.shape)
     # Not by `Tensor.numpy`, which forbids that the tensor is ever resized, also where others own it.
     memory: Any = (ctypes.c_byte * x.nbytes).from_address(x.data_ptr())

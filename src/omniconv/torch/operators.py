@@ -28,7 +28,7 @@ from omniconv.torch.arguments import check_tensors
 from omniconv.torch.dispatch import FUNCTIONS, call, call_operator
 from omniconv.torch.folding import RULES
 from omniconv.torch.gradients import BACKWARD, LAYER_ARGUMENTS, save
-from omniconv.torch.layouts import as_array, empty, is_channels_last, lay
+from omniconv.torch.layouts import as_array, check_strided, empty, is_channels_last, lay
 from omniconv.torch.plain import Geometry, Ints
 from omniconv.torch.programs import DTYPES, PROGRAMS
 
@@ -70,6 +70,11 @@ def _compiles(*tensors: torch.Tensor | None) -> bool:
     return all(tensor.dtype in DTYPES and tensor.device.type == "cpu" and tensor.numel() for tensor in given)
 
 
+def _check_strided(**tensors: torch.Tensor) -> None:
+    for name, tensor in tensors.items():
+        check_strided(name, tensor)
+
+
 # Values
 
 
@@ -93,6 +98,7 @@ def _conv(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, *layer: Any)
 def _input_gradient(dy: torch.Tensor, w: torch.Tensor, size: Ints, *rest: Any) -> torch.Tensor:
     """The gradient of an input of ``size``, which lies as it is said."""
     layer, last = rest[:LAYER_ARGUMENTS], rest[LAYER_ARGUMENTS]
+    _check_strided(dy=dy, w=w)
     if not (_compiles(dy, w) and all(size)):
         return lay(plain.input_gradient(dy, w, size, Geometry(*layer)), channels_last=last)
     spec = _spec(size[1], w.shape, layer)
@@ -106,6 +112,7 @@ def _input_gradient(dy: torch.Tensor, w: torch.Tensor, size: Ints, *rest: Any) -
 def _weight_gradient(x: torch.Tensor, dy: torch.Tensor, size: Ints, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradients of weights of ``size`` and of the bias; the latter is empty where there is none."""
     layer, bias = rest[:LAYER_ARGUMENTS], rest[LAYER_ARGUMENTS]
+    _check_strided(x=x, dy=dy)
     if not (_compiles(x, dy) and all(size)):
         db = dy.sum([0, *range(2, dy.dim())]) if bias else dy.new_empty(0)
         return lay(plain.weight_gradient(x, dy, size, Geometry(*layer)), channels_last=False), db

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import operator
-import warnings
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import torch
@@ -14,7 +14,7 @@ from torch.fx.passes.operator_support import OperatorSupportBase
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from omniconv.api import compile as compile_model
-from omniconv.errors import HostWarning, ModelError, UnsupportedError
+from omniconv.errors import HostWarning, OmniconvError, warn
 from omniconv.runtime.kept import Kept
 from omniconv.torch.compile import CompiledModule, export_fixed
 from omniconv.torch.layouts import is_channels_last
@@ -56,6 +56,8 @@ _WITH_FLAG: Final = {
     getattr(F, name) for name in "hardtanh leaky_relu elu relu relu6 silu hardswish hardsigmoid mish dropout".split()
 }
 """Functions with an argument that says to work in place."""
+MOST_REFUSALS: Final = 64
+"""Sets of shapes of one part that are known not to be compiled; those met last."""
 _TRAINS: Final = {F.dropout: (2, "training", True), F.batch_norm: (5, "training", False)}
 """Functions that do something else in training: place, name and default of the argument that says so."""
 
@@ -177,10 +179,13 @@ class _Bound(nn.Module):  # type: ignore[misc]
 
 
 class _Compiled:
-    """A compiled part, with the weights that are in it."""
+    """A compiled part, with the weights that are in it.
+
+    It holds the tensors and their memory of that time, so that nothing else gets the addresses that it is known by.
+    """
 
     def __init__(self, module: CompiledModule, weights: list[torch.Tensor]) -> None:
-        self.module, self.weights = module, weights
+        self.module, self.weights = module, [(weight, weight.detach()) for weight in weights]
 
     @property
     def arena_bytes(self) -> int:
@@ -196,7 +201,11 @@ class _Compiled:
 class FrozenPart(nn.Module):  # type: ignore[misc]
     """Nodes of a graph that are compiled together, for each set of shapes that they are called with.
 
-    What cannot be compiled runs in PyTorch from then on; a warning and the report say why.
+    A weight is known by its object, its memory and PyTorch's count of changes in place. PyTorch counts none that go
+    through ``weight.data`` or through NumPy's view of the memory: these are not seen. Weights of inference mode, of
+    which it counts nothing, are not frozen.
+
+    What cannot be compiled runs in PyTorch, for the shapes that this is true of; a warning and the report say why.
 
     Args:
         name: of the part in its graph.
@@ -208,8 +217,13 @@ class FrozenPart(nn.Module):  # type: ignore[misc]
         super().__init__()
         self.name, self.inner, self._weights = name, inner, weights
         self.nodes = [name_of(node) for node in inner.graph.nodes if node.op.startswith("call")]
-        self.refused = ""
+        self._refusals: OrderedDict[Hashable, str] = OrderedDict()
         self._kept: Kept[_Compiled] = Kept()
+
+    @property
+    def refused(self) -> str:
+        """Why some calls run in PyTorch; empty where none does."""
+        return " / ".join(dict.fromkeys(list(self._refusals.values())))
 
     def __str__(self) -> str:
         why = f"; runs in torch: {self.refused}" if self.refused else ""
@@ -219,7 +233,7 @@ class FrozenPart(nn.Module):  # type: ignore[misc]
         """The part, compiled for these shapes."""
         places = [place for place, frozen in enumerate(self._weights) if not frozen]
         data = [arguments[place] for place in places if isinstance(arguments[place], torch.Tensor)]
-        if self.refused or not all(x.dtype == torch.float32 and x.device.type == "cpu" for x in data) or not data:
+        if not data or not all(map(_is_compiled, data)):
             return self.inner(*arguments)
         constants = {
             place: value
@@ -230,15 +244,28 @@ class FrozenPart(nn.Module):  # type: ignore[misc]
         last = any(is_channels_last(x) for x in data)
         shapes = tuple(tuple(x.shape) for x in data)
         plain = tuple(value for value in constants.values() if not isinstance(value, torch.Tensor))
-        versions = tuple((id(value), 0 if value.is_inference() else value._version) for value in weights)  # noqa: SLF001
-        key = (shapes, plain, versions, last, torch.get_num_threads())
-        try:
-            found = self._kept.find(key, lambda: self._compile(data, constants, weights, last=last))
-        except (UnsupportedError, ModelError) as error:
-            self.refused = str(error)
-            warnings.warn(f"a part of a model runs in PyTorch: {error} | {self}", HostWarning, stacklevel=2)
+        sizes = tuple(tuple(value.shape) for value in weights)
+        why = _find_obstacle(weights, plain)
+        kind = (shapes, why or plain, sizes, last, torch.get_num_threads())
+        if kind in self._refusals:
             return self.inner(*arguments)
+        if why:
+            return self._refuse(kind, why, arguments)
+        try:
+            found = self._kept.find(
+                (kind, tuple(map(_version, weights))), lambda: self._compile(data, constants, weights, last=last)
+            )
+        except OmniconvError as error:
+            return self._refuse(kind, str(error), arguments)
         return found.module(*data)
+
+    def _refuse(self, kind: Hashable, why: str, arguments: tuple[Any, ...]) -> Any:
+        """Run in PyTorch, from now on at every call of this kind."""
+        self._refusals[kind] = why
+        while len(self._refusals) > MOST_REFUSALS:
+            self._refusals.popitem(last=False)
+        warn(f"a part of a model runs in PyTorch: {why} | {', '.join(self.nodes)}", HostWarning)
+        return self.inner(*arguments)
 
     def _compile(
         self, data: list[torch.Tensor], constants: dict[int, Any], weights: list[torch.Tensor], *, last: bool
@@ -247,3 +274,23 @@ class FrozenPart(nn.Module):  # type: ignore[misc]
         layout = "NHWC" if last else "NCHW"
         network = compile_model(proto, layout=layout, threads=torch.get_num_threads(), strict=True)
         return _Compiled(CompiledModule(network, [item.name for item in proto.graph.input]), weights)
+
+
+def _is_compiled(x: torch.Tensor) -> bool:
+    return bool(x.dtype == torch.float32 and x.device.type == "cpu" and x.layout == torch.strided)
+
+
+def _find_obstacle(weights: Sequence[torch.Tensor], plain: Sequence[Any]) -> str:
+    """Why these arguments cannot be constants; empty where they can."""
+    if any(weight.is_inference() for weight in weights):
+        return "weights made in inference mode, of which PyTorch counts no changes; need weights made outside of it"
+    if any(weight.layout != torch.strided for weight in weights):
+        return "weights that are not torch.strided; need dense ones, e.g. weight.to_dense()"
+    if any(isinstance(value, list | tuple) and not all(isinstance(n, int | float) for n in value) for value in plain):
+        return "an argument that is a list of tensors; need tensors by themselves"
+    return ""
+
+
+def _version(weight: torch.Tensor) -> Hashable:
+    """What changes when a weight is replaced, gets other memory, or is changed in a way that PyTorch counts."""
+    return id(weight), weight.data_ptr(), weight.stride(), weight._version  # noqa: SLF001

@@ -13,8 +13,10 @@ from typing import TypeAlias
 import torch
 from torch.nn import functional as F  # noqa: N812 - its usual name
 
+from omniconv.choices import as_choice
+from omniconv.errors import SpecError
 from omniconv.program.steps.pad import source_positions
-from omniconv.spec.conv import PAD_WORDS
+from omniconv.spec.conv import PAD_WORDS, PADDING_MODES
 
 Pairs: TypeAlias = list[tuple[int, int]]
 Ints: TypeAlias = list[int]
@@ -27,6 +29,9 @@ class Geometry:
     Attributes:
         stride, dilation, output_padding, groups, transposed, flip, padding_mode: as in :class:`omniconv.spec.Conv`.
         padding: before and after each axis in turn.
+
+    Raises:
+        SpecError: a padding mode that is unknown, or other than zeros where the layer is transposed.
     """
 
     stride: Ints
@@ -37,6 +42,11 @@ class Geometry:
     groups: int
     flip: bool
     padding_mode: str
+
+    def __post_init__(self) -> None:
+        as_choice("padding_mode", self.padding_mode, PADDING_MODES)
+        if self.transposed and self.padding_mode != "zeros":
+            raise SpecError(f"padding_mode={self.padding_mode!r} with transposed=True", need='padding_mode="zeros"')
 
     @property
     def pairs(self) -> Pairs:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import torch
 
-from omniconv.errors import RecompileWarning
+from omniconv.errors import RecompileWarning, warn
 from omniconv.gradients import compile_forward, compile_input_gradient, compile_weight_gradient
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
@@ -93,22 +92,24 @@ class Programs:
             options["bias"] = key.what.endswith("_bias")
         found = _COMPILE[key.what](key.spec, shape, **options)
         found.borrow(self.memory)
-        layer.compiled += 1
-        self.compiled += 1
-        if layer.compiled == HINT_AFTER + 1:
-            warnings.warn(
+        with self._lock:
+            layer.compiled += 1
+            self.compiled += 1
+            many = layer.compiled
+        if many == HINT_AFTER + 1:
+            warn(
                 f"the {key.what.removesuffix('_bias').replace('_', ' ')} of a layer has been compiled for "
-                f"{layer.compiled} shapes, and the last {MOST_KEPT} are kept; need few shapes, e.g. inputs padded to a "
+                f"{many} shapes, and the last {MOST_KEPT} are kept; need few shapes, e.g. inputs padded to a "
                 f"few sizes, and drop_last=True for the last batch | {key.spec.text(shape)}",
                 RecompileWarning,
-                stacklevel=2,
             )
         return found
 
     def clear(self) -> None:
-        """Forget all programs."""
+        """Forget all programs, and return the working memory that none of them is using."""
         with self._lock:
             self._layers.clear()
+        self.memory.clear()
 
     def forget_locks(self) -> None:
         """Begin with a lock that nobody holds: in the child of a fork."""
