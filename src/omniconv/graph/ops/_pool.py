@@ -6,7 +6,9 @@ start after the input and the padding before it is dropped.
 
 from __future__ import annotations
 
-from omniconv.errors import ShapeError, UnsupportedError
+from typing import Final
+
+from omniconv.errors import ShapeError
 from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Ref
@@ -14,13 +16,16 @@ from omniconv.graph.ops._window import read_window
 from omniconv.integers import ceil_div
 from omniconv.program.steps import PoolStep
 
+MOST_WINDOWS: Final = 4096
+"""Windows that are looked at one by one, and taps of each, where taps are farther apart than the input is long."""
+
 
 def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder, *, y: str | None = None) -> Ref:
     """Append the pool of ``node`` over ``x``.
 
     Raises:
-        ShapeError: a kernel larger than the padded input.
-        UnsupportedError: windows that may hold no input position.
+        ShapeError: a kernel larger than the padded input; a window that holds nothing but padding, which has neither a
+            maximum nor a mean (runtimes give zeros, infinities or what lies near).
     """
     sizes = x.shape[2:]
     window = read_window(node, len(sizes), None)
@@ -28,11 +33,6 @@ def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder,
     ceil = bool(node.integer("ceil_mode", 0)) and window.auto_pad == "NOTSET"
     outputs = []
     for axis, size, pair in zip(window.axes(), sizes, padding, strict=True):
-        if max(pair) >= axis.extent or (axis.dilation > size and sum(pair) > 0):
-            raise UnsupportedError(
-                f"padding {pair} for a pool of extent {axis.extent} over {size} positions",
-                need="padding below the extent, so that every window holds an input position",
-            )
         room = size + sum(pair) - axis.extent
         if room < 0:
             raise ShapeError(
@@ -41,8 +41,28 @@ def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder,
         output = (ceil_div(room, axis.stride) if ceil else room // axis.stride) + 1
         if ceil and (output - 1) * axis.stride >= size + pair[0]:
             output -= 1
+        starts = range(-pair[0], output * axis.stride - pair[0], axis.stride)
+        if not _all_filled(starts, axis.extent, axis.dilation, size):
+            raise ShapeError(
+                f"padding {pair} for a pool of extent {axis.extent} over {size} positions",
+                need="windows that each hold an input position",
+            )
         outputs.append(output)
     step = PoolStep(
         x.name, y or build.out(), op, window.kernel, window.stride, window.dilation, padding, count_padding
     )  # fmt: skip
     return build.add(step, (*x.shape[:2], *outputs))
+
+
+def _all_filled(starts: range, extent: int, dilation: int, size: int) -> bool:
+    """Whether every window holds a position. Where taps are no farther apart than the input is long, one that begins
+    before its end and ends behind its start does.
+    """
+    if starts[0] + extent <= 0 or starts[-1] >= size:
+        return False
+    if dilation <= size:
+        return True
+    windows = (range(start, start + extent, dilation) for start in starts)
+    return len(starts) <= MOST_WINDOWS and all(
+        any(0 <= at < size for at in window[:MOST_WINDOWS]) for window in windows
+    )

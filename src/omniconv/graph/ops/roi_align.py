@@ -28,7 +28,7 @@ _PLACE_BYTES = 64
 """Of a place along an axis while its pixels and their weights are found [bytes]."""
 
 
-class _Places(NamedTuple):
+class _Samples(NamedTuple):
     """Where the places of an axis lie: pixels below and above each, and the shares of both, 0 for one outside."""
 
     low: npt.NDArray[np.int64]
@@ -37,7 +37,7 @@ class _Places(NamedTuple):
     above: AnyArray
 
 
-def _find_places(start: AnyArray, length: AnyArray, bins: int, grid: int, size: int) -> _Places:
+def _find_places(start: AnyArray, length: AnyArray, bins: int, grid: int, size: int) -> _Samples:
     """The places of all bins of a region along one axis, in the type of its coordinates."""
     step = length / length.dtype.type(bins)
     parts = (np.arange(grid) + 0.5).astype(step.dtype) * step / step.dtype.type(max(grid, 1))
@@ -48,7 +48,7 @@ def _find_places(start: AnyArray, length: AnyArray, bins: int, grid: int, size: 
     share = at - low.astype(at.dtype)
     zero = at.dtype.type(0)
     below, above = np.where(inside, 1 - share, zero), np.where(inside, share, zero)
-    return _Places(low, np.minimum(low + 1, size - 1), below, above)
+    return _Samples(low, np.minimum(low + 1, size - 1), below, above)
 
 
 def _check(node: Node, x: AnyArray, rois: AnyArray, batches: AnyArray) -> tuple[int, int, int]:
@@ -108,7 +108,7 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
     return y
 
 
-def _read(x: AnyArray, rows: _Places, columns: _Places, budget: Budget) -> AnyArray:
+def _read(x: AnyArray, rows: _Samples, columns: _Samples, budget: Budget) -> AnyArray:
     """``(C, H, W)`` at all places of a region."""
     left, right = int(columns.low.min()), int(columns.high.max()) + 1
     budget.check((x.shape[0], rows.low.size, right - left + columns.low.size), 4 * x.itemsize, "the places of a region")
