@@ -14,7 +14,7 @@ def _recipes():
     found = set()
     for module in pkgutil.walk_packages(kernels.__path__, f"{kernels.__name__}."):
         for _, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
-            if is_dataclass(kind) and callable(getattr(kind, "emit", None)):
+            if is_dataclass(kind) and callable(getattr(kind, "emit", None)) and hasattr(kind, "units"):
                 found.add(kind)
     return sorted(found, key=lambda kind: kind.__qualname__)
 
