@@ -192,7 +192,10 @@ def test_frozen_parts(last) -> None:
         torch.testing.assert_close(fast(x), model(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("how", ["data", "assigned", "inference", "loaded", "strides"])
+@pytest.mark.parametrize(
+    "how",
+    ["data", "inference", *(pytest.param(each, marks=pytest.mark.wide) for each in ("assigned", "loaded", "strides"))],
+)
 def test_frozen_weights_that_change(how) -> None:
     model = nn.Conv2d(3, 3, 3, bias=False).eval()
     fast = compiled(model, freeze=True)
