@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import selectors
 import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 120.0
 """Time that one case may take [s]."""
+
+
+def open_outcomes() -> TextIO:
+    """Where a process of cases writes its outcomes: what libraries print is not mixed with them."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    return out
 
 
 def run_cases(module: str, kind: str, first: int, count: int, **environment: str) -> Iterator[dict[str, Any]]:

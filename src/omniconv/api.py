@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -12,7 +12,6 @@ import numpy as np
 
 from omniconv.choices import as_choice
 from omniconv.compiler.planning.options import LAYOUTS, Options
-from omniconv.compiler.planning.plan import plan
 from omniconv.compiler.planning.shared import Shared
 from omniconv.compiler.planning.tuning_store import open_tuning
 from omniconv.errors import HostWarning, OmniconvError, ShapeError, SpecError, UnsupportedError, warn
@@ -21,7 +20,6 @@ from omniconv.limits import check_memory
 from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.program.element import find_element
 from omniconv.program.from_spec import program_of
-from omniconv.program.program import Program
 from omniconv.reference import check_weights
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.threads import MAX_THREADS
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
     import onnx
 
     from omniconv.graph.nodes import Graph
-    from omniconv.graph.tiers import Tiers
     from omniconv.runtime.mixed import MixedExecutable
     from omniconv.runtime.network import Network
 
@@ -150,7 +147,9 @@ class _ModelCompiler:
             if not self.strict:
                 return self._compile_mixed(graph)
             raise self._explain(error, graph) from None
-        return _compile_program(program, self.target, self.options, self.at, tiers, self.shared, truths)
+        return Executable.of(
+            program, self.target, self.options, self.at, tiers=tiers, shared=self.shared, truths=truths
+        )
 
     def _explain(self, error: UnsupportedError, graph: Graph) -> UnsupportedError:
         """A refusal under ``strict``, which says so where the model runs without."""
@@ -174,7 +173,7 @@ class _ModelCompiler:
         schedule = to_schedule(graph, memory_limit=limit, element=element)
         inner = replace(self.options, layout="NCHW")
         context = Context(
-            lambda program: _compile_program(program, self.target, inner, self.at, shared=self.shared),
+            lambda program: Executable.of(program, self.target, inner, self.at, shared=self.shared),
             Settings(find_memory_limit(limit), element, find_given(graph, element)),
         )
         options = self.options
@@ -205,20 +204,4 @@ def _compile_spec(
         (np.asarray(w, element.dtype), None if b is None else np.asarray(b, element.dtype))
         for w, b in check_weights(spec, weights)
     )
-    return _compile_program(program_of(spec, shape, pairs, element), target, options, at)
-
-
-def _compile_program(
-    program: Program, target: Target, options: Options, at: str, tiers: Tiers | None = None,
-    shared: Shared | None = None, truths: Collection[str] = (),
-) -> Executable:  # fmt: skip
-    return Executable(
-        plan(program, target, options, shared),
-        threads=options.threads,
-        layout=options.layout,
-        memory_limit=options.memory_limit,
-        at=at,
-        tiers=tiers,
-        shared=shared,
-        truths=truths,
-    )
+    return Executable.of(program_of(spec, shape, pairs, element), target, options, at)

@@ -8,12 +8,10 @@ from typing import Any
 
 from omniconv.choices import as_choice, check_instance
 from omniconv.compiler.planning.options import LAYOUTS, Options
-from omniconv.compiler.planning.plan import plan
 from omniconv.integers import as_flag, as_integer, as_shape
 from omniconv.limits import check_memory
 from omniconv.program.element import find_element
 from omniconv.program.gradients import forward_program, input_gradient_program, weight_gradient_program
-from omniconv.program.program import Program
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.threads import MAX_THREADS
 from omniconv.spec import Conv, Shape
@@ -60,7 +58,7 @@ def compile_forward(
     """
     shape, chosen, options = _take(spec, shape, threads, layout, dtype, target, memory_limit)
     program = forward_program(spec, shape, bias=as_flag("bias", bias), element=chosen.element)
-    return _compile(program, chosen, options, spec.text(shape))
+    return Executable.of(program, chosen, options, spec.text(shape))
 
 
 def compile_input_gradient(
@@ -84,7 +82,7 @@ def compile_input_gradient(
     Args and Raises: as for :func:`compile_forward`.
     """
     shape, chosen, options = _take(spec, shape, threads, layout, dtype, target, memory_limit)
-    return _compile(input_gradient_program(spec, shape, element=chosen.element), chosen, options, spec.text(shape))
+    return Executable.of(input_gradient_program(spec, shape, element=chosen.element), chosen, options, spec.text(shape))
 
 
 def compile_weight_gradient(
@@ -111,7 +109,7 @@ def compile_weight_gradient(
     """
     shape, chosen, options = _take(spec, shape, threads, layout, dtype, target, memory_limit)
     program = weight_gradient_program(spec, shape, bias=as_flag("bias", bias), element=chosen.element)
-    return _compile(program, chosen, options, spec.text(shape))
+    return Executable.of(program, chosen, options, spec.text(shape))
 
 
 def _take(
@@ -133,13 +131,3 @@ def _take(
     check_memory(needed, "input and output together", limit=memory_limit, at=spec.text(shape))
     options = Options(layout=layout, threads=threads, memory_limit=memory_limit, row_major=PARAMETERS)
     return shape, chosen, options
-
-
-def _compile(program: Program, target: Target, options: Options, at: str) -> Executable:
-    return Executable(
-        plan(program, target, options),
-        threads=options.threads,
-        layout=options.layout,
-        memory_limit=options.memory_limit,
-        at=at,
-    )

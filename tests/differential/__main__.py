@@ -6,21 +6,16 @@ The cases run in this process, apart from the tests, so that one which ends the 
 from __future__ import annotations
 
 import json
-import logging
-import os
 import sys
 import time
-import warnings
 
 from tests.differential.judge import as_json, run_case
+from tests.stream import open_outcomes
 
 
 def main() -> None:
     kind, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    out = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is not mixed with the outcomes
+    out = open_outcomes()
     for seed in range(first, first + count):
         begun = time.perf_counter()
         outcome = as_json(kind, seed, run_case(kind, seed))

@@ -8,22 +8,16 @@ from __future__ import annotations
 
 import faulthandler
 import json
-import logging
-import os
 import sys
 import time
-import warnings
 
 from tests.hostile.judge import limit_memory, run_case
-from tests.stream import PATIENCE
+from tests.stream import PATIENCE, open_outcomes
 
 
 def main() -> None:
     kind, first, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    warnings.simplefilter("ignore")
-    logging.disable(logging.WARNING)
-    out = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what libraries print is not mixed with the outcomes
+    out = open_outcomes()
     limit_memory()
     for seed in range(first, first + count):
         faulthandler.dump_traceback_later(PATIENCE / 2, exit=True)

@@ -17,12 +17,15 @@ from omniconv.compiler.code.opened import OpenKernel
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import ALIGNMENT
+from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan
+from omniconv.compiler.planning.plan import plan as make_plan
 from omniconv.compiler.planning.shared import Shared, name_packed
 from omniconv.errors import DataError, ShapeError, UnsupportedError
 from omniconv.integers import as_integer, ceil_div
 from omniconv.limits import check_memory
 from omniconv.program.layers import LayerInfo, describe_step
+from omniconv.program.program import Program
 from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena, ArenaPool
 from omniconv.runtime.compiled import Compiled, show_boundary
@@ -150,6 +153,17 @@ class Executable(Compiled):
         if self._foreign is None:
             self._idle.append(self._make_frame())
         self.compile_seconds = time.perf_counter() - started
+
+    @classmethod
+    def of(
+        cls, program: Program, target: Target, options: Options, at: str = "", *, tiers: Tiers | None = None,
+        shared: Shared | None = None, truths: Collection[str] = (),
+    ) -> Executable:  # fmt: skip
+        """Plan and compile a program; the rest is as for the class."""
+        return cls(
+            make_plan(program, target, options, shared), threads=options.threads, layout=options.layout,
+            memory_limit=options.memory_limit, at=at, tiers=tiers, shared=shared, truths=truths,
+        )  # fmt: skip
 
     # -- running
 

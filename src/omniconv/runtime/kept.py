@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any, Final, Generic, Protocol, TypeVar
-from weakref import WeakSet
+from typing import Final, Generic, Protocol, TypeVar
 
+from omniconv.forks import own_locks
 from omniconv.limits import memory_limit as find_memory_limit
 
 MOST_KEPT: Final = 8
@@ -42,8 +41,7 @@ class Kept(Generic[T]):
     def __init__(self, limit: int | None = None) -> None:
         self._limit = limit
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
-        self.forget_locks()
-        _ALL.add(self)
+        own_locks(self)
 
     @property
     def last(self) -> T | None:
@@ -89,16 +87,3 @@ class Kept(Generic[T]):
         """Begin with locks that nobody holds: at first, and in the child of a fork."""
         self._lock = threading.Lock()
         self._turns: dict[Hashable, threading.Lock] = {}
-
-
-_ALL: Final[WeakSet[Kept[Any]]] = WeakSet()
-
-
-def _forget_after_fork() -> None:
-    """In the child of a fork the threads that held locks are gone."""
-    for kept in _ALL:
-        kept.forget_locks()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)

@@ -120,7 +120,7 @@ def _plain(
     axes = weight.dim() - 2
     strides, dilations = _each(stride, axes), _each(dilation, axes)
     if not isinstance(padding, str):
-        sides = [side for p in _each(padding, axes) for side in (p, p)]
+        sides = _both_sides(padding, axes)
     elif as_choice("padding", padding, ("same", "valid")) == "valid":
         sides = [0] * 2 * axes
     else:
@@ -144,11 +144,16 @@ def _transposed(
 ) -> torch.Tensor:
     """`torch.conv_transpose1d`, `conv_transpose2d` or `conv_transpose3d`."""
     axes = weight.dim() - 2
-    sides = [side for p in _each(padding, axes) for side in (p, p)]
+    sides = _both_sides(padding, axes)
     numbers = (
         _each(stride, axes), sides, _each(dilation, axes), True, _each(output_padding, axes), groups, False, "zeros",
     )  # fmt: skip
     return convolve(input, weight, bias, numbers, axes)
+
+
+def _both_sides(padding: Any, axes: int) -> list[int]:
+    """The padding before and after each axis."""
+    return [side for p in _each(padding, axes) for side in (p, p)]
 
 
 def _each(value: Any, axes: int) -> list[int]:

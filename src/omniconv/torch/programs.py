@@ -6,7 +6,6 @@ a step of an optimiser compiles nothing.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import torch
 
 from omniconv.errors import RecompileWarning, warn
+from omniconv.forks import own_locks
 from omniconv.gradients import compile_forward, compile_input_gradient, compile_weight_gradient
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
@@ -61,7 +61,7 @@ class Programs:
 
     def __init__(self) -> None:
         self._layers: OrderedDict[_ProgramKey, _Layer] = OrderedDict()
-        self._lock = threading.Lock()
+        own_locks(self)
         self.compiled = 0
         """How many have been compiled so far."""
         self.memory = ArenaPool()
@@ -112,12 +112,9 @@ class Programs:
         self.memory.clear()
 
     def forget_locks(self) -> None:
-        """Begin with a lock that nobody holds: in the child of a fork."""
+        """Begin with a lock that nobody holds: at first, and in the child of a fork."""
         self._lock = threading.Lock()
 
 
 PROGRAMS: Final = Programs()
 """Those of this process."""
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=PROGRAMS.forget_locks)

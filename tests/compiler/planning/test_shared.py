@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+
 import numpy as np
 import pytest
 from tests.graph.small_models import Graph
@@ -187,3 +190,24 @@ def test_weights_are_known_by_their_content():
         executable = Executable(plan(program, TARGET, Options(exact=True), shared), shared=shared)
         np.testing.assert_array_equal(executable(x), want)
     assert len(shared.packed) == 2, "only what some executable uses is kept"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_while_another_thread_plans():
+    """Nobody in the child will ever free a lock that a thread of its parent holds."""
+    shared, held, done = Shared(), threading.Event(), threading.Event()
+
+    def hold():
+        with shared.lock:
+            held.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(30)
+    child = os.fork()
+    if not child:
+        os._exit(0 if shared.lock.acquire(timeout=10) else 1)
+    done.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -8,13 +8,13 @@ from llvmlite import ir
 
 from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
-from omniconv.compiler.problem.open_size import Known, is_open
+from omniconv.compiler.problem.open_size import Known, is_open, may_exceed
 from omniconv.integers import ceil_div
 
 
 def emit_vectors(
     k: Kernel,
-    channels: Known,
+    channels: int,
     body: Callable[[Index, int, int | None], None],
     *,
     group: int = 1,
@@ -26,8 +26,8 @@ def emit_vectors(
 
     Args:
         k: the kernel.
-        channels: how many there are. Where that is open, groups end with vectors one by one, and a tail with pinned
-            lanes.
+        channels: how many there are; where that is an `OpenSize`, groups end with vectors one by one, and a tail has
+            pinned lanes.
         body: emits the work on some neighbouring vectors; the last of them holds only ``tail`` channels unless that
             is None.
         group: vectors at a time.
@@ -35,13 +35,13 @@ def emit_vectors(
         part: this share.
         parts: number of shares.
     """
-    vectors = -(channels // -k.lanes)
+    vectors = ceil_div(channels, k.lanes)
     tail = int(channels % k.lanes) if masked else 0
     if is_open(channels):
         _emit_open(k, vectors, tail, body, group, part, parts)
         return
-    groups = ceil_div(int(vectors), group)
-    short = int(vectors) - (groups - 1) * group
+    groups = ceil_div(vectors, group)
+    short = vectors - (groups - 1) * group
 
     def emit(index: Index, last: bool) -> None:
         body(k.mul(index, group * k.lanes), short if last else group, (tail or None) if last else None)
@@ -79,7 +79,7 @@ def emit_share(
     begin: Index = 0
     end: Index = whole
     last: Index = count
-    if is_open(parts) or parts > 1:
+    if may_exceed(parts, 1):
         begin = k.divmod(k.mul(part, count), parts)[0]
         last = k.divmod(k.mul(k.add(part, 1), count), parts)[0]
         end = k.min(last, whole)

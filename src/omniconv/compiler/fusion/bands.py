@@ -17,6 +17,7 @@ from typing import TypeAlias
 from omniconv.compiler.emit.epilogue import Post
 from omniconv.compiler.kernels.lane import rows as lane
 from omniconv.compiler.kernels.lane.rows import Lane
+from omniconv.compiler.kernels.lane.stencil import Stencil
 from omniconv.compiler.kernels.lane.tiles import StencilTile
 from omniconv.compiler.kernels.panel import kernel as panel
 from omniconv.compiler.kernels.panel.kernel import Panel
@@ -155,7 +156,11 @@ class Stage:
             axes[2] = AxisWalk.flat((end - begin) * self._line)
         else:
             axes[self.axis] = recipe.axes[self.axis].cut(begin, end)[1]
-        return replace(recipe, batch=1, axes=(axes[0], axes[1], axes[2]))
+        part = replace(recipe, batch=1, axes=(axes[0], axes[1], axes[2]))
+        if isinstance(part, Stencil):
+            rows = min(part.tile.rows, max(1, ceil_div(axes[1].output, part.tile.spread[0])))
+            part = replace(part, tile=replace(part.tile, rows=rows))
+        return part
 
     @cached_property
     def _line(self) -> int:

@@ -18,7 +18,7 @@ from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
 from omniconv.compiler.lowering.arrange import keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.problem.open_size import Opener
+from omniconv.compiler.problem.open_size import Opener, open_images
 from omniconv.integers import ceil_div
 from omniconv.program.steps import PoolStep
 from omniconv.target.model import Target
@@ -136,15 +136,7 @@ class Pool:
 
     def opened(self, opener: Opener) -> Pool:
         """The same kernel for images of any size."""
-        depth, height, width = (axis.opened(opener) for axis in self.axes)
-        return replace(
-            self,
-            batch=opener(self.batch),
-            axes=(depth, height, width),
-            x_strides=opener.strides(self.x_strides),
-            y_strides=opener.strides(self.y_strides),
-            split=opener.any(self.split),
-        )
+        return open_images(self, opener, split=opener.any(self.split))
 
     @property
     def units(self) -> int:
@@ -232,22 +224,18 @@ class _PoolRow:
     def _neutral(self) -> Value:
         return self.k.splat(float("-inf") if self.p.op == "max" else 0.0)
 
-    def _not_below(self, value: Index, low: int) -> Index:
-        k = self.k
-        return k.max(value, low)
-
     def _taps(self, axis: PoolAxis, output: Index) -> tuple[Index, Index, Index]:
         """Position of tap 0, the first tap inside the input and one past the last."""
         k = self.k
         start = k.sub(k.mul(output, axis.stride), axis.before)
         if not axis.bordered:
             return start, 0, axis.kernel
-        before = k.add(self._not_below(k.sub(0, start), 0), axis.dilation - 1)
+        before = k.add(k.max(k.sub(0, start), 0), axis.dilation - 1)
         return start, k.divmod(before, axis.dilation)[0], self._end(axis, start, axis.size)
 
     def _end(self, axis: PoolAxis, start: Index, bound: int) -> Index:
         k = self.k
-        left = k.add(self._not_below(k.sub(bound, start), 0), axis.dilation - 1)
+        left = k.add(k.max(k.sub(bound, start), 0), axis.dilation - 1)
         return k.min(k.divmod(left, axis.dilation)[0], axis.kernel)
 
     def _load(self, pointer: Pointer, offset: Index, v: int, vectors: int, tail: int | None) -> Value:
@@ -334,7 +322,7 @@ class _PoolRow:
         if inside or not axis.bordered:
             return axis.kernel
         start, low, high = self._taps(axis, output)
-        return self._end(axis, start, axis.bound) if self.p.count_padding else self._not_below(self.k.sub(high, low), 0)
+        return self._end(axis, start, axis.bound) if self.p.count_padding else self.k.max(self.k.sub(high, low), 0)
 
 
 def lower_pool(planner: Planner, step: PoolStep) -> None:

@@ -19,7 +19,7 @@ from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest, 
 from omniconv.compiler.lowering.arrange import as_row_major, copy_value, keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.problem.open_size import Opener, is_open
+from omniconv.compiler.problem.open_size import Opener, is_open, may_exceed
 from omniconv.integers import ceil_div
 from omniconv.program.steps import ReduceStep
 from omniconv.target.model import Target
@@ -171,7 +171,7 @@ class Reduce:
                 self._walk(k, k.shift(x, k.mul(i, stride)), depth + 1, step)
             return
         rounds = size // self.unroll * self.unroll
-        if is_open(rounds) or rounds:
+        if may_exceed(rounds, 0):
             with k.loop(rounds, step=self.unroll) as i:
                 pointer = k.shift(x, k.mul(i, stride))
                 for u in range(self.unroll):

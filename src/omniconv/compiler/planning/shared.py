@@ -12,13 +12,12 @@ once:
 from __future__ import annotations
 
 import hashlib
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakSet, WeakValueDictionary
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from omniconv.compiler.lowering.family import Choice
 from omniconv.compiler.memory.planner import Call, Recipe
 from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.compiler.problem.candidate import Tile, find_cheapest
+from omniconv.forks import own_locks
 from omniconv.program.steps import ProgramStep
 from omniconv.spec import Conv
 from omniconv.target.model import Target
@@ -39,8 +39,6 @@ MOST_COST: Final = 1.5
 """Times the cost of the tile that a size would take by itself, at most, for one that there is code for."""
 MOST_ELSEWHERE: Final = 1.2
 """Times the cost of the cheapest of its list, at most, for a tile of another kernel that there is code for."""
-
-
 MOST_KERNELS: Final = 1024
 """Kernels whose machine code is kept for sizes to come."""
 
@@ -54,13 +52,17 @@ class Shared:
     """
 
     packed: WeakValueDictionary[Hashable, Any] = field(default_factory=WeakValueDictionary)
-    lock: threading.RLock = field(default_factory=threading.RLock)
+    lock: threading.RLock = field(init=False)
     _code: OrderedDict[str, LoadedKernel] = field(default_factory=OrderedDict)
     _kernels: OpenKernels = field(default_factory=OpenKernels)
     _known: dict[tuple[int, str], list[Tile]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _ALL.add(self)
+        own_locks(self)
+
+    def forget_locks(self) -> None:
+        """Begin with a lock that nobody holds: at first, and in the child of a fork."""
+        self.lock = threading.RLock()
 
     def keep(self, kernels: Iterable[LoadedKernel]) -> None:
         """Keep machine code for sizes to come: of the kernels used last, :data:`MOST_KERNELS`."""
@@ -105,19 +107,6 @@ class Shared:
                 found.append(call)
         buffers.append(Buffer("constant", 8 * len(sizes), make=lambda: np.asarray(sizes, np.int64)))
         return tuple(found)
-
-
-_ALL: Final[WeakSet[Shared]] = WeakSet()
-
-
-def _forget_after_fork() -> None:
-    """In the child of a fork the threads that held locks are gone."""
-    for shared in _ALL:
-        shared.lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def _settle(choice: Choice[Tile], known: Sequence[Tile], target: Target) -> Tile:

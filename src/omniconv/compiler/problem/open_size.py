@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias, cast
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
 
 Expression: TypeAlias = int | tuple["str | Expression", ...]
 """An integer, ``("size", number)`` for an open size, or an operation: ``("+", a, b)``."""
@@ -196,6 +196,52 @@ class Opener:
         """Strides of images, planes and rows, opened; that of pixels does not depend on the size of an image."""
         n, d, h, w = strides
         return self(n), self(d), self(h), w
+
+
+class _Opens(Protocol):
+    def opened(self, opener: Opener) -> Any: ...
+
+
+class OfImages(Protocol):
+    """A recipe of images and their strides; see :func:`open_images`."""
+
+    @property
+    def batch(self) -> int:
+        """Images."""
+
+    @property
+    def axes(self) -> Sequence[_Opens]:
+        """Walks or windows along depth, height, width."""
+
+    @property
+    def x_strides(self) -> tuple[int, int, int, int]:
+        """N, D, H, W strides of the input [elements]."""
+
+    @property
+    def y_strides(self) -> tuple[int, int, int, int]:
+        """N, D, H, W strides of the result [elements]."""
+
+
+R = TypeVar("R", bound=OfImages)
+
+
+def open_images(recipe: R, opener: Opener, **more: Any) -> R:
+    """A recipe with its number of images, its axes and its strides opened, and ``more`` of its fields replaced."""
+    changed: Any = recipe
+    opened: R = replace(
+        changed,
+        batch=opener(recipe.batch),
+        axes=tuple(axis.opened(opener) for axis in recipe.axes),
+        x_strides=opener.strides(recipe.x_strides),
+        y_strides=opener.strides(recipe.y_strides),
+        **more,
+    )
+    return opened
+
+
+def may_exceed(size: Known, bound: int) -> bool:
+    """Whether a size is larger than a bound, or may be so on the machine."""
+    return isinstance(size, OpenSize) or size > bound
 
 
 def value_of(size: Known) -> int:

@@ -95,7 +95,7 @@ class AxisWalk:
         return low, replace(self, size=high - low, output=end - begin, first=first, counts=counts)
 
     def opened(self, opener: Opener) -> AxisWalk:
-        """The same walk with its sizes opened, and where its taps begin, which differs between the bands of a layer."""
+        """The same walk with its sizes opened, and where its taps begin, which differs where the padding does."""
         if self.size == self.output == self.kernel == 1:
             return self
         counts = tuple(map(opener.any, self.counts))

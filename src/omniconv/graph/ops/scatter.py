@@ -42,22 +42,19 @@ def _scatter(node: Node, x: AnyArray, places: Index, updates: AnyArray, budget: 
     return result
 
 
-def _fold_elements(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
+def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
     x, updates = as_constant(arrays[0], "the input data"), as_constant(arrays[2], "the input updates")
-    places, shape = find_elements(node, arrays, budget)
+    find, form = (
+        (find_slices, "a slice of the data for each index")
+        if node.op == "ScatterND"
+        else (find_elements, "as the indices")
+    )
+    places, shape = find(node, arrays, budget)
     if updates.shape != shape:
-        raise ModelError(f"updates of shape {updates.shape}", need=f"{shape}, as the indices")
+        raise ModelError(f"updates of shape {updates.shape}", need=f"{shape}, {form}")
     return _scatter(node, x, places, updates, budget)
 
 
-def _fold_slices(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
-    x, updates = as_constant(arrays[0], "the input data"), as_constant(arrays[2], "the input updates")
-    places, shape = find_slices(node, arrays, budget)
-    if updates.shape != shape:
-        raise ModelError(f"updates of shape {updates.shape}", need=f"{shape}, a slice of the data for each index")
-    return _scatter(node, x, places, updates, budget)
-
-
-register("Scatter", fold=_fold_elements, since=9, until=10)
-register("ScatterElements", fold=_fold_elements, since=11)
-register("ScatterND", fold=_fold_slices, since=11)
+register("Scatter", fold=_fold, since=9, until=10)
+register("ScatterElements", fold=_fold, since=11)
+register("ScatterND", fold=_fold, since=11)

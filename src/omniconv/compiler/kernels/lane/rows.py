@@ -27,7 +27,7 @@ from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.emit.vectors import emit_share
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.kernels.lane.tiles import LaneTile
-from omniconv.compiler.problem.open_size import Opener, is_open
+from omniconv.compiler.problem.open_size import Opener, is_open, may_exceed, open_images
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 from omniconv.program.steps import Array
@@ -141,13 +141,9 @@ class Lane:
 
     def opened(self, opener: Opener) -> Self:
         """The same kernel for images of any size."""
-        depth, height, width = (axis.opened(opener) for axis in self.axes)
-        return replace(
+        return open_images(
             self,
-            batch=opener(self.batch),
-            axes=(depth, height, width),
-            x_strides=opener.strides(self.x_strides),
-            y_strides=opener.strides(self.y_strides),
+            opener,
             posts=open_posts(self.posts, opener),
             tile=replace(self.tile, block=opener.any(self.tile.block), split=opener.any(self.tile.split)),
         )
@@ -303,8 +299,7 @@ class Row(ChannelLoop):
             phase = self.width_tables.phase(index)
             tiles = k.divmod(k.add(phase.count, tw - 1), tw)[0]
             begin = k.mul(self.block, self.p.tile.block)
-            several = is_open(self.p.blocks) or self.p.blocks > 1
-            end = k.min(tiles, k.add(begin, self.p.tile.block)) if several else tiles
+            end = k.min(tiles, k.add(begin, self.p.tile.block)) if may_exceed(self.p.blocks, 1) else tiles
             if isinstance(tiles, int) and self._edges_known(tw):
                 self._known(phase, tw, begin, end, tiles)
             else:

@@ -241,7 +241,7 @@ class TileAxis:
     def last(self) -> int:
         """First output of the last block: a whole number of phases from the start."""
         step = self.walk.out_step
-        return _not_below(ceil_div(self.walk.output - self.extent, step) * step)
+        return cast("int", most(ceil_div(self.walk.output - self.extent, step) * step, 0))
 
     @property
     def guarded(self) -> bool:
@@ -299,11 +299,6 @@ class TileAxis:
             base = q * walk.in_step + (walk.first[phase] - walk.first[0] if phase else 0)
             found.append([(base + t * walk.ostep, walk.k0[phase] + t * walk.kstep) for t in range(walk.taps[phase])])
         return found
-
-
-def _not_below(size: int) -> int:
-    """The size, or 0 where it is negative."""
-    return cast("int", most(size, 0)) if is_open(size) else max(size, 0)
 
 
 @dataclass(frozen=True, slots=True)

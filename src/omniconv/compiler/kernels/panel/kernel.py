@@ -20,7 +20,7 @@ from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_
 from omniconv.compiler.emit.machine import Index, Pointer, Slot
 from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.kernels.panel.tiles import PanelTile
-from omniconv.compiler.problem.open_size import Opener, is_open
+from omniconv.compiler.problem.open_size import Opener, may_exceed, open_images
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 from omniconv.program.steps import Array
@@ -125,14 +125,10 @@ class Panel:
 
     def opened(self, opener: Opener) -> Panel:
         """The same kernel for images of any size. Inputs that lie channels first are an image apart."""
-        depth, height, width = (axis.opened(opener) for axis in self.axes)
         apart = self.x_strides[3] == 1 != self.x_channel
-        return replace(
+        return open_images(
             self,
-            batch=opener(self.batch),
-            axes=(depth, height, width),
-            x_strides=opener.strides(self.x_strides),
-            y_strides=opener.strides(self.y_strides),
+            opener,
             x_channel=opener(self.x_channel) if apart else self.x_channel,
             x_group=opener(self.x_group) if apart else self.x_group,
             posts=open_posts(self.posts, opener),
@@ -273,7 +269,7 @@ class _PanelRow:
             rows = min(p.tile.rows, *axis.counts)
             tiles = k.divmod(k.add(phase.count, rows - 1), rows)[0]
             begin = k.mul(self.block, p.tile.block)
-            end = k.min(tiles, k.add(begin, p.tile.block)) if is_open(p.blocks) or p.blocks > 1 else tiles
+            end = k.min(tiles, k.add(begin, p.tile.block)) if may_exceed(p.blocks, 1) else tiles
             whole, rest = divmod(axis.counts[0], rows)
             cut = p.tile.cut and axis.phases == 1 and rest > 0
             with k.loop(k.min(end, whole) if cut else end, start=begin) as tile:
