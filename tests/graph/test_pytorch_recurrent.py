@@ -89,7 +89,7 @@ def export(module, inputs, dynamo):
         logging.disable(logging.NOTSET)
 
 
-@pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "traced"])
+@pytest.mark.parametrize("dynamo", [pytest.param(True, marks=pytest.mark.wide), False], ids=["dynamo", "traced"])
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_of_pytorch(name, dynamo):
     torch.manual_seed(0)

@@ -140,6 +140,7 @@ dist.destroy_process_group()
 """
 
 
+@pytest.mark.wide
 def test_two_processes_make_the_step_of_one(tmp_path) -> None:
     """Whole numbers make every sum exact, so that the gradients are equal to the last bit."""
     run = lambda rank: subprocess.Popen(
@@ -176,7 +177,7 @@ def test_training_under_torch_compile() -> None:
     assert "operator: " in str(report)
 
 
-@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize("last", [False, pytest.param(True, marks=pytest.mark.wide)], ids=["first", "last"])
 def test_frozen_parts(last) -> None:
     model = network().eval()
     fast = compiled(model, freeze=True)
@@ -390,6 +391,7 @@ def test_backend_refusals() -> None:
         backend(graph, [], options=3)
 
 
+@pytest.mark.wide
 def test_the_backend_is_found_by_name(tmp_path) -> None:
     """As an installed package would declare it."""
     declared = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["entry-points"]
