@@ -71,7 +71,7 @@ REFUSED: list[tuple[dict[str, Any], type[OmniconvError], str]] = [
     ({"scales": [1, 1.2, 2, 2]}, UnsupportedError, "batch and channels by scale 1"),
     ({"scales": [1, 2, 2, 2]}, UnsupportedError, "equal batch and channels"),
     ({"scales": [1, 1, 2, 2], "antialias": 1}, ModelError, "mode linear or cubic"),
-    ({"scales": [1, 1, 2, 2], "coordinate_transformation_mode": "tf_crop_and_resize"}, UnsupportedError, "one of half"),
+    ({"scales": [1, 1, 2, 2], "coordinate_transformation_mode": "tf_crop_and_resize"}, ModelError, "roi"),
     ({"scales": [1, 1, 1e-4, 1], "mode": "linear", "antialias": 1}, ModelError, "sizes from 1"),
     ({"scales": [1, 1, -1, 1]}, ModelError, "positive"),
 ]

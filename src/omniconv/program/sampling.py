@@ -8,15 +8,18 @@ This is the one place where coordinates become tables. Output position :math:`o`
 - asymmetric: :math:`o / s`
 - tf_half_pixel_for_nn: :math:`(o + 1/2) / s`
 - align_corners: :math:`o (n - 1) / (m - 1)`, 0 where m = 1
-- and at :math:`o`, whatever the rule, where s = 1, or with ``antialias`` n = m: that axis is not resized.
+- tf_crop_and_resize: :math:`(a + o (b - a) / (m - 1)) (n - 1)` for a part of the axis from a to b,
+  :math:`(a + b) (n - 1) / 2` where m = 1
+- and at :math:`o`, whatever the rule but the last, where s = 1, or with ``antialias`` n = m: that axis is not resized.
 
 Then it takes the nearest position, or 2 (linear) or 4 (cubic) neighbours, more where ``antialias`` widens the filter of
-a reduction. Neighbours outside are the border, or with ``exclude_outside`` left out.
+a reduction. Neighbours outside are the border, or with ``exclude_outside`` left out. A part of an axis may reach over
+its ends: outputs whose coordinate lies there have no inputs, `count_outside`.
 
 A nearest position is a decision, which another rounding of the coordinate would change. For files it is therefore
 decided as the runtimes decide it, on coordinates in float32 (``single``), with what is within `HALF` of halfway taken
-for halfway. Interpolation is continuous in the coordinate: there a rounding of it is an error and nothing else, and
-coordinates are float64.
+for halfway. So is whether a coordinate of tf_crop_and_resize lies on the axis. Interpolation is continuous in the
+coordinate: there a rounding of it is an error and nothing else, and coordinates are float64.
 """
 
 from __future__ import annotations
@@ -42,6 +45,8 @@ COORDINATES: Final = (
     "asymmetric",
     "tf_half_pixel_for_nn",
 )
+CROP: Final = "tf_crop_and_resize"
+"""The rule that takes a part of the axis, or more than all of it."""
 NEAREST: Final = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
 UNNAMED: Final = "ceil_when_shrinking"
 """The rounding of nearest before it had a name in the format: ceil where s < 1, else floor."""
@@ -55,7 +60,7 @@ class Sampling:
 
     Attributes:
         mode: nearest, linear or cubic.
-        coordinates: one of `COORDINATES`.
+        coordinates: one of `COORDINATES`, or `CROP`.
         nearest: one of `NEAREST`, or `UNNAMED`.
         cubic_a: the parameter of the cubic convolution kernel.
         exclude_outside: whether neighbours outside are left out, the rest scaled up to a sum of one.
@@ -77,7 +82,9 @@ def scaled_size(size: int, scale: float, *, rounded: bool = False) -> int:
     return math.floor(float(np.float32(scale) * np.float32(size)) + (0.5 if rounded else 0.0))
 
 
-def plan_axis(how: Sampling, size: int, output: int, scale: float | None = None) -> Table:
+def plan_axis(
+    how: Sampling, size: int, output: int, scale: float | None = None, part: tuple[float, float] = (0.0, 1.0)
+) -> Table:
     """The table of one axis.
 
     Args:
@@ -85,11 +92,12 @@ def plan_axis(how: Sampling, size: int, output: int, scale: float | None = None)
         size: input positions, n.
         output: output positions, m.
         scale: s; by default the ratio m / n, which float64 coordinates take as it is and float32 ones round.
+        part: a and b of tf_crop_and_resize [lengths of the axis].
     """
     if scale is None and how.single:
         scale = float(np.float32(output) / np.float32(size))
     ratio = output / size if scale is None else scale
-    x = _coordinates(how, size, output, scale)
+    x = _coordinates(how, size, output, scale, part)
     if how.mode == "nearest":
         index = np.clip(_round(how, x, ratio), 0, size - 1).astype(np.int64)[None]
         return index, np.ones(index.shape)
@@ -106,6 +114,18 @@ def plan_axis(how: Sampling, size: int, output: int, scale: float | None = None)
     return np.clip(position, 0, size - 1).astype(np.int64), weight
 
 
+def count_outside(how: Sampling, size: int, output: int, part: tuple[float, float]) -> tuple[int, int]:
+    """How many of the first and of the last outputs lie outside the axis, with tf_crop_and_resize.
+
+    Example:
+        >>> count_outside(Sampling("linear", "tf_crop_and_resize"), 5, 6, (-0.5, 2.0))
+        (1, 2)
+    """
+    x = _coordinates(how, size, output, None, part)
+    inside = np.flatnonzero((x >= 0) & (x <= size - 1))
+    return (int(inside[0]), output - 1 - int(inside[-1])) if inside.size else (output, 0)
+
+
 def count_taps(how: Sampling, scale: float) -> tuple[int, int]:
     """First offset and number of neighbours of each output."""
     if how.mode == "nearest":
@@ -116,10 +136,17 @@ def count_taps(how: Sampling, scale: float) -> tuple[int, int]:
     return start, 2 - 2 * start if wide > reach else 2 * reach
 
 
-def _coordinates(how: Sampling, size: int, output: int, scale: float | None) -> Float64:
-    real: Any = np.float32 if how.single else np.float64
+def _coordinates(
+    how: Sampling, size: int, output: int, scale: float | None, part: tuple[float, float] = (0.0, 1.0)
+) -> Float64:
+    crop = how.coordinates == CROP
+    real: Any = np.float32 if how.single or crop else np.float64
     o, n, m = np.arange(output, dtype=real), real(size), real(output)
     # 1 / s as a ratio: one of sizes divides exactly where it multiplies first.
+    if crop:
+        a, b = map(real, part)
+        x = o * (b - a) * (n - 1) / (m - 1) + a * (n - 1) if output > 1 else (o + (a + b)) * (n - 1) / real(2)
+        return np.asarray(x, np.float64)
     times, over = (n, m) if scale is None else (real(1), real(scale))
     if times == over or (how.antialias and output == size):
         return np.asarray(o, np.float64)

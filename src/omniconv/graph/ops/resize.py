@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -18,19 +19,43 @@ from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, Ref, as_constant, as_integers, normalise_axes
 from omniconv.graph.operator import register
 from omniconv.integers import LIMIT
-from omniconv.program.sampling import COORDINATES, NEAREST, UNNAMED, Sampling, count_taps, plan_axis, scaled_size
-from omniconv.program.steps import ResizeStep
+from omniconv.program.sampling import (
+    COORDINATES,
+    CROP,
+    NEAREST,
+    UNNAMED,
+    Sampling,
+    count_outside,
+    count_taps,
+    plan_axis,
+    scaled_size,
+)
+from omniconv.program.steps import PadStep, ResizeStep
 
 MAX_TAPS: Final = 1 << 12
 
 
+@dataclass(frozen=True, slots=True)
+class _Crop:
+    """What tf_crop_and_resize reads: a part of every axis, and the value of what lies outside."""
+
+    parts: tuple[tuple[float, float], ...]
+    value: float
+
+
 def _emit(
-    node: Node, x: Ref, sizes: Sequence[int], scales: Sequence[float | None], how: Sampling, build: Builder
-) -> Ref:
+    node: Node,
+    x: Ref,
+    sizes: Sequence[int],
+    scales: Sequence[float | None],
+    how: Sampling,
+    build: Builder,
+    crop: _Crop | None = None,
+) -> Operand:
     """Resize ``x`` to ``sizes`` by ``scales``; no scale is the ratio of the sizes. Nothing to resize is a copy."""
     if x.rank < 3:
         raise UnsupportedError(f"{node.op} of shape {x.shape}", need="(N, C, *spatial)")
-    if tuple(sizes) == x.shape:
+    if tuple(sizes) == x.shape and crop is None:
         return x
     if tuple(sizes[:2]) != x.shape[:2]:
         raise UnsupportedError(f"{node.op} of shape {x.shape} to {tuple(sizes)}", need="equal batch and channels")
@@ -41,17 +66,30 @@ def _emit(
     if any(not 1 <= size <= LIMIT for size in sizes):
         raise ModelError(f"{node.op} to sizes {tuple(sizes)}", need=f"sizes from 1 to {LIMIT}")
     build.budget.check(sizes, build.program.element.bytes, "the result")
-    index, weight = [], []
-    for size, output, scale in zip(x.shape[2:], sizes[2:], scales[2:], strict=True):
+    parts = [(0.0, 1.0)] * x.rank if crop is None else list(crop.parts)
+    if any(part != (0.0, 1.0) for part in parts[:2]):
+        raise UnsupportedError(f"a crop of batch or channels, {parts[:2]}", need="all of them, from 0 to 1")
+    index, weight, pads = [], [], [(0, 0), (0, 0)]
+    for size, output, scale, part in zip(x.shape[2:], sizes[2:], scales[2:], parts[2:], strict=True):
         ratio = output / size if scale is None else scale
         taps = count_taps(how, ratio)[1]
         if taps > MAX_TAPS:
             raise UnsupportedError(f"antialias of a reduction by {1 / ratio}", need=f"at most {MAX_TAPS} taps")
         build.budget.take((taps, output), 64, "a resize table")
-        table = plan_axis(how, size, output, scale)
-        index.append(table[0])
-        weight.append(table[1])
-    return build.add(ResizeStep(x.name, build.out(), tuple(index), tuple(weight)), sizes)
+        before, after = (0, 0) if crop is None else count_outside(how, size, output, part)
+        inside = slice(before, output - after)
+        table = plan_axis(how, size, output, scale, part)
+        index.append(table[0][:, inside])
+        weight.append(table[1][:, inside])
+        pads.append((before, after))
+    if crop is None or not any(map(any, pads)):
+        return build.add(ResizeStep(x.name, build.out(), tuple(index), tuple(weight)), sizes)
+    # The coordinate grows or falls along an axis, so that what lies on it is one block, and all around it is one value.
+    inner = [size - sum(pair) for size, pair in zip(sizes, pads, strict=True)]
+    if 0 in inner:
+        return np.full(sizes, crop.value, build.program.element.dtype)
+    block = build.add(ResizeStep(x.name, build.fresh("inside"), tuple(index), tuple(weight)), inner)
+    return build.add(PadStep(block.name, build.out(), tuple(pads), "constant", crop.value), sizes)
 
 
 def _scales(operand: Operand | tuple[float, ...], rank: int) -> tuple[float, ...]:
@@ -67,9 +105,25 @@ def _scales(operand: Operand | tuple[float, ...], rank: int) -> tuple[float, ...
     return values
 
 
-def _by_scales(node: Node, x: Ref, scales: Sequence[float], how: Sampling, build: Builder) -> Ref:
+def _by_scales(
+    node: Node, x: Ref, scales: Sequence[float], how: Sampling, build: Builder, crop: _Crop | None = None
+) -> Operand:
     sizes = [scaled_size(size, scale) for size, scale in zip(x.shape, scales, strict=True)]
-    return _emit(node, x, sizes, scales, how, build)
+    return _emit(node, x, sizes, scales, how, build, crop)
+
+
+def _crop(node: Node, roi: Operand, axes: Sequence[int], rank: int) -> _Crop:
+    """The parts of all axes: the starts of ``axes``, then their ends; the other axes are whole."""
+    array = as_constant(roi, "the input roi")
+    if array.dtype.kind != "f" or array.shape != (2 * len(axes),) or not np.isfinite(array).all():
+        raise ModelError(
+            f"roi is {array.dtype} of shape {array.shape}, values {array.ravel()[:8]}",
+            need=f"{len(axes)} starts and {len(axes)} ends, finite",
+        )
+    parts = [(0.0, 1.0)] * rank
+    for axis, start, end in zip(axes, array[: len(axes)], array[len(axes) :], strict=True):
+        parts[axis] = (float(start), float(end))
+    return _Crop(tuple(parts), node.number("extrapolation_value", 0.0))
 
 
 def _lower_upsample(node: Node, inputs: Operands, build: Builder) -> Operand:
@@ -99,9 +153,9 @@ def _sampling(node: Node) -> Sampling:
         return Sampling(mode, nearest=UNNAMED, single=single)
     coordinates = node.text("coordinate_transformation_mode", "half_pixel")
     nearest = node.text("nearest_mode", "round_prefer_floor")
-    if coordinates not in COORDINATES:
-        raise UnsupportedError(
-            f"coordinate_transformation_mode={coordinates[:40]!r}", need="one of " + ", ".join(COORDINATES)
+    if coordinates not in (*COORDINATES, CROP):
+        raise ModelError(
+            f"coordinate_transformation_mode={coordinates[:40]!r}", need="one of " + ", ".join((*COORDINATES, CROP))
         )
     if nearest not in NEAREST:
         raise ModelError(f"nearest_mode={nearest[:40]!r}", need="one of " + ", ".join(NEAREST))
@@ -126,6 +180,7 @@ def _lower_resize(node: Node, inputs: Operands, build: Builder) -> Operand:
         return _by_scales(node, x, _scales(inputs[1], x.rank), how, build)
     given = node.integers("axes")
     axes = tuple(range(x.rank)) if given is None else normalise_axes(given, x.rank)
+    crop = _crop(node, inputs[1], axes, x.rank) if how.coordinates == CROP else None
     present = [inputs[i] is not None and as_constant(inputs[i], "scales or sizes").size > 0 for i in (2, 3)]
     if sum(present) != 1:
         raise ModelError("Resize has both or neither of scales and sizes", need="one of them")
@@ -133,7 +188,7 @@ def _lower_resize(node: Node, inputs: Operands, build: Builder) -> Operand:
         scales = [1.0] * x.rank
         for axis, scale in zip(axes, _scales(inputs[2], len(axes)), strict=True):
             scales[axis] = scale
-        return _by_scales(node, x, scales, how, build)
+        return _by_scales(node, x, scales, how, build, crop)
     wanted = as_integers(inputs[3], "the input sizes")
     if len(wanted) != len(axes) or any(not 1 <= size <= LIMIT for size in wanted):
         raise ModelError(f"sizes={wanted[:16]}", need=f"{len(axes)} positive integers")
@@ -146,7 +201,7 @@ def _lower_resize(node: Node, inputs: Operands, build: Builder) -> Operand:
     for axis, size in zip(axes, wanted, strict=True):
         factors[axis] = common
         targets[axis] = size if common is None else scaled_size(x.shape[axis], common, rounded=True)
-    return _emit(node, x, targets, factors, how, build)
+    return _emit(node, x, targets, factors, how, build, crop)
 
 
 def _common_scale(policy: str, given: Sequence[int], wanted: Sequence[int]) -> float | None:
