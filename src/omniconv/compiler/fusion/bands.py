@@ -3,7 +3,8 @@
 A *row* is one position along the outermost axis that a run of layers has (height, or depth, or width of signals). The
 rows ``begin <= o < end`` of a layer's output need the input rows ``[low, high)`` that its walk says, and nothing else
 of the layer changes: its weights, its tile and the order of its sums stay, so that the values are the same to the bit.
-Only addresses move. Bands inside a layer have equal recipes, whatever rows they are: they share one kernel.
+Only addresses move. Bands inside a layer have equal recipes, whatever rows they are: they share one kernel. A change of
+layout is cut likewise: each row of its output needs the same row of its input.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from omniconv.compiler.kernels.lane.stencil import Stencil
 from omniconv.compiler.kernels.lane.tiles import StencilTile
 from omniconv.compiler.kernels.panel import kernel as panel
 from omniconv.compiler.kernels.panel.kernel import Panel
-from omniconv.compiler.memory.planner import Call
+from omniconv.compiler.lowering import copy
+from omniconv.compiler.lowering.copy import Copy
+from omniconv.compiler.memory.planner import Call, Recipe
 from omniconv.compiler.memory.storage import BufferRef
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
@@ -31,7 +34,13 @@ LayerRecipe: TypeAlias = Lane | Panel
 """Recipes that can be cut; `Stencil` is a `Lane`."""
 
 assert (lane.X, lane.Y) == (panel.X, panel.Y)
+assert copy.X == lane.X
 X, Y = lane.X, lane.Y
+
+
+def locate(call: Call, which: int) -> int:
+    """The position of x (``X``) or y (``Y``) in the args of a layer or a change of layout."""
+    return copy.Y if which == Y and call.moved else which
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,16 @@ class Stage:
         """The layer."""
         assert isinstance(self.call.recipe, Lane | Panel)
         return self.call.recipe
+
+    @property
+    def posts(self) -> tuple[Post, ...]:
+        """The epilogue."""
+        return self.recipe.posts
+
+    @property
+    def mixes(self) -> bool:
+        """Whether outputs need many channels: others are as quick as a copy."""
+        return isinstance(self.recipe, Panel)
 
     @cached_property
     def flat(self) -> bool:
@@ -138,18 +157,29 @@ class Stage:
     def place(self, which: int, image: int, row: int) -> BufferRef:
         """The address of a row of x or y as the whole layer has it."""
         per_image, per_row = self._strides(which)
-        return move(self.call.args[which], image * per_image + row * per_row)
+        return move(self.ref(which), image * per_image + row * per_row)
+
+    def ref(self, which: int) -> BufferRef:
+        """Where x or y of the whole layer begins."""
+        return self.call.args[locate(self.call, which)]
 
     def part(self, image: int, begin: int, end: int, x: BufferRef, y: BufferRef) -> Call:
         """The call for some output rows: x is where the first input row is that they need, y where ``begin`` is."""
-        recipe, args = self.recipe, list(self.call.args)
-        args[X], args[Y] = x, y
-        for post in recipe.posts:
+        args = list(self.call.args)
+        args[locate(self.call, X)], args[locate(self.call, Y)] = x, y
+        for post in self.posts:
             if post.operand is not None:
                 args[post.operand.arg] = move(args[post.operand.arg], self._operand_offset(post, image, begin))
-        return replace(self.call, recipe=self._part(begin, end), args=tuple(args))
+        if (begin, end) not in self._parts:
+            self._parts[begin, end] = self._part(begin, end)
+        return replace(self.call, recipe=self._parts[begin, end], args=tuple(args))
 
-    def _part(self, begin: int, end: int) -> LayerRecipe:
+    @cached_property
+    def _parts(self) -> dict[tuple[int, int], Recipe]:
+        """The recipes for some rows that have been made, which are the same for every image."""
+        return {}
+
+    def _part(self, begin: int, end: int) -> Recipe:
         recipe = self.recipe
         axes = list(recipe.axes)
         if self.flat:
@@ -182,30 +212,84 @@ class Stage:
         return image * n + begin * rest[self.axis]
 
 
+@dataclass(frozen=True)
+class Change(Stage):
+    """A change of layout between two values with the same positions."""
+
+    @property
+    def posts(self) -> tuple[Post, ...]:
+        """There are none."""
+        return ()
+
+    @property
+    def mixes(self) -> bool:
+        """It is a copy."""
+        return False
+
+    @property
+    def macs(self) -> int:
+        """It computes nothing."""
+        return 0
+
+    @cached_property
+    def flat(self) -> bool:
+        """Its axes are known."""
+        return False
+
+    @cached_property
+    def step(self) -> int:
+        """Rows are independent."""
+        return 1
+
+    @property
+    def tile(self) -> int:
+        """Likewise."""
+        return 1
+
+    def reach(self, begin: int, end: int) -> tuple[int, int]:
+        """The same rows."""
+        return begin, end
+
+    def _part(self, begin: int, end: int) -> Recipe:
+        recipe, axes = self.call.recipe, list(_five(self.call))
+        assert isinstance(recipe, Copy)
+        axes[0] = (1, 0, 0)
+        axes[2 + self.axis] = (end - begin, *axes[2 + self.axis][1:])
+        return Copy.of(tuple(axes), recipe.lanes, readable=recipe.readable, tail=recipe.tail)
+
+    def _strides(self, which: int) -> tuple[int, int]:
+        axes = _five(self.call)
+        return axes[0][1 + (which == Y)], axes[2 + self.axis][1 + (which == Y)]
+
+
+def _five(call: Call) -> list[tuple[int, int, int]]:
+    """The axes of a change of layout as images, channels, depth, height and width."""
+    first, channels, *rest = call.moved
+    return [first, channels, *[(1, 0, 0)] * (3 - len(rest)), *rest]
+
+
+def stage_of(call: Call, source: Frame, result: Frame, axis: int, element: Element) -> Stage:
+    """A call as a stage of a run."""
+    return (Change if call.moved else Stage)(call, source, result, axis, element)
+
+
 def move(ref: BufferRef, elements: int) -> BufferRef:
     """A place so many elements further on."""
     return BufferRef(ref.buffer, ref.offset + elements)
 
 
-def frames(recipes: Sequence[LayerRecipe]) -> list[tuple[Frame, Frame]] | None:
-    """The positions of every layer's input and output, for a run of layers; ``None`` where they disagree.
+def frames(calls: Sequence[Call]) -> list[tuple[Frame, Frame]] | None:
+    """The positions of every input and output, for a run of layers and changes of layout; ``None`` where they disagree.
 
     A flat layer has those of its neighbours.
     """
-    known: list[tuple[Frame, Frame] | None] = [
-        None
-        if flat(recipe)
-        else (
-            Frame(recipe.batch, _sizes([axis.size for axis in recipe.axes])),
-            Frame(recipe.batch, _sizes([axis.output for axis in recipe.axes])),
-        )
-        for recipe in recipes
-    ]
-    current = next((pair[0] for pair in known if pair is not None), Frame(1, (1, 1, recipes[0].axes[2].size)))
+    known = [_frames_of(call) for call in calls]
+    current = next((pair[0] for pair in known if isinstance(pair, tuple)), None)
     found = []
-    for recipe, pair in zip(recipes, known, strict=True):
-        if pair is None:
-            if recipe.axes[2].size != current.images * current.positions:
+    for pair in known:
+        if isinstance(pair, int):
+            current = current or Frame(1, (1, 1, pair))
+            if pair != current.images * current.positions:
                 return None
             pair = current, current
         elif pair[0] != current:
@@ -213,6 +297,19 @@ def frames(recipes: Sequence[LayerRecipe]) -> list[tuple[Frame, Frame]] | None:
         found.append(pair)
         current = pair[1]
     return found
+
+
+def _frames_of(call: Call) -> tuple[Frame, Frame] | int:
+    """The positions of input and output of one call; of a flat layer only how many there are."""
+    if call.moved:
+        images, _, *sizes = (size for size, _, _ in _five(call))
+        return (Frame(images, _sizes(sizes)),) * 2
+    recipe = call.recipe
+    assert isinstance(recipe, Lane | Panel)
+    if flat(recipe):
+        return recipe.axes[2].size
+    sources, results = ([getattr(axis, name) for axis in recipe.axes] for name in ("size", "output"))
+    return Frame(recipe.batch, _sizes(sources)), Frame(recipe.batch, _sizes(results))
 
 
 def _sizes(sizes: Sequence[int]) -> tuple[int, int, int]:
@@ -225,10 +322,15 @@ def row_axis(pairs: Sequence[tuple[Frame, Frame]]) -> int:
     return next((axis for axis in range(3) if any(each[axis] > 1 for each in sizes)), 2)
 
 
-def steps_of(recipe: LayerRecipe, frame: Frame, which: int) -> tuple[int, ...]:
+def steps_of(call: Call, frame: Frame, which: int) -> tuple[int, ...]:
     """Distances between images, planes, rows and columns of x or y [elements], 0 along axes of size 1."""
-    strides = recipe.x_strides if which == X else recipe.y_strides
     sizes = (frame.images, *frame.sizes)
+    if call.moved:
+        n, _, *rest = (axis[1 + (which == Y)] for axis in _five(call))
+        return tuple(stride if size > 1 else 0 for size, stride in zip(sizes, (n, *rest), strict=True))
+    recipe = call.recipe
+    assert isinstance(recipe, Lane | Panel)
+    strides = recipe.x_strides if which == X else recipe.y_strides
     if flat(recipe):
         strides = (
             strides[3] * frame.positions,

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from omniconv.compiler.fusion.bands import Stage, X, Y, frames, row_axis, steps_of
+from omniconv.compiler.fusion.bands import Change, Stage, X, Y, frames, locate, row_axis, stage_of, steps_of
 from omniconv.compiler.fusion.interleave import Interleaving
 from omniconv.compiler.kernels.lane.rows import Lane
 from omniconv.compiler.kernels.lane.staged import Staged
@@ -29,7 +29,7 @@ from omniconv.target.model import Target
 
 LONGEST = 12
 """Layers fused at most, which bounds the search."""
-HEIGHTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+HEIGHTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Rows of a band that are considered."""
 FILLED = 0.4
 """Part of the cache that the rows between fused layers should fill: weights, inputs and outputs pass through it too."""
@@ -74,6 +74,7 @@ def fuse(
     fused that can be, in bands of one row.
     """
     size = target.cache_bytes if cache is None else cache
+    calls = _bring_together(calls, given, buffers)
     users = [0] * len(buffers)
     for call in calls:
         for buffer in {ref.buffer for ref in call.args}:
@@ -88,7 +89,8 @@ def fuse(
                 groups.append(replace(starts[done + segment.begin], first=len(found)))
             if segment.interleaving is None:
                 call = run[segment.begin]
-                found.append(replace(call, why=(*call.why, f"fusing with the next layer: {why}")) if why else call)
+                told = why and not call.moved
+                found.append(replace(call, why=(*call.why, f"fusing with the next layer: {why}")) if told else call)
                 continue
             strips = segment.interleaving.emit(buffers, target)
             if threads > 1:
@@ -113,6 +115,26 @@ def count_lifetimes(calls: Sequence[Call], groups: Sequence[Group], buffers: Seq
             buffers[buffer].touch(last)
 
 
+def _bring_together(calls: Sequence[Call], given: Sequence[Group], buffers: Sequence[Buffer]) -> list[Call]:
+    """The calls with changes of layout moved to just before the layers that need them, past the calls that have nothing
+    to do with them: those that pack weights.
+    """
+    found = list(calls)
+    starts = [group.first for group in given]
+    for index in range(len(found) - 2, -1, -1):
+        call, end = found[index], index + 1
+        if not call.moved:
+            continue
+        own = {ref.buffer for ref in call.args if buffers[ref.buffer].kind in ("arena", "output")}
+        while end < len(found) and not own & {ref.buffer for ref in found[end].args}:
+            end += 1
+        if end == len(found) or not isinstance(found[end].recipe, Lane | Panel):
+            continue
+        if not any(index < start <= end for start in starts):
+            found.insert(end - 1, found.pop(index))
+    return found
+
+
 def _runs(calls: Sequence[Call], users: Sequence[int], buffers: Sequence[Buffer]) -> list[tuple[list[Call], str]]:
     """The calls in maximal runs of linked layers, each with the reason why it ends."""
     found = []
@@ -134,14 +156,15 @@ def reject_link(
     The reason is empty where there was nothing to decide: at the end of a program, and behind other steps than layers.
     """
     last = run[-1]
-    if not isinstance(last.recipe, Lane | Panel) or not following:
+    if not _divides(last) or not following:
         return ""
-    value, call = last.args[Y].buffer, following[0]
+    result, call = last.args[locate(last, Y)], following[0]
+    value = result.buffer
     if buffers[value].kind != "arena":
         return ""
     if users[value] != 2:
         return f"its result is used by {users[value] - 1} steps"
-    if not isinstance(call.recipe, Lane | Panel):
+    if not _divides(call) or (last.moved and call.moved):
         return f"{call.what} follows"
     if isinstance(last.recipe, Staged) or isinstance(call.recipe, Staged):
         return "channels are computed in parts"
@@ -151,30 +174,35 @@ def reject_link(
         return "products are not cut into bands"
     if any(isinstance(each.recipe, Panel) and any(each.recipe.w_strides) for each in (last, call)):
         return "a product has other weights in every row"
-    pairs = frames([call.recipe for call in (*run, call) if isinstance(call.recipe, Lane | Panel)])
+    pairs = frames([*run, call])
     if pairs is None:
         return "the next layer reads a part of its result"
-    steps = steps_of(last.recipe, pairs[-1][0], Y)
-    shift = call.args[X].offset - last.args[Y].offset
-    if steps != steps_of(call.recipe, pairs[-1][0], X) or not 0 <= shift < min(filter(None, steps), default=1):
+    steps = steps_of(last, pairs[-1][0], Y)
+    shift = call.args[X].offset - result.offset
+    if steps != steps_of(call, pairs[-1][0], X) or not 0 <= shift < min(filter(None, steps), default=1):
         return "the next layer reads its result in another order"
     return None
 
 
+def _divides(call: Call) -> bool:
+    """Whether a call is a layer or a change of layout, which may be worked off row by row."""
+    return isinstance(call.recipe, Lane | Panel) or bool(call.moved)
+
+
 def _cut(run: Sequence[Call], reason: str, element: Element, cache: int, threads: int) -> list[tuple[Segment, str]]:
     """The best cut of a run into segments, and for layers that stay alone, why."""
-    pairs = frames([call.recipe for call in run if isinstance(call.recipe, Lane | Panel)]) if len(run) > 1 else None
+    pairs = frames(run) if len(run) > 1 else None
     if pairs is None:
         return [(Segment(0, 1), reason)]
     axis = row_axis(pairs)
-    stages = [Stage(call, *pair, axis, element) for call, pair in zip(run, pairs, strict=True)]
+    stages = [stage_of(call, *pair, axis, element) for call, pair in zip(run, pairs, strict=True)]
     # The most bytes saved in the first layers, and the last segment that this takes.
     best = [(0.0, Segment(0, 0))]
     reasons: dict[int, str] = {}
     for end in range(1, len(stages) + 1):
         choice = best[end - 1][0], Segment(end - 1, end)
         for begin in range(end - 2, max(-1, end - 1 - LONGEST), -1):
-            posts = stages[begin].recipe.posts
+            posts = stages[begin].posts
             if cache and any(post.activation and post.activation.transcendental for post in posts):
                 reasons.setdefault(begin, "its activation takes longer than the memory between them")
                 break
@@ -210,7 +238,7 @@ def plan_bands(stages: Sequence[Stage], cache: int, threads: int) -> tuple[Inter
     if strips is None:
         return f"{threads} threads would get too few rows, or do too much of the work twice where their rows meet"
     values = sum(stage.result_bytes for stage in stages[:-1])
-    most = MOST_COPIED if any(isinstance(stage.recipe, Panel) for stage in stages) else MOST_COPIED / 2
+    most = MOST_COPIED if any(stage.mixes for stage in stages) else MOST_COPIED / 2
     best: tuple[Interleaving, float] | None = None
     reason = "a few rows of every value between them overflow the cache"
     heights = {_balance(max(1, rows // strips), height, tile) for height in HEIGHTS}
@@ -224,6 +252,9 @@ def plan_bands(stages: Sequence[Stage], cache: int, threads: int) -> tuple[Inter
         best = Interleaving(tuple(stages), height, strips, threads), max(values - copied / 2, 1.0)
         if between <= FILLED * cache:
             break
+    if best is None and stages[0].result.images > 1 and any(isinstance(stage, Change) for stage in stages):
+        # Whole images keep no rows, and one of them is nearer than all of them.
+        best = Interleaving(tuple(stages), ceil_div(rows, strips), strips, threads), float(values)
     return best or reason
 
 

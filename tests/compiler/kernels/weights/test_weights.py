@@ -65,6 +65,14 @@ def test_positions_inside_are_those_that_meet_one():
             assert axis.bordered == (len(every) < count)
 
 
+def test_channels_first_rows_are_copied_a_vector_of_channels_at_a_time_while_one_row_fits_the_cache():
+    for width, kind in ((3136, StagedSums), (100_000, LaneSums)):
+        spec = Conv.of(16, 16, 9, dims=1, padding=4, groups=16)
+        plan = compile_weight_gradient(spec, (2, 16, width), bias=False, target="x86-64-v3").plan
+        assert type(plan.calls[-3].recipe) is kind
+        assert plan.target.cache_bytes >= 2 * plan.scratch_bytes * (kind is StagedSums)
+
+
 BOUNDED = [
     (Conv.of(16, 16, 3, padding=1, groups=16), (3, 16, 40, 44), "NHWC", LaneSums),
     (Conv.of(16, 16, 3, padding=1, groups=16), (3, 16, 40, 44), "NCHW", StagedSums),

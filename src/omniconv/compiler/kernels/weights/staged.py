@@ -41,7 +41,7 @@ class StagedSums(LaneSums):
         room = target.cache_bytes // (2 * target.element.bytes * lanes)
         own, met = width.count, depth.kernel * width.size
         extent = (height.kernel - 1) * height.dilation + 1
-        lines = (room - met * extent) // (own + met * height.stride)
+        lines = (room - met * (extent - height.stride)) // (own + met * height.stride)
         if lines < 1:
             return None
         lines = ceil_div(height.count, ceil_div(height.count, min(lines, height.count)))
