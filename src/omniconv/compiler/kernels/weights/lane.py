@@ -148,7 +148,8 @@ class LaneSums:
         with k.loop(k.end, start=k.begin) as unit:
             part, block = k.split(unit, self.tile.split, self.blocks)
             sums = k.shift(k.arg(Y), k.mul(block, self.size))
-            self._clear(k, sums, part)
+            split, count = self.tile.split, self.vectors
+            self._clear(k, sums, *(k.divmod(k.mul(k.add(part, i), count), split)[0] for i in (0, 1)))
             first = k.mul(block, self.tile.block)
             with k.loop(k.min(k.add(first, self.tile.block), total), start=first) as stretch:
                 row, along = k.divmod(stretch, self.stretches)
@@ -159,10 +160,8 @@ class LaneSums:
                 emit_share(k, self.vectors, lambda v, _: lines.emit(v), ragged=False, part=part, parts=self.tile.split)
         return k.finish()
 
-    def _clear(self, k: Kernel, sums: Pointer, part: Index) -> None:
-        """Zeros in the sums of the channels of a part."""
-        split, count = self.tile.split, self.vectors
-        begin, end = (k.divmod(k.mul(k.add(part, i), count), split)[0] for i in (0, 1))
+    def _clear(self, k: Kernel, sums: Pointer, begin: Index, end: Index) -> None:
+        """Zeros in the sums of some vectors of channels."""
         with k.loop(k.mul(end, self.each), start=k.mul(begin, self.each), step=self.lanes) as at:
             k.store(k.splat(0.0), sums, at)
 

@@ -14,7 +14,7 @@ from omniconv.compiler.kernels.weights.lane import LaneSums, plan_lane_sums
 from omniconv.compiler.kernels.weights.panel import PanelSums, plan_panel_sums
 from omniconv.compiler.kernels.weights.staged import StagedSums
 from omniconv.compiler.kernels.weights.sums import SumAxis, Sums
-from omniconv.compiler.lowering.arrange import as_channels_last, copy_axes
+from omniconv.compiler.lowering.arrange import PAGE, WAYS, as_channels_last, copy_axes
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.lowering.layer import strides_of
 from omniconv.compiler.memory.layout import Layout, row_major
@@ -76,8 +76,9 @@ def _lower_lane(planner: Planner, step: WeightGradientStep, sums: Sums, narrow: 
     if staged is None:
         found = as_channels_last(planner, narrow), as_channels_last(planner, wide)
         recipe = _plan_lane(target, sums, *found)
-    else:
-        recipe = staged
+        if any(_crowded(recipe, value.layout, target) for value in found):
+            staged = StagedSums.of(recipe, _strides(found[0]), _strides(found[1]), target)
+    recipe = staged or recipe
     blocks = BufferRef(planner.add_buffer("arena", recipe.blocks * recipe.size + target.lanes))
     zero = planner.zeros(sums.groups * max(sums.narrow, sums.wide) + 2 * target.lanes)
     args = [found[0].ref, found[1].ref, blocks, zero]
@@ -129,6 +130,15 @@ def _plan_lane(target: Target, sums: Sums, narrow: Stored, wide: Stored) -> Lane
         lanes=target.lanes,
         halved=not target.traits.permutes_cross_halves,
     )
+
+
+def _crowded(recipe: LaneSums, layout: Layout, target: Target) -> bool:
+    """Whether the pixels that a stretch reads are more than the sets of the first-level cache hold that they share."""
+    _, height, width = recipe.sums.axes
+    length = min(recipe.longest, width.count)
+    met = (length - 1) * width.stride + (width.kernel - 1) * width.dilation + 1
+    pitch = target.element.bytes * layout.grid.strides[2]
+    return length + recipe.tile.down * min(met, width.size) > WAYS * (PAGE // math.gcd(pitch, PAGE))
 
 
 def _in_order(planner: Planner, name: str) -> Stored:
