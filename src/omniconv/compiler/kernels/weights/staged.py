@@ -65,6 +65,7 @@ class StagedSums(LaneSums):
             "wide_strides": (0, rows * width.size * pitch, width.size * pitch, pitch),
             "narrow_readable": True,
             "wide_readable": True,
+            "ahead": 0,
         }
         found = cls(**same, narrow_source=narrow, wide_source=wide, lines=lines, together=together)
         # Neighbouring lines of channels-last values are fetched one soon after the other.
