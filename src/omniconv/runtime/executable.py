@@ -385,7 +385,11 @@ class Executable(Compiled):
 
     def _compile(self) -> tuple[list[LoadedKernel], Sequence[LoadedKernel | Object]]:
         """The kernel of each call, none where this machine cannot run them; and all machine code."""
-        sources = [_source(call, self.target) for call in self.plan.calls]
+        made: dict[tuple[int, str], Source] = {}  # bands share their recipes, whose texts are long
+        for call in self.plan.calls:
+            if (id(call.recipe), call.what) not in made:
+                made[id(call.recipe), call.what] = _source(call, self.target)
+        sources = [made[id(call.recipe), call.what] for call in self.plan.calls]
         if self._foreign is not None:
             return [], build_objects(sources, self.target, cache=open_cache())
         kernels = load(sources, self.target, cache=open_cache())

@@ -15,7 +15,7 @@ from tests.registry.compiled import TARGETS, channels_from, channels_to, strictl
 from tests.strategies import Problem, chains
 
 import omniconv as oc
-from omniconv.compiler.fusion.bands import flat
+from omniconv.compiler.fusion.frames import flat
 from omniconv.compiler.kernels.lane.rows import Lane
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.planning.options import Options
@@ -25,6 +25,7 @@ from omniconv.errors import ShapeError
 from omniconv.graph import to_program
 from omniconv.kinds import kinds
 from omniconv.program.from_spec import program_of
+from omniconv.program.gradients import forward_program
 from omniconv.reference import random_weights
 from omniconv.runtime.executable import Executable
 from omniconv.spec import Activation, Axis, Chain, Conv, Shuffle
@@ -100,6 +101,27 @@ def test_awkward_chains(index: int, layout: str, target: str, tally) -> None:
     problem = Problem(*AWKWARD[index])
     assert check(problem, index, caches=(0, 1500, 6000), threads=(1, 2, 3), target=target, layout=layout)
     tally(f"awkward chains fused, {target}, {layout}")
+
+
+BETWEEN_CHANGES = [
+    (Conv.of(20, 33, 1), (3, 20, 9, 7)),
+    (Conv.of(24, 24, 3, padding=1, groups=6), (2, 24, 11, 9)),
+    (Conv.of(18, 20, 3, padding=(2, 1), dilation=2), (2, 18, 12, 10)),
+    (depthwise(20, 4, stride=2, padding=1, transposed=True), (3, 20, 7, 5)),
+    (depthwise(17, 3, stride=3, padding=0), (2, 17, 14, 13)),
+    (Conv.of(17, 16, 5, dims=1, padding=2), (2, 17, 90)),
+    (Conv.of(16, 9, 2, dims=3), (2, 16, 4, 5, 6)),
+    (Conv.of(16, 24, 1, stride=2, groups=2), (4, 16, 8, 9)),
+]
+"""Layers that no kernel computes between channels-first arrays."""
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("index", range(len(BETWEEN_CHANGES)))
+def test_changes_of_layout_are_fused_with_their_layer(index: int, target: str, tally) -> None:
+    problem = Problem(*BETWEEN_CHANGES[index])
+    assert check(problem, index, caches=(0, 3000, 20_000), threads=(1, 2, 3), target=target)
+    tally(f"layers fused with changes of layout, {target}")
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -339,6 +361,53 @@ def test_what_is_between() -> None:
     pooled = g.node("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
     found = plan(to_program(g.model(g.conv(pooled, 64, 64, 1))), MACHINE, Options(layout="NHWC", cache=2**16))
     assert any("pool follows" in why for why in found.calls[0].why)
+
+
+def plan_forward(spec: Conv, shape, **options) -> Plan:
+    """A layer whose weights are packed at each call."""
+    program = forward_program(spec, shape, bias=True)
+    return plan(program, MACHINE, Options(row_major=frozenset({"w", "b"}), **options))
+
+
+def test_changes_of_layout_are_made_band_by_band() -> None:
+    found = plan_forward(Conv.of(128, 128, 1), (2, 128, 56, 56))
+    fused = [call for call in found.calls if call.what != "pack"]
+    assert all("1 layer and 2 changes of layout in turn" in call.how for call in fused)
+    assert words(found)[:2] == ["pack", "pack"], "weights are packed first"
+    assert {call.what for call in fused} == {"copy", "panel"}
+    assert found.arena_bytes < MACHINE.cache_bytes
+    alone = plan_forward(Conv.of(128, 128, 1), (2, 128, 56, 56), cache=NEVER)
+    assert not any(call.how for call in alone.calls)
+    assert alone.arena_bytes > 12 * found.arena_bytes
+
+
+def test_whole_images_are_taken_where_bands_would_keep_too_much() -> None:
+    grouped = Conv.of(128, 128, 3, padding=1, groups=32)
+    found = plan_forward(grouped, (4, 128, 56, 56), cache=2**19)
+    fused = [call for call in found.calls if call.what != "pack"]
+    assert [call.what for call in fused] == ["copy", "lane", "copy"] * 4
+    assert all("1 band of 56 rows" in call.how for call in fused)
+    (group,) = plan_forward(grouped, (4, 128, 56, 56), cache=2**19, threads=2).groups
+    assert group.counts == (3, 3, 3, 3)
+
+
+def test_changes_of_layout_are_made_at_once_for_few_images() -> None:
+    layer = Conv.of(128, 128, 1)
+    for images, threads, fused in (
+        (1, 1, False),
+        (1, 2, False),
+        (2, 2, True),
+        (3, 2, False),
+        (6, 4, False),
+        (9, 2, True),
+    ):
+        found = plan_forward(layer, (images, 128, 56, 56), threads=threads)
+        assert any(call.how for call in found.calls) == fused, (images, threads)
+
+
+def test_layers_that_need_no_change_of_layout_say_nothing_of_it() -> None:
+    assert not any(call.how for call in plan_forward(Conv.of(128, 128, 1), (2, 128, 56, 56), layout="NHWC").calls)
+    assert "copy" not in words(plan_forward(depthwise(128), (2, 128, 56, 56)))
 
 
 @pytest.mark.parametrize("threads", [1, 2])

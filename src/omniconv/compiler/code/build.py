@@ -120,7 +120,8 @@ def load(sources: Sequence[Source], target: Target, *, cache: ObjectCache | None
     Raises:
         UnsupportedError: this system does not let a process make machine code executable.
     """
-    digests = [digest_of(source, target) for source in sources]
+    known = {source: digest_of(source, target) for source in dict.fromkeys(sources)}
+    digests = [known[source] for source in sources]
     with _LOCK:
         kernels = {digest: kernel for digest in digests if (kernel := _LOADED.get(digest)) is not None}
         missing = {d: s for d, s in zip(digests, sources, strict=True) if d not in kernels}

@@ -3,54 +3,28 @@
 A *row* is one position along the outermost axis that a run of layers has (height, or depth, or width of signals). The
 rows ``begin <= o < end`` of a layer's output need the input rows ``[low, high)`` that its walk says, and nothing else
 of the layer changes: its weights, its tile and the order of its sums stay, so that the values are the same to the bit.
-Only addresses move. Bands inside a layer have equal recipes, whatever rows they are: they share one kernel.
+Only addresses move. Bands inside a layer have equal recipes, whatever rows they are: they share one kernel. A change of
+layout is cut likewise: each row of its output needs the same row of its input.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
 
 from omniconv.compiler.emit.epilogue import Post
-from omniconv.compiler.kernels.lane import rows as lane
+from omniconv.compiler.fusion.frames import Frame, LayerRecipe, X, Y, five_axes, flat, locate
 from omniconv.compiler.kernels.lane.rows import Lane
 from omniconv.compiler.kernels.lane.stencil import Stencil
 from omniconv.compiler.kernels.lane.tiles import StencilTile
-from omniconv.compiler.kernels.panel import kernel as panel
 from omniconv.compiler.kernels.panel.kernel import Panel
-from omniconv.compiler.memory.planner import Call
+from omniconv.compiler.lowering.copy import Copy
+from omniconv.compiler.memory.planner import Call, Recipe
 from omniconv.compiler.memory.storage import BufferRef
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 from omniconv.program.element import Element
-
-LayerRecipe: TypeAlias = Lane | Panel
-"""Recipes that can be cut; `Stencil` is a `Lane`."""
-
-assert (lane.X, lane.Y) == (panel.X, panel.Y)
-X, Y = lane.X, lane.Y
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """The positions of a value: images, and sizes along depth, height and width."""
-
-    images: int
-    sizes: tuple[int, int, int]
-
-    @property
-    def positions(self) -> int:
-        """All positions of one image."""
-        return math.prod(self.sizes)
-
-
-def flat(recipe: LayerRecipe) -> bool:
-    """Whether a layer is one long row of positions, each of which reads the input at its own place."""
-    axes = recipe.axes
-    return recipe.batch == 1 and axes[0].size == axes[1].size == 1 and all(axis.pointwise for axis in axes)
 
 
 @dataclass(frozen=True)
@@ -75,6 +49,16 @@ class Stage:
         """The layer."""
         assert isinstance(self.call.recipe, Lane | Panel)
         return self.call.recipe
+
+    @property
+    def posts(self) -> tuple[Post, ...]:
+        """The epilogue."""
+        return self.recipe.posts
+
+    @property
+    def mixes(self) -> bool:
+        """Whether outputs need many channels: others are as quick as a copy."""
+        return isinstance(self.recipe, Panel)
 
     @cached_property
     def flat(self) -> bool:
@@ -138,18 +122,29 @@ class Stage:
     def place(self, which: int, image: int, row: int) -> BufferRef:
         """The address of a row of x or y as the whole layer has it."""
         per_image, per_row = self._strides(which)
-        return move(self.call.args[which], image * per_image + row * per_row)
+        return move(self.ref(which), image * per_image + row * per_row)
+
+    def ref(self, which: int) -> BufferRef:
+        """Where x or y of the whole layer begins."""
+        return self.call.args[locate(self.call, which)]
 
     def part(self, image: int, begin: int, end: int, x: BufferRef, y: BufferRef) -> Call:
         """The call for some output rows: x is where the first input row is that they need, y where ``begin`` is."""
-        recipe, args = self.recipe, list(self.call.args)
-        args[X], args[Y] = x, y
-        for post in recipe.posts:
+        args = list(self.call.args)
+        args[locate(self.call, X)], args[locate(self.call, Y)] = x, y
+        for post in self.posts:
             if post.operand is not None:
                 args[post.operand.arg] = move(args[post.operand.arg], self._operand_offset(post, image, begin))
-        return replace(self.call, recipe=self._part(begin, end), args=tuple(args))
+        if (begin, end) not in self._parts:
+            self._parts[begin, end] = self._part(begin, end)
+        return replace(self.call, recipe=self._parts[begin, end], args=tuple(args))
 
-    def _part(self, begin: int, end: int) -> LayerRecipe:
+    @cached_property
+    def _parts(self) -> dict[tuple[int, int], Recipe]:
+        """The recipes for some rows that have been made, which are the same for every image."""
+        return {}
+
+    def _part(self, begin: int, end: int) -> Recipe:
         recipe = self.recipe
         axes = list(recipe.axes)
         if self.flat:
@@ -182,58 +177,61 @@ class Stage:
         return image * n + begin * rest[self.axis]
 
 
+@dataclass(frozen=True)
+class Change(Stage):
+    """A change of layout between two values with the same positions."""
+
+    @property
+    def posts(self) -> tuple[Post, ...]:
+        """There are none."""
+        return ()
+
+    @property
+    def mixes(self) -> bool:
+        """It is a copy."""
+        return False
+
+    @property
+    def macs(self) -> int:
+        """It computes nothing."""
+        return 0
+
+    @cached_property
+    def flat(self) -> bool:
+        """Its axes are known."""
+        return False
+
+    @cached_property
+    def step(self) -> int:
+        """Rows are independent."""
+        return 1
+
+    @property
+    def tile(self) -> int:
+        """Likewise."""
+        return 1
+
+    def reach(self, begin: int, end: int) -> tuple[int, int]:
+        """The same rows."""
+        return begin, end
+
+    def _part(self, begin: int, end: int) -> Recipe:
+        recipe, axes = self.call.recipe, list(five_axes(self.call))
+        assert isinstance(recipe, Copy)
+        axes[0] = (1, 0, 0)
+        axes[2 + self.axis] = (end - begin, *axes[2 + self.axis][1:])
+        return Copy.of(tuple(axes), recipe.lanes, readable=recipe.readable, tail=recipe.tail)
+
+    def _strides(self, which: int) -> tuple[int, int]:
+        axes = five_axes(self.call)
+        return axes[0][1 + (which == Y)], axes[2 + self.axis][1 + (which == Y)]
+
+
+def stage_of(call: Call, source: Frame, result: Frame, axis: int, element: Element) -> Stage:
+    """A call as a stage of a run."""
+    return (Change if call.moved else Stage)(call, source, result, axis, element)
+
+
 def move(ref: BufferRef, elements: int) -> BufferRef:
     """A place so many elements further on."""
     return BufferRef(ref.buffer, ref.offset + elements)
-
-
-def frames(recipes: Sequence[LayerRecipe]) -> list[tuple[Frame, Frame]] | None:
-    """The positions of every layer's input and output, for a run of layers; ``None`` where they disagree.
-
-    A flat layer has those of its neighbours.
-    """
-    known: list[tuple[Frame, Frame] | None] = [
-        None
-        if flat(recipe)
-        else (
-            Frame(recipe.batch, _sizes([axis.size for axis in recipe.axes])),
-            Frame(recipe.batch, _sizes([axis.output for axis in recipe.axes])),
-        )
-        for recipe in recipes
-    ]
-    current = next((pair[0] for pair in known if pair is not None), Frame(1, (1, 1, recipes[0].axes[2].size)))
-    found = []
-    for recipe, pair in zip(recipes, known, strict=True):
-        if pair is None:
-            if recipe.axes[2].size != current.images * current.positions:
-                return None
-            pair = current, current
-        elif pair[0] != current:
-            return None
-        found.append(pair)
-        current = pair[1]
-    return found
-
-
-def _sizes(sizes: Sequence[int]) -> tuple[int, int, int]:
-    return sizes[0], sizes[1], sizes[2]
-
-
-def row_axis(pairs: Sequence[tuple[Frame, Frame]]) -> int:
-    """The outermost axis along which some value has more than one position."""
-    sizes = [frame.sizes for pair in pairs for frame in pair]
-    return next((axis for axis in range(3) if any(each[axis] > 1 for each in sizes)), 2)
-
-
-def steps_of(recipe: LayerRecipe, frame: Frame, which: int) -> tuple[int, ...]:
-    """Distances between images, planes, rows and columns of x or y [elements], 0 along axes of size 1."""
-    strides = recipe.x_strides if which == X else recipe.y_strides
-    sizes = (frame.images, *frame.sizes)
-    if flat(recipe):
-        strides = (
-            strides[3] * frame.positions,
-            strides[3] * frame.sizes[1] * frame.sizes[2],
-            strides[3] * frame.sizes[2],
-            strides[3],
-        )
-    return tuple(stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True))

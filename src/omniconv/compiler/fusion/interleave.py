@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
-from omniconv.compiler.fusion.bands import Stage, X, Y, move
+from omniconv.compiler.fusion.bands import Change, Stage, move
+from omniconv.compiler.fusion.frames import X, Y
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import Buffer, BufferRef
@@ -109,7 +110,7 @@ class Interleaving:
         parts = [(image, bands) for image in range(images) for bands in self.bands]
         teams = min(len(parts), 2 * self.threads) if self.threads > 1 else 1
         for stage, room in zip(self.stages[:-1], self.rooms, strict=True):
-            where = stage.call.args[Y]
+            where = stage.ref(Y)
             size = where.offset + teams * room * stage.row_stride(Y) + target.lanes
             buffers[where.buffer].size = target.element.bytes * size
         how = self._describe()
@@ -133,7 +134,7 @@ class Interleaving:
             if not 0 <= value < last:
                 return stage.place(which, image, row)
             at = team * self.rooms[value] + row - first[value]
-            return move(stage.call.args[which], at * stage.row_stride(which))
+            return move(stage.ref(which), at * stage.row_stride(which))
 
         for jobs in bands:
             wanted = {job.stage - 1: job.low for job in jobs}
@@ -157,7 +158,12 @@ class Interleaving:
         bands = f"{count} band{'s' if count > 1 else ''} of {self.height} row{'s' if self.height > 1 else ''}"
         strips = f" in each of {self.strips} strips" if self.strips > 1 else ""
         values = sum(stage.result_bytes for stage in self.stages[:-1])
+        changes = sum(isinstance(stage, Change) for stage in self.stages)
+        layers = len(self.stages) - changes
+        what = f"{layers} layer{'s' if layers > 1 else ''}"
+        if changes:
+            what += f" and {changes} change{'s' if changes > 1 else ''} of layout"
         return (
-            f"fused: {len(self.stages)} layers in turn, {bands}{strips}; "
+            f"fused: {what} in turn, {bands}{strips}; "
             f"{self.between_bytes // 1024} KiB in place of {values // 1024} KiB between them"
         )

@@ -16,8 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from omniconv.compiler.fusion.bands import Stage, X, Y, frames, row_axis, steps_of
+from omniconv.compiler.fusion.bands import Change, Stage, stage_of
+from omniconv.compiler.fusion.frames import X, Y, frames, locate, row_axis, steps_of
 from omniconv.compiler.fusion.interleave import Interleaving
+from omniconv.compiler.fusion.together import bring_together
 from omniconv.compiler.kernels.lane.rows import Lane
 from omniconv.compiler.kernels.lane.staged import Staged
 from omniconv.compiler.kernels.panel.kernel import Panel
@@ -29,7 +31,7 @@ from omniconv.target.model import Target
 
 LONGEST = 12
 """Layers fused at most, which bounds the search."""
-HEIGHTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+HEIGHTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """Rows of a band that are considered."""
 FILLED = 0.4
 """Part of the cache that the rows between fused layers should fill: weights, inputs and outputs pass through it too."""
@@ -38,6 +40,9 @@ MOST_FILLED = 0.75
 MOST_COPIED = 0.25
 """Part of the values that may be copied to keep rows for the next band; half of it where every layer is as quick as a
 copy, which those are that mix no channels."""
+EVEN = 4
+"""Images for each thread from which on it does not matter that some get one more. A single image gains nothing from
+having its layout changed band by band, and threads share its rows better without."""
 MOST_REPEATED = 0.05
 """Part of the multiply-adds that may be done twice, where the strips of two threads meet."""
 
@@ -74,6 +79,7 @@ def fuse(
     fused that can be, in bands of one row.
     """
     size = target.cache_bytes if cache is None else cache
+    calls = bring_together(calls, given, buffers)
     users = [0] * len(buffers)
     for call in calls:
         for buffer in {ref.buffer for ref in call.args}:
@@ -88,7 +94,8 @@ def fuse(
                 groups.append(replace(starts[done + segment.begin], first=len(found)))
             if segment.interleaving is None:
                 call = run[segment.begin]
-                found.append(replace(call, why=(*call.why, f"fusing with the next layer: {why}")) if why else call)
+                told = why and not call.moved
+                found.append(replace(call, why=(*call.why, f"fusing with the next layer: {why}")) if told else call)
                 continue
             strips = segment.interleaving.emit(buffers, target)
             if threads > 1:
@@ -134,14 +141,15 @@ def reject_link(
     The reason is empty where there was nothing to decide: at the end of a program, and behind other steps than layers.
     """
     last = run[-1]
-    if not isinstance(last.recipe, Lane | Panel) or not following:
+    if not _divides(last) or not following:
         return ""
-    value, call = last.args[Y].buffer, following[0]
+    result, call = last.args[locate(last, Y)], following[0]
+    value = result.buffer
     if buffers[value].kind != "arena":
         return ""
     if users[value] != 2:
         return f"its result is used by {users[value] - 1} steps"
-    if not isinstance(call.recipe, Lane | Panel):
+    if not _divides(call) or (last.moved and call.moved):
         return f"{call.what} follows"
     if isinstance(last.recipe, Staged) or isinstance(call.recipe, Staged):
         return "channels are computed in parts"
@@ -151,30 +159,35 @@ def reject_link(
         return "products are not cut into bands"
     if any(isinstance(each.recipe, Panel) and any(each.recipe.w_strides) for each in (last, call)):
         return "a product has other weights in every row"
-    pairs = frames([call.recipe for call in (*run, call) if isinstance(call.recipe, Lane | Panel)])
+    pairs = frames([*run, call])
     if pairs is None:
         return "the next layer reads a part of its result"
-    steps = steps_of(last.recipe, pairs[-1][0], Y)
-    shift = call.args[X].offset - last.args[Y].offset
-    if steps != steps_of(call.recipe, pairs[-1][0], X) or not 0 <= shift < min(filter(None, steps), default=1):
+    steps = steps_of(last, pairs[-1][0], Y)
+    shift = call.args[X].offset - result.offset
+    if steps != steps_of(call, pairs[-1][0], X) or not 0 <= shift < min(filter(None, steps), default=1):
         return "the next layer reads its result in another order"
     return None
 
 
+def _divides(call: Call) -> bool:
+    """Whether a call is a layer or a change of layout, which may be worked off row by row."""
+    return isinstance(call.recipe, Lane | Panel) or bool(call.moved)
+
+
 def _cut(run: Sequence[Call], reason: str, element: Element, cache: int, threads: int) -> list[tuple[Segment, str]]:
     """The best cut of a run into segments, and for layers that stay alone, why."""
-    pairs = frames([call.recipe for call in run if isinstance(call.recipe, Lane | Panel)]) if len(run) > 1 else None
+    pairs = frames(run) if len(run) > 1 else None
     if pairs is None:
         return [(Segment(0, 1), reason)]
     axis = row_axis(pairs)
-    stages = [Stage(call, *pair, axis, element) for call, pair in zip(run, pairs, strict=True)]
+    stages = [stage_of(call, *pair, axis, element) for call, pair in zip(run, pairs, strict=True)]
     # The most bytes saved in the first layers, and the last segment that this takes.
     best = [(0.0, Segment(0, 0))]
     reasons: dict[int, str] = {}
     for end in range(1, len(stages) + 1):
         choice = best[end - 1][0], Segment(end - 1, end)
         for begin in range(end - 2, max(-1, end - 1 - LONGEST), -1):
-            posts = stages[begin].recipe.posts
+            posts = stages[begin].posts
             if cache and any(post.activation and post.activation.transcendental for post in posts):
                 reasons.setdefault(begin, "its activation takes longer than the memory between them")
                 break
@@ -203,14 +216,18 @@ def plan_bands(stages: Sequence[Stage], cache: int, threads: int) -> tuple[Inter
     Of the heights whose rows fit the cache, the tallest that leaves enough of it to others, else the shortest.
     """
     rows = stages[-1].rows
+    images = stages[0].result.images
+    changes = any(isinstance(stage, Change) for stage in stages)
     if rows < 2:
         return "there are no rows to divide"
+    if cache and changes and (images == 1 or (images % threads and images < EVEN * threads)):
+        return f"changes of layout are made at once for {images} images and {threads} threads"
     tile = max(stage.tile for stage in stages)
     strips = count_strips(stages, threads, 1, 1.0) if cache == 0 else count_strips(stages, threads, 2 * tile)
     if strips is None:
         return f"{threads} threads would get too few rows, or do too much of the work twice where their rows meet"
     values = sum(stage.result_bytes for stage in stages[:-1])
-    most = MOST_COPIED if any(isinstance(stage.recipe, Panel) for stage in stages) else MOST_COPIED / 2
+    most = MOST_COPIED if any(stage.mixes for stage in stages) else MOST_COPIED / 2
     best: tuple[Interleaving, float] | None = None
     reason = "a few rows of every value between them overflow the cache"
     heights = {_balance(max(1, rows // strips), height, tile) for height in HEIGHTS}
@@ -224,6 +241,9 @@ def plan_bands(stages: Sequence[Stage], cache: int, threads: int) -> tuple[Inter
         best = Interleaving(tuple(stages), height, strips, threads), max(values - copied / 2, 1.0)
         if between <= FILLED * cache:
             break
+    if best is None and changes and images > 1:
+        # Whole images keep no rows, and one of them is nearer than all of them.
+        best = Interleaving(tuple(stages), ceil_div(rows, strips), strips, threads), float(values)
     return best or reason
 
 

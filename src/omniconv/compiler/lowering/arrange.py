@@ -113,7 +113,8 @@ def copy_value(planner: Planner, x: Stored, y: Stored) -> None:
     dims = tuple(zip(x.layout.shape, x.layout.strides, y.layout.strides, strict=True))
     lanes, flags = planner.target.lanes, {"readable": x.layout.readable, "tail": y.layout.tail}
     if x.layout.channels is None:
-        planner.call(Copy.of(dims, lanes, **flags), [x.ref, y.ref], "copy")
+        moved = dims if 3 <= len(dims) <= 5 else ()
+        planner.call(Copy.of(dims, lanes, **flags), [x.ref, y.ref], "copy", moved=moved)
         return
     lattice = find_lattice(x.layout.channels)
     if lattice is not None:  # a shuffle of groups is a transpose

@@ -54,6 +54,7 @@ class Call:
         decision: for the kernels of a convolution, the choice that they come from.
         how: where a layer is worked off in parts, how, in words.
         fixed: whether no size of the recipe follows from that of an image.
+        moved: of a change of layout, size and distances in x and in y along each axis of the value, channels second.
     """
 
     recipe: Recipe
@@ -64,6 +65,7 @@ class Call:
     decision: Decision | None = None
     how: str = ""
     fixed: bool = False
+    moved: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +177,12 @@ class Planner:
         how: str = "",
         *,
         fixed: bool = False,
+        moved: tuple[tuple[int, int, int], ...] = (),
     ) -> None:
         """Append a kernel call."""
         for ref in args:
             self.buffers[ref.buffer].touch(len(self.calls))
-        self.calls.append(Call(recipe, tuple(args), self.step, what, why, decision, how, fixed))
+        self.calls.append(Call(recipe, tuple(args), self.step, what, why, decision, how, fixed, moved))
 
     def find_tuned(self, problem: Problem) -> str | None:
         """The measured choice for a problem, where there is one."""
