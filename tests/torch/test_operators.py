@@ -528,4 +528,5 @@ def test_threads_do_not_change_results() -> None:
 
 def test_one_input_without_a_batch_through_the_function() -> None:
     (x, w, b), layer = draw("2d", torch.float64, grad=False)
-    torch.testing.assert_close(convolve(x[0], w, b, layer, 2), OPERATORS.conv(x, w, b, *layer)[0])
+    numbers = tuple(tuple(each) if isinstance(each, list) else each for each in layer)
+    torch.testing.assert_close(convolve(x[0], w, b, numbers, 2), OPERATORS.conv(x, w, b, *layer)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections import deque
 from collections.abc import Collection, Mapping, Sequence
@@ -34,7 +35,7 @@ from omniconv.runtime.report import StepProfile, describe_call, merge_calls
 from omniconv.runtime.results import Results
 from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
-from omniconv.runtime.threads import MAX_THREADS, Job, make_solo_run, run_on_team
+from omniconv.runtime.threads import MAX_THREADS, Job, list_places, make_solo_run, run_on_team
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 from omniconv.target.select import available_targets, detect_host, reject_host
@@ -60,13 +61,19 @@ class _Frame:
         steps: records to run; where strips of calls run at once, a record for each such group.
         job: that runs ``steps``.
         threads: 1 if the thread of the caller does it all.
+
+    Attributes:
+        arrays: before a run, to be set to the ``id`` of each array, or to ``places``, which stand for arrays at
+            ``addresses``.
     """
 
-    __slots__ = ("_held", "_job", "_records", "_steps", "arena", "arrays", "run")
+    __slots__ = ("_held", "_job", "_records", "_steps", "addresses", "arena", "arrays", "places", "run")
 
     def __init__(self, arena: Arena | None, held: object, records: Words, steps: Words, job: Job, threads: int) -> None:
         self.arena, self.arrays, self._held, self._job = arena, job.arrays, held, job
         self._records, self._steps = records, steps
+        self.addresses = (ctypes.c_int64 * len(job.arrays))()
+        self.places = list_places(self.addresses)
         self.run = make_solo_run(job) if threads == 1 else partial(run_on_team, threads, job)
 
     def run_timed(self, times: int) -> None:
@@ -208,6 +215,25 @@ class Executable(Compiled):
         room = None if out is None else self._take_room(arrays, out)
         found = dict(zip(self.outputs, self._run(arrays, room=room), strict=True))
         return {name: np.asarray(y != 0) if name in self._truths else y for name, y in found.items()}
+
+    def run_at(self, addresses: Sequence[int]) -> None:
+        """Run on memory at addresses, without a look at what is there.
+
+        Args:
+            addresses: of all inputs and then of all outputs, in order, each aligned to its elements. The caller sees
+                to it that the memory is as large as they are, and stays; outputs overlap nothing.
+        """
+        frame, pool = self._take_frame(), self._pool
+        frame.arrays[:] = frame.places
+        if pool is None:
+            frame.addresses[:] = addresses
+            frame.run()
+        else:
+            arena = pool.take(self.arena_bytes)
+            frame.addresses[:] = [*addresses, arena.address]
+            frame.run()
+            pool.give(arena)
+        self._idle.append(frame)
 
     def profile(self, inputs: Any, repeat: int = 10) -> list[StepProfile]:
         """Median time of each step over some runs, on one array or on named inputs.

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -21,9 +22,12 @@ from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.kept import MOST_KEPT, Kept
 from omniconv.spec import Conv, Shape
+from omniconv.torch.prepared import PreparedCall
 
 MOST_LAYERS: Final = 1024
 """Layers whose programs are kept; those used last. Of each one the last :data:`MOST_KEPT` shapes."""
+MOST_CALLS: Final = MOST_LAYERS * MOST_KEPT
+"""Calls that are remembered."""
 HINT_AFTER: Final = 10
 """After so many shapes compiled anew for one layer a warning says so, once."""
 
@@ -61,6 +65,7 @@ class Programs:
 
     def __init__(self) -> None:
         self._layers: OrderedDict[_ProgramKey, _Layer] = OrderedDict()
+        self._calls: dict[Hashable, PreparedCall] = {}
         own_locks(self)
         self.compiled = 0
         """How many have been compiled so far."""
@@ -74,6 +79,12 @@ class Programs:
             ShapeError: an input that the layer does not take.
             LimitError: more memory than allowed; nothing has been allocated then.
         """
+        return self.reach(what, spec, shape, dtype, channels_last=channels_last)()
+
+    def reach(
+        self, what: str, spec: Conv, shape: Shape, dtype: torch.dtype, *, channels_last: bool
+    ) -> Callable[[], Executable]:
+        """A call that gives what `find` gives, for the threads of now, without looking for the layer again."""
         key = _ProgramKey(what, spec, dtype, "NHWC" if channels_last else "NCHW")
         with self._lock:
             layer = self._layers.get(key)
@@ -81,10 +92,22 @@ class Programs:
                 layer = self._layers[key] = _Layer()
                 while len(self._layers) > MOST_LAYERS:
                     self._layers.popitem(last=False)
+                    self._calls.clear()
             else:
                 self._layers.move_to_end(key)
         threads = torch.get_num_threads()
-        return layer.kept.find((shape, threads), lambda: self._compile(layer, key, shape, threads))
+        return partial(layer.kept.find, (shape, threads), partial(self._compile, layer, key, shape, threads))
+
+    def recall(self, key: Hashable) -> PreparedCall | None:
+        """The call that was remembered for a key."""
+        return self._calls.get(key)
+
+    def remember(self, key: Hashable, call: PreparedCall) -> None:
+        """Keep a call until layers are forgotten, or too many calls are kept."""
+        with self._lock:
+            if len(self._calls) >= MOST_CALLS:
+                self._calls.clear()
+            self._calls[key] = call
 
     def _compile(self, layer: _Layer, key: _ProgramKey, shape: Shape, threads: int) -> Executable:
         options: dict[str, Any] = {"threads": threads, "layout": key.layout, "dtype": DTYPES[key.dtype]}
@@ -109,6 +132,7 @@ class Programs:
         """Forget all programs, and return the working memory that none of them is using."""
         with self._lock:
             self._layers.clear()
+            self._calls.clear()
         self.memory.clear()
 
     def forget_locks(self) -> None:
