@@ -127,18 +127,18 @@ class _Temporal(nn.Module):
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
         wide, self._chomp = 2 * channels, 2 * dilation
-        self.first = nn.Sequential(nn.Conv1d(channels, wide, 1), nn.PReLU(), nn.BatchNorm1d(wide))
-        self.depthwise = nn.Conv1d(wide, wide, 3, padding=2 * dilation, dilation=dilation, groups=wide)
-        self.last = nn.Sequential(nn.PReLU(), nn.BatchNorm1d(wide), nn.Conv1d(wide, channels, 1))
+        depthwise = nn.Conv1d(wide, wide, 3, padding=2 * dilation, dilation=dilation, groups=wide, bias=False)
+        self.first = nn.Sequential(nn.Conv1d(channels, wide, 1, bias=False), nn.BatchNorm1d(wide), nn.ReLU(), depthwise)
+        self.last = nn.Sequential(nn.BatchNorm1d(wide), nn.ReLU(), nn.Conv1d(wide, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         """The block; what lies behind the end of the series is cut off."""
-        y: Tensor = self.last(self.depthwise(self.first(x))[..., : -self._chomp])
+        y: Tensor = self.last(self.first(x)[..., : -self._chomp])
         return x + y
 
 
 def temporal() -> nn.Module:
-    """A temporal convolutional network of depthwise separable blocks, as in Conv-TasNet (Luo and Mesgarani, 2019)."""
+    """A temporal convolutional network (Bai et al., 2018) of depthwise separable blocks, as in Conv-TasNet."""
     blocks = [_Temporal(128, 2**level) for _ in range(2) for level in range(6)]
     tail = [nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(128, CLASSES)]
     return nn.Sequential(nn.Conv1d(16, 128, 1), *blocks, *tail)

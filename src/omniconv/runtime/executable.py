@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -35,7 +35,7 @@ from omniconv.runtime.report import StepProfile, describe_call, merge_calls
 from omniconv.runtime.results import Results
 from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
-from omniconv.runtime.threads import MAX_THREADS, Job, list_places, make_solo_run, run_on_team
+from omniconv.runtime.threads import MAX_THREADS, Job, list_places, make_solo_run, run_on_lent, run_on_team
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 from omniconv.target.select import available_targets, detect_host, reject_host
@@ -60,7 +60,7 @@ class _Frame:
         records: one record for each call.
         steps: records to run; where strips of calls run at once, a record for each such group.
         job: that runs ``steps``.
-        threads: 1 if the thread of the caller does it all.
+        run: runs a job, on as many threads as it is to run on.
 
     Attributes:
         arrays: before a run, to be set to the ``id`` of each array, or to ``places``, which stand for arrays at
@@ -69,12 +69,14 @@ class _Frame:
 
     __slots__ = ("_held", "_job", "_records", "_steps", "addresses", "arena", "arrays", "places", "run")
 
-    def __init__(self, arena: Arena | None, held: object, records: Words, steps: Words, job: Job, threads: int) -> None:
+    def __init__(
+        self, arena: Arena | None, held: object, records: Words, steps: Words, job: Job, run: Callable[[], object]
+    ) -> None:  # fmt: skip
         self.arena, self.arrays, self._held, self._job = arena, job.arrays, held, job
         self._records, self._steps = records, steps
         self.addresses = (ctypes.c_int64 * len(job.arrays))()
         self.places = list_places(self.addresses)
-        self.run = make_solo_run(job) if threads == 1 else partial(run_on_team, threads, job)
+        self.run = run
 
     def run_timed(self, times: int) -> None:
         """Run all calls one by one, also where strips of them would run at once, and write times to this address."""
@@ -156,6 +158,7 @@ class Executable(Compiled):
         self._zero = Arena(plan.zero_bytes + 64, limit=memory_limit)
         self._idle: deque[_Frame] = deque(maxlen=8)
         self._pool: ArenaPool | None = None
+        self._parallel = 0
         self._strips = [np.cumsum((group.first, *group.counts), dtype=np.int64) for group in plan.groups]
         if self._foreign is None:
             self._idle.append(self._make_frame())
@@ -260,9 +263,14 @@ class Executable(Compiled):
         outputs = {name: (self.output_dtypes[name], shape) for name, shape in self.outputs.items()}
         return show_boundary(self, inputs, outputs)
 
-    def borrow(self, pool: ArenaPool) -> None:
-        """From now on take the working memory of each call from a pool that others share, and hold none."""
-        self._pool = pool
+    def borrow(self, pool: ArenaPool, parallel: int = 0) -> None:
+        """From now on take the working memory of each call from a pool that others share, and hold none.
+
+        Args:
+            pool: of memory.
+            parallel: address of a function that lends threads too, see :mod:`omniconv.runtime.driver`; 0 for none.
+        """
+        self._pool, self._parallel = pool, parallel
         self._idle.clear()
 
     @property
@@ -456,7 +464,14 @@ class Executable(Compiled):
         bindings = self._find_bindings(table.ctypes.data)
         arrays = len(self.inputs) + len(self.outputs) + (arena is None)
         job = Job(joined.ctypes.data, len(joined), arrays, bindings)
-        return _Frame(arena, table, records, joined, job, 1 if self._alone else self.threads)
+        return _Frame(arena, table, records, joined, job, self._make_run(job))
+
+    def _make_run(self, job: Job) -> Callable[[], object]:
+        if self._alone:
+            return make_solo_run(job)
+        if self._parallel:
+            return partial(run_on_lent, self._parallel, self.threads, job)
+        return partial(run_on_team, self.threads, job)
 
 
 def _source(call: Call, target: Target) -> Source:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import torch
 from torch.autograd import forward_ad
 
+from omniconv.torch import plain
 from omniconv.torch.layouts import PLAIN_TYPES
 
 # PyTorch has no public names for these.
@@ -41,18 +42,25 @@ def call(name: str, *arguments: Any) -> Any:
     and each layer of transforms calls this again, until none is left.
     """
     if torch.compiler.is_compiling():
-        return call_operator(name, *arguments)
+        return _call_visibly(name, *arguments)
     if _is_transformed():
         return FUNCTIONS[name].apply(*arguments)
     key = None if _is_watched() else find_key(name, *arguments)
     if key is None:
-        return call_operator(name, *arguments)
+        return _call_visibly(name, *arguments)
     first, second, third = arguments[:3]
     if torch.is_grad_enabled() and (
         first.requires_grad or second.requires_grad or (isinstance(third, torch.Tensor) and third.requires_grad)
     ):
         return DIFFERENTIABLE[name](*arguments, key)
     return VALUES[name](key, *arguments)
+
+
+def _call_visibly(name: str, *arguments: Any) -> Any:
+    """An operator for all to see. An export to ONNX, which has no such operator, sees PyTorch's."""
+    if name == "conv" and torch.onnx.is_in_onnx_export():
+        return plain.conv(*arguments[:3], plain.Geometry(*arguments[3:]))
+    return call_operator(name, *arguments)
 
 
 def call_operator(name: str, *arguments: Any) -> Any:

@@ -234,12 +234,8 @@ _register()
 
 
 def convolve(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, layer: Sequence[Any], axes: int) -> torch.Tensor:
-    """One layer, its numbers in tuples, on a batch, or on a single input without the axis of the batch.
-
-    An export to ONNX, which has no such operator, sees PyTorch's.
-    """
+    """One layer, its numbers in tuples, on a batch, or on a single input without the axis of the batch."""
     alone = x.dim() == axes + 1
     x = x.unsqueeze(0) if alone else x
-    tracing = torch.jit.is_tracing() and torch.onnx.is_in_onnx_export()
-    y: torch.Tensor = plain.conv(x, w, b, Geometry(*layer)) if tracing else call("conv", x, w, b, *layer)
+    y: torch.Tensor = call("conv", x, w, b, *layer)
     return y.squeeze(0) if alone else y

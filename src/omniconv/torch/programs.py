@@ -6,11 +6,13 @@ a step of an optimiser compiles nothing.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -41,6 +43,23 @@ _COMPILE: Final[dict[str, Callable[..., Executable]]] = {
     "weight_gradient": compile_weight_gradient,
     "weight_gradient_bias": compile_weight_gradient,
 }
+
+
+@lru_cache(maxsize=1)
+def find_parallel() -> int:
+    """Address of the function that runs others' work on the threads of PyTorch's own operators; 0 where there is none.
+
+    Threads of our own would take turns on the same processors with PyTorch's, which spin for a while after each of its
+    operators, as ours do.
+    """
+    if "ATen parallel backend: OpenMP" not in torch.__config__.parallel_info():
+        return 0
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        function = ctypes.CDLL(str(library)).GOMP_parallel  # of the runtime that PyTorch is linked to
+    except (OSError, AttributeError):
+        return 0
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 class _ProgramKey(NamedTuple):
@@ -114,7 +133,7 @@ class Programs:
         if not key.what.startswith("input"):
             options["bias"] = key.what.endswith("_bias")
         found = _COMPILE[key.what](key.spec, shape, **options)
-        found.borrow(self.memory)
+        found.borrow(self.memory, find_parallel())
         with self._lock:
             layer.compiled += 1
             self.compiled += 1
