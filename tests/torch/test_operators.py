@@ -446,7 +446,7 @@ def test_the_hint_comes_once_from_many_threads(monkeypatch) -> None:
     class Empty:
         arena_bytes = constant_bytes = 0
 
-        def borrow(self, pool) -> None:
+        def borrow(self, pool, parallel) -> None:
             pass
 
     monkeypatch.setitem(programs._COMPILE, "forward", lambda *_, **__: Empty())
