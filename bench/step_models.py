@@ -17,7 +17,7 @@ def _conv_norm(channels: int, out: int, kernel: int, stride: int = 1, groups: in
     return [conv, nn.BatchNorm2d(out)]
 
 
-class _Inverted(nn.Module):
+class _Inverted(nn.Module):  # type: ignore[misc]
     """Wider, depthwise, narrower; the input is added where shapes allow it."""
 
     def __init__(self, channels: int, out: int, stride: int, expand: int) -> None:
@@ -30,7 +30,7 @@ class _Inverted(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block."""
-        y: Tensor = self.layers(x)
+        y = self.layers(x)
         return x + y if self._adds else y
 
 
@@ -47,7 +47,7 @@ def mobilenet() -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(1280, CLASSES))
 
 
-class _Shuffled(nn.Module):
+class _Shuffled(nn.Module):  # type: ignore[misc]
     """Half of the channels pass by, or, with a stride, both halves are computed; then the halves are shuffled."""
 
     def __init__(self, channels: int, out: int, stride: int) -> None:
@@ -83,7 +83,7 @@ def shufflenet() -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(1024, CLASSES))
 
 
-class _NormLast(nn.LayerNorm):
+class _NormLast(nn.LayerNorm):  # type: ignore[misc]
     """A layer norm over the channels of maps."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ class _NormLast(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class _Next(nn.Module):
+class _Next(nn.Module):  # type: ignore[misc]
     """A depthwise 7x7 layer, a norm and a perceptron at every position, as the authors wrote it."""
 
     def __init__(self, channels: int) -> None:
@@ -121,7 +121,7 @@ def convnext() -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(channels, CLASSES))
 
 
-class _Temporal(nn.Module):
+class _Temporal(nn.Module):  # type: ignore[misc]
     """Wider, a causal depthwise layer, narrower, and the input is added."""
 
     def __init__(self, channels: int, dilation: int) -> None:
@@ -133,7 +133,7 @@ class _Temporal(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The block; what lies behind the end of the series is cut off."""
-        y: Tensor = self.last(self.first(x)[..., : -self._chomp])
+        y = self.last(self.first(x)[..., : -self._chomp])
         return x + y
 
 

@@ -91,19 +91,15 @@ class Programs:
         self.memory = ArenaPool()
         """Working memory, which all of them share."""
 
-    def find(self, what: str, spec: Conv, shape: Shape, dtype: torch.dtype, *, channels_last: bool) -> Executable:
-        """The program for one input shape; compiled now where there is none.
-
-        Raises:
-            ShapeError: an input that the layer does not take.
-            LimitError: more memory than allowed; nothing has been allocated then.
-        """
-        return self.reach(what, spec, shape, dtype, channels_last=channels_last)()
-
     def reach(
         self, what: str, spec: Conv, shape: Shape, dtype: torch.dtype, *, channels_last: bool
     ) -> Callable[[], Executable]:
-        """A call that gives what `find` gives, for the threads of now, without looking for the layer again."""
+        """A call that gives the program for one input shape and the threads of now; compiled there where there is none.
+
+        The call raises:
+            ShapeError: an input that the layer does not take.
+            LimitError: more memory than allowed; nothing has been allocated then.
+        """
         key = _ProgramKey(what, spec, dtype, "NHWC" if channels_last else "NCHW")
         with self._lock:
             layer = self._layers.get(key)
