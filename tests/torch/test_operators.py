@@ -446,12 +446,12 @@ def test_the_hint_comes_once_from_many_threads(monkeypatch) -> None:
     class Empty:
         arena_bytes = constant_bytes = 0
 
-        def borrow(self, pool) -> None:
+        def borrow(self, pool, parallel) -> None:
             pass
 
     monkeypatch.setitem(programs._COMPILE, "forward", lambda *_, **__: Empty())
     many, spec = Programs(), onn.Pointwise1d(2, 3).spec
-    find = lambda size: many.find("forward", spec, (1, 2, size), torch.float32, channels_last=False)
+    find = lambda size: many.reach("forward", spec, (1, 2, size), torch.float32, channels_last=False)()
     with warnings.catch_warnings(record=True) as seen, ThreadPoolExecutor(8) as threads:
         warnings.simplefilter("always")
         list(threads.map(find, range(1, 401)))
@@ -461,7 +461,7 @@ def test_the_hint_comes_once_from_many_threads(monkeypatch) -> None:
 
 def test_memory_is_returned_with_the_programs() -> None:
     mine = Programs()
-    program = mine.find("forward", onn.Pointwise1d(2, 3).spec, (1, 2, 9), torch.float32, channels_last=False)
+    program = mine.reach("forward", onn.Pointwise1d(2, 3).spec, (1, 2, 9), torch.float32, channels_last=False)()
     program.run({"x": torch.ones(1, 2, 9).numpy(), "w": torch.ones(3, 2, 1).numpy()})
     assert mine.memory.size
     mine.clear()
@@ -484,9 +484,9 @@ def test_programs_are_few_and_weights_change_freely() -> None:
         counts.append(PROGRAMS.compiled)
     assert counts[0] == counts[-1]
     small = Programs()
-    find = lambda channels: small.find(
+    find = lambda channels: small.reach(
         "forward", onn.Pointwise1d(channels, 1).spec, (1, channels, 1), torch.float32, channels_last=False
-    )
+    )()
     assert find(1) is find(1)
     assert MOST_LAYERS >= 64, "a network has many layers"
 
@@ -528,4 +528,5 @@ def test_threads_do_not_change_results() -> None:
 
 def test_one_input_without_a_batch_through_the_function() -> None:
     (x, w, b), layer = draw("2d", torch.float64, grad=False)
-    torch.testing.assert_close(convolve(x[0], w, b, layer, 2), OPERATORS.conv(x, w, b, *layer)[0])
+    numbers = tuple(tuple(each) if isinstance(each, list) else each for each in layer)
+    torch.testing.assert_close(convolve(x[0], w, b, numbers, 2), OPERATORS.conv(x, w, b, *layer)[0])

@@ -20,6 +20,11 @@ announces itself first and looks at the epoch second, both in one total order, s
 semaphore may be posted once too often (to a worker that saw the epoch itself) and a wait may end early (a signal); a
 worker that wakes up looks at the epoch again, so neither does harm.
 
+Another library can lend its threads: PARALLEL is then the address of its ``void parallel(void (*member)(void *), void
+*control, unsigned threads, unsigned flags)``, which calls ``member(control)`` on so many threads, or fewer, and returns
+when all are back (``GOMP_parallel`` of OpenMP). Each draws a ticket, which says whose units it owns; the one that draws
+the first writes the times. There are no workers then, and nothing to wake or to wait for.
+
 The driver is one function, ``i64 driver(ptr control, i64 thread, i64 what)``, and does one of three things:
 ``thread = 0`` one run of the job ``what`` as the caller, ``thread > 0`` the worker loop until it is told to stop,
 ``thread < 0`` nothing but ``what`` pauses, for measuring them. Control block and job are arrays of 64-bit words.
@@ -63,11 +68,14 @@ TABLE, STEPS, TAG = 0, 1, 2
 # ... by the team between runs:
 STOP, COUNTERS, ROOM_STEPS, AVOIDED = 3, 4, 5, 6
 # ... and once, before any thread starts:
-THREADS, IDLE_SPINS, BARRIER_SPINS, WAIT, POST, YIELD, CLOCK, GET_CPU = 7, 8, 9, 10, 11, 12, 13, 14
+THREADS, IDLE_SPINS, BARRIER_SPINS, WAIT, POST, YIELD, CLOCK, GET_CPU, PARALLEL = 7, 8, 9, 10, 11, 12, 13, 14, 15
 EPOCH: Final = LINE
 OPEN: Final = 2 * LINE
 ACTIVE: Final = 3 * LINE
-WORKERS: Final = 4 * LINE
+TICKET: Final = 4 * LINE
+"""How many threads that are lent have come in this run."""
+TIMES: Final = TICKET + 1
+WORKERS: Final = 5 * LINE
 """First word of the line of thread 0; thread t has the line at ``WORKERS + t * LINE``."""
 SLEEPS, SEMAPHORE, ROOM = 0, 1, 8
 """Words in the line of a thread: whether it announced that it sleeps, its semaphore's handle and the room for that."""

@@ -3,7 +3,8 @@
 Functions, from the inside out: ``word`` reads one word; ``stamp`` writes the time, if times are wanted; ``rest`` is one
 turn of a wait; ``count`` reads a counter of this run; ``share`` is one thread's part of a run; ``bind`` writes the
 addresses of the caller's arrays to where the kernels read them; ``moved`` tells whether the caller changed processors;
-``run`` is one call of the caller; ``serve`` is the loop of a worker; ``linger`` pauses.
+``member`` is the part of a thread that is lent; ``run`` is one call of the caller; ``serve`` is the loop of a worker;
+``linger`` pauses.
 
 Memory order: what a thread wrote in a step is seen by all after it, because adding to the step's count of finished
 units is a release, every later addition continues it, and who waits for the full count acquires it. What the caller
@@ -219,6 +220,23 @@ no:
   ret i64 0
 }
 
+define internal void @member(ptr %control) {
+  %ticket_at = getelementptr i64, ptr %control, i64 <TICKET>
+  %ticket = atomicrmw add ptr %ticket_at, i64 1 acq_rel
+  %threads = call i64 @word(ptr %control, i64 <THREADS>)
+  %counted = icmp ult i64 %ticket, %threads
+  br i1 %counted, label %work, label %done
+work:
+  %times_address = call i64 @word(ptr %control, i64 <TIMES>)
+  %first = icmp eq i64 %ticket, 0
+  %wanted = select i1 %first, i64 %times_address, i64 0
+  %times = inttoptr i64 %wanted to ptr
+  call void @share(ptr %control, i64 %ticket, ptr %times)
+  br label %done
+done:
+  ret void
+}
+
 define internal i64 @run(ptr %control, ptr %job) {
   %epoch = getelementptr i64, ptr %control, i64 <EPOCH>
   %threads = call i64 @word(ptr %control, i64 <THREADS>)
@@ -246,11 +264,25 @@ begin:
   %number = add i64 %before, 1
   %tag = shl i64 %number, 32
   store i64 %tag, ptr %tag_at
+  %lent_address = call i64 @word(ptr %control, i64 <PARALLEL>)
+  %lent = inttoptr i64 %lent_address to ptr
+  %own = icmp eq ptr %lent, null
+  br i1 %own, label %publish, label %borrow
+borrow:
+  store atomic i64 %number, ptr %epoch monotonic, align 8
+  %times_at = getelementptr i64, ptr %control, i64 <TIMES>
+  store i64 %times_address, ptr %times_at
+  %ticket = getelementptr i64, ptr %control, i64 <TICKET>
+  store atomic i64 0, ptr %ticket monotonic, align 8
+  %members = trunc i64 %threads to i32
+  call void %lent(ptr @member, ptr %control, i32 %members, i32 0)
+  ret i64 0
+publish:
   store atomic i64 %number, ptr %open seq_cst, align 8
   store atomic i64 %number, ptr %epoch seq_cst, align 8
   br label %look
 look:
-  %thread = phi i64 [ 1, %begin ], [ %next, %looked ]
+  %thread = phi i64 [ 1, %publish ], [ %next, %looked ]
   %next = add i64 %thread, 1
   %more = icmp ult i64 %thread, %threads
   br i1 %more, label %check, label %go

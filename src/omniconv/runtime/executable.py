@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import time
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -34,7 +35,7 @@ from omniconv.runtime.report import StepProfile, describe_call, merge_calls
 from omniconv.runtime.results import Results
 from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
-from omniconv.runtime.threads import MAX_THREADS, Job, make_solo_run, run_on_team
+from omniconv.runtime.threads import MAX_THREADS, Job, list_places, make_solo_run, run_on_lent, run_on_team
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 from omniconv.target.select import available_targets, detect_host, reject_host
@@ -59,15 +60,23 @@ class _Frame:
         records: one record for each call.
         steps: records to run; where strips of calls run at once, a record for each such group.
         job: that runs ``steps``.
-        threads: 1 if the thread of the caller does it all.
+        run: runs a job, on as many threads as it is to run on.
+
+    Attributes:
+        arrays: before a run, to be set to the ``id`` of each array, or to ``places``, which stand for arrays at
+            ``addresses``.
     """
 
-    __slots__ = ("_held", "_job", "_records", "_steps", "arena", "arrays", "run")
+    __slots__ = ("_held", "_job", "_records", "_steps", "addresses", "arena", "arrays", "places", "run")
 
-    def __init__(self, arena: Arena | None, held: object, records: Words, steps: Words, job: Job, threads: int) -> None:
+    def __init__(
+        self, arena: Arena | None, held: object, records: Words, steps: Words, job: Job, run: Callable[[], object]
+    ) -> None:  # fmt: skip
         self.arena, self.arrays, self._held, self._job = arena, job.arrays, held, job
         self._records, self._steps = records, steps
-        self.run = make_solo_run(job) if threads == 1 else partial(run_on_team, threads, job)
+        self.addresses = (ctypes.c_int64 * len(job.arrays))()
+        self.places = list_places(self.addresses)
+        self.run = run
 
     def run_timed(self, times: int) -> None:
         """Run all calls one by one, also where strips of them would run at once, and write times to this address."""
@@ -149,6 +158,7 @@ class Executable(Compiled):
         self._zero = Arena(plan.zero_bytes + 64, limit=memory_limit)
         self._idle: deque[_Frame] = deque(maxlen=8)
         self._pool: ArenaPool | None = None
+        self._parallel = 0
         self._strips = [np.cumsum((group.first, *group.counts), dtype=np.int64) for group in plan.groups]
         if self._foreign is None:
             self._idle.append(self._make_frame())
@@ -209,6 +219,25 @@ class Executable(Compiled):
         found = dict(zip(self.outputs, self._run(arrays, room=room), strict=True))
         return {name: np.asarray(y != 0) if name in self._truths else y for name, y in found.items()}
 
+    def run_at(self, addresses: Sequence[int]) -> None:
+        """Run on memory at addresses, without a look at what is there.
+
+        Args:
+            addresses: of all inputs and then of all outputs, in order, each aligned to its elements. The caller sees
+                to it that the memory is as large as they are, and stays; outputs overlap nothing.
+        """
+        frame, pool = self._take_frame(), self._pool
+        frame.arrays[:] = frame.places
+        if pool is None:
+            frame.addresses[:] = addresses
+            frame.run()
+        else:
+            arena = pool.take(self.arena_bytes)
+            frame.addresses[:] = [*addresses, arena.address]
+            frame.run()
+            pool.give(arena)
+        self._idle.append(frame)
+
     def profile(self, inputs: Any, repeat: int = 10) -> list[StepProfile]:
         """Median time of each step over some runs, on one array or on named inputs.
 
@@ -234,9 +263,14 @@ class Executable(Compiled):
         outputs = {name: (self.output_dtypes[name], shape) for name, shape in self.outputs.items()}
         return show_boundary(self, inputs, outputs)
 
-    def borrow(self, pool: ArenaPool) -> None:
-        """From now on take the working memory of each call from a pool that others share, and hold none."""
-        self._pool = pool
+    def borrow(self, pool: ArenaPool, parallel: int = 0) -> None:
+        """From now on take the working memory of each call from a pool that others share, and hold none.
+
+        Args:
+            pool: of memory.
+            parallel: address of a function that lends threads too, see :mod:`omniconv.runtime.driver`; 0 for none.
+        """
+        self._pool, self._parallel = pool, parallel
         self._idle.clear()
 
     @property
@@ -434,7 +468,14 @@ class Executable(Compiled):
         bindings = self._find_bindings(table.ctypes.data)
         arrays = len(self.inputs) + len(self.outputs) + (arena is None)
         job = Job(joined.ctypes.data, len(joined), arrays, bindings)
-        return _Frame(arena, table, records, joined, job, 1 if self._alone else self.threads)
+        return _Frame(arena, table, records, joined, job, self._make_run(job))
+
+    def _make_run(self, job: Job) -> Callable[[], object]:
+        if self._alone:
+            return make_solo_run(job)
+        if self._parallel:
+            return partial(run_on_lent, self._parallel, self.threads, job)
+        return partial(run_on_team, self.threads, job)
 
 
 def _source(call: Call, target: Target) -> Source:

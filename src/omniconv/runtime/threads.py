@@ -81,6 +81,12 @@ class Job:
         words[driver.JOB_TABLE], words[driver.JOB_STEPS], words[driver.JOB_TIMES] = table, steps, times
 
 
+def list_places(addresses: ctypes.Array[ctypes.c_int64]) -> list[int]:
+    """What :attr:`Job.arrays` can hold in the place of arrays whose elements are at the addresses in this table."""
+    first = ctypes.addressof(addresses) - _ARRAY_DATA
+    return [first + 8 * place for place in range(len(addresses))]
+
+
 @dataclass(slots=True, eq=False)
 class _Control:
     """The control block of running workers, and the code that works on it."""
@@ -231,7 +237,11 @@ def _serve(control: _Control, thread: int) -> None:
     free_semaphore(control.words[driver.WORKERS + thread * driver.LINE + driver.SEMAPHORE])
 
 
-def _make_control(threads: int) -> _Control:
+def _make_control(threads: int, parallel: int = 0) -> _Control:
+    """A control block: for workers, or for threads that the function at an address lends.
+
+    See :mod:`omniconv.runtime.driver`.
+    """
     kernel, system = load_driver(), detect_system()
     count = driver.WORKERS + threads * driver.LINE
     memory = bytearray(8 * (count + driver.LINE))
@@ -244,8 +254,8 @@ def _make_control(threads: int) -> _Control:
     words[driver.IDLE_SPINS] = 0 if crowded else int(IDLE_US * pauses)
     words[driver.BARRIER_SPINS] = 0 if crowded else int(BARRIER_US * pauses)
     words[driver.WAIT], words[driver.POST], words[driver.YIELD] = system.wait, system.post, system.give
-    words[driver.CLOCK] = system.clock
-    for thread in range(1, threads):
+    words[driver.CLOCK], words[driver.PARALLEL] = system.clock, parallel
+    for thread in range(1, 1 if parallel else threads):
         line = driver.WORKERS + thread * driver.LINE
         words[line + driver.SEMAPHORE] = make_semaphore(ctypes.addressof(words) + 8 * (line + driver.ROOM))
     if threads == 1:
@@ -274,6 +284,8 @@ def pauses_per_us() -> float:
 _teams: Final[weakref.WeakSet[Team]] = weakref.WeakSet()
 # Pop and append are atomic: no lock that a fork could copy.
 _idle: Final[defaultdict[int, deque[Team]]] = defaultdict(deque)
+_is_child = False
+_lent: Final[defaultdict[tuple[int, int], deque[_Control]]] = defaultdict(lambda: deque(maxlen=MAX_IDLE))
 
 
 def take_team(threads: int) -> Team:
@@ -293,6 +305,25 @@ def run_on_team(threads: int, job: Job) -> None:
         release_team(team)
 
 
+def run_on_lent(parallel: int, threads: int, job: Job) -> None:
+    """Run a job on threads that the function at an address lends, see :mod:`omniconv.runtime.driver`.
+
+    After a fork, in the child, whoever lends them has none and may wait for them for ever; there a team does it.
+    """
+    if _is_child:
+        run_on_team(threads, job)
+        return
+    idle = _lent[parallel, threads]
+    try:
+        control = idle.pop()
+    except IndexError:
+        control = _make_control(threads, parallel)
+    try:
+        control.run(job)
+    finally:
+        idle.append(control)
+
+
 def release_team(team: Team) -> None:
     """Put a team back into the pool, unless more than :data:`MAX_IDLE` threads would wait there."""
     teams = _idle[team.threads]
@@ -307,6 +338,8 @@ def release_team(team: Team) -> None:
 
 def _forget_after_fork() -> None:
     """In the child of a fork no worker is left: teams that it inherits start their own when they run."""
+    global _is_child
+    _is_child = True
     _idle.clear()
     for team in list(_teams):
         team.forget()

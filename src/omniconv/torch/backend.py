@@ -122,13 +122,13 @@ def _plain(
     if not isinstance(padding, str):
         sides = _both_sides(padding, axes)
     elif as_choice("padding", padding, ("same", "valid")) == "valid":
-        sides = [0] * 2 * axes
+        sides = (0,) * 2 * axes
     else:
         if any(s != 1 for s in strides):
             raise SpecError(f'padding="same" with stride={stride}', need="stride=1", fix="padding in numbers")
         totals = [d * (k - 1) for d, k in zip(dilations, weight.shape[2:], strict=True)]
-        sides = [side for total in totals for side in (total // 2, total - total // 2)]
-    numbers = (strides, sides, dilations, False, [0] * axes, groups, False, "zeros")
+        sides = tuple(side for total in totals for side in (total // 2, total - total // 2))
+    numbers = (strides, sides, dilations, False, (0,) * axes, groups, False, "zeros")
     return convolve(input, weight, bias, numbers, axes)
 
 
@@ -151,14 +151,14 @@ def _transposed(
     return convolve(input, weight, bias, numbers, axes)
 
 
-def _both_sides(padding: Any, axes: int) -> list[int]:
+def _both_sides(padding: Any, axes: int) -> tuple[int, ...]:
     """The padding before and after each axis."""
-    return [side for p in _each(padding, axes) for side in (p, p)]
+    return tuple(side for p in _each(padding, axes) for side in (p, p))
 
 
-def _each(value: Any, axes: int) -> list[int]:
+def _each(value: Any, axes: int) -> tuple[int, ...]:
     """One integer an axis, from one or from as many."""
-    items = list(value) if isinstance(value, list | tuple) else [value]
+    items = tuple(value) if isinstance(value, list | tuple) else (value,)
     if len(items) not in {1, axes}:
         raise DataError(f"{value!r} for {axes} axes", need="one integer, or one for each axis")
     return items * axes if len(items) == 1 else items

@@ -24,9 +24,9 @@ def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG00
     first, second = inputs[:2]
     needs = ctx.needs_input_grad
     ctx.save_for_backward(first if needs[1] else None, second if needs[0] else None)
-    ctx.sizes = list(first.shape), list(second.shape)
+    ctx.sizes = tuple(first.shape), tuple(second.shape)
     ctx.channels_last = is_channels_last(first)
-    ctx.layer = inputs[3 : 3 + LAYER_ARGUMENTS]
+    ctx.layer = tuple([tuple(item) if isinstance(item, list) else item for item in inputs[3 : 3 + LAYER_ARGUMENTS]])
     ctx.rest = inputs[3 + LAYER_ARGUMENTS :]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -17,18 +18,22 @@ from omniconv.errors import DataError
 
 Array: TypeAlias = npt.NDArray[Any]
 
+PLAIN_TYPES: Final = frozenset({torch.Tensor, torch.nn.Parameter})
+"""Classes of tensors that nothing but PyTorch knows of."""
 _FORMATS: Final = {4: torch.channels_last, 5: torch.channels_last_3d}
 """What PyTorch calls channels last, by the number of axes of a tensor."""
-_DTYPES: Final = {
+DTYPES: Final = {
     getattr(torch, name): np.dtype(name)
     for name in ("float32", "float64", "float16", "int64", "int32", "int16", "int8", "uint8", "bool")
 }
+"""Types of tensors that NumPy has too."""
 
 
 def is_channels_last(x: torch.Tensor) -> bool:
-    """Whether the channels of ``x`` ``(N, C, *spatial)`` are neighbours in memory and nothing lies between.
+    """Whether the channels of ``x`` ``(N, C, *spatial)`` are neighbours in memory, and rows lie one after another.
 
-    A map of one channel, or of one position, can be seen both ways: its strides say which way was meant.
+    Of a tensor without gaps, a map of one channel, or of one position, can be seen both ways: its strides say which way
+    was meant. Part of a larger tensor lies as that does.
 
     Example:
         >>> x = torch.empty(2, 3, 4, 5)
@@ -36,13 +41,35 @@ def is_channels_last(x: torch.Tensor) -> bool:
         (False, True)
         >>> is_channels_last(torch.empty(2, 4, 3).transpose(1, 2))
         True
+        >>> is_channels_last(x.to(memory_format=torch.channels_last)[:, :2])
+        True
     """
     if x.dim() < 3:
         return False
-    first = 1 if x.shape[0] == 1 else 0
-    found = list(x.stride())[first:]
-    last, plain = (strides_of(x.shape, channels_last=way)[first:] for way in (True, False))
-    return found == last and found != plain
+    if type(x) in PLAIN_TYPES:
+        return _lies_last(x.shape, x.stride())
+    return _find_order(x.shape, x.stride())  # sizes may be symbols, which have no hash
+
+
+def _find_order(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    first = 1 if shape[0] == 1 else 0
+    found = list(strides)[first:]
+    if found == strides_of(shape, channels_last=False)[first:]:
+        return False
+    return found == strides_of(shape, channels_last=True)[first:] or _is_part(shape, strides)
+
+
+def _is_part(shape: Sequence[int], strides: Sequence[int]) -> bool:
+    """Whether each axis, from the channels over the last one to the first, steps over all before it."""
+    reach = 1
+    for axis in (1, *range(len(shape) - 1, 1, -1), 0):
+        if strides[axis] < reach or shape[axis] == 0 or (axis == 0 and reach == strides[1]):
+            return False
+        reach = strides[axis] * shape[axis]
+    return True
+
+
+_lies_last = lru_cache(maxsize=4096)(_find_order)
 
 
 def strides_of(shape: Sequence[int], *, channels_last: bool) -> list[int]:
@@ -62,14 +89,20 @@ def empty(shape: Sequence[int], like: torch.Tensor, *, channels_last: bool) -> t
 
 def lay(x: torch.Tensor, *, channels_last: bool) -> torch.Tensor:
     """The values of ``x`` in an order of memory: ``x`` itself where it lies so, else a copy."""
+    strides = find_move(x, channels_last=channels_last)
+    return x if strides is None else torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device).copy_(x)
+
+
+def find_move(x: torch.Tensor, *, channels_last: bool) -> list[int] | None:
+    """Strides that ``x`` has to be copied to for an order of memory; none where it lies so."""
     if (not channels_last or x.dim() in _FORMATS) and x.is_contiguous(
         memory_format=_FORMATS[x.dim()] if channels_last else torch.contiguous_format
     ):
-        return x
+        return None
     strides = strides_of(x.shape, channels_last=channels_last)
     if all(size == 1 or own == step for size, own, step in zip(x.shape, x.stride(), strides, strict=True)):
-        return x
-    return torch.empty_strided(x.shape, strides, dtype=x.dtype, device=x.device).copy_(x)
+        return None
+    return strides
 
 
 def check_strided(name: str, x: torch.Tensor) -> None:
@@ -91,7 +124,7 @@ def as_array(x: torch.Tensor, *, channels_last: bool = False) -> Array:
     Raises:
         DataError: a type that NumPy does not have, or a tensor that is not strided.
     """
-    if x.dtype not in _DTYPES:  # complex ones among them, so that no memory waits to be conjugated
+    if x.dtype not in DTYPES:  # complex ones among them, so that no memory waits to be conjugated
         raise DataError(f"a tensor of {x.dtype}", need="a type of NumPy", fix="x.float()")
     check_strided("a tensor", x)
     x = lay(x.detach().resolve_neg(), channels_last=channels_last)
@@ -99,4 +132,4 @@ def as_array(x: torch.Tensor, *, channels_last: bool = False) -> Array:
     # Not by `Tensor.numpy`, which forbids that the tensor is ever resized, also where others own it.
     memory: Any = (ctypes.c_byte * x.nbytes).from_address(x.data_ptr())
     memory.tensor = x  # lives as long as the array
-    return np.ndarray(shape, _DTYPES[x.dtype], memory)
+    return np.ndarray(shape, DTYPES[x.dtype], memory)

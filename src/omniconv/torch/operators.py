@@ -16,7 +16,7 @@ PyTorch's operators run there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache, partial
 from typing import Any, Final
 
@@ -25,11 +25,12 @@ import torch
 from omniconv.spec import Conv, Shape
 from omniconv.torch import plain
 from omniconv.torch.arguments import check_tensors
-from omniconv.torch.dispatch import FUNCTIONS, call, call_operator
+from omniconv.torch.dispatch import DIFFERENTIABLE, FUNCTIONS, VALUES, call, call_operator, find_key
 from omniconv.torch.folding import RULES
 from omniconv.torch.gradients import BACKWARD, LAYER_ARGUMENTS, save
-from omniconv.torch.layouts import as_array, check_strided, empty, is_channels_last, lay
+from omniconv.torch.layouts import check_strided, empty, is_channels_last, lay
 from omniconv.torch.plain import Geometry, Ints
+from omniconv.torch.prepared import Find, Given, PreparedCall, Result
 from omniconv.torch.programs import DTYPES, PROGRAMS
 
 _LAYER: Final = (
@@ -60,10 +61,6 @@ def _find_spec(channels: int, w: Shape, *layer: Any) -> Conv:
     )  # fmt: skip
 
 
-def _spec(channels: int, w: Sequence[int], layer: Sequence[Any]) -> Conv:
-    return _find_spec(channels, tuple(w), *(tuple(item) if isinstance(item, list) else item for item in layer))
-
-
 def _compiles(*tensors: torch.Tensor | None) -> bool:
     """Whether code is compiled for such tensors."""
     given = [tensor for tensor in tensors if tensor is not None]
@@ -78,51 +75,71 @@ def _check_strided(**tensors: torch.Tensor) -> None:
 # Values
 
 
-def _conv(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, *layer: Any) -> torch.Tensor:
+def _conv(key: Hashable, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, *layer: Any) -> Any:
     """The layer itself."""
     geometry = Geometry(*layer)
     check_tensors(x, w, b, geometry)
     last = is_channels_last(x)
     if not _compiles(x, w, b):
         return lay(plain.conv(x, w, b, geometry), channels_last=last)
+    spec, shape = _find_spec(x.shape[1], tuple(w.shape), *layer), tuple(x.shape)
     what = "forward" if b is None else "forward_bias"
-    spec = _spec(x.shape[1], w.shape, layer)
-    program = PROGRAMS.find(what, spec, tuple(x.shape), x.dtype, channels_last=last)
+    find = PROGRAMS.reach(what, spec, shape, x.dtype, channels_last=last)
     sizes = geometry.output_sizes(list(x.shape[2:]), list(w.shape[2:]))
-    y = empty([x.shape[0], spec.out_channels, *sizes], x, channels_last=last)
-    inputs = {"x": as_array(x, channels_last=last), "w": as_array(w)} | ({} if b is None else {"b": as_array(b)})
-    program.run(inputs, out={"y": as_array(y, channels_last=last)})
-    return y
+    inputs = {"x": (x, last), "w": (w, False)} | ({} if b is None else {"b": (b, False)})
+    return _run(key, find, inputs, {"y": ([x.shape[0], spec.out_channels, *sizes], last)})
 
 
-def _input_gradient(dy: torch.Tensor, w: torch.Tensor, size: Ints, *rest: Any) -> torch.Tensor:
+def _input_gradient(key: Hashable, dy: torch.Tensor, w: torch.Tensor, size: Ints, *rest: Any) -> Any:
     """The gradient of an input of ``size``, which lies as it is said."""
     layer, last = rest[:LAYER_ARGUMENTS], rest[LAYER_ARGUMENTS]
     _check_strided(dy=dy, w=w)
     if not (_compiles(dy, w) and all(size)):
-        return lay(plain.input_gradient(dy, w, size, Geometry(*layer)), channels_last=last)
-    spec = _spec(size[1], w.shape, layer)
-    program = PROGRAMS.find("input_gradient", spec, tuple(size), dy.dtype, channels_last=last)
-    dx = empty(size, dy, channels_last=last)
-    inputs = {"dy": as_array(dy, channels_last=last), "w": as_array(w)}
-    program.run(inputs, out={"dx": as_array(dx, channels_last=last)})
-    return dx
+        return lay(plain.input_gradient(dy, w, list(size), Geometry(*layer)), channels_last=last)
+    spec = _find_spec(size[1], tuple(w.shape), *layer)
+    find = PROGRAMS.reach("input_gradient", spec, tuple(size), dy.dtype, channels_last=last)
+    return _run(key, find, {"dy": (dy, last), "w": (w, False)}, {"dx": (size, last)})
 
 
-def _weight_gradient(x: torch.Tensor, dy: torch.Tensor, size: Ints, *rest: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def _weight_gradient(key: Hashable, x: torch.Tensor, dy: torch.Tensor, size: Ints, *rest: Any) -> Any:
     """The gradients of weights of ``size`` and of the bias; the latter is empty where there is none."""
     layer, bias = rest[:LAYER_ARGUMENTS], rest[LAYER_ARGUMENTS]
     _check_strided(x=x, dy=dy)
     if not (_compiles(x, dy) and all(size)):
         db = dy.sum([0, *range(2, dy.dim())]) if bias else dy.new_empty(0)
-        return lay(plain.weight_gradient(x, dy, size, Geometry(*layer)), channels_last=False), db
-    spec, last = _spec(x.shape[1], size, layer), is_channels_last(x)
+        return lay(plain.weight_gradient(x, dy, list(size), Geometry(*layer)), channels_last=False), db
+    spec, last = _find_spec(x.shape[1], tuple(size), *layer), is_channels_last(x)
     what = "weight_gradient_bias" if bias else "weight_gradient"
-    program = PROGRAMS.find(what, spec, tuple(x.shape), x.dtype, channels_last=last)
-    dw, db = empty(size, x, channels_last=False), x.new_empty(spec.out_channels if bias else 0)
-    inputs = {"x": as_array(x, channels_last=last), "dy": as_array(dy, channels_last=last)}
-    program.run(inputs, out={"dw": as_array(dw)} | ({"db": as_array(db)} if bias else {}))
-    return dw, db
+    find = PROGRAMS.reach(what, spec, tuple(x.shape), x.dtype, channels_last=last)
+    results = {"dw": (size, False), "db": ([spec.out_channels if bias else 0], False)}
+    return _run(key, find, {"x": (x, last), "dy": (dy, last)}, results)
+
+
+def _run(key: Hashable, find: Find, inputs: dict[str, Given], results: dict[str, Result]) -> Any:
+    """Prepare a call, remember it where it has a key, and run it."""
+    prepared = PreparedCall(find, inputs, results)
+    if key is not None:
+        PROGRAMS.remember(key, prepared)
+    return prepared.run([x for x, _ in inputs.values()])
+
+
+_GENERAL: Final[dict[str, Callable[..., Any]]] = {
+    "conv": _conv, "conv_input_gradient": _input_gradient, "conv_weight_gradient": _weight_gradient,
+}  # fmt: skip
+
+
+def _value(name: str, key: Hashable, *arguments: Any) -> Any:
+    """What an operator gives, by the call that is remembered for a key where there is one."""
+    prepared = None if key is None else PROGRAMS.recall(key)
+    if prepared is None:
+        return _GENERAL[name](key, *arguments)
+    return prepared.run([x for x in arguments[:3] if isinstance(x, torch.Tensor)])
+
+
+def _dispatched(name: str, *arguments: Any) -> Any:
+    """The same, for arguments as PyTorch's dispatcher passes them."""
+    given = [tuple(each) if isinstance(each, list) else each for each in arguments]
+    return _value(name, find_key(name, *given), *given)
 
 
 # Shapes alone
@@ -168,6 +185,21 @@ def _cast(value: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None
     return value.to(dtype) if value is not None and narrow else value
 
 
+def _direct(name: str) -> Callable[..., Any]:
+    """What is called in the place of an operator where gradients are wanted, and nobody else is to see it."""
+
+    def forward(ctx: Any, *arguments: Any) -> Any:
+        *given, key = arguments
+        save(ctx, arguments, None)
+        return _value(name, key, *given)
+
+    body = {"forward": staticmethod(forward), "backward": staticmethod(BACKWARD[name])}
+    function = type(f"Direct_{name}", (torch.autograd.Function,), body)
+    # Without the part that is in Python, which is for transforms and takes as long as all the rest.
+    apply: Callable[..., Any] = super(torch.autograd.Function, function).apply
+    return apply
+
+
 def _function(name: str) -> type[torch.autograd.Function]:
     """What transforms see of an operator."""
     methods: dict[str, Callable[..., Any]] = {
@@ -181,19 +213,18 @@ def _function(name: str) -> type[torch.autograd.Function]:
 
 
 def _register() -> None:
-    values = {"conv": _conv, "conv_input_gradient": _input_gradient, "conv_weight_gradient": _weight_gradient}
     shapes = {
         "conv": _conv_shape,
         "conv_input_gradient": _input_gradient_shape,
         "conv_weight_gradient": _weight_gradient_shape,
     }
-    for name, value in values.items():
-        _LIBRARY.impl(name, value, "CompositeExplicitAutograd")
+    for name in _GENERAL:
+        _LIBRARY.impl(name, partial(_dispatched, name), "CompositeExplicitAutograd")
         full = f"omniconv::{name}"
         torch.library.register_fake(full, shapes[name], lib=_LIBRARY)
         torch.library.register_autograd(full, BACKWARD[name], setup_context=save, lib=_LIBRARY)
         torch.library.register_vmap(full, partial(RULES[name], call_operator), lib=_LIBRARY)
-        FUNCTIONS[name] = _function(name)
+        VALUES[name], DIFFERENTIABLE[name], FUNCTIONS[name] = partial(_value, name), _direct(name), _function(name)
     for device, key in _AUTOCAST.items():
         if torch.amp.is_autocast_available(device):
             _register_autocast(device, key)
@@ -203,12 +234,8 @@ _register()
 
 
 def convolve(x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | None, layer: Sequence[Any], axes: int) -> torch.Tensor:
-    """One layer on a batch, or on a single input without the axis of the batch.
-
-    An export to ONNX, which has no such operator, sees PyTorch's.
-    """
+    """One layer, its numbers in tuples, on a batch, or on a single input without the axis of the batch."""
     alone = x.dim() == axes + 1
     x = x.unsqueeze(0) if alone else x
-    exporting = torch.onnx.is_in_onnx_export()
-    y: torch.Tensor = plain.conv(x, w, b, Geometry(*layer)) if exporting else call("conv", x, w, b, *layer)
+    y: torch.Tensor = call("conv", x, w, b, *layer)
     return y.squeeze(0) if alone else y

@@ -5,7 +5,8 @@ from __future__ import annotations
 import operator
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import torch
 from torch import fx, nn
@@ -56,6 +57,8 @@ _WITH_FLAG: Final = {
     getattr(F, name) for name in "hardtanh leaky_relu elu relu relu6 silu hardswish hardsigmoid mish dropout".split()
 }
 """Functions with an argument that says to work in place."""
+_Kind: TypeAlias = tuple[tuple[torch.Size, ...], tuple[Any, ...], bool, int]
+"""Shapes of the data, arguments that are no tensors, whether channels lie last, and threads."""
 MOST_REFUSALS: Final = 64
 """Sets of shapes of one part that are known not to be compiled; those met last."""
 _TRAINS: Final = {F.dropout: (2, "training", True), F.batch_norm: (5, "training", False)}
@@ -185,7 +188,17 @@ class _Compiled:
     """
 
     def __init__(self, module: CompiledModule, weights: list[torch.Tensor]) -> None:
-        self.module, self.weights = module, [(weight, weight.detach()) for weight in weights]
+        self.module, self._weights = module, weights
+        self._memory = [weight.detach() for weight in weights]
+        self._states = list(map(_state, weights))
+
+    def holds(self, weights: list[torch.Tensor]) -> bool:
+        """Whether it is compiled with these weights as they are."""
+        return (
+            len(weights) == len(self._weights)
+            and all(map(operator.is_, weights, self._weights))
+            and list(map(_state, weights)) == self._states
+        )
 
     @property
     def arena_bytes(self) -> int:
@@ -196,6 +209,14 @@ class _Compiled:
     def constant_bytes(self) -> int:
         """Weights [bytes]."""
         return int(self.module.network.constant_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Recent:
+    """What ran last, and for what."""
+
+    kind: _Kind
+    compiled: _Compiled
 
 
 class FrozenPart(nn.Module):  # type: ignore[misc]
@@ -215,10 +236,13 @@ class FrozenPart(nn.Module):  # type: ignore[misc]
 
     def __init__(self, name: str, inner: fx.GraphModule, weights: list[bool]) -> None:
         super().__init__()
-        self.name, self.inner, self._weights = name, inner, weights
+        self.name, self.inner = name, inner
+        self._frozen = [place for place, frozen in enumerate(weights) if frozen]
+        self._free = [place for place, frozen in enumerate(weights) if not frozen]
         self.nodes = [name_of(node) for node in inner.graph.nodes if node.op.startswith("call")]
         self._refusals: OrderedDict[Hashable, str] = OrderedDict()
         self._kept: Kept[_Compiled] = Kept()
+        self._recent: _Recent | None = None
 
     @property
     def refused(self) -> str:
@@ -231,33 +255,42 @@ class FrozenPart(nn.Module):  # type: ignore[misc]
 
     def forward(self, *arguments: Any) -> Any:
         """The part, compiled for these shapes."""
-        places = [place for place, frozen in enumerate(self._weights) if not frozen]
-        data = [arguments[place] for place in places if isinstance(arguments[place], torch.Tensor)]
+        rest = [arguments[place] for place in self._free]
+        data = [x for x in rest if isinstance(x, torch.Tensor)]
         if not data or not all(map(_is_compiled, data)):
             return self.inner(*arguments)
-        constants = {
-            place: value
-            for place, value in enumerate(arguments)
-            if self._weights[place] or not isinstance(value, torch.Tensor)
-        }
-        weights = [value for value in constants.values() if isinstance(value, torch.Tensor)]
-        last = any(is_channels_last(x) for x in data)
-        shapes = tuple(tuple(x.shape) for x in data)
-        plain = tuple(value for value in constants.values() if not isinstance(value, torch.Tensor))
+        plain = tuple([x for x in rest if not isinstance(x, torch.Tensor)])
+        weights = [arguments[place] for place in self._frozen]
+        last = any(map(is_channels_last, data))
+        kind = (tuple([x.shape for x in data]), plain, last, torch.get_num_threads())
+        recent = self._recent
+        if recent is not None and recent.kind == kind and recent.compiled.holds(weights):
+            return recent.compiled.module(*data)
+        return self._find(kind, data, weights, arguments)
+
+    def _find(
+        self, kind: _Kind, data: list[torch.Tensor], weights: list[torch.Tensor], arguments: tuple[Any, ...]
+    ) -> Any:
+        """The part where the last call was another one."""
+        shapes, plain, last, threads = kind
         sizes = tuple(tuple(value.shape) for value in weights)
         why = _find_obstacle(weights, plain)
-        kind = (shapes, why or plain, sizes, last, torch.get_num_threads())
-        if kind in self._refusals:
+        kind_of_all = (shapes, why or plain, sizes, last, threads)
+        if kind_of_all in self._refusals:
             return self.inner(*arguments)
         if why:
-            return self._refuse(kind, why, arguments)
+            return self._refuse(kind_of_all, why, arguments)
+        constants = dict(zip(self._frozen, weights, strict=True))
+        constants |= {place: x for place in self._free if not isinstance(x := arguments[place], torch.Tensor)}
         try:
-            found = self._kept.find(
-                (kind, tuple(map(_version, weights))), lambda: self._compile(data, constants, weights, last=last)
+            compiled = self._kept.find(
+                (kind_of_all, tuple(map(_version, weights))),
+                lambda: self._compile(data, constants, weights, last=last),
             )
         except OmniconvError as error:
-            return self._refuse(kind, str(error), arguments)
-        return found.module(*data)
+            return self._refuse(kind_of_all, str(error), arguments)
+        self._recent = _Recent(kind, compiled)
+        return compiled.module(*data)
 
     def _refuse(self, kind: Hashable, why: str, arguments: tuple[Any, ...]) -> Any:
         """Run in PyTorch, from now on at every call of this kind."""
@@ -270,7 +303,7 @@ class FrozenPart(nn.Module):  # type: ignore[misc]
     def _compile(
         self, data: list[torch.Tensor], constants: dict[int, Any], weights: list[torch.Tensor], *, last: bool
     ) -> _Compiled:
-        proto = export_fixed(_Bound(self.inner, constants, len(self._weights)), tuple(data))
+        proto = export_fixed(_Bound(self.inner, constants, len(self._frozen) + len(self._free)), tuple(data))
         layout = "NHWC" if last else "NCHW"
         network = compile_model(proto, layout=layout, threads=torch.get_num_threads(), strict=True)
         return _Compiled(CompiledModule(network, [item.name for item in proto.graph.input]), weights)
@@ -293,4 +326,9 @@ def _find_obstacle(weights: Sequence[torch.Tensor], plain: Sequence[Any]) -> str
 
 def _version(weight: torch.Tensor) -> Hashable:
     """What changes when a weight is replaced, gets other memory, or is changed in a way that PyTorch counts."""
-    return id(weight), weight.data_ptr(), weight.stride(), weight._version  # noqa: SLF001
+    return id(weight), _state(weight)
+
+
+def _state(weight: torch.Tensor) -> Hashable:
+    """The same of one object."""
+    return weight.data_ptr(), weight._version, weight.shape, weight.stride()  # noqa: SLF001

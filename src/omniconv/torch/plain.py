@@ -6,7 +6,7 @@ and cropped from the result of a transposed layer.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -19,7 +19,7 @@ from omniconv.program.steps.pad import source_positions
 from omniconv.spec.conv import PAD_WORDS, PADDING_MODES
 
 Pairs: TypeAlias = list[tuple[int, int]]
-Ints: TypeAlias = list[int]
+Ints: TypeAlias = Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,13 @@ a step of an optimiser compiles nothing.
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import torch
@@ -21,9 +24,12 @@ from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.kept import MOST_KEPT, Kept
 from omniconv.spec import Conv, Shape
+from omniconv.torch.prepared import PreparedCall
 
 MOST_LAYERS: Final = 1024
 """Layers whose programs are kept; those used last. Of each one the last :data:`MOST_KEPT` shapes."""
+MOST_CALLS: Final = MOST_LAYERS * MOST_KEPT
+"""Calls that are remembered."""
 HINT_AFTER: Final = 10
 """After so many shapes compiled anew for one layer a warning says so, once."""
 
@@ -37,6 +43,23 @@ _COMPILE: Final[dict[str, Callable[..., Executable]]] = {
     "weight_gradient": compile_weight_gradient,
     "weight_gradient_bias": compile_weight_gradient,
 }
+
+
+@lru_cache(maxsize=1)
+def find_parallel() -> int:
+    """Address of the function that runs others' work on the threads of PyTorch's own operators; 0 where there is none.
+
+    Threads of our own would take turns on the same processors with PyTorch's, which spin for a while after each of its
+    operators, as ours do.
+    """
+    if "ATen parallel backend: OpenMP" not in torch.__config__.parallel_info():
+        return 0
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    try:
+        function = ctypes.CDLL(str(library)).GOMP_parallel  # of the runtime that PyTorch is linked to
+    except (OSError, AttributeError):
+        return 0
+    return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
 class _ProgramKey(NamedTuple):
@@ -61,16 +84,19 @@ class Programs:
 
     def __init__(self) -> None:
         self._layers: OrderedDict[_ProgramKey, _Layer] = OrderedDict()
+        self._calls: dict[Hashable, PreparedCall] = {}
         own_locks(self)
         self.compiled = 0
         """How many have been compiled so far."""
         self.memory = ArenaPool()
         """Working memory, which all of them share."""
 
-    def find(self, what: str, spec: Conv, shape: Shape, dtype: torch.dtype, *, channels_last: bool) -> Executable:
-        """The program for one input shape; compiled now where there is none.
+    def reach(
+        self, what: str, spec: Conv, shape: Shape, dtype: torch.dtype, *, channels_last: bool
+    ) -> Callable[[], Executable]:
+        """A call that gives the program for one input shape and the threads of now; compiled there where there is none.
 
-        Raises:
+        The call raises:
             ShapeError: an input that the layer does not take.
             LimitError: more memory than allowed; nothing has been allocated then.
         """
@@ -81,17 +107,29 @@ class Programs:
                 layer = self._layers[key] = _Layer()
                 while len(self._layers) > MOST_LAYERS:
                     self._layers.popitem(last=False)
+                    self._calls.clear()
             else:
                 self._layers.move_to_end(key)
         threads = torch.get_num_threads()
-        return layer.kept.find((shape, threads), lambda: self._compile(layer, key, shape, threads))
+        return partial(layer.kept.find, (shape, threads), partial(self._compile, layer, key, shape, threads))
+
+    def recall(self, key: Hashable) -> PreparedCall | None:
+        """The call that was remembered for a key."""
+        return self._calls.get(key)
+
+    def remember(self, key: Hashable, call: PreparedCall) -> None:
+        """Keep a call until layers are forgotten, or too many calls are kept."""
+        with self._lock:
+            if len(self._calls) >= MOST_CALLS:
+                self._calls.clear()
+            self._calls[key] = call
 
     def _compile(self, layer: _Layer, key: _ProgramKey, shape: Shape, threads: int) -> Executable:
         options: dict[str, Any] = {"threads": threads, "layout": key.layout, "dtype": DTYPES[key.dtype]}
         if not key.what.startswith("input"):
             options["bias"] = key.what.endswith("_bias")
         found = _COMPILE[key.what](key.spec, shape, **options)
-        found.borrow(self.memory)
+        found.borrow(self.memory, find_parallel())
         with self._lock:
             layer.compiled += 1
             self.compiled += 1
@@ -109,6 +147,7 @@ class Programs:
         """Forget all programs, and return the working memory that none of them is using."""
         with self._lock:
             self._layers.clear()
+            self._calls.clear()
         self.memory.clear()
 
     def forget_locks(self) -> None:

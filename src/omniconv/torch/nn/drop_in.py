@@ -17,14 +17,19 @@ class _Plain:
     """What convolutions of any number of axes share."""
 
     def _conv_forward(self: Any, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:  # noqa: A002 - its name in PyTorch
-        sides = self._reversed_padding_repeated_twice
         axes = len(self.kernel_size)
-        padding = [sides[2 * (axes - 1 - axis) + side] for axis in range(axes) for side in (0, 1)]
-        nothing = [0] * axes
-        numbers = (
-            list(self.stride), padding, list(self.dilation), False, nothing, self.groups, False, self.padding_mode,
-        )  # fmt: skip
+        order, nothing = _SIDES[axes]
+        sides = self._reversed_padding_repeated_twice
+        padding = tuple([sides[place] for place in order])
+        numbers = (self.stride, padding, self.dilation, False, nothing, self.groups, False, self.padding_mode)
         return convolve(input, weight, bias, numbers, axes)
+
+
+_SIDES: Final = {
+    axes: (tuple(2 * (axes - 1 - axis) + side for axis in range(axes) for side in (0, 1)), (0,) * axes)
+    for axes in (1, 2, 3)
+}
+"""Number of axes -> where the padding before and after each axis stands in PyTorch's order, and zeros for the axes."""
 
 
 class _Transposed:
@@ -36,8 +41,8 @@ class _Transposed:
         extra = self._output_padding(
             input, output_size, self.stride, self.padding, self.kernel_size, axes, self.dilation
         )
-        padding = [side for side in self.padding for _ in (0, 1)]
-        numbers = (list(self.stride), padding, list(self.dilation), True, list(extra), self.groups, False, "zeros")
+        padding = tuple([side for side in self.padding for _ in (0, 1)])
+        numbers = (self.stride, padding, self.dilation, True, tuple(extra), self.groups, False, "zeros")
         return convolve(input, self.weight, self.bias, numbers, axes)
 
 

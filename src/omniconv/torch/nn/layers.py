@@ -53,11 +53,9 @@ class ConvNd(nn.Module):  # type: ignore[misc] # untyped for a checker without P
         b = torch.empty(spec.out_channels, device=device, dtype=dtype) if as_flag("bias", bias) else None
         self.register_parameter("bias", None if b is None else nn.Parameter(b))
         named = isinstance(spec.padding, str)
-        self._padding = [] if isinstance(spec.padding, str) else [side for pair in spec.padding for side in pair]
+        self._padding = () if isinstance(spec.padding, str) else tuple(side for pair in spec.padding for side in pair)
         self._lower = named and spec.padding == "same_lower"
         self._extents = [count_extent(k, d) for k, d in zip(spec.kernel_size, spec.dilation, strict=True)]
-        self._stride, self._dilation = list(spec.stride), list(spec.dilation)
-        self._output_padding = list(spec.output_padding)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -78,19 +76,19 @@ class ConvNd(nn.Module):  # type: ignore[misc] # untyped for a checker without P
         spec = self.spec
         padding = self._padding or self._same(x.shape[x.dim() - spec.dims :])
         numbers = (
-            self._stride, padding, self._dilation, spec.transposed, self._output_padding, spec.groups, spec.flip,
+            spec.stride, padding, spec.dilation, spec.transposed, spec.output_padding, spec.groups, spec.flip,
             spec.padding_mode,
         )  # fmt: skip
         return convolve(x, self.weight, self.bias, numbers, spec.dims)
 
-    def _same(self, sizes: Any) -> list[Any]:
+    def _same(self, sizes: Any) -> tuple[Any, ...]:
         """Padding for as many outputs as strides begin inside the input; the odd position goes after, or before."""
         sides = []
-        for size, extent, stride in zip(sizes, self._extents, self._stride, strict=True):
+        for size, extent, stride in zip(sizes, self._extents, self.spec.stride, strict=True):
             total = torch.sym_max((-(-size // stride) - 1) * stride + extent - size, 0)
             small = total // 2
             sides += [total - small, small] if self._lower else [small, total - small]
-        return sides
+        return tuple(sides)
 
     def layers(self) -> Iterator[ConvNd]:
         """This one."""
