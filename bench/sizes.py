@@ -3,7 +3,8 @@
 ``bench/sizes.py MODEL ... [--count N] [--smallest N] [--largest N] [--step N] [--threads N ...]``: every runtime opens
 the model in a process of its own with nothing cached, and gets one image of each size. The total counts the opening;
 the worst call leaves out the first. Then every size comes twice more, and the second of these counts as the steady
-state. The first outputs are compared with those of ONNX Runtime.
+state. The first outputs are compared with those of the first runtime. ``--runtime NAME ...`` measures some
+of them only.
 """
 
 from __future__ import annotations
@@ -115,6 +116,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--largest", type=int, default=960)
     parser.add_argument("--step", type=int, default=32)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--runtime", choices=RUNTIMES, nargs="+", default=["ONNX Runtime", "OpenVINO", "Omniconv"])
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -126,7 +128,7 @@ def main(arguments: list[str]) -> int:
     for path in options.models:
         for threads in options.threads:
             expected: list[Array] = []
-            for name in ("ONNX Runtime", "OpenVINO", "Omniconv"):
+            for name in options.runtime:
                 found, outputs = measure(name, path, threads, sizes)
                 expected = expected or outputs
                 same = all(

@@ -20,7 +20,7 @@ from omniconv.compiler.memory.storage import ALIGNMENT
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan
 from omniconv.compiler.planning.plan import plan as make_plan
-from omniconv.compiler.planning.shared import Shared, name_packed
+from omniconv.compiler.planning.shared import Shared
 from omniconv.errors import DataError, ShapeError, UnsupportedError
 from omniconv.integers import as_integer, ceil_div
 from omniconv.limits import check_memory
@@ -119,6 +119,7 @@ class Executable(Compiled):
     def __init__(
         self, plan: Plan, *, threads: int = 1, layout: str = "NCHW", memory_limit: int | None = None, at: str = "",
         tiers: Tiers | None = None, shared: Shared | None = None, truths: Collection[str] = (),
+        pool: ArenaPool | None = None,
     ) -> None:  # fmt: skip
         started = time.perf_counter()
         threads = as_integer("threads", threads, 1, MAX_THREADS)
@@ -148,7 +149,7 @@ class Executable(Compiled):
         self._blocks, self._addresses = self._make_constants(shared)
         self._zero = Arena(plan.zero_bytes + 64, limit=memory_limit)
         self._idle: deque[_Frame] = deque(maxlen=8)
-        self._pool: ArenaPool | None = None
+        self._pool = pool
         self._strips = [np.cumsum((group.first, *group.counts), dtype=np.int64) for group in plan.groups]
         if self._foreign is None:
             self._idle.append(self._make_frame())
@@ -157,12 +158,13 @@ class Executable(Compiled):
     @classmethod
     def of(
         cls, program: Program, target: Target, options: Options, at: str = "", *, tiers: Tiers | None = None,
-        shared: Shared | None = None, truths: Collection[str] = (),
+        shared: Shared | None = None, truths: Collection[str] = (), pool: ArenaPool | None = None,
     ) -> Executable:  # fmt: skip
         """Plan and compile a program; the rest is as for the class."""
         return cls(
             make_plan(program, target, options, shared), threads=options.threads, layout=options.layout,
             memory_limit=options.memory_limit, at=at, tiers=tiers, shared=shared, truths=truths,
+            pool=pool,
         )  # fmt: skip
 
     # -- running
@@ -315,7 +317,7 @@ class Executable(Compiled):
             frame.arrays[index] = id(array)
         pool, arena = self._pool, None
         if pool is not None:
-            arena = pool.take(self.arena_bytes)
+            arena = pool.take(self.arena_bytes, self._limit)
             frame.arrays[len(arrays) + len(results)] = id(arena.bytes)
         if times is None:
             frame.run()
@@ -352,7 +354,7 @@ class Executable(Compiled):
         """All constants, computed into one block but for the weights that networks of other sizes have too; and the
         addresses of all.
         """
-        names = {} if shared is None else name_packed(self.plan)
+        names = {} if shared is None else shared.name_packed(self.plan)
         blocks, addresses, alone = [], {}, []
         for index, buffer in enumerate(self.plan.buffers):
             if buffer.kind != "constant":
@@ -385,11 +387,14 @@ class Executable(Compiled):
 
     def _compile(self) -> tuple[list[LoadedKernel], Sequence[LoadedKernel | Object]]:
         """The kernel of each call, none where this machine cannot run them; and all machine code."""
-        sources = [_source(call, self.target) for call in self.plan.calls]
+        # A layer in slabs or bands is many calls of one recipe, whose text is long.
+        keys = [(id(call.recipe), call.what) for call in self.plan.calls]
+        calls = dict(zip(keys, self.plan.calls, strict=True))
+        sources = {key: _source(call, self.target) for key, call in calls.items()}
         if self._foreign is not None:
-            return [], build_objects(sources, self.target, cache=open_cache())
-        kernels = load(sources, self.target, cache=open_cache())
-        return kernels, kernels
+            return [], build_objects([*sources.values()], self.target, cache=open_cache())
+        kernels = dict(zip(sources, load([*sources.values()], self.target, cache=open_cache()), strict=True))
+        return [kernels[key] for key in keys], [*kernels.values()]
 
     def _make_frame(self) -> _Frame:
         if self._foreign is not None:
@@ -401,25 +406,22 @@ class Executable(Compiled):
         plan = self.plan
         arena = Arena(self.arena_bytes, limit=self._limit) if self._pool is None else None
         start = 0 if arena is None else arena.address
-        base = {
-            "arena": start,
-            "zero": self._zero.address,
-            "scratch": start + plan.arena_bytes,
-        }
-        args: list[int] = []
-        starts: list[int] = []
-        for call in plan.calls:
-            starts.append(len(args))
-            for ref in call.args:
-                buffer = plan.buffers[ref.buffer]
-                inner = {"arena": plan.offsets[ref.buffer], "constant": self._addresses.get(ref.buffer, 0)}
-                args.append(base.get(buffer.kind, 0) + inner.get(buffer.kind, 0) + self.dtype.itemsize * ref.offset)
+        base = {"zero": self._zero.address, "scratch": start + plan.arena_bytes}
+        places = [
+            start + offset if buffer.kind == "arena" else base.get(buffer.kind, self._addresses.get(index, 0))
+            for index, (buffer, offset) in enumerate(zip(plan.buffers, plan.offsets, strict=True))
+        ]
+        size = self.dtype.itemsize
+        args = [places[buffer] + size * offset for call in plan.calls for buffer, offset in call.args]
+        starts = np.cumsum([0, *(len(call.args) for call in plan.calls)])[:-1].tolist()
         # Behind the args of the calls come those of the groups: where the records and the starts of the strips are.
         starts += range(len(args), len(args) + 2 * len(plan.groups), 2)
         table = np.asarray(args + [0] * (2 * len(plan.groups)), np.int64)
-        records = np.zeros((len(plan.calls), driver.STEP_WORDS), np.int64)
-        for row, call, kernel, start in zip(records, plan.calls, self._code, starts[: len(plan.calls)], strict=True):
-            row[:] = kernel.address, table.ctypes.data + 8 * start, call.recipe.units, 0
+        first = table.ctypes.data
+        rows = zip(self._code, starts, plan.calls, strict=False)
+        records = np.array(
+            [(kernel.address, first + 8 * start, call.recipe.units, 0) for kernel, start, call in rows], np.int64
+        ).reshape(-1, driver.STEP_WORDS)
         steps, done = [], 0
         for group, strips, start in zip(plan.groups, self._strips, starts[len(plan.calls) :], strict=True):
             table[start : start + 2] = records.ctypes.data, strips.ctypes.data

@@ -65,6 +65,11 @@ class Call:
     how: str = ""
     fixed: bool = False
 
+    def open(self, recipe: Recipe, sizes: BufferRef) -> Call:
+        """The same call of a kernel that is given its sizes, behind all else."""
+        args = (*self.args, sizes)
+        return Call(recipe, args, self.step, self.what, self.why, self.decision, self.how, self.fixed)
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -177,8 +182,6 @@ class Planner:
         fixed: bool = False,
     ) -> None:
         """Append a kernel call."""
-        for ref in args:
-            self.buffers[ref.buffer].touch(len(self.calls))
         self.calls.append(Call(recipe, tuple(args), self.step, what, why, decision, how, fixed))
 
     def find_tuned(self, problem: Problem) -> str | None:

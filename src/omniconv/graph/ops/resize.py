@@ -18,7 +18,7 @@ from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Operands, Ref, as_constant, as_integers, normalise_axes
 from omniconv.graph.operator import register
 from omniconv.integers import LIMIT
-from omniconv.program.sampling import COORDINATES, NEAREST, UNNAMED, Sampling, count_taps, plan_axis, scaled_size
+from omniconv.program.sampling import COORDINATES, NEAREST, UNNAMED, Sampling, count_taps, plan_open_axis, scaled_size
 from omniconv.program.steps import ResizeStep
 
 MAX_TAPS: Final = 1 << 12
@@ -43,12 +43,12 @@ def _emit(
     build.budget.check(sizes, build.program.element.bytes, "the result")
     index, weight = [], []
     for size, output, scale in zip(x.shape[2:], sizes[2:], scales[2:], strict=True):
-        ratio = output / size if scale is None else scale
+        ratio = float(output) / float(size) if scale is None else scale
         taps = count_taps(how, ratio)[1]
         if taps > MAX_TAPS:
             raise UnsupportedError(f"antialias of a reduction by {1 / ratio}", need=f"at most {MAX_TAPS} taps")
         build.budget.take((taps, output), 64, "a resize table")
-        table = plan_axis(how, size, output, scale)
+        table = plan_open_axis(how, size, output, scale)
         index.append(table[0])
         weight.append(table[1])
     return build.add(ResizeStep(x.name, build.out(), tuple(index), tuple(weight)), sizes)
@@ -157,5 +157,5 @@ def _common_scale(policy: str, given: Sequence[int], wanted: Sequence[int]) -> f
     return float(ratios.min() if policy == "not_larger" else ratios.max())
 
 
-register("Upsample", lower=_lower_upsample, since=7, until=9)
-register("Resize", lower=_lower_resize, since=10)
+register("Upsample", lower=_lower_upsample, since=7, until=9, open_sizes=True)
+register("Resize", lower=_lower_resize, since=10, open_sizes=True)

@@ -18,10 +18,10 @@ from omniconv.compiler.problem.candidate import (
     count_tiles_in_unit,
     find_cheapest,
 )
-from omniconv.compiler.problem.open_size import is_open, most
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
+from omniconv.open_size import is_open, most
 from omniconv.target.model import Target
 
 WHOLE: Final = "a whole group fits one vector"
