@@ -1,15 +1,17 @@
 """Time images of many sizes, one after the other, in a cold process: what a detector of text meets.
 
-``bench/sizes.py MODEL ... [--count N] [--smallest N] [--largest N] [--step N] [--threads N ...]``: every runtime opens
-the model in a process of its own with nothing cached, and gets one image of each size. The total counts the opening;
-the worst call leaves out the first. Then every size comes twice more, and the second of these counts as the steady
-state. The first outputs are compared with those of the first runtime. ``--runtime NAME ...`` measures some
-of them only.
+``bench/sizes.py MODEL ... [--count N] [--smallest N] [--largest N] [--step N] [--threads N ...] [--runtime NAME ...]``:
+every runtime opens the model in a process of its own with nothing cached (but the bytecode of an installation), and
+gets one image of each size. The total counts the opening; the worst call leaves out the first. Then some sizes come
+twice more, and the second of these counts as the steady state. The first outputs are compared with those of the first
+runtime.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
+import importlib.util
 import json
 import os
 import subprocess
@@ -59,6 +61,14 @@ def open_openvino(path: str, threads: int) -> Callable[[Array], Array]:
 RUNTIMES: Final = {
     "Omniconv": open_omniconv, "ONNX Runtime": open_onnxruntime, "OpenVINO": open_openvino,
 }  # fmt: skip
+
+
+def compile_bytecode() -> None:
+    """What an installation leaves beside the sources, and a checkout may lack."""
+    found = importlib.util.find_spec("omniconv")
+    assert found is not None
+    assert found.origin is not None
+    compileall.compile_dir(Path(found.origin).parent, quiet=1)
 
 
 def draw(options: argparse.Namespace) -> list[tuple[int, int]]:
@@ -123,6 +133,7 @@ def main(arguments: list[str]) -> int:
     if options.child:
         run(options.child, options.models[0], options.threads[0], options, options.folder)
         return 0
+    compile_bytecode()
     sizes = [f"--{word}={getattr(options, word)}" for word in ("count", "smallest", "largest", "step")]
     records, agrees = [], True
     for path in options.models:

@@ -15,7 +15,6 @@ from omniconv.compiler.code.build import LoadedKernel, Object, Source, build_obj
 from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.code.opened import OpenKernel
 from omniconv.compiler.memory.layout import Layout
-from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import ALIGNMENT
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan
@@ -334,21 +333,28 @@ class Executable(Compiled):
         except IndexError:
             return self._make_frame()
 
-    def _find_bindings(self, table: int) -> list[tuple[int, int, int]]:
-        """Which words of the args hold addresses that are known at a call: address of the word, number of the array
-        (outputs count on after the inputs, borrowed memory is the last one), offset [bytes].
+    def _find_bindings(self, table: int) -> Words:
+        """Which words of the args hold addresses that are known at a call, a row each: address of the word, number of
+        the array (outputs count on after the inputs, borrowed memory is the last one), offset [bytes].
         """
-        refs = [ref for call in self.plan.calls for ref in call.args]
-        buffers, many = self.plan.buffers, len(self.inputs)
-        found = []
-        for where, ref in enumerate(refs):
-            buffer, offset = buffers[ref.buffer], self.dtype.itemsize * ref.offset
+        many, plan = len(self.inputs), self.plan
+        numbers, starts = np.full(len(plan.buffers), -1), np.zeros(len(plan.buffers), np.int64)
+        for index, (buffer, offset) in enumerate(zip(plan.buffers, plan.offsets, strict=True)):
             if buffer.kind in {"input", "output"}:
-                found.append((table + 8 * where, buffer.index + (many if buffer.kind == "output" else 0), offset))
+                numbers[index] = buffer.index + (many if buffer.kind == "output" else 0)
             elif self._pool is not None and buffer.kind in {"arena", "scratch"}:
-                start = self.plan.arena_bytes if buffer.kind == "scratch" else self.plan.offsets[ref.buffer]
-                found.append((table + 8 * where, many + len(self.outputs), start + offset))
-        return found
+                numbers[index] = many + len(self.outputs)
+                starts[index] = plan.arena_bytes if buffer.kind == "scratch" else offset
+        refs = self._list_refs()
+        words = np.flatnonzero(numbers[refs[:, 0]] >= 0)
+        buffers, offsets = refs[words].T
+        return np.stack(
+            [table + 8 * words, numbers[buffers], starts[buffers] + self.dtype.itemsize * offsets], axis=1
+        )  # fmt: skip
+
+    def _list_refs(self) -> Words:
+        """Buffer and offset [elements] of every argument of every call."""
+        return np.array([ref for call in self.plan.calls for ref in call.args], np.int64).reshape(-1, 2)
 
     def _make_constants(self, shared: Shared | None) -> tuple[list[Arena], dict[int, int]]:
         """All constants, computed into one block but for the weights that networks of other sizes have too; and the
@@ -390,7 +396,7 @@ class Executable(Compiled):
         # A layer in slabs or bands is many calls of one recipe, whose text is long.
         keys = [(id(call.recipe), call.what) for call in self.plan.calls]
         calls = dict(zip(keys, self.plan.calls, strict=True))
-        sources = {key: _source(call, self.target) for key, call in calls.items()}
+        sources = {key: Source.of(call.recipe, call.what, self.target) for key, call in calls.items()}
         if self._foreign is not None:
             return [], build_objects([*sources.values()], self.target, cache=open_cache())
         kernels = dict(zip(sources, load([*sources.values()], self.target, cache=open_cache()), strict=True))
@@ -411,12 +417,12 @@ class Executable(Compiled):
             start + offset if buffer.kind == "arena" else base.get(buffer.kind, self._addresses.get(index, 0))
             for index, (buffer, offset) in enumerate(zip(plan.buffers, plan.offsets, strict=True))
         ]
-        size = self.dtype.itemsize
-        args = [places[buffer] + size * offset for call in plan.calls for buffer, offset in call.args]
+        refs = self._list_refs()
+        args = np.array(places, np.int64)[refs[:, 0]] + self.dtype.itemsize * refs[:, 1]
         starts = np.cumsum([0, *(len(call.args) for call in plan.calls)])[:-1].tolist()
         # Behind the args of the calls come those of the groups: where the records and the starts of the strips are.
         starts += range(len(args), len(args) + 2 * len(plan.groups), 2)
-        table = np.asarray(args + [0] * (2 * len(plan.groups)), np.int64)
+        table = np.concatenate([args, np.zeros(2 * len(plan.groups), np.int64)])
         first = table.ctypes.data
         rows = zip(self._code, starts, plan.calls, strict=False)
         records = np.array(
@@ -433,10 +439,6 @@ class Executable(Compiled):
         arrays = len(self.inputs) + len(self.outputs) + (arena is None)
         job = Job(joined.ctypes.data, len(joined), arrays, bindings)
         return _Frame(arena, table, records, joined, job, 1 if self._alone else self.threads)
-
-
-def _source(call: Call, target: Target) -> Source:
-    return Source(repr(call.recipe), lambda name: call.recipe.emit(name, target), call.what)
 
 
 def _boundary_shape(plan: Plan, name: str, layout: Layout, order: str) -> Shape:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.expand import CONTROL
 from omniconv.graph.fix_shapes import check_types, find_given, fix_shapes, input_dtypes, narrow_inputs
 from omniconv.graph.host_operator import find_refusal
+from omniconv.graph.lower import place, refuse_computed
 from omniconv.graph.nodes import shorten
-from omniconv.graph.registry import find_operator
+from omniconv.graph.registry import find_operator, has_operator
 from omniconv.graph.tensors import DTYPES
 from omniconv.graph.tiers import WITHOUT_STRICT
 from omniconv.runtime.compiled import Compiled, show_boundary
@@ -148,6 +149,7 @@ def _check(graph: Graph, given: Element, *, strict: bool) -> None:
     try:
         if strict:
             check_types(graph, given)
+            _check_computed(graph)
         for node in graph.nodes:
             if node.domain or (node.op not in CONTROL and (strict or find_refusal(node))):
                 find_operator(node)
@@ -155,3 +157,24 @@ def _check(graph: Graph, given: Element, *, strict: bool) -> None:
         if not (strict and possible):
             raise
         raise error.or_else(WITHOUT_STRICT) from None
+
+
+MAY_BE_EMPTY: Final = frozenset({"Pad"})
+"""Operators whose result is a constant, of no elements, for some sizes of a computed value."""
+
+
+def _check_computed(graph: Graph) -> None:
+    """Refuse operators that are only ever folded where they read a value that is computed whatever the sizes are.
+
+    Raises:
+        UnsupportedError: there is one.
+    """
+    computed = {info.name for info in graph.inputs}
+    for node in graph.nodes:
+        operator = has_operator(node)
+        if operator is None or node.op in CONTROL or computed.isdisjoint(node.inputs):
+            continue
+        if operator.lower is None:
+            raise place(refuse_computed(node), node)
+        if operator.open_sizes and node.op not in MAY_BE_EMPTY:
+            computed.update(filter(None, node.outputs))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, Protocol, Self, cast
+from typing import Final, NamedTuple, Protocol, Self, cast
 
 from omniconv.compiler.memory.planner import Recipe
 from omniconv.open_size import Guard, Opener, Trace, holds
@@ -54,13 +54,21 @@ class _Variant:
     written: str
 
 
+class Opened(NamedTuple):
+    """A kernel, the sizes that it is given, and whether it was written for them."""
+
+    kernel: OpenKernel
+    sizes: Sequence[int]
+    fresh: bool
+
+
 class OpenKernels:
     """The kernels that were written for some sizes, to be found again for others."""
 
     def __init__(self) -> None:
         self._found: dict[tuple[str, int, Target], list[_Variant]] = {}
 
-    def find(self, recipe: Recipe, at: int, target: Target) -> tuple[OpenKernel, Sequence[int]] | None:
+    def find(self, recipe: Recipe, at: int, target: Target) -> Opened | None:
         """The kernel of a recipe and the sizes that it is given at argument ``at``; ``None`` where none can be opened.
 
         Code is written where none of what there is serves these sizes.
@@ -75,9 +83,10 @@ class OpenKernels:
         text = repr(opened)
         variants = self._found.setdefault((text, at, target), [])
         variant = next((each for each in variants if holds(each.guards, opener.values)), None)
+        fresh = variant is None
         if variant is None:
             written, guards = opened.emit(_NAME, target), tuple(trace.guards)
             variant = _Variant(guards, f"open kernel of {text}, sizes at {at}, {guards}", written)
             variants.append(variant)
             del variants[:-MOST_VARIANTS]
-        return OpenKernel(variant.text, variant.written, recipe.units), opener.values
+        return Opened(OpenKernel(variant.text, variant.written, recipe.units), opener.values, fresh)

@@ -109,6 +109,7 @@ class Planner:
     wanted: dict[str, Stored] = field(default_factory=dict)
     converted: dict[tuple[str, str], Stored] = field(default_factory=dict)
     known: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    chosen: dict[Hashable, Any] = field(default_factory=dict)
     step: int = -1
     zero: int = field(init=False)
     scratch: int = field(init=False)

@@ -21,10 +21,11 @@ from weakref import ReferenceType, WeakValueDictionary, ref
 
 import numpy as np
 
-from omniconv.compiler.code.build import LoadedKernel
+from omniconv.compiler.code.build import LoadedKernel, Source, begin
+from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.code.opened import OpenKernel, OpenKernels
 from omniconv.compiler.lowering.family import Choice
-from omniconv.compiler.memory.planner import Call, Recipe
+from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.compiler.problem.candidate import Tile, find_cheapest
 from omniconv.forks import own_locks
@@ -67,10 +68,16 @@ class _Digests:
         known = self._found.get(number)
         if known is not None and known[0]() is array:
             return known[1]
-        state = hashlib.blake2b(f"{array.dtype}{array.shape}".encode(), digest_size=16)
-        state.update(np.ascontiguousarray(array).data)
-        self._found[number] = ref(array, lambda _: self._found.pop(number, None)), state.digest()
-        return self._found[number][1]
+        digest = hash_array(array)
+        self._found[number] = ref(array, lambda _: self._found.pop(number, None)), digest
+        return digest
+
+
+def hash_array(array: Array) -> bytes:
+    """Type, shape and elements of an array."""
+    state = hashlib.blake2b(f"{array.dtype}{array.shape}".encode(), digest_size=16)
+    state.update(np.ascontiguousarray(array).data)
+    return state.digest()
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
@@ -138,7 +145,10 @@ class Shared:
         return names
 
     def open(self, calls: Sequence[Call], buffers: list[Buffer], target: Target) -> tuple[Call, ...]:
-        """The calls with kernels that read their sizes when they run, which a new buffer holds."""
+        """The calls with kernels that read their sizes when they run, which a new buffer holds.
+
+        A thread begins to compile those that are new.
+        """
         sizes: list[int] = []
         table, words = len(buffers), 8 // target.element.bytes
         found = []
@@ -151,8 +161,11 @@ class Shared:
                 key = id(call.recipe), len(call.args)  # a layer in slabs is many calls of one recipe
                 if key not in kernels:
                     opened = self._kernels.find(call.recipe, len(call.args), target)
-                    kernels[key] = None if opened is None else (opened[0], len(sizes))
-                    sizes += () if opened is None else opened[1]
+                    kernels[key] = None if opened is None else (opened.kernel, len(sizes))
+                    if opened is not None:
+                        sizes += opened.sizes
+                        if opened.fresh:
+                            begin(Source.of(opened.kernel, call.what, target), target, cache=open_cache())
                 kernel = kernels[key]
                 found.append(call if kernel is None else call.open(kernel[0], BufferRef(table, words * kernel[1])))
         buffers.append(Buffer("constant", 8 * len(sizes), make=lambda: np.asarray(sizes, np.int64)))
