@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import compileall
-import importlib.util
 import json
 import os
 import subprocess
@@ -65,10 +64,9 @@ RUNTIMES: Final = {
 
 def compile_bytecode() -> None:
     """What an installation leaves beside the sources, and a checkout may lack."""
-    found = importlib.util.find_spec("omniconv")
-    assert found is not None
-    assert found.origin is not None
-    compileall.compile_dir(Path(found.origin).parent, quiet=1)
+    import omniconv
+
+    compileall.compile_dir(Path(omniconv.__file__).parent, quiet=1)
 
 
 def draw(options: argparse.Namespace) -> list[tuple[int, int]]:

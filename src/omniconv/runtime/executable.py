@@ -183,12 +183,16 @@ class Executable(Compiled):
                 fix="net.run({name: array})",
                 at=self._at,
             )
-        if self._pool is not None:
-            return self._as_given(*self._run([self._check(self._only, x)]))
-        x, result = self._check(self._only, x), self._results.take(0)
+        x, result, pool = self._check(self._only, x), self._results.take(0), self._pool
         frame = self._take_frame()
         frame.arrays[0], frame.arrays[1] = id(x), id(result)
-        frame.run()
+        if pool is None:
+            frame.run()
+        else:
+            arena = pool.take(self.arena_bytes, self._limit)
+            frame.arrays[2] = id(arena.bytes)
+            frame.run()
+            pool.give(arena)
         self._idle.append(frame)
         return self._as_given(result)
 
