@@ -73,7 +73,6 @@ def to_program(
     constants: Mapping[str, npt.ArrayLike] | None = None,
     memory_limit: int | None = None,
     element: Element = FLOAT32,
-    tiers: Tiers | None = None,
     truths: set[str] | None = None,
 ) -> Program:
     """Read, check, fold and lower a model.
@@ -85,7 +84,6 @@ def to_program(
         memory_limit: most bytes that constants together, or any single value, may take; default half of the machine's
             memory, or ``OMNICONV_MEMORY_LIMIT``.
         element: what is computed with: the type of the model's floats, or a wider one.
-        tiers: where given, nodes are counted there.
         truths: where given, names of outputs are added that are boolean to the model; in the program they are 0 and 1.
 
     Returns:
@@ -104,8 +102,6 @@ def to_program(
     graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
     found = lower_graph(graph, fix_shapes(graph, find_given(graph, element)), memory_limit, element)
     found.check_outputs(graph)
-    if tiers is not None:
-        tiers.add(found.tiers)
     if truths is not None:
         truths.update(found.truths)
     return found.program

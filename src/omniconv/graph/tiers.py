@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 
 WITHOUT_STRICT: Final = "strict=False, with which it runs on the host"
@@ -35,11 +35,6 @@ class Tiers:
         else:
             self.compiled += 1
             self.stretches = 1
-
-    def add(self, more: Tiers) -> None:
-        """Count the nodes of another model as well."""
-        for each in fields(self):
-            setattr(self, each.name, getattr(self, each.name) + getattr(more, each.name))
 
     def __str__(self) -> str:
         many = f" in {self.stretches} stretches" if self.stretches > 1 else ""

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     Shapes: TypeAlias = tuple[Shape, ...]
     AnyExecutable: TypeAlias = Executable | MixedExecutable
 
+MAY_BE_EMPTY: Final = frozenset({"Pad"})
+"""Operators for open sizes whose result has no elements, and is a constant, for some sizes of a computed value."""
+
 
 class Network(Compiled):
     """A model with open dimensions: a call whose inputs have shapes that are not known yet plans it for them.
@@ -157,10 +160,6 @@ def _check(graph: Graph, given: Element, *, strict: bool) -> None:
         if not (strict and possible):
             raise
         raise error.or_else(WITHOUT_STRICT) from None
-
-
-MAY_BE_EMPTY: Final = frozenset({"Pad"})
-"""Operators whose result is a constant, of no elements, for some sizes of a computed value."""
 
 
 def _check_computed(graph: Graph) -> None:

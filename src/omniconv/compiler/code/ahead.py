@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Generic, TypeVar
 
 from omniconv.forks import own_locks
@@ -21,9 +22,12 @@ class Ahead(Generic[T]):
         own_locks(self)
 
     def begin(self, key: str, make: Callable[[], T]) -> None:
-        """Have something made, unless it is being made."""
+        """Have something made, unless it is being made. At the end of the interpreter, where no thread starts any more,
+        nothing is: whoever needs it makes it.
+        """
         if key not in self._begun:
-            self._begun[key] = self._thread.submit(make)
+            with suppress(RuntimeError):
+                self._begun[key] = self._thread.submit(make)
 
     def take(self, key: str) -> T | None:
         """What was begun, once it is there; ``None`` where nothing was. What its function raises is raised here."""
