@@ -14,6 +14,7 @@ from omniconv.graph.nodes import shorten
 from omniconv.graph.registry import find_operator, has_operator
 from omniconv.graph.tensors import DTYPES
 from omniconv.graph.tiers import WITHOUT_STRICT
+from omniconv.runtime.collector import collecting_rarely
 from omniconv.runtime.compiled import Compiled, show_boundary
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.inputs import read_array, read_names
@@ -129,7 +130,11 @@ class Network(Compiled):
 
     def _find(self, shapes: Shapes) -> AnyExecutable:
         """The executable for inputs of these shapes."""
-        return self._kept.find(shapes, lambda: self._build(dict(zip(self.signature, shapes, strict=True))))
+        return self._kept.find(shapes, lambda: self._make(shapes))
+
+    def _make(self, shapes: Shapes) -> AnyExecutable:
+        with collecting_rarely():
+            return self._build(dict(zip(self.signature, shapes, strict=True)))
 
     def _read(self, inputs: Any) -> dict[str, Array]:
         read_names(inputs, tuple(self.signature), self._at)
