@@ -1,14 +1,16 @@
 """Time images of many sizes, one after the other, in a cold process: what a detector of text meets.
 
-``bench/sizes.py MODEL ... [--count N] [--smallest N] [--largest N] [--step N] [--threads N ...]``: every runtime opens
-the model in a process of its own with nothing cached, and gets one image of each size. The total counts the opening;
-the worst call leaves out the first. Then every size comes twice more, and the second of these counts as the steady
-state. The first outputs are compared with those of ONNX Runtime.
+``bench/sizes.py MODEL ... [--count N] [--smallest N] [--largest N] [--step N] [--threads N ...] [--runtime NAME ...]``:
+every runtime opens the model in a process of its own with nothing cached (but the bytecode of an installation), and
+gets one image of each size. The total counts the opening; the worst call leaves out the first. Then some sizes come
+twice more, and the second of these counts as the steady state. The first outputs are compared with those of the first
+runtime.
 """
 
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import subprocess
@@ -58,6 +60,13 @@ def open_openvino(path: str, threads: int) -> Callable[[Array], Array]:
 RUNTIMES: Final = {
     "Omniconv": open_omniconv, "ONNX Runtime": open_onnxruntime, "OpenVINO": open_openvino,
 }  # fmt: skip
+
+
+def compile_bytecode() -> None:
+    """What an installation leaves beside the sources, and a checkout may lack."""
+    import omniconv
+
+    compileall.compile_dir(Path(omniconv.__file__).parent, quiet=1)
 
 
 def draw(options: argparse.Namespace) -> list[tuple[int, int]]:
@@ -115,18 +124,20 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--largest", type=int, default=960)
     parser.add_argument("--step", type=int, default=32)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--runtime", choices=RUNTIMES, nargs="+", default=["ONNX Runtime", "OpenVINO", "Omniconv"])
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
         run(options.child, options.models[0], options.threads[0], options, options.folder)
         return 0
+    compile_bytecode()
     sizes = [f"--{word}={getattr(options, word)}" for word in ("count", "smallest", "largest", "step")]
     records, agrees = [], True
     for path in options.models:
         for threads in options.threads:
             expected: list[Array] = []
-            for name in ("ONNX Runtime", "OpenVINO", "Omniconv"):
+            for name in options.runtime:
                 found, outputs = measure(name, path, threads, sizes)
                 expected = expected or outputs
                 same = all(

@@ -21,6 +21,7 @@ from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.program.element import find_element
 from omniconv.program.from_spec import program_of
 from omniconv.reference import check_weights
+from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.threads import MAX_THREADS
 from omniconv.spec import Chain, Conv, Spec
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import onnx
 
     from omniconv.graph.nodes import Graph
+    from omniconv.graph.open_program import OpenPrograms
     from omniconv.runtime.mixed import MixedExecutable
     from omniconv.runtime.network import Network
 
@@ -111,6 +113,7 @@ def compile(  # noqa: A001 - the name of the public interface
         raise SpecError("shape and weights belong to specs", need='shapes={"input": shape} for a model')
     from omniconv.graph import prepare
     from omniconv.graph.fix_shapes import is_fixed
+    from omniconv.graph.open_program import OpenPrograms
     from omniconv.runtime.network import Network
 
     graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
@@ -118,7 +121,7 @@ def compile(  # noqa: A001 - the name of the public interface
     build = _ModelCompiler(graph, chosen, options, _describe(model), strict)
     if all(is_fixed(info.dims) for info in graph.inputs):
         return build({})
-    build.shared = Shared()
+    build.programs, build.shared, build.pool = OpenPrograms(graph, memory_limit, element), Shared(), ArenaPool()
     return Network(build, graph, options, chosen, strict=strict)
 
 
@@ -131,25 +134,31 @@ class _ModelCompiler:
     options: Options
     at: str
     strict: bool
+    programs: OpenPrograms | None = None
     shared: Shared | None = None
+    pool: ArenaPool | None = None
     _warned: bool = False
 
     def __call__(self, shapes: Mapping[str, Sequence[int]]) -> Executable | MixedExecutable:
-        from omniconv.graph import to_program
-        from omniconv.graph.fix_shapes import narrow_inputs
-        from omniconv.graph.tiers import Tiers
+        from omniconv.graph.fix_shapes import find_given, fix_shapes, narrow_inputs
+        from omniconv.graph.program import lower_graph
 
-        graph, limit, element = narrow_inputs(self.graph, shapes), self.options.memory_limit, self.target.element
-        tiers, truths = Tiers(), set[str]()
+        graph, element = narrow_inputs(self.graph, shapes), self.target.element
         try:
-            program = to_program(graph, memory_limit=limit, element=element, tiers=tiers, truths=truths)
+            fixed = fix_shapes(graph, find_given(graph, element))
+            if self.programs is None:
+                found = lower_graph(graph, fixed, self.options.memory_limit, element)
+            else:
+                found = self.programs.find(fixed)
+            found.check_outputs(graph)
         except UnsupportedError as error:
             if not self.strict:
                 return self._compile_mixed(graph)
             raise self._explain(error, graph) from None
         return Executable.of(
-            program, self.target, self.options, self.at, tiers=tiers, shared=self.shared, truths=truths
-        )
+            found.program, self.target, self.options, self.at, tiers=found.tiers, shared=self.shared,
+            truths=found.truths, pool=self.pool,
+        )  # fmt: skip
 
     def _explain(self, error: UnsupportedError, graph: Graph) -> UnsupportedError:
         """A refusal under ``strict``, which says so where the model runs without."""
@@ -173,7 +182,7 @@ class _ModelCompiler:
         schedule = to_schedule(graph, memory_limit=limit, element=element)
         inner = replace(self.options, layout="NCHW")
         context = Context(
-            lambda program: Executable.of(program, self.target, inner, self.at, shared=self.shared),
+            lambda program: Executable.of(program, self.target, inner, self.at, shared=self.shared, pool=self.pool),
             Settings(find_memory_limit(limit), element, find_given(graph, element)),
         )
         options = self.options

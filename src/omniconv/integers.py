@@ -1,7 +1,8 @@
 """Integers as they are given: whatever has ``__index__`` becomes a Python `int`, before anything is computed or kept.
 
 NumPy's integers overflow silently, and they equal (and hash as) Python's, so that one of them in a cache would answer
-for the other. Every public function therefore takes its sizes through this module, and inside there are only `int`.
+for the other. Every public function therefore takes its sizes through this module, and inside there are only `int`,
+and an :class:`~omniconv.open_size.OpenSize` where something is made for many sizes at once.
 The one division that Python lacks, :func:`ceil_div`, is here as well.
 """
 
@@ -10,9 +11,10 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from omniconv.errors import OmniconvError, ShapeError, SpecError
+from omniconv.open_size import OpenSize
 
 LIMIT: Final = 2**31 - 1
 """No size, stride, dilation, padding, channel count or number of threads may be larger."""
@@ -149,8 +151,8 @@ def as_flag(name: str, value: object, *, at: str = "") -> bool:
 
 def read_integer(value: object) -> int | None:
     """The Python `int` that a value stands for, or ``None`` where it is no integer."""
-    if type(value) is int:
-        return value
+    if type(value) is int or isinstance(value, OpenSize):
+        return cast("int", value)
     axes: object = getattr(value, "ndim", None)
     if isinstance(value, bool) or axes or "bool" in str(getattr(value, "dtype", "")):
         return None

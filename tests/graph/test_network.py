@@ -218,6 +218,22 @@ def test_what_an_open_network_cannot_become_is_refused_at_once() -> None:
         oc.compile(g.model("y", shapes=[[None]]), strict=True)
 
 
+def test_what_the_host_would_have_to_do_whatever_the_sizes_is_refused_at_once() -> None:
+    def model(through: str, **attributes: Any) -> onnx.ModelProto:
+        g = Graph()
+        x = g.conv(g.input("x", *OPEN), 4, 3)
+        y = g.node(through, x, **attributes) if through else x
+        g.node("ArgMax", y, name="y", axis=0, keepdims=0)
+        return g.model("y", y=onnx.TensorProto.INT64)
+
+    for through in ("", "Relu", "GlobalAveragePool"):
+        with pytest.raises(UnsupportedError, match=r"ArgMax of a value computed.*strict=False.*ArgMax node"):
+            oc.compile(model(through), strict=True)
+        assert isinstance(oc.compile(model(through)), Network)
+    # The shape of an image is known once its sizes are.
+    assert oc.compile(model("Shape"), strict=True).signature == {"x": OPEN}
+
+
 def test_constants_are_copied() -> None:
     b = draw(1, 4, 1)
     net = oc.compile(added(("n", 4, "h"), (1, 4, 1)), constants={"b": b})

@@ -11,6 +11,7 @@ from omniconv.errors import ModelError, ShapeError, UnsupportedError
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import Node
 from omniconv.graph.operands import Operand, Ref, as_weights
+from omniconv.open_size import as_sizes
 from omniconv.program.element import Element
 from omniconv.program.program import Program
 from omniconv.program.steps import (
@@ -72,7 +73,7 @@ class Builder:
             UnsupportedError: an empty axis, which ONNX allows.
             LimitError: a value above the memory limit.
         """
-        sizes = tuple(int(size) for size in shape)
+        sizes = as_sizes(shape)
         if any(size < 0 for size in sizes):
             raise ShapeError(f"the result would have shape {sizes}", need="sizes of 1 or more")
         if 0 in sizes:

@@ -133,15 +133,20 @@ def apply(operator: Operator, node: Node, inputs: Operands, build: Builder) -> S
         UnsupportedError: an operator that is only ever folded, or that would take truths for numbers.
     """
     if operator.lower is None:
-        raise UnsupportedError(
-            f"{node.op} of a value computed while the model runs", need=f"constant inputs of {node.op}",
-            fix=INSTEAD.get(node.op, ""),
-        )  # fmt: skip
+        raise refuse_computed(node)
     operator.check_truths(inputs)
     results = operator.lower(node, inputs, build)
     results = results if isinstance(results, Sequence) else (results,)
     check_truths(node, inputs, results)
     return results
+
+
+def refuse_computed(node: Node) -> UnsupportedError:
+    """The error of an operator that is only ever folded, and is given a computed value."""
+    return UnsupportedError(
+        f"{node.op} of a value computed while the model runs", need=f"constant inputs of {node.op}",
+        fix=INSTEAD.get(node.op, ""),
+    )  # fmt: skip
 
 
 def place(error: OmniconvError, node: Node) -> OmniconvError:

@@ -26,6 +26,7 @@ class Operator:
         fold: evaluates it in NumPy; ``None`` where it is not folded.
         since, until: first and last opset version handled; ``until=None`` for no end.
         domain: ``""`` for ONNX's own.
+        open_sizes: whether ``lower`` serves values whose sizes are open: it keeps them so, and makes no array of them.
         truths: whether ``lower`` knows that a computed value may be a truth, 0 or 1 in the program and boolean to ONNX.
     """
 
@@ -36,6 +37,7 @@ class Operator:
     until: int | None = None
     domain: str = ""
     truths: bool = False
+    open_sizes: bool = False
 
     def check_truths(self, operands: Operands) -> None:
         """Check that the operator takes truths where it is given one.
@@ -59,7 +61,8 @@ def register(
     until: int | None = None,
     domain: str = "",
     truths: bool = False,
+    open_sizes: bool = False,
 ) -> None:
     """Add an operator to the registry; called once for each operator when its file is imported."""
     assert (domain, name) not in OPERATORS, f"{name} is registered twice"
-    OPERATORS[domain, name] = Operator(name, lower, fold, since, until, domain, truths)
+    OPERATORS[domain, name] = Operator(name, lower, fold, since, until, domain, truths, open_sizes)

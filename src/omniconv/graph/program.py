@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -73,7 +73,6 @@ def to_program(
     constants: Mapping[str, npt.ArrayLike] | None = None,
     memory_limit: int | None = None,
     element: Element = FLOAT32,
-    tiers: Tiers | None = None,
     truths: set[str] | None = None,
 ) -> Program:
     """Read, check, fold and lower a model.
@@ -85,7 +84,6 @@ def to_program(
         memory_limit: most bytes that constants together, or any single value, may take; default half of the machine's
             memory, or ``OMNICONV_MEMORY_LIMIT``.
         element: what is computed with: the type of the model's floats, or a wider one.
-        tiers: where given, nodes are counted there.
         truths: where given, names of outputs are added that are boolean to the model; in the program they are 0 and 1.
 
     Returns:
@@ -102,12 +100,40 @@ def to_program(
         model computes from constants alone is computed in the model's own types.
     """
     graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
-    given = find_given(graph, element)
+    found = lower_graph(graph, fix_shapes(graph, find_given(graph, element)), memory_limit, element)
+    found.check_outputs(graph)
+    if truths is not None:
+        truths.update(found.truths)
+    return found.program
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """The program of a graph.
+
+    Attributes:
+        program: the program, passes done.
+        given: the type of the graph's floats.
+        tiers: how many nodes are compiled and how many folded.
+        truths: names of outputs that are boolean to the model.
+    """
+
+    program: Program
+    given: Element
+    tiers: Tiers
+    truths: frozenset[str]
+
+    def check_outputs(self, graph: Graph) -> None:
+        """Compare the outputs with what is declared of them; see :func:`_check_outputs`."""
+        _check_outputs(graph, self.program, self.given, self.truths)
+
+
+def lower_graph(graph: Graph, shapes: Mapping[str, Shape], memory_limit: int | None, element: Element) -> Lowered:
+    """The program of a graph for inputs of these shapes, whose sizes may be open."""
+    given, tiers, truths = find_given(graph, element), Tiers(), set[str]()
     budget = _open_budget(graph, memory_limit, given, element)
-    booleans: set[str] = set() if truths is None else truths
-    program = lower(graph, fix_shapes(graph, given), graph.constants, budget, element, given, booleans, tiers=tiers)
-    _check_outputs(graph, program, given, booleans)
-    return run_passes(program)
+    program = lower(graph, shapes, graph.constants, budget, element, given, truths, tiers=tiers)
+    return Lowered(run_passes(program), given, tiers, frozenset(truths))
 
 
 def to_schedule(graph: Graph, *, memory_limit: int | None = None, element: Element = FLOAT32) -> Schedule:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import cast
 
 import numpy as np
 
 from omniconv.errors import ShapeError
+from omniconv.open_size import Later, as_sizes
 from omniconv.program.dependence import Dependence
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.steps import Array, ProgramStep
@@ -55,7 +57,7 @@ class Program:
         for name in step.reads:
             if name not in self.shapes:
                 raise ShapeError(f"value {name!r} is used before it is produced", need="steps in order", at=label)
-        self.shapes[step.y] = stated = tuple(int(size) for size in shape)
+        self.shapes[step.y] = stated = as_sizes(shape)
         found = stated if checked else tuple(step.output_shape(self.shapes))
         if found != stated:
             del self.shapes[step.y]
@@ -66,6 +68,8 @@ class Program:
 
     def _convert(self, array: Array) -> Array:
         """A constant as an array of the program's element; steps that share a narrower one share its copy."""
+        if isinstance(array, Later):
+            return cast("Array", array.then(self._convert))
         dtype = self.element.dtype
         if array.dtype == dtype:
             return array

@@ -26,11 +26,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from operator import itemgetter
+from typing import Any, Final, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 
+from omniconv.open_size import Later, is_open
 from omniconv.program.steps import Array
 
 Table: TypeAlias = tuple[npt.NDArray[np.int64], Array]
@@ -48,6 +50,8 @@ COORDINATES: Final = (
 CROP: Final = "tf_crop_and_resize"
 """The rule that takes a part of the axis, or more than all of it."""
 NEAREST: Final = ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil")
+EXACT: Final = 2**24
+"""Integers up to here, and so their products as well, are float32's as they are."""
 UNNAMED: Final = "ceil_when_shrinking"
 """The rounding of nearest before it had a name in the format: ceil where s < 1, else floor."""
 HALF: Final = float(np.float32(1e-6))
@@ -79,6 +83,8 @@ class Sampling:
 
 def scaled_size(size: int, scale: float, *, rounded: bool = False) -> int:
     """The size of an axis after resizing by a scale: the float32 product, cut off or rounded to the nearest."""
+    if scale == int(scale) and int(scale) * size <= EXACT:
+        return int(scale) * size
     return math.floor(float(np.float32(scale) * np.float32(size)) + (0.5 if rounded else 0.0))
 
 
@@ -124,6 +130,16 @@ def count_outside(how: Sampling, size: int, output: int, part: tuple[float, floa
     x = _coordinates(how, size, output, None, part)
     inside = np.flatnonzero((x >= 0) & (x <= size - 1))
     return (int(inside[0]), output - 1 - int(inside[-1])) if inside.size else (output, 0)
+
+
+def plan_open_axis(how: Sampling, size: int, output: int, scale: float | None = None) -> Table:
+    """The same, also for open sizes: the table of these is made when they are known."""
+    if not (is_open(size) or is_open(output)):
+        return plan_axis(how, size, output, scale)
+    # Without a scale it is the ratio of the sizes, which the number of taps may depend on.
+    taps = count_taps(how, float(output) / float(size) if scale is None else scale)[1]
+    whole = Later((taps, output), plan_axis, (how, size, output, scale))
+    return cast("Table", (whole.then(itemgetter(0)), whole.then(itemgetter(1))))
 
 
 def count_taps(how: Sampling, scale: float) -> tuple[int, int]:

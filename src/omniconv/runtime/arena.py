@@ -93,8 +93,12 @@ class ArenaPool:
     def __init__(self) -> None:
         self._idle: deque[Arena] = deque(maxlen=MOST_IDLE)
 
-    def take(self, size: int) -> Arena:
+    def take(self, size: int, limit: int | None = None) -> Arena:
         """A block of at least so many bytes, with anything in it, until it is given back.
+
+        Args:
+            size: at least so many bytes.
+            limit: see :func:`omniconv.limits.check_memory`.
 
         Raises:
             LimitError: the size is above the limit, or the system has no room for it.
@@ -102,11 +106,11 @@ class ArenaPool:
         try:
             found = self._idle.pop()
         except IndexError:
-            return Arena(size)
+            return Arena(size, limit=limit)
         if found.size >= size:
             return found
         del found  # before more is taken
-        return Arena(size)
+        return Arena(size, limit=limit)
 
     def give(self, arena: Arena) -> None:
         """Give a block back."""

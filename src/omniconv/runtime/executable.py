@@ -16,12 +16,11 @@ from omniconv.compiler.code.build import LoadedKernel, Object, Source, build_obj
 from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.code.opened import OpenKernel
 from omniconv.compiler.memory.layout import Layout
-from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import ALIGNMENT
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan
 from omniconv.compiler.planning.plan import plan as make_plan
-from omniconv.compiler.planning.shared import Shared, name_packed
+from omniconv.compiler.planning.shared import Shared
 from omniconv.errors import DataError, ShapeError, UnsupportedError
 from omniconv.integers import as_integer, ceil_div
 from omniconv.limits import check_memory
@@ -128,6 +127,7 @@ class Executable(Compiled):
     def __init__(
         self, plan: Plan, *, threads: int = 1, layout: str = "NCHW", memory_limit: int | None = None, at: str = "",
         tiers: Tiers | None = None, shared: Shared | None = None, truths: Collection[str] = (),
+        pool: ArenaPool | None = None,
     ) -> None:  # fmt: skip
         started = time.perf_counter()
         threads = as_integer("threads", threads, 1, MAX_THREADS)
@@ -157,7 +157,7 @@ class Executable(Compiled):
         self._blocks, self._addresses = self._make_constants(shared)
         self._zero = Arena(plan.zero_bytes + 64, limit=memory_limit)
         self._idle: deque[_Frame] = deque(maxlen=8)
-        self._pool: ArenaPool | None = None
+        self._pool = pool
         self._parallel = 0
         self._strips = [np.cumsum((group.first, *group.counts), dtype=np.int64) for group in plan.groups]
         if self._foreign is None:
@@ -167,12 +167,13 @@ class Executable(Compiled):
     @classmethod
     def of(
         cls, program: Program, target: Target, options: Options, at: str = "", *, tiers: Tiers | None = None,
-        shared: Shared | None = None, truths: Collection[str] = (),
+        shared: Shared | None = None, truths: Collection[str] = (), pool: ArenaPool | None = None,
     ) -> Executable:  # fmt: skip
         """Plan and compile a program; the rest is as for the class."""
         return cls(
             make_plan(program, target, options, shared), threads=options.threads, layout=options.layout,
             memory_limit=options.memory_limit, at=at, tiers=tiers, shared=shared, truths=truths,
+            pool=pool,
         )  # fmt: skip
 
     # -- running
@@ -192,12 +193,16 @@ class Executable(Compiled):
                 fix="net.run({name: array})",
                 at=self._at,
             )
-        if self._pool is not None:
-            return self._as_given(*self._run([self._check(self._only, x)]))
-        x, result = self._check(self._only, x), self._results.take(0)
+        x, result, pool = self._check(self._only, x), self._results.take(0), self._pool
         frame = self._take_frame()
         frame.arrays[0], frame.arrays[1] = id(x), id(result)
-        frame.run()
+        if pool is None:
+            frame.run()
+        else:
+            arena = pool.take(self.arena_bytes, self._limit)
+            frame.arrays[2] = id(arena.bytes)
+            frame.run()
+            pool.give(arena)
         self._idle.append(frame)
         return self._as_given(result)
 
@@ -349,7 +354,7 @@ class Executable(Compiled):
             frame.arrays[index] = id(array)
         pool, arena = self._pool, None
         if pool is not None:
-            arena = pool.take(self.arena_bytes)
+            arena = pool.take(self.arena_bytes, self._limit)
             frame.arrays[len(arrays) + len(results)] = id(arena.bytes)
         if times is None:
             frame.run()
@@ -366,27 +371,34 @@ class Executable(Compiled):
         except IndexError:
             return self._make_frame()
 
-    def _find_bindings(self, table: int) -> list[tuple[int, int, int]]:
-        """Which words of the args hold addresses that are known at a call: address of the word, number of the array
-        (outputs count on after the inputs, borrowed memory is the last one), offset [bytes].
+    def _find_bindings(self, table: int) -> Words:
+        """Which words of the args hold addresses that are known at a call, a row each: address of the word, number of
+        the array (outputs count on after the inputs, borrowed memory is the last one), offset [bytes].
         """
-        refs = [ref for call in self.plan.calls for ref in call.args]
-        buffers, many = self.plan.buffers, len(self.inputs)
-        found = []
-        for where, ref in enumerate(refs):
-            buffer, offset = buffers[ref.buffer], self.dtype.itemsize * ref.offset
+        many, plan = len(self.inputs), self.plan
+        numbers, starts = np.full(len(plan.buffers), -1), np.zeros(len(plan.buffers), np.int64)
+        for index, (buffer, offset) in enumerate(zip(plan.buffers, plan.offsets, strict=True)):
             if buffer.kind in {"input", "output"}:
-                found.append((table + 8 * where, buffer.index + (many if buffer.kind == "output" else 0), offset))
+                numbers[index] = buffer.index + (many if buffer.kind == "output" else 0)
             elif self._pool is not None and buffer.kind in {"arena", "scratch"}:
-                start = self.plan.arena_bytes if buffer.kind == "scratch" else self.plan.offsets[ref.buffer]
-                found.append((table + 8 * where, many + len(self.outputs), start + offset))
-        return found
+                numbers[index] = many + len(self.outputs)
+                starts[index] = plan.arena_bytes if buffer.kind == "scratch" else offset
+        refs = self._list_refs()
+        words = np.flatnonzero(numbers[refs[:, 0]] >= 0)
+        buffers, offsets = refs[words].T
+        return np.stack(
+            [table + 8 * words, numbers[buffers], starts[buffers] + self.dtype.itemsize * offsets], axis=1
+        )  # fmt: skip
+
+    def _list_refs(self) -> Words:
+        """Buffer and offset [elements] of every argument of every call."""
+        return np.array([ref for call in self.plan.calls for ref in call.args], np.int64).reshape(-1, 2)
 
     def _make_constants(self, shared: Shared | None) -> tuple[list[Arena], dict[int, int]]:
         """All constants, computed into one block but for the weights that networks of other sizes have too; and the
         addresses of all.
         """
-        names = {} if shared is None else name_packed(self.plan)
+        names = {} if shared is None else shared.name_packed(self.plan)
         blocks, addresses, alone = [], {}, []
         for index, buffer in enumerate(self.plan.buffers):
             if buffer.kind != "constant":
@@ -419,15 +431,14 @@ class Executable(Compiled):
 
     def _compile(self) -> tuple[list[LoadedKernel], Sequence[LoadedKernel | Object]]:
         """The kernel of each call, none where this machine cannot run them; and all machine code."""
-        made: dict[tuple[int, str], Source] = {}  # bands share their recipes, whose texts are long
-        for call in self.plan.calls:
-            if (id(call.recipe), call.what) not in made:
-                made[id(call.recipe), call.what] = _source(call, self.target)
-        sources = [made[id(call.recipe), call.what] for call in self.plan.calls]
+        # A layer in slabs or bands is many calls of one recipe, whose text is long.
+        keys = [(id(call.recipe), call.what) for call in self.plan.calls]
+        calls = dict(zip(keys, self.plan.calls, strict=True))
+        sources = {key: Source.of(call.recipe, call.what, self.target) for key, call in calls.items()}
         if self._foreign is not None:
-            return [], build_objects(sources, self.target, cache=open_cache())
-        kernels = load(sources, self.target, cache=open_cache())
-        return kernels, kernels
+            return [], build_objects([*sources.values()], self.target, cache=open_cache())
+        kernels = dict(zip(sources, load([*sources.values()], self.target, cache=open_cache()), strict=True))
+        return [kernels[key] for key in keys], [*kernels.values()]
 
     def _make_frame(self) -> _Frame:
         if self._foreign is not None:
@@ -439,25 +450,22 @@ class Executable(Compiled):
         plan = self.plan
         arena = Arena(self.arena_bytes, limit=self._limit) if self._pool is None else None
         start = 0 if arena is None else arena.address
-        base = {
-            "arena": start,
-            "zero": self._zero.address,
-            "scratch": start + plan.arena_bytes,
-        }
-        args: list[int] = []
-        starts: list[int] = []
-        for call in plan.calls:
-            starts.append(len(args))
-            for ref in call.args:
-                buffer = plan.buffers[ref.buffer]
-                inner = {"arena": plan.offsets[ref.buffer], "constant": self._addresses.get(ref.buffer, 0)}
-                args.append(base.get(buffer.kind, 0) + inner.get(buffer.kind, 0) + self.dtype.itemsize * ref.offset)
+        base = {"zero": self._zero.address, "scratch": start + plan.arena_bytes}
+        places = [
+            start + offset if buffer.kind == "arena" else base.get(buffer.kind, self._addresses.get(index, 0))
+            for index, (buffer, offset) in enumerate(zip(plan.buffers, plan.offsets, strict=True))
+        ]
+        refs = self._list_refs()
+        args = np.array(places, np.int64)[refs[:, 0]] + self.dtype.itemsize * refs[:, 1]
+        starts = np.cumsum([0, *(len(call.args) for call in plan.calls)])[:-1].tolist()
         # Behind the args of the calls come those of the groups: where the records and the starts of the strips are.
         starts += range(len(args), len(args) + 2 * len(plan.groups), 2)
-        table = np.asarray(args + [0] * (2 * len(plan.groups)), np.int64)
-        records = np.zeros((len(plan.calls), driver.STEP_WORDS), np.int64)
-        for row, call, kernel, start in zip(records, plan.calls, self._code, starts[: len(plan.calls)], strict=True):
-            row[:] = kernel.address, table.ctypes.data + 8 * start, call.recipe.units, 0
+        table = np.concatenate([args, np.zeros(2 * len(plan.groups), np.int64)])
+        first = table.ctypes.data
+        rows = zip(self._code, starts, plan.calls, strict=False)
+        records = np.array(
+            [(kernel.address, first + 8 * start, call.recipe.units, 0) for kernel, start, call in rows], np.int64
+        ).reshape(-1, driver.STEP_WORDS)
         steps, done = [], 0
         for group, strips, start in zip(plan.groups, self._strips, starts[len(plan.calls) :], strict=True):
             table[start : start + 2] = records.ctypes.data, strips.ctypes.data
@@ -476,10 +484,6 @@ class Executable(Compiled):
         if self._parallel:
             return partial(run_on_lent, self._parallel, self.threads, job)
         return partial(run_on_team, self.threads, job)
-
-
-def _source(call: Call, target: Target) -> Source:
-    return Source(repr(call.recipe), lambda name: call.recipe.emit(name, target), call.what)
 
 
 def _boundary_shape(plan: Plan, name: str, layout: Layout, order: str) -> Shape:

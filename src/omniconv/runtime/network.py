@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.expand import CONTROL
 from omniconv.graph.fix_shapes import check_types, find_given, fix_shapes, input_dtypes, narrow_inputs
 from omniconv.graph.host_operator import find_refusal
+from omniconv.graph.lower import place, refuse_computed
 from omniconv.graph.nodes import shorten
-from omniconv.graph.registry import find_operator
+from omniconv.graph.registry import find_operator, has_operator
 from omniconv.graph.tensors import DTYPES
 from omniconv.graph.tiers import WITHOUT_STRICT
+from omniconv.runtime.collector import collecting_rarely
 from omniconv.runtime.compiled import Compiled, show_boundary
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.inputs import read_array, read_names
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
 
     Shapes: TypeAlias = tuple[Shape, ...]
     AnyExecutable: TypeAlias = Executable | MixedExecutable
+
+MAY_BE_EMPTY: Final = frozenset({"Pad"})
+"""Operators for open sizes whose result has no elements, and is a constant, for some sizes of a computed value."""
 
 
 class Network(Compiled):
@@ -125,7 +130,11 @@ class Network(Compiled):
 
     def _find(self, shapes: Shapes) -> AnyExecutable:
         """The executable for inputs of these shapes."""
-        return self._kept.find(shapes, lambda: self._build(dict(zip(self.signature, shapes, strict=True))))
+        return self._kept.find(shapes, lambda: self._make(shapes))
+
+    def _make(self, shapes: Shapes) -> AnyExecutable:
+        with collecting_rarely():
+            return self._build(dict(zip(self.signature, shapes, strict=True)))
 
     def _read(self, inputs: Any) -> dict[str, Array]:
         read_names(inputs, tuple(self.signature), self._at)
@@ -148,6 +157,7 @@ def _check(graph: Graph, given: Element, *, strict: bool) -> None:
     try:
         if strict:
             check_types(graph, given)
+            _check_computed(graph)
         for node in graph.nodes:
             if node.domain or (node.op not in CONTROL and (strict or find_refusal(node))):
                 find_operator(node)
@@ -155,3 +165,20 @@ def _check(graph: Graph, given: Element, *, strict: bool) -> None:
         if not (strict and possible):
             raise
         raise error.or_else(WITHOUT_STRICT) from None
+
+
+def _check_computed(graph: Graph) -> None:
+    """Refuse operators that are only ever folded where they read a value that is computed whatever the sizes are.
+
+    Raises:
+        UnsupportedError: there is one.
+    """
+    computed = {info.name for info in graph.inputs}
+    for node in graph.nodes:
+        operator = has_operator(node)
+        if operator is None or node.op in CONTROL or computed.isdisjoint(node.inputs):
+            continue
+        if operator.lower is None:
+            raise place(refuse_computed(node), node)
+        if operator.open_sizes and node.op not in MAY_BE_EMPTY:
+            computed.update(filter(None, node.outputs))

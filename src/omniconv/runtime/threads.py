@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Final
@@ -53,8 +53,8 @@ class Job:
         table: address of ``steps`` records of :data:`driver.STEP_WORDS` words.
         steps: number of records.
         arrays: how many arrays of the caller there are.
-        bindings: ``(address of a word, number of an array, offset)``: before each run the address of the array's
-            elements plus the offset [bytes] is written to the word.
+        bindings: rows of the address of a word, the number of an array, and an offset: before each run the address of
+            the array's elements plus the offset [bytes] is written to the word.
 
     Attributes:
         arrays: before a run, to be set to the ``id`` of each array; the caller keeps the arrays alive.
@@ -63,14 +63,13 @@ class Job:
 
     __slots__ = ("_bindings", "arrays", "steps", "words")
 
-    def __init__(
-        self, table: int = 0, steps: int = 0, arrays: int = 0, bindings: Sequence[tuple[int, int, int]] = ()
-    ) -> None:
+    def __init__(self, table: int = 0, steps: int = 0, arrays: int = 0, bindings: npt.ArrayLike = ()) -> None:
         self.arrays = (ctypes.c_int64 * arrays)()
         first = ctypes.addressof(self.arrays)
-        self._bindings = np.array([(word, first + 8 * array, offset) for word, array, offset in bindings], np.int64)
+        self._bindings = np.array(bindings, np.int64).reshape(-1, 3)
+        self._bindings[:, 1] = first + 8 * self._bindings[:, 1]
         self.words = (ctypes.c_int64 * driver.JOB_WORDS)()
-        self.words[driver.BINDINGS], self.words[driver.COUNT] = self._bindings.ctypes.data, len(bindings)
+        self.words[driver.BINDINGS], self.words[driver.COUNT] = self._bindings.ctypes.data, len(self._bindings)
         self.words[driver.MEMBER] = _ARRAY_DATA
         self.set(table, steps)
 

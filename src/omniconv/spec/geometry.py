@@ -17,6 +17,7 @@ machine code, receptive fields, overlap) is derived from these lists. Integers o
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
@@ -131,8 +132,11 @@ def _phases(axis: Axis, size: int) -> tuple[Phase, ...]:
 
 
 def plan_same_padding(axis: Axis, size: int, *, lower: bool) -> Pair:
-    """Padding that makes the output ``ceil(size / stride)``; the odd one goes after, or before when ``lower``."""
+    """Padding that makes the output ``ceil(size / stride)``; the odd one goes after, or before when ``lower``.
+
+    It is an integer also for an open size: padding is part of a layer.
+    """
     output = ceil_div(size, axis.stride)
-    total = max((output - 1) * axis.stride + axis.extent - size, 0)
+    total = operator.index(max((output - 1) * axis.stride + axis.extent - size, 0))
     small, large = total // 2, total - total // 2
     return (large, small) if lower else (small, large)

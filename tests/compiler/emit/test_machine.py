@@ -11,7 +11,7 @@ mypy_path = {root}/src:{root}/typings
 namespace_packages = true
 explicit_package_bases = true
 follow_imports = skip
-[mypy-omniconv.compiler.emit.*,omniconv.compiler.problem.open_size,llvmlite.*]
+[mypy-omniconv.compiler.emit.*,omniconv.open_size,llvmlite.*]
 follow_imports = silent
 """
 """Nothing but the emitter and what it stands on is read, which takes a fifth of the time."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from tests.graph.small_models import Graph
 
+import omniconv as oc
 from omniconv.compiler.code.opened import OpenKernel
+from omniconv.compiler.kernels.panel.kernel import Panel
+from omniconv.compiler.planning import shared as shared_module
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
 from omniconv.compiler.planning.shared import Shared
@@ -17,7 +22,9 @@ from omniconv.graph import to_program
 from omniconv.kinds import kinds
 from omniconv.program.element import FLOAT64
 from omniconv.program.from_spec import program_of
+from omniconv.program.steps import ConvStep
 from omniconv.reference import random_weights
+from omniconv.runtime.arena import PAGE
 from omniconv.runtime.executable import Executable
 from omniconv.spec import Conv
 from omniconv.target.select import select_target
@@ -153,6 +160,50 @@ def test_machine_code_and_weights_are_shared():
     assert codes[0] == codes[1] == codes[2]
     first, second, third = ({block.address for block in each._blocks} for each in found)
     assert len(first & second & third) == 2, "weights and bias"
+
+
+def test_weights_are_hashed_and_packed_once(monkeypatch):
+    """Of three sizes of a network the first one alone works on its weights."""
+    hashed, packed = [], []
+    pack, hashes = Panel.pack_weights, shared_module.hash_array
+    monkeypatch.setattr(Panel, "pack_weights", lambda self, w, **how: packed.append(1) or pack(self, w, **how))
+    monkeypatch.setattr(shared_module, "hash_array", lambda array: hashed.append(1) or hashes(array))
+    g = Graph(seed=2)
+    x = g.node("Relu", g.norm(g.conv(g.input("x", 1, 3, "h", "w"), 24, 3), 24))
+    g.conv(g.node("Relu", g.norm(g.conv(x, 32, 24, 1), 32)), 8, 32, 1)
+    model = g.model(g.nodes[-1].output[0])
+    net, kept = oc.compile(model, exact=True), []
+    for size in (24, 40, 33):
+        kept.append(net.fix({"x": (1, 3, size, size)}))
+        assert (len(hashed), len(packed)) == (6, 3), "three layers, each with weights and bias"
+
+
+def test_hashes_go_with_their_arrays():
+    digests = shared_module._Digests()
+    weights = [np.ones((4, 4, 1), np.float32), np.ones((4, 4, 1), np.float32)]
+    step = ConvStep("x", "y", Conv.of(4, 4, 1, dims=1), weights[0])
+    assert digests.of(step) == digests.of(replace(step, w=weights[1]))
+    assert digests.of(step) != digests.of(replace(step, w=2 * weights[0]))
+    del step
+    weights.clear()
+    gc.collect()
+    assert not digests._found
+
+
+def test_sizes_compute_in_the_same_memory():
+    """Where many sizes come one after the other, each would pay for fresh pages."""
+    net = oc.compile(detector())
+    sizes = SIZES[:3]
+    first = [net.fix({"x": shape}) for shape in sizes]
+    images = [np.random.default_rng(7).standard_normal(shape).astype(np.float32) for shape in sizes]
+    results = [each.run({"x": image}) for each, image in zip(first, images, strict=True)]
+    largest = max(each.arena_bytes for each in first)
+    assert {id(each._pool) for each in first} == {id(first[0]._pool)}
+    assert largest <= first[0]._pool.size < largest + 2 * PAGE
+    for shape, image, got in zip(sizes, images, results, strict=True):
+        want = oc.compile(detector(), shapes={"x": shape}).run({"x": image})
+        for name, value in want.items():
+            np.testing.assert_allclose(got[name], value, rtol=1e-4, atol=1e-4)
 
 
 def test_weights_of_a_shuffled_value_are_packed_in_another_order():

@@ -12,8 +12,8 @@ from tests.compiler.harness import SIGNATURE, TARGETS
 
 from omniconv.compiler.code.build import Source, load
 from omniconv.compiler.emit.builder import I64, Kernel
-from omniconv.compiler.problem.open_size import Opener, OpenSize, Trace, evaluate, holds, is_open, least, most, value_of
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener, OpenSize, Trace, evaluate, holds, is_open, least, most, value_of
 
 SIZES = st.lists(st.integers(-40, 40), min_size=3, max_size=3)
 

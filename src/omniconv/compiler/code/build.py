@@ -26,7 +26,9 @@ from weakref import WeakValueDictionary
 import llvmlite
 import llvmlite.binding as llvm
 
+from omniconv.compiler.code.ahead import Ahead
 from omniconv.compiler.code.cache import ObjectCache
+from omniconv.compiler.memory.planner import Recipe
 from omniconv.errors import UnsupportedError
 from omniconv.target.model import Target
 
@@ -47,6 +49,11 @@ class Source:
     key: str
     emit: Callable[[str], str] = field(compare=False)
     hint: str = "kernel"
+
+    @classmethod
+    def of(cls, recipe: Recipe, hint: str, target: Target) -> Source:
+        """The source of a recipe, which its ``repr`` identifies."""
+        return cls(repr(recipe), lambda name: recipe.emit(name, target), hint)
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
@@ -91,6 +98,7 @@ class Object:
 
 
 _LOCK: Final = threading.RLock()
+_AHEAD: Final[Ahead[Object]] = Ahead()
 _LOADED: Final[WeakValueDictionary[str, LoadedKernel]] = WeakValueDictionary()
 
 
@@ -107,6 +115,13 @@ def _hold_at_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     _hold_at_fork()
+
+
+def begin(source: Source, target: Target, *, cache: ObjectCache | None) -> None:
+    """Have a thread compile what :func:`load` or :func:`build_objects` will be asked for soon."""
+    digest = digest_of(source, target)
+    if digest not in _LOADED:
+        _AHEAD.begin(digest, lambda: _compile_or_read(digest, source, target, cache))
 
 
 def load(sources: Sequence[Source], target: Target, *, cache: ObjectCache | None) -> list[LoadedKernel]:
@@ -170,6 +185,11 @@ def compile_assembly(ir: str, target: Target) -> str:
 
 
 def _make_object(digest: str, source: Source, target: Target, cache: ObjectCache | None) -> Object:
+    """The object code of one source: what was begun ahead, or else made now."""
+    return _AHEAD.take(digest) or _compile_or_read(digest, source, target, cache)
+
+
+def _compile_or_read(digest: str, source: Source, target: Target, cache: ObjectCache | None) -> Object:
     """Read or compile the object code of one source."""
     start = time.perf_counter()
     name = symbol_of(source, digest)

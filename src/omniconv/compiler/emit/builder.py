@@ -27,7 +27,7 @@ from omniconv.compiler.emit.machine import (
     Slot,
     Value,
 )
-from omniconv.compiler.problem.open_size import Expression, Known, OpenSize, least, most
+from omniconv.open_size import Expression, Known, OpenSize, least, most
 from omniconv.program.element import ELEMENTS, Element
 from omniconv.target.model import Target
 

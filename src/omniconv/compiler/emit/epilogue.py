@@ -11,7 +11,7 @@ from omniconv.compiler.emit.elementary import emit_activation
 from omniconv.compiler.emit.functions import emit_function
 from omniconv.compiler.emit.machine import Index, Value
 from omniconv.compiler.emit.power import emit_fmod, emit_pow
-from omniconv.compiler.problem.open_size import Opener
+from omniconv.open_size import Opener
 from omniconv.program.steps.post import BRIEF
 from omniconv.spec import Activation
 

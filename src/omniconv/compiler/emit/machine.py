@@ -13,7 +13,7 @@ from typing import NewType, Protocol, TypeAlias, TypeVar, overload
 
 from llvmlite import ir
 
-from omniconv.compiler.problem.open_size import OpenSize
+from omniconv.open_size import OpenSize
 
 Value = NewType("Value", ir.Value)
 """An element, or a vector of them."""

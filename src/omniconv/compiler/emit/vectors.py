@@ -8,8 +8,8 @@ from llvmlite import ir
 
 from omniconv.compiler.emit.builder import I32, Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
-from omniconv.compiler.problem.open_size import Known, is_open, may_exceed
 from omniconv.integers import ceil_div
+from omniconv.open_size import Known, is_open, may_exceed
 
 
 def emit_vectors(

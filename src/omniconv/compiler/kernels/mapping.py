@@ -22,8 +22,8 @@ from omniconv.compiler.lowering.posts import find_runs, follows_runs, has_operan
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
-from omniconv.compiler.problem.open_size import Opener
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener
 from omniconv.program.steps import MapStep, ProductStep
 from omniconv.spec import Shape
 from omniconv.target.model import Target

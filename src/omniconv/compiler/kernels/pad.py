@@ -20,8 +20,8 @@ from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major
 from omniconv.compiler.memory.layout import Layout, channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
-from omniconv.compiler.problem.open_size import Opener
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener
 from omniconv.program.steps import PadStep
 from omniconv.program.steps.pad import source_positions
 from omniconv.spec.conv import PAD_WORDS

@@ -18,8 +18,9 @@ from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest
 from omniconv.compiler.lowering.arrange import keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.problem.open_size import Opener, open_images
+from omniconv.compiler.problem.open_images import open_images
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener
 from omniconv.program.steps import PoolStep
 from omniconv.target.model import Target
 

@@ -19,8 +19,8 @@ from omniconv.compiler.emit.vectors import count_groups, emit_vectors, largest, 
 from omniconv.compiler.lowering.arrange import as_row_major, copy_value, keep_order, restore_order
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.problem.open_size import Opener, is_open, may_exceed
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener, is_open, may_exceed
 from omniconv.program.steps import ReduceStep
 from omniconv.target.model import Target
 

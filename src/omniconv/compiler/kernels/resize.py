@@ -23,8 +23,8 @@ from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.problem.open_size import Opener
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener
 from omniconv.program.steps import Array, ResizeStep
 from omniconv.target.model import Target
 

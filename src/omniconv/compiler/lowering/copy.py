@@ -23,8 +23,8 @@ from llvmlite import ir
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_gather, emit_transpose, emit_transpose_from, emit_vectors
-from omniconv.compiler.problem.open_size import Opener
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener
 from omniconv.target.model import Target
 
 X, Y, MAP = range(3)

@@ -67,6 +67,11 @@ class Call:
     fixed: bool = False
     moved: tuple[tuple[int, int, int], ...] = ()
 
+    def open(self, recipe: Recipe, sizes: BufferRef) -> Call:
+        """The same call of a kernel that is given its sizes, behind all else."""
+        args = (*self.args, sizes)
+        return replace(self, recipe=recipe, args=args)
+
 
 @dataclass(frozen=True, slots=True)
 class Group:
@@ -106,6 +111,7 @@ class Planner:
     wanted: dict[str, Stored] = field(default_factory=dict)
     converted: dict[tuple[str, str], Stored] = field(default_factory=dict)
     known: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
+    chosen: dict[Hashable, Any] = field(default_factory=dict)
     step: int = -1
     zero: int = field(init=False)
     scratch: int = field(init=False)
@@ -180,8 +186,6 @@ class Planner:
         moved: tuple[tuple[int, int, int], ...] = (),
     ) -> None:
         """Append a kernel call."""
-        for ref in args:
-            self.buffers[ref.buffer].touch(len(self.calls))
         self.calls.append(Call(recipe, tuple(args), self.step, what, why, decision, how, fixed, moved))
 
     def find_tuned(self, problem: Problem) -> str | None:

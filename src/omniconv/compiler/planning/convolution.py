@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 from omniconv.compiler.kernels.pad import pad_value
 from omniconv.compiler.kernels.panel.lower import merge_layer, reads_in_place
 from omniconv.compiler.kernels.series.lower import in_rows
 from omniconv.compiler.lowering.arrange import as_channels_last, as_rows
+from omniconv.compiler.lowering.family import Choice
 from omniconv.compiler.lowering.layer import Layer, merge_positions
 from omniconv.compiler.lowering.posts import describe_posts, lower_posts
 from omniconv.compiler.lowering.weights import LayerWeights
@@ -25,12 +27,19 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     """A convolution of any kind."""
     step, x = _pad(planner, step)
     problem = Problem.of(step.spec, x.layout.shape)
-    choice = planner.settle(
-        choose(problem, planner.target, _look_around(planner, step, x, problem), planner.find_tuned)
-    )
+    choice = planner.settle(_choose(planner, problem, _look_around(planner, step, x, problem)))
     layer = choice.family.place(planner, step, x, problem, choice.tile)
     assert layer.problem.axes == choice.problem.axes, "the layouts are not those that were foreseen"
     choice.family.lower(planner, layer, choice)
+
+
+def _choose(planner: Planner, problem: Problem, facts: Facts) -> Choice[Any]:
+    """The choice for a layer; of equal ones it is made once."""
+    key = problem, facts
+    if key not in planner.chosen:
+        planner.chosen[key] = choose(problem, planner.target, facts, planner.find_tuned)
+    found: Choice[Any] = planner.chosen[key]
+    return found
 
 
 def _pad(planner: Planner, step: ConvStep) -> tuple[ConvStep, Stored]:
@@ -81,7 +90,7 @@ def lower_dense(planner: Planner, step: DenseStep) -> None:
     w, b = LayerWeights.of(planner, step.w[:, :, None]), None if step.b is None else LayerWeights.of(planner, step.b)
     layer = merge_layer(Layer(problem, spec, x, y, posts, tuple(refs), w, b))
     facts = Facts(exact=planner.exact, merged=layer.problem)
-    choice = planner.settle(choose(problem, planner.target, facts, planner.find_tuned))
+    choice = planner.settle(_choose(planner, problem, facts))
     choice.family.lower(planner, layer, choice)
 
 

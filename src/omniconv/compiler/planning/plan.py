@@ -59,7 +59,8 @@ class Plan:
 
 
 def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: Shared | None = None) -> Plan:
-    """Lay a program out in memory and turn its steps into kernel calls. Nothing is allocated or compiled here.
+    """Lay a program out in memory and turn its steps into kernel calls. Nothing is allocated or compiled here,
+    but with ``shared`` a thread begins to compile kernels that no size has had before.
 
     Args:
         program: what is computed.

@@ -3,7 +3,7 @@
 A network whose sizes are open is planned anew for every size, which takes milliseconds. What takes seconds is done
 once:
 
-- *Machine code.* Kernels read the sizes of images when they run (:mod:`omniconv.compiler.problem.open_size`).
+- *Machine code.* Kernels read the sizes of images when they run (:mod:`omniconv.open_size`).
 - *Tiles.* A tile is code of its own, so a size keeps to the tiles of those before it where they cost it little. That
   changes no sum: tiles of a kernel differ in what they compute at once, never in its order.
 - *Weights.* They are packed for tiles, not for images.
@@ -14,21 +14,22 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakValueDictionary
+from weakref import ReferenceType, WeakValueDictionary, ref
 
 import numpy as np
 
-from omniconv.compiler.code.build import LoadedKernel
+from omniconv.compiler.code.build import LoadedKernel, Source, begin
+from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.code.opened import OpenKernel, OpenKernels
 from omniconv.compiler.lowering.family import Choice
-from omniconv.compiler.memory.planner import Call, Recipe
+from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.compiler.problem.candidate import Tile, find_cheapest
 from omniconv.forks import own_locks
-from omniconv.program.steps import ProgramStep
+from omniconv.program.steps import Array, ProgramStep
 from omniconv.spec import Conv
 from omniconv.target.model import Target
 
@@ -43,6 +44,42 @@ MOST_KERNELS: Final = 1024
 """Kernels whose machine code is kept for sizes to come."""
 
 
+class _Digests:
+    """Hashes of arrays, each worked out once while its array lives: programs of one network for images of different
+    sizes have the same ones.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[int, tuple[ReferenceType[Array], bytes]] = {}
+
+    def of(self, step: ProgramStep) -> bytes:
+        """What the arrays of a step hold, and all that is said of how they are numbered."""
+        state = hashlib.blake2b(type(step).__name__.encode(), digest_size=16)
+        for each in fields(step):
+            value = getattr(step, each.name)
+            if isinstance(value, np.ndarray):
+                state.update(each.name.encode() + self._hash(value))
+            elif isinstance(value, Conv):
+                state.update(repr((value.groups, value.transposed, value.flip, value.in_channels)).encode())
+        return state.digest()
+
+    def _hash(self, array: Array) -> bytes:
+        number = id(array)
+        known = self._found.get(number)
+        if known is not None and known[0]() is array:
+            return known[1]
+        digest = hash_array(array)
+        self._found[number] = ref(array, lambda _: self._found.pop(number, None)), digest
+        return digest
+
+
+def hash_array(array: Array) -> bytes:
+    """Type, shape and elements of an array."""
+    state = hashlib.blake2b(f"{array.dtype}{array.shape}".encode(), digest_size=16)
+    state.update(np.ascontiguousarray(array).data)
+    return state.digest()
+
+
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class Shared:
     """The state that plans of one network share. Thread-safe.
@@ -55,7 +92,8 @@ class Shared:
     lock: threading.RLock = field(init=False)
     _code: OrderedDict[str, LoadedKernel] = field(default_factory=OrderedDict)
     _kernels: OpenKernels = field(default_factory=OpenKernels)
-    _known: dict[tuple[int, str], list[Tile]] = field(default_factory=dict)
+    _known: dict[tuple[int, str], dict[str, Tile]] = field(default_factory=dict)
+    _digests: _Digests = field(default_factory=_Digests)
 
     def __post_init__(self) -> None:
         own_locks(self)
@@ -81,39 +119,63 @@ class Shared:
         if choice.tuned:
             return choice
         with self.lock:
-            known = self._known.setdefault((step, choice.family.name), [])
-            tile = choice.family.settle(choice.tile, known) if choice.family.settle else _settle(choice, known, target)
-            if all(tile.form() != each.form() for each in known):
-                known.append(tile)
+            known = self._known.setdefault((step, choice.family.name), {})
+            settle = choice.family.settle
+            tile = settle(choice.tile, tuple(known.values())) if settle else _settle(choice, known.keys(), target)
+            known.setdefault(tile.form(), tile)
         return replace(choice, tile=tile)
 
+    def name_packed(self, plan: Plan) -> dict[int, Hashable]:
+        """For each buffer of packed weights, what its content depends on: the numbers of its step, and how they are
+        packed.
+
+        Steps are known by their numbers: programs for images of different sizes may have other steps, and make weights
+        of their own.
+        """
+        names: dict[int, Hashable] = {}
+        digests: dict[int, bytes] = {}
+        for call in plan.calls:
+            for place in call.args:
+                buffer = plan.buffers[place.buffer]
+                if buffer.packed is not None and place.buffer not in names:
+                    if call.step not in digests:
+                        with self.lock:
+                            digests[call.step] = self._digests.of(plan.program.steps[call.step])
+                    names[place.buffer] = digests[call.step], buffer.packed, buffer.size
+        return names
+
     def open(self, calls: Sequence[Call], buffers: list[Buffer], target: Target) -> tuple[Call, ...]:
-        """The calls with kernels that read their sizes when they run, which a new buffer holds."""
+        """The calls with kernels that read their sizes when they run, which a new buffer holds.
+
+        A thread begins to compile those that are new.
+        """
         sizes: list[int] = []
         table, words = len(buffers), 8 // target.element.bytes
         found = []
-        kernels: dict[tuple[Recipe, int, bool], tuple[OpenKernel, int] | None] = {}
+        kernels: dict[tuple[int, int], tuple[OpenKernel, int] | None] = {}
         with self.lock:
             for call in calls:
-                key = call.recipe, len(call.args), call.fixed
+                if call.fixed:
+                    found.append(call)
+                    continue
+                key = id(call.recipe), len(call.args)  # a layer in slabs is many calls of one recipe
                 if key not in kernels:
-                    opened = None if call.fixed else self._kernels.find(call.recipe, len(call.args), target)
-                    kernels[key] = None if opened is None else (opened[0], len(sizes))
-                    sizes += () if opened is None else opened[1]
+                    opened = self._kernels.find(call.recipe, len(call.args), target)
+                    kernels[key] = None if opened is None else (opened.kernel, len(sizes))
+                    if opened is not None:
+                        sizes += opened.sizes
+                        if opened.fresh:
+                            begin(Source.of(opened.kernel, call.what, target), target, cache=open_cache())
                 kernel = kernels[key]
-                if kernel is not None:
-                    args = (*call.args, BufferRef(table, words * kernel[1]))
-                    call = replace(call, recipe=kernel[0], args=args)
-                found.append(call)
+                found.append(call if kernel is None else call.open(kernel[0], BufferRef(table, words * kernel[1])))
         buffers.append(Buffer("constant", 8 * len(sizes), make=lambda: np.asarray(sizes, np.int64)))
         return tuple(found)
 
 
-def _settle(choice: Choice[Tile], known: Sequence[Tile], target: Target) -> Tile:
+def _settle(choice: Choice[Tile], forms: Collection[str], target: Target) -> Tile:
     """The cheapest tile of the list of its own that has a known form, if it costs little more; else one of another list
     of the family, where both kernels add in the same order.
     """
-    forms = {tile.form() for tile in known}
     if choice.tile.form() in forms:
         return choice.tile
     others: list[Tile] = []
@@ -129,34 +191,3 @@ def _settle(choice: Choice[Tile], known: Sequence[Tile], target: Target) -> Tile
         if own is None and best.cost <= MOST_ELSEWHERE * least.cost and choice.problem.static:
             others.append(best.tile)
     return others[0] if others else choice.tile
-
-
-def name_packed(plan: Plan) -> dict[int, Hashable]:
-    """For each buffer of packed weights, what its content depends on: the numbers of its step, and how they are packed.
-
-    Steps are known by their numbers: programs for images of different sizes may have other steps, and make weights of
-    their own.
-    """
-    names: dict[int, Hashable] = {}
-    digests: dict[int, bytes] = {}
-    for call in plan.calls:
-        for ref in call.args:
-            buffer = plan.buffers[ref.buffer]
-            if buffer.packed is not None and ref.buffer not in names:
-                if call.step not in digests:
-                    digests[call.step] = _digest(plan.program.steps[call.step])
-                names[ref.buffer] = digests[call.step], buffer.packed, buffer.size
-    return names
-
-
-def _digest(step: ProgramStep) -> bytes:
-    """What the arrays of a step hold, and all that is said of how they are numbered."""
-    state = hashlib.blake2b(type(step).__name__.encode(), digest_size=16)
-    for each in fields(step):
-        value = getattr(step, each.name)
-        if isinstance(value, np.ndarray):
-            state.update(f"{each.name}{value.dtype}{value.shape}".encode())
-            state.update(np.ascontiguousarray(value).data)
-        elif isinstance(value, Conv):
-            state.update(repr((value.groups, value.transposed, value.flip, value.in_channels)).encode())
-    return state.digest()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 
@@ -40,15 +41,18 @@ class Sizes:
 
     def text(self) -> str:
         """The word and the sizes."""
-        return self._describe(frozenset())
+        return _describe(self, frozenset())
 
     def form(self) -> str:
         """The text without what machine code can read when it runs: tiles of one form share it."""
-        return self._describe(self.loose)
+        return _describe(self, self.loose)
 
-    def _describe(self, without: frozenset[str]) -> str:
-        values = ((item.name, getattr(self, item.name)) for item in fields(self) if item.name not in without)
-        return " ".join([self.word, *(f"{name}={str(value).replace(' ', '')}" for name, value in values)])
+
+@lru_cache(maxsize=4096)
+def _describe(tile: Sizes, without: frozenset[str]) -> str:
+    """The word and all fields but some. Plans for many sizes have the same few tiles, and ask often."""
+    values = ((item.name, getattr(tile, item.name)) for item in fields(tile) if item.name not in without)
+    return " ".join([tile.word, *(f"{name}={str(value).replace(' ', '')}" for name, value in values)])
 
 
 UNITS = 16

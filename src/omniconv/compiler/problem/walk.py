@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from omniconv.compiler.problem.open_size import Opener, is_open
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener, is_open
 from omniconv.spec import Axis, Conv, Shape
 
 _POINT: Final = Axis(1)

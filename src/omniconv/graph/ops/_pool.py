@@ -15,6 +15,7 @@ from omniconv.graph.operands import Ref
 from omniconv.graph.ops._window import read_window
 from omniconv.integers import ceil_div
 from omniconv.program.steps import PoolStep
+from omniconv.spec import Axis
 
 MOST_WINDOWS: Final = 4096
 """Windows that are looked at one by one, and taps of each, where taps are farther apart than the input is long."""
@@ -41,8 +42,7 @@ def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder,
         output = (ceil_div(room, axis.stride) if ceil else room // axis.stride) + 1
         if ceil and (output - 1) * axis.stride >= size + pair[0]:
             output -= 1
-        starts = range(-pair[0], output * axis.stride - pair[0], axis.stride)
-        if not _all_filled(starts, axis.extent, axis.dilation, size):
+        if not _all_filled(-pair[0], axis, output, size):
             raise ShapeError(
                 f"padding {pair} for a pool of extent {axis.extent} over {size} positions",
                 need="windows that each hold an input position",
@@ -54,15 +54,16 @@ def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder,
     return build.add(step, (*x.shape[:2], *outputs))
 
 
-def _all_filled(starts: range, extent: int, dilation: int, size: int) -> bool:
-    """Whether every window holds a position. Where taps are no farther apart than the input is long, one that begins
-    before its end and ends behind its start does.
+def _all_filled(first: int, axis: Axis, output: int, size: int) -> bool:
+    """Whether every window, the first of which begins at ``first``, holds a position. Where taps are no farther apart
+    than the input is long, one that begins before its end and ends behind its start does.
     """
-    if starts[0] + extent <= 0 or starts[-1] >= size:
+    last = first + (output - 1) * axis.stride
+    if first + axis.extent <= 0 or last >= size:
         return False
-    if dilation <= size:
+    if axis.dilation <= size:
         return True
-    windows = (range(start, start + extent, dilation) for start in starts)
-    return len(starts) <= MOST_WINDOWS and all(
-        any(0 <= at < size for at in window[:MOST_WINDOWS]) for window in windows
-    )
+    if output > MOST_WINDOWS:
+        return False
+    windows = (range(start, start + axis.extent, axis.dilation) for start in range(first, last + 1, axis.stride))
+    return all(any(0 <= at < size for at in window[:MOST_WINDOWS]) for window in windows)

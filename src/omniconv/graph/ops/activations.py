@@ -57,4 +57,4 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
 
 
 for _name in TABLE:
-    register(_name, lower=_lower, fold=_fold)
+    register(_name, lower=_lower, fold=_fold, open_sizes=True)

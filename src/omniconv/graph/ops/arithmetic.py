@@ -5,6 +5,7 @@ Opset 6 wrote broadcasting with attributes instead; that is read too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ def combine(a: Operand, b: Operand, op: str, build: Builder, *, y: str | None = 
 
 
 def _size(value: Ref) -> int:
-    return int(np.prod(value.shape, dtype=np.float64))
+    return math.prod(value.shape)
 
 
 def _divide(a: AnyArray, b: AnyArray) -> AnyArray:
@@ -99,6 +100,6 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
 
 
 for _name in _BINARY:
-    register(_name, lower=_lower_binary, fold=_fold)
+    register(_name, lower=_lower_binary, fold=_fold, open_sizes=True)
 for _name in _VARIADIC:
-    register(_name, lower=_lower_variadic, fold=_fold, since=6)
+    register(_name, lower=_lower_variadic, fold=_fold, since=6, open_sizes=True)

@@ -14,4 +14,4 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     return lower_pool(node, x, "mean", bool(node.integer("count_include_pad", 0)), build)
 
 
-register("AveragePool", lower=_lower)
+register("AveragePool", lower=_lower, open_sizes=True)

@@ -65,4 +65,4 @@ def _lower_computed(node: Node, inputs: Operands, x: Ref, build: Builder) -> Ope
     return build.map(x, *(scale_by(op, item, "a parameter", form, build) for op, item in steps))
 
 
-register("BatchNormalization", lower=_lower)
+register("BatchNormalization", lower=_lower, open_sizes=True)

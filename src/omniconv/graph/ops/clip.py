@@ -70,4 +70,4 @@ def _int(bound: float, x: AnyArray) -> int:
     return int(min(max(bound, limits.min), limits.max)) if not math.isnan(bound) else int(limits.min)
 
 
-register("Clip", lower=_lower, fold=_fold)
+register("Clip", lower=_lower, fold=_fold, open_sizes=True)

@@ -41,4 +41,4 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
     return np.concatenate(parts, axis)
 
 
-register("Concat", lower=_lower, fold=_fold, since=4, truths=True)
+register("Concat", lower=_lower, fold=_fold, since=4, truths=True, open_sizes=True)

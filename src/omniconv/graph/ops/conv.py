@@ -57,4 +57,4 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     return build.add(ConvStep(x.name, build.out(), spec, w, read_bias(inputs[2], form[0])), shape)
 
 
-register("Conv", lower=_lower)
+register("Conv", lower=_lower, open_sizes=True)

@@ -83,4 +83,4 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     return build.add(ConvStep(x.name, build.out(), spec, w, read_bias(inputs[2], channels)), shape)
 
 
-register("ConvTranspose", lower=_lower)
+register("ConvTranspose", lower=_lower, open_sizes=True)

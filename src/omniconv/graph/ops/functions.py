@@ -57,6 +57,6 @@ def _lower_shrink(node: Node, inputs: Operands, build: Builder) -> Operand:
 
 
 for _name in TABLE:
-    register(_name, lower=_lower, fold=_fold)
-register("ThresholdedRelu", lower=_lower_thresholded)
-register("Shrink", lower=_lower_shrink)
+    register(_name, lower=_lower, fold=_fold, open_sizes=True)
+register("ThresholdedRelu", lower=_lower_thresholded, open_sizes=True)
+register("Shrink", lower=_lower_shrink, open_sizes=True)

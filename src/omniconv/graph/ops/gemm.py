@@ -74,4 +74,4 @@ def _add(node: Node, product: Ref, c: Operand, build: Builder) -> Ref:
     return combine(product, c, "add", build)
 
 
-register("Gemm", lower=_lower, since=6)
+register("Gemm", lower=_lower, since=6, open_sizes=True)

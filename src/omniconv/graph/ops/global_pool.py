@@ -15,5 +15,5 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     return build.add(ReduceStep(x.name, build.out(), op), (*x.shape[:2], *(1,) * (x.rank - 2)))
 
 
-register("GlobalAveragePool", lower=_lower)
-register("GlobalMaxPool", lower=_lower)
+register("GlobalAveragePool", lower=_lower, open_sizes=True)
+register("GlobalMaxPool", lower=_lower, open_sizes=True)

@@ -35,4 +35,4 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     return build.map(build.rearrange(done, x.shape, y=build.fresh("shaped")), *scale)
 
 
-register("GroupNormalization", lower=_lower, since=21)
+register("GroupNormalization", lower=_lower, since=21, open_sizes=True)

@@ -34,5 +34,5 @@ def _fold(_node: Node, arrays: Sequence[AnyArray | None], _budget: Budget) -> An
     return as_constant(arrays[0], "the input")
 
 
-register("Identity", lower=_lower_identity, fold=_fold, truths=True)
+register("Identity", lower=_lower_identity, fold=_fold, truths=True, open_sizes=True)
 register("Dropout", lower=_lower_dropout, since=6)

@@ -34,4 +34,4 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     return build.map(done, *kept) if kept else done
 
 
-register("InstanceNormalization", lower=_lower, since=6)
+register("InstanceNormalization", lower=_lower, since=6, open_sizes=True)

@@ -54,5 +54,5 @@ def _lower_rms(node: Node, inputs: Operands, build: Builder) -> Operand:
     return build.map(x, PostOp("div", size.name), *scale)
 
 
-register("RMSNormalization", lower=_lower_rms, since=23)
-register("LayerNormalization", lower=_lower, since=17)
+register("RMSNormalization", lower=_lower_rms, since=23, open_sizes=True)
+register("LayerNormalization", lower=_lower, since=17, open_sizes=True)

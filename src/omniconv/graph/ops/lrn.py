@@ -19,4 +19,4 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     return build.add(LrnStep(x.name, build.out(), size, alpha, beta, bias), x.shape)
 
 
-register("LRN", lower=_lower)
+register("LRN", lower=_lower, open_sizes=True)

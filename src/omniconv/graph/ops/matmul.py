@@ -69,4 +69,4 @@ def _fold(_node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> Any
     return np.asarray(np.matmul(a, b))
 
 
-register("MatMul", lower=_lower, fold=_fold)
+register("MatMul", lower=_lower, fold=_fold, open_sizes=True)

@@ -17,4 +17,4 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     return lower_pool(node, x, "max", False, build)
 
 
-register("MaxPool", lower=_lower)
+register("MaxPool", lower=_lower, open_sizes=True)

@@ -91,4 +91,4 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
     return np.pad(x, pairs, _NUMPY[mode], **more)
 
 
-register("Pad", lower=_lower, fold=_fold, since=2)
+register("Pad", lower=_lower, fold=_fold, since=2, open_sizes=True)

@@ -24,4 +24,4 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     return build.map(x, PostOp("prelu", slope.name if isinstance(slope, Ref) else as_weights(slope, "the slope")))
 
 
-register("PRelu", lower=_lower, since=6)
+register("PRelu", lower=_lower, since=6, open_sizes=True)

@@ -131,4 +131,4 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
 
 
 for _name in _FUNCTIONS:
-    register(_name, lower=_lower, fold=_fold)
+    register(_name, lower=_lower, fold=_fold, open_sizes=True)

@@ -91,4 +91,4 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
 
 
 for _name in _TARGETS:
-    register(_name, lower=_lower, fold=_fold, since=5 if _name == "Reshape" else 1, truths=True)
+    register(_name, lower=_lower, fold=_fold, since=5 if _name == "Reshape" else 1, truths=True, open_sizes=True)

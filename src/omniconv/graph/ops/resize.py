@@ -7,6 +7,7 @@ This file reads the node: which axes, to which sizes, by which scales. What a co
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -28,6 +29,7 @@ from omniconv.program.sampling import (
     count_outside,
     count_taps,
     plan_axis,
+    plan_open_axis,
     scaled_size,
 )
 from omniconv.program.steps import PadStep, ResizeStep
@@ -66,28 +68,44 @@ def _emit(
     if any(not 1 <= size <= LIMIT for size in sizes):
         raise ModelError(f"{node.op} to sizes {tuple(sizes)}", need=f"sizes from 1 to {LIMIT}")
     build.budget.check(sizes, build.program.element.bytes, "the result")
-    parts = [(0.0, 1.0)] * x.rank if crop is None else list(crop.parts)
-    if any(part != (0.0, 1.0) for part in parts[:2]):
-        raise UnsupportedError(f"a crop of batch or channels, {parts[:2]}", need="all of them, from 0 to 1")
-    index, weight, pads = [], [], [(0, 0), (0, 0)]
-    for size, output, scale, part in zip(x.shape[2:], sizes[2:], scales[2:], parts[2:], strict=True):
-        ratio = output / size if scale is None else scale
+    for size, output, scale in zip(x.shape[2:], sizes[2:], scales[2:], strict=True):
+        ratio = float(output) / float(size) if scale is None else scale
         taps = count_taps(how, ratio)[1]
         if taps > MAX_TAPS:
             raise UnsupportedError(f"antialias of a reduction by {1 / ratio}", need=f"at most {MAX_TAPS} taps")
         build.budget.take((taps, output), 64, "a resize table")
-        before, after = (0, 0) if crop is None else count_outside(how, size, output, part)
-        inside = slice(before, output - after)
+    if crop is not None:
+        return _emit_part(x, sizes, scales, how, build, crop)
+    index, weight = [], []
+    for size, output, scale in zip(x.shape[2:], sizes[2:], scales[2:], strict=True):
+        table = plan_open_axis(how, size, output, scale)
+        index.append(table[0])
+        weight.append(table[1])
+    return build.add(ResizeStep(x.name, build.out(), tuple(index), tuple(weight)), sizes)
+
+
+def _emit_part(
+    x: Ref, sizes: Sequence[int], scales: Sequence[float | None], how: Sampling, build: Builder, crop: _Crop
+) -> Operand:
+    """What lies on the axes is one block, as the coordinate grows or falls along each; all around it is one value.
+
+    Open sizes are pinned.
+    """
+    if any(part != (0.0, 1.0) for part in crop.parts[:2]):
+        raise UnsupportedError(f"a crop of batch or channels, {crop.parts[:2]}", need="all of them, from 0 to 1")
+    shape, sizes = tuple(map(operator.index, x.shape)), tuple(map(operator.index, sizes))
+    index, weight, pads = [], [], [(0, 0), (0, 0)]
+    for size, output, scale, part in zip(shape[2:], sizes[2:], scales[2:], crop.parts[2:], strict=True):
+        before, after = count_outside(how, size, output, part)
         table = plan_axis(how, size, output, scale, part)
-        index.append(table[0][:, inside])
-        weight.append(table[1][:, inside])
+        index.append(table[0][:, before : output - after])
+        weight.append(table[1][:, before : output - after])
         pads.append((before, after))
-    if crop is None or not any(map(any, pads)):
-        return build.add(ResizeStep(x.name, build.out(), tuple(index), tuple(weight)), sizes)
-    # The coordinate grows or falls along an axis, so that what lies on it is one block, and all around it is one value.
     inner = [size - sum(pair) for size, pair in zip(sizes, pads, strict=True)]
     if 0 in inner:
         return np.full(sizes, crop.value, build.program.element.dtype)
+    if not any(map(any, pads)):
+        return build.add(ResizeStep(x.name, build.out(), tuple(index), tuple(weight)), sizes)
     block = build.add(ResizeStep(x.name, build.fresh("inside"), tuple(index), tuple(weight)), inner)
     return build.add(PadStep(block.name, build.out(), tuple(pads), "constant", crop.value), sizes)
 
@@ -212,5 +230,5 @@ def _common_scale(policy: str, given: Sequence[int], wanted: Sequence[int]) -> f
     return float(ratios.min() if policy == "not_larger" else ratios.max())
 
 
-register("Upsample", lower=_lower_upsample, since=7, until=9)
-register("Resize", lower=_lower_resize, since=10)
+register("Upsample", lower=_lower_upsample, since=7, until=9, open_sizes=True)
+register("Resize", lower=_lower_resize, since=10, open_sizes=True)

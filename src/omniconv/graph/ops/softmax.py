@@ -23,5 +23,5 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     return build.rearrange(soft, x.shape)
 
 
-register("Softmax", lower=_lower)
-register("LogSoftmax", lower=_lower)
+register("Softmax", lower=_lower, open_sizes=True)
+register("LogSoftmax", lower=_lower, open_sizes=True)

@@ -20,4 +20,4 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     return build.map(x, PostOp("mul", scalar(alpha)), gate, PostOp("mul", x.name))
 
 
-register("Swish", lower=_lower)
+register("Swish", lower=_lower, open_sizes=True)

@@ -33,4 +33,4 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], _budget: Budget) -> Any
     return x.transpose(_perm(node, x.ndim))
 
 
-register("Transpose", lower=_lower, fold=_fold, truths=True)
+register("Transpose", lower=_lower, fold=_fold, truths=True, open_sizes=True)

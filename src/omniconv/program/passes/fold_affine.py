@@ -161,11 +161,12 @@ def fold_affine(program: Program) -> Program:
     order: list[_Gathered | Item] = []
     for step, label in with_labels(program):
         if isinstance(step, ConvStep | DenseStep) and not (step.post or step.factors):
-            work, shape = step.work(program.shapes), program.shapes[step.y]
-            assert work.w is not None
+            w, b, shape = step.w, step.b, program.shapes[step.y]
+            assert not isinstance(w, str)
+            assert not isinstance(b, str)
             channels = shape[1] if isinstance(step, ConvStep) else shape[-1]
             one, zero = np.ones(channels), np.zeros(channels)
-            gathered = _Gathered(step, work.w, work.b, label, shape, program.element, one, zero)
+            gathered = _Gathered(step, w, b, label, shape, program.element, one, zero)
             open_steps[step.y] = gathered
             order.append(gathered)
             continue

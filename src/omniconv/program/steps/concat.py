@@ -34,8 +34,8 @@ class ConcatStep(Step):
         """The sizes along the axis together."""
         first = shapes[self.xs[0]]
         axis = check_axis(self.axis, first)
-        rest = {(*shapes[x][:axis], *shapes[x][axis + 1 :]) for x in self.xs}
-        if len(rest) > 1 or any(len(shapes[x]) != len(first) for x in self.xs):
+        rest = [(*shapes[x][:axis], *shapes[x][axis + 1 :]) for x in self.xs]
+        if any(item != rest[0] for item in rest) or any(len(shapes[x]) != len(first) for x in self.xs):
             raise ShapeError(
                 f"shapes {[shapes[x] for x in self.xs]} side by side along axis {axis}", need="equal sizes elsewhere"
             )

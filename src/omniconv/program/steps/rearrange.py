@@ -29,7 +29,8 @@ class RearrangeStep(Step):
         """y's shape where it is said, else ``split`` permuted."""
         size = math.prod(shapes[self.x])
         stated = shapes.get(self.y, tuple(self.split[axis] for axis in self.perm))
-        if sorted(self.perm) != list(range(len(self.split))) or {math.prod(self.split), math.prod(stated)} != {size}:
+        sizes = math.prod(self.split), math.prod(stated)
+        if sorted(self.perm) != list(range(len(self.split))) or sizes != (size, size):
             raise ShapeError(
                 f"{shapes[self.x]} seen as {self.split}, permuted by {self.perm}, read as {stated}",
                 need="equal numbers of elements and a permutation",

@@ -34,7 +34,7 @@ class ResizeStep(Step):
         shape = shapes[self.x]
         if len(shape) != 2 + len(self.index):
             raise ShapeError(f"{len(self.index)} tables for a value of shape {shape}", need="one for each spatial axis")
-        return (*shape[:2], *(int(index.shape[1]) for index in self.index))
+        return (*shape[:2], *(index.shape[1] for index in self.index))
 
     def with_constants(self, convert: Callable[[Array], Array]) -> Self:
         """The weights of its tables."""

@@ -27,9 +27,10 @@ from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.emit.vectors import emit_share
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.kernels.lane.tiles import LaneTile
-from omniconv.compiler.problem.open_size import Opener, is_open, may_exceed, open_images
+from omniconv.compiler.problem.open_images import open_images
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener, is_open, may_exceed
 from omniconv.program.steps import Array
 from omniconv.target.model import Target
 

@@ -16,7 +16,7 @@ from omniconv.compiler.emit.machine import Index, Pointer
 from omniconv.compiler.emit.phases import PhaseTables
 from omniconv.compiler.kernels.lane.rows import ARGS, Lane, Row, X
 from omniconv.compiler.kernels.lane.tiles import LaneTile
-from omniconv.compiler.problem.open_size import Opener
+from omniconv.open_size import Opener
 from omniconv.target.model import Target
 
 

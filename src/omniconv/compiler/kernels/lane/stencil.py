@@ -14,8 +14,8 @@ from omniconv.compiler.emit.machine import Condition, Index, Pointer, Slot
 from omniconv.compiler.emit.phases import PhaseTables
 from omniconv.compiler.kernels.lane.rows import ChannelLoop, Lane
 from omniconv.compiler.kernels.lane.tiles import StencilTile, TileAxis
-from omniconv.compiler.problem.open_size import is_open
 from omniconv.integers import ceil_div
+from omniconv.open_size import is_open
 from omniconv.target.model import Target
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar, Final, cast
+from typing import ClassVar, Final, NamedTuple, cast
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index
@@ -18,10 +18,10 @@ from omniconv.compiler.problem.candidate import (
     count_tiles_in_unit,
     find_cheapest,
 )
-from omniconv.compiler.problem.open_size import is_open, most
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
+from omniconv.open_size import is_open, most
 from omniconv.target.model import Target
 
 WHOLE: Final = "a whole group fits one vector"
@@ -38,9 +38,9 @@ def list_rows(problem: Problem, target: Target) -> Iterator[Candidate[LaneTile]]
     width = problem.axes[2]
     count = min(width.counts)
     chunk, wide = _size_row(problem, target)
-    parts = _split_rows(problem, target)
+    parts, vectors = _split_rows(problem, target), _count_vectors(problem, target)
     for columns in range(1, min(wide, count) + 1):
-        block, split = _share(problem, target, problem.axes[1].output, ceil_div(count, columns))
+        block, split = _share(problem, vectors, problem.axes[1].output, ceil_div(count, columns))
         yield Candidate(_cost_row(target, count, columns), LaneTile(columns, chunk, block, max(split, parts)))
 
 
@@ -87,30 +87,47 @@ def list_stencils(problem: Problem, target: Target) -> Iterator[Candidate[Stenci
     height, width = problem.axes[1], problem.axes[2]
     if max(height.taps) * max(width.taps) > 9 or problem.inputs > 1:
         return
-    spread = (_spread(height), _spread(width))
+    spread, vectors = (_spread(height), _spread(width)), _count_vectors(problem, target)
+    wide = [_Side.of(width, count, spread[1]) for count in _counts(width, spread[1], target.traits.stencil_sums)]
     for rows in _counts(height, spread[0], 4):
-        for columns in _counts(width, spread[1], target.traits.stencil_sums // rows):
-            axes = TileAxis(height, rows, spread[0]), TileAxis(width, columns, spread[1])
-            block, split = _share(problem, target, axes[0].tiles, axes[1].tiles)
-            tile = StencilTile(columns, 1, block, split, rows, spread)
-            yield Candidate(_cost_stencil(problem, axes), tile)
+        tall = _Side.of(height, rows, spread[0])
+        widest = max(_counts(width, spread[1], target.traits.stencil_sums // rows))
+        for side in wide:
+            if side.axis.count > widest:
+                break
+            block, split = _share(problem, vectors, tall.axis.tiles, side.axis.tiles)
+            tile = StencilTile(side.axis.count, 1, block, split, rows, spread)
+            yield Candidate(_cost_stencil(problem, tall, side), tile)
 
 
-def _cost_stencil(problem: Problem, axes: tuple[TileAxis, TileAxis]) -> float:
+class _Side(NamedTuple):
+    """One side of a tile: how many different offsets it reads, and its taps."""
+
+    axis: TileAxis
+    reads: int
+    taps: int
+
+    @classmethod
+    def of(cls, walk: AxisWalk, count: int, spread: int) -> _Side:
+        axis = TileAxis(walk, count, spread)
+        taps = axis.taps()
+        return cls(axis, len({offset for each in taps for offset, _ in each}), sum(map(len, taps)))
+
+
+def _cost_stencil(problem: Problem, tall: _Side, wide: _Side) -> float:
     """Cost of one vector of channels of the whole layer, by multiply-adds and loads."""
     height, width = problem.axes[1], problem.axes[2]
     taps = max(height.taps) * max(width.taps)
-    lines, across = (len({offset for each in axis.taps() for offset, _ in each}) for axis in axes)
-    work = sum(map(len, axes[0].taps())) * sum(map(len, axes[1].taps()))
-    outputs = axes[0].count * axes[1].count
+    lines, across, work = tall.reads, wide.reads, tall.taps * wide.taps
+    outputs = tall.axis.count * wide.axis.count
     # A few accumulators do not hide the latency of a multiply-add. Beyond some 24 positions read side by side the
     # prefetchers lose track.
     cost = work * max(1.0, 4.0 / outputs) + 0.5 * (lines * across + taps + outputs)
     cost += 2.0 * max(0, lines * across - 24)
     if width.in_step > 1:
         # Rows come from a farther cache than columns, which the neighbouring tile has just read.
-        cost += lines * width.in_step * axes[1].count * problem.axes[0].kernel
-    return cost * axes[0].tiles * axes[1].tiles
+        cost += lines * width.in_step * wide.axis.count * problem.axes[0].kernel
+    return cost * tall.axis.tiles * wide.axis.tiles
 
 
 def _spread(axis: AxisWalk) -> int:
@@ -125,10 +142,14 @@ def _counts(axis: AxisWalk, spread: int, most: int) -> range:
     return range(step, limit + 1, step)
 
 
-def _share(problem: Problem, target: Target, rows: int, tiles: int) -> tuple[int, int]:
+def _count_vectors(problem: Problem, target: Target) -> int:
+    """Vectors of channels."""
+    return ceil_div(problem.groups, Grouping.of(problem, target).groups)
+
+
+def _share(problem: Problem, vectors: int, rows: int, tiles: int) -> tuple[int, int]:
     """Tiles in a unit, and parts of the channels, so that there are enough units for a few threads."""
     lines = problem.batch * problem.axes[0].output * rows
-    vectors = ceil_div(problem.groups, Grouping.of(problem, target).groups)
     block = count_tiles_in_unit(lines, tiles)
     return block, min(vectors, max(1, FEWEST // (lines * ceil_div(tiles, block))))
 

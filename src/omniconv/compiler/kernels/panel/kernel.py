@@ -20,9 +20,10 @@ from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_
 from omniconv.compiler.emit.machine import Index, Pointer, Slot
 from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.kernels.panel.tiles import PanelTile
-from omniconv.compiler.problem.open_size import Opener, may_exceed, open_images
+from omniconv.compiler.problem.open_images import open_images
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener, may_exceed
 from omniconv.program.steps import Array
 from omniconv.target.model import Target
 

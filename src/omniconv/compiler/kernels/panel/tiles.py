@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import ClassVar
 
 from omniconv.compiler.problem.candidate import Candidate, Sizes, count_tiles_in_unit, find_cheapest
@@ -25,6 +26,7 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate[PanelTil
     weights = target.element.bytes * problem.groups * problem.inputs * problem.taps * vectors * target.lanes
     near = target.l1_bytes if problem.groups > 1 else target.cache_bytes // 2
     inner = weights <= near
+    costs = _PanelCosts.of(problem.inputs, problem.outputs, problem.taps, problem.axes[2].bordered, target)
     for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
         tall = _count_rows(target, wide)
         lines = problem.batch * problem.axes[0].output * problem.axes[1].output
@@ -33,11 +35,11 @@ def list_panels(problem: Problem, target: Target) -> Iterator[Candidate[PanelTil
             tiles = ceil_div(count, rows)
             block = min(count_tiles_in_unit(lines, tiles), 16)
             tile = PanelTile(rows, wide, unroll, block, inner)
-            cost = _cost_panel(problem, target, rows, wide)
+            cost = costs.find(rows, wide)
             yield Candidate(cost * tiles, tile)
             whole, rest = divmod(count, rows)
             if rest and problem.axes[2].phases == 1:
-                both = cost * whole + _cost_panel(problem, target, rest, wide)
+                both = cost * whole + costs.find(rest, wide)
                 if both < WORTH_CUTTING * cost * tiles:
                     yield Candidate(both, replace(tile, cut=True))
 
@@ -49,30 +51,54 @@ def _count_rows(target: Target, wide: int) -> int:
     return max(1, (target.registers - 1 - wide) // wide)
 
 
-def _cost_panel(problem: Problem, target: Target, rows: int, wide: int) -> float:
-    """Cost of one input channel and tap of a tile of all channels, by the load and multiply-add counts."""
-    vectors = ceil_div(problem.outputs, target.lanes)
-    full, last = divmod(vectors - 1, wide)
-    cost = full * _cost_step(problem, target, rows, wide) + _cost_step(problem, target, rows, last + 1)
-    # A last vector that is alone in its panel may be a shorter one.
-    narrow = last == 0 and (problem.outputs - 1) % target.lanes < target.lanes // 2
-    if narrow and target.traits.half_vector < 1:
-        cost -= max(0.0, rows - max(rows / 2 + 1, target.traits.sums_in_flight))
-    return cost
+@dataclass(frozen=True, slots=True)
+class _PanelCosts:
+    """Costs of the tiles of one layer, which do not depend on its sizes: each is worked out once."""
 
+    inputs: int
+    outputs: int
+    taps: int
+    bordered: bool
+    target: Target
+    found: dict[tuple[int, int], float] = field(default_factory=dict, init=False, compare=False)
 
-def _cost_step(problem: Problem, target: Target, rows: int, held: int) -> float:
-    """One step of a tile; the formula is that of :class:`omniconv.target.traits.PanelCosts`."""
-    traits, costs, depth = target.traits, target.traits.panel, problem.inputs * problem.taps
-    loads = costs.broadcast * rows + held
-    waiting = loads * traits.fmas_per_load if costs.counts_loads else 0.0
-    cost = max(rows * held, waiting, traits.sums_in_flight) + costs.load * loads + costs.row * rows + costs.step
-    cost += costs.crowd * max(0, rows - costs.easy)
-    if target.element.bytes * depth * held * target.lanes > target.l1_bytes * 3 // 4:
-        cost += costs.far * held  # weights come from the second level
-    if problem.axes[2].bordered:
-        cost += costs.border * rows / problem.inputs
-    return cost + (costs.store * rows * held + costs.start) / depth
+    @classmethod
+    @lru_cache(maxsize=1024)
+    def of(cls, inputs: int, outputs: int, taps: int, bordered: bool, target: Target) -> _PanelCosts:
+        """Those of a layer; ``bordered`` says whether taps along the width leave the input."""
+        return cls(inputs, outputs, taps, bordered, target)
+
+    def find(self, rows: int, wide: int) -> float:
+        """Cost of one input channel and tap of a tile of all channels, by the load and multiply-add counts."""
+        cost = self.found.get((rows, wide))
+        if cost is None:
+            cost = self.found[rows, wide] = self._add_up(rows, wide)
+        return cost
+
+    def _add_up(self, rows: int, wide: int) -> float:
+        target = self.target
+        vectors = ceil_div(self.outputs, target.lanes)
+        full, last = divmod(vectors - 1, wide)
+        cost = full * self._cost_step(rows, wide) + self._cost_step(rows, last + 1)
+        # A last vector that is alone in its panel may be a shorter one.
+        narrow = last == 0 and (self.outputs - 1) % target.lanes < target.lanes // 2
+        if narrow and target.traits.half_vector < 1:
+            cost -= max(0.0, rows - max(rows / 2 + 1, target.traits.sums_in_flight))
+        return cost
+
+    def _cost_step(self, rows: int, held: int) -> float:
+        """One step of a tile; the formula is that of :class:`omniconv.target.traits.PanelCosts`."""
+        target, depth = self.target, self.inputs * self.taps
+        traits, costs = target.traits, target.traits.panel
+        loads = costs.broadcast * rows + held
+        waiting = loads * traits.fmas_per_load if costs.counts_loads else 0.0
+        cost = max(rows * held, waiting, traits.sums_in_flight) + costs.load * loads + costs.row * rows + costs.step
+        cost += costs.crowd * max(0, rows - costs.easy)
+        if target.element.bytes * depth * held * target.lanes > target.l1_bytes * 3 // 4:
+            cost += costs.far * held  # weights come from the second level
+        if self.bordered:
+            cost += costs.border * rows / self.inputs
+        return cost + (costs.store * rows * held + costs.start) / depth
 
 
 def plan_panel(problem: Problem, target: Target) -> PanelTile:

@@ -103,17 +103,20 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
     how = f"in {strips} strips, one for each thread" if strips > 1 else ""
     if strips > 1:
         planner.groups.append(Group(len(planner.calls), (3 * len(slabs) // strips,) * strips))
+    # Where each slab begins: its first block, and its first channel of the input and of the result.
+    table = [(first, turn * blocks.groups * channels) for turn, first in slabs for channels in (inputs, outputs)]
+    starts, words = planner.table([number for pair in table for number in pair]), 16 // planner.target.element.bytes
+    places = iter([BufferRef(starts.buffer, words * index) for index in range(len(table))])
     decision = choice.decision
     for strip in range(strips):
         spread = BufferRef(planner.add_buffer("arena", products * blocks.stride(wide) + lanes))
         gathered = BufferRef(planner.add_buffer("arena", products * blocks.stride(narrow) + lanes))
-        for turn, first in slabs[strip * len(slabs) // strips : (strip + 1) * len(slabs) // strips]:
+        for turn, _ in slabs[strip * len(slabs) // strips : (strip + 1) * len(slabs) // strips]:
             part = BufferRef(weights.buffer, weights.offset + turn * size)
-            starts = (planner.table([first, turn * blocks.groups * channels]) for channels in (inputs, outputs))
-            planner.call(forward, [x.ref, spread, zero, next(starts)], "winograd_input", choice.rejected, decision, how)
+            planner.call(forward, [x.ref, spread, zero, next(places)], "winograd_input", choice.rejected, decision, how)
             args = [spread, part, nothing, gathered, zero, zero]
             planner.call(panel, args, "panel", (), decision, fixed=True)
-            planner.call(back, [gathered, bias, y.ref, next(starts), *layer.refs], "winograd_output", (), decision)
+            planner.call(back, [gathered, bias, y.ref, next(places), *layer.refs], "winograd_output", (), decision)
 
 
 def _plain_weights(layer: Layer, w: Array) -> Array:

@@ -17,10 +17,10 @@ from omniconv.compiler.kernels.lane.tiles import reject_lane
 from omniconv.compiler.kernels.panel.tiles import list_panels
 from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
 from omniconv.compiler.problem.candidate import Candidate, find_cheapest
-from omniconv.compiler.problem.open_size import Opener
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener
 from omniconv.program.element import FLOAT32
 from omniconv.target.model import Target
 

@@ -23,7 +23,7 @@ from omniconv.compiler.emit.machine import Condition, Index, Pointer
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.winograd.matrices import FILTERINGS, emit_data, emit_result
 from omniconv.compiler.kernels.winograd.slabs import BlockAxis, BlockGrid
-from omniconv.compiler.problem.open_size import Opener, is_open
+from omniconv.open_size import Opener, is_open
 from omniconv.target.model import Target
 
 

@@ -1,22 +1,24 @@
-"""Sizes that are read when a kernel runs, so that one piece of machine code serves images of many sizes.
+"""Sizes that stay open while something is made for exact ones, so that what was made serves other sizes too.
 
-A recipe is made for exact sizes. Some of them can be *opened* before its code is written: an :class:`OpenSize` stands
-in the place of the integer, takes part in arithmetic as that would, and becomes a machine value where the code needs
-it. What a lowering decides in Python by asking an open size (is the row longer than a tile? does a tap leave the
-input?) is written down as a :data:`Guard`, an equation or inequality between expressions of the open sizes. The code is
-right for all sizes for which every guard has the answer that it had while the code was written, and for no others is it
-ever used: so nothing has to be assumed of a lowering.
+Code that computes with sizes can be run with some of them *opened*: an :class:`OpenSize` stands in the place of the
+integer and takes part in arithmetic as that would. What the code decides by asking an open size (is the row longer than
+a tile? does a tap leave the input?) is written down as a :data:`Guard`, an equation or inequality between expressions
+of the open sizes. What came out is right for all sizes for which every guard has the answer that it had, and for no
+others is it ever used: so nothing has to be assumed of the code.
 
 An open size where only an integer will do (a number of unrolled rows, a lane) is pinned: the guard is that it equals
 what it is.
+
+Machine code is made so, which reads the open sizes when it runs (:mod:`omniconv.compiler.code.opened`), and programs of
+networks (:mod:`omniconv.graph.open_program`).
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Final, Protocol, TypeAlias, TypeVar, cast
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeAlias, cast
 
 Expression: TypeAlias = int | tuple["str | Expression", ...]
 """An integer, ``("size", number)`` for an open size, or an operation: ``("+", a, b)``."""
@@ -38,30 +40,38 @@ RELATIONS: Final[dict[str, Callable[[int, int], bool]]] = {
 }
 
 
+class KeyOfOpenSizeError(TypeError):
+    """An open size is looked up in a set or a dictionary, where equality would go unnoticed."""
+
+
 @dataclass(slots=True, eq=False)
 class Trace:
-    """What is asked of open sizes while code is written.
+    """What is asked of open sizes while something is made.
 
     Attributes:
-        at: the argument of the kernel that holds the sizes, as 64-bit integers.
+        at: of a kernel, the argument that holds the sizes, as 64-bit integers.
+        keys: whether open sizes may be keys of sets and dictionaries. There each is itself and equal to nothing else:
+            that suits caches of functions, and nothing that counts different sizes.
         guards: what was asked, in order, each once.
     """
 
-    at: int
+    at: int = -1
+    keys: bool = True
     guards: dict[Guard, None] = field(default_factory=dict)
 
     def ask(self, relation: str, a: Known, b: Known) -> bool:
-        """The answer for the sizes at hand, which the code then depends on."""
+        """The answer for the sizes at hand, on which all that follows depends."""
         answer = RELATIONS[relation](value_of(a), value_of(b))
-        if isinstance(a, OpenSize) or isinstance(b, OpenSize):
-            self.guards.setdefault((relation, _tree(a), _tree(b), answer))
+        one, other = _tree(a), _tree(b)
+        if one != other:  # else the answer is the same for all sizes
+            self.guards.setdefault((relation, one, other, answer))
         return answer
 
 
 class OpenSize:
-    """A size that the machine code reads when it runs.
+    """A size that stays open.
 
-    It is no `int`: where code is written that only takes integers, it is asked for one (``__index__``), which pins it.
+    It is no `int`: code that only takes integers asks it for one (``__index__``), which pins it.
 
     Args:
         trace: where its answers are written down.
@@ -77,7 +87,10 @@ class OpenSize:
     def __repr__(self) -> str:
         return "?"
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        if not self.trace.keys:
+            raise KeyOfOpenSizeError(f"a size, {self.value} here, is a key")
+        return id(self)
 
     # -- arithmetic
 
@@ -85,8 +98,9 @@ class OpenSize:
         """An operation of which one side is this size."""
         if not (isinstance(a, int | OpenSize) and isinstance(b, int | OpenSize)):
             return cast("Known", NotImplemented)
+        tree = _join(operation, _tree(a), _tree(b))
         value = OPERATIONS[operation](value_of(a), value_of(b))
-        return OpenSize(self.trace, (operation, _tree(a), _tree(b)), value)
+        return tree if isinstance(tree, int) else OpenSize(self.trace, tree, value)
 
     def __add__(self, other: Known) -> Known:
         return self if _is(other, 0) else self.join("+", self, other)
@@ -198,47 +212,6 @@ class Opener:
         return self(n), self(d), self(h), w
 
 
-class _Opens(Protocol):
-    def opened(self, opener: Opener) -> Any: ...
-
-
-class OfImages(Protocol):
-    """A recipe of images and their strides; see :func:`open_images`."""
-
-    @property
-    def batch(self) -> int:
-        """Images."""
-
-    @property
-    def axes(self) -> Sequence[_Opens]:
-        """Walks or windows along depth, height, width."""
-
-    @property
-    def x_strides(self) -> tuple[int, int, int, int]:
-        """N, D, H, W strides of the input [elements]."""
-
-    @property
-    def y_strides(self) -> tuple[int, int, int, int]:
-        """N, D, H, W strides of the result [elements]."""
-
-
-R = TypeVar("R", bound=OfImages)
-
-
-def open_images(recipe: R, opener: Opener, **more: Any) -> R:
-    """A recipe with its number of images, its axes and its strides opened, and ``more`` of its fields replaced."""
-    changed: Any = recipe
-    opened: R = replace(
-        changed,
-        batch=opener(recipe.batch),
-        axes=tuple(axis.opened(opener) for axis in recipe.axes),
-        x_strides=opener.strides(recipe.x_strides),
-        y_strides=opener.strides(recipe.y_strides),
-        **more,
-    )
-    return opened
-
-
 def may_exceed(size: Known, bound: int) -> bool:
     """Whether a size is larger than a bound, or may be so on the machine."""
     return isinstance(size, OpenSize) or size > bound
@@ -284,10 +257,90 @@ def evaluate(tree: Expression, sizes: Sequence[int]) -> int:
 
 
 def holds(guards: Sequence[Guard], sizes: Sequence[int]) -> bool:
-    """Whether code that was written under these guards is right for given sizes."""
+    """Whether what was made under these guards is right for given sizes."""
     return all(
         RELATIONS[relation](evaluate(a, sizes), evaluate(b, sizes)) == answer for relation, a, b, answer in guards
     )
+
+
+class Formulas:
+    """Many expressions of the same sizes, to be evaluated together: what they have in common is computed once."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Expression, int] = {}
+        self._entries: list[tuple[Callable[[int, int], int] | None, int, int]] = []
+
+    def add(self, tree: Expression) -> int:
+        """The place of an expression in what :meth:`evaluate` returns."""
+        found = self._numbers.get(tree)
+        if found is not None:
+            return found
+        entry: tuple[Callable[[int, int], int] | None, int, int]
+        if isinstance(tree, int):
+            entry = None, -1, tree
+        elif tree[0] == "size":
+            entry = None, cast("int", tree[1]), 0
+        else:
+            a, b = (self.add(cast("Expression", part)) for part in tree[1:])
+            entry = OPERATIONS[cast("str", tree[0])], a, b
+        self._entries.append(entry)
+        self._numbers[tree] = len(self._entries) - 1
+        return self._numbers[tree]
+
+    def evaluate(self, sizes: Sequence[int]) -> list[int]:
+        """The value of each expression.
+
+        Raises:
+            ZeroDivisionError: a divisor is zero, as it was not when its guard was written down.
+        """
+        values: list[int] = []
+        for function, a, b in self._entries:
+            if function is not None:
+                values.append(function(values[a], values[b]))
+            else:
+                values.append(b if a < 0 else sizes[a])
+        return values
+
+
+class Later:
+    """What a function makes of open sizes, once these are known. It stands where something else is expected, and says
+    so to the type checker.
+
+    Args:
+        shape: of the array that the function returns.
+        make: the function.
+        args: what it is called with.
+    """
+
+    __slots__ = ("args", "make", "shape")
+
+    def __init__(self, shape: tuple[int, ...], make: Callable[..., Any], args: tuple[Any, ...]) -> None:
+        self.shape, self.make, self.args = shape, make, args
+
+    def then(self, change: Callable[[Any], Any]) -> Later:
+        """The same with a function of the result in its place."""
+        make = self.make
+        return Later(self.shape, lambda *args: change(make(*args)), self.args)
+
+
+def as_sizes(shape: Iterable[int]) -> tuple[int, ...]:
+    """A shape as a tuple of `int`; open sizes stay open."""
+    return tuple(size if is_open(size) else int(size) for size in shape)
+
+
+def _join(operation: str, a: Expression, b: Expression) -> Expression:
+    """An operation as an expression. Integers that are added come last and together, so that a size that grows by as
+    much as it shrinks is the same expression as before.
+    """
+    if operation == "-" and isinstance(b, int):
+        operation, b = "+", -b
+    if operation == "-" and a == b:
+        return 0
+    if operation == "+" and isinstance(a, int):
+        a, b = b, a
+    if operation == "+" and isinstance(b, int) and isinstance(a, tuple) and a[0] == "+" and isinstance(a[2], int):
+        a, b = cast("Expression", a[1]), a[2] + b
+    return a if operation == "+" and b == 0 else (operation, a, b)
 
 
 def _tree(size: Known) -> Expression:

@@ -1,0 +1,40 @@
+"""Compiling ahead: LLVM works on kernels that are written while Python writes the next ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Generic, TypeVar
+
+from omniconv.forks import own_locks
+
+T = TypeVar("T")
+
+
+class Ahead(Generic[T]):
+    """What a thread makes ahead, by key, until it is taken. Thread-safe, and empty in the child of a fork.
+
+    One thread is as good as many: LLVM is entered by one at a time.
+    """
+
+    def __init__(self) -> None:
+        own_locks(self)
+
+    def begin(self, key: str, make: Callable[[], T]) -> None:
+        """Have something made, unless it is being made. At the end of the interpreter, where no thread starts any more,
+        nothing is: whoever needs it makes it.
+        """
+        if key not in self._begun:
+            with suppress(RuntimeError):
+                self._begun[key] = self._thread.submit(make)
+
+    def take(self, key: str) -> T | None:
+        """What was begun, once it is there; ``None`` where nothing was. What its function raises is raised here."""
+        begun = self._begun.pop(key, None)
+        return None if begun is None else begun.result()
+
+    def forget_locks(self) -> None:
+        """Begin with nothing: at first, and in the child of a fork, where the thread is gone."""
+        self._begun: dict[str, Future[T]] = {}
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="omniconv-compile")

@@ -1,0 +1,73 @@
+"""Compiling ahead: what a thread made is taken once, errors are those of the taker, a fork begins with nothing."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from omniconv.compiler.code import build
+from omniconv.compiler.code.ahead import Ahead
+from omniconv.compiler.code.build import begin, load
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.target.select import select_target
+
+
+def test_what_was_begun_is_taken_once() -> None:
+    made, ahead = [], Ahead[str]()
+
+    def make() -> str:
+        made.append(threading.current_thread())
+        return "code"
+
+    ahead.begin("a", make)
+    ahead.begin("a", make)
+    assert ahead.take("a") == "code"
+    assert ahead.take("a") is None
+    assert ahead.take("b") is None
+    (thread,) = made
+    assert thread is not threading.current_thread()
+
+
+def test_an_error_is_raised_where_it_is_taken() -> None:
+    ahead = Ahead[int]()
+    ahead.begin("a", lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        ahead.take("a")
+    assert ahead.take("a") is None, "and not again"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_begins_with_nothing() -> None:
+    ahead, go = Ahead[str](), threading.Event()
+    ahead.begin("a", lambda: str(go.wait(30)))
+    child = os.fork()
+    if not child:
+        empty = ahead.take("a") is None
+        ahead.begin("a", lambda: "child")
+        os._exit(0 if empty and ahead.take("a") == "child" else 1)
+    go.set()
+    assert ahead.take("a") == "True"
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_a_kernel_is_written_and_compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, written, compiled = select_target(None), [], []
+    compile_object = build.compile_object
+
+    def counted(ir: str, target: build.Target) -> bytes:
+        compiled.append(ir)
+        return compile_object(ir, target)
+
+    def emit(name: str) -> str:
+        written.append(name)
+        return Kernel(name, target).finish()
+
+    monkeypatch.setattr(build, "compile_object", counted)
+    source = build.Source(f"nothing, {os.urandom(8).hex()}", emit, "test")
+    begin(source, target, cache=None)
+    (first,) = load([source], target, cache=None)
+    begin(source, target, cache=None)
+    assert load([source], target, cache=None)[0] is first
+    assert len(written) == len(compiled) == 1
