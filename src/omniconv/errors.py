@@ -85,8 +85,11 @@ class RecompileWarning(UserWarning):
 
 
 def warn(message: str, category: type[Warning]) -> None:
-    """Warn of something at the line outside this package that led here, however deep inside that is."""
+    """Warn of something at the caller's line that led here: the last one outside this package and PyTorch.
+
+    PyTorch's own lines lie between a model that is called and a layer of ours in it; no caller can change those.
+    """
     level, frame = 0, inspect.currentframe()
-    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("omniconv."):
+    while frame is not None and str(frame.f_globals.get("__name__", "")).partition(".")[0] in ("omniconv", "torch"):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level + 1)

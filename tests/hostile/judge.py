@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import re
 import resource
 import signal
@@ -26,6 +27,7 @@ from omniconv.errors import OmniconvError
 from omniconv.runtime.network import Network
 
 Arrays = dict[str, np.ndarray]
+Shapes = dict[str, tuple[int, ...]]
 
 LIMIT: Final = 2**26
 """Memory that a model is allowed [bytes]."""
@@ -37,6 +39,8 @@ ADDRESSES: Final = 2**33
 """Address space beside what the process has taken when it begins [bytes]."""
 EXTREMES: Final = (0, 1, -1, 2, 7, -7, 100, 2**31 - 1, -(2**31), 2**40, 2**63 - 1, -(2**63))
 SPECIAL: Final = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-42, 3e38, -1e30, 1e6)
+SIZES: Final = (0, 1, 2, 3, 5, 17, 64, 1000, 2**16, 2**24, 2**31, 2**40)
+"""What open sizes are called with."""
 MISREAD: Final = frozenset({"LRN"})
 """What ``onnx.reference`` is known to compute wrongly: LRN goes through as many channels as there are images."""
 
@@ -61,7 +65,38 @@ def same(data: onnx.ModelProto, _seed: int) -> onnx.ModelProto:
     return data
 
 
-DAMAGE: Final = {"bytes": mutate_bytes, "fields": mutate_fields, "values": mutate_values, "inputs": same}
+def open_sizes(model: onnx.ModelProto, seed: int) -> onnx.ModelProto:
+    """The model with all, or most, sizes of its inputs left open: it is then called with hostile ones."""
+    rng = random.Random(seed)
+    opened = onnx.ModelProto()
+    opened.CopyFrom(model)
+    for info in opened.graph.input:
+        for axis, dim in enumerate(info.type.tensor_type.shape.dim):
+            if dim.dim_value and rng.random() < 0.8:
+                dim.dim_param = f"{info.name}{axis}"
+    return opened
+
+
+def draw_sizes(model: onnx.ModelProto, known: Shapes, rng: np.random.Generator) -> Shapes:
+    """Shapes of inputs, with a few of the open sizes hostile; a symbol is one size."""
+    symbols = {
+        dim.dim_param: size
+        for info in model.graph.input
+        for dim, size in zip(info.type.tensor_type.shape.dim, known[info.name], strict=True)
+        if dim.dim_param
+    }
+    for symbol in symbols:
+        if rng.random() < 1.5 / len(symbols):
+            symbols[symbol] = int(rng.choice(SIZES))
+    return {
+        info.name: tuple(symbols.get(dim.dim_param, dim.dim_value) for dim in info.type.tensor_type.shape.dim)
+        for info in model.graph.input
+    }
+
+
+DAMAGE: Final = {
+    "bytes": mutate_bytes, "fields": mutate_fields, "values": mutate_values, "inputs": same, "sizes": open_sizes,
+}  # fmt: skip
 
 
 def make_case(kind: str, seed: int) -> tuple[bytes, Arrays]:
@@ -72,15 +107,18 @@ def make_case(kind: str, seed: int) -> tuple[bytes, Arrays]:
     damage: Any = DAMAGE[kind]
     damaged = damage(model.SerializeToString() if kind == "bytes" else model, at)
     data = damaged if isinstance(damaged, bytes) else damaged.SerializeToString()
-    known = input_shapes(model)
     declared = {info.name: info.type.tensor_type.elem_type for info in model.graph.input}
-    with contextlib.suppress(Exception):
-        parsed = onnx.ModelProto.FromString(data)
-        shapes = {name: shape for name, shape in input_shapes(parsed).items() if np.prod(shape, dtype=float) < 4096}
-        known |= {name: shape for name, shape in shapes.items() if min(shape, default=1) >= 0}
-        declared |= {info.name: info.type.tensor_type.elem_type for info in parsed.graph.input}
-        initialised = {item.name for item in parsed.graph.initializer}
-        known = {info.name: known[info.name] for info in parsed.graph.input if info.name in known.keys() - initialised}
+    known: Shapes = input_shapes(model)
+    if kind == "sizes":
+        known = draw_sizes(damaged, known, rng)
+    else:
+        with contextlib.suppress(Exception):
+            parsed = onnx.ModelProto.FromString(data)
+            shapes = {name: shape for name, shape in input_shapes(parsed).items() if np.prod(shape, dtype=float) < 4096}
+            known |= {name: shape for name, shape in shapes.items() if min(shape, default=1) >= 0}
+            declared |= {info.name: info.type.tensor_type.elem_type for info in parsed.graph.input}
+            given = {info.name for info in parsed.graph.input} - {item.name for item in parsed.graph.initializer}
+            known = {name: shape for name, shape in known.items() if name in given}
     inputs = {}
     for key, shape in known.items():
         with contextlib.suppress(KeyError, TypeError, ValueError):
@@ -90,18 +128,20 @@ def make_case(kind: str, seed: int) -> tuple[bytes, Arrays]:
 
 
 def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any], *, hostile: bool) -> np.ndarray:
-    """Small numbers; with some that are extreme."""
+    """Small numbers; with some that are extreme. What is larger than any case may take is one number, read again."""
+    if np.prod(shape, dtype=float) * dtype.itemsize > LIMIT:
+        return np.broadcast_to(np.ones((), dtype), shape)
     if dtype.kind == "b":
-        return rng.integers(0, 2, shape).astype(dtype)
+        return np.asarray(rng.integers(0, 2, shape), dtype)
     if dtype.kind in "iu":
-        array = rng.integers(0, 4, shape).astype(dtype)
+        array = np.asarray(rng.integers(0, 4, shape), dtype)
         choices = np.array(EXTREMES).astype(dtype)
     else:
-        array = (rng.integers(-8, 9, shape) / 4).astype(dtype)
+        array = np.asarray(rng.integers(-8, 9, shape) / 4, dtype)
         choices = np.array(SPECIAL).astype(dtype)
     if hostile and array.size:
         where = rng.random(shape) < (1.0 if rng.random() < 0.2 else 0.15)
-        array = np.where(where, rng.choice(choices, shape), array).astype(dtype)
+        array = np.asarray(np.where(where, rng.choice(choices, shape), array), dtype)
     return array
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from omniconv.errors import ModelError, OmniconvError
+from omniconv.graph.bodies import locate
 from omniconv.graph.host_operator import HostOperator
 from omniconv.graph.operands import Ref
 from omniconv.graph.schedule import (
@@ -133,8 +134,7 @@ class CompiledBody:
             except OmniconvError as error:
                 if not self.body.place:
                     raise
-                at = f"{error.at}, in the {self.body.place}" if error.at else self.body.place
-                raise error.but(at=at) from error
+                raise locate(error, self.body) from error
 
         return self.kept.find(tuple(key), make)
 
