@@ -293,6 +293,22 @@ def test_steps_of_loops_inside_one_another_are_counted_together(monkeypatch: pyt
         net.run(given)
 
 
+def test_pieces_of_all_steps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of many stretches and operators of the host is more work than one of a few."""
+    types = {"i": TensorProto.INT64, "go": TensorProto.BOOL, "s": TensorProto.FLOAT}
+    g = Graph()
+    x, n = g.input("x", 2, 2), g.input("n", dtype=TensorProto.INT64)
+    body = [node("Neg", "s", "a"), node("Det", "a", "d"), node("Add", "a d", "r"), node("Identity", "go", "next")]
+    g.node("Loop", n, "", x, name="y", body=inner(body, ["next", "r"], types))
+    net = oc.compile(g.model("y"))
+    given = {"x": np.ones((2, 2), np.float32), "n": np.array(20)}
+    monkeypatch.setattr(patience, "MOST_PIECES", 60)
+    net.run(given)
+    monkeypatch.setattr(patience, "MOST_PIECES", 59)
+    with pytest.raises(LimitError, match=r"more than 59 stretches and operators of the host.*Loop node 'n0'"):
+        net.run(given)
+
+
 @pytest.mark.parametrize("steps", [6, 90])
 @pytest.mark.parametrize(("axis", "backwards"), [(0, 0), (1, 1)])
 def test_scans(steps: int, axis: int, backwards: int) -> None:

@@ -95,6 +95,8 @@ class _Values:
 
     def _follow_shuffle(self, node: Node, reads: Sequence[Hashable], makes: Sequence[Hashable]) -> None:
         """Join what enters and leaves a shuffle of channels: a reshape, a transpose of two axes and a reshape."""
+        if not reads or makes[0] is None:
+            return
         if node.op == "Reshape":
             self._join([self._swapped.get(reads[0]), makes[0]])
             self._split[makes[0]] = reads[0]

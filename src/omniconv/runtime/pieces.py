@@ -27,7 +27,7 @@ from omniconv.program.layers import LayerInfo
 from omniconv.runtime.control import BranchRunner, LoopRunner
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.kept import Kept
-from omniconv.runtime.patience import NEW_SHAPES, count_steps
+from omniconv.runtime.patience import NEW_SHAPES, count_piece, count_steps
 from omniconv.runtime.report import StepProfile
 from omniconv.runtime.runner import Array, Arrays, Context, Runner, describe, measure, protect
 
@@ -235,6 +235,7 @@ class Pieces:
         results: Arrays = {}
         while True:
             for runner, dead in zip(pieces.runners, pieces._dead, strict=False):
+                count_piece()
                 work(runner, values)
                 for name in dead:
                     del values[name]
