@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import sys
 
@@ -14,7 +15,8 @@ _PAGE = mmap.PAGESIZE
 def guarded(size, fill=np.nan, dtype=np.float32):
     """A 1-D array of ``size`` elements whose last byte is the last of a page, before a page without access.
 
-    Where memory cannot be protected (no ``mprotect``) it is an ordinary array.
+    Where memory cannot be protected (no ``mprotect``, or a process that has as many pieces of memory as it may) it is
+    an ordinary array.
     """
     nbytes = int(size) * np.dtype(dtype).itemsize
     if sys.platform == "win32":
@@ -26,6 +28,8 @@ def guarded(size, fill=np.nan, dtype=np.float32):
     libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     for page in (0, pages - 1):
         if libc.mprotect(base + page * _PAGE, _PAGE, 0) != 0:
+            if ctypes.get_errno() == errno.ENOMEM:
+                return np.full(size, fill, dtype)
             raise OSError(ctypes.get_errno(), "mprotect")
     array = np.frombuffer(memory, dtype, count=int(size), offset=(pages - 1) * _PAGE - nbytes)
     array[:] = fill

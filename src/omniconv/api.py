@@ -75,7 +75,10 @@ def compile(  # noqa: A001 - the name of the public interface
             code and weights serve all of them.
         constants: for a model, values that replace inputs by name (weights that are fed from outside, for example).
         threads: threads that share each call. Results do not depend on it.
-        layout: of the caller's arrays, ``"NCHW"`` (channels first, any number of axes) or ``"NHWC"``.
+        layout: of the caller's arrays, ``"NCHW"`` (channels first, any number of axes) or ``"NHWC"`` (channels last).
+            Of a model, that concerns its images: inputs and outputs of 3 to 5 axes which a layer of images
+            (convolution, pool, batch norm, resize ...) reads or makes, itself or through operators that keep the axes.
+            Everything else, such as tokens (N, T, C), masks, boxes and weights, has the axes that the model declares.
         exact: forbid Winograd filtering, whose rounding errors are about three times those of a direct sum;
             float64 never uses it.
         tuned: use the choices that ``omniconv tune`` has measured and kept on this machine, where there are some.
@@ -113,11 +116,14 @@ def compile(  # noqa: A001 - the name of the public interface
         raise SpecError("shape and weights belong to specs", need='shapes={"input": shape} for a model')
     from omniconv.graph import prepare
     from omniconv.graph.fix_shapes import is_fixed
+    from omniconv.graph.images import find_images
     from omniconv.graph.open_program import OpenPrograms
     from omniconv.runtime.network import Network
 
     graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
-
+    if layout == "NHWC":
+        names = {info.name for info in (*graph.inputs, *graph.outputs)}
+        options = replace(options, row_major=frozenset(names - find_images(graph)))
     build = _ModelCompiler(graph, chosen, options, _describe(model), strict)
     if all(is_fixed(info.dims) for info in graph.inputs):
         return build({})
@@ -180,15 +186,12 @@ class _ModelCompiler:
 
         limit, element = self.options.memory_limit, self.target.element
         schedule = to_schedule(graph, memory_limit=limit, element=element)
-        inner = replace(self.options, layout="NCHW")
+        inner = replace(self.options, layout="NCHW", row_major=frozenset())
         context = Context(
             lambda program: Executable.of(program, self.target, inner, self.at, shared=self.shared, pool=self.pool),
             Settings(find_memory_limit(limit), element, find_given(graph, element)),
         )
-        options = self.options
-        found = MixedExecutable(
-            schedule, context, threads=options.threads, layout=options.layout, target=self.target, at=self.at
-        )
+        found = MixedExecutable(schedule, context, options=self.options, target=self.target, at=self.at)
         message = schedule.describe_host()
         if message and not self._warned:
             self._warned = True

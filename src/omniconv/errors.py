@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from typing import Self
+from typing import Final, Self
 
 
 class OmniconvError(Exception):
@@ -84,9 +84,16 @@ class RecompileWarning(UserWarning):
     """Shapes that change at every call, so that code is compiled at every call; the message says for which layer."""
 
 
+_INSIDE: Final = ("omniconv", "torch")
+
+
 def warn(message: str, category: type[Warning]) -> None:
-    """Warn of something at the line outside this package that led here, however deep inside that is."""
+    """Warn of something at the caller's line that led here: the last one outside this package and PyTorch.
+
+    PyTorch's own lines, and the code that it generates, which belongs to no module, lie between a model that is called
+    and a layer of ours in it; no caller can change those.
+    """
     level, frame = 0, inspect.currentframe()
-    while frame is not None and str(frame.f_globals.get("__name__", "")).startswith("omniconv."):
+    while frame is not None and str(frame.f_globals.get("__name__", "torch")).partition(".")[0] in _INSIDE:
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level + 1)

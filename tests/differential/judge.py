@@ -140,16 +140,15 @@ def judge(
         "layout": chooser.choice(("NCHW", "NCHW", "NHWC")),
     }  # fmt: skip
     text = f"{options} {describe(model)}"
-    layout = options["layout"]
 
-    def order(change: Callable[[str, np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(change(layout, x)) if 3 <= x.ndim <= 5 else x
+    def order(f: Any, change: Callable[[str, np.ndarray], np.ndarray], name: str, x: np.ndarray) -> np.ndarray:
+        return np.ascontiguousarray(change("NHWC", x)) if f.is_channels_last(name, x.ndim) else x
 
     operators = sorted({node.op_type for node in model.graph.node})
     try:
         f = oc.compile(model.SerializeToString(), memory_limit=1 << 28, **options)
-        got = strictly(f, {name: order(channels_to, x) for name, x in inputs.items()})
-        got = {name: order(channels_from, y) for name, y in got.items()}
+        got = strictly(f, {name: order(f, channels_to, name, x) for name, x in inputs.items()})
+        got = {name: order(f, channels_from, name, y) for name, y in got.items()}
     except OmniconvError as error:
         return Outcome("refused", rule_of(error), f"{error} || {text}")
     except Exception as error:  # noqa: BLE001 - whatever is not typed is the fault that is looked for

@@ -225,6 +225,21 @@ def test_attention_with_a_computed_mask(heads: int) -> None:
         assert not found[1, :, 2].any()
 
 
+@pytest.mark.parametrize("computed", [False, True])
+def test_a_query_without_keys_gives_zeros_whatever_it_holds(computed: bool) -> None:
+    q, k, v = whole(1, 2, 3, 4), whole(1, 2, 5, 4, seed=1), whole(1, 2, 5, 4, seed=2)
+    allowed = np.ones((3, 5), bool)
+    allowed[1] = False
+    q[0, 0, 1, 2], q[0, 1, 1, 0] = np.nan, np.inf
+    g = Graph(23)
+    mask = g.input("m", *allowed.shape, dtype=onnx.TensorProto.BOOL) if computed else g.const(allowed, bool)
+    g.node("Attention", g.input("q", *q.shape), g.input("k", *k.shape), g.input("v", *v.shape), mask, name="y")
+    found = oc.compile(g.model("y")).run({"q": q, "k": k, "v": v, **({"m": allowed} if computed else {})})["y"]
+    assert not found[:, :, 1].any()
+    kept = [0, 2]
+    np.testing.assert_allclose(found[:, :, kept], attend(q, k, v)[:, :, kept], rtol=0, atol=4 * 64 * 2.0**-24)
+
+
 @pytest.mark.parametrize("keys", [7, 5])
 @pytest.mark.parametrize("compared", [True, False])
 def test_attention_with_a_computed_mask_of_truths(compared: bool, keys: int) -> None:

@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -115,21 +116,21 @@ def test_shared_models(path: Path, tally) -> None:
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("name", MODELS)
 def test_small_models_equal_the_oracle(name: str, layout: str, target: str) -> None:
-    """Programs with every sort of step; values of rank 3 to 5 arrive and leave in the layout asked for."""
+    """Programs with every sort of step; images arrive and leave in the layout asked for."""
     model = MODELS[name]()
     inputs = draw_inputs(model)
     shapes = {key: x.shape for key, x in inputs.items()}
     want = run_program(to_program(model, shapes=shapes), inputs)
 
-    def turn(x: np.ndarray, source: int, to: int) -> np.ndarray:
-        return np.moveaxis(x, source, to) if layout == "NHWC" and 3 <= x.ndim <= 5 else x
+    def turn(f: Any, name: str, x: np.ndarray, source: int, to: int) -> np.ndarray:
+        return np.moveaxis(x, source, to) if f.is_channels_last(name, x.ndim) else x
 
     for threads in (1, 3):
         f = oc.compile(model, shapes=shapes, layout=layout, target=target, threads=threads)
-        got = strictly(f, {key: np.ascontiguousarray(turn(x, 1, -1)) for key, x in inputs.items()})
+        got = strictly(f, {key: np.ascontiguousarray(turn(f, key, x, 1, -1)) for key, x in inputs.items()})
         for key, expected in want.items():
             scale = float(np.abs(expected).max())
-            np.testing.assert_allclose(turn(got[key], -1, 1), expected, rtol=0, atol=2e-5 * scale, err_msg=key)
+            np.testing.assert_allclose(turn(f, key, got[key], -1, 1), expected, rtol=0, atol=2e-5 * scale, err_msg=key)
 
 
 @pytest.mark.parametrize("kind", kinds().values(), ids=list(kinds()))

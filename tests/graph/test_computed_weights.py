@@ -80,7 +80,8 @@ def test_computed_weights_give_the_bits_of_constant_ones(kind: Any, index: int) 
         assert families[0] == families[1]
         (name,) = nets[0].inputs
         given = {name: x, **more}
-        wide = {key: channels_to(layout, a) if 3 <= a.ndim <= 5 else a for key, a in given.items()}
+        wide = {key: channels_to(layout, a) if nets[1].is_channels_last(key, a.ndim) else a for key, a in given.items()}
+        assert not any(nets[1].is_channels_last(key, a.ndim) for key, a in more.items())
         results = [strictly(net, {key: wide[key] for key in net.inputs}) for net in nets]
         np.testing.assert_array_equal(*(next(iter(result.values())) for result in results))
 

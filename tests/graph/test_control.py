@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from tests.graph.small_models import Graph
 
 import omniconv as oc
-from omniconv.errors import LimitError, ModelError, UnsupportedError
+from omniconv.errors import LimitError, ModelError, ShapeError, UnsupportedError
 from omniconv.graph import load
 from omniconv.graph.load import MOST_NESTED
 from omniconv.runtime import patience
@@ -98,6 +98,48 @@ def test_only_the_branch_taken_runs(channels: int) -> None:
         assert kinds.count("pointwise") == (not taken)
     assert "then:" in net.explain()
     assert "its condition is computed" in net.explain()
+
+
+def misfit(*, both: bool = False) -> onnx.ModelProto:
+    """A branch for five numbers and one for four, as of a network that takes sound at two rates."""
+    g = Graph()
+    x, c = g.input("x", 1, "n"), g.input("c", dtype=TensorProto.BOOL)
+    five = inner([node("Add", f"{x} {g.const(range(5))}", "a")], ["a"])
+    rows = g.ints(2, 3) if both else g.ints(2, 2)
+    four = inner([node("Reshape", f"{x} {rows}", "r"), node("Reshape", f"r {g.ints(1, -1)}", "b")], ["b"])
+    g.node("Relu", g.node("If", c, then_branch=five, else_branch=four), name="y")
+    return g.model("y")
+
+
+def test_a_branch_that_cannot_run_leaves_the_other_one_alone() -> None:
+    """It is told at once, and refused when it is taken; a condition that is known is all that a branch asks for."""
+    with pytest.warns(oc.HostWarning, match=r"a branch is refused when it is taken: .* the else_branch of If node 'n"):
+        net = oc.compile(misfit(), shapes={"x": (1, 5)})
+    x = x_of(1, 5)
+    want = np.maximum(x + np.arange(5, dtype=np.float32), 0)
+    np.testing.assert_array_equal(net.run({"x": x, "c": np.array(True)})["y"], want)
+    assert [step.kind for step in net.profile({"x": x, "c": np.array(True)}, repeat=1)]
+    for run in (net.run, lambda inputs: net.profile(inputs, repeat=1)):
+        with pytest.raises(
+            ShapeError, match=r"inputs for which the then_branch is taken \| Reshape node 'r', in the else_branch of If"
+        ):
+            run({"x": x, "c": np.array(False)})
+    assert "else: refused when it is taken: " in net.explain()
+    found = oc.compile(misfit())
+    for size in (5, 4, 5):
+        x = x_of(1, size)
+        given = {"x": x, "c": np.array(size == 5)}
+        np.testing.assert_array_equal(found.run(given)["y"], expect(misfit(), **given)["y"])
+    for size in (4, 5):
+        bound = oc.compile(misfit(), shapes={"x": (1, size)}, constants={"c": np.array(size == 5)}, strict=True)
+        np.testing.assert_array_equal(
+            bound(x_of(1, size)), expect(misfit(), x=x_of(1, size), c=np.array(size == 5))["y"]
+        )
+
+
+def test_branches_that_both_cannot_run_are_refused() -> None:
+    with pytest.raises(ShapeError, match="in the then_branch of If node"):
+        oc.compile(misfit(both=True), shapes={"x": (1, 4)})
 
 
 def test_a_condition_from_data() -> None:
@@ -248,6 +290,22 @@ def test_steps_of_loops_inside_one_another_are_counted_together(monkeypatch: pyt
     np.testing.assert_array_equal(net.run(given)["y"], [-1, -1])
     monkeypatch.setattr(patience, "MOST_STEPS", 89)
     with pytest.raises(LimitError, match="more than 89 steps"):
+        net.run(given)
+
+
+def test_pieces_of_all_steps_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of many stretches and operators of the host is more work than one of a few."""
+    types = {"i": TensorProto.INT64, "go": TensorProto.BOOL, "s": TensorProto.FLOAT}
+    g = Graph()
+    x, n = g.input("x", 2, 2), g.input("n", dtype=TensorProto.INT64)
+    body = [node("Neg", "s", "a"), node("Det", "a", "d"), node("Add", "a d", "r"), node("Identity", "go", "next")]
+    g.node("Loop", n, "", x, name="y", body=inner(body, ["next", "r"], types))
+    net = oc.compile(g.model("y"))
+    given = {"x": np.ones((2, 2), np.float32), "n": np.array(20)}
+    monkeypatch.setattr(patience, "MOST_PIECES", 60)
+    net.run(given)
+    monkeypatch.setattr(patience, "MOST_PIECES", 59)
+    with pytest.raises(LimitError, match=r"more than 59 stretches and operators of the host.*Loop node 'n0'"):
         net.run(given)
 
 

@@ -76,13 +76,13 @@ def test_small_models(name: str, layout: str, target: str) -> None:
     shapes = {key: x.shape for key, x in inputs.items()}
     want = run_program(to_program(model, shapes=shapes, element=FLOAT64), inputs)
 
-    def turn(x: np.ndarray, source: int, to: int) -> np.ndarray:
-        return np.moveaxis(x, source, to) if layout == "NHWC" and 3 <= x.ndim <= 5 else x
+    def turn(f: Any, name: str, x: np.ndarray, source: int, to: int) -> np.ndarray:
+        return np.moveaxis(x, source, to) if f.is_channels_last(name, x.ndim) else x
 
     f = oc.compile(model, shapes=shapes, layout=layout, target=target, threads=2, dtype="float64")
-    got = strictly(f, {key: np.ascontiguousarray(turn(x, 1, -1)) for key, x in inputs.items()})
+    got = strictly(f, {key: np.ascontiguousarray(turn(f, key, x, 1, -1)) for key, x in inputs.items()})
     for key, expected in want.items():
-        assert np.abs(turn(got[key], -1, 1) - expected).max() <= 1e-13 * np.abs(expected).max(), key
+        assert np.abs(turn(f, key, got[key], -1, 1) - expected).max() <= 1e-13 * np.abs(expected).max(), key
 
 
 def test_a_model_in_float64_is_the_widened_one() -> None:

@@ -6,6 +6,7 @@ import os
 import time
 import tracemalloc
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +15,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.graph.mutations import mutate_bytes, mutate_fields, mutate_values
 from tests.graph.small_models import MODELS, Graph, input_shapes, residual
+from tests.hostile.seeds import branch, calls, several
 
+import omniconv as oc
 from omniconv.errors import LimitError, ModelError, ModelWarning, OmniconvError, ShapeError, UnsupportedError
 from omniconv.graph import load, to_program
 from omniconv.program.program import Program
 from omniconv.program.steps import ConvStep
 
-pytestmark = pytest.mark.filterwarnings("ignore::omniconv.errors.ModelWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::omniconv.ModelWarning", "ignore::omniconv.HostWarning")
 
 COUNT = int(os.environ.get("OMNICONV_FUZZ", "200"))
 MUTATIONS = {"bytes": mutate_bytes, "fields": mutate_fields, "values": mutate_values}
@@ -504,3 +507,97 @@ def test_names_that_are_not_utf8() -> None:
     data = simple().SerializeToString().replace(b"Conv", b"C\xff\xfev")
     with pytest.raises(ModelError, match="not UTF-8"):
         to_program(data)
+
+
+def test_an_empty_axis_hides_no_size() -> None:
+    """What reduces it would make an array of all others: they are counted before it is made."""
+    g = Graph(18)
+    wide = g.node("Expand", g.const([[1.0]]), g.ints(0, 2**31 - 1))
+    g.node("Add", g.node("ReduceSum", wide, g.ints(0), keepdims=0), g.input("x", 1), name="y")
+    with pytest.raises(LimitError, match="takes 8"):
+        oc.compile(g.model("y"), memory_limit=1 << 26)
+
+
+def test_a_range_that_ends_far_below_its_start_is_empty() -> None:
+    g = Graph()
+    steps = g.node("Range", *(g.const(value, np.float64) for value in (1e308, -1e308, 1.0)))
+    g.node("Concat", g.node("Cast", steps, to=TensorProto.FLOAT), g.input("x", 2), name="y", axis=0)
+    assert oc.compile(g.model("y"))(np.ones(2, np.float32)).shape == (2,)
+
+
+@pytest.mark.parametrize("given", [(2**53 + 1, 2**53 + 4, 1), (-(2**63), 2**63 - 1, 2**62), (5, -6, -4), (3, 3, 1)])
+def test_ranges_of_integers_are_exact(given: tuple[int, int, int]) -> None:
+    g = Graph()
+    steps = g.node("Range", *(g.const(value, np.int64) for value in given), name="steps")
+    g.node("Relu", g.input("x", 2), name="y")
+    model = g.model(steps, "y", steps=TensorProto.INT64)
+    found = oc.compile(model).run({"x": np.ones(2, np.float32)})["steps"]
+    assert found.tolist() == list(range(*given))
+
+
+@pytest.mark.parametrize("depth", [np.nan, np.inf, 0.5])
+def test_a_depth_that_is_none_is_refused(depth: float) -> None:
+    g = Graph()
+    hot = g.node("OneHot", g.ints(1, 0), g.const(depth), g.const([0.0, 1.0]))
+    with pytest.raises(ModelError, match=r"depth .*; need a depth from 1"):
+        oc.compile(g.model(g.node("Add", hot, g.input("x", 1), name="y")))
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63 - 1, -(2**63)])
+def test_integers_that_are_single_are_not_read_as_floats(number: int) -> None:
+    g = Graph(18)
+    x, limit = g.input("x", 3, dtype=TensorProto.INT64), g.const(number, np.int64)
+    g.node("Pad", x, g.ints(1, 0), limit, name="y")
+    g.node("Clip", x, "" if number > 0 else limit, limit if number > 0 else "", name="z")
+    given = np.array([-(2**63), 5, 2**63 - 1])
+    found = oc.compile(g.model("y", "z", y=TensorProto.INT64, z=TensorProto.INT64)).run({"x": given})
+    assert found["y"].tolist() == [number, *given.tolist()]
+    assert found["z"].tolist() == [min(x, number) if number > 0 else max(x, number) for x in given.tolist()]
+
+
+@pytest.mark.parametrize("make", [branch, calls, several, residual])
+def test_names_that_are_no_text_are_refused_wherever_they_stand(make: Callable[[], onnx.ModelProto]) -> None:
+    """One name after the other, of every kind: of values, nodes, operators, attributes, functions and sizes."""
+    data = make().SerializeToString()
+    refused = 0
+    for at in range(len(data) - 2):
+        tag, size = data[at], data[at + 1]
+        text = data[at + 2 : at + 2 + size]
+        if tag & 7 != 2 or not 0 < size < 20 or len(text) < size or not text.replace(b"_", b"").isalnum():
+            continue
+        damaged = data[: at + 2] + b"\xff" * size + data[at + 2 + size :]
+        try:
+            oc.compile(damaged)
+        except OmniconvError:
+            refused += 1
+    assert refused > 5
+
+
+def test_an_empty_list_for_a_single_value_is_refused() -> None:
+    g = Graph(20)
+    node = helper.make_node("GridSample", [g.input("x", 1, 1, 3, 3), g.input("grid", 1, 2, 2, 2)], ["y"])
+    node.attribute.append(onnx.AttributeProto(name="mode", type=onnx.AttributeProto.STRINGS))
+    g.nodes.append(node)
+    with pytest.raises(ModelError, match="attribute 'mode' of GridSample is an empty list"):
+        oc.compile(g.model("y"))
+
+
+def test_a_loop_whose_condition_copies_nothing_is_refused() -> None:
+    g = Graph(16)
+    x, n = g.input("x", 2), g.input("n", dtype=TensorProto.INT64)
+    infos = [
+        helper.make_tensor_value_info(name, kind, [])
+        for name, kind in (("i", TensorProto.INT64), ("go", TensorProto.BOOL))
+    ]
+    infos.append(helper.make_tensor_value_info("s", TensorProto.FLOAT, None))
+    body = helper.make_graph(
+        [helper.make_node("Identity", [], ["next"]), helper.make_node("Neg", ["s"], ["r"])], "inner", infos,
+        [onnx.ValueInfoProto(name="next"), onnx.ValueInfoProto(name="r")],
+    )  # fmt: skip
+    g.node("Loop", n, g.const(True, bool), x, name="y", body=body)
+    with pytest.raises(ModelError, match="Identity node 'next'"):
+        oc.compile(g.model("y"))
+    g = Graph()
+    g.nodes += [helper.make_node("Reshape", [], ["r"]), helper.make_node("Transpose", [], ["y"])]
+    with pytest.raises(ModelError, match="node 'y'"):
+        oc.compile(g.model("y"), layout="NHWC")

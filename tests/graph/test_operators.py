@@ -472,6 +472,8 @@ def test_batch_normalization_in_training_is_refused() -> None:
         to_program(one("BatchNormalization", *parameters, training_mode=1))
     with pytest.raises(UnsupportedError, match="spatial=0"):
         to_program(one("BatchNormalization", *parameters, opset=7, spatial=0))
+    with pytest.raises(UnsupportedError, match="whatever spatial says"):
+        oc.compile(one("BatchNormalization", *parameters, opset=7, spatial=0))
 
 
 CUTS = ((4, 3), (-100, 0), (0, 1), (-2, -1))

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tests.graph.onnx_cases import node_cases
 
 import omniconv as oc
-from omniconv.errors import LimitError, ModelError, UnsupportedError
+from omniconv.errors import HostWarning, LimitError, ModelError, UnsupportedError
 from omniconv.graph import to_program
 from omniconv.program.steps import DenseStep, RecurrentStep
 
@@ -46,8 +46,12 @@ def model(op="LSTM", times=3, batch=2, inputs=4, hidden=5, *, x=None, changes=No
     names = ["x", "w", "r", "b", "n", "h", *(("c", "p") if op == "LSTM" else ())]
     node = helper.make_node(op, names, ["y"], name="cell", **{"hidden_size": hidden, **attributes})
     values = {"x": x or (times, batch, inputs), **{name: constants.pop(name).shape for name in given}}
+    kinds = {"n": TensorProto.INT32}
+    infos = [
+        helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), shape) for name, shape in values.items()
+    ]
     graph = helper.make_graph(
-        [node], "g", [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in values.items()],
+        [node], "g", infos,
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )  # fmt: skip
@@ -109,3 +113,38 @@ def test_weights_may_be_bound():
     x = np.random.default_rng(3).normal(size=(3, 2, 4)).astype(np.float32)
     bound = oc.compile(given, constants={name: plain[name] for name in ("w", "r")})
     np.testing.assert_array_equal(bound.run({"x": x})["y"], oc.compile(model()).run({"x": x})["y"])
+
+
+@pytest.mark.parametrize("op", sorted(OPERATORS))
+def test_lengths_may_be_computed(op):
+    """They are constants of what is compiled for a call."""
+    x = np.random.default_rng(3).normal(size=(3, 2, 4)).astype(np.float32)
+    with pytest.warns(HostWarning):
+        net = oc.compile(model(op, given=("n",)))
+    for lengths in ([3, 3], [1, 3], [3, 2]):
+        n = np.array(lengths, np.int32)
+        want = oc.compile(model(op, changes={"n": n})).run({"x": x})["y"]
+        np.testing.assert_array_equal(net.run({"x": x, "n": n})["y"], want)
+    with pytest.raises(UnsupportedError, match=r"sequence_lens of 0 to 3 on the host; need .* lengths from 1"):
+        net.run({"x": x, "n": np.array([0, 3], np.int32)})
+    with pytest.raises(ModelError, match="sequence_lens="):
+        net.run({"x": x, "n": np.array([4, 3], np.int32)})
+
+
+@pytest.mark.filterwarnings("ignore::omniconv.HostWarning")
+@pytest.mark.parametrize("op", sorted(OPERATORS))
+def test_the_host_refuses_what_its_implementation_passes_over(op):
+    """Computed weights are for the host, which knows neither lengths nor clips nor most activations."""
+    x = np.random.default_rng(3).normal(size=(3, 2, 4)).astype(np.float32)
+    w = numpy_helper.to_array(next(item for item in model(op).graph.initializer if item.name == "w"))
+    usual = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}[op]
+    net = oc.compile(model(op, given=("w", "n"), activations=usual))
+    n = np.array([3, 3], np.int32)
+    want = oc.compile(model(op)).run({"x": x})["y"]
+    np.testing.assert_allclose(net.run({"x": x, "w": w, "n": n})["y"], want, rtol=0, atol=1e-5)
+    with pytest.raises(UnsupportedError, match="sequence_lens of 2 to 3 on the host"):
+        net.run({"x": x, "w": w, "n": np.array([3, 2], np.int32)})
+    for more in ({"clip": 0.5}, {"activations": ["Relu", *usual[1:]]}, {"input_forget": 1} if op == "LSTM" else {}):
+        if more:
+            with pytest.raises(UnsupportedError, match="leaves out clips"):
+                oc.compile(model(op, given=("w",), **more))

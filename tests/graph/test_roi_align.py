@@ -71,6 +71,24 @@ def test_against_the_evaluator(attributes: dict[str, Any], dtype: Any) -> None:
     np.testing.assert_allclose(got, want, rtol=0, atol=64 * np.finfo(dtype).eps)
 
 
+def test_places_outside_read_nothing() -> None:
+    """Not even what is not a number at the pixels that are nearest."""
+    model, arrays = make(np.float32([[-20, -20, -8, -6], [2, 3, 6, 7]]), output_height=2, output_width=2)
+    arrays["x"][:, :, 0, :] = np.nan
+    arrays["x"][:, :, :, 0] = np.inf
+    (want,) = ReferenceEvaluator(model).run(None, arrays)
+    got = run(model, arrays)
+    assert not got[0].any()
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("corner", [np.nan, np.inf, 3e38])
+def test_regions_that_are_not_finite_are_refused(corner: float) -> None:
+    model, arrays = make(np.float32([[0, 0, corner, 5]]), output_height=2, output_width=2, spatial_scale=2.0)
+    with pytest.raises(ModelError, match="a region that is not finite, at spatial_scale="):
+        run(model, arrays)
+
+
 def test_older_opsets_do_not_shift() -> None:
     given = {"output_height": 3, "output_width": 3, "sampling_ratio": 2}
     old, arrays = make(opset=10, **given)

@@ -9,23 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 from tests.graph.small_models import MODELS, Graph
-
-INT64, INT32, UINT8, INT8, BOOL = (
-    TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8, TensorProto.INT8, TensorProto.BOOL,
-)  # fmt: skip
-
-
-def graph(nodes: list[onnx.NodeProto], outputs: list[str], inputs: dict[str, int] | None = None) -> onnx.GraphProto:
-    """A graph for an attribute; what enters as an integer or a bool counts steps or says whether to go on."""
-    infos = [
-        helper.make_tensor_value_info(name, kind, [] if kind in (INT64, BOOL) else None)
-        for name, kind in (inputs or {}).items()
-    ]
-    return helper.make_graph(nodes, "inner", infos, [onnx.ValueInfoProto(name=name) for name in outputs])
-
-
-def node(op: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
-    return helper.make_node(op, inputs.split(), outputs.split(), **attributes)
+from tests.hostile.graphs import BOOL, INT32, INT64, UINT8, graph, node
+from tests.hostile.seeds_placed import PLACED
 
 
 def functions() -> onnx.ModelProto:
@@ -360,6 +345,6 @@ SEEDS: dict[str, Callable[[], onnx.ModelProto]] = {
         functions, truths, reductions, positions, contraction, attention, gathers, scatters, recurrent, branch, loop,
         grown, scan, sampling, shapes, boxes, int8, integers, norms, signals, sequences, calls, several,
     )
-} | MODELS  # fmt: skip
-REFUSED = {"sequences", "sampling"}
+} | MODELS | PLACED  # fmt: skip
+REFUSED = {"sequences", "sampling", "recursive"}
 """Seeds that have an operator which runs nowhere."""

@@ -439,6 +439,38 @@ def test_shapes_that_change_every_call_give_a_hint() -> None:
         layer(torch.ones(1, 2, 11))
 
 
+def test_a_warning_is_told_at_the_line_that_calls_the_model() -> None:
+    """PyTorch's lines lie between, and so does code that it generates."""
+
+    class Around(torch.nn.Module):
+        def __init__(self, inner: torch.nn.Module) -> None:
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x)
+
+    for wrap in (
+        lambda layer: layer,
+        torch.nn.Sequential,
+        lambda layer: torch.nn.Sequential(torch.nn.Sequential(torch.nn.ReLU(), layer)),
+        lambda layer: torch.fx.GraphModule(Around(layer), _call_inner()),
+    ):
+        model = wrap(onn.Pointwise1d(2, 3, bias=False))
+        PROGRAMS.clear()
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            for size in range(1, 12):
+                model(torch.ones(1, 2, size))
+        assert [(item.category, item.filename) for item in seen] == [(RecompileWarning, __file__)]
+
+
+def _call_inner() -> torch.fx.Graph:
+    graph = torch.fx.Graph()
+    graph.output(graph.call_module("inner", (graph.placeholder("x"),)))
+    return graph
+
+
 def test_the_hint_comes_once_from_many_threads(monkeypatch) -> None:
     """And the count is not lost where shapes are compiled at once."""
     from omniconv.torch import programs

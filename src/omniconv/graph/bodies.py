@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from omniconv.errors import LimitError, ModelError
+from omniconv.errors import LimitError, ModelError, OmniconvError
 from omniconv.graph.expand import Scan, check_branch, check_loop
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node, Subgraph
@@ -25,6 +25,7 @@ from omniconv.graph.schedule import (
     Unknown,
     Value,
 )
+from omniconv.spec import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +69,25 @@ class Bodies:
             raise ModelError("the condition of an If is no single bool", need="one bool")
         if isinstance(condition, np.ndarray):
             raise LimitError("an If with a known condition is too large to be put in its place", need="fewer nodes")
-        prepared = [self._prepare(node, check_branch(node, key), {}, key) for key in ("then_branch", "else_branch")]
-        sides = [_describe_outputs(item, self.settings) for item in prepared]
+        then, otherwise = (self._prepare_branch(node, key) for key in ("then_branch", "else_branch"))
+        sides = [_describe_outputs(item, self.settings) for item in (then, otherwise) if item.refusal is None]
+        if not sides:
+            assert then.refusal is not None
+            raise then.refusal
         results = [
-            _meet(name, one, other) if name else None for name, one, other in zip(node.outputs, *sides, strict=True)
+            _meet(name, one, other) if name else None
+            for name, one, other in zip(node.outputs, sides[0], sides[-1], strict=True)
         ]
-        return BranchStep(node, condition.name, prepared[0], prepared[1], tuple(results), "its condition is computed")
+        return BranchStep(node, condition.name, then, otherwise, tuple(results), "its condition is computed")
+
+    def _prepare_branch(self, node: Node, key: str) -> Prepared:
+        """A branch with its schedule, or with the reason for which it has none and is refused when it is taken."""
+        body, entering = self._make_body(node, check_branch(node, key), {}, key)
+        shapes = _shapes_of(entering)
+        try:
+            return Prepared(body, shapes, self.schedule(body, entering))
+        except OmniconvError as error:
+            return Prepared(body, shapes, None, locate(error, body))
 
     def _loop(self, node: Node, operands: Sequence[Computed | AnyArray | None]) -> LoopStep:
         """The step for a Loop that is not unrolled."""
@@ -148,6 +162,13 @@ class Bodies:
         self, node: Node, graph: Subgraph, own: Mapping[str, HostRef], key: str, *, changing: bool = False
     ) -> Prepared:
         """A graph in an attribute as a body, with its schedule for values of these types."""
+        body, entering = self._make_body(node, graph, own, key, changing=changing)
+        return Prepared(body, _shapes_of(entering), self.schedule(body, entering))
+
+    def _make_body(
+        self, node: Node, graph: Subgraph, own: Mapping[str, HostRef], key: str, *, changing: bool = False
+    ) -> tuple[Body, Mapping[str, HostRef | AnyArray]]:
+        """A graph in an attribute as a body, and what enters it."""
         inputs: dict[str, np.dtype[Any] | None] = {name: item.dtype for name, item in own.items()}
         entering: dict[str, HostRef | AnyArray] = dict(own)
         constants, sources = dict(graph.constants), {}
@@ -164,10 +185,17 @@ class Bodies:
             graph.nodes, inputs, outputs, constants, sources, place=f"{key} of {node.place}", depth=self.depth,
             changing=changing or self.changing,
         )  # fmt: skip
-        schedule = self.schedule(body, entering)
-        return Prepared(
-            body, {item.name: item.shape for item in entering.values() if isinstance(item, HostRef)}, schedule
-        )
+        return body, entering
+
+
+def locate(error: OmniconvError, body: Body) -> OmniconvError:
+    """The error with the place of the body in which it was found."""
+    return error.but(at=f"{error.at}, in the {body.place}" if error.at else body.place)
+
+
+def _shapes_of(entering: Mapping[str, HostRef | AnyArray]) -> dict[str, Shape]:
+    """The shapes of what enters a body and is not known."""
+    return {item.name: item.shape for item in entering.values() if isinstance(item, HostRef)}
 
 
 def _agree(made: Sequence[HostRef | Unknown], given: Sequence[HostRef]) -> bool:

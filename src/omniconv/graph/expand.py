@@ -208,7 +208,7 @@ def find_condition(graph: Subgraph, values: Mapping[str, Any]) -> bool | None:
     """What the body of a Loop says about going on, where that is the same at every step."""
     producer = {name: node for node in graph.nodes for name in node.outputs if name}
     name = graph.outputs[0].name
-    while name in producer and producer[name].op == "Identity":
+    while name in producer and producer[name].op == "Identity" and producer[name].inputs:
         name = producer[name].inputs[0]
     if name == graph.inputs[1].name:
         return True

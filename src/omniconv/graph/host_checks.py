@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from omniconv.errors import ModelError
+from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import normalise_axis
 from omniconv.spec import Shape
@@ -48,6 +48,16 @@ def _lengths(node: Node, arrays: _Arrays) -> None:
     _check_range(_given(arrays, 1), 0, x.shape[axis] + 1, "sequence lengths")
 
 
+def _times(node: Node, arrays: _Arrays) -> None:
+    x, lengths = _given(arrays, 0), _given(arrays, 4)
+    times = x.shape[1 if node.integer("layout", 0) else 0] if x.ndim == 3 else 0
+    if lengths.size and not (lengths == times).all():
+        raise UnsupportedError(
+            f"sequence_lens of {int(lengths.min())} to {int(lengths.max())} on the host",
+            need=f"{times}, the times of X, or lengths from 1 and constant weights, with which the layer is compiled",
+        )
+
+
 def _classes(node: Node, arrays: _Arrays) -> None:
     x, target = _given(arrays, 0), _given(arrays, 1)
     ignored = node.attributes.get("ignore_index")
@@ -64,16 +74,17 @@ def _places(node: Node, arrays: _Arrays) -> None:
 
 
 _CHECKS: Final[dict[str, Callable[[Node, _Arrays], None]]] = {
-    "MaxUnpool": _pooled, "NegativeLogLikelihoodLoss": _classes, "ReverseSequence": _lengths, "RoiAlign": _boxes,
-    "SoftmaxCrossEntropyLoss": _classes, "TensorScatter": _places,
+    "GRU": _times, "LSTM": _times, "MaxUnpool": _pooled, "NegativeLogLikelihoodLoss": _classes, "RNN": _times,
+    "ReverseSequence": _lengths, "RoiAlign": _boxes, "SoftmaxCrossEntropyLoss": _classes, "TensorScatter": _places,
 }  # fmt: skip
 
 
 def check_indices(node: Node, arrays: _Arrays) -> None:
-    """Refuse indices that point outside, which an implementation in ``onnx.reference`` would wrap or read wrongly.
+    """Refuse indices and lengths that an implementation in ``onnx.reference`` would wrap, read wrongly or pass over.
 
     Raises:
-        ModelError: such indices.
+        ModelError: indices that point outside.
+        UnsupportedError: sequences of different lengths.
     """
     check = _CHECKS.get(node.op)
     if check is not None:

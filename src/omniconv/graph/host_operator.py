@@ -46,6 +46,20 @@ _READ_AS: Final = {
 }  # fmt: skip
 """Operators that later opsets only added attributes to, whose defaults mean what was before: read as of this opset."""
 
+_USUAL: Final = {"GRU": (b"Sigmoid", b"Tanh"), "LSTM": (b"Sigmoid", b"Tanh", b"Tanh"), "RNN": (b"Tanh",)}
+"""Activations of a direction of a recurrent layer where none are named."""
+
+
+def _is_usual(node: Node) -> bool:
+    """Whether a recurrent layer asks for nothing that its implementation in ``onnx.reference`` would pass over."""
+    usual = _USUAL[node.op]
+    ignored = ("activation_alpha", "activation_beta", "clip")
+    return not (
+        any(name in node.attributes for name in ignored)
+        or node.attributes.get("input_forget", 0)
+        or node.attributes.get("activations", usual) not in (usual, 2 * usual)
+    )
+
 
 def find_refusal(node: Node) -> str:
     """Why a node cannot run on the host, or nothing."""
@@ -57,12 +71,16 @@ def find_refusal(node: Node) -> str:
         return REFUSED[node.op]
     if node.op == "BatchNormalization" and (node.attributes.get("training_mode") or any(node.outputs[1:])):
         return "it is in training mode"
+    if node.op == "BatchNormalization" and not node.attributes.get("spatial", 1):
+        return "its NumPy implementation has one statistic a channel, whatever spatial says"
     if node.op == "Dropout" and (any(node.inputs[2:]) or not node.attributes.get("is_test", 1)):
         return "it may be in training mode, where its results are random"
     if node.op in ("LpNormalization", "LpPool") and node.integer("p", 2) % 2:
         return "its NumPy implementation forgets signs where p is odd"
     if node.op == "LRN":
         return "its NumPy implementation sums the squares of some channels only"
+    if node.op in _USUAL and not _is_usual(node):
+        return "its NumPy implementation leaves out clips, coupled gates and other activations than the usual"
     if node.op in ("Resize", "Upsample"):
         return "its NumPy implementation rounds positions in another way than runtimes do"
     return ""

@@ -15,6 +15,8 @@ from omniconv.spec import Shape
 
 MOST_DATA: Final = 4096
 """Elements of constants that shape inference may look at."""
+LISTS: Final = frozenset({onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS, onnx.AttributeProto.STRINGS})
+"""Types of attributes that may be of no elements."""
 
 
 def make_type(dtype: np.dtype[Any], shape: Shape | None) -> Any:
@@ -35,17 +37,19 @@ def to_proto(node: Node) -> onnx.NodeProto:
 
     Raises:
         UnsupportedError: an attribute that was not read (a graph, a type, a sparse tensor).
+        ModelError: a list of nothing that is declared as a single value.
     """
     proto = onnx.helper.make_node(node.op, node.inputs, node.outputs, domain=node.domain)
-    kinds = onnx.AttributeProto
     for key, value in node.attributes.items():
         if value is None or isinstance(value, Subgraph):
             raise UnsupportedError(f"attribute {shorten(key)!r} of {node.op}", need="numbers, texts and tensors")
         if isinstance(value, np.ndarray):
             proto.attribute.append(onnx.helper.make_attribute(key, onnx.numpy_helper.from_array(value)))
         elif value == ():
-            declared = _declared(node, key)
-            proto.attribute.append(onnx.helper.make_attribute(key, [], attr_type=declared or kinds.INTS))
+            declared = _declared(node, key) or onnx.AttributeProto.INTS
+            if declared not in LISTS:
+                raise ModelError(f"attribute {shorten(key)!r} of {node.op} is an empty list", need="a value")
+            proto.attribute.append(onnx.helper.make_attribute(key, [], attr_type=declared))
         else:
             proto.attribute.append(onnx.helper.make_attribute(key, value))
     return proto

@@ -239,7 +239,8 @@ def _read_node(
     domain = "" if proto.domain == "ai.onnx" else proto.domain
     outputs = tuple(proto.output)
     at = shorten(f"{proto.op_type} node {proto.name or (outputs[0] if outputs else '')!r}")
-    if not all(isinstance(text, str) for text in (proto.op_type, domain, proto.name, *proto.input, *outputs)):
+    keys = [attribute.name for attribute in proto.attribute]
+    if not all(isinstance(text, str) for text in (proto.op_type, domain, proto.name, *proto.input, *outputs, *keys)):
         raise ModelError("a name of the node is not UTF-8", need="text", at=at)
     if domain not in opsets:
         raise ModelError(f"domain {shorten(domain)!r} is not imported", need="an opset_import entry for it", at=at)

@@ -23,7 +23,9 @@ class Budget:
     used: int = 0
 
     def check(self, shape: Sequence[int], itemsize: int, what: str) -> int:
-        """Bytes of an array of ``shape``; nothing is promised.
+        """Bytes of an array of ``shape``; nothing is promised. An empty axis counts as one of a single element.
+
+        Whatever drops or fills that axis makes an array of the other sizes.
 
         Raises:
             ShapeError: a negative size.
@@ -33,7 +35,7 @@ class Budget:
             raise LimitError(f"{what} has {len(shape)} axes", need=f"at most {MAX_RANK} axes")
         if any(size < 0 for size in shape):
             raise ShapeError(f"{what} has shape {tuple(shape)}", need="sizes of 0 or more")
-        size = math.prod(shape) * itemsize
+        size = math.prod(max(size, 1) for size in shape) * itemsize
         if size > self.limit:
             raise self._refuse(what, shape, size, size)
         return size

@@ -86,7 +86,7 @@ def as_integers(operand: Operand, what: str) -> tuple[int, ...]:
 
 
 def as_scalar(operand: Operand, what: str) -> float:
-    """A constant of one element.
+    """A constant of one element; an integer stays one, because floats hold 53 bits.
 
     Raises:
         ModelError: more or fewer elements, or no number.
@@ -94,7 +94,8 @@ def as_scalar(operand: Operand, what: str) -> float:
     array = as_constant(operand, what)
     if array.size != 1 or array.dtype.kind not in "fiub":
         raise ModelError(f"{what} is {array.dtype} of shape {array.shape}", need="one number")
-    return float(array.reshape(-1)[0])
+    number: float = array.reshape(-1)[0].item()
+    return number
 
 
 def shape_of(operand: Operand, what: str) -> Shape:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from omniconv.errors import OmniconvError
 from omniconv.graph.host_operator import HostOperator
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Ref
@@ -90,11 +92,19 @@ class Body:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prepared:
-    """A body with the schedule for the shapes that it comes in first; ``None`` where those are not known yet."""
+    """A body with the schedule for the shapes that it comes in first.
+
+    Attributes:
+        body: the body.
+        shapes: of what it reads.
+        schedule: ``None`` where there is none for these shapes.
+        refusal: why there is none: a branch of an If that cannot run does not keep the other one from it.
+    """
 
     body: Body
-    shapes: Mapping[str, Shape] = field(default_factory=dict)
-    schedule: Schedule | None = None
+    shapes: Mapping[str, Shape]
+    schedule: Schedule | None
+    refusal: OmniconvError | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,6 +256,12 @@ class Schedule:
                 if prepared.schedule is not None:
                     yield from prepared.schedule.host_steps()
 
+    def refusals(self) -> Iterator[OmniconvError]:
+        """Why branches cannot run, for those that cannot."""
+        for step in self.host_steps():
+            if isinstance(step, BranchStep):
+                yield from filter(None, (step.then.refusal, step.otherwise.refusal))
+
     def describe_host(self) -> str:
         """What runs on the host, in one sentence; nothing where all is compiled."""
         named = list(dict.fromkeys(step.node.place for step in self.host_steps()))
@@ -262,4 +278,5 @@ class Schedule:
             parts.append(
                 f"what becomes of {waiting} behind shapes that depend on values is decided when the shapes are known"
             )
+        parts += [f"a branch is refused when it is taken: {error}" for error in islice(self.refusals(), MOST_NAMED)]
         return "; ".join(parts) + "; see explain() and profile(), or refuse them with strict=True"

@@ -7,7 +7,9 @@ from typing import Any, Final, NoReturn, Self, SupportsIndex, TypeAlias
 
 import numpy as np
 
+from omniconv.compiler.planning.options import is_channels_last
 from omniconv.errors import UnsupportedError
+from omniconv.spec import Shape
 from omniconv.target.model import Target
 
 MOST_SHOWN: Final = 8
@@ -20,8 +22,17 @@ class Compiled:
     """
 
     layout: str
+    row_major: frozenset[str]
     threads: int
     target: Target
+
+    def is_channels_last(self, name: str, axes: int) -> bool:
+        """Whether the caller's array of so many axes for an input or output has its channels last."""
+        return is_channels_last(self.layout, self.row_major, name, axes)
+
+    def _outside(self, name: str, shape: Shape) -> Shape:
+        """The shape of the caller's array for an input or output of this shape."""
+        return (shape[0], *shape[2:], shape[1]) if self.is_channels_last(name, len(shape)) else shape
 
     def __copy__(self) -> Self:
         return self

@@ -29,7 +29,11 @@ class BranchRunner(Runner):
         self.step, self.then, self.otherwise = step, then, otherwise
 
     def _choose(self, values: Arrays) -> CompiledBody:
-        return self.then if bool(values[self.step.condition].reshape(-1)[0]) else self.otherwise
+        taken = bool(values[self.step.condition].reshape(-1)[0])
+        refusal = (self.step.then if taken else self.step.otherwise).refusal
+        if refusal is not None:
+            raise refusal.or_else(f"inputs for which the {'else' if taken else 'then'}_branch is taken")
+        return self.then if taken else self.otherwise
 
     def _finish(self, values: Arrays, results: Sequence[Array]) -> None:
         for item, found in zip(self.step.results, results, strict=True):
@@ -52,7 +56,12 @@ class BranchRunner(Runner):
     def explain(self) -> list[str]:
         """See `Runner`."""
         lines = [describe(self.step), f"    {self.step.why}"]
-        return lines + self.then.explain("    then:") + self.otherwise.explain("    else:")
+        for title, branch, part in (("then", self.step.then, self.then), ("else", self.step.otherwise, self.otherwise)):
+            if branch.refusal is None:
+                lines += part.explain(f"    {title}:")
+            else:
+                lines.append(f"    {title}: refused when it is taken: {branch.refusal}")
+        return lines
 
     def executables(self) -> Iterator[Executable]:
         """See `Runner`."""

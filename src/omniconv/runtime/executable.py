@@ -15,7 +15,6 @@ import numpy.typing as npt
 from omniconv.compiler.code.build import LoadedKernel, Object, Source, build_objects, load
 from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.code.opened import OpenKernel
-from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.storage import ALIGNMENT
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan
@@ -104,7 +103,8 @@ class Executable(Compiled):
         kernels: distinct kernels; ``cached_kernels`` of them came from the disk or were loaded already.
         arena_bytes, constant_bytes: memory of each concurrent caller, and of weights and tables [bytes].
         tiers: for a model, how many of its nodes are compiled and how many folded.
-        plan, layout, target: what was chosen, the layout of the caller's arrays, and the machine it is for.
+        plan, target: what was chosen, and the machine it is for.
+        layout: of the caller's arrays, but for those that ``row_major`` names.
 
     A copy, also a deep one, is the executable itself. It cannot be pickled.
     """
@@ -114,6 +114,7 @@ class Executable(Compiled):
     outputs: dict[str, Shape]
     threads: int
     layout: str
+    row_major: frozenset[str]
     target: Target
     compile_seconds: float
     kernels: int
@@ -131,11 +132,12 @@ class Executable(Compiled):
     ) -> None:  # fmt: skip
         started = time.perf_counter()
         threads = as_integer("threads", threads, 1, MAX_THREADS)
-        self.plan, self.threads, self.layout, self.target = plan, threads, layout, plan.target
+        self.plan, self.threads, self.target = plan, threads, plan.target
+        self.layout, self.row_major = layout, plan.row_major
         self.dtype, self.tiers = plan.program.element.dtype, tiers
-        self.inputs = {name: _boundary_shape(plan, name, plan.inputs[name], layout) for name in plan.program.inputs}
+        self.inputs = {name: self._outside(name, plan.inputs[name].shape) for name in plan.program.inputs}
         self.dtypes = dict.fromkeys(self.inputs, self.dtype)
-        self.outputs = {name: _boundary_shape(plan, name, plan.outputs[name], layout) for name in plan.program.outputs}
+        self.outputs = {name: self._outside(name, plan.outputs[name].shape) for name in plan.program.outputs}
         self.arena_bytes, self.constant_bytes = plan.arena_bytes + threads * plan.scratch_bytes, plan.constant_bytes
         self.output_dtypes = {name: np.dtype(bool) if name in truths else self.dtype for name in self.outputs}
         self._truths = frozenset(truths)
@@ -484,10 +486,3 @@ class Executable(Compiled):
         if self._parallel:
             return partial(run_on_lent, self._parallel, self.threads, job)
         return partial(run_on_team, self.threads, job)
-
-
-def _boundary_shape(plan: Plan, name: str, layout: Layout, order: str) -> Shape:
-    """Shape of the caller's array for a value: channels moved last for NHWC."""
-    shape = layout.shape
-    moved = order == "NHWC" and name not in plan.row_major and 3 <= len(shape) <= 5
-    return (shape[0], *shape[2:], shape[1]) if moved else shape

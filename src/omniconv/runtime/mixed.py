@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from omniconv.compiler.planning.options import Options
 from omniconv.errors import ShapeError
 from omniconv.graph.schedule import Schedule, Unknown
 from omniconv.graph.tiers import Tiers
@@ -53,22 +54,22 @@ class MixedExecutable(Compiled):
         output_dtypes: the same of each output; ``None`` for one that depends on data.
         dtype: of the inputs and outputs that the model gives its float type.
         threads: threads that share each call of a stretch.
-        layout, target: layout of the caller's arrays with 3 to 5 axes, and the machine it is for.
+        layout: of the caller's arrays, but for those that ``row_major`` names.
+        target: the machine it is for.
         compile_seconds: time spent to plan, compile and pack [s].
         schedule: what runs one after the other.
     """
 
-    def __init__(
-        self, schedule: Schedule, context: Context, *, threads: int, layout: str, target: Target, at: str
-    ) -> None:
+    def __init__(self, schedule: Schedule, context: Context, *, options: Options, target: Target, at: str) -> None:
         started = time.perf_counter()
         self.schedule, self._context = schedule, context
-        self.threads, self.layout, self.target, self._at = threads, layout, target, at
+        self.threads, self.target, self._at = options.threads, target, at
+        self.layout, self.row_major = options.layout, options.row_major
         given, self.dtype = context.settings.given, context.settings.element.dtype
         self.dtypes = {item.name: self.dtype if item.dtype == given.dtype else item.dtype for item in schedule.inputs}
-        self.inputs = {item.name: self._outer(item.shape) for item in schedule.inputs}
+        self.inputs = {item.name: self._outside(item.name, item.shape) for item in schedule.inputs}
         self.outputs: dict[str, Shape | None] = {
-            name: None if isinstance(value, Unknown) else self._outer(tuple(value.shape))
+            name: None if isinstance(value, Unknown) else self._outside(name, tuple(value.shape))
             for name, value in schedule.outputs.items()
         }
         self.output_dtypes: dict[str, np.dtype[Any] | None] = {}
@@ -141,7 +142,7 @@ class MixedExecutable(Compiled):
         known = list(arrays.values())
         results: dict[str, Array] = {}
         for name in self.outputs:
-            results[name] = self._leave(found[name], known)
+            results[name] = self._leave(name, found[name], known)
             known.append(results[name])
         return results
 
@@ -170,21 +171,13 @@ class MixedExecutable(Compiled):
                     f"input {name!r} has shape {array.shape}",
                     need=f"{self.inputs[name]}, the shape compiled for ({self.layout})", at=self._at,
                 )  # fmt: skip
-        if self.layout == "NHWC":
-            return {name: to_channels_first(array) for name, array in arrays.items()}
-        return {name: arrange(array) for name, array in arrays.items()}
+        for name, array in arrays.items():
+            arrays[name] = arrange(np.moveaxis(array, -1, 1) if self.is_channels_last(name, array.ndim) else array)
+        return arrays
 
-    def _leave(self, array: Array, others: Sequence[Array]) -> Array:
+    def _leave(self, name: str, array: Array, others: Sequence[Array]) -> Array:
         """An output as the caller's own array, apart from all others, in the caller's layout."""
-        if self.layout == "NHWC" and 3 <= array.ndim <= 5:
+        if self.is_channels_last(name, array.ndim):
             array = np.moveaxis(array, 1, -1)
         shared = any(np.may_share_memory(array, item) for item in others)
         return array if array.flags.carray and not shared else np.array(array, order="C")
-
-    def _outer(self, shape: Shape) -> Shape:
-        return (shape[0], *shape[2:], shape[1]) if self.layout == "NHWC" and 3 <= len(shape) <= 5 else shape
-
-
-def to_channels_first(array: Array) -> Array:
-    """An array in channels-last order with its channels first."""
-    return np.ascontiguousarray(np.moveaxis(array, -1, 1)) if 3 <= array.ndim <= 5 else array

@@ -49,7 +49,8 @@ class Network(Compiled):
 
     Attributes:
         signature: for each input the sizes that are known: an int, a name, or nothing; ``None`` for an unknown rank.
-        layout, threads, target: the layout of the caller's arrays, threads that share each call, and the machine.
+        layout: of the caller's arrays, but for those that ``row_major`` names.
+        threads, target: threads that share each call, and the machine.
         dtype: of the inputs and outputs that have the model's float type.
         dtypes: name -> NumPy's type of each input.
     """
@@ -62,7 +63,7 @@ class Network(Compiled):
         given = find_given(graph, element)
         _check(graph, given, strict=strict)
         self._build, self._graph, self.target = build, graph, target
-        self.layout, self.threads = options.layout, options.threads
+        self.layout, self.row_major, self.threads = options.layout, options.row_major, options.threads
         self.dtype, self._given = element.dtype, given.dtype
         self.dtypes = {
             name: element.dtype if dtype == given.dtype else dtype for name, dtype in input_dtypes(graph, given).items()
@@ -104,18 +105,18 @@ class Network(Compiled):
             raise ShapeError(f"inputs {list(self.signature)}", need="one input", fix="net.run({name: array})")
         name, dtype = next(iter(self.dtypes.items()))
         array = read_array(name, x, dtype, self._at)
-        return self._find((self._logical(array.shape),))(array)
+        return self._find((self._inside(name, array.shape),))(array)
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Run on named inputs and return all outputs by name; see `Executable`."""
         arrays = self._read(inputs)
-        return self._find(tuple(self._logical(array.shape) for array in arrays.values())).run(arrays)
+        return self._find_for(arrays).run(arrays)
 
     def profile(self, inputs: Any, repeat: int = 10) -> list[StepProfile]:
         """Median time of each step; see `Executable`."""
         named = inputs if isinstance(inputs, Mapping) else {next(iter(self.signature)): inputs}
         arrays = self._read(named)
-        return self._find(tuple(self._logical(array.shape) for array in arrays.values())).profile(arrays, repeat)
+        return self._find_for(arrays).profile(arrays, repeat)
 
     def fix(self, shapes: Mapping[str, Sequence[int]]) -> AnyExecutable:
         """The executable for inputs of these shapes; compiled now where none is kept.
@@ -140,11 +141,12 @@ class Network(Compiled):
         read_names(inputs, tuple(self.signature), self._at)
         return {name: read_array(name, inputs[name], dtype, self._at) for name, dtype in self.dtypes.items()}
 
-    def _logical(self, shape: Shape) -> Shape:
+    def _find_for(self, arrays: Mapping[str, Array]) -> AnyExecutable:
+        return self._find(tuple(self._inside(name, array.shape) for name, array in arrays.items()))
+
+    def _inside(self, name: str, shape: Shape) -> Shape:
         """The shape of the caller's array with the channels first."""
-        if self.layout == "NHWC" and 3 <= len(shape) <= 5:
-            return (shape[0], shape[-1], *shape[1:-1])
-        return shape
+        return (shape[0], shape[-1], *shape[1:-1]) if self.is_channels_last(name, len(shape)) else shape
 
 
 def _check(graph: Graph, given: Element, *, strict: bool) -> None:

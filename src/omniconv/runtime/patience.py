@@ -1,7 +1,7 @@
 """How long loops may go on: a model can ask for 2^63 steps in a few bytes.
 
-Steps of all loops of one call are counted together, those of loops inside one another too, so that the work of a call
-is at most so many times that of what the model spells out.
+Steps of all loops of one call are counted together, those of loops inside one another too; so are the pieces that run
+in them, stretches and operators of the host, of which a step may have many.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from omniconv.errors import LimitError
 
 MOST_STEPS: Final = 2**15
 """Steps of all loops that run on the host, in one call."""
+MOST_PIECES: Final = 3 * 2**14
+"""Pieces of all those steps."""
 NEW_SHAPES: Final = 2**4
 """As many steps is one in shapes that have not been seen, for which the body is planned anew."""
 
@@ -27,7 +29,7 @@ def counted() -> Iterator[None]:
     if _left.get() is not None:
         yield
         return
-    token = _left.set([MOST_STEPS])
+    token = _left.set([MOST_STEPS, MOST_PIECES])
     try:
         yield
     finally:
@@ -49,4 +51,21 @@ def count_steps(steps: int) -> None:
             f"the loops of one call take more than {MOST_STEPS} steps, or more than {MOST_STEPS // NEW_SHAPES} in new "
             "shapes",
             need="fewer steps", fix="calls of a model of one step",
+        )  # fmt: skip
+
+
+def count_piece() -> None:
+    """Count a piece that is about to run, where that is in a loop.
+
+    Raises:
+        LimitError: there are too many.
+    """
+    left = _left.get()
+    if left is None:
+        return
+    left[1] -= 1
+    if left[1] < 0:
+        raise LimitError(
+            f"the loops of one call take more than {MOST_PIECES} stretches and operators of the host",
+            need="fewer steps, or fewer of those in each", fix="calls of a model of one step",
         )  # fmt: skip

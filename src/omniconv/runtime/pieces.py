@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from omniconv.errors import ModelError, OmniconvError
+from omniconv.graph.bodies import locate
 from omniconv.graph.host_operator import HostOperator
 from omniconv.graph.operands import Ref
 from omniconv.graph.schedule import (
@@ -26,7 +27,7 @@ from omniconv.program.layers import LayerInfo
 from omniconv.runtime.control import BranchRunner, LoopRunner
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.kept import Kept
-from omniconv.runtime.patience import NEW_SHAPES, count_steps
+from omniconv.runtime.patience import NEW_SHAPES, count_piece, count_steps
 from omniconv.runtime.report import StepProfile
 from omniconv.runtime.runner import Array, Arrays, Context, Runner, describe, measure, protect
 
@@ -133,8 +134,7 @@ class CompiledBody:
             except OmniconvError as error:
                 if not self.body.place:
                     raise
-                at = f"{error.at}, in the {self.body.place}" if error.at else self.body.place
-                raise error.but(at=at) from error
+                raise locate(error, self.body) from error
 
         return self.kept.find(tuple(key), make)
 
@@ -235,6 +235,7 @@ class Pieces:
         results: Arrays = {}
         while True:
             for runner, dead in zip(pieces.runners, pieces._dead, strict=False):
+                count_piece()
                 work(runner, values)
                 for name in dead:
                     del values[name]

@@ -50,8 +50,8 @@ class CompiledModule(nn.Module):  # type: ignore[misc] # untyped for a checker w
                 need="inference: the model was frozen when it was compiled",
                 fix="torch.no_grad(), or omniconv.torch.convert(model) to train it",
             )
-        arrays = {name: self._to_array(x) for name, x in zip(self.names, inputs, strict=True)}
-        results = tuple(map(self._to_tensor, self.network.run(arrays).values()))
+        arrays = {name: self._to_array(name, x) for name, x in zip(self.names, inputs, strict=True)}
+        results = tuple(self._to_tensor(name, y) for name, y in self.network.run(arrays).items())
         return results[0] if len(results) == 1 else results
 
     def explain(self) -> str:
@@ -62,17 +62,14 @@ class CompiledModule(nn.Module):  # type: ignore[misc] # untyped for a checker w
         """The inputs, and how their channels lie."""
         return f"{', '.join(self.names)}, layout={self.network.layout!r}"
 
-    def _is_turned(self, axes: int) -> bool:
-        return self.network.layout == "NHWC" and 3 <= axes <= 5
-
-    def _to_array(self, x: Any) -> Any:
+    def _to_array(self, name: str, x: Any) -> Any:
         if not isinstance(x, torch.Tensor) or x.device.type != "cpu":
             return x  # refused by the network, with its name
-        return as_array(x, channels_last=self._is_turned(x.dim()))
+        return as_array(x, channels_last=self.network.is_channels_last(name, x.dim()))
 
-    def _to_tensor(self, y: Any) -> torch.Tensor:
+    def _to_tensor(self, name: str, y: Any) -> torch.Tensor:
         found = torch.from_numpy(y)
-        return found.movedim(-1, 1) if self._is_turned(found.dim()) else found
+        return found.movedim(-1, 1) if self.network.is_channels_last(name, found.dim()) else found
 
 
 def compile(  # noqa: A001 - named after what it calls
@@ -96,7 +93,7 @@ def compile(  # noqa: A001 - named after what it calls
     Args:
         module: any model whose operators Omniconv supports.
         example_inputs: a tensor, or one for each input of ``module.forward``; only shapes and types matter.
-        options: of :func:`omniconv.compile`: threads, layout, target ... With ``layout="NHWC"`` tensors are read and
+        options: of :func:`omniconv.compile`: threads, layout, target ... With ``layout="NHWC"`` images are read and
             written in `torch.channels_last`; their shapes stay those of PyTorch.
 
     Returns:

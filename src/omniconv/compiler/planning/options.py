@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,6 +10,18 @@ from omniconv.compiler.problem.tuning import Tuning
 
 LAYOUTS: Final = ("NCHW", "NHWC")
 """Channels first, or last."""
+
+
+def is_channels_last(layout: str, row_major: Container[str], name: str, axes: int) -> bool:
+    """Whether the caller's array for a value has its channels last: images of 1 to 3 axes, beside batch and channels.
+
+    Args:
+        layout: one of :data:`LAYOUTS`.
+        row_major: names of values that are row major in any layout.
+        name: of the value.
+        axes: of the array.
+    """
+    return layout == "NHWC" and 3 <= axes <= 5 and name not in row_major
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

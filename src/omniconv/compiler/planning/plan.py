@@ -18,7 +18,7 @@ from omniconv.compiler.lowering.arrange import copy_value
 from omniconv.compiler.memory.layout import Layout, channels_last, row_major
 from omniconv.compiler.memory.planner import Call, Group, Planner
 from omniconv.compiler.memory.storage import Buffer, Stored, plan_arena
-from omniconv.compiler.planning.options import Options
+from omniconv.compiler.planning.options import Options, is_channels_last
 from omniconv.compiler.planning.shared import Shared
 from omniconv.compiler.planning.table import lower
 from omniconv.errors import SpecError
@@ -118,7 +118,7 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
 
 def _boundary(options: Options, name: str, shape: Shape) -> Layout:
     """Layout of the caller's array for a value: without gaps, channels first or last."""
-    if options.layout == "NHWC" and name not in options.row_major and 3 <= len(shape) <= 5:
+    if is_channels_last(options.layout, options.row_major, name, len(shape)):
         return channels_last(shape)
     return row_major(shape)
 

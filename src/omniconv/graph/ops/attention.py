@@ -81,7 +81,7 @@ def _known_bias(node: Node, inputs: Operands, queries: int, keys: int, past: int
 
 
 def _add_mask(scores: Ref, known: AnyArray, mask: Operand, build: Builder) -> tuple[Ref, PostOp | None]:
-    """The scores with their bias, and a factor that is 0 for queries that may attend nothing."""
+    """The scores with their bias, and what keeps nothing for queries that may attend nothing, whatever they hold."""
     if isinstance(mask, Ref):
         keys = scores.shape[-1]
         if mask.truth:
@@ -102,7 +102,7 @@ def _add_mask(scores: Ref, known: AnyArray, mask: Operand, build: Builder) -> tu
         one = scalar(1.0)
         gate = build.map(held, PostOp("sub", most.name), PostOp("min", one), PostOp("rsub", one), y=build.fresh("gate"))
         bias = build.map(bias, lowest, y=build.fresh("bias"))
-        return build.map(scores, PostOp("add", bias.name), y=build.fresh("biased")), PostOp("mul", gate.name)
+        return build.map(scores, PostOp("add", bias.name), y=build.fresh("biased")), PostOp("keep", gate.name)
     empty = np.isneginf(known).all(-1, keepdims=True)
     if broadcast(known.shape, scores.shape) != scores.shape:
         raise ShapeError(
@@ -111,7 +111,7 @@ def _add_mask(scores: Ref, known: AnyArray, mask: Operand, build: Builder) -> tu
     if known.any():
         held_bias = np.where(empty, 0.0, known)
         scores = build.map(scores, PostOp("add", held_bias), y=build.fresh("biased"))
-    return scores, PostOp("mul", np.where(empty, 0.0, 1.0)) if empty.any() else None
+    return scores, PostOp("keep", np.where(empty, 0.0, 1.0)) if empty.any() else None
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> tuple[Operand, ...]:

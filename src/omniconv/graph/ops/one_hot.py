@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,11 +16,12 @@ from omniconv.graph.operator import register
 
 def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
     indices, values = as_constant(arrays[0], "the input indices"), as_constant(arrays[2], "the input values")
-    depth = int(as_scalar(arrays[1], "the input depth"))
-    if depth < 1 or values.shape != (2,):
+    number = as_scalar(arrays[1], "the input depth")
+    if not 1 <= number < math.inf or values.shape != (2,):
         raise ModelError(
-            f"depth {depth}, values of shape {values.shape}", need="a depth from 1, an off and an on value"
+            f"depth {number}, values of shape {values.shape}", need="a depth from 1, an off and an on value"
         )
+    depth = int(number)
     axis = normalise_axis(node.integer("axis", -1), indices.ndim + 1)
     shape = (*indices.shape[:axis], depth, *indices.shape[axis:])
     budget.take(shape, values.dtype.itemsize, "a constant")

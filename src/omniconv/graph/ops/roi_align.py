@@ -29,12 +29,13 @@ _PLACE_BYTES = 64
 
 
 class _Samples(NamedTuple):
-    """Where the places of an axis lie: pixels below and above each, and the shares of both, 0 for one outside."""
+    """Where the places of an axis lie: pixels below and above each, the shares of both, and whether it is inside."""
 
     low: npt.NDArray[np.int64]
     high: npt.NDArray[np.int64]
     below: AnyArray
     above: AnyArray
+    inside: npt.NDArray[np.bool_]
 
 
 def _find_places(start: AnyArray, length: AnyArray, bins: int, grid: int, size: int) -> _Samples:
@@ -46,9 +47,7 @@ def _find_places(start: AnyArray, length: AnyArray, bins: int, grid: int, size: 
     at = np.clip(at, 0, size - 1)
     low = at.astype(np.int64)
     share = at - low.astype(at.dtype)
-    zero = at.dtype.type(0)
-    below, above = np.where(inside, 1 - share, zero), np.where(inside, share, zero)
-    return _Samples(low, np.minimum(low + 1, size - 1), below, above)
+    return _Samples(low, np.minimum(low + 1, size - 1), 1 - share, share, inside)
 
 
 def _check(node: Node, x: AnyArray, rois: AnyArray, batches: AnyArray) -> tuple[int, int, int]:
@@ -64,8 +63,6 @@ def _check(node: Node, x: AnyArray, rois: AnyArray, batches: AnyArray) -> tuple[
         )
     if batches.size and not (int(batches.min()) >= 0 and int(batches.max()) < x.shape[0]):
         raise ModelError(f"batch indices {int(batches.min())} to {int(batches.max())}", need=f"0 to {x.shape[0] - 1}")
-    if not np.isfinite(rois).all():
-        raise ModelError("a region that is not finite", need="finite corners")
     height, width = node.integer("output_height", 1), node.integer("output_width", 1)
     ratio = node.integer("sampling_ratio", 0)
     if not (1 <= height <= LIMIT and 1 <= width <= LIMIT and ratio <= LIMIT):
@@ -91,6 +88,8 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
     y = np.zeros(shape, x.dtype)
     corners = rois.astype(x.dtype) * scale - offset
     lengths = corners[:, 2:] - corners[:, :2]
+    if not (np.isfinite(corners).all() and np.isfinite(lengths).all()):
+        raise ModelError(f"a region that is not finite, at spatial_scale={scale}", need="finite corners and sizes")
     if not half:
         lengths = np.maximum(lengths, 1)
     for index, (batch, corner, length) in enumerate(zip(batches, corners, lengths, strict=True)):
@@ -109,14 +108,13 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
 
 
 def _read(x: AnyArray, rows: _Samples, columns: _Samples, budget: Budget) -> AnyArray:
-    """``(C, H, W)`` at all places of a region."""
+    """``(C, H, W)`` at all places of a region; 0 at those outside, whatever the pixels hold that are nearest."""
     left, right = int(columns.low.min()), int(columns.high.max()) + 1
     budget.check((x.shape[0], rows.low.size, right - left + columns.low.size), 4 * x.itemsize, "the places of a region")
     near = x[:, :, left:right]
     lines = near[:, rows.low] * rows.below[:, None] + near[:, rows.high] * rows.above[:, None]
-    return np.asarray(
-        lines[:, :, columns.low - left] * columns.below + lines[:, :, columns.high - left] * columns.above
-    )
+    places = lines[:, :, columns.low - left] * columns.below + lines[:, :, columns.high - left] * columns.above
+    return np.where(rows.inside[:, None] & columns.inside, places, x.dtype.type(0))
 
 
 register("RoiAlign", fold=_fold, since=10)
