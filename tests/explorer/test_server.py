@@ -12,7 +12,9 @@ import pytest
 
 from omniconv.errors import ShapeError
 from omniconv.explorer.answers import ANSWERS
+from omniconv.explorer.modules import compile_asked
 from omniconv.explorer.server import MOST_AT_ONCE, MOST_BYTES, PageServer
+from omniconv.spec import parse
 
 
 def echo(asked):
@@ -149,6 +151,16 @@ def test_a_wrong_layer_is_refused_in_the_words_of_its_error(server, asked, messa
     status, text, _ = ask(server, "POST", "check", json.dumps(asked))
     assert status == 422
     assert message in json.loads(text)["error"]
+
+
+def test_a_layer_is_compiled(server):
+    line = "convolution n1 ic1 oc2 iw9 kw3"
+    status, text, _ = ask(server, "POST", "compile", json.dumps({"text": line, "shape": None}))
+    assert status == 200
+    assert json.loads(text) == json.loads(json.dumps(compile_asked(*parse(line))))
+    status, text, _ = ask(server, "POST", "compile", json.dumps({"text": line, "shape": [1, 1, 2**25]}))
+    assert status == 422
+    assert "need at most" in json.loads(text)["error"]
 
 
 def test_a_line_is_checked(server):

@@ -162,6 +162,17 @@ def compile_object(ir: str, target: Target) -> bytes:
     return bytes(machine.emit_object(_optimise(ir, machine)))
 
 
+def compile_together(irs: Sequence[str], main: str, target: Target) -> bytes:
+    """One relocatable object of several modules, each optimised by itself, and of ``main``, which calls them."""
+    machine, context = _make_machine(target), llvm.create_context()
+    whole = llvm.parse_assembly(main, context=context)
+    whole.triple, whole.data_layout = machine.triple, str(machine.target_data)
+    for ir in irs:
+        whole.link_in(_optimise(ir, machine, context))
+    whole.verify()
+    return bytes(machine.emit_object(whole))
+
+
 def compile_assembly(ir: str, target: Target) -> str:
     """The assembly text of what :func:`compile_object` makes, for reading."""
     machine = _make_machine(target)
@@ -207,13 +218,13 @@ def _link(objects: Sequence[Object], target: Target) -> list[LoadedKernel]:
     ]
 
 
-def _optimise(ir: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+def _optimise(ir: str, machine: llvm.TargetMachine, context: llvm.ContextRef | None = None) -> llvm.ModuleRef:
     """Parse, check and optimise IR.
 
     Kernels come as the vectors, tiles and unrolled loops that they shall be, with accumulators in stack slots. A short
     list of passes makes of that what LLVM's level 2 makes of it, in a third of the time.
     """
-    module = llvm.parse_assembly(ir, context=llvm.create_context())
+    module = llvm.parse_assembly(ir, context=context or llvm.create_context())
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
     module.verify()
