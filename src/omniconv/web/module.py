@@ -115,7 +115,7 @@ def compile_web(spec: Spec, shape: Sequence[int]) -> WebModule:
     options = Options(exact=True)
     numbers, marks = (plan(program_of(spec, shape, labels), simd, options) for labels in make_labels(spec))
     _check_size(_measure(numbers), at)
-    room = _Room()
+    room = _MemoryMap()
     weights, index = _place_constants(room, numbers, marks, at)
     for kind in ("zero", "scratch", "arena", "input", "output"):
         _place(room, numbers, kind)
@@ -135,7 +135,7 @@ def compile_web(spec: Spec, shape: Sequence[int]) -> WebModule:
 
 
 @dataclass(slots=True)
-class _Room:
+class _MemoryMap:
     """Where everything is in the memory of a module.
 
     Attributes:
@@ -180,7 +180,7 @@ def _measure(planned: Plan) -> int:
     return STACK + loose + arguments + _round_up(planned.arena_bytes)
 
 
-def _place_constants(room: _Room, numbers: Plan, marks: Plan, at: str) -> tuple[int, npt.NDArray[np.int32]]:
+def _place_constants(room: _MemoryMap, numbers: Plan, marks: Plan, at: str) -> tuple[int, npt.NDArray[np.int32]]:
     """Place tables and constants, and then, together, what depends on weights: its address and where each weight is."""
     parts, sizes = [], []
     for number, (buffer, marked) in enumerate(zip(numbers.buffers, marks.buffers, strict=True)):
@@ -202,7 +202,7 @@ def _place_constants(room: _Room, numbers: Plan, marks: Plan, at: str) -> tuple[
     return first, join_index(elements, (room.size - first) // 4)
 
 
-def _place(room: _Room, planned: Plan, kind: str) -> None:
+def _place(room: _MemoryMap, planned: Plan, kind: str) -> None:
     """Place all buffers of a kind."""
     start = room.take(planned.arena_bytes) if kind == "arena" else 0
     for number, buffer in enumerate(planned.buffers):
@@ -210,7 +210,7 @@ def _place(room: _Room, planned: Plan, kind: str) -> None:
             room.places[number] = start + planned.offsets[number] if kind == "arena" else room.take(buffer.size)
 
 
-def _write_arguments(room: _Room, call: Call) -> int:
+def _write_arguments(room: _MemoryMap, call: Call) -> int:
     """Place the addresses that a call gets."""
     addresses = [room.places[ref.buffer] + 4 * ref.offset for ref in call.args]
     return room.put(struct.pack(f"<{len(addresses)}I", *addresses))

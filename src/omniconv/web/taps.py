@@ -116,7 +116,7 @@ def emit_taps(name: str, target: Target) -> str:
         channel = k.add(k.mul(group, word["channels"]), member)
         source = k.shift(x, place("x", image=image, group=group, plane=plane, row=row))
         result = k.shift(y, place("y", image=image, channel=channel, plane=plane, row=row))
-        line = _Row(
+        line = _Line(
             k, source, result, offsets, k.shift(weights, k.mul(channel, word["taps"])), k.shift(bias, channel), word
         )
         k.both_ways(k.compare("==", word["x_column"], 1), line.emit)
@@ -124,7 +124,7 @@ def emit_taps(name: str, target: Target) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
+class _Line:
     """A row of outputs of one channel."""
 
     k: Kernel
