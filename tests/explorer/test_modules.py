@@ -14,6 +14,7 @@ from omniconv.errors import LimitError
 from omniconv.explorer.document import make_document, make_policy
 from omniconv.explorer.modules import PRESETS, compile_asked, make_presets, make_taps
 from omniconv.kinds import kinds
+from omniconv.reference import error_bound
 from omniconv.spec import parse
 from omniconv.web.packing import flatten_weights
 
@@ -54,7 +55,7 @@ def check(page, spec, shape, module):
     for level in ("simd", "relaxed"):
         y = page.evaluate(RUN, [module, level, flat, x.ravel().tolist()])
         y = np.array(y, np.float32).reshape(expected.shape)
-        assert np.abs(y - expected).max() <= 1e-5 * max(1.0, np.abs(expected).max()), (str(spec), level)
+        assert (np.abs(y - expected) <= error_bound(spec, x, weights)).all(), (str(spec), level)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import struct
 import threading
 from urllib.parse import urlsplit
 
@@ -59,6 +60,24 @@ def test_answers(server):
     assert json.loads(ask(server, "POST", "echo", '{"a": [1]}')[1]) == {"echo": {"a": [1]}}
     status, text, _ = ask(server, "POST", "refuse", "{}")
     assert (status, json.loads(text)) == (422, {"error": "no; need yes"})
+
+
+def test_a_defect_is_printed_and_the_server_goes_on(capsys):
+    with PageServer("", {"fail": lambda asked: 1 // asked, "echo": echo}) as server:
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(server, "POST", "fail", "0")
+        for _ in range(MOST_AT_ONCE + 1):
+            assert ask(server, "POST", "fail", "1")[0] == 200
+        assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_browser_that_hangs_up_is_no_news(server, capsys):
+    with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.sendall(f"POST /{server.token}/echo HTTP/1.0\r\nHost: {server.hosts[0]}\r\n".encode())
+        connection.sendall(b"Content-Length: 10\r\n\r\n1")
+    assert ask(server)[0] == 200
+    assert capsys.readouterr().err == ""
 
 
 def test_tokens_differ(server):

@@ -11,6 +11,8 @@ import omniconv as oc
 from omniconv.compiler.code.wasm import STACK
 from omniconv.errors import LimitError, ShapeError, UnsupportedError
 from omniconv.kinds import kinds
+from omniconv.reference import error_bound
+from omniconv.spec.activation import FORMULAS
 from omniconv.web import compile_web
 from omniconv.web.packing import find_index, flatten_weights, make_labels, split_weights
 
@@ -44,8 +46,20 @@ def test_every_sample_is_what_the_reference_says(kind, number, tally):
         if is_linear(spec):
             assert np.array_equal(y, expected)
         else:
-            assert np.abs(y - expected).max() <= 1e-5 * max(1.0, np.abs(expected).max())
+            assert (np.abs(y - expected) <= error_bound(spec, x, weights)).all()
         tally("samples in WebAssembly")
+
+
+@pytest.mark.parametrize("name", sorted(set(FORMULAS) - {"sqrt"}))  # whose slope is unbounded
+def test_every_activation_is_within_its_error(name):
+    spec, shape = oc.Chain((oc.Conv.of(1, 1, 1, dims=1), oc.Activation.of(name))), (1, 1, 4003)
+    x = np.linspace(-30, 30, 4003, dtype=np.float32).reshape(shape)
+    weights = [(np.ones((1, 1, 1), np.float32), np.zeros(1, np.float32))]
+    module = compile_web(spec, shape)
+    expected = oc.reference(spec, x, weights)
+    for code in (module.simd, module.relaxed):
+        y = run_module(module, weights, x, code)
+        assert (np.abs(y - expected) <= error_bound(spec, x, weights)).all()
 
 
 def test_weights_are_changed_in_place_and_runs_repeat():

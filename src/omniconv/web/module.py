@@ -17,12 +17,14 @@ import math
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.code.build import compile_together
+from omniconv.compiler.code.build import Source, build_together
+from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.code.wasm import ALIGNMENT, STACK, link
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import GUARD
@@ -125,8 +127,9 @@ def compile_web(spec: Spec, shape: Sequence[int]) -> WebModule:
     run = _emit_run([(names[key], place, units) for key, place, units in calls])
 
     def build(target: Target) -> bytes:
-        irs = [recipe.emit(names[key], target) for key, recipe in recipes.items()]
-        return link(compile_together(irs, run, target), {"run": "run"}, room.data, room.size)
+        kernels = {names[key]: Source(key, partial(recipe.emit, target=target)) for key, recipe in recipes.items()}
+        code = build_together(kernels, run, target, cache=open_cache())
+        return link(code, {"run": "run"}, room.data, room.size)
 
     places = {buffer.kind: room.places[number] for number, buffer in enumerate(numbers.buffers)}
     return WebModule(

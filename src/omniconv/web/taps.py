@@ -20,10 +20,11 @@ the bias.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, Final
 
-from omniconv.compiler.code.build import compile_together
+from omniconv.compiler.code.build import Source, build_together
+from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.code.wasm import STACK, link
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Count, Index, Pointer, Value
@@ -87,10 +88,12 @@ def compile_taps() -> TapModule:
         "declare void @kernel(ptr, i64, i64, i64)\n"
         "define void @taps(ptr %record) {\n  call void @kernel(ptr %record, i64 0, i64 1, i64 0)\n  ret void\n}"
     )
-    simd, relaxed = (
-        link(compile_together([emit_taps("kernel", target)], main, target), {"taps": "taps"}, (), STACK)
-        for target in find_targets()
-    )
+
+    def build(target: Target) -> bytes:
+        kernels = {"kernel": Source("taps", partial(emit_taps, target=target))}
+        return link(build_together(kernels, main, target, cache=open_cache()), {"taps": "taps"}, (), STACK)
+
+    simd, relaxed = map(build, find_targets())
     return TapModule(simd, relaxed, STACK)
 
 
