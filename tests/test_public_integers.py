@@ -108,6 +108,7 @@ SHAPE_DOORS: dict[str, Callable[[Any], Any]] = {
     "cost": lambda s: oc.cost(SPEC, s),
     "receptive_field": lambda s: oc.receptive_field(UP, shape=s),
     "required_input": lambda s: oc.required_input(SPEC, [(0, 2), (1, 3)], shape=s),
+    "explore": lambda s: oc.explore(SPEC, s).start.shape,
     "overlap": lambda s: oc.overlap(UP, s),
     "coverage": lambda s: oc.coverage(SPEC, shape=s),
     "connectivity": lambda s: oc.connectivity(SPEC, shape=s),

@@ -30,6 +30,7 @@ from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shuffle
 if TYPE_CHECKING:
     from omniconv.analysis import separability
     from omniconv.api import compile  # noqa: A004
+    from omniconv.explorer import explore
     from omniconv.inspection import connectivity, cost, coverage, overlap, receptive_field, required_input
     from omniconv.kinds import (
         asymmetric,
@@ -88,6 +89,7 @@ __all__ = [
     "depthwise",
     "depthwise_separable",
     "dilated",
+    "explore",
     "factorised",
     "flattened",
     "grouped",
@@ -114,6 +116,7 @@ _LAZY: Final = {
     "connectivity": "omniconv.inspection",
     "cost": "omniconv.inspection",
     "coverage": "omniconv.inspection",
+    "explore": "omniconv.explorer",
     "kinds": "omniconv.kinds",
     "overlap": "omniconv.inspection",
     "random_weights": "omniconv.reference",

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from importlib.util import find_spec
-
 import pytest
+from tests.browser import browser
 from tests.report import models
 
 from omniconv.analysis import Machine
@@ -14,11 +11,7 @@ from omniconv.graph import to_partial_program
 from omniconv.report import as_roofline, inspect_program
 from omniconv.report.inspection import PARTS, Times
 
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--disable-quic",
-)  # fmt: skip
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+__all__ = ["browser"]
 
 
 def inspect_model(model, name="model.onnx", parts=PARTS, timed=True):
@@ -34,19 +27,3 @@ def inspect_model(model, name="model.onnx", parts=PARTS, timed=True):
 @pytest.fixture(scope="session")
 def awkward():
     return inspect_model(models.awkward(), "awkward.onnx")
-
-
-@pytest.fixture(scope="session")
-def browser():
-    """Chromium, driven by Playwright; ``OMNICONV_BROWSER`` names another program."""
-    if find_spec("playwright") is None:
-        pytest.skip("playwright is not installed")
-    program = os.environ.get("OMNICONV_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.skip("no Chromium is installed; apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, args=list(FLAGS))
-        yield chromium
-        chromium.close()

@@ -10,7 +10,8 @@ import pytest
 from tests.report import models
 from tests.report.conftest import inspect_model
 
-from omniconv.report.page import hash_script, make_page, write_json, write_page
+from omniconv.inline import hash_inline, write_json
+from omniconv.report.page import make_page, write_page
 
 pytest.importorskip("jinja2")
 pytest.importorskip("plotly")
@@ -98,8 +99,8 @@ def test_the_policy_names_the_scripts_by_their_hashes(awkward):
     assert policy.startswith("default-src 'none'")
     assert "unsafe" not in policy.partition("script-src")[2].partition(";")[0]
     data, plotly, own = found.scripts
-    assert hash_script(plotly) in policy
-    assert hash_script(own) in policy
+    assert hash_inline(plotly) in policy
+    assert hash_inline(own) in policy
     assert set(json.loads(data)) >= {"chart-bars", "chart-treemap", "chart-growth", "chart-roofline", "overlap-0"}
 
 

@@ -13,6 +13,7 @@ from omniconv.cli.console import out
 from omniconv.cli.demo import demo
 from omniconv.cli.exits import MEANINGS
 from omniconv.cli.explain import explain
+from omniconv.cli.explore import explore
 from omniconv.cli.inspect import inspect
 from omniconv.cli.kinds import kinds
 from omniconv.cli.run import run
@@ -56,6 +57,7 @@ MODELS = "Models"
 app.command(rich_help_panel=SEE)(demo)
 app.command(rich_help_panel=SEE)(kinds)
 app.command(rich_help_panel=SEE)(explain)
+app.command(rich_help_panel=SEE)(explore)
 app.command(rich_help_panel=SEE)(compare)
 app.command(rich_help_panel=MODELS)(inspect)
 app.command(rich_help_panel=MODELS)(run)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 from typing import Annotated, Any
 
 import numpy as np
@@ -12,13 +11,15 @@ from rich.panel import Panel
 from rich.text import Text
 
 from omniconv.bench.cost import count_macs, count_parameters, list_steps
-from omniconv.cli.arguments import parse_settings, typical_arguments
+from omniconv.cli.arguments import find_kind, parse_settings
 from omniconv.cli.console import format_count, format_shape, make_table, out, print_json
-from omniconv.cli.exits import UsageProblemError
+from omniconv.cli.explore import serve
 from omniconv.cli.options import Json, Threads, parse_shape
 from omniconv.errors import OmniconvError
-from omniconv.kinds import Kind, kinds
+from omniconv.explorer.start import Start
+from omniconv.kinds import Kind
 from omniconv.kinds.docs import sections
+from omniconv.kinds.typical import typical_arguments
 from omniconv.reference import random_weights
 from omniconv.spec import Shape, Spec
 
@@ -35,6 +36,7 @@ def explain(
     plan: Annotated[bool, typer.Option("--plan/--no-plan", help="Compile the layer and show its plan.")] = True,
     threads: Threads = 1,
     json: Json = False,
+    open_: Annotated[bool, typer.Option("--open", help="Open the layer in the explorer, in the browser.")] = False,
 ) -> None:
     """Explain one [bold]kind[/bold]: formula, use, cost, samples; and the compiled plan of one layer of it.
 
@@ -42,6 +44,9 @@ def explain(
     """
     found = find_kind(kind)
     spec, size = build(found, settings or (), None if shape is None else parse_shape(shape)[1])
+    if open_:
+        serve(Start(spec, size, found.name))
+        return
     text = compiled_plan(spec, size, threads) if plan else None
     parts = sections(found)
     report: dict[str, Any] = {
@@ -65,16 +70,6 @@ def explain(
         print_json(report)
     else:
         show(found, parts, spec, size, text)
-
-
-def find_kind(name: str) -> Kind:
-    """Look a kind up; the error names the nearest ones."""
-    registry = kinds()
-    wanted = name.strip().lower().replace("-", "_")
-    if wanted not in registry:
-        near = get_close_matches(wanted, registry, n=3, cutoff=0.4) or list(registry)
-        raise UsageProblemError(f"no kind {name!r}; need one that `omniconv kinds` lists, e.g. {', '.join(near)}")
-    return registry[wanted]
 
 
 def build(kind: Kind, settings: Sequence[str], shape: Shape | None) -> tuple[Spec, Shape]:

@@ -40,7 +40,7 @@ def kinds(json: Json = False) -> None:
 
 def describe(kind: Kind) -> dict[str, Any]:
     """One row: name, summary, signature, traits, and the cost of the example layer where it can be built."""
-    from omniconv.cli.arguments import build_example
+    from omniconv.kinds.typical import build_example
 
     spec = build_example(kind, EXAMPLE)
     return {

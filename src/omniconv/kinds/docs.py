@@ -45,7 +45,7 @@ def format_page(kind: Kind) -> str:
         elif name in {"Args", "Raises"}:
             lines += [
                 f"- `{key}`: {text}" if text else f"- {key}"
-                for key, _, text in (entry.partition(": ") for entry in _entries(body))
+                for key, _, text in (entry.partition(": ") for entry in list_entries(body))
             ]
         elif name == "Sources":
             lines += ["- " + entry.replace("\n", " ") for entry in re.split(r"(?<=\.)\n(?=[A-Z]\.)", body)]
@@ -56,7 +56,7 @@ def format_page(kind: Kind) -> str:
     lines += ["| problem | output | parameters | MAC, nominal |", "|---|---|---:|---:|"]
     lines += _sample_rows(kind)
     lines += ["", "## Errors", "", "| arguments | message |", "|---|---|"]
-    lines += [f"| `{sample}`{_on(sample.shape)} | {_cell(str(message))} |" for sample, message in _messages(kind)]
+    lines += [f"| `{sample}`{_on(sample.shape)} | {_cell(str(message))} |" for sample, message in list_messages(kind)]
     return "\n".join(lines) + "\n"
 
 
@@ -101,7 +101,7 @@ def _wrap_signature(kind: Kind) -> str:
     return "\n".join([f"{kind.name}(", *(f"    {argument}," for argument in arguments), ")"])
 
 
-def _entries(body: str) -> Iterator[str]:
+def list_entries(body: str) -> Iterator[str]:
     """Entries of an Args or Raises section, continuation lines joined."""
     for entry in re.split(r"\n(?=\S)", body):
         yield " ".join(line.strip() for line in entry.splitlines())
@@ -117,7 +117,8 @@ def _sample_rows(kind: Kind) -> Iterator[str]:
         yield f"| `{spec.text(sample.shape)}` | {output} | {parameters} | {macs} |"
 
 
-def _messages(kind: Kind) -> Iterator[tuple[ErrorSample, OmniconvError]]:
+def list_messages(kind: Kind) -> Iterator[tuple[ErrorSample, OmniconvError]]:
+    """Each error sample of a kind with the error that it raises."""
     for sample in kind.errors:
         try:
             spec = kind.build(sample)

@@ -30,7 +30,7 @@ TRAITS: Final[Mapping[str, str]] = MappingProxyType(
 )
 """Trait -> what it promises of every spec the constructor returns. Tests hold each kind to its traits."""
 
-_MACHINERY: Final = frozenset({"registry", "arguments", "docs"})
+_MACHINERY: Final = frozenset({"registry", "arguments", "docs", "typical"})
 
 
 @dataclass(frozen=True, slots=True)

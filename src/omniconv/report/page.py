@@ -7,15 +7,12 @@ scripts by their hashes and nothing else, so that a text that slipped through co
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
-import math
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
 import omniconv
+from omniconv.inline import hash_inline, write_json
 from omniconv.report import charts, sections
 from omniconv.report.charts import Figure
 from omniconv.report.findings import level_of
@@ -65,7 +62,7 @@ def make_page(found: Inspection, *, date: str = "") -> str:
         style=Markup(style),  # noqa: S704 - files of this package
         script=Markup(script),  # noqa: S704
         plotly=Markup(plotly),  # noqa: S704 - Plotly's own file
-        hashes=Markup(" ".join(f"'{hash_script(item)}'" for item in (plotly, script))),  # noqa: S704
+        hashes=Markup(" ".join(f"'{hash_inline(item)}'" for item in (plotly, script))),  # noqa: S704
         figures=Markup(write_json(figures)),  # noqa: S704 - escaped there
     )
     return page
@@ -147,31 +144,3 @@ def make_texts(found: Inspection, date: str) -> dict[str, Any]:
         "version": omniconv.__version__,
         "date": date,
     }
-
-
-def hash_script(text: str) -> str:
-    """The hash by which a content security policy names an inline script."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def write_json(value: Any) -> str:
-    """JSON that may stand inside a script element: no ``<``, ``>`` or ``&``, and no numbers JSON does not know.
-
-    Example:
-        >>> write_json({"a": "</script>", "b": float("inf")})
-        '{"a":"\\\\u003c/script\\\\u003e","b":null}'
-    """
-    text = json.dumps(_finite(value), separators=(",", ":"), allow_nan=False)
-    for char in "<>&":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return text
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -1,0 +1,74 @@
+"""`explore`: the explorer in a notebook, and as a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from omniconv.explorer.data import make_data
+from omniconv.explorer.document import make_document
+from omniconv.explorer.start import Start, find_start
+from omniconv.spec import Spec
+
+HEIGHT = 760
+"""Of the frame in a notebook [pixels]."""
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """The explorer with one layer open. A notebook (Jupyter, marimo) shows it as the last value of a cell.
+
+    Example:
+        >>> import omniconv as oc
+        >>> oc.explore("transposed")
+        <Exploration of transposed n2 ic3 oc5 ih5 iw4 ...>
+    """
+
+    start: Start
+
+    def page(self) -> str:
+        """The page as the text of one HTML file, which needs nothing else."""
+        spec, shape, kind = self.start
+        return make_document(make_data(spec, shape, kind=kind))
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the page, whole or not at all.
+
+        Raises:
+            OSError: a file that cannot be written.
+        """
+        path = Path(path)
+        partial = path.with_name(f".{path.name}.partial")
+        try:
+            partial.write_text(self.page(), encoding="utf-8", newline="\n")
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        return path
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own: it runs its script and saves pictures, and cannot touch the notebook."""
+        return (
+            f'<iframe title="Omniconv explorer" sandbox="allow-scripts allow-downloads" '
+            f'style="width:100%;height:{HEIGHT}px;border:0" srcdoc="{escape(self.page(), quote=True)}"></iframe>'
+        )
+
+    def __repr__(self) -> str:
+        return f"<Exploration of {self.start.spec.text(self.start.shape)}>"
+
+
+def explore(spec: str | Spec | None = None, shape: Sequence[int] | None = None) -> Exploration:
+    """Open a layer in the explorer: what each output reads, what each input feeds, and the layer at work on a picture.
+
+    Args:
+        spec: the name of a kind, a problem line, or a `Conv` or `Chain`; default: the standard layer.
+        shape: of the input, channels first; default: what the line says, else one that fits.
+
+    Raises:
+        SpecError: a name that no kind has, or a line outside the grammar.
+        ShapeError: an input that the layer does not take.
+    """
+    return Exploration(find_start(spec, shape))
