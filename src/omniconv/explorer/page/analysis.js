@@ -1,6 +1,6 @@
 /** Overlap, coverage, connectivity, receptive field and cost: what the Python analyses find, by the same rules. */
-import { gcd, lcm, product, range } from "./integers.js";
-import { countPhases, tapsOf } from "./geometry.js";
+import { ceilDiv, floorDiv, gcd, lcm, product, range } from "./integers.js";
+import { countExtent, countPhases, tapsOf } from "./geometry.js";
 import { axesOf, countMacs, weightShape } from "./spec.js";
 import { dimsOf, inChannels, shapesOf, slicesOf, stepsOf } from "./chain.js";
 import { labelOf } from "./format.js";
@@ -50,6 +50,30 @@ export function overlapPhases(conv, shape) {
   const axes = axesOf(conv, shape).map((axis) => countPhases(axis));
   const counts = axes.reduce((found, axis) => found.flatMap((a) => axis.map((b) => a * b)), [1]);
   return periodOf(counts, conv.stride);
+}
+
+/**
+ * The transposed layer with the next larger kernel that the stride divides, and outputs where they were.
+ * @param {Conv} conv with explicit padding
+ * @returns {Conv}
+ */
+export function evenKernel(conv) {
+  const kernel = conv.kernel_size.map((k, a) => ceilDiv(k, conv.stride[a]) * conv.stride[a]);
+  const dilation = conv.dilation.map((d, a) => (gcd(d, conv.stride[a]) === 1 ? d : 1));
+  /** @type {[number, number][]} */
+  const padding = [];
+  let extra = conv.kernel_size.map((k, a) => {
+    const old = countExtent(k, conv.dilation[a]);
+    const next = countExtent(kernel[a], dilation[a]);
+    const [before, after] = /** @type {[number, number][]} */ (conv.padding)[a];
+    const surplus = next - (old - before - after + conv.output_padding[a]);
+    const room = Math.max(surplus, 0);
+    const first = Math.min(Math.max(before + floorDiv(next - old + 1, 2), 0), room);
+    padding.push([first, room - first]);
+    return Math.max(-surplus, 0);
+  });
+  if (extra.some((each, a) => each >= Math.max(conv.stride[a], dilation[a]))) extra = extra.map(() => 0);
+  return { ...conv, kernel_size: kernel, dilation, padding, output_padding: extra };
 }
 
 /**
