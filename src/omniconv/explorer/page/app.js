@@ -1,14 +1,182 @@
+/** The page: which layer is shown, and what is told about it. */
 import { readData } from "./data.js";
+import { button, fill, make } from "./dom.js";
+import { formatSpec } from "./format.js";
+import { STARTS, makeLayer, readHash, refusalOf, startSetting, textSetting, writeHash } from "./layer.js";
+import { makeControls } from "./controls.js";
+import { KernelCard } from "./kernel.js";
+import { Stage } from "./stage.js";
+import { Know } from "./know.js";
+import { Run } from "./run.js";
+import { Checkerboard } from "./checkerboard.js";
+import { Learn } from "./learn.js";
+import { Take } from "./take.js";
+import { Tabs } from "./tabs.js";
 
-const data = readData();
-const kind = data.kinds.find((each) => each.name === data.start.kind);
+/** @import {Layer, Setting} from "./layer.js" */
 
-function write(tag, text) {
-  const element = document.createElement(tag);
-  element.textContent = text;
-  document.getElementById("app").append(element);
+class App {
+  constructor() {
+    this.data = readData();
+    /** @type {Layer | null} */
+    this.layer = null;
+    this.live = make("p.visually-hidden", { role: "status" });
+    this.stage = new Stage({ announce: (text) => (this.live.textContent = text) });
+    this.kernel = new KernelCard(this.stage, () => this.weightsChanged());
+    this.stage.chosen = () => {
+      if (this.stage.layer) this.kernel.show(this.stage.layer);
+    };
+    this.know = new Know((text, sizes) => this.enterText(text, sizes));
+    this.run = new Run();
+    this.checkerboard = new Checkerboard();
+    this.learn = new Learn((text) => this.enterText(text));
+    this.take = new Take(this.stage);
+    /** @type {[string, HTMLElement][]} */
+    const panels = [
+      ["Know", this.know.element],
+      ["Run on a picture", this.run.element],
+      ["Checkerboard", this.checkerboard.element],
+      ["Learn", this.learn.element],
+      ["Take along", this.take.element],
+    ];
+    this.tabs = new Tabs(panels, (name) => this.showPanel(name));
+    this.refusal = make("div.refusal", { role: "alert" });
+    this.controls = make("div");
+    this.words = make("div.words");
+    this.line = /** @type {HTMLInputElement} */ (
+      make("input.line", { type: "text", spellcheck: "false", "aria-label": "The layer as one line of text" })
+    );
+    this.line.addEventListener("change", () => this.enterLine());
+    this.picker = /** @type {HTMLSelectElement} */ (
+      make("select.picker", { id: "kind" }, this.data.kinds.map(({ name, title }) => make("option", { value: name }, title)), make("option", { value: "text" }, "A line of text"))
+    );
+    this.picker.addEventListener("change", () => this.pick(this.picker.value));
+    this.setting = this.firstSetting();
+    this.build();
+    this.enter(this.setting, true);
+    window.addEventListener("hashchange", () => {
+      const found = readHash(location.hash);
+      if (found && writeHash(found) !== writeHash(this.setting)) this.enter(found, true);
+    });
+    for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) {
+      matchMedia(query).addEventListener("change", () => this.enter(this.setting, false));
+    }
+  }
+
+  /** @returns {Setting} */
+  firstSetting() {
+    const found = readHash(location.hash);
+    if (found) return found;
+    const { kind, text, shape } = this.data.start;
+    const sample = this.data.kinds.find(({ name }) => name === kind)?.samples[0];
+    if (kind && Object.hasOwn(STARTS, kind) && String(sample?.shape) === String(shape)) return startSetting(kind);
+    return textSetting(text);
+  }
+
+  build() {
+    const app = /** @type {HTMLElement} */ (document.getElementById("app"));
+    fill(
+      app,
+      make("header.top", null, make("h1", null, "Omniconv explorer"), make("label", { for: "kind" }, "Kind"), this.picker, this.words),
+      make(
+        "div.layout",
+        null,
+        make(
+          "aside.card",
+          { "aria-label": "Settings" },
+          this.controls,
+          button("New numbers", () => this.enter({ ...this.setting, seed: this.setting.seed + 1 }, false, true)),
+        ),
+        make("div.main", null, make("label.line-row", null, make("span", null, "As text"), this.line), this.refusal, make("div.see", null, this.stage.element, this.kernel.element), this.tabs.element),
+      ),
+      this.live,
+    );
+  }
+
+  /** @param {string} kind */
+  pick(kind) {
+    if (kind !== "text") this.enter(startSetting(kind), true);
+    else if (this.layer) this.enter(textSetting(formatSpec(this.layer.spec, this.layer.shape), this.setting.sizes), true);
+  }
+
+  /** Show a layer that is given as a line. @param {string} text @param {number[]} [sizes] */
+  enterText(text, sizes) {
+    this.enter(textSetting(text, sizes), true);
+  }
+
+  enterLine() {
+    try {
+      this.enterText(this.line.value, this.setting.sizes);
+    } catch (error) {
+      this.refusal.textContent = refusalOf(error);
+    }
+  }
+
+  /** Only what is seen is worked out. @param {string} name */
+  showPanel(name) {
+    if (!this.layer) return;
+    if (name === "Know") this.know.show(this.layer);
+    if (name === "Run on a picture") this.run.show(this.layer);
+    if (name === "Checkerboard") this.checkerboard.show();
+    if (name === "Take along") this.take.show(this.layer);
+  }
+
+  /** Show a setting, or say why it is none and keep what is shown. @param {Setting} setting @param {boolean} redraw @param {boolean} [fresh] */
+  enter(setting, redraw, fresh = false) {
+    this.setting = setting;
+    if (redraw) this.describeKind();
+    try {
+      this.layer = makeLayer(setting, fresh || redraw ? null : this.layer?.weights ?? null);
+      this.refusal.textContent = "";
+      this.show();
+      try {
+        history.replaceState(null, "", writeHash(setting));
+      } catch {
+        // A page in a frame without an origin has no address to write to.
+      }
+    } catch (error) {
+      this.refusal.textContent = refusalOf(error);
+    }
+    document.body.classList.toggle("refused", this.refusal.textContent !== "");
+  }
+
+  describeKind() {
+    const words = this.data.kinds.find(({ name }) => name === this.setting.kind);
+    this.picker.value = this.setting.kind;
+    fill(this.controls, makeControls(this.setting, words, (setting, redraw) => this.change(setting, redraw)));
+    fill(
+      this.words,
+      words ? make("p.summary", null, words.summary) : null,
+      words
+        ? make(
+            "details",
+            null,
+            make("summary", null, "Formula, use, legality, cost, sources"),
+            ["Formula", "Use", "Legality", "Cost", "Sources"].map((part) => (words.doc[part] ? [make("h2", null, part), make(part === "Formula" ? "pre" : "p", null, words.doc[part])] : [])).flat(),
+          )
+        : null,
+    );
+  }
+
+  /** @param {Setting} setting @param {boolean} redraw */
+  change(setting, redraw) {
+    this.setting = setting;
+    if (redraw) this.describeKind();
+    this.enter(setting, false);
+  }
+
+  weightsChanged() {
+    if (!this.layer) return;
+    this.layer = makeLayer(this.setting, this.layer.weights);
+    this.show();
+  }
+
+  show() {
+    if (!this.layer) return;
+    this.stage.show(this.layer);
+    this.showPanel(this.tabs.current);
+    if (document.activeElement !== this.line) this.line.value = formatSpec(this.layer.spec, this.layer.shape);
+  }
 }
 
-write("h1", kind ? kind.title : "Convolution");
-write("p", kind ? kind.summary : "");
-write("code", data.start.text);
+new App();

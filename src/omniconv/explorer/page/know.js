@@ -1,0 +1,220 @@
+/** What follows from a layer alone: overlap, coverage, connectivity, receptive field and cost, drawn as they change. */
+import { range } from "./integers.js";
+import { dimsOf } from "./chain.js";
+import { axisLetters, formatSpec } from "./format.js";
+import { button, fill, formatCount, formatNumber, make, table } from "./dom.js";
+import { drawGrid, layGrid } from "./grid.js";
+import { Figure } from "./figure.js";
+import {
+  connectivityPaths, costOf, coverageAxes, evenKernel, findBlocks, freeOfBorder, judgeCounts, overlapImage,
+  overlapPhases, receptiveAxes, supportOf, upsamples,
+} from "./analysis.js";
+import { axesOf } from "./spec.js";
+import { listAlternatives } from "./alternatives.js";
+
+/** @import {Spec} from "./chain.js" */
+/** @import {Layer} from "./layer.js" */
+/** @import {Scene, Shape, Theme} from "./scene.js" */
+
+/**
+ * One channel of numbers as a picture.
+ * @param {ArrayLike<number>} values
+ * @param {number[]} sizes three of them
+ * @param {string} title
+ * @param {Theme} theme
+ * @param {{room?: number, mark?: (i: number) => number, name?: (slice: number) => string}} [more]
+ * @returns {Scene}
+ */
+export function mapScene(values, sizes, title, theme, { room = 300, mark = () => 0, name = () => "" } = {}) {
+  const cell = Math.max(5, Math.min(30, Math.floor(room / Math.max(sizes[1], sizes[2]))));
+  const grid = layGrid({ channels: 1, sizes, frame: [[0, 0], [0, 0]], cell, columns: Math.max(1, Math.floor(room / (sizes[2] * cell))), first: 0 });
+  const scale = Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
+  const look = { theme, value: (/** @type {number} */ i) => values[i], scale, mark, dim: false, name, padding: () => null };
+  return { width: grid.width + 3, height: grid.height + 3, shapes: drawGrid(grid, look), title };
+}
+
+/** @param {ArrayLike<number>} values @param {number[]} sizes @param {string} caption */
+function mapTable(values, sizes, caption) {
+  const across = Math.min(40, sizes[2]);
+  const rows = range(Math.min(80, sizes[0] * sizes[1])).map((row) => [
+    String(row), ...range(across).map((w) => formatNumber(values[row * sizes[2] + w])),
+  ]);
+  return { heads: ["row", ...range(across).map((w) => `column ${w}`)], rows, caption };
+}
+
+export class Know {
+  /** @param {(text: string, sizes: number[]) => void} open shows another layer */
+  constructor(open) {
+    this.open = open;
+    this.overlap = new Figure("Overlap");
+    this.field = new Figure("Receptive field");
+    this.coverage = new Figure("Coverage");
+    this.channels = new Figure("Connectivity of channels");
+    this.cost = make("section.figure.wide", { "aria-label": "Cost" });
+    this.element = make(
+      "div.figures",
+      null,
+      this.overlap.element, this.field.element, this.coverage.element, this.channels.element, this.cost,
+    );
+  }
+
+  /** @param {Layer} layer */
+  show(layer) {
+    this.showOverlap(layer);
+    this.showField(layer);
+    this.showCoverage(layer);
+    this.showChannels(layer);
+    this.showCost(layer);
+  }
+
+  /** @param {Layer} layer */
+  showOverlap({ spec, shape, plans, setting }) {
+    const up = upsamples(spec);
+    const { image, sizes } = overlapImage(plans, up ? "output" : "gradient");
+    const what = up ? "taps meet in each output" : "outputs use each input";
+    const single = spec.type === "conv" && spec.transposed === up;
+    const free = up ? freeOfBorder(plans) : [];
+    const inner = up ? [...image].filter((_, i) => free[i]) : [];
+    const levels = single ? overlapPhases(spec, shape).levels : [...new Set(inner.map((v) => Math.round(v * 1e6) / 1e6))].sort((a, b) => a - b);
+    const verdict = single ? overlapPhases(spec, shape).verdict : inner.length ? judgeCounts(inner) : "";
+    const words = { even: "even", uneven: "uneven: a checkerboard", holes: "some are never met: holes", "": "" }[verdict];
+    /** @type {(Node | string)[]} */
+    const text = [make("p", null, `How many ${what}, borders included.`)];
+    if (levels.length) text.push(make("p.result", null, make("b", null, levels.map(formatNumber).join(" : ")), ` — ${words}`));
+    if (single && up && verdict !== "even" && spec.type === "conv") {
+      const cure = evenKernel({ ...spec, padding: axesOf(spec, shape).map((axis) => axis.padding) });
+      const label = `Cure it: a ${cure.kernel_size.join("×")} kernel`;
+      text.push(button(label, () => this.open(formatSpec(cure, shape), setting.sizes)));
+    }
+    this.overlap.show(
+      (theme) => mapScene(image, sizes, `${what}: ${levels.map(formatNumber).join(", ")}, ${words}`, theme),
+      text,
+      () => mapTable(image, sizes, `How many ${what}`),
+    );
+  }
+
+  /** @param {Layer} layer */
+  showField({ spec, shape, plans }) {
+    const last = plans[plans.length - 1];
+    const place = last.sizesOut.map((size) => Math.floor(size / 2));
+    const support = supportOf(plans, place);
+    const letters = axisLetters(dimsOf(spec));
+    const axes = receptiveAxes(spec, shape);
+    const seen = support.reduce((sum, mark) => sum + mark, 0);
+    this.field.show(
+      (theme) => mapScene(support, plans[0].sizesIn, `what the middle output sees: ${seen} positions`, theme),
+      [
+        make("p", null, `What the middle output depends on: ${seen} of ${support.length} positions.`),
+        table(
+          ["axis", "size", "stride", "padding", "centre of output 0"],
+          axes.map((axis, a) => [
+            letters[a], String(axis.size), axis.stride[1] === 1 ? String(axis.stride[0]) : axis.stride.join("/"),
+            String(axis.padding), formatNumber(axis.offset),
+          ]),
+          "The field of one output, as if the input had no end",
+        ),
+      ],
+      () => mapTable(support, plans[0].sizesIn, "1: the middle output depends on it"),
+    );
+  }
+
+  /** @param {Layer} layer */
+  showCoverage({ spec, shape }) {
+    const axes = coverageAxes(spec, shape);
+    if (!axes) {
+      this.coverage.element.hidden = true;
+      return;
+    }
+    const letters = axisLetters(axes.length);
+    const share = axes.reduce((all, axis) => all * axis.fraction, 1);
+    const percent = `${formatNumber(Math.round(share * 1000) / 10)} %`;
+    this.coverage.show(
+      (theme) => coverageScene(axes.map((axis) => axis.paths), letters, `${percent} of the field is read`, theme),
+      [
+        make("p", null, "Over how many paths each position of the field is read, axis by axis."),
+        make("p.result", null, make("b", null, percent), share < 1 ? " of the field is read: dilation leaves holes" : " of the field is read: no holes"),
+      ],
+      () => ({
+        heads: ["axis", ...range(Math.max(...axes.map((axis) => axis.paths.length))).map((i) => `position ${i}`)],
+        rows: axes.map((axis, a) => [letters[a], ...axis.paths.map(formatNumber)]),
+        caption: "Paths to each position of the field",
+      }),
+    );
+  }
+
+  /** @param {Layer} layer */
+  showChannels({ spec, shape }) {
+    const paths = connectivityPaths(spec, shape);
+    const blocks = findBlocks(paths);
+    const count = paths.flat().filter((n) => n > 0).length;
+    const total = paths.length * paths[0].length;
+    const words = blocks.length === 1 && count === total ? "every output channel sees every input channel" : `${count} of ${total} pairs; ${blocks.length} ${blocks.length === 1 ? "block" : "blocks that see nothing of one another"}`;
+    this.channels.show(
+      (theme) => mapScene(paths.flat(), [1, paths.length, paths[0].length], words, theme, { room: 220 }),
+      [make("p", null, "Rows are output channels, columns input channels, numbers the paths between them."), make("p.result", null, words)],
+      () => ({ heads: ["output", ...paths[0].map((_, j) => `input ${j}`)], rows: paths.map((row, c) => [String(c), ...row.map(String)]), caption: "Paths between channels" }),
+    );
+  }
+
+  /** @param {Layer} layer */
+  showCost({ spec, shape, shapes }) {
+    const own = { name: "this layer", text: formatSpec(spec, shape), ...sumCost(spec, shape) };
+    const all = [own, ...listAlternatives(spec, shape, shapes[shapes.length - 1]).map((each) => ({ ...each, ...sumCost(each.spec, shape), text: formatSpec(each.spec, shape) }))];
+    const most = Math.max(...all.map((each) => each.macs));
+    const rows = all.map((each, i) => [
+      i ? button(each.name, () => this.open(each.text, padSizes(shape))) : make("b", null, each.name),
+      formatCount(each.parameters), formatCount(each.macs), formatCount(each.executed),
+      `${formatNumber(Math.round((each.macs / own.macs) * 100) / 100)}×`,
+      costBar(each.macs / most),
+    ]);
+    fill(
+      this.cost,
+      make("h3", null, "What it costs, beside its alternatives"),
+      make("div.scroll", { tabindex: 0, role: "region", "aria-label": "Cost table" }, table(["layer", "parameters", "MAC", "MAC inside the input", "of this layer", ""], rows, "For this input; parameters with biases, 1 MAC = one multiplication and addition")),
+      make("p.note", null, `In Python: ${formatCount(own.parameters)} parameters and ${formatCount(own.macs)} MAC; fewer MAC need not be faster, since memory may be the limit.`),
+    );
+  }
+}
+
+/** @param {number[]} shape @returns {number[]} */
+function padSizes(shape) {
+  return [...new Array(5 - shape.length).fill(4), ...shape.slice(2)];
+}
+
+/** @param {number} share */
+function costBar(share) {
+  const bar = make("span.cost-bar", { "aria-hidden": "true" });
+  bar.style.width = `${Math.max(2, share * 140)}px`;
+  return bar;
+}
+
+/** @param {Spec} spec @param {number[]} shape */
+function sumCost(spec, shape) {
+  const layers = costOf(spec, shape);
+  return {
+    parameters: layers.reduce((sum, layer) => sum + layer.weights + layer.biases, 0),
+    macs: layers.reduce((sum, layer) => sum + layer.macs, 0),
+    executed: layers.reduce((sum, layer) => sum + layer.executed, 0),
+  };
+}
+
+/** @param {number[][]} axes @param {string[]} letters @param {string} title @param {Theme} theme @returns {Scene} */
+function coverageScene(axes, letters, title, theme) {
+  const longest = Math.max(...axes.map((paths) => paths.length));
+  const wide = Math.max(4, Math.min(26, Math.floor(280 / longest)));
+  /** @type {Shape[]} */
+  const shapes = [];
+  axes.forEach((paths, a) => {
+    const top = a * 66;
+    const most = Math.max(...paths);
+    shapes.push({ kind: "text", x: 0, y: top + 40, text: letters[a], size: 12, fill: theme.soft });
+    paths.forEach((n, i) => {
+      const x = 18 + i * wide;
+      const high = (n / most) * 38;
+      if (n) shapes.push({ kind: "rect", x: x + 1, y: top + 54 - high, w: wide - 2, h: high, fill: theme.ink });
+      else shapes.push({ kind: "rect", x: x + 2, y: top + 42, w: wide - 4, h: 11, stroke: theme.accent, line: 1.5, dash: [2, 2] });
+      if (wide >= 14 && n) shapes.push({ kind: "text", x: x + wide / 2, y: top + 48 - high, text: formatNumber(n), size: 10, anchor: "middle", fill: theme.soft });
+    });
+  });
+  return { width: 24 + longest * wide, height: axes.length * 66, shapes, title };
+}

@@ -1,0 +1,152 @@
+/** The layer that is shown: from a setting to spec, plans, values; the setting in the address of the page. */
+import { OmniError, product, repr, shapeError, specError } from "./integers.js";
+import { convsOf, dimsOf, inChannels, shapesOf, stepsOf } from "./chain.js";
+import { countMacs, weightShape } from "./spec.js";
+import { formatSpec } from "./format.js";
+import { parseSpec } from "./text.js";
+import { DEFAULTS, buildKind } from "./kinds.js";
+import { planSpec } from "./plan.js";
+import { drawWeights, randomNumbers, runPlans } from "./evaluate.js";
+
+/** @import {Spec} from "./chain.js" */
+/** @import {Plan} from "./plan.js" */
+/** @import {Weights} from "./evaluate.js" */
+
+/**
+ * @typedef {object} Setting
+ * @property {string} kind of the 19, or "text": a line of its own
+ * @property {Record<string, unknown>} given arguments of the kind
+ * @property {string} text the line
+ * @property {number[]} sizes of the input: depth, height, width
+ * @property {number} seed of values and weights
+ */
+
+/**
+ * @typedef {object} Layer
+ * @property {Setting} setting
+ * @property {Spec} spec
+ * @property {number[]} shape
+ * @property {number[][]} shapes before the first step and after each
+ * @property {Plan[]} plans
+ * @property {Float64Array} x
+ * @property {Weights[]} weights
+ * @property {Float64Array[]} values before the first step and after each
+ */
+
+export const MOST_VALUES = 2 ** 18;
+export const MOST_MACS = 2 ** 25;
+
+/** Small layers that show what is special about each kind. @type {Record<string, [Record<string, unknown>, number[]]>} */
+export const STARTS = {
+  convolution: [{ in_channels: 1, out_channels: 1, kernel_size: [3, 3], padding: [[1, 1], [1, 1]] }, [5, 7, 7]],
+  cross_correlation: [{ in_channels: 1, out_channels: 1, kernel_size: [3, 3], padding: [[1, 1], [1, 1]] }, [5, 7, 7]],
+  dilated: [{ in_channels: 1, out_channels: 1, kernel_size: [3, 3], dilation: [2, 2], padding: [[2, 2], [2, 2]] }, [5, 9, 9]],
+  transposed: [{ in_channels: 1, out_channels: 1, kernel_size: [3, 3], stride: [2, 2], padding: [[0, 0], [0, 0]] }, [3, 4, 4]],
+  causal: [{ in_channels: 1, out_channels: 1, kernel_size: [3], dilation: [2], dims: 1 }, [5, 7, 12]],
+  grouped: [{ in_channels: 4, out_channels: 4, kernel_size: [3, 3], groups: 2, padding: [[1, 1], [1, 1]] }, [4, 5, 5]],
+  depthwise: [{ in_channels: 3, kernel_size: [3, 3], padding: [[1, 1], [1, 1]] }, [4, 5, 5]],
+  depthwise_separable: [{ in_channels: 3, out_channels: 4, kernel_size: [3, 3], padding: [[1, 1], [1, 1]] }, [4, 5, 5]],
+  blueprint_separable: [{ in_channels: 3, out_channels: 4, kernel_size: [3, 3], padding: [[1, 1], [1, 1]] }, [4, 5, 5]],
+  pointwise: [{ in_channels: 3, out_channels: 4, stride: [1, 1] }, [4, 5, 5]],
+  pointwise_grouped: [{ in_channels: 4, out_channels: 4, groups: 2, stride: [1, 1] }, [4, 5, 5]],
+  shuffled_grouped: [
+    { in_channels: 4, out_channels: 4, kernel_size: [3, 3], groups: 2, form: "layers", padding: [[1, 1], [1, 1]] }, [4, 4, 4],
+  ],
+  mixed: [{ in_channels: 3, kernel_sizes: [1, 3, 5], padding: "same" }, [4, 6, 6]],
+  spatially_separable: [{ in_channels: 1, kernel_size: [3, 3], padding: [[1, 1], [1, 1]] }, [4, 7, 7]],
+  asymmetric: [{ in_channels: 1, out_channels: 2, kernel_size: [3, 3], padding: [[1, 1], [1, 1]] }, [4, 6, 6]],
+  flattened: [{ in_channels: 2, out_channels: 2, kernel_size: [3, 3], padding: [[1, 1], [1, 1]] }, [4, 5, 5]],
+  factorised: [
+    { in_channels: 1, out_channels: 1, kernel_size: [3, 3, 3], mid_channels: 2, padding: [[1, 1], [1, 1], [1, 1]], dims: 3 },
+    [3, 4, 4],
+  ],
+  resize_conv: [{ in_channels: 1, out_channels: 1, kernel_size: [3, 3], factor: 2, padding: [[1, 1], [1, 1]] }, [3, 4, 4]],
+  sub_pixel: [{ in_channels: 1, out_channels: 1, kernel_size: [3, 3], factor: 2, padding: [[1, 1], [1, 1]] }, [3, 4, 4]],
+};
+
+/** @param {string} kind @returns {Setting} */
+export function startSetting(kind) {
+  const [given, sizes] = STARTS[kind];
+  /** @type {Record<string, unknown>} */
+  const full = { ...DEFAULTS[kind], dims: 2, ...given };
+  for (const name of ["kernel_size", "stride", "dilation", "output_padding"]) {
+    if (typeof full[name] === "number") full[name] = new Array(Number(full.dims)).fill(full[name]);
+  }
+  return { kind, given: full, text: "", sizes: [...sizes], seed: 1 };
+}
+
+/** @param {string} text @param {number[]} [fallback] sizes, where the line gives none @returns {Setting} */
+export function textSetting(text, fallback = [4, 7, 7]) {
+  const { spec, shape } = parseSpec(text);
+  const given = shape ? shape.slice(2) : fallback.slice(-dimsOf(spec));
+  return { kind: "text", given: {}, text: formatSpec(spec), sizes: [...fallback.slice(0, 3 - given.length), ...given], seed: 1 };
+}
+
+/**
+ * The layer of a setting; weights are kept where they fit.
+ * @param {Setting} setting
+ * @param {Weights[] | null} kept
+ * @returns {Layer}
+ */
+export function makeLayer(setting, kept) {
+  const spec = setting.kind === "text" ? parseSpec(setting.text).spec : buildKind(setting.kind, setting.given);
+  const shape = [1, inChannels(spec), ...setting.sizes.slice(-dimsOf(spec))];
+  const shapes = shapesOf(spec, shape);
+  checkSize(spec, shapes);
+  const plans = planSpec(spec, shape);
+  const convs = convsOf(spec);
+  const fits = kept?.length === convs.length && convs.every((conv, i) => kept[i].w.length === product(weightShape(conv)));
+  const weights = kept && fits ? kept : drawWeights(spec, setting.seed);
+  const next = randomNumbers(setting.seed + 77);
+  const x = Float64Array.from({ length: product(shape) }, () => Math.floor(next() * 10));
+  return { setting, spec, shape, shapes, plans, x, weights, values: runPlans(plans, x, weights) };
+}
+
+/** Refuse what this page could not draw or compute while somebody waits. @param {Spec} spec @param {number[][]} shapes */
+function checkSize(spec, shapes) {
+  const at = formatSpec(spec, shapes[0]);
+  for (const shape of shapes) {
+    if (product(shape) > MOST_VALUES) {
+      throw shapeError(`${product(shape)} values of shape ${repr(shape)}`, { need: `at most ${MOST_VALUES} on this page`, at });
+    }
+  }
+  let macs = 0;
+  stepsOf(spec).forEach((step, index) => {
+    const layers = step.type === "conv" ? [step] : step.type === "split" ? step.branches : [];
+    for (const layer of layers) macs += countMacs(layer, [1, layer.in_channels, ...shapes[index].slice(2)]);
+  });
+  if (macs > MOST_MACS) throw specError(`${macs} MAC`, { need: `at most ${MOST_MACS} on this page`, at });
+}
+
+/** @param {Setting} setting */
+export function writeHash(setting) {
+  const { kind, given, text, sizes, seed } = setting;
+  /** @type {Record<string, string>} */
+  const held = kind === "text" ? { text } : { kind, given: JSON.stringify(given) };
+  return `#${new URLSearchParams({ ...held, sizes: sizes.join("x"), seed: String(seed) })}`;
+}
+
+/** The setting that an address holds, or null where it holds none. @param {string} hash @returns {Setting | null} */
+export function readHash(hash) {
+  const found = new URLSearchParams(hash.replace(/^#/, ""));
+  const sizes = (found.get("sizes") ?? "").split("x").map(Number);
+  const seed = Number(found.get("seed") ?? 1);
+  const kind = found.get("kind") ?? (found.has("text") ? "text" : "");
+  if (sizes.length !== 3 || !sizes.every(Number.isInteger) || !Number.isInteger(seed)) return null;
+  if (kind === "text") return { kind, given: {}, text: found.get("text") ?? "", sizes, seed };
+  if (!Object.hasOwn(STARTS, kind)) return null;
+  try {
+    const given = JSON.parse(found.get("given") ?? "{}");
+    const known = Object.keys(DEFAULTS[kind]);
+    if (given === null || typeof given !== "object" || !Object.keys(given).every((key) => known.includes(key))) return null;
+    return { kind, given: { ...startSetting(kind).given, ...given }, text: "", sizes, seed };
+  } catch {
+    return null;
+  }
+}
+
+/** The words of a refusal; anything else is a fault of the page and goes on. @param {unknown} error */
+export function refusalOf(error) {
+  if (error instanceof OmniError) return `${error.name}: ${error.message}`;
+  throw error;
+}

@@ -1,0 +1,55 @@
+/** Lessons on the page: first a prediction, then the reveal. */
+import { button, fill, make, segmented } from "./dom.js";
+import { LESSONS, lessonLine } from "./lessons.js";
+
+export class Learn {
+  /** @param {(line: string) => void} open shows a layer */
+  constructor(open) {
+    this.open = open;
+    this.number = 0;
+    this.element = make("div.lesson");
+    this.show();
+  }
+
+  show() {
+    const lesson = LESSONS[this.number];
+    const answer = make("div.answer", { role: "status" });
+    const reveal = button("Reveal", () => {
+      const { right, words } = lesson.compute();
+      const hit = lesson.options[right] === chosen;
+      fill(
+        answer,
+        make("p", null, make("b", null, hit ? "✓ As you predicted: " : "✗ Not so: "), lesson.options[right]),
+        make("p", null, words),
+        button("Show this layer above", () => this.open(lessonLine(lesson))),
+      );
+    }, { class: "primary", disabled: true });
+    let chosen = "";
+    const heading = make("h3", { tabindex: -1 }, `${this.number + 1} of ${LESSONS.length}: ${lesson.title}`);
+    fill(
+      this.element,
+      heading,
+      make("p.question", null, lesson.question),
+      segmented("Your prediction", lesson.options.map((option) => [option, option]), "", (option) => {
+        chosen = option;
+        reveal.removeAttribute("disabled");
+        fill(answer);
+      }),
+      reveal,
+      answer,
+      make(
+        "div.bar",
+        null,
+        button("Previous lesson", () => this.turn(-1), { disabled: this.number === 0 }),
+        button("Next lesson", () => this.turn(1), { disabled: this.number === LESSONS.length - 1 }),
+      ),
+    );
+    return heading;
+  }
+
+  /** @param {number} by */
+  turn(by) {
+    this.number += by;
+    this.show().focus();
+  }
+}

@@ -1,0 +1,138 @@
+/** The layer at work on a picture, again with every edit of its weights. */
+import { OmniError, product, range, specError } from "./integers.js";
+import { inChannels, shapesOf } from "./chain.js";
+import { costOf } from "./analysis.js";
+import { runPlans } from "./evaluate.js";
+import { planSpec } from "./plan.js";
+import { fill, formatCount, formatNumber, make, segmented } from "./dom.js";
+import { selectBox } from "./controls.js";
+import { PICTURES, asInput, drawPicture, paintPlanes, readPicture } from "./pictures.js";
+
+/** @import {Layer} from "./layer.js" */
+/** @import {Picture} from "./pictures.js" */
+
+const MOST_PICTURE_MACS = 2 ** 28;
+
+export class Run {
+  constructor() {
+    this.name = PICTURES[1];
+    this.size = 256;
+    this.channel = 0;
+    /** @type {Blob | null} */
+    this.file = null;
+    /** @type {Layer | null} */
+    this.layer = null;
+    this.picture = drawPicture(this.name, this.size);
+    this.before = /** @type {HTMLCanvasElement} */ (make("canvas.photo", { role: "img", "aria-label": "the picture" }));
+    this.after = /** @type {HTMLCanvasElement} */ (make("canvas.photo", { role: "img", "aria-label": "the result" }));
+    this.words = make("p.result", { "aria-live": "polite" });
+    this.numbers = make("p.note");
+    this.channelBox = make("span");
+    const input = /** @type {HTMLInputElement} */ (make("input", { type: "file", accept: "image/*", "aria-label": "A picture of your own" }));
+    input.addEventListener("change", () => input.files?.[0] && this.take(input.files[0]));
+    this.element = make(
+      "div",
+      {
+        dragover: (/** @type {Event} */ event) => event.preventDefault(),
+        drop: (/** @type {DragEvent} */ event) => {
+          event.preventDefault();
+          const file = event.dataTransfer?.files[0];
+          if (file) this.take(file);
+        },
+      },
+      make("p", null, "The layer above, with its weights, on a picture. Edit the kernel and watch. A picture of your own, chosen or dropped here, stays on this machine."),
+      make(
+        "div.choices",
+        null,
+        segmented("Picture", PICTURES.map((name) => [name, name]), this.name, (name) => {
+          this.file = null;
+          this.name = name;
+          this.renew();
+        }),
+        segmented("Size", ["128", "256", "512"].map((size) => [size, size]), "256", (size) => {
+          this.size = Number(size);
+          this.renew();
+        }),
+        input,
+        this.channelBox,
+      ),
+      make("div.photos", null, make("figure", null, this.before, make("figcaption", null, "picture")), make("figure", null, this.after, make("figcaption", null, "result"))),
+      this.words,
+      this.numbers,
+    );
+  }
+
+  /** @param {Blob} file */
+  take(file) {
+    this.file = file;
+    this.renew();
+  }
+
+  async renew() {
+    const wanted = this.file;
+    try {
+      /** @type {Picture} */
+      const picture = wanted ? await readPicture(wanted, this.size) : drawPicture(this.name, this.size);
+      if (wanted !== this.file) return; // another was chosen meanwhile
+      this.picture = picture;
+    } catch (error) {
+      this.words.textContent = /** @type {Error} */ (error).message;
+      return;
+    }
+    if (this.layer) this.show(this.layer);
+  }
+
+  /** @param {Layer} layer */
+  show(layer) {
+    this.layer = layer;
+    const { picture } = this;
+    paintPlanes(this.before, picture.width, picture.height, picture.rgb, 0, 1);
+    try {
+      this.compute(layer, picture);
+    } catch (error) {
+      if (!(error instanceof OmniError)) throw error;
+      this.words.textContent = `${error.name}: ${error.message}`;
+      this.numbers.textContent = "";
+    }
+  }
+
+  /** @param {Layer} layer @param {Picture} picture */
+  compute({ spec, shape: small, weights }, { width, height, ...rest }) {
+    if (small.length !== 4) throw specError(`a layer of ${small.length - 2} axes on a picture`, { need: "a layer of two axes" });
+    const channels = inChannels(spec);
+    const shape = [1, channels, height, width];
+    const shapes = shapesOf(spec, shape);
+    const result = shapes[shapes.length - 1];
+    const macs = costOf(spec, shape).reduce((sum, layer) => sum + layer.macs, 0);
+    const values = Math.max(...shapes.map(product));
+    if (macs > MOST_PICTURE_MACS || values > 2 ** 24) {
+      throw specError(`${macs} MAC and ${values} values on this picture`, { need: `at most ${MOST_PICTURE_MACS} MAC and ${2 ** 24} values`, fix: "a smaller size" });
+    }
+    const plans = planSpec(spec, shape);
+    const x = asInput({ width, height, ...rest }, channels);
+    const start = performance.now();
+    const all = runPlans(plans, x, weights);
+    const time = performance.now() - start;
+    const y = all[all.length - 1];
+    this.channel = Math.min(this.channel, result[1] - 1);
+    const places = result[2] * result[3];
+    const plane = y.subarray(this.channel * places, (this.channel + 1) * places);
+    let [low, high] = [Infinity, -Infinity];
+    for (const value of plane) {
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+    const most = Math.max(Math.abs(low), Math.abs(high));
+    const signed = low < 0;
+    paintPlanes(this.after, result[3], result[2], [plane], signed ? -most : 0, signed ? most : most || 1);
+    const names = range(Math.min(64, result[1])).map((c) => `channel ${c}`);
+    fill(this.channelBox, result[1] > 1 ? selectBox("channel of the result", names, `channel ${this.channel}`, (word) => {
+      this.channel = names.indexOf(word);
+      if (this.layer) this.show(this.layer);
+    }) : null);
+    this.after.setAttribute("aria-label", `channel ${this.channel} of the result, ${result[3]} by ${result[2]}, values from ${formatNumber(low)} to ${formatNumber(high)}`);
+    this.words.textContent = `${formatNumber(Math.round(time * 10) / 10)} ms for ${formatCount(macs)} MAC, by a plain JavaScript loop in float64.`;
+    const scale = signed ? `grey is 0, black ${formatNumber(-most)}, white ${formatNumber(most)}` : `black is 0, white ${formatNumber(most)}`;
+    this.numbers.textContent = `Channel ${this.channel} of ${result[1]}, ${result[3]} × ${result[2]}; values from ${formatNumber(low)} to ${formatNumber(high)}: ${scale}.`;
+  }
+}

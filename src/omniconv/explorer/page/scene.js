@@ -1,0 +1,154 @@
+/** Pictures as lists of shapes, painted on a canvas or written as SVG: what is saved is what is seen. */
+
+/**
+ * @typedef {object} Shape
+ * @property {"rect" | "text" | "path"} kind
+ * @property {number} [x]
+ * @property {number} [y]
+ * @property {number} [w]
+ * @property {number} [h]
+ * @property {string} [fill]
+ * @property {string} [stroke]
+ * @property {number} [line] width of the stroke
+ * @property {number[]} [dash]
+ * @property {number} [alpha]
+ * @property {string} [text]
+ * @property {number} [size] of the font
+ * @property {boolean} [bold]
+ * @property {"start" | "middle" | "end"} [anchor]
+ * @property {[number, number][]} [points]
+ * @property {boolean} [closed]
+ */
+
+/** @typedef {{width: number, height: number, shapes: Shape[], title: string}} Scene */
+
+/**
+ * @typedef {object} Theme
+ * @property {string} ink
+ * @property {string} soft
+ * @property {string} paper
+ * @property {string} accent
+ * @property {boolean} dark
+ * @property {boolean} forced
+ */
+
+const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
+
+/** The colours of the page as it is shown now. @returns {Theme} */
+export function readTheme() {
+  const style = getComputedStyle(document.documentElement);
+  /** @param {string} name */
+  const value = (name) => style.getPropertyValue(name).trim();
+  return {
+    ink: value("--ink"),
+    soft: value("--soft"),
+    paper: value("--paper"),
+    accent: value("--accent"),
+    dark: value("--dark") === "1",
+    forced: matchMedia("(forced-colors: active)").matches,
+  };
+}
+
+/** @typedef {[number, number, number]} Rgb */
+
+/** @param {Rgb} a @param {Rgb} b @param {number} t @returns {Rgb} */
+function mix(a, b, t) {
+  return /** @type {Rgb} */ (a.map((value, i) => Math.round(value + (b[i] - value) * t)));
+}
+
+/**
+ * Blue for values above 0 and orange below (told apart with every common colour blindness), and the ink to write on it.
+ * @param {number} t from -1 to 1
+ * @param {Theme} theme
+ * @returns {{fill: string, ink: string}}
+ */
+export function valueColour(t, theme) {
+  if (theme.forced) return { fill: "Canvas", ink: "CanvasText" };
+  /** @type {Rgb} */
+  const zero = theme.dark ? [44, 48, 56] : [246, 246, 243];
+  /** @type {Rgb} */
+  const above = theme.dark ? [96, 165, 235] : [42, 105, 172];
+  /** @type {Rgb} */
+  const below = theme.dark ? [240, 150, 70] : [196, 88, 16];
+  const colour = mix(zero, t < 0 ? below : above, Math.min(1, Math.abs(t)) ** 0.8);
+  const light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140;
+  return { fill: `rgb(${colour.join(",")})`, ink: light ? "#16181d" : "#ffffff" };
+}
+
+/** Paint on a canvas, sharp on every screen. @param {HTMLCanvasElement} canvas @param {Scene} scene @param {Theme} theme */
+export function paintScene(canvas, scene, theme) {
+  const ratio = Math.min(3, window.devicePixelRatio || 1);
+  canvas.width = Math.max(1, Math.round(scene.width * ratio));
+  canvas.height = Math.max(1, Math.round(scene.height * ratio));
+  canvas.style.width = `${scene.width}px`;
+  canvas.style.height = `${scene.height}px`;
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+  context.scale(ratio, ratio);
+  context.fillStyle = theme.paper;
+  context.fillRect(0, 0, scene.width, scene.height);
+  for (const shape of scene.shapes) paintShape(context, shape);
+}
+
+/** @param {CanvasRenderingContext2D} context @param {Shape} shape */
+function paintShape(context, shape) {
+  const { x = 0, y = 0, w = 0, h = 0, line = 1 } = shape;
+  context.globalAlpha = shape.alpha ?? 1;
+  context.setLineDash(shape.dash ?? []);
+  context.lineWidth = line;
+  if (shape.fill) context.fillStyle = shape.fill;
+  if (shape.stroke) context.strokeStyle = shape.stroke;
+  if (shape.kind === "rect") {
+    if (shape.fill) context.fillRect(x, y, w, h);
+    if (shape.stroke) context.strokeRect(x, y, w, h);
+  } else if (shape.kind === "text") {
+    context.font = `${shape.bold ? 600 : 400} ${shape.size ?? 12}px ${FONT}`;
+    context.textAlign = shape.anchor === "middle" ? "center" : shape.anchor ?? "start";
+    context.textBaseline = "middle";
+    context.fillText(shape.text ?? "", x, y);
+  } else {
+    context.beginPath();
+    (shape.points ?? []).forEach(([a, b], i) => (i ? context.lineTo(a, b) : context.moveTo(a, b)));
+    if (shape.closed) context.closePath();
+    if (shape.fill) context.fill();
+    if (shape.stroke) context.stroke();
+  }
+}
+
+/** @param {string} text */
+function escapeXml(text) {
+  return text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+}
+
+/** The same picture as SVG. @param {Scene} scene @param {Theme} theme */
+export function writeSvg(scene, theme) {
+  /** @param {number} value */
+  const round = (value) => String(Math.round(value * 100) / 100);
+  const body = scene.shapes.map((shape) => {
+    const { x = 0, y = 0, w = 0, h = 0 } = shape;
+    const paint = [
+      `fill="${shape.fill ?? "none"}"`,
+      shape.stroke ? `stroke="${shape.stroke}" stroke-width="${round(shape.line ?? 1)}"` : "",
+      shape.dash?.length ? `stroke-dasharray="${shape.dash.join(" ")}"` : "",
+      shape.alpha === undefined ? "" : `opacity="${round(shape.alpha)}"`,
+    ].filter(Boolean).join(" ");
+    if (shape.kind === "rect") {
+      return `<rect x="${round(x)}" y="${round(y)}" width="${round(w)}" height="${round(h)}" ${paint}/>`;
+    }
+    if (shape.kind === "text") {
+      const font = `font-size="${shape.size ?? 12}" font-weight="${shape.bold ? 600 : 400}"`;
+      const place = `x="${round(x)}" y="${round(y)}" text-anchor="${shape.anchor ?? "start"}" dominant-baseline="central"`;
+      return `<text ${place} ${font} ${paint}>${escapeXml(shape.text ?? "")}</text>`;
+    }
+    const points = (shape.points ?? []).map(([a, b]) => `${round(a)},${round(b)}`).join(" ");
+    return `<${shape.closed ? "polygon" : "polyline"} points="${points}" ${paint}/>`;
+  });
+  const size = `width="${round(scene.width)}" height="${round(scene.height)}"`;
+  const box = `viewBox="0 0 ${round(scene.width)} ${round(scene.height)}"`;
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" ${size} ${box} font-family="${FONT}">`,
+    `<title>${escapeXml(scene.title)}</title>`,
+    `<rect width="100%" height="100%" fill="${theme.paper}"/>`,
+    ...body,
+    "</svg>",
+  ].join("\n");
+}

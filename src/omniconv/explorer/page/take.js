@@ -1,0 +1,79 @@
+/** What the reader takes along: the picture, and the layer as text for Omniconv, PyTorch and ONNX. */
+import { formatSpec } from "./format.js";
+import { button, fill, make, segmented } from "./dom.js";
+import { readTheme, writeSvg } from "./scene.js";
+import { omniconvText, torchText } from "./torchtext.js";
+import { onnxText } from "./onnxtext.js";
+
+/** @import {Layer} from "./layer.js" */
+/** @import {Stage} from "./stage.js" */
+
+/** @param {Blob} blob @param {string} name */
+function saveBlob(blob, name) {
+  const address = URL.createObjectURL(blob);
+  const link = /** @type {HTMLAnchorElement} */ (make("a", { href: address, download: name }));
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(address), 10000);
+}
+
+export class Take {
+  /** @param {Stage} stage */
+  constructor(stage) {
+    this.language = "omniconv";
+    this.code = make("pre.code", { tabindex: 0, "aria-label": "The layer as code" });
+    this.told = make("span.note", { role: "status" });
+    /** @type {Layer | null} */
+    this.layer = null;
+    const words = segmented("Code", [["omniconv", "Omniconv"], ["pytorch", "PyTorch"], ["onnx", "ONNX"]], this.language, (word) => {
+      this.language = word;
+      if (this.layer) this.show(this.layer);
+    });
+    this.element = make(
+      "div",
+      null,
+      make(
+        "div.bar",
+        null,
+        button("Save the picture as PNG", () => stage.canvas.toBlob((blob) => blob && saveBlob(blob, `${this.fileName()}.png`))),
+        button("Save it as SVG", () => {
+          const text = writeSvg(stage.scene, readTheme());
+          saveBlob(new Blob([text], { type: "image/svg+xml" }), `${this.fileName()}.svg`);
+        }),
+      ),
+      make("p", null, "The address of this page holds the whole setting: a bookmark or a link brings it back."),
+      words,
+      this.code,
+      button("Copy the code", () => this.copy()),
+      this.told,
+    );
+  }
+
+  fileName() {
+    return `omniconv-${(this.layer?.setting.kind ?? "layer").replace(/\W+/g, "-")}`;
+  }
+
+  async copy() {
+    try {
+      await navigator.clipboard.writeText(this.code.textContent ?? "");
+      fill(this.told, " Copied.");
+    } catch {
+      getSelection()?.selectAllChildren(this.code);
+      fill(this.told, " The code is selected: copy it with the keyboard.");
+    }
+  }
+
+  /** @param {Layer} layer */
+  show(layer) {
+    this.layer = layer;
+    const { spec, shape } = layer;
+    const texts = {
+      omniconv: () => omniconvText(formatSpec(spec, shape)),
+      pytorch: () => torchText(spec, shape),
+      onnx: () => onnxText(spec, shape),
+    };
+    this.code.textContent = texts[/** @type {"omniconv" | "pytorch" | "onnx"} */ (this.language)]();
+    fill(this.told);
+  }
+}

@@ -1,0 +1,71 @@
+// The page's model, asked by the tests: a list of requests as JSON comes in, a list of answers goes out.
+import { readFileSync } from "node:fs";
+import { pathToFileURL } from "node:url";
+
+const folder = pathToFileURL(`${process.argv[2]}/`);
+const load = (name) => import(new URL(name, folder));
+const { buildKind, DEFAULTS } = await load("kinds.js");
+const { formatSpec } = await load("format.js");
+const { parseSpec } = await load("text.js");
+const { OmniError } = await load("integers.js");
+const { outputShape } = await load("chain.js");
+const { evaluate } = await load("evaluate.js");
+const { planSpec } = await load("plan.js");
+const { traceBack, traceForward } = await load("taps.js");
+const analysis = await load("analysis.js");
+
+const marked = (marks) => [...marks.keys()].filter((i) => marks[i]);
+
+const ANSWERS = {
+  defaults: () => Object.fromEntries(Object.entries(DEFAULTS).map(([kind, all]) => [kind, Object.entries(all)])),
+  kind({ kind, given, shape }) {
+    const spec = buildKind(kind, given);
+    return { text: formatSpec(spec, shape ?? undefined), output: shape ? outputShape(spec, shape) : null };
+  },
+  text({ text }) {
+    const { spec, shape } = parseSpec(text);
+    return { text: formatSpec(spec, shape ?? undefined), output: shape ? outputShape(spec, shape) : null };
+  },
+  evaluate({ text, x, weights }) {
+    const { spec, shape } = parseSpec(text);
+    const given = weights.map(([w, b]) => ({ w: Float64Array.from(w), b: b && Float64Array.from(b) }));
+    return [...evaluate(spec, shape, Float64Array.from(x), given)];
+  },
+  trace({ text, output, input }) {
+    const { spec, shape } = parseSpec(text);
+    const plans = planSpec(spec, shape);
+    const size = (values) => values.slice(1).reduce((a, b) => a * b, 1);
+    const one = (length, index) => Uint8Array.from({ length }, (_, i) => (i === index ? 1 : 0));
+    const back = traceBack(plans, one(size(outputShape(spec, shape)), output))[0];
+    const forward = traceForward(plans, one(size(shape), input)).at(-1);
+    return { back: marked(back), forward: marked(forward) };
+  },
+  analyses({ text }) {
+    const { spec, shape } = parseSpec(text);
+    const plans = planSpec(spec, shape);
+    const place = plans.at(-1).sizesOut.map((size) => Math.floor(size / 2));
+    return {
+      phases: spec.type === "conv" ? analysis.overlapPhases(spec, shape) : null,
+      forward: [...analysis.overlapImage(plans, "output").image],
+      gradient: [...analysis.overlapImage(plans, "gradient").image],
+      free: analysis.freeOfBorder(plans),
+      coverage: analysis.coverageAxes(spec, shape),
+      paths: analysis.connectivityPaths(spec, shape),
+      blocks: analysis.findBlocks(analysis.connectivityPaths(spec, shape)),
+      field: analysis.receptiveAxes(spec, shape),
+      support: marked(analysis.supportOf(plans, place)),
+      cost: analysis.costOf(spec, shape),
+    };
+  },
+};
+
+const requests = JSON.parse(readFileSync(0, "utf8"));
+const answers = requests.map(({ ask, ...rest }) => {
+  try {
+    return { answer: ANSWERS[ask](rest) };
+  } catch (error) {
+    if (!(error instanceof OmniError)) throw error;
+    return { error: error.name, message: error.message };
+  }
+});
+process.stdout.write(JSON.stringify(answers));

@@ -1,0 +1,211 @@
+"""The page's model says what Python says: shapes, refusals, taps, values and analyses."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+from tests.explorer.model import as_json, ask, drawn, needs_node, random_settings
+
+from omniconv.analysis import cost
+from omniconv.analysis.border import find_border
+from omniconv.analysis.connectivity import count_paths, find_blocks
+from omniconv.analysis.coverage import coverage
+from omniconv.analysis.overlap import count_image, count_phases
+from omniconv.analysis.receptive_field import receptive_field
+from omniconv.analysis.subject import as_program
+from omniconv.analysis.support import find_support
+from omniconv.analysis.trace import trace
+from omniconv.errors import OmniconvError, SpecError
+from omniconv.kinds import kinds
+from omniconv.reference import random_weights, reference
+from omniconv.spec import Chain, Conv, PixelShuffle, Split, parse
+
+pytestmark = needs_node
+
+SAMPLES = [(kind, sample) for kind in kinds().values() for sample in kind.samples]
+
+
+def test_kinds_have_the_arguments_and_defaults_of_python():
+    [found] = ask([{"ask": "defaults"}])
+    for name, kind in kinds().items():
+        parameters = inspect.signature(kind.constructor).parameters.values()
+        given = {p.name: as_json(p.default) for p in parameters if p.default is not inspect.Parameter.empty}
+        entries = found["answer"][name]
+        assert sorted(entry[0] for entry in entries) == sorted(p.name for p in parameters), name
+        # What has no default is undefined, which JSON writes as null; null is also None.
+        assert {key: value for key, value in entries if key in given} == given, name
+
+
+def test_samples_of_every_kind_have_their_text_and_shape():
+    requests = [
+        {"ask": "kind", "kind": kind.name, "given": dict(sample.arguments), "shape": sample.shape}
+        for kind, sample in SAMPLES
+    ]
+    for (kind, sample), found in zip(SAMPLES, ask(requests), strict=True):
+        spec = kind.build(sample)
+        expected = {"text": spec.text(sample.shape), "output": list(spec.output_shape(sample.shape))}
+        assert found == {"answer": expected}, f"{kind.name}: {sample}"
+
+
+def test_samples_of_every_kind_have_the_values_of_the_reference():
+    rng = np.random.default_rng(0)
+    requests, expected = [], []
+    for kind, sample in SAMPLES:
+        spec = kind.build(sample)
+        x = rng.standard_normal(sample.shape).astype(np.float32)
+        weights = random_weights(spec, rng)
+        flat = [(w.ravel().tolist(), None if b is None else b.tolist()) for w, b in weights]
+        requests.append({"ask": "evaluate", "text": spec.text(sample.shape), "x": x.ravel().tolist(), "weights": flat})
+        expected.append(reference(spec, x, weights).ravel())
+    for (kind, sample), found, y in zip(SAMPLES, ask(requests), expected, strict=True):
+        np.testing.assert_allclose(found["answer"], y, rtol=1e-11, atol=1e-11, err_msg=f"{kind.name}: {sample}")
+
+
+def test_refusals_of_every_kind_are_in_the_words_of_python():
+    requests, expected = [], []
+    for kind in kinds().values():
+        for sample in kind.errors:
+            requests.append({"ask": "kind", "kind": kind.name, "given": dict(sample.arguments), "shape": sample.shape})
+            try:
+                kind.build(sample).output_shape(sample.shape)
+                pytest.fail(f"{kind.name}({sample}) is legal")
+            except OmniconvError as error:
+                expected.append({"error": type(error).__name__, "message": str(error)})
+    assert ask(requests) == expected
+
+
+def test_random_settings_have_the_shape_or_the_refusal_of_python():
+    cases = random_settings(950, seed=13)
+    outcomes = [case.pop("expected") for case in cases]
+    legal = sum("answer" in outcome for outcome in outcomes)
+    assert legal > 200
+    assert len(outcomes) - legal > 200
+    for case, found, expected in zip(cases, ask([{"ask": "kind", **c} for c in cases]), outcomes, strict=True):
+        assert found == expected, case
+
+
+LINES = (
+    "convolution ic4 oc8 kh3 kw3",
+    "transposed ic4 oc8 kw3 sw2 aw1 flip  # a comment",
+    "chain n2 ih5 iw5 > split depthwise ic2 oc2 kh3 kw3 g2 pt1 pb1 pl1 pr1 + convolution ic1 oc4 kh3 kw3 same_upper",
+    "chain iw5 > resize f2 linear > convolution ic1 oc4 kw3 > clip lo=-inf hi=0.5 > leaky_relu alpha=1e-05",
+    "", "chain", "chain > relu", "konvolution ic4 oc4 kh3 kw3", "convolution ic4 oc8 kh3 kw3 kw3",
+    "convolution ic4 kh3 kw3",
+    "convolution ic4 oc8 kh3", "convolution ic4 oc8 kh3 kw3 zz3", "convolution ic4 oc8 kh3 kw3 same_upper same_lower",
+    "depthwise ic4 oc8 kh3 kw3", "convolution ic4 oc8 kh3 kw3 ih5", "convolution ic4 oc8 kh3 kw3 ih0 iw5",
+    "chain > convolution ic4 oc8 kh3 kw3 ih5", "chain > convolution ic4 oc8 kh3 kw3 > convolution ic4 oc8 kh3 kw3",
+    "chain > convolution ic4 oc6 kh3 kw3 > pixel_shuffle f2", "chain > convolution ic4 oc6 kh3 kw3 > shuffle g4",
+    "chain > convolution ic4 oc6 kh3 kw3 > relu alpha=3", "chain > convolution ic4 oc6 kh3 kw3 > elu alpha=x",
+    "chain > convolution ic4 oc6 kh3 kw3 > resize f0 nearest", "grouped ic4 oc6 kh3 kw3 g4", "convolution <b>ic4</b>",
+    "chain id4 > convolution ic4 oc6 kh3 kw3", "convolution ic4 oc8 kh3 kw3 it's",
+    "convolution ic4 oc8 kh3 kw3 n-1 ih4 iw4",
+)  # fmt: skip
+
+
+def test_lines_are_read_and_refused_as_in_python():
+    expected = []
+    for line in LINES:
+        try:
+            spec, shape = parse(line)
+            output = None if shape is None else list(spec.output_shape(shape))
+            expected.append({"answer": {"text": spec.text(shape), "output": output}})
+        except SpecError as error:
+            expected.append({"error": "SpecError", "message": str(error)})
+    for line, found, each in zip(LINES, ask([{"ask": "text", "text": line} for line in LINES]), expected, strict=True):
+        assert found == each, line
+
+
+def test_texts_of_random_specs_are_read_back():
+    lines = [str(problem) for problem in drawn(200)]
+    for line, found in zip(lines, ask([{"ask": "text", "text": line} for line in lines]), strict=True):
+        spec, shape = parse(line)
+        assert found == {"answer": {"text": line, "output": list(spec.output_shape(shape))}}
+
+
+def test_what_an_output_reads_and_an_input_feeds_are_equal_to_python():
+    rng = np.random.default_rng(3)
+    cases = drawn(200)
+    requests, expected = [], []
+    for problem in cases:
+        program = as_program(problem.spec, (1, *problem.shape[1:]))
+        tensor = program.outputs[0]
+        demand = np.zeros(program.shapes[tensor], bool)
+        output = int(rng.integers(demand.size))
+        demand.flat[output] = True
+        back = np.flatnonzero(trace(program, tensor, demand)["x"])
+        # Some of what it reads, or anything where it reads nothing.
+        source = int(rng.choice(back)) if back.size and rng.random() < 0.9 else int(rng.integers(problem.shape[1]))
+        requests.append({"ask": "trace", "text": str(problem), "output": output, "input": source})
+        expected.append((program, back.tolist(), source, output))
+    for request, found, (program, back, source, output) in zip(requests, ask(requests), expected, strict=True):
+        text = request["text"]
+        assert found["answer"]["back"] == back, text
+        forward = set(found["answer"]["forward"])
+        assert (output in forward) == (source in back), text
+        # Every output that is said to be fed reads the input, and no other of those asked does.
+        tensor = program.outputs[0]
+        size = int(np.prod(program.shapes[tensor]))
+        others = {int(i) for i in rng.integers(size, size=4)} | set(list(forward)[:4])
+        for place in others:
+            demand = np.zeros(program.shapes[tensor], bool)
+            demand.flat[place] = True
+            assert (place in forward) == bool(trace(program, tensor, demand)["x"].flat[source]), text
+
+
+def _mixes_axes(spec) -> bool:
+    """Whether a pixel shuffle picks branches of a split, which makes the page's field a bound."""
+    steps = spec.steps if isinstance(spec, Chain) else ()
+    return any(isinstance(step, PixelShuffle) for step in steps) and any(isinstance(step, Split) for step in steps)
+
+
+def test_analyses_are_those_of_python():
+    cases = drawn(200)
+    met = dict.fromkeys(("phases", "coverage", "field"), 0)
+    for problem, found in zip(cases, ask([{"ask": "analyses", "text": str(p)} for p in cases]), strict=True):
+        answer, spec, line = found["answer"], problem.spec, str(problem)
+        program = as_program(spec, problem.shape)
+        tensor = program.outputs[0]
+        for name, direction in (("forward", "output"), ("gradient", "gradient")):
+            image = count_image(program, direction, tensor)
+            np.testing.assert_allclose(answer[name], image.ravel(), rtol=1e-9, atol=1e-12, err_msg=f"{name}: {line}")
+        border = find_border(program, tensor).any(axis=(0, 1))
+        assert answer["free"] == (~border).ravel().tolist(), line
+        if isinstance(spec, Conv):
+            counts = [count_phases(axis) for axis in spec.resolve(problem.shape).axes()]
+            expected = np.array(1)
+            for each in counts:
+                expected = np.multiply.outer(expected, each)
+            assert answer["phases"]["counts"] == expected.ravel().tolist(), line
+            met["phases"] += 1
+        covered = coverage(spec, shape=problem.shape)
+        assert (answer["coverage"] is not None) == bool(covered.axes), line
+        for mine, axis in zip(answer["coverage"] or (), covered.axes, strict=bool(covered.axes)):
+            assert (mine["paths"], mine["holes"]) == ([int(n) for n in axis.paths], list(axis.holes)), line
+            assert mine["fraction"] == pytest.approx(axis.fraction), line
+            met["coverage"] += 1
+        paths = count_paths(program, tensor, "x")
+        assert answer["paths"] == paths.tolist(), line
+        assert [tuple(block) for block in answer["blocks"]] == list(find_blocks(paths != 0)), line
+        middle = tuple(size // 2 for size in program.shapes[tensor][2:])
+        assert answer["support"] == np.flatnonzero(find_support(program, tensor, "x", middle)).tolist(), line
+        _check_cost(answer["cost"], cost(spec, problem.shape), spec, line)
+        if not _mixes_axes(spec):
+            for mine, axis in zip(answer["field"], receptive_field(spec, shape=problem.shape).axes, strict=True):
+                if axis.stride is None or not axis.exact:
+                    continue  # no output reads anything, or Python has but a bound
+                assert (mine["size"], mine["padding"]) == (axis.size, axis.padding), line
+                assert tuple(mine["stride"]) == (axis.stride.numerator, axis.stride.denominator), line
+                assert mine["offset"] == pytest.approx(float(axis.offset)), line
+                met["field"] += 1
+    assert min(met.values()) > 50, met
+
+
+def _check_cost(found: list[dict], expected, spec, line: str) -> None:
+    layers = [layer for layer in expected.layers if layer.weights]
+    assert [layer["weights"] for layer in found] == [layer.weights for layer in layers], line
+    assert [layer["macs"] for layer in found] == [layer.macs for layer in layers], line
+    assert [layer["executed"] for layer in found] == [layer.executed_macs for layer in layers], line
+    convs = spec.convs if isinstance(spec, Chain) else (spec,)
+    assert [layer["biases"] for layer in found] == [conv.out_channels for conv in convs], line
