@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from tests.strategies import Problem
@@ -9,11 +11,13 @@ from tests.web.engine import Instance, run_module
 
 import omniconv as oc
 from omniconv.compiler.code.wasm import STACK
-from omniconv.errors import LimitError, ShapeError, UnsupportedError
+from omniconv.compiler.memory.storage import Buffer
+from omniconv.errors import DataError, LimitError, ShapeError, UnsupportedError
 from omniconv.kinds import kinds
 from omniconv.reference import error_bound
 from omniconv.spec.activation import FORMULAS
 from omniconv.web import compile_web
+from omniconv.web.module import _MemoryMap, _place_constants
 from omniconv.web.packing import find_index, flatten_weights, make_labels, split_weights
 
 SAMPLES = [
@@ -133,6 +137,8 @@ def test_what_is_the_same_for_all_weights_stays():
     ("spec", "shape", "error", "message"),
     [
         (oc.Conv.of(1, 1, 3), (1, 1, 2, 2), ShapeError, "kernel extent 3"),
+        (oc.Conv.of(1, 1, 3), None, ShapeError, "shape"),
+        ("depthwise", (1, 1, 2, 2), DataError, "spec is str; need a Conv or a Chain"),
         (
             oc.Conv.of(2048, 2048, 1),
             (1, 2048, 1, 1),
@@ -151,3 +157,28 @@ def test_what_is_the_same_for_all_weights_stays():
 def test_what_a_page_cannot_have_is_refused(spec, shape, error, message):
     with pytest.raises(error, match=message):
         compile_web(spec, shape)
+
+
+def test_what_stands_among_weights_and_is_none_is_in_memory_from_the_start():
+    ((numbers, _),), ((marks, _),) = make_labels(oc.Conv.of(1, 2, 1, dims=1))
+    fixed, table = np.float32([1.5, 0, -2]), np.arange(4, dtype=np.int64)
+    plans = [
+        SimpleNamespace(
+            buffers=[
+                Buffer("constant", 20, make=lambda w=w: np.concatenate([fixed[:1], w.ravel(), fixed[1:]])),
+                Buffer("constant", 32, make=lambda: table),
+                Buffer("arena", 8),
+                Buffer("constant", 8, make=lambda w=w: w.ravel()[::-1]),
+            ]
+        )
+        for w in (numbers, marks)
+    ]
+    room = _MemoryMap()
+    first, index = _place_constants(room, *plans, "at")
+    data = dict(room.data)
+    assert data == {room.places[0]: np.float32([1.5, 0, 0, 0, -2]).tobytes(), room.places[1]: table.tobytes()}
+    assert room.places[0] == first
+    places = np.flatnonzero(index >= 0)
+    assert (first + 4 * places).tolist() == [first + 4, first + 8, room.places[3], room.places[3] + 4]
+    assert index[places].tolist() == [0, 1, 1, 0]
+    assert 4 * index.size == room.size - first
