@@ -12,6 +12,9 @@ const { outputShape } = await load("chain.js");
 const { evaluate } = await load("evaluate.js");
 const { planSpec } = await load("plan.js");
 const { traceBack, traceForward } = await load("taps.js");
+const { omniconvText, torchText } = await load("torchtext.js");
+const { onnxText } = await load("onnxtext.js");
+const { splitKernel } = await load("separable.js");
 const analysis = await load("analysis.js");
 
 const marked = (marks) => [...marks.keys()].filter((i) => marks[i]);
@@ -26,6 +29,16 @@ const ANSWERS = {
     const { spec, shape } = parseSpec(text);
     return { text: formatSpec(spec, shape ?? undefined), output: shape ? outputShape(spec, shape) : null };
   },
+  code({ language, text }) {
+    const { spec, shape } = parseSpec(text);
+    if (language === "omniconv") return omniconvText(formatSpec(spec, shape));
+    return language === "onnx" ? onnxText(spec, shape) : torchText(spec, shape);
+  },
+  even({ text }) {
+    const { spec, shape } = parseSpec(text);
+    return formatSpec(analysis.evenKernel(spec), shape);
+  },
+  separable: ({ values, high, wide }) => splitKernel(values, high, wide),
   evaluate({ text, x, weights }) {
     const { spec, shape } = parseSpec(text);
     const given = weights.map(([w, b]) => ({ w: Float64Array.from(w), b: b && Float64Array.from(b) }));

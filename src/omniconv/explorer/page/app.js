@@ -40,6 +40,7 @@ class App {
       ["Take along", this.take.element],
     ];
     this.tabs = new Tabs(panels, (name) => this.showPanel(name));
+    this.see = make("div.see", null, this.stage.element, this.kernel.element);
     this.refusal = make("div.refusal", { role: "alert" });
     this.controls = make("div");
     this.words = make("div.words");
@@ -87,7 +88,7 @@ class App {
           this.controls,
           button("New numbers", () => this.enter({ ...this.setting, seed: this.setting.seed + 1 }, false, true)),
         ),
-        make("div.main", null, make("label.line-row", null, make("span", null, "As text"), this.line), this.refusal, make("div.see", null, this.stage.element, this.kernel.element), this.tabs.element),
+        make("div.main", null, make("label.line-row", null, make("span", null, "As text"), this.line), this.refusal, this.see, this.tabs.element),
       ),
       this.live,
     );
@@ -107,6 +108,7 @@ class App {
   enterLine() {
     try {
       this.enterText(this.line.value, this.setting.sizes);
+      if (this.layer && !this.refusal.textContent) this.line.value = formatSpec(this.layer.spec, this.layer.shape);
     } catch (error) {
       this.refusal.textContent = refusalOf(error);
     }
@@ -173,6 +175,7 @@ class App {
 
   show() {
     if (!this.layer) return;
+    this.see.classList.toggle("wide", this.layer.plans.length > 1);
     this.stage.show(this.layer);
     this.showPanel(this.tabs.current);
     if (document.activeElement !== this.line) this.line.value = formatSpec(this.layer.spec, this.layer.shape);

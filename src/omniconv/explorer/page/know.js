@@ -171,7 +171,7 @@ export class Know {
       this.cost,
       make("h3", null, "What it costs, beside its alternatives"),
       make("div.scroll", { tabindex: 0, role: "region", "aria-label": "Cost table" }, table(["layer", "parameters", "MAC", "MAC inside the input", "of this layer", ""], rows, "For this input; parameters with biases, 1 MAC = one multiplication and addition")),
-      make("p.note", null, `In Python: ${formatCount(own.parameters)} parameters and ${formatCount(own.macs)} MAC; fewer MAC need not be faster, since memory may be the limit.`),
+      make("p.note", null, "Fewer MAC need not be faster, since reading and writing memory may be the limit. A name opens that layer."),
     );
   }
 }
