@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import struct
 import threading
 from urllib.parse import urlsplit
 
@@ -12,7 +13,9 @@ import pytest
 
 from omniconv.errors import ShapeError
 from omniconv.explorer.answers import ANSWERS
+from omniconv.explorer.modules import compile_asked
 from omniconv.explorer.server import MOST_AT_ONCE, MOST_BYTES, PageServer
+from omniconv.spec import parse
 
 
 def echo(asked):
@@ -57,6 +60,24 @@ def test_answers(server):
     assert json.loads(ask(server, "POST", "echo", '{"a": [1]}')[1]) == {"echo": {"a": [1]}}
     status, text, _ = ask(server, "POST", "refuse", "{}")
     assert (status, json.loads(text)) == (422, {"error": "no; need yes"})
+
+
+def test_a_defect_is_printed_and_the_server_goes_on(capsys):
+    with PageServer("", {"fail": lambda asked: 1 // asked, "echo": echo}) as server:
+        with pytest.raises(http.client.RemoteDisconnected):
+            ask(server, "POST", "fail", "0")
+        for _ in range(MOST_AT_ONCE + 1):
+            assert ask(server, "POST", "fail", "1")[0] == 200
+        assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_a_browser_that_hangs_up_is_no_news(server, capsys):
+    with socket.create_connection(("127.0.0.1", server.server_port)) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.sendall(f"POST /{server.token}/echo HTTP/1.0\r\nHost: {server.hosts[0]}\r\n".encode())
+        connection.sendall(b"Content-Length: 10\r\n\r\n1")
+    assert ask(server)[0] == 200
+    assert capsys.readouterr().err == ""
 
 
 def test_tokens_differ(server):
@@ -149,6 +170,16 @@ def test_a_wrong_layer_is_refused_in_the_words_of_its_error(server, asked, messa
     status, text, _ = ask(server, "POST", "check", json.dumps(asked))
     assert status == 422
     assert message in json.loads(text)["error"]
+
+
+def test_a_layer_is_compiled(server):
+    line = "convolution n1 ic1 oc2 iw9 kw3"
+    status, text, _ = ask(server, "POST", "compile", json.dumps({"text": line, "shape": None}))
+    assert status == 200
+    assert json.loads(text) == json.loads(json.dumps(compile_asked(*parse(line))))
+    status, text, _ = ask(server, "POST", "compile", json.dumps({"text": line, "shape": [1, 1, 2**25]}))
+    assert status == 422
+    assert "need at most" in json.loads(text)["error"]
 
 
 def test_a_line_is_checked(server):

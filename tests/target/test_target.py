@@ -95,6 +95,7 @@ def test_every_level_can_be_compiled_for_anywhere(name: str) -> None:
         ("x86-64-v4", HASWELL, "this machine, haswell, has no avx512f, avx512bw, avx512cd, avx512dq, avx512vl"),
         ("x86-64-v3", NEOVERSE_N1, "it is code for x86-64, and this machine is aarch64"),
         ("neon", ZEN_4, "it is code for aarch64, and this machine is x86-64"),
+        ("wasm", ZEN_4, "it is code for wasm32, and this machine is x86-64"),
         ("native", ZEN_4, None),
         ("generic", RISC_V, None),
     ],

@@ -4,6 +4,7 @@
 
     POST check    {"text": problem line, "shape": [n, c, ...] or null}
                   -> {"spec": spec, "text": problem line, "shape": [n, c, ...], "output": [n, c, ...]}
+    POST compile  the same -> module                                    see omniconv.web.module
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, Final
 
 from omniconv.errors import SpecError
 from omniconv.explorer.data import describe_spec
+from omniconv.explorer.modules import compile_asked
 from omniconv.explorer.server import Reply
 from omniconv.explorer.start import Start, find_start
 
@@ -49,5 +51,11 @@ def check(asked: Any) -> dict[str, Any]:
     }
 
 
-ANSWERS: Final[Mapping[str, Reply]] = MappingProxyType({"check": check})
+def compile_layer(asked: Any) -> dict[str, Any]:
+    """A module for the setting at hand."""
+    spec, shape, _ = read_layer(asked)
+    return compile_asked(spec, shape)
+
+
+ANSWERS: Final[Mapping[str, Reply]] = MappingProxyType({"check": check, "compile": compile_layer})
 """Every answer by its name."""

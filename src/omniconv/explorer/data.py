@@ -8,6 +8,8 @@
       "start": {"kind": name or null, "text": problem line, "shape": [n, c, ...], "spec": spec},
       "kinds": [kind, ...],                  in the order of the registry
       "activations": {name: {"formula": text, "parameters": {name: default}}},
+      "taps": {"simd", "relaxed": base64, "heap": bytes, "words": [name, ...]},    see omniconv.web.taps
+      "presets": [{"name": text, "module": module}, ...]                    see omniconv.web.module
     }
 
     kind = {
@@ -42,6 +44,7 @@ from typing import Any
 
 import omniconv
 from omniconv.bench.cost import count_macs, count_parameters
+from omniconv.explorer.modules import make_presets, make_taps
 from omniconv.kinds import Kind, Sample, kinds
 from omniconv.kinds.docs import list_entries, list_messages, sections
 from omniconv.kinds.typical import typical_arguments
@@ -67,6 +70,8 @@ def make_data(spec: Spec, shape: Shape, *, kind: str | None = None, served: bool
             name: {"formula": formula, "parameters": {key: as_json(value) for key, value in parameters.items()}}
             for name, (formula, parameters) in FORMULAS.items()
         },
+        "taps": make_taps(),
+        "presets": make_presets(),
     }
 
 

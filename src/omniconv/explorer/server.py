@@ -16,6 +16,7 @@ from __future__ import annotations
 import hmac
 import json
 import secrets
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -90,9 +91,10 @@ class PageServer(ThreadingHTTPServer):
             self._thread.join()
         self.server_close()
 
-    def handle_error(self, request: object, client_address: object) -> None:
-        """A browser that hangs up is no news."""
-        del request, client_address
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A browser that hangs up is no news; everything else is a defect, whose traceback is printed."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -79,6 +79,7 @@ class Level:
     Attributes:
         name: what selects it.
         arch: the architecture.
+        system: the rest of the triple, where the machine that compiles is another one.
         aliases: other names of it.
         lanes, registers, fma, cpu, features, cache_bytes, l1_bytes, traits: of the target.
         needs: features of the hosts that run it.
@@ -98,8 +99,14 @@ class Level:
     l1_bytes: int = 2**15
     traits: Traits
     aliases: tuple[str, ...] = ()
+    system: str = "unknown-linux-gnu"
     native: tuple[str, ...] = ()
     models: tuple[tuple[str, Traits], ...] = ()
+
+    @property
+    def triple(self) -> str:
+        """LLVM's triple of a machine of this architecture that is not here."""
+        return f"{self.arch.replace('-', '_')}-{self.system}"
 
     def target(self, triple: str) -> Target:
         """Exactly this instruction set, whatever machine it runs on."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from omniconv.errors import UnsupportedError
 from omniconv.integers import state
-from omniconv.target import aarch64, x86
+from omniconv.target import aarch64, wasm, x86
 from omniconv.target.caches import find_caches
 from omniconv.target.model import Host, Level, Target, arch_of
 from omniconv.target.other import describe
@@ -21,7 +21,7 @@ from omniconv.target.other import describe
 VARIABLE: Final = "OMNICONV_TARGET"
 
 
-LEVELS: Final = (*x86.LEVELS, *aarch64.LEVELS)
+LEVELS: Final = (*x86.LEVELS, *aarch64.LEVELS, *wasm.LEVELS)
 """Every level, best first within an architecture."""
 
 
@@ -45,7 +45,7 @@ def resolve_target(name: str, host: Host) -> Target:
     for level in (*levels, *LEVELS):
         if name == level.name or name in level.aliases:
             here = level.arch == host.arch
-            return level.target(host.triple if here else f"{level.arch.replace('-', '_')}-unknown-linux-gnu")
+            return level.target(host.triple if here else level.triple)
     names = dict.fromkeys(("native", *(level.name for level in (*levels, *LEVELS))))
     raise UnsupportedError(
         f"target {name!r} is unknown",

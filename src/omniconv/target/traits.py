@@ -67,6 +67,8 @@ class Traits:
         panel: costs of the panel kernel.
         line_bytes: cache line [bytes].
         vector_letter: LLVM's letter for a vector register in inline assembly; empty where that is not known.
+        relaxed_madd: LLVM's intrinsic for a multiply-add of whole vectors that rounds once or twice as the machine
+            likes; empty where there is none.
         pause: LLVM's intrinsic for one turn of a wait, and its argument if it has one; ``None`` where there is none.
     """
 
@@ -87,6 +89,7 @@ class Traits:
     line_bytes: int
     vector_letter: str
     pause: tuple[str, int | None] | None
+    relaxed_madd: str = ""
 
     @property
     def sums_in_flight(self) -> int:

@@ -16,7 +16,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import cache as once
 from pathlib import Path
@@ -162,6 +162,32 @@ def compile_object(ir: str, target: Target) -> bytes:
     return bytes(machine.emit_object(_optimise(ir, machine)))
 
 
+def build_together(
+    kernels: Mapping[str, Source], main: str, target: Target, *, cache: ObjectCache | None
+) -> bytes:  # fmt: skip
+    """One relocatable object of kernels, each under the name that it is given, and of ``main``, IR that calls them."""
+    key = "\0".join([main, *(f"{name} {source.key}" for name, source in kernels.items())])
+    digest = digest_of(Source(key, str, "together"), target)
+    with _LOCK:
+        code = cache.get(digest) if cache is not None else None
+        if code is None:
+            code = compile_together([source.emit(name) for name, source in kernels.items()], main, target)
+            if cache is not None:
+                cache.put(digest, code)
+    return code
+
+
+def compile_together(irs: Sequence[str], main: str, target: Target) -> bytes:
+    """One relocatable object of several modules, each optimised by itself, and of ``main``, which calls them."""
+    machine, context = _make_machine(target), llvm.create_context()
+    whole = llvm.parse_assembly(main, context=context)
+    whole.triple, whole.data_layout = machine.triple, str(machine.target_data)
+    for ir in irs:
+        whole.link_in(_optimise(ir, machine, context))
+    whole.verify()
+    return bytes(machine.emit_object(whole))
+
+
 def compile_assembly(ir: str, target: Target) -> str:
     """The assembly text of what :func:`compile_object` makes, for reading."""
     machine = _make_machine(target)
@@ -207,13 +233,13 @@ def _link(objects: Sequence[Object], target: Target) -> list[LoadedKernel]:
     ]
 
 
-def _optimise(ir: str, machine: llvm.TargetMachine) -> llvm.ModuleRef:
+def _optimise(ir: str, machine: llvm.TargetMachine, context: llvm.ContextRef | None = None) -> llvm.ModuleRef:
     """Parse, check and optimise IR.
 
     Kernels come as the vectors, tiles and unrolled loops that they shall be, with accumulators in stack slots. A short
     list of passes makes of that what LLVM's level 2 makes of it, in a third of the time.
     """
-    module = llvm.parse_assembly(ir, context=llvm.create_context())
+    module = llvm.parse_assembly(ir, context=context or llvm.create_context())
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
     module.verify()
@@ -270,7 +296,7 @@ def _initialise() -> None:
     llvm.initialize_all_asmprinters()
 
 
-_GENERATORS: Final = ("spec", "program", "target", "compiler", "runtime")
+_GENERATORS: Final = ("spec", "program", "target", "compiler", "runtime", "web")
 """Wings of the package whose files decide what IR looks like."""
 
 

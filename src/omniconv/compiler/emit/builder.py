@@ -88,6 +88,16 @@ class Kernel:
             self._cache[index] = Pointer(self._entry.load(slot, typ=PTR))
         return self._cache[index]
 
+    def word(self, index: int) -> Count:
+        """The 32-bit integer at ``args[index]``, where addresses have 32 bits as well; loaded once on entry."""
+        slot = self._entry.gep(self._args, [self.index(index)], source_etype=I32)
+        return self._entry.sext(Bits(self._entry.load(slot, typ=I32)), I64)
+
+    def lookup_word(self, table: Pointer, index: Index) -> Count:
+        """``table[index]`` of 32-bit integers."""
+        place = self.b.gep(table, [self.index(index)], source_etype=I32)
+        return self.b.sext(Bits(self.b.load(place, typ=I32)), I64)
+
     def index(self, value: Index) -> Count:
         """A machine value for an index. What follows from open sizes is computed once, on entry."""
         if isinstance(value, int):
@@ -489,6 +499,17 @@ class Kernel:
         first = self.b.insert_element(undefined, scalar, ir.Constant(I32, 0))
         return self.b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count))
 
+    def gather(self, scalars: Sequence[Value]) -> Value:
+        """A vector of scalars."""
+        result = Value(ir.Constant(self.vector_type(len(scalars)), ir.Undefined))
+        for lane, scalar in enumerate(scalars):
+            result = self.b.insert_element(result, scalar, ir.Constant(I32, lane))
+        return result
+
+    def scatter(self, value: Value) -> list[Value]:
+        """The scalars of a vector."""
+        return [self.b.extract_element(value, ir.Constant(I32, lane)) for lane in range(value.type.count)]
+
     def permute(self, value: Value, lanes: list[int]) -> Value:
         """``value[lanes]``, with constant lane numbers."""
         if lanes == list(range(value.type.count)):
@@ -500,6 +521,10 @@ class Kernel:
         """a * b + c, fused where the machine can."""
         if self.target.fma:
             return self.call("fma", a, b, c)
+        relaxed, kind = self.target.traits.relaxed_madd, a.type
+        if relaxed and kind == self.vector_type(self.target.lanes):
+            name = f"{relaxed}.{self.suffix(kind)}"
+            return Value(self.b.call(self._intrinsic(name, kind, [kind] * 3), [a, b, c]))
         return self.b.fadd(self.b.fmul(a, b), c)
 
     def larger(self, a: Value, b: Value) -> Value:
