@@ -204,7 +204,14 @@ def test_every_lesson_finds_its_answer_among_its_options(page):
 def test_a_layer_runs_on_a_picture_with_its_weights(page):
     page.click("#tab-run-on-a-picture")
     words = page.locator("#panel-run-on-a-picture .result")
-    assert "589\u202f824 MAC, by a plain JavaScript loop" in words.text_content()
+    wait = "word => document.querySelector('#panel-run-on-a-picture .result').textContent.includes(word)"
+    page.wait_for_function(wait, arg="WebAssembly")
+    assert "589\u202f824 MAC, by Omniconv's WebAssembly with " in words.text_content()
+    page.get_by_role("button", name="Compare with a plain JavaScript loop").click()
+    page.locator("#panel-run-on-a-picture label", has_text="512").click()
+    assert "by a WebAssembly module that Omniconv compiled for this layer" in words.text_content()
+    page.get_by_role("button", name="Compare with a plain JavaScript loop").click()
+    assert "A plain JavaScript loop takes" in page.locator("#panel-run-on-a-picture").text_content()
     page.get_by_role("button", name="blur").click()
     assert "exactly a column times a row" in page.locator(".kernel .note").text_content()
     values = page.locator("#panel-run-on-a-picture .note").text_content()
@@ -216,7 +223,6 @@ def test_a_layer_runs_on_a_picture_with_its_weights(page):
     assert page.locator("#panel-run-on-a-picture .note").text_content() != values
     chosen = page.get_by_label("A picture of your own")
     chosen.set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"})
-    wait = "word => document.querySelector('#panel-run-on-a-picture .result').textContent.includes(word)"
     page.wait_for_function(wait, arg="no picture")
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><rect width="20" height="20"/></svg>'
     chosen.set_input_files({"name": "x.svg", "mimeType": "image/svg+xml", "buffer": svg})

@@ -5,6 +5,7 @@ import { formatSpec } from "./format.js";
 import { STARTS, makeLayer, readHash, refusalOf, startSetting, textSetting, writeHash } from "./layer.js";
 import { makeControls } from "./controls.js";
 import { KernelCard } from "./kernel.js";
+import { Engine } from "./engine.js";
 import { Stage } from "./stage.js";
 import { Know } from "./know.js";
 import { Run } from "./run.js";
@@ -55,6 +56,7 @@ class App {
     this.setting = this.firstSetting();
     this.build();
     this.enter(this.setting, true);
+    this.startEngine();
     window.addEventListener("hashchange", () => {
       const found = readHash(location.hash);
       if (found && writeHash(found) !== writeHash(this.setting)) this.enter(found, true);
@@ -72,6 +74,15 @@ class App {
     const sample = this.data.kinds.find(({ name }) => name === kind)?.samples[0];
     if (kind && Object.hasOwn(STARTS, kind) && String(sample?.shape) === String(shape)) return startSetting(kind);
     return textSetting(text);
+  }
+
+  /** WebAssembly takes over when it is ready. */
+  async startEngine() {
+    const engine = await Engine.start(this.data.taps);
+    if (!engine) return;
+    await engine.load(this.data.presets ?? []);
+    this.run.use(engine);
+    if (this.tabs.current === "Run on a picture" && this.layer) this.run.show(this.layer);
   }
 
   build() {
