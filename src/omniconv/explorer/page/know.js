@@ -184,7 +184,7 @@ export class Know {
     fill(
       this.cost,
       make("h3", null, "What it costs, beside its alternatives"),
-      make("div.scroll", { tabindex: 0, role: "region", "aria-label": "Cost table" }, table(["layer", "parameters", "MAC", "MAC inside the input", "of this layer", ""], rows, "For this input; parameters with biases, 1 MAC = one multiplication and addition")),
+      make("div.scroll", { tabindex: 0, role: "region", "aria-label": "Cost table" }, table(["layer", "parameters", "MAC", "MAC inside the input", "of this layer", "share"], rows, "For this input; parameters with biases, 1 MAC = one multiplication and addition")),
       make("p.note", null, "Fewer MAC need not be faster, since reading and writing memory may be the limit. A name opens that layer."),
     );
   }
