@@ -95,7 +95,8 @@ def test_what_every_page_carries_is_small():
     [
         ("pointwise n1 ic1 oc1 ih5000 iw5000 kh1 kw1", "25000000 elements in one value; need at most 16777216 in"),
         ("pointwise ic2000 oc2000 ih8 iw8 kh1 kw1", "4000000 weights; need at most 1048576"),
-        ("convolution ic1 oc1 ih99 iw99 kh65 kw64", "4160 taps in one convolution; need at most 4096"),
+        ("convolution ic1 oc1 ih99 iw99 kh65 kw64", "4160 taps; need at most 4096"),
+        ("chain iw9999 > convolution ic1 oc1 kw4000 > convolution ic1 oc1 kw97", "4097 taps; need at most 4096"),
         ("chain n1 ih8 iw8 > " + " > ".join(["pointwise ic1 oc1 kh1 kw1"] * 33), "33 steps; need at most 32"),
         (
             "chain n1 iw8 > split " + " + ".join(["pointwise ic1 oc1 kw1"] * 33),

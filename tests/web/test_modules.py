@@ -12,7 +12,7 @@ from tests.web.engine import Instance, run_module
 import omniconv as oc
 from omniconv.compiler.code.wasm import STACK
 from omniconv.compiler.memory.storage import Buffer
-from omniconv.errors import LimitError, ShapeError, UnsupportedError
+from omniconv.errors import DataError, LimitError, ShapeError, UnsupportedError
 from omniconv.kinds import kinds
 from omniconv.reference import error_bound
 from omniconv.spec.activation import FORMULAS
@@ -137,6 +137,8 @@ def test_what_is_the_same_for_all_weights_stays():
     ("spec", "shape", "error", "message"),
     [
         (oc.Conv.of(1, 1, 3), (1, 1, 2, 2), ShapeError, "kernel extent 3"),
+        (oc.Conv.of(1, 1, 3), None, ShapeError, "shape"),
+        ("depthwise", (1, 1, 2, 2), DataError, "spec is str; need a Conv or a Chain"),
         (
             oc.Conv.of(2048, 2048, 1),
             (1, 2048, 1, 1),

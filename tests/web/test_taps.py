@@ -10,6 +10,7 @@ from tests.strategies import Problem, convs
 from tests.web.engine import Instance, run_taps
 
 import omniconv as oc
+from omniconv.errors import DataError, ShapeError
 from omniconv.kinds import kinds
 from omniconv.web import WORDS, compile_taps, plan_taps
 
@@ -89,6 +90,18 @@ def test_outputs_without_taps_are_the_bias():
     plan = plan_taps(spec, (1, 1, 2))
     assert [call.words["taps"] for call in plan.calls] == [1, 0, 0]
     check(Problem(spec, (1, 1, 2)), compile_taps().simd)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "error", "message"),
+    [
+        (oc.Conv.of(1, 1, 3), (1, 1, 2, 2), ShapeError, "kernel extent 3"),
+        (oc.depthwise_separable(2, 3, 3), (1, 2, 5, 5), DataError, "spec is Chain; need a Conv"),
+    ],
+)
+def test_what_cannot_be_planned_is_refused(spec, shape, error, message):
+    with pytest.raises(error, match=message):
+        plan_taps(spec, shape)
 
 
 def test_the_module_says_its_words():

@@ -27,7 +27,7 @@ MOST_VALUES: Final = 2**24
 """Elements of an input, an output or a value between two steps, at most."""
 MOST_WEIGHTS: Final = 2**20
 MOST_TAPS: Final = 2**12
-"""Taps of one convolution, at most."""
+"""Taps of all convolutions together, at most: the code of some kernels grows with them."""
 MOST_STEPS: Final = 32
 
 
@@ -62,7 +62,7 @@ def compile_asked(spec: Spec, shape: Shape) -> dict[str, Any]:
         ("convolutions", len(convs), MOST_STEPS),
         ("elements in one value", max(map(math.prod, values)), MOST_VALUES),
         ("weights", sum(math.prod(conv.weight_shape) for conv in convs), MOST_WEIGHTS),
-        ("taps in one convolution", max(math.prod(conv.kernel_size) for conv in convs), MOST_TAPS),
+        ("taps", sum(math.prod(conv.kernel_size) for conv in convs), MOST_TAPS),
     ):
         if number > most:
             raise LimitError(f"the layer has {number} {what}", need=f"at most {most} in the explorer", at=at)

@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from omniconv.choices import check_instance
 from omniconv.compiler.code.build import Source, build_together
 from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.code.wasm import ALIGNMENT, STACK, link
@@ -34,7 +35,7 @@ from omniconv.errors import LimitError
 from omniconv.integers import as_shape, ceil_div
 from omniconv.limits import format_size
 from omniconv.program.from_spec import program_of
-from omniconv.spec import Shape, Spec
+from omniconv.spec import Chain, Conv, Shape, Spec
 from omniconv.target.model import Target
 from omniconv.target.wasm import find_targets
 from omniconv.web.packing import count_weights, find_index, flatten_weights, join_index, make_labels
@@ -106,10 +107,12 @@ def compile_web(spec: Spec, shape: Sequence[int]) -> WebModule:
     them.
 
     Raises:
+        DataError: no spec.
         ShapeError: an input that the layer does not take.
         LimitError: more memory or more weights than a page should be given.
         UnsupportedError: a layer whose packing computes.
     """
+    check_instance("spec", spec, (Conv, Chain), need="a Conv or a Chain", fix="omniconv.depthwise(8, 3)")
     shape = as_shape(shape, at=spec.text())
     at, output = spec.text(shape), spec.output_shape(shape)
     _check_size(4 * (math.prod(shape) + math.prod(output)), at)

@@ -22,6 +22,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from omniconv.choices import check_instance
 from omniconv.spec import Conv, Phase, Shape
 from omniconv.spec.geometry import Pair
 
@@ -74,8 +75,10 @@ def plan_taps(spec: Conv, shape: Sequence[int]) -> TapPlan:
         ((1, 1, 6), ((1, 1),), (1, 1, 10), [0, 2, 4])
 
     Raises:
+        DataError: no convolution, e.g. a chain, whose convolutions are planned one by one.
         ShapeError: an input that the layer does not take.
     """
+    check_instance("spec", spec, (Conv,), need="a Conv", fix="the convolutions of a chain one by one")
     shape, output = spec.check_input(shape), spec.output_shape(shape)
     phases = spec.phases(shape)
     margins = tuple(map(_measure_margins, phases, shape[2:]))
