@@ -112,14 +112,14 @@ def test_illegal_settings_are_refused_in_the_words_of_python_and_the_page_lives_
 @pytest.mark.parametrize(
     "line",
     [
-        "convolution ic1 oc1 iw9 kw1 sw1000000000",
+        "convolution ic1 oc1 iw9 kw2 sw1000000000",
         "transposed ic1 oc1 iw1 kw1 sw1000000000",
         "dilated ic1 oc1 iw9 kw2 dw1000000000 pl1000000000",
         "convolution ic1 oc1 iw9 kw1000000000 pl1000000000",
         "pointwise ic100000000 oc1 iw1 kw1",
         "pointwise ic1 oc2000000 iw1 kw1",
         "convolution ic1 oc1 ih60000 iw60000 kh3 kw3",
-        "chain iw9 > resize f1000000000 linear > convolution ic1 oc1 kw3",
+        "chain iw9 > resize f10000000 linear > convolution ic1 oc1 kw3",
         "convolution ic900 oc900 ih8 iw8 kh3 kw3",
     ],
 )
