@@ -12,6 +12,11 @@ const { outputShape } = await load("chain.js");
 const { evaluate } = await load("evaluate.js");
 const { planSpec } = await load("plan.js");
 const { traceBack, traceForward } = await load("taps.js");
+const { omniconvText, torchText } = await load("torchtext.js");
+const { onnxText } = await load("onnxtext.js");
+const { Engine } = await load("engine.js");
+const { planTapCalls } = await load("tapplan.js");
+const { splitKernel } = await load("separable.js");
 const analysis = await load("analysis.js");
 
 const marked = (marks) => [...marks.keys()].filter((i) => marks[i]);
@@ -26,6 +31,41 @@ const ANSWERS = {
     const { spec, shape } = parseSpec(text);
     return { text: formatSpec(spec, shape ?? undefined), output: shape ? outputShape(spec, shape) : null };
   },
+  code({ language, text }) {
+    const { spec, shape } = parseSpec(text);
+    if (language === "omniconv") return omniconvText(formatSpec(spec, shape));
+    return language === "onnx" ? onnxText(spec, shape) : torchText(spec, shape);
+  },
+  even({ text }) {
+    const { spec, shape } = parseSpec(text);
+    return formatSpec(analysis.evenKernel(spec), shape);
+  },
+  plan({ text }) {
+    const { spec, shape } = parseSpec(text);
+    const { output, before, frame, calls } = planTapCalls(spec, shape);
+    const lists = calls.map(({ words, start, offsets, index }) => ({ words, start, offsets: [...offsets], index: [...index] }));
+    return { output, before, frame, calls: lists };
+  },
+  async engine({ taps, cases }) {
+    const engine = await Engine.start(taps);
+    return cases.map(({ text, x, weights }) => {
+      const { spec, shape } = parseSpec(text);
+      const given = weights.map(([w, b]) => ({ w: Float64Array.from(w), b: b && Float64Array.from(b) }));
+      return [...engine.runPlans(planSpec(spec, shape), Float64Array.from(x), given).at(-1)];
+    });
+  },
+  async presets({ taps, presets, x, w }) {
+    const engine = await Engine.start(taps);
+    await engine.load(presets);
+    return [...engine.presets].map(([text, preset]) => {
+      const size = preset.data.input.shape.reduce((a, b) => a * b, 1);
+      const given = Float64Array.from({ length: size }, (_, i) => x[i % x.length]);
+      const count = preset.data.weights.count - preset.data.output.shape[1];
+      const { y } = preset.run(given, { w: Float64Array.from({ length: count }, (_, i) => w[i % w.length]), b: null });
+      return [text, [...y.subarray(0, 3000)], y.reduce((a, b) => a + b, 0)];
+    });
+  },
+  separable: ({ values, high, wide }) => splitKernel(values, high, wide),
   evaluate({ text, x, weights }) {
     const { spec, shape } = parseSpec(text);
     const given = weights.map(([w, b]) => ({ w: Float64Array.from(w), b: b && Float64Array.from(b) }));
@@ -60,12 +100,13 @@ const ANSWERS = {
 };
 
 const requests = JSON.parse(readFileSync(0, "utf8"));
-const answers = requests.map(({ ask, ...rest }) => {
+const answers = [];
+for (const { ask, ...rest } of requests) {
   try {
-    return { answer: ANSWERS[ask](rest) };
+    answers.push({ answer: await ANSWERS[ask](rest) });
   } catch (error) {
     if (!(error instanceof OmniError)) throw error;
-    return { error: error.name, message: error.message };
+    answers.push({ error: error.name, message: error.message });
   }
-});
+}
 process.stdout.write(JSON.stringify(answers));

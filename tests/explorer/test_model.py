@@ -14,6 +14,7 @@ from omniconv.analysis.connectivity import count_paths, find_blocks
 from omniconv.analysis.coverage import coverage
 from omniconv.analysis.overlap import count_image, count_phases
 from omniconv.analysis.receptive_field import receptive_field
+from omniconv.analysis.remedies import find_remedies
 from omniconv.analysis.subject import as_program
 from omniconv.analysis.support import find_support
 from omniconv.analysis.trace import trace
@@ -209,3 +210,34 @@ def _check_cost(found: list[dict], expected, spec, line: str) -> None:
     assert [layer["executed"] for layer in found] == [layer.executed_macs for layer in layers], line
     convs = spec.convs if isinstance(spec, Chain) else (spec,)
     assert [layer["biases"] for layer in found] == [conv.out_channels for conv in convs], line
+
+
+def test_even_kernels_are_the_remedy_of_python():
+    rng = np.random.default_rng(8)
+    specs = []
+    while len(specs) < 60:
+        kernel, stride, dilation = (tuple(int(n) for n in rng.integers(1, high, 2)) for high in (6, 4, 3))
+        spec = Conv.of(2, 3, kernel, stride=stride, dilation=dilation, transposed=True, padding=int(rng.integers(0, 2)))
+        if spec.output_padding == (0, 0) and min(spec.axes()[n].infer_output(6) for n in (0, 1)) > 0:
+            specs.append(spec)
+    found = ask([{"ask": "even", "text": spec.text((1, 2, 6, 6))} for spec in specs])
+    for spec, answer in zip(specs, found, strict=True):
+        remedy = next(each for each in find_remedies(spec, (1, 2, 6, 6)) if each.name == "kernel")
+        assert answer["answer"] == remedy.spec.text((1, 2, 6, 6)), str(spec)
+
+
+def test_separability_is_that_of_singular_values():
+    rng = np.random.default_rng(9)
+    kernels = [rng.standard_normal(tuple(rng.integers(2, 8, 2))) for _ in range(40)]
+    kernels += [np.outer(rng.standard_normal(k), rng.standard_normal(3)) for k in (2, 3, 5)] + [np.zeros((3, 3))]
+    requests = [
+        {"ask": "separable", "values": k.ravel().tolist(), "high": k.shape[0], "wide": k.shape[1]} for k in kernels
+    ]
+    for kernel, found in zip(kernels, ask(requests), strict=True):
+        expected = np.linalg.svd(kernel, compute_uv=False)
+        singular = np.array(found["answer"]["singular"])[: expected.size]
+        np.testing.assert_allclose(singular, expected, rtol=1e-9, atol=1e-12)
+        assert found["answer"]["rank"] == np.linalg.matrix_rank(kernel, tol=1e-9 * max(expected[0], 1e-300))
+        best = np.outer(found["answer"]["column"], found["answer"]["row"])
+        residue = np.linalg.norm(kernel - best)
+        assert residue == pytest.approx(np.sqrt((expected[1:] ** 2).sum()), abs=1e-9)

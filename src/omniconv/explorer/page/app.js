@@ -5,6 +5,7 @@ import { formatSpec } from "./format.js";
 import { STARTS, makeLayer, readHash, refusalOf, startSetting, textSetting, writeHash } from "./layer.js";
 import { makeControls } from "./controls.js";
 import { KernelCard } from "./kernel.js";
+import { Engine } from "./engine.js";
 import { Stage } from "./stage.js";
 import { Know } from "./know.js";
 import { Run } from "./run.js";
@@ -40,6 +41,7 @@ class App {
       ["Take along", this.take.element],
     ];
     this.tabs = new Tabs(panels, (name) => this.showPanel(name));
+    this.see = make("div.see", null, this.stage.element, this.kernel.element);
     this.refusal = make("div.refusal", { role: "alert" });
     this.controls = make("div");
     this.words = make("div.words");
@@ -54,6 +56,7 @@ class App {
     this.setting = this.firstSetting();
     this.build();
     this.enter(this.setting, true);
+    this.startEngine();
     window.addEventListener("hashchange", () => {
       const found = readHash(location.hash);
       if (found && writeHash(found) !== writeHash(this.setting)) this.enter(found, true);
@@ -73,6 +76,15 @@ class App {
     return textSetting(text);
   }
 
+  /** WebAssembly takes over when it is ready. */
+  async startEngine() {
+    const engine = await Engine.start(this.data.taps);
+    if (!engine) return;
+    await engine.load(this.data.presets ?? []);
+    this.run.use(engine);
+    if (this.tabs.current === "Run on a picture" && this.layer) this.run.show(this.layer);
+  }
+
   build() {
     const app = /** @type {HTMLElement} */ (document.getElementById("app"));
     fill(
@@ -87,7 +99,7 @@ class App {
           this.controls,
           button("New numbers", () => this.enter({ ...this.setting, seed: this.setting.seed + 1 }, false, true)),
         ),
-        make("div.main", null, make("label.line-row", null, make("span", null, "As text"), this.line), this.refusal, make("div.see", null, this.stage.element, this.kernel.element), this.tabs.element),
+        make("div.main", null, make("label.line-row", null, make("span", null, "As text"), this.line), this.refusal, this.see, this.tabs.element),
       ),
       this.live,
     );
@@ -107,6 +119,7 @@ class App {
   enterLine() {
     try {
       this.enterText(this.line.value, this.setting.sizes);
+      if (this.layer && !this.refusal.textContent) this.line.value = formatSpec(this.layer.spec, this.layer.shape);
     } catch (error) {
       this.refusal.textContent = refusalOf(error);
     }
@@ -173,6 +186,7 @@ class App {
 
   show() {
     if (!this.layer) return;
+    this.see.classList.toggle("wide", this.layer.plans.length > 1);
     this.stage.show(this.layer);
     this.showPanel(this.tabs.current);
     if (document.activeElement !== this.line) this.line.value = formatSpec(this.layer.spec, this.layer.shape);

@@ -81,7 +81,7 @@ function spread(value, dims) {
  */
 export function makeControls(setting, words, change) {
   const { kind, given } = setting;
-  const dims = kind === "text" ? 0 : Number(given.dims);
+  const dims = kind === "text" ? 0 : [1, 2, 3].includes(Number(given.dims)) ? Number(given.dims) : 2;
   /** @param {string} name @param {unknown} value @param {boolean} [redraw] */
   const set = (name, value, redraw = false) => {
     setting = { ...setting, given: { ...setting.given, [name]: value } };

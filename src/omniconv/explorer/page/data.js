@@ -14,11 +14,29 @@
  */
 
 /**
+ * The kernel for any setting: modules as base64, where memory is free, and the words of a record.
+ * @typedef {{simd: string, relaxed: string, heap: number, words: string[]}} TapData
+ */
+
+/**
+ * A module for one layer and one shape: see omniconv.web.module.
+ * @typedef {object} ModuleData
+ * @property {string} text
+ * @property {string} simd
+ * @property {string} relaxed
+ * @property {{offset: number, shape: number[]}} input
+ * @property {{offset: number, shape: number[]}} output
+ * @property {{offset: number, index: string, count: number}} weights
+ */
+
+/**
  * @typedef {object} PageData
  * @property {string} version
  * @property {"file" | "served"} mode
  * @property {{kind: string | null, text: string, shape: number[]}} start
  * @property {KindWords[]} kinds
+ * @property {TapData} [taps]
+ * @property {{module: ModuleData}[]} [presets]
  */
 
 /** @returns {PageData} */

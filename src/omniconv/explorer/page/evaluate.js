@@ -23,7 +23,7 @@ export function runPlans(plans, x, weights) {
   for (const plan of plans) {
     const before = found[found.length - 1];
     const convs = plan.parts.filter((part) => part.conv).length;
-    found.push(runPlan(plan, before, weights.slice(used, used + convs)));
+    found.push(runStep(plan, before, weights.slice(used, used + convs)));
     used += convs;
   }
   return found;
@@ -50,8 +50,8 @@ export function evaluate(spec, shape, x, weights) {
   return found;
 }
 
-/** @param {Plan} plan @param {Float64Array} x @param {Weights[]} weights @returns {Float64Array} */
-function runPlan(plan, x, weights) {
+/** The result of one step. @param {Plan} plan @param {Float64Array} x @param {Weights[]} weights @returns {Float64Array} */
+export function runStep(plan, x, weights) {
   const { step, copies, parts } = plan;
   const y = new Float64Array(plan.channelsOut * product(plan.sizesOut));
   if (step.type === "activation") return x.map(activate(step));

@@ -92,7 +92,7 @@ export function drawGrid(grid, look) {
   const { cell, sizes, frame } = grid;
   const { theme } = look;
   const longest = longestText(grid, look);
-  const size = Math.min(16, cell * 0.5, (cell - 4) / (0.62 * longest));
+  const size = Math.min(16, cell * 0.5, (cell - 3) / (0.6 * longest));
   for (const block of grid.blocks) {
     const [left, top] = [grid.x + block.x, grid.y + block.y];
     shapes.push({ kind: "text", x: left, y: top + 8, text: blockName(grid, block, look), size: 11, fill: theme.soft });

@@ -43,6 +43,10 @@ export class KernelCard {
     this.stage = stage;
     this.changed = changed;
     this.key = "";
+    /** @type {Layer | null} */
+    this.layer = null;
+    /** @type {Float64Array | null} */
+    this.held = null;
     this.seed = 1;
     this.body = make("div.kernel-body");
     this.note = make("p.note", { "aria-live": "polite" });
@@ -63,15 +67,17 @@ export class KernelCard {
     const terms = found ? this.stage.termsAt(layer.plans[tensor - 1], channel, place) : [];
     const used = new Set(terms.map((term) => term.weight));
     const key = [number, row.join(), conv.kernel_size.join(), layer.weights[number].w.length].join("|");
-    if (again || key !== this.key || layer !== this.layer) {
-      this.layer = layer;
+    const { w } = layer.weights[number];
+    this.layer = layer;
+    if (again || key !== this.key || w !== this.held) {
+      this.held = w; // while somebody types, the boxes stay
       this.key = key;
       this.build(layer, conv, number, row);
     }
     this.body.querySelectorAll("input").forEach((input) => {
       input.classList.toggle("used", used.has(Number(input.dataset.weight)));
     });
-    this.describe(conv, layer.weights[number].w, row);
+    this.describe(conv, w, row);
   }
 
   /** For each input channel of the group, where the kernel begins among the weights. @param {Conv} conv @param {number} own */

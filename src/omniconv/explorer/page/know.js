@@ -16,20 +16,34 @@ import { listAlternatives } from "./alternatives.js";
 /** @import {Layer} from "./layer.js" */
 /** @import {Scene, Shape, Theme} from "./scene.js" */
 
+const MOST_ACROSS = 48;
+const MOST_SLICES = 12;
+
+/** The first positions of a large map, so that it can be drawn. @param {ArrayLike<number>} values @param {number[]} sizes */
+function cropMap(values, sizes) {
+  const kept = [Math.min(sizes[0], MOST_SLICES), Math.min(sizes[1], MOST_ACROSS), Math.min(sizes[2], MOST_ACROSS)];
+  const cut = Float64Array.from({ length: kept[0] * kept[1] * kept[2] }, (_, i) => {
+    const [d, h, w] = [Math.floor(i / (kept[1] * kept[2])), Math.floor(i / kept[2]) % kept[1], i % kept[2]];
+    return values[(d * sizes[1] + h) * sizes[2] + w];
+  });
+  return { values: cut, sizes: kept, whole: kept.join() === sizes.join() };
+}
+
 /**
- * One channel of numbers as a picture.
- * @param {ArrayLike<number>} values
- * @param {number[]} sizes three of them
+ * One channel of numbers as a picture; of a large one the first positions.
+ * @param {ArrayLike<number>} all
+ * @param {number[]} allSizes three of them
  * @param {string} title
  * @param {Theme} theme
- * @param {{room?: number, mark?: (i: number) => number, name?: (slice: number) => string}} [more]
+ * @param {{room?: number}} [more]
  * @returns {Scene}
  */
-export function mapScene(values, sizes, title, theme, { room = 300, mark = () => 0, name = () => "" } = {}) {
+export function mapScene(all, allSizes, title, theme, { room = 300 } = {}) {
+  const { values, sizes, whole } = cropMap(all, allSizes);
   const cell = Math.max(5, Math.min(30, Math.floor(room / Math.max(sizes[1], sizes[2]))));
   const grid = layGrid({ channels: 1, sizes, frame: [[0, 0], [0, 0]], cell, columns: Math.max(1, Math.floor(room / (sizes[2] * cell))), first: 0 });
   const scale = Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
-  const look = { theme, value: (/** @type {number} */ i) => values[i], scale, mark, dim: false, name, padding: () => null };
+  const look = { theme, value: (/** @type {number} */ i) => values[i], scale, mark: () => 0, dim: false, name: () => (whole ? "" : `the first ${sizes.slice(1).join(" × ")} of ${allSizes.slice(1).join(" × ")}`), padding: () => null };
   return { width: grid.width + 3, height: grid.height + 3, shapes: drawGrid(grid, look), title };
 }
 
@@ -170,8 +184,8 @@ export class Know {
     fill(
       this.cost,
       make("h3", null, "What it costs, beside its alternatives"),
-      make("div.scroll", { tabindex: 0, role: "region", "aria-label": "Cost table" }, table(["layer", "parameters", "MAC", "MAC inside the input", "of this layer", ""], rows, "For this input; parameters with biases, 1 MAC = one multiplication and addition")),
-      make("p.note", null, `In Python: ${formatCount(own.parameters)} parameters and ${formatCount(own.macs)} MAC; fewer MAC need not be faster, since memory may be the limit.`),
+      make("div.scroll", { tabindex: 0, role: "region", "aria-label": "Cost table" }, table(["layer", "parameters", "MAC", "MAC inside the input", "of this layer", "share"], rows, "For this input; parameters with biases, 1 MAC = one multiplication and addition")),
+      make("p.note", null, "Fewer MAC need not be faster, since reading and writing memory may be the limit. A name opens that layer."),
     );
   }
 }

@@ -1,7 +1,7 @@
 /** The layer that is shown: from a setting to spec, plans, values; the setting in the address of the page. */
-import { OmniError, product, repr, shapeError, specError } from "./integers.js";
+import { OmniError, product, shapeError } from "./integers.js";
 import { convsOf, dimsOf, inChannels, shapesOf, stepsOf } from "./chain.js";
-import { countMacs, weightShape } from "./spec.js";
+import { axesOf, countMacs, weightShape } from "./spec.js";
 import { formatSpec } from "./format.js";
 import { parseSpec } from "./text.js";
 import { DEFAULTS, buildKind } from "./kinds.js";
@@ -33,7 +33,8 @@ import { drawWeights, randomNumbers, runPlans } from "./evaluate.js";
  * @property {Float64Array[]} values before the first step and after each
  */
 
-export const MOST_VALUES = 2 ** 18;
+export const MOST_VALUES = 2 ** 16;
+export const MOST_CHANNELS = 1024;
 export const MOST_MACS = 2 ** 25;
 
 /** Small layers that show what is special about each kind. @type {Record<string, [Record<string, unknown>, number[]]>} */
@@ -105,17 +106,27 @@ export function makeLayer(setting, kept) {
 /** Refuse what this page could not draw or compute while somebody waits. @param {Spec} spec @param {number[][]} shapes */
 function checkSize(spec, shapes) {
   const at = formatSpec(spec, shapes[0]);
-  for (const shape of shapes) {
-    if (product(shape) > MOST_VALUES) {
-      throw shapeError(`${product(shape)} values of shape ${repr(shape)}`, { need: `at most ${MOST_VALUES} on this page`, at });
-    }
-  }
+  /** @param {number} value @param {number} most @param {string} what */
+  const limit = (value, most, what) => {
+    if (value > most) throw shapeError(`${value} ${what}`, { need: `at most ${most} on this page`, at });
+  };
   let macs = 0;
-  stepsOf(spec).forEach((step, index) => {
-    const layers = step.type === "conv" ? [step] : step.type === "split" ? step.branches : [];
-    for (const layer of layers) macs += countMacs(layer, [1, layer.in_channels, ...shapes[index].slice(2)]);
+  shapes.forEach((shape, index) => {
+    limit(shape[1], MOST_CHANNELS, "channels");
+    limit(product(shape), MOST_VALUES, "values between two steps");
+    const step = stepsOf(spec)[index];
+    const layers = step?.type === "conv" ? [step] : step?.type === "split" ? step.branches : [];
+    for (const layer of layers) {
+      const given = [1, layer.in_channels, ...shape.slice(2)];
+      limit(product(layer.stride), MOST_VALUES, "phases of the strides");
+      if (!layer.transposed) {
+        const padded = axesOf(layer, given).map(({ padding }, a) => given[2 + a] + padding[0] + padding[1]);
+        limit(product(padded), MOST_VALUES, "positions with padding");
+      }
+      macs += countMacs(layer, given);
+    }
   });
-  if (macs > MOST_MACS) throw specError(`${macs} MAC`, { need: `at most ${MOST_MACS} on this page`, at });
+  limit(macs, MOST_MACS, "MAC");
 }
 
 /** @param {Setting} setting */

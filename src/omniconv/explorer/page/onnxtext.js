@@ -60,6 +60,10 @@ class OnnxWriter {
       x = this.add("Pad", [x, this.ints(wide)], `mode = "${PAD_WORDS[conv.padding_mode]}"`);
       pads = pads.map(() => 0);
     }
+    // Output padding of a stride or more, which some runtimes refuse, is less padding after, or zeros after that.
+    const extra = conv.output_padding.some((n, a) => n >= conv.stride[a]) ? conv.output_padding : conv.output_padding.map(() => 0);
+    const ends = pads.slice(dims).map((after, a) => after - extra[a]);
+    pads = [...pads.slice(0, dims), ...ends.map((end) => Math.max(end, 0))];
     const attributes = [
       `kernel_shape = [${conv.kernel_size.join(", ")}]`,
       `strides = [${conv.stride.join(", ")}]`,
@@ -67,8 +71,11 @@ class OnnxWriter {
       `pads = [${pads.join(", ")}]`,
       `group = ${conv.groups}`,
     ];
-    if (conv.transposed) attributes.push(`output_padding = [${conv.output_padding.join(", ")}]`);
-    return this.add(conv.transposed ? "ConvTranspose" : "Conv", [x, w], attributes.join(", "));
+    if (conv.transposed) attributes.push(`output_padding = [${conv.output_padding.map((n, a) => n - extra[a]).join(", ")}]`);
+    const y = this.add(conv.transposed ? "ConvTranspose" : "Conv", [x, w], attributes.join(", "));
+    if (ends.every((end) => end >= 0)) return y;
+    const wide = [...new Array(dims + 4).fill(0), ...ends.map((end) => Math.max(-end, 0))];
+    return this.add("Pad", [y, this.ints(wide)], 'mode = "constant"');
   }
 
   /** @param {Step} step @param {string} x @param {number[]} shape @param {number[]} after @returns {string} */

@@ -2,12 +2,14 @@
 import { OmniError, product, range, specError } from "./integers.js";
 import { inChannels, shapesOf } from "./chain.js";
 import { costOf } from "./analysis.js";
+import { formatSpec } from "./format.js";
 import { runPlans } from "./evaluate.js";
 import { planSpec } from "./plan.js";
-import { fill, formatCount, formatNumber, make, segmented } from "./dom.js";
+import { button, fill, formatCount, formatNumber, make, segmented } from "./dom.js";
 import { selectBox } from "./controls.js";
 import { PICTURES, asInput, drawPicture, paintPlanes, readPicture } from "./pictures.js";
 
+/** @import {Engine} from "./engine.js" */
 /** @import {Layer} from "./layer.js" */
 /** @import {Picture} from "./pictures.js" */
 
@@ -27,6 +29,11 @@ export class Run {
     this.after = /** @type {HTMLCanvasElement} */ (make("canvas.photo", { role: "img", "aria-label": "the result" }));
     this.words = make("p.result", { "aria-live": "polite" });
     this.numbers = make("p.note");
+    /** @type {Engine | null} */
+    this.engine = null;
+    this.again = () => {};
+    this.compared = make("span", { role: "status" });
+    this.compare = make("p", { hidden: true }, button("Compare with a plain JavaScript loop", () => this.again()), this.compared);
     this.channelBox = make("span");
     const input = /** @type {HTMLInputElement} */ (make("input", { type: "file", accept: "image/*", "aria-label": "A picture of your own" }));
     input.addEventListener("change", () => input.files?.[0] && this.take(input.files[0]));
@@ -59,7 +66,14 @@ export class Run {
       make("div.photos", null, make("figure", null, this.before, make("figcaption", null, "picture")), make("figure", null, this.after, make("figcaption", null, "result"))),
       this.words,
       this.numbers,
+      this.compare,
     );
+  }
+
+  /** From the next run on by WebAssembly. @param {Engine} engine */
+  use(engine) {
+    this.engine = engine;
+    this.compare.hidden = false;
   }
 
   /** @param {Blob} file */
@@ -110,9 +124,19 @@ export class Run {
     }
     const plans = planSpec(spec, shape);
     const x = asInput({ width, height, ...rest }, channels);
+    const { engine } = this;
     const start = performance.now();
-    const all = runPlans(plans, x, weights);
-    const time = performance.now() - start;
+    const own = engine?.presets.get(formatSpec(spec, shape))?.run(x, weights[0]);
+    const all = own ? [own.y] : engine ? engine.runPlans(plans, x, weights) : runPlans(plans, x, weights);
+    const time = own ? own.time : performance.now() - start;
+    this.again = () => {
+      const begin = performance.now();
+      runPlans(plans, x, weights);
+      const plain = performance.now() - begin;
+      const ratio = formatNumber(Math.round((plain / time) * 10) / 10);
+      this.compared.textContent = ` A plain JavaScript loop takes ${formatNumber(Math.round(plain * 10) / 10)} ms: ${ratio} times as long.`;
+    };
+    this.compared.textContent = "";
     const y = all[all.length - 1];
     this.channel = Math.min(this.channel, result[1] - 1);
     const places = result[2] * result[3];
@@ -131,7 +155,8 @@ export class Run {
       if (this.layer) this.show(this.layer);
     }) : null);
     this.after.setAttribute("aria-label", `channel ${this.channel} of the result, ${result[3]} by ${result[2]}, values from ${formatNumber(low)} to ${formatNumber(high)}`);
-    this.words.textContent = `${formatNumber(Math.round(time * 10) / 10)} ms for ${formatCount(macs)} MAC, by a plain JavaScript loop in float64.`;
+    const how = own ? "a WebAssembly module that Omniconv compiled for this layer" : engine ? `Omniconv's WebAssembly with ${engine.name}` : "a plain JavaScript loop in float64";
+    this.words.textContent = `${formatNumber(Math.round(time * 10) / 10)} ms for ${formatCount(macs)} MAC, by ${how}.`;
     const scale = signed ? `grey is 0, black ${formatNumber(-most)}, white ${formatNumber(most)}` : `black is 0, white ${formatNumber(most)}`;
     this.numbers.textContent = `Channel ${this.channel} of ${result[1]}, ${result[3]} × ${result[2]}; values from ${formatNumber(low)} to ${formatNumber(high)}: ${scale}.`;
   }

@@ -206,7 +206,7 @@ export class Stage {
       const { channels } = this.extent(tensor);
       const title = tensor === 0 ? "input" : tensor === plans.length ? "output" : `after step ${tensor}`;
       const room = Math.floor((stacked ? width : grid.width + GAP - 8) / 6.3);
-      const lines = tensor ? [title, name, `${channels} × ${size}`] : ["", title, `${channels} × ${size}`];
+      const lines = [title, `${channels} × ${size}`, name];
       lines.forEach((line, i) => {
         const text = line.length > room ? `${line.slice(0, room - 1)}…` : line;
         const bold = line === title;

@@ -3,6 +3,8 @@ import { formatSpec } from "./format.js";
 import { button, fill, make, segmented } from "./dom.js";
 import { readTheme, writeSvg } from "./scene.js";
 import { omniconvText, torchText } from "./torchtext.js";
+import { convsOf } from "./chain.js";
+import { weightShape } from "./spec.js";
 import { onnxText } from "./onnxtext.js";
 
 /** @import {Layer} from "./layer.js" */
@@ -16,6 +18,20 @@ function saveBlob(blob, name) {
   link.click();
   link.remove();
   setTimeout(() => URL.revokeObjectURL(address), 10000);
+}
+
+/**
+ * All numbers of a layer as CSV: name, shape, then the values, row by row.
+ * @param {Layer} layer
+ */
+export function csvText({ spec, shapes, values, weights }) {
+  const last = shapes.length - 1;
+  const rows = [["x", shapes[0].join("x"), ...values[0]]];
+  convsOf(spec).forEach((conv, i) => {
+    rows.push([`w${i}`, weightShape(conv).join("x"), ...weights[i].w]);
+  });
+  rows.push(["y", shapes[last].join("x"), ...values[last]]);
+  return rows.map((row) => `${row.join(",")}\n`).join("");
 }
 
 export class Take {
@@ -40,6 +56,9 @@ export class Take {
         button("Save it as SVG", () => {
           const text = writeSvg(stage.scene, readTheme());
           saveBlob(new Blob([text], { type: "image/svg+xml" }), `${this.fileName()}.svg`);
+        }),
+        button("Save the numbers as CSV", () => {
+          if (this.layer) saveBlob(new Blob([csvText(this.layer)], { type: "text/csv" }), `${this.fileName()}.csv`);
         }),
       ),
       make("p", null, "The address of this page holds the whole setting: a bookmark or a link brings it back."),

@@ -1,0 +1,313 @@
+"""The page in a browser: it shows what is true, takes any input, makes no request, and works by keyboard alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+
+from omniconv.errors import OmniconvError
+from omniconv.explorer import explore
+from omniconv.kinds import kinds
+from omniconv.reference import reference
+
+TABS = ("know", "run-on-a-picture", "checkerboard", "learn", "take-along")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    return explore("cross_correlation").save(tmp_path_factory.mktemp("page") / "explorer.html")
+
+
+@pytest.fixture
+def page(browser, file):
+    """The page, which at the end has written no error and asked for nothing but itself."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    wrong, requests = [], []
+    page.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(file.as_uri())
+    yield page
+    assert wrong == []
+    assert {url.partition("#")[0] for url in requests if not url.startswith("blob:")} == {file.as_uri()}
+    context.close()
+
+
+def enter_line(page, line: str) -> None:
+    page.get_by_label("The layer as one line of text").fill(line)
+    page.keyboard.press("Enter")
+
+
+def test_every_kind_is_shown_on_every_tab(page):
+    for kind in kinds():
+        page.select_option("#kind", kind)
+        assert page.locator(".refusal").text_content() == "", kind
+        assert "output" in page.locator(".where").text_content(), kind
+        for tab in TABS:
+            page.click(f"#tab-{tab}")
+            assert page.locator(f"#panel-{tab}").is_visible(), (kind, tab)
+
+
+def test_every_axis_of_every_kind_is_shown(page):
+    for kind in kinds():
+        page.select_option("#kind", kind)
+        for axes in ("1-D", "3-D"):
+            page.locator(".controls .segmented label", has_text=axes).click()
+            refusal = page.locator(".refusal").text_content()
+            if (kind, axes) == ("factorised", "1-D"):
+                assert refusal == "SpecError: dims=1 has no spatial axis beside time; need dims=2 or dims=3"
+            else:
+                assert refusal == "", (kind, axes)
+
+
+def test_samples_of_every_kind_have_the_values_of_the_reference(page):
+    page.click("#tab-take-along")
+    for kind in kinds().values():
+        for sample in kind.samples:
+            spec, shape = kind.build(sample), (1, *sample.shape[1:])
+            enter_line(page, spec.text(shape))
+            with page.expect_download() as saved:
+                page.get_by_role("button", name="Save the numbers as CSV").click()
+            rows = {row[0]: row[1:] for row in csv.reader(io.StringIO(Path(saved.value.path()).read_text("utf-8")))}
+            arrays = {
+                name: np.array(values, np.float64).reshape([int(n) for n in size.split("x")])
+                for name, (size, *values) in rows.items()
+            }
+            weights = [(arrays[f"w{i}"], None) for i in range(len(spec.weight_shapes))]
+            expected = reference(spec, arrays["x"], weights)
+            np.testing.assert_allclose(arrays["y"], expected, rtol=1e-5, atol=1e-5, err_msg=f"{kind.name}: {sample}")
+
+
+def test_illegal_settings_are_refused_in_the_words_of_python_and_the_page_lives_on(page):
+    page.select_option("#kind", "grouped")
+    for box, value, changed in (
+        ("groups", "3", {"groups": 3}),
+        ("kernel size, height", "0", {"kernel_size": (0, 3)}),
+        ("stride, width", "-1", {"stride": (1, -1)}),
+        ("kernel size, width", "9", {"kernel_size": (3, 9)}),
+    ):
+        arguments = {"in_channels": 4, "out_channels": 4, "kernel_size": (3, 3), "groups": 2, "dims": 2, "padding": 1}
+        with pytest.raises(OmniconvError) as caught:
+            kinds()["grouped"].constructor(**{**arguments, **changed}).output_shape((1, 4, 5, 5))
+        control = page.get_by_label(box, exact=True)
+        before = control.input_value()
+        control.fill(value)
+        assert page.locator(".refusal").text_content() == f"{type(caught.value).__name__}: {caught.value}"
+        control.fill(before)
+        assert page.locator(".refusal").text_content() == ""
+    page.get_by_label("input size, height").fill("100000")
+    assert "need at most" in page.locator(".refusal").text_content()
+    page.get_by_label("input size, height").fill("6")
+    assert "4 × 6×5" not in page.locator(".refusal").text_content()
+    assert "ih6 iw5" in page.get_by_label("The layer as one line of text").input_value()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "convolution ic1 oc1 iw9 kw2 sw1000000000",
+        "transposed ic1 oc1 iw1 kw1 sw1000000000",
+        "dilated ic1 oc1 iw9 kw2 dw1000000000 pl1000000000",
+        "convolution ic1 oc1 iw9 kw1000000000 pl1000000000",
+        "pointwise ic100000000 oc1 iw1 kw1",
+        "pointwise ic1 oc2000000 iw1 kw1",
+        "convolution ic1 oc1 ih60000 iw60000 kh3 kw3",
+        "chain iw9 > resize f10000000 linear > convolution ic1 oc1 kw3",
+        "convolution ic900 oc900 ih8 iw8 kh3 kw3",
+    ],
+)
+def test_huge_settings_are_refused_with_the_limit_at_once(page, line):
+    page.set_default_timeout(5000)
+    enter_line(page, line)
+    assert " on this page | " in page.locator(".refusal").text_content()
+    page.select_option("#kind", "pointwise")
+    assert page.locator(".refusal").text_content() == ""
+
+
+def test_hostile_text_stays_text(page, file):
+    evil = '<img src=x onerror="document.title=1">'
+    enter_line(page, f"convolution {evil}")
+    assert evil.split(maxsplit=1)[0] in page.locator(".refusal").text_content()
+    for kind in ("text", "transposed", "nothing"):
+        given = quote(json.dumps({"mode": evil, "padding": evil, "in_channels": evil}))
+        page.goto(f"{file.as_uri()}#kind={kind}&text={quote(evil)}&given={given}&sizes=1x9x9")
+        page.reload()
+        assert page.locator("img").count() == 0
+        assert page.title() == "Omniconv explorer"
+        page.select_option("#kind", "pointwise")
+        assert "reads" in page.locator(".where").text_content()
+
+
+def test_pointing_and_keys_choose_values_both_ways(page):
+    page.select_option("#kind", "transposed")
+    where = page.locator(".where")
+    assert where.text_content().startswith("output, channel 0, row 4, column 4")
+    page.locator(".stage canvas").focus()
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowUp")
+    assert where.text_content().startswith("output, channel 0, row 3, column 3")
+    assert "reads 1 of 16 inputs" in where.text_content()
+    page.keyboard.press(",")
+    assert where.text_content().startswith("input, channel 0, row 3, column 3")
+    assert "feeds 9 of 81 outputs" in where.text_content()
+    page.keyboard.press("Home")
+    assert where.text_content().startswith("input, channel 0, row 0, column 0")
+    page.mouse.move(*[box + 70 for box in list(page.locator(".stage canvas").bounding_box().values())[:2]])
+    page.mouse.move(*[box + 100 for box in list(page.locator(".stage canvas").bounding_box().values())[:2]])
+    assert not where.text_content().startswith("input, channel 0, row 0, column 0")
+    before = where.text_content()
+    page.locator(".stage canvas").focus()
+    page.keyboard.press(" ")
+    page.wait_for_function("text => document.querySelector('.where').textContent !== text", arg=before)
+    assert page.get_by_role("button", name="Pause").is_visible()
+    page.keyboard.press(" ")
+    assert page.get_by_role("button", name="Play").is_visible()
+
+
+def test_a_transposed_kernel_is_uneven_and_cured(page):
+    page.select_option("#kind", "transposed")
+    overlap = page.locator("section[aria-label=Overlap]")
+    assert overlap.locator(".result").text_content() == "1 : 2 : 4 — uneven: a checkerboard"
+    overlap.get_by_role("button", name="Cure it: a 4×4 kernel").click()
+    assert overlap.locator(".result").text_content() == "4 — even"
+    page.click("#tab-checkerboard")
+    first = page.locator("#panel-checkerboard .figure .result").first
+    assert first.text_content() == "1 : 2 : 4 — largest over smallest: 4"
+    page.locator("#panel-checkerboard label", has_text="4×4").click()
+    assert first.text_content() == "4 — largest over smallest: 1"
+
+
+def test_the_first_lesson_is_done_by_keyboard_alone(page):
+    for _ in range(200):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == "tab-know":
+            break
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.id") == "tab-learn"
+    reveal = page.get_by_role("button", name="Reveal")
+    assert reveal.is_disabled()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press(" ")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    answer = page.locator(".answer").text_content()
+    assert answer.startswith("✓ As you predicted: 0 1 2 3 0")
+    assert "gives 0 3 2 1 0" in answer
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    assert page.get_by_label("The layer as one line of text").input_value().endswith("g1 flip")
+
+
+def test_every_lesson_finds_its_answer_among_its_options(page):
+    page.click("#tab-learn")
+    for number in range(1, 13):
+        assert page.locator(".lesson h3").text_content().startswith(f"{number} of 12: ")
+        page.locator(".lesson .segmented label").first.click()
+        page.get_by_role("button", name="Reveal").click()
+        answer = page.locator(".answer p")
+        options = page.locator(".lesson .segmented span").all_text_contents()
+        assert answer.first.text_content().partition(": ")[2] in options, number
+        page.get_by_role("button", name="Show this layer above").click()
+        assert page.locator(".refusal").text_content() == "", number
+        if number < 12:
+            page.get_by_role("button", name="Next lesson").click()
+
+
+def test_a_layer_runs_on_a_picture_with_its_weights(page):
+    page.click("#tab-run-on-a-picture")
+    words = page.locator("#panel-run-on-a-picture .result")
+    wait = "word => document.querySelector('#panel-run-on-a-picture .result').textContent.includes(word)"
+    page.wait_for_function(wait, arg="WebAssembly")
+    assert "589\u202f824 MAC, by Omniconv's WebAssembly with " in words.text_content()
+    page.get_by_role("button", name="Compare with a plain JavaScript loop").click()
+    page.locator("#panel-run-on-a-picture label", has_text="512").click()
+    assert "by a WebAssembly module that Omniconv compiled for this layer" in words.text_content()
+    page.get_by_role("button", name="Compare with a plain JavaScript loop").click()
+    assert "A plain JavaScript loop takes" in page.locator("#panel-run-on-a-picture").text_content()
+    page.get_by_role("button", name="blur").click()
+    assert "exactly a column times a row" in page.locator(".kernel .note").text_content()
+    values = page.locator("#panel-run-on-a-picture .note").text_content()
+    weight = page.get_by_label("weight 1, 1 of input channel 0")
+    weight.fill("")
+    weight.press_sequentially("12.5")
+    assert weight.input_value() == "12.5"
+    assert "column times a row is this kernel" in page.locator(".kernel .note").text_content()
+    assert page.locator("#panel-run-on-a-picture .note").text_content() != values
+    chosen = page.get_by_label("A picture of your own")
+    chosen.set_input_files({"name": "x.png", "mimeType": "image/png", "buffer": b"no picture"})
+    page.wait_for_function(wait, arg="no picture")
+    svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="40" height="20"><rect width="20" height="20"/></svg>'
+    chosen.set_input_files({"name": "x.svg", "mimeType": "image/svg+xml", "buffer": svg})
+    page.wait_for_timeout(200)
+    page.locator("#panel-run-on-a-picture label", has_text="rings").click()
+    page.wait_for_function(wait, arg="MAC")
+    page.select_option("#kind", "factorised")
+    assert "need a layer of two axes" in words.text_content()
+
+
+def test_the_address_brings_a_setting_back(page, file):
+    page.select_option("#kind", "dilated")
+    page.get_by_label("dilation, width").fill("3")
+    line = page.get_by_label("The layer as one line of text").input_value()
+    assert "dh2 dw3" in line
+    address = page.evaluate("location.href")
+    page.goto("about:blank")
+    page.goto(address)
+    assert page.get_by_label("The layer as one line of text").input_value() == line
+    enter_line(page, "chain ih6 iw6 > convolution ic1 oc4 kh3 kw3 pt1 pb1 pl1 pr1 > pixel_shuffle f2")
+    line = page.get_by_label("The layer as one line of text").input_value()
+    page.reload()
+    assert page.get_by_label("The layer as one line of text").input_value() == line
+
+
+def test_the_start_is_what_python_was_asked_for(browser, tmp_path):
+    for number, (what, shape, text) in enumerate(
+        (
+            ("dilated", None, "dilated n1 ic1 oc1 ih9 iw9"),
+            ("dilated", (1, 3, 9, 8), "dilated n1 ic3 oc5 ih9 iw8"),
+            ("convolution ic2 oc3 iw12 kw4", None, "convolution n1 ic2 oc3 iw12 kw4"),
+        )
+    ):
+        page = browser.new_page()
+        page.goto(explore(what, shape).save(tmp_path / f"{number}.html").as_uri())
+        assert page.get_by_label("The layer as one line of text").input_value().startswith(text)
+        page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_the_page_without_scrolling_sideways(browser, file, scheme):
+    context = browser.new_context(viewport={"width": 390, "height": 800}, color_scheme=scheme, has_touch=True)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    for kind in ("cross_correlation", "shuffled_grouped", "factorised", "mixed"):
+        page.select_option("#kind", kind)
+        for tab in TABS:
+            page.click(f"#tab-{tab}")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, (kind, tab)
+    context.close()
+
+
+def test_the_file_is_small_and_paints_soon(browser, file):
+    assert file.stat().st_size < 1_500_000
+    page = browser.new_page()
+    page.goto(file.as_uri())
+    assert page.locator(".where").text_content()
+    page.close()
+
+
+def test_pictures_are_saved_as_svg_and_png(page):
+    page.click("#tab-take-along")
+    for name, start in (("Save it as SVG", b"<svg "), ("Save the picture as PNG", b"\x89PNG")):
+        with page.expect_download() as saved:
+            page.get_by_role("button", name=name).click()
+        assert Path(saved.value.path()).read_bytes().startswith(start)
