@@ -1,8 +1,8 @@
 """`while_planning`: how Python runs while a network is planned.
 
-Plans are made of many small objects, hardly any of which are garbage: looking for cycles among them, now and then through
-all objects of the process, takes longer than to plan. And while kernels are written, a thread has others compiled by
-calls into LLVM, of some microseconds or of hundredths of a second, between which it waits for its turn.
+Plans are made of many small objects, hardly any of which are garbage: looking for cycles among them, now and then
+through all objects of the process, takes longer than to plan. And while kernels are written, a thread has others
+compiled by calls into LLVM, of some microseconds or of hundredths of a second, between which it waits for its turn.
 """
 
 from __future__ import annotations
