@@ -2,7 +2,8 @@
 
 ``bench/sizes.py MODEL ... [--count N] [--smallest N] [--largest N] [--step N] [--threads N ...] [--runtime NAME ...]``:
 every runtime opens the model in a process of its own with nothing cached (but the bytecode of an installation), and
-gets one image of each size. The total counts the opening; the worst call leaves out the first. Then some sizes come
+gets one image of each size. The total counts the opening, also as the time that its threads spent together, which
+depends less on who else uses the machine; the worst call leaves out the first. Then some sizes come
 twice more, and the second of these counts as the steady state. The first outputs are compared with those of the first
 runtime.
 """
@@ -80,7 +81,7 @@ def draw(options: argparse.Namespace) -> list[tuple[int, int]]:
 
 def run(name: str, path: str, threads: int, options: argparse.Namespace, folder: str) -> None:
     """One runtime in this process; prints its times as JSON."""
-    start = time.perf_counter()
+    start, spent = time.perf_counter(), time.process_time()
     call = RUNTIMES[name](path, threads)
     opened = time.perf_counter() - start
     rng, first, again = np.random.default_rng(1), [], []
@@ -92,6 +93,7 @@ def run(name: str, path: str, threads: int, options: argparse.Namespace, folder:
         first.append(time.perf_counter() - start)
         if number < COMPARED:
             np.save(Path(folder) / f"{number}.npy", result)
+    spent = time.process_time() - spent
     for height, width in sizes[:: max(1, len(sizes) // 8)]:
         x = rng.standard_normal((1, 3, height, width), dtype=np.float32)
         times = []
@@ -100,7 +102,7 @@ def run(name: str, path: str, threads: int, options: argparse.Namespace, folder:
             call(x)
             times.append(time.perf_counter() - start)
         again.append(times[-1])
-    print(json.dumps({"open": opened, "first": first, "again": again}))
+    print(json.dumps({"open": opened, "first": first, "again": again, "cpu": spent}))
 
 
 def measure(name: str, path: str, threads: int, arguments: list[str]) -> tuple[dict[str, Any], list[Array]]:
@@ -147,7 +149,8 @@ def main(arguments: list[str]) -> int:
                 agrees = agrees and same
                 total, worst = found["open"] + sum(found["first"]), max(found["first"][1:])
                 print(
-                    f"{Path(path).name}, {threads} threads, {name}: {len(found['first'])} sizes in {total:.2f} s, "
+                    f"{Path(path).name}, {threads} threads, {name}: {len(found['first'])} sizes in {total:.2f} s "
+                    f"({found['cpu']:.2f} s of processors), "
                     f"first {found['open'] + found['first'][0]:.2f} s, worst of the others {worst * 1e3:.0f} ms, "
                     f"median {np.median(found['first'][1:]) * 1e3:.1f} ms, "
                     f"steady {np.median(found['again']) * 1e3:.1f} ms" + ("" if same else "; OUTPUTS DISAGREE"),

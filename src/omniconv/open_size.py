@@ -338,8 +338,10 @@ def _join(operation: str, a: Expression, b: Expression) -> Expression:
         return 0
     if operation == "+" and isinstance(a, int):
         a, b = b, a
-    if operation == "+" and isinstance(b, int) and isinstance(a, tuple) and a[0] == "+" and isinstance(a[2], int):
-        a, b = cast("Expression", a[1]), a[2] + b
+    if operation == "+" and isinstance(b, int) and isinstance(a, tuple) and a[0] == "+":
+        _, inner, added = a
+        if isinstance(added, int):
+            a, b = cast("Expression", inner), added + b
     return a if operation == "+" and b == 0 else (operation, a, b)
 
 

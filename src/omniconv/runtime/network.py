@@ -14,12 +14,12 @@ from omniconv.graph.nodes import shorten
 from omniconv.graph.registry import find_operator, has_operator
 from omniconv.graph.tensors import DTYPES
 from omniconv.graph.tiers import WITHOUT_STRICT
-from omniconv.runtime.collector import collecting_rarely
 from omniconv.runtime.compiled import Compiled, show_boundary
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.inputs import read_array, read_names
 from omniconv.runtime.kept import Kept
 from omniconv.runtime.mixed import MixedExecutable
+from omniconv.runtime.pace import while_planning
 
 if TYPE_CHECKING:
     from omniconv.compiler.planning.options import Options
@@ -134,7 +134,7 @@ class Network(Compiled):
         return self._kept.find(shapes, lambda: self._make(shapes))
 
     def _make(self, shapes: Shapes) -> AnyExecutable:
-        with collecting_rarely():
+        with while_planning():
             return self._build(dict(zip(self.signature, shapes, strict=True)))
 
     def _read(self, inputs: Any) -> dict[str, Array]:

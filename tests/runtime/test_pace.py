@@ -1,34 +1,37 @@
-"""Collecting rarely ends where it began, also with many at it, and in the child of a fork."""
+"""What is changed while networks are planned comes back, also with many at it, and in the child of a fork."""
 
 from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 
 import pytest
 from tests.graph.test_network import draw, pooled
 
 import omniconv as oc
-from omniconv.runtime.collector import RARELY, collecting_rarely
+from omniconv.runtime.pace import RARELY, TURN, while_planning
 
 
 @pytest.fixture(autouse=True)
 def usual():
-    """The thresholds of these tests."""
-    before = gc.get_threshold()
+    """What is usual in these tests."""
+    before, turn = gc.get_threshold(), sys.getswitchinterval()
     gc.set_threshold(700, 10, 10)
+    sys.setswitchinterval(4 * TURN)
     yield
     gc.set_threshold(*before)
+    sys.setswitchinterval(turn)
 
 
 def test_thresholds_come_back() -> None:
     seen = []
 
     def fail() -> None:
-        with collecting_rarely():
+        with while_planning():
             seen.append(gc.get_threshold())
-            with collecting_rarely():
+            with while_planning():
                 pass
             seen.append(gc.get_threshold())
             raise ValueError("as it happens")
@@ -39,10 +42,19 @@ def test_thresholds_come_back() -> None:
     assert gc.get_threshold() == (700, 10, 10)
 
 
+def test_turns_come_back() -> None:
+    with while_planning():
+        assert sys.getswitchinterval() == pytest.approx(TURN)
+    assert sys.getswitchinterval() == pytest.approx(4 * TURN)
+    sys.setswitchinterval(TURN / 2)
+    with while_planning():
+        assert sys.getswitchinterval() == pytest.approx(TURN / 2), "who takes them more often still does"
+
+
 @pytest.mark.parametrize("first", [0, RARELY + 1])
 def test_who_collects_more_rarely_still_does(first: int) -> None:
     gc.set_threshold(first, 10, 10)
-    with collecting_rarely():
+    with while_planning():
         assert gc.get_threshold()[0] == first
 
 
@@ -50,7 +62,7 @@ def test_many_threads() -> None:
     ready, go = threading.Barrier(5), threading.Event()
 
     def work() -> None:
-        with collecting_rarely():
+        with while_planning():
             ready.wait(30)
             go.wait(30)
 
@@ -67,7 +79,7 @@ def test_many_threads() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_while_somebody_is_at_it() -> None:
-    with collecting_rarely():
+    with while_planning():
         child = os.fork()
         if not child:
             os._exit(0 if gc.get_threshold() == (700, 10, 10) else 1)
