@@ -127,8 +127,8 @@ class LoopRunner(Runner):
         axes = scan.input_axes([item.ndim for item in scanned])
         rows = _Rows(len(self.step.results) - scan.states, self.context.settings.limit)
         steps = scan.count([item.shape for item in scanned])
+        count_steps(steps)
         for step in range(steps):
-            count_steps(1)
             slices = [
                 np.asarray(np.take(item, steps - 1 - step if backwards else step, axis))
                 for item, axis, backwards in zip(scanned, axes, scan.directions, strict=True)
