@@ -60,6 +60,16 @@ def test_the_table_of_kinds_is_current():
     assert build["renew"](text.replace("`depthwise`", "`deepwise`")) == text
 
 
+def test_the_page_of_families_shows_the_results():
+    page = runpy.run_path(str(ROOT / "bench" / "families_page.py"))
+    found, text = page["read_results"](page["RESULTS"]), page["PAGE"].read_text(encoding="utf-8")
+    assert page["renew"](text, found) == text, "run: .venv/bin/python bench/families.py --write"
+    assert sum(page["count"](item for item in found.values() if belongs(item["module"]))[0]
+               for belongs in page["GROUPS"].values()) == len(found)  # fmt: skip
+    wrong = found | {"levit": found["levit"] | {"result": "wrong"}}
+    assert page["renew"](text, wrong) != text
+
+
 def test_the_table_of_exit_codes_is_current():
     text = (ROOT / "docs" / "guide" / "command-line.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (\d+) \| (.+) \|$", text, re.MULTILINE)

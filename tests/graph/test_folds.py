@@ -67,6 +67,37 @@ def test_not_a_number_is_the_largest(largest: int) -> None:
     assert at.tolist() == ([[1, 7, 3, 6]] if largest else [[2, 4, 5, 8]])
 
 
+@pytest.mark.parametrize("largest", [0, 1])
+@pytest.mark.parametrize("dtype", ["float32", "int32", "uint8", "int64"])
+@pytest.mark.parametrize("values", ["different", "few", "extreme"])
+@pytest.mark.parametrize(("rows", "length", "k"), [(1, 8732, 10), (7, 1003, 100), (3, 81, 10), (5, 33, 1)])
+def test_the_best_of_long_rows(rows: int, length: int, k: int, values: str, dtype: str, largest: int) -> None:
+    """Among few values most entries equal the last that is wanted; the extremes of a type have no negative of it."""
+    rng = np.random.default_rng(length)
+    info = np.finfo(dtype) if dtype == "float32" else np.iinfo(dtype)
+    ends = np.array([info.min, info.max], dtype)
+    x = {
+        "different": rng.permutation(rows * length).astype(dtype).reshape(rows, length),
+        "few": rng.integers(0, 3, (rows, length)).astype(dtype),
+        "extreme": np.full((rows, length), ends[1 - largest]),
+    }[values]
+    x[:, -1], x[:, 5] = ends
+    found, at = run("TopK", x, np.array([k]), count=2, largest=largest)
+    order = np.lexsort((np.broadcast_to(np.arange(length), x.shape), x.astype(object) * (1 - 2 * largest)), -1)[:, :k]
+    assert at.tolist() == order.tolist()
+    assert np.array_equal(found, np.take_along_axis(x, order, -1))
+
+
+@pytest.mark.parametrize("place", [0, 700, 1002])
+@pytest.mark.parametrize("largest", [0, 1])
+def test_not_a_number_is_found_in_every_part_of_a_row(place: int, largest: int) -> None:
+    x = np.random.default_rng(0).standard_normal((2, 1003)).astype(np.float32)
+    x[1, place] = np.nan
+    _, at = run("TopK", x, np.array([9]), count=2, largest=largest)
+    numbers = np.where(np.isnan(x), np.inf, x)
+    assert at.tolist() == np.argsort(-numbers if largest else numbers, -1, kind="stable")[:, :9].tolist()
+
+
 def test_more_than_there_are_is_refused() -> None:
     for k in (6, -1, 2**62):
         with pytest.raises((ModelError, ShapeError), match="TopK"):
@@ -113,6 +144,17 @@ def test_boxes_that_overlap_a_better_one_are_dropped(count: int, most: int, cent
     numbers = [np.array([most]), np.float32([0.3]), np.float32([0.2])]
     [got] = run("NonMaxSuppression", *given, *numbers, center_point_box=center)
     assert got.tolist() == suppress(*given, most, 0.3, 0.2, center)
+
+
+@pytest.mark.parametrize(("room", "most"), [(300, 500), (300, 300), (60, 500)])
+def test_many_boxes_stay_or_go(room: int, most: int) -> None:
+    """More boxes than are compared at once, both of those that stay and of those that a better one covers."""
+    rng = np.random.default_rng(room)
+    corners = rng.integers(0, room, (1, 500, 2))
+    boxes = np.concatenate([corners, corners + rng.integers(1, 12, (1, 500, 2)) * 2], 2).astype(np.float32)
+    scores = rng.integers(0, 99, (1, 1, 500)).astype(np.float32)
+    [got] = run("NonMaxSuppression", boxes, scores, np.array([most]), np.float32([0.3]), np.float32([9.5]))
+    assert got.tolist() == suppress(boxes, scores, most, 0.3, 9.5, 0)
 
 
 def test_bounds_of_boxes_may_be_left_out() -> None:

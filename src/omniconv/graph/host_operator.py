@@ -41,6 +41,8 @@ REFUSED: Final = {
     "ImageDecoder": "it decodes files",
 }  # fmt: skip
 """Operators of ONNX that never run on the host, and why."""
+_ARRAYS: Final = (np.ndarray, np.generic)
+_HANDLED: Final = frozenset(DTYPES.values())
 _READ_AS: Final = {
     "DequantizeLinear": ("DequantizeLinear", 19), "LpPool": ("LpPool", 18),
 }  # fmt: skip
@@ -180,7 +182,7 @@ class HostOperator:
 
     def _check(self, found: Any, index: int, expected: Shape | None) -> AnyArray:
         """A result as an array of a type that is handled and of the expected shape."""
-        if not isinstance(found, np.ndarray | np.generic) or found.dtype not in DTYPES.values():
+        if not isinstance(found, _ARRAYS) or found.dtype not in _HANDLED:
             raise UnsupportedError(
                 f"result {index} of {self.node.op} is {getattr(found, 'dtype', type(found).__name__)}",
                 need="tensors of numbers",
@@ -228,7 +230,10 @@ class HostOperator:
 
 def _protect(array: AnyArray) -> AnyArray:
     """An array that the operator cannot write to; nor can whoever is given it as a result."""
-    view = np.asarray(array).view()
+    array = np.asarray(array)
+    if not array.flags.writeable:
+        return array
+    view = array.view()
     view.flags.writeable = False
     return view
 

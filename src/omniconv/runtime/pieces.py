@@ -74,15 +74,20 @@ class HostRunner(Runner):
         self.step, self.context = step, context
         self.operator: HostOperator = step.operator
         self.expected = [item.shape if isinstance(item, HostRef) else None for item in step.results]
+        self._constants = [protect(item) if isinstance(item, np.ndarray) else None for item in step.operands]
+        self._reads = [
+            (index, item.name, context.settings.dtype_of(item))
+            for index, item in enumerate(step.operands)
+            if isinstance(item, Ref | HostRef)
+        ]
 
     def run(self, values: Arrays) -> None:
         """See `Runner`."""
-        arrays = [
-            self.context.lower(values[item.name], self.context.settings.dtype_of(item))
-            if isinstance(item, Ref | HostRef) else item
-            for item in self.step.operands
-        ]  # fmt: skip
-        results = self.operator.run(arrays, self.context.settings.limit, self.expected)
+        context = self.context
+        arrays = self._constants.copy()
+        for index, name, dtype in self._reads:
+            arrays[index] = context.lower(values[name], dtype)
+        results = self.operator.run(arrays, context.settings.limit, self.expected)
         for item, found in zip(self.step.results, results, strict=False):
             if item is not None:
                 if item.dtype is not None and found.dtype != item.dtype:
@@ -90,7 +95,7 @@ class HostRunner(Runner):
                         f"{self.step.node.op} produced {found.dtype}", need=f"{item.dtype}, as ONNX infers",
                         at=self.step.node.place,
                     )  # fmt: skip
-                values[item.name] = self.context.raise_(found)
+                values[item.name] = context.raise_(found)
 
     def profile(self, values: Arrays, repeat: int) -> list[StepProfile]:
         """See `Runner`."""

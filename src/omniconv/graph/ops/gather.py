@@ -81,7 +81,12 @@ def _fold_gather(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) 
     x, array = as_constant(arrays[0], "the input data"), as_constant(arrays[1], "the input indices")
     axis = normalise_axis(node.integer("axis", 0), x.ndim)
     budget.take(_gather_shape(x.shape, array.shape, axis), max(x.dtype.itemsize, 8), "a constant")
-    return np.asarray(np.take(x, normalise_indices(array, x.shape[axis]), axis))
+    if array.dtype not in (np.int32, np.int64):
+        array = normalise_indices(array, x.shape[axis])
+    try:
+        return np.asarray(x.take(array, axis))
+    except IndexError:  # which NumPy finds while it goes through them
+        return np.asarray(x.take(normalise_indices(array, x.shape[axis]), axis))
 
 
 def find_elements(node: Node, inputs: Operands, budget: Budget) -> tuple[Index, Shape]:
@@ -113,7 +118,7 @@ def find_slices(node: Node, inputs: Operands, budget: Budget) -> tuple[Index, Sh
             need="equal batch axes, and an index of at most the axes behind them",
         )
     budget.check(array.shape, _TABLE_BYTES, "the indices")
-    places: list[Index] = list(np.indices(array.shape[:-1], np.int64, sparse=True)[:batch])
+    places: list[Index] = list(np.indices(array.shape[:-1], np.int64, sparse=True)[:batch]) if batch else []
     places += [normalise_indices(array[..., i], shape[batch + i]) for i in range(depth)]
     result = (*array.shape[:-1], *shape[batch + depth :])
     return _ravel(places, shape[: batch + depth], array.shape[:-1]), result
@@ -121,10 +126,10 @@ def find_slices(node: Node, inputs: Operands, budget: Budget) -> tuple[Index, Sh
 
 def _ravel(places: Sequence[Index], shape: Shape, result: Shape) -> Index:
     """The row-major position of each index of an array of ``shape``, for indices that broadcast to ``result``."""
-    flat = np.zeros(result, np.int64)
-    for place, size in zip(places, shape, strict=True):
+    flat = places[0]
+    for place, size in zip(places[1:], shape[1:], strict=True):
         flat = flat * size + place
-    return flat.reshape(-1)
+    return np.broadcast_to(flat, result).reshape(-1)
 
 
 _FINDERS = {"GatherElements": find_elements, "GatherND": find_slices}

@@ -19,8 +19,12 @@ from omniconv.graph.operands import Operand, as_constant, as_scalar
 from omniconv.graph.operator import register
 
 Floats = npt.NDArray[Any]
-_BLOCK: Final = 64
-"""Candidates that are compared with one another at once."""
+Places = npt.NDArray[np.int64]
+Truths = npt.NDArray[np.bool_]
+_BLOCK: Final = 128
+"""Candidates that are compared with one another at once: tables of so many rows and columns stay in a cache."""
+_LATER: Final = np.triu(np.ones((_BLOCK, _BLOCK), np.bool_), 1)
+"""Which place of a block comes behind which."""
 _TURN: Final = 2**31 - 1
 _LAST: Final = 2**32 - 1
 
@@ -45,7 +49,7 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
         corners = _find_corners(boxes[batch], center=bool(node.integer("center_point_box", 0)))
         for kind in range(scores.shape[1]):
             order = _sort(scores[batch, kind], least)
-            chosen = _choose(corners[:, order], most, overlap)
+            chosen = _choose(np.take(corners, order, 1), most, overlap)
             rows = np.empty((len(chosen), 3), np.int64)
             rows[:, 0], rows[:, 1], rows[:, 2] = batch, kind, order[chosen]
             found.append(rows)
@@ -71,7 +75,7 @@ def _find_corners(boxes: Floats, *, center: bool) -> Floats:
     return np.concatenate([low, high, (high - low).prod(0, keepdims=True)]).astype(np.float32, copy=False)
 
 
-def _sort(scores: Floats, least: np.float32 | None) -> npt.NDArray[np.int64]:
+def _sort(scores: Floats, least: np.float32 | None) -> Places:
     """Boxes above the least score by falling score; equals as they come."""
     known = np.flatnonzero(scores > least) if least is not None else np.arange(scores.size)
     # One number says all: the bits of a score, in order once those of negative ones are turned, then the place.
@@ -80,37 +84,86 @@ def _sort(scores: Floats, least: np.float32 | None) -> npt.NDArray[np.int64]:
     return _LAST - (keys & _LAST)
 
 
-def _choose(boxes: Floats, most: int, overlap: np.float32) -> list[int]:
+def _choose(boxes: Floats, most: int, overlap: np.float32) -> Places:
     """Which boxes stay, for boxes in order."""
-    chosen: list[int] = []
-    kept = boxes[:, :0]
+    count = 0
+    chosen = np.empty(min(most, boxes.shape[1]), np.int64)
+    kept = np.empty((len(boxes), chosen.size), np.float32)
+    table = _Table(overlap)
     for start in range(0, boxes.shape[1], _BLOCK):
         block = boxes[:, start : start + _BLOCK]
-        alive = np.flatnonzero(~_covers(kept, block, overlap).any(0)) if chosen else np.arange(block.shape[1])
-        block = block[:, alive]
-        table = np.packbits(_covers(block, block, overlap), axis=1, bitorder="little")
-        dead, stay = 0, []
-        for index, row in enumerate(table):
-            if not dead >> index & 1:
-                stay.append(index)
-                if len(chosen) + len(stay) == most:
-                    break
-                dead |= int.from_bytes(row.tobytes(), "little")
-        chosen += [start + int(alive[index]) for index in stay]
-        if len(chosen) == most:
+        alive = np.arange(start, start + block.shape[1])
+        if count:
+            table.face(block)
+            covered = np.zeros(alive.size, np.bool_)
+            for part in range(0, count, _BLOCK):
+                covered |= table.compare(kept[:, part : min(part + _BLOCK, count)]).any(0)
+            block, alive = block[:, ~covered], alive[~covered]
+        table.face(block)
+        stay = _decide(table.compare(block))[: chosen.size - count]
+        chosen[count : count + stay.size] = alive[stay]
+        kept[:, count : count + stay.size] = block[:, stay]
+        count += stay.size
+        if count == chosen.size:
             break
-        kept = np.concatenate([kept, block[:, stay]], 1)
-    return chosen
+    return chosen[:count]
 
 
-def _covers(a: Floats, b: Floats, overlap: np.float32) -> npt.NDArray[np.bool_]:
-    """Which boxes of ``a`` (rows) share more than ``overlap`` of what they cover together with which of ``b``."""
-    height, width = (
-        np.minimum(a[high, :, None], b[high]) - np.maximum(a[low, :, None], b[low]) for low, high in ((0, 2), (1, 3))
-    )
-    shared = np.maximum(height, 0) * np.maximum(width, 0)
-    # Nothing of nothing is no number, which is above no bound.
-    return np.asarray(shared / (a[4, :, None] + b[4] - shared) > overlap)
+def _decide(table: Truths) -> Places:
+    """Which boxes of a block stay, by a table of which overlaps which; most of them overlap none that comes later."""
+    table &= _LATER[: len(table), : len(table)]
+    packed = np.packbits(table, axis=1, bitorder="little")
+    rows, width = packed.tobytes(), packed.shape[1]
+    dead = 0
+    for index in np.flatnonzero(packed.any(1)).tolist():
+        if not dead >> index & 1:
+            dead |= int.from_bytes(rows[width * index : width * (index + 1)], "little")
+    bits = np.frombuffer(dead.to_bytes(width, "little"), np.uint8)
+    return np.flatnonzero(np.unpackbits(bits, count=len(table), bitorder="little") == 0)
+
+
+class _Table:
+    """Which boxes share more than ``overlap`` of what they cover together: rows of boxes by columns of boxes.
+
+    NumPy is several times as fast on arrays of one form that lie in a cache as on those that it has to spread over
+    each other, so the columns are spread once, and memory is taken once.
+    """
+
+    def __init__(self, overlap: np.float32) -> None:
+        self._overlap = overlap
+        self._columns = np.empty((5, 0, 0), np.float32)
+        self._numbers = np.empty((9, _BLOCK * _BLOCK), np.float32)
+        self._truths = np.empty(_BLOCK * _BLOCK, np.bool_)
+
+    def face(self, boxes: Floats) -> None:
+        """Take the boxes of the columns, a block at most."""
+        width = boxes.shape[1]
+        self._columns = self._numbers[4:, : _BLOCK * width].reshape(5, _BLOCK, width)
+        self._columns[...] = boxes[:, None]
+
+    def compare(self, boxes: Floats) -> Truths:
+        """The table for rows of boxes, a block at most; good until the next call."""
+        columns = self._columns[:, : boxes.shape[1]]
+        form = columns.shape[1:]
+        size = form[0] * form[1]
+        shared, x, y, row = self._numbers[:4, :size].reshape(4, *form)
+        found = self._truths[:size].reshape(form)
+        for side, low, high in ((shared, 0, 2), (x, 1, 3)):
+            np.copyto(row, boxes[high, :, None])
+            np.minimum(row, columns[high], out=side)
+            np.copyto(row, boxes[low, :, None])
+            np.maximum(row, columns[low], out=y)
+            np.subtract(side, y, out=side)
+        y[...] = 0
+        np.maximum(shared, y, out=shared)
+        np.maximum(x, y, out=x)
+        shared *= x
+        np.copyto(row, boxes[4, :, None])
+        np.add(row, columns[4], out=x)
+        x -= shared
+        shared /= x
+        # Nothing of nothing is no number, which is above no bound.
+        return np.greater(shared, self._overlap, out=found)
 
 
 register("NonMaxSuppression", fold=_fold, since=10)

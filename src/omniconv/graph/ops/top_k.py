@@ -12,8 +12,10 @@ from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import as_constant, as_integers, normalise_axis
 from omniconv.graph.operator import register
 
-_FEW = 4
-"""Below an k-th part of an axis, the wanted are found before they are sorted."""
+_FEW = 8
+"""Below such a part of an axis, what may be wanted is found before it is sorted."""
+_PARTS = 256
+"""Parts of an axis whose best entries bound the wanted ones, or four for each of these where they are more."""
 
 
 def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> Sequence[AnyArray]:
@@ -28,8 +30,9 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> Sequ
     rows = x if axis == x.ndim - 1 else np.moveaxis(x, axis, -1)
     form = (*rows.shape[:-1], count)
     rows = rows.reshape(-1, x.shape[axis])
-    few = 0 < _FEW * count < x.shape[axis] and not (x.dtype.kind == "f" and np.isnan(rows).any())
-    places = _find(rows, count, largest=largest) if few else _sort(rows, count, largest=largest)
+    places = _find(rows, count, largest=largest) if 0 < _FEW * count <= x.shape[axis] else None
+    if places is None:
+        places = _sort(rows, count, largest=largest)
     found = [item.reshape(form) for item in (_take(rows, places), places)]
     return found if axis == x.ndim - 1 else [np.ascontiguousarray(np.moveaxis(item, -1, axis)) for item in found]
 
@@ -49,17 +52,36 @@ def _sort(rows: AnyArray, count: int, *, largest: bool) -> AnyArray:
     return np.asarray(rows.shape[-1] - 1 - backwards)
 
 
-def _find(rows: AnyArray, count: int, *, largest: bool) -> AnyArray:
-    """The same, sorting only what is better than the last that is wanted, and of its equals the first ones."""
-    at = rows.shape[-1] - count if largest else count - 1
-    last = np.partition(rows, at, -1)[:, at : at + 1]
-    wanted = rows >= last if largest else rows <= last
-    if np.count_nonzero(wanted) > len(rows) * count:
-        equal = rows == last
-        missing = count - np.count_nonzero(wanted & ~equal, -1, keepdims=True)
-        wanted &= ~equal | (np.cumsum(equal, -1) <= missing)
-    places = np.flatnonzero(wanted).reshape(-1, count) % rows.shape[-1]
-    return _take(places, _sort(_take(rows, places), count, largest=largest))
+def _find(rows: AnyArray, count: int, *, largest: bool) -> AnyArray | None:
+    """The same without an order of everything; ``None`` where an entry is no number.
+
+    A row is read as parts that lie across each other. The last of the ``count`` best among the best of each part bounds
+    the wanted entries: so many are at least as good. Few others are, and all of these are sorted.
+    """
+    length = rows.shape[-1]
+    parts = max(4 * count, min(_PARTS, length // 4))
+    deep = length // parts
+    parts = length // deep
+    choose = np.maximum if largest else np.minimum
+    best = choose.reduce(rows[:, : deep * parts].reshape(len(rows), deep, parts), 1)
+    tail = rows[:, deep * parts :]
+    if rows.dtype.kind == "f" and (np.isnan(best).any() or np.isnan(tail).any()):
+        return None
+    at = parts - count if largest else count - 1
+    bound = np.partition(best, at, -1)[:, at : at + 1]
+    wanted = rows >= bound if largest else rows <= bound
+    if np.count_nonzero(wanted) > 2 * len(rows) * count:
+        equal = rows == bound
+        wanted &= ~equal
+        missing = count - np.count_nonzero(wanted, -1, keepdims=True)
+        wanted |= equal & (np.cumsum(equal, -1) <= missing)
+    places = np.flatnonzero(wanted)
+    lines, keys = places // length, np.take(rows, places)
+    if largest:
+        keys = -keys if keys.dtype.kind == "f" else ~keys
+    order = np.lexsort((keys, lines))  # of equals the first one comes first
+    starts = np.searchsorted(lines, np.arange(len(rows)))
+    return np.asarray(places[order[starts[:, None] + np.arange(count)]] % length)
 
 
 register("TopK", fold=_fold)
