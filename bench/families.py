@@ -31,6 +31,10 @@ from typing import Any, Final
 from families_page import PAGE, RESULTS, read_results, renew, write_results
 
 FOLDER: Final = Path("build/families")
+SECONDS: Final = 240
+"""Of the processor, for an export or a judgement."""
+MEMORY: Final = 16 << 30
+"""Of an export or a judgement [bytes]."""
 JUDGING: Final = Path(__file__).with_name("judging.py")
 PATIENCE: Final = 4
 """Seconds of the clock for each second of the processor that a process may take, where the machine is busy."""
@@ -117,8 +121,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--seconds", type=int, default=240, help="of the processor, for an export or a judgement")
-    parser.add_argument("--memory", type=int, default=16 << 30)
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="of the processor, for an export or a judgement")
+    parser.add_argument("--memory", type=int, default=MEMORY)
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--write", action="store_true", help="the tables of the page")

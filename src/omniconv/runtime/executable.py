@@ -236,7 +236,7 @@ class Executable(Compiled):
         frame, pool = self._take_frame(), self._pool
         frame.arrays[:] = frame.places
         if pool is None:
-            frame.addresses[:] = addresses
+            frame.addresses[:] = list(addresses)
             frame.run()
         else:
             arena = pool.take(self.arena_bytes)

@@ -80,7 +80,7 @@ class Job:
         words[driver.JOB_TABLE], words[driver.JOB_STEPS], words[driver.JOB_TIMES] = table, steps, times
 
 
-def list_places(addresses: ctypes.Array[ctypes.c_int64]) -> list[int]:
+def list_places(addresses: ctypes.Array[ctypes.c_int64]) -> list[ctypes.c_int64 | int]:
     """What :attr:`Job.arrays` can hold in the place of arrays whose elements are at the addresses in this table."""
     first = ctypes.addressof(addresses) - _ARRAY_DATA
     return [first + 8 * place for place in range(len(addresses))]

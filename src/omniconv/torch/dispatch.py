@@ -59,7 +59,8 @@ def call(name: str, *arguments: Any) -> Any:
 def _call_visibly(name: str, *arguments: Any) -> Any:
     """An operator for all to see. An export to ONNX, which has no such operator, sees PyTorch's."""
     if name == "conv" and torch.onnx.is_in_onnx_export():
-        return plain.conv(*arguments[:3], plain.Geometry(*arguments[3:]))
+        x, w, b, *layer = arguments
+        return plain.conv(x, w, b, plain.Geometry(*layer))
     return call_operator(name, *arguments)
 
 
