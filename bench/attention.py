@@ -20,12 +20,12 @@ import numpy as np
 import onnx
 
 import omniconv as oc
+from families import MEMORY, SECONDS, export
+from judging import ALLOWANCE
 from omniconv.bench.compare import DEFAULT_TOLERANCE as TOLERANCE
 from omniconv.bench.compare import OURS, Comparison, Contender, compare
 from omniconv.bench.peers import installed_peers
 from omniconv.bench.workload import Array, Workload, max_difference, max_magnitude
-from families import MEMORY, SECONDS, export
-from judging import ALLOWANCE
 from single import make_parser, run_cases
 
 FOLDER: Final = Path("build/attention")
