@@ -43,7 +43,7 @@ class OpenPrograms:
 
     def __init__(self, graph: Graph, memory_limit: int | None, element: Element) -> None:
         self._graph, self._limit, self._element = graph, memory_limit, element
-        self._variants: list[_Variant] = []
+        self._variants: list[_OpenProgram] = []
         self._opens = _is_open(graph)
 
     def find(self, shapes: Mapping[str, Shape]) -> Lowered:
@@ -78,7 +78,7 @@ class OpenPrograms:
         opened = zip(form, shapes.values(), strict=True)
         return form, [size for axes, shape in opened for size, is_opened in zip(shape, axes, strict=True) if is_opened]
 
-    def _open(self, shapes: Mapping[str, Shape], form: Form) -> _Variant | None:
+    def _open(self, shapes: Mapping[str, Shape], form: Form) -> _OpenProgram | None:
         """The program with its sizes open; ``None`` where something asks what cannot be written down, and for sizes
         that are refused, about which an error has to speak in numbers.
         """
@@ -95,10 +95,10 @@ class OpenPrograms:
             return None
         except OmniconvError:
             return None
-        return _Variant(form, trace, lowered)
+        return _OpenProgram(form, trace, lowered)
 
 
-class _Variant:
+class _OpenProgram:
     """A program with open sizes, and what has to hold of these."""
 
     def __init__(self, form: Form, trace: Trace, lowered: Lowered) -> None:

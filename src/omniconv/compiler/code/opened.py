@@ -46,7 +46,7 @@ class OpenKernel:
 
 
 @dataclass(frozen=True, slots=True)
-class _Variant:
+class _Written:
     """Code, and for which sizes it is right."""
 
     guards: tuple[Guard, ...]
@@ -66,7 +66,7 @@ class OpenKernels:
     """The kernels that were written for some sizes, to be found again for others."""
 
     def __init__(self) -> None:
-        self._found: dict[tuple[str, int, Target], list[_Variant]] = {}
+        self._found: dict[tuple[str, int, Target], list[_Written]] = {}
 
     def find(self, recipe: Recipe, at: int, target: Target) -> Opened | None:
         """The kernel of a recipe and the sizes that it is given at argument ``at``; ``None`` where none can be opened.
@@ -86,7 +86,7 @@ class OpenKernels:
         fresh = variant is None
         if variant is None:
             written, guards = opened.emit(_NAME, target), tuple(trace.guards)
-            variant = _Variant(guards, f"open kernel of {text}, sizes at {at}, {guards}", written)
+            variant = _Written(guards, f"open kernel of {text}, sizes at {at}, {guards}", written)
             variants.append(variant)
             del variants[:-MOST_VARIANTS]
         return Opened(OpenKernel(variant.text, variant.written, recipe.units), opener.values, fresh)

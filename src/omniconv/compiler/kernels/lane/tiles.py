@@ -88,9 +88,9 @@ def list_stencils(problem: Problem, target: Target) -> Iterator[Candidate[Stenci
     if max(height.taps) * max(width.taps) > 9 or problem.inputs > 1:
         return
     spread, vectors = (_spread(height), _spread(width)), _count_vectors(problem, target)
-    wide = [_Side.of(width, count, spread[1]) for count in _counts(width, spread[1], target.traits.stencil_sums)]
+    wide = [_TileSide.of(width, count, spread[1]) for count in _counts(width, spread[1], target.traits.stencil_sums)]
     for rows in _counts(height, spread[0], 4):
-        tall = _Side.of(height, rows, spread[0])
+        tall = _TileSide.of(height, rows, spread[0])
         widest = max(_counts(width, spread[1], target.traits.stencil_sums // rows))
         for side in wide:
             if side.axis.count > widest:
@@ -100,7 +100,7 @@ def list_stencils(problem: Problem, target: Target) -> Iterator[Candidate[Stenci
             yield Candidate(_cost_stencil(problem, tall, side), tile)
 
 
-class _Side(NamedTuple):
+class _TileSide(NamedTuple):
     """One side of a tile: how many different offsets it reads, and its taps."""
 
     axis: TileAxis
@@ -108,13 +108,13 @@ class _Side(NamedTuple):
     taps: int
 
     @classmethod
-    def of(cls, walk: AxisWalk, count: int, spread: int) -> _Side:
+    def of(cls, walk: AxisWalk, count: int, spread: int) -> _TileSide:
         axis = TileAxis(walk, count, spread)
         taps = axis.taps()
         return cls(axis, len({offset for each in taps for offset, _ in each}), sum(map(len, taps)))
 
 
-def _cost_stencil(problem: Problem, tall: _Side, wide: _Side) -> float:
+def _cost_stencil(problem: Problem, tall: _TileSide, wide: _TileSide) -> float:
     """Cost of one vector of channels of the whole layer, by multiply-adds and loads."""
     height, width = problem.axes[1], problem.axes[2]
     taps = max(height.taps) * max(width.taps)
