@@ -137,7 +137,8 @@ class _Values:
             self._graphs += 1
             names = [info.name for info in graph.inputs]
             names += [*graph.constants, *(name for item in graph.nodes for name in item.outputs if name)]
-            inner = ChainMap({name: (self._graphs, name) for name in names}, scope)
+            own: dict[str, Hashable] = {name: (self._graphs, name) for name in names}
+            inner = ChainMap(own, scope)
             self.ranks.update({inner[name]: array.ndim for name, array in graph.constants.items()})
             enters = [inner[info.name] for info in graph.inputs][skipped : skipped + count]
             for outside, inside in zip(given, enters, strict=False):
