@@ -15,7 +15,7 @@ from omniconv.errors import LimitError
 
 MOST_STEPS: Final = 2**15
 """Steps of all loops that run on the host, in one call."""
-MOST_PIECES: Final = 3 * 2**14
+MOST_PIECES: Final = 2**16
 """Pieces of all those steps."""
 NEW_SHAPES: Final = 2**4
 """As many steps is one in shapes that have not been seen, for which the body is planned anew."""

@@ -114,8 +114,7 @@ def _read(x: AnyArray, rows: _Samples, columns: _Samples, budget: Budget) -> Any
     near = x[:, :, left:right]
     lines = near[:, rows.low] * rows.below[:, None] + near[:, rows.high] * rows.above[:, None]
     places = lines[:, :, columns.low - left] * columns.below + lines[:, :, columns.high - left] * columns.above
-    result: AnyArray = np.where(rows.inside[:, None] & columns.inside, places, x.dtype.type(0))
-    return result
+    return np.asarray(np.where(rows.inside[:, None] & columns.inside, places, x.dtype.type(0)))
 
 
 register("RoiAlign", fold=_fold, since=10)
