@@ -92,7 +92,7 @@ def export(module: str, name: str, path: Path, seconds: int, memory: int) -> dic
 
 def run_one(module: str, name: str, folder: Path, seconds: int, memory: int) -> dict[str, Any]:
     """Export and judge one model."""
-    facts = {"module": module, "model": name}
+    facts: dict[str, Any] = {"module": module, "model": name}
     path = folder / f"{module}.onnx"
     facts |= export(module, name, path, seconds, memory)
     if "reason" in facts:

@@ -19,7 +19,7 @@ from omniconv.graph.operands import Operand, as_constant, as_scalar
 from omniconv.graph.operator import register
 
 Floats = npt.NDArray[Any]
-Places = npt.NDArray[np.int64]
+Places = npt.NDArray[np.signedinteger[Any]]
 Truths = npt.NDArray[np.bool_]
 _BLOCK: Final = 128
 """Candidates that are compared with one another at once: tables of so many rows and columns stay in a cache."""
