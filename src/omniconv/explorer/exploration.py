@@ -51,9 +51,11 @@ class Exploration:
 
     def _repr_html_(self) -> str:
         """The page in a frame of its own: it runs its script and saves pictures, and cannot touch the notebook."""
+        # Characters as numbers: the policy knows the script by its hash, whatever encoding a notebook is read in.
+        document = escape(self.page(), quote=True).encode("ascii", "xmlcharrefreplace").decode("ascii")
         return (
             f'<iframe title="Omniconv explorer" sandbox="allow-scripts allow-downloads" '
-            f'style="width:100%;height:{HEIGHT}px;border:0" srcdoc="{escape(self.page(), quote=True)}"></iframe>'
+            f'style="width:100%;height:{HEIGHT}px;border:0" srcdoc="{document}"></iframe>'
         )
 
     def __repr__(self) -> str:
