@@ -15,7 +15,7 @@ import omniconv as oc
 from omniconv.bench import tuning as module
 from omniconv.bench.isolate import Site, count_repeats, find_sites, isolate, repeat_step
 from omniconv.bench.tuning import search, select_choices, tune_sites
-from omniconv.compiler.kernels.panel import tiles as panel_tiles
+from omniconv.compiler.kernels.panel.tiles import _PanelCosts
 from omniconv.compiler.planning.choice import list_choices
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
@@ -160,10 +160,8 @@ def find_site(spec: Conv, *shape: int) -> Site:
 
 def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the cost model prefer the smallest tile, by little."""
-    tiles = lambda problem, rows: -(min(problem.axes[2].counts) // -rows)
-    monkeypatch.setattr(
-        panel_tiles, "_cost_panel", lambda problem, _, rows, wide: (10.0 + rows * wide) / tiles(problem, rows)
-    )
+    # The cost of a layer is that of a tile times the number of tiles, which is about one over its rows.
+    monkeypatch.setattr(_PanelCosts, "find", lambda _, rows, wide: 1e-6 * rows * (10.0 + rows * wide))
 
 
 def test_a_bad_default_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 import omniconv as oc
 from omniconv.bench import tuning
-from omniconv.compiler.kernels.panel import tiles as panel_tiles
+from omniconv.compiler.kernels.panel.tiles import _PanelCosts
 from omniconv.compiler.planning import tuning_store
 from omniconv.compiler.planning.tuning_store import open_tuning
 from omniconv.target.select import select_target
@@ -44,10 +44,8 @@ def corpus(tmp_path: Path) -> Path:
 @pytest.fixture
 def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cost model that prefers the smallest tile of the panel kernel, so that there is something to gain."""
-    tiles = lambda problem, rows: -(min(problem.axes[2].counts) // -rows)
-    monkeypatch.setattr(
-        panel_tiles, "_cost_panel", lambda problem, _, rows, wide: (10.0 + rows * wide) / tiles(problem, rows)
-    )
+    # The cost of a layer is that of a tile times the number of tiles, which is about one over its rows.
+    monkeypatch.setattr(_PanelCosts, "find", lambda _, rows, wide: 1e-6 * rows * (10.0 + rows * wide))
 
 
 def compile_pointwise(**options: Any) -> Any:

@@ -72,6 +72,7 @@ def to_json(value: Any) -> Any:
 def print_json(value: Any) -> None:
     """Write one JSON document to standard output."""
     sys.stdout.write(json.dumps(to_json(value), indent=2, allow_nan=False) + "\n")
+    sys.stdout.flush()
 
 
 def write_json(path: Path, value: Any) -> None:

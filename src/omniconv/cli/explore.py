@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from omniconv.cli.arguments import find_kind
-from omniconv.cli.console import out
-from omniconv.cli.options import parse_shape
+from omniconv.cli.console import out, print_json
+from omniconv.cli.options import Json, parse_shape
 from omniconv.cli.outputs import PAGES, check_output
 from omniconv.explorer.answers import ANSWERS
 from omniconv.explorer.data import make_data
@@ -37,6 +37,7 @@ def explore(
     ] = None,
     port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0: any that is free.")] = 0,
     open_: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = True,
+    json: Json = False,
 ) -> None:
     """Explore a [bold]kind[/bold]: see what it reads and writes, change it, run it on a picture; all in one page.
 
@@ -47,23 +48,31 @@ def explore(
         what = find_kind(what).name
     start = find_start(what, None if shape is None else parse_shape(shape)[1])
     if html is not None:
-        out().print(f"page: {Exploration(start).save(html)}", soft_wrap=True, highlight=False)
+        _tell(str(Exploration(start).save(html)), json=json)
     else:
-        serve(start, port=port, open_=open_)
+        serve(start, port=port, open_=open_, json=json)
 
 
-def serve(start: Start, *, port: int = 0, open_: bool = True) -> None:
+def _tell(page: str, *, json: bool) -> None:
+    if json:
+        print_json({"page": page})
+    else:
+        out().print(f"page: {page}", soft_wrap=True, highlight=False)
+
+
+def serve(start: Start, *, port: int = 0, open_: bool = True, json: bool = False) -> None:
     """Serve the page until the user interrupts."""
     page = make_document(make_data(start.spec, start.shape, kind=start.kind, served=True), served=True)
     server = PageServer(page, ANSWERS, port)
-    console = out()
-    console.print(f"page: {server.url}", soft_wrap=True, highlight=False)
-    console.print("for this machine only; Ctrl-C ends it", style="dim")
+    _tell(server.url, json=json)
+    if not json:
+        out().print("for this machine only; Ctrl-C ends it", style="dim")
     if open_:
         webbrowser.open(server.url)
     try:
         server.serve_forever()
     except KeyboardInterrupt:
-        console.print("ended")
+        if not json:
+            out().print("ended")
     finally:
         server.server_close()
