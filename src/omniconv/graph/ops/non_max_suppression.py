@@ -163,7 +163,8 @@ class _Table:
         x -= shared
         shared /= x
         # Nothing of nothing is no number, which is above no bound.
-        return np.greater(shared, self._overlap, out=found)
+        np.greater(shared, self._overlap, out=found)
+        return found
 
 
 register("NonMaxSuppression", fold=_fold, since=10)
