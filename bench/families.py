@@ -36,6 +36,12 @@ PATIENCE: Final = 4
 """Seconds of the clock for each second of the processor that a process may take, where the machine is busy."""
 
 
+SECONDS: Final = 240
+"""Of the processor, for an export or a judgement."""
+MEMORY: Final = 16 << 30
+"""For an export or a judgement [bytes]."""
+
+
 def limit(seconds: int, memory: int) -> None:
     """Bound the process that is about to begin."""
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
@@ -70,7 +76,7 @@ def list_attempts(module: str) -> list[list[str]]:
     return attempts[::-1] if "detection" in module else attempts  # detectors are written for the older one
 
 
-def export(module: str, name: str, path: Path, seconds: int, memory: int) -> dict[str, Any]:
+def export(module: str, name: str, path: Path, seconds: int = SECONDS, memory: int = MEMORY) -> dict[str, Any]:
     """Export the model, if that was not done, by the first exporter that takes it; the reason of each that did not."""
     notes = path.with_suffix(".json")
     if not notes.exists():
@@ -117,8 +123,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
     parser.add_argument("names", nargs="*")
     parser.add_argument("--folder", type=Path, default=FOLDER)
-    parser.add_argument("--seconds", type=int, default=240, help="of the processor, for an export or a judgement")
-    parser.add_argument("--memory", type=int, default=16 << 30)
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="of the processor, for an export or a judgement")
+    parser.add_argument("--memory", type=int, default=MEMORY)
     parser.add_argument("--minutes", type=float, default=math.inf)
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--write", action="store_true", help="the tables of the page")
