@@ -20,7 +20,7 @@ import numpy as np
 import onnx
 
 import omniconv as oc
-from families import MEMORY, SECONDS, export
+from families import export
 from judging import ALLOWANCE
 from omniconv.bench.compare import DEFAULT_TOLERANCE as TOLERANCE
 from omniconv.bench.compare import OURS, Comparison, Contender, compare
@@ -78,9 +78,9 @@ def prepare(title: str, folder: Path) -> tuple[Path, dict[str, Array], list[Arra
         inputs = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in network.shapes.items()}
         return path, {**inputs, **{name: np.array(rate) for name, rate in network.rates.items()}}, None, TOLERANCE
     if not path.with_suffix(".npz").exists():
-        facts = export(*network.source, path, SECONDS, MEMORY)
+        facts = export(*network.source, path)
         if "reason" in facts:
-            raise RuntimeError(f"{title} was not exported: {facts['reason']}")
+            raise RuntimeError(f"{title} is not exported: {facts['reason']}")
     held = np.load(path.with_suffix(".npz"))
     exact, single = ([held[key] for key in sorted(held) if key.startswith(kind)] for kind in ("double", "single"))
     peer = max_difference(exact, single) / max(max_magnitude(exact), 1.0)

@@ -31,13 +31,15 @@ from typing import Any, Final
 from families_page import PAGE, RESULTS, read_results, renew, write_results
 
 FOLDER: Final = Path("build/families")
-SECONDS: Final = 240
-"""Of the processor, for an export or a judgement."""
-MEMORY: Final = 16 << 30
-"""Of an export or a judgement [bytes]."""
 JUDGING: Final = Path(__file__).with_name("judging.py")
 PATIENCE: Final = 4
 """Seconds of the clock for each second of the processor that a process may take, where the machine is busy."""
+
+
+SECONDS: Final = 240
+"""Of the processor, for an export or a judgement."""
+MEMORY: Final = 16 << 30
+"""For an export or a judgement [bytes]."""
 
 
 def limit(seconds: int, memory: int) -> None:
@@ -74,7 +76,7 @@ def list_attempts(module: str) -> list[list[str]]:
     return attempts[::-1] if "detection" in module else attempts  # detectors are written for the older one
 
 
-def export(module: str, name: str, path: Path, seconds: int, memory: int) -> dict[str, Any]:
+def export(module: str, name: str, path: Path, seconds: int = SECONDS, memory: int = MEMORY) -> dict[str, Any]:
     """Export the model, if that was not done, by the first exporter that takes it; the reason of each that did not."""
     notes = path.with_suffix(".json")
     if not notes.exists():
