@@ -73,9 +73,28 @@ def test_channels_first_rows_are_copied_a_vector_of_channels_at_a_time_while_one
         assert plan.target.cache_bytes >= 2 * plan.scratch_bytes * (kind is StagedSums)
 
 
+def test_channels_last_values_are_copied_where_their_pixels_share_few_sets_of_the_cache():
+    for channels, kind in ((256, LaneSums), (512, StagedSums), (520, LaneSums), (1024, StagedSums)):
+        spec = Conv.of(channels, channels, 3, padding=1, groups=channels)
+        f = compile_weight_gradient(spec, (8, channels, 14, 14), bias=False, layout="NHWC", target="x86-64-v3")
+        assert type(f.plan.calls[-3].recipe) is kind, channels
+
+
+def test_rows_that_come_from_afar_are_asked_for_ahead():
+    def ahead(layer, shape, layout="NHWC"):
+        f = compile_weight_gradient(layer, shape, bias=False, layout=layout, target="x86-64-v3")
+        return f.plan.calls[-3].recipe.ahead
+
+    assert ahead(DEPTHWISE, (16, 128, 56, 56)) == 16
+    assert ahead(DEPTHWISE, (1, 128, 14, 14)) == 0, "both values stay in the cache"
+    assert ahead(Conv.of(128, 128, 9, dims=1, groups=128), (16, 128, 3136)) == 0, "one row is more than the cache holds"
+    assert ahead(DEPTHWISE, (16, 128, 56, 56), "NCHW") == 0, "copies are near"
+
+
 BOUNDED = [
     (Conv.of(16, 16, 3, padding=1, groups=16), (3, 16, 40, 44), "NHWC", LaneSums),
     (Conv.of(16, 16, 3, padding=1, groups=16), (3, 16, 40, 44), "NCHW", StagedSums),
+    (Conv.of(512, 512, 3, padding=1, groups=512), (8, 512, 14, 14), "NHWC", StagedSums),
     (Conv.of(9, 11, 3, padding=1), (3, 9, 40, 44), "NHWC", PanelSums),
     (Conv.of(9, 11, 1), (3, 9, 40, 44), "NCHW", PanelSums),
 ]

@@ -180,8 +180,6 @@ def _streams_well(problem: Problem, target: Target) -> bool:
     _, height, width = problem.axes
     if not (height.static and width.static):
         return False
-    if width.ostep > 1 and width.in_step == 1 and _size_row(problem, target)[1] > target.traits.stencil_sums:
-        return True  # rows share the inputs of a dilated layer too, and more of their sums fit the registers
     if max(height.ostep, width.ostep) > 1 or problem.axes[0].size > 1:
         return False
     size = target.element.bytes * problem.groups * problem.inputs * height.size * width.size

@@ -22,6 +22,7 @@ from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Slot, Value
 from omniconv.compiler.emit.vectors import emit_share
 from omniconv.compiler.kernels.lane.grouping import Grouping
+from omniconv.compiler.kernels.weights.ahead import ask, find_next
 from omniconv.compiler.kernels.weights.sums import Sums
 from omniconv.integers import ceil_div
 from omniconv.target.model import Target
@@ -57,6 +58,8 @@ class LaneSums:
         tile: sizes of one pass.
         lanes: of a vector.
         halved: whether permutations had better stay inside the halves of a vector.
+        ahead: elements of a cache line where rows are asked for before they are needed, in the order of memory; 0 where
+            they are near in any case.
     """
 
     sums: Sums
@@ -67,6 +70,7 @@ class LaneSums:
     tile: LanePass
     lanes: int
     halved: bool
+    ahead: int = 0
 
     @property
     def wide_lanes(self) -> bool:
@@ -148,21 +152,35 @@ class LaneSums:
         with k.loop(k.end, start=k.begin) as unit:
             part, block = k.split(unit, self.tile.split, self.blocks)
             sums = k.shift(k.arg(Y), k.mul(block, self.size))
-            self._clear(k, sums, part)
+            split, count = self.tile.split, self.vectors
+            self._clear(k, sums, *(k.divmod(k.mul(k.add(part, i), count), split)[0] for i in (0, 1)))
             first = k.mul(block, self.tile.block)
             with k.loop(k.min(k.add(first, self.tile.block), total), start=first) as stretch:
                 row, along = k.divmod(stretch, self.stretches)
                 n, od, oh = k.split(row, self.sums.batch, *(axis.count for axis in self.sums.axes[:2]))
                 ns, ws = self.narrow_strides, self.wide_strides
                 narrow = k.shift(k.arg(NARROW), k.add(k.mul(n, ns[0]), k.add(k.mul(od, ns[1]), k.mul(oh, ns[2]))))
-                lines = LaneStretch(self, k, sums, narrow, k.shift(k.arg(WIDE), k.mul(n, ws[0])), od, oh, along)
-                emit_share(k, self.vectors, lambda v, _: lines.emit(v), ragged=False, part=part, parts=self.tile.split)
+                wide = k.shift(k.arg(WIDE), k.mul(n, ws[0]))
+                lines = LaneStretch(self, k, sums, narrow, wide, od, oh, along)
+
+                def emit(v: Index, _: bool) -> None:
+                    self.ask_ahead(k, narrow, wide, od, oh, k.add(k.mul(along, self.vectors), v))
+                    lines.emit(v)
+
+                emit_share(k, self.vectors, emit, ragged=False, part=part, parts=self.tile.split)
         return k.finish()
 
-    def _clear(self, k: Kernel, sums: Pointer, part: Index) -> None:
-        """Zeros in the sums of the channels of a part."""
-        split, count = self.tile.split, self.vectors
-        begin, end = (k.divmod(k.mul(k.add(part, i), count), split)[0] for i in (0, 1))
+    def ask_ahead(self, k: Kernel, narrow: Pointer, wide: Pointer, od: Index, oh: Index, part: Index) -> None:
+        """Ask for a part of what the row after ``oh`` reads and ``oh`` does not."""
+        if self.ahead:
+            parts = self.stretches * self.vectors
+            ns, ws = self.narrow_strides, self.wide_strides
+            ask(k, k.shift(narrow, ns[2]), ns[2], part, parts, self.ahead)
+            first = find_next(k, self.sums, od, k.add(oh, 1), (ws[1], ws[2]))
+            ask(k, k.shift(wide, first), self.sums.axes[1].stride * ws[2], part, parts, self.ahead)
+
+    def _clear(self, k: Kernel, sums: Pointer, begin: Index, end: Index) -> None:
+        """Zeros in the sums of some vectors of channels."""
         with k.loop(k.mul(end, self.each), start=k.mul(begin, self.each), step=self.lanes) as at:
             k.store(k.splat(0.0), sums, at)
 

@@ -14,7 +14,7 @@ from omniconv.compiler.kernels.weights.lane import LaneSums, plan_lane_sums
 from omniconv.compiler.kernels.weights.panel import PanelSums, plan_panel_sums
 from omniconv.compiler.kernels.weights.staged import StagedSums
 from omniconv.compiler.kernels.weights.sums import SumAxis, Sums
-from omniconv.compiler.lowering.arrange import as_channels_last, copy_axes
+from omniconv.compiler.lowering.arrange import PAGE, WAYS, as_channels_last, copy_axes
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.lowering.layer import strides_of
 from omniconv.compiler.memory.layout import Layout, row_major
@@ -25,6 +25,8 @@ from omniconv.target.model import Target
 
 WORD: Final = "weights"
 """What tables call these kernels."""
+CROWDED: Final = 2
+"""Places in a page of the first-level cache that all pixels share, at most, for copies to pay."""
 
 
 def serves_lane(sums: Sums, target: Target) -> bool:
@@ -76,8 +78,9 @@ def _lower_lane(planner: Planner, step: WeightGradientStep, sums: Sums, narrow: 
     if staged is None:
         found = as_channels_last(planner, narrow), as_channels_last(planner, wide)
         recipe = _plan_lane(target, sums, *found)
-    else:
-        recipe = staged
+        if any(_crowded(value.layout, target) for value in found):
+            staged = StagedSums.of(recipe, _strides(found[0]), _strides(found[1]), target)
+    recipe = staged or recipe
     blocks = BufferRef(planner.add_buffer("arena", recipe.blocks * recipe.size + target.lanes))
     zero = planner.zeros(sums.groups * max(sums.narrow, sums.wide) + 2 * target.lanes)
     args = [found[0].ref, found[1].ref, blocks, zero]
@@ -119,6 +122,9 @@ def _lower_panel(planner: Planner, step: WeightGradientStep, sums: Sums, narrow:
 
 def _plan_lane(target: Target, sums: Sums, narrow: Stored, wide: Stored) -> LaneSums:
     """The lane kernel for values that lie so."""
+    row = narrow.layout.grid.strides[1] + sums.axes[1].stride * wide.layout.grid.strides[1]
+    near = target.element.bytes * row * sums.rows <= target.cache_bytes
+    far = target.element.bytes * row > target.cache_bytes // 4
     return LaneSums(
         sums=sums,
         narrow_strides=strides_of(narrow.layout),
@@ -128,7 +134,15 @@ def _plan_lane(target: Target, sums: Sums, narrow: Stored, wide: Stored) -> Lane
         tile=plan_lane_sums(sums, target),
         lanes=target.lanes,
         halved=not target.traits.permutes_cross_halves,
+        ahead=0 if near or far else target.traits.line_bytes // target.element.bytes,
     )
+
+
+def _crowded(layout: Layout, target: Target) -> bool:
+    """Whether the pixels of a value share so few sets of the first-level cache that copying them costs less: half the
+    time at two sets, half as long again at four.
+    """
+    return PAGE // math.gcd(target.element.bytes * layout.grid.strides[2], PAGE) <= CROWDED
 
 
 def _in_order(planner: Planner, name: str) -> Stored:
