@@ -387,10 +387,22 @@ def test_whole_images_are_taken_where_bands_would_keep_too_much() -> None:
     fused = [call for call in found.calls if call.what != "pack"]
     assert [call.what for call in fused] == ["copy", "lane", "copy"] * 4
     assert all("1 band of 56 rows" in call.how for call in fused)
-    single = plan_forward(grouped, (1, 128, 56, 56), cache=2**19).calls
-    assert not any("2 changes of layout" in call.how for call in single)
     (group,) = plan_forward(grouped, (4, 128, 56, 56), cache=2**19, threads=2).groups
     assert group.counts == (3, 3, 3, 3)
+
+
+def test_changes_of_layout_are_made_at_once_for_few_images() -> None:
+    layer = Conv.of(128, 128, 1)
+    for images, threads, fused in (
+        (1, 1, False),
+        (1, 2, False),
+        (2, 2, True),
+        (3, 2, False),
+        (6, 4, False),
+        (9, 2, True),
+    ):
+        found = plan_forward(layer, (images, 128, 56, 56), threads=threads)
+        assert any(call.how for call in found.calls) == fused, (images, threads)
 
 
 def test_layers_that_need_no_change_of_layout_say_nothing_of_it() -> None:

@@ -38,6 +38,9 @@ MOST_FILLED = 0.75
 MOST_COPIED = 0.25
 """Part of the values that may be copied to keep rows for the next band; half of it where every layer is as quick as a
 copy, which those are that mix no channels."""
+EVEN = 4
+"""Images for each thread from which on it does not matter that some get one more. A single image gains nothing from
+having its layout changed band by band, and threads share its rows better without."""
 MOST_REPEATED = 0.05
 """Part of the multiply-adds that may be done twice, where the strips of two threads meet."""
 
@@ -231,8 +234,12 @@ def plan_bands(stages: Sequence[Stage], cache: int, threads: int) -> tuple[Inter
     Of the heights whose rows fit the cache, the tallest that leaves enough of it to others, else the shortest.
     """
     rows = stages[-1].rows
+    images = stages[0].result.images
+    changes = any(isinstance(stage, Change) for stage in stages)
     if rows < 2:
         return "there are no rows to divide"
+    if cache and changes and (images == 1 or (images % threads and images < EVEN * threads)):
+        return f"changes of layout are made at once for {images} images and {threads} threads"
     tile = max(stage.tile for stage in stages)
     strips = count_strips(stages, threads, 1, 1.0) if cache == 0 else count_strips(stages, threads, 2 * tile)
     if strips is None:
@@ -252,7 +259,7 @@ def plan_bands(stages: Sequence[Stage], cache: int, threads: int) -> tuple[Inter
         best = Interleaving(tuple(stages), height, strips, threads), max(values - copied / 2, 1.0)
         if between <= FILLED * cache:
             break
-    if best is None and stages[0].result.images > 1 and any(isinstance(stage, Change) for stage in stages):
+    if best is None and changes and images > 1:
         # Whole images keep no rows, and one of them is nearer than all of them.
         best = Interleaving(tuple(stages), ceil_div(rows, strips), strips, threads), float(values)
     return best or reason

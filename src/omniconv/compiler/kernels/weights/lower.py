@@ -14,7 +14,7 @@ from omniconv.compiler.kernels.weights.lane import LaneSums, plan_lane_sums
 from omniconv.compiler.kernels.weights.panel import PanelSums, plan_panel_sums
 from omniconv.compiler.kernels.weights.staged import StagedSums
 from omniconv.compiler.kernels.weights.sums import SumAxis, Sums
-from omniconv.compiler.lowering.arrange import PAGE, WAYS, as_channels_last, copy_axes
+from omniconv.compiler.lowering.arrange import PAGE, as_channels_last, copy_axes
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.lowering.layer import strides_of
 from omniconv.compiler.memory.layout import Layout, row_major
