@@ -15,7 +15,7 @@ from tests.registry.compiled import TARGETS, channels_from, channels_to, strictl
 from tests.strategies import Problem, chains
 
 import omniconv as oc
-from omniconv.compiler.fusion.bands import flat
+from omniconv.compiler.fusion.frames import flat
 from omniconv.compiler.kernels.lane.rows import Lane
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.planning.options import Options

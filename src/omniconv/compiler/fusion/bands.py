@@ -10,56 +10,21 @@ layout is cut likewise: each row of its output needs the same row of its input.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias
 
 from omniconv.compiler.emit.epilogue import Post
-from omniconv.compiler.kernels.lane import rows as lane
+from omniconv.compiler.fusion.frames import Frame, LayerRecipe, X, Y, five_axes, flat, locate
 from omniconv.compiler.kernels.lane.rows import Lane
 from omniconv.compiler.kernels.lane.stencil import Stencil
 from omniconv.compiler.kernels.lane.tiles import StencilTile
-from omniconv.compiler.kernels.panel import kernel as panel
 from omniconv.compiler.kernels.panel.kernel import Panel
-from omniconv.compiler.lowering import copy
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.memory.planner import Call, Recipe
 from omniconv.compiler.memory.storage import BufferRef
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 from omniconv.program.element import Element
-
-LayerRecipe: TypeAlias = Lane | Panel
-"""Recipes that can be cut; `Stencil` is a `Lane`."""
-
-assert (lane.X, lane.Y) == (panel.X, panel.Y)
-assert copy.X == lane.X
-X, Y = lane.X, lane.Y
-
-
-def locate(call: Call, which: int) -> int:
-    """The position of x (``X``) or y (``Y``) in the args of a layer or a change of layout."""
-    return copy.Y if which == Y and call.moved else which
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """The positions of a value: images, and sizes along depth, height and width."""
-
-    images: int
-    sizes: tuple[int, int, int]
-
-    @property
-    def positions(self) -> int:
-        """All positions of one image."""
-        return math.prod(self.sizes)
-
-
-def flat(recipe: LayerRecipe) -> bool:
-    """Whether a layer is one long row of positions, each of which reads the input at its own place."""
-    axes = recipe.axes
-    return recipe.batch == 1 and axes[0].size == axes[1].size == 1 and all(axis.pointwise for axis in axes)
 
 
 @dataclass(frozen=True)
@@ -251,21 +216,15 @@ class Change(Stage):
         return begin, end
 
     def _part(self, begin: int, end: int) -> Recipe:
-        recipe, axes = self.call.recipe, list(_five(self.call))
+        recipe, axes = self.call.recipe, list(five_axes(self.call))
         assert isinstance(recipe, Copy)
         axes[0] = (1, 0, 0)
         axes[2 + self.axis] = (end - begin, *axes[2 + self.axis][1:])
         return Copy.of(tuple(axes), recipe.lanes, readable=recipe.readable, tail=recipe.tail)
 
     def _strides(self, which: int) -> tuple[int, int]:
-        axes = _five(self.call)
+        axes = five_axes(self.call)
         return axes[0][1 + (which == Y)], axes[2 + self.axis][1 + (which == Y)]
-
-
-def _five(call: Call) -> list[tuple[int, int, int]]:
-    """The axes of a change of layout as images, channels, depth, height and width."""
-    first, channels, *rest = call.moved
-    return [first, channels, *[(1, 0, 0)] * (3 - len(rest)), *rest]
 
 
 def stage_of(call: Call, source: Frame, result: Frame, axis: int, element: Element) -> Stage:
@@ -276,66 +235,3 @@ def stage_of(call: Call, source: Frame, result: Frame, axis: int, element: Eleme
 def move(ref: BufferRef, elements: int) -> BufferRef:
     """A place so many elements further on."""
     return BufferRef(ref.buffer, ref.offset + elements)
-
-
-def frames(calls: Sequence[Call]) -> list[tuple[Frame, Frame]] | None:
-    """The positions of every input and output, for a run of layers and changes of layout; ``None`` where they disagree.
-
-    A flat layer has those of its neighbours.
-    """
-    known = [_frames_of(call) for call in calls]
-    current = next((pair[0] for pair in known if isinstance(pair, tuple)), None)
-    found = []
-    for pair in known:
-        if isinstance(pair, int):
-            current = current or Frame(1, (1, 1, pair))
-            if pair != current.images * current.positions:
-                return None
-            pair = current, current
-        elif pair[0] != current:
-            return None
-        found.append(pair)
-        current = pair[1]
-    return found
-
-
-def _frames_of(call: Call) -> tuple[Frame, Frame] | int:
-    """The positions of input and output of one call; of a flat layer only how many there are."""
-    if call.moved:
-        images, _, *sizes = (size for size, _, _ in _five(call))
-        return (Frame(images, _sizes(sizes)),) * 2
-    recipe = call.recipe
-    assert isinstance(recipe, Lane | Panel)
-    if flat(recipe):
-        return recipe.axes[2].size
-    sources, results = ([getattr(axis, name) for axis in recipe.axes] for name in ("size", "output"))
-    return Frame(recipe.batch, _sizes(sources)), Frame(recipe.batch, _sizes(results))
-
-
-def _sizes(sizes: Sequence[int]) -> tuple[int, int, int]:
-    return sizes[0], sizes[1], sizes[2]
-
-
-def row_axis(pairs: Sequence[tuple[Frame, Frame]]) -> int:
-    """The outermost axis along which some value has more than one position."""
-    sizes = [frame.sizes for pair in pairs for frame in pair]
-    return next((axis for axis in range(3) if any(each[axis] > 1 for each in sizes)), 2)
-
-
-def steps_of(call: Call, frame: Frame, which: int) -> tuple[int, ...]:
-    """Distances between images, planes, rows and columns of x or y [elements], 0 along axes of size 1."""
-    sizes = (frame.images, *frame.sizes)
-    if call.moved:
-        n, _, *rest = (axis[1 + (which == Y)] for axis in _five(call))
-        return tuple(stride if size > 1 else 0 for size, stride in zip(sizes, (n, *rest), strict=True))
-    recipe = call.recipe
-    assert isinstance(recipe, Lane | Panel)
-    strides = recipe.x_strides if which == X else recipe.y_strides
-    if flat(recipe):
-        strides = (
-            strides[3] * frame.positions,
-            strides[3] * frame.sizes[1] * frame.sizes[2],
-            strides[3] * frame.sizes[2],
-            strides[3],
-        )
-    return tuple(stride if size > 1 else 0 for size, stride in zip(sizes, strides, strict=True))

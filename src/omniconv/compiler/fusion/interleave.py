@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
-from omniconv.compiler.fusion.bands import Change, Stage, X, Y, move
+from omniconv.compiler.fusion.bands import Change, Stage, move
+from omniconv.compiler.fusion.frames import X, Y
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import Buffer, BufferRef

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from omniconv.compiler.fusion.bands import Change, Stage, X, Y, frames, locate, row_axis, stage_of, steps_of
+from omniconv.compiler.fusion.bands import Change, Stage, stage_of
+from omniconv.compiler.fusion.frames import X, Y, frames, locate, row_axis, steps_of
 from omniconv.compiler.fusion.interleave import Interleaving
 from omniconv.compiler.kernels.lane.rows import Lane
 from omniconv.compiler.kernels.lane.staged import Staged
