@@ -19,6 +19,7 @@ from typing import NamedTuple
 from omniconv.compiler.fusion.bands import Change, Stage, stage_of
 from omniconv.compiler.fusion.frames import X, Y, frames, locate, row_axis, steps_of
 from omniconv.compiler.fusion.interleave import Interleaving
+from omniconv.compiler.fusion.together import bring_together
 from omniconv.compiler.kernels.lane.rows import Lane
 from omniconv.compiler.kernels.lane.staged import Staged
 from omniconv.compiler.kernels.panel.kernel import Panel
@@ -78,7 +79,7 @@ def fuse(
     fused that can be, in bands of one row.
     """
     size = target.cache_bytes if cache is None else cache
-    calls = _bring_together(calls, given, buffers)
+    calls = bring_together(calls, given, buffers)
     users = [0] * len(buffers)
     for call in calls:
         for buffer in {ref.buffer for ref in call.args}:
@@ -117,26 +118,6 @@ def count_lifetimes(calls: Sequence[Call], groups: Sequence[Group], buffers: Seq
         for buffer in {ref.buffer for call in calls[group.first : last + 1] for ref in call.args}:
             buffers[buffer].touch(group.first)
             buffers[buffer].touch(last)
-
-
-def _bring_together(calls: Sequence[Call], given: Sequence[Group], buffers: Sequence[Buffer]) -> list[Call]:
-    """The calls with changes of layout moved to just before the layers that need them, past the calls that have nothing
-    to do with them: those that pack weights.
-    """
-    found = list(calls)
-    starts = [group.first for group in given]
-    for index in range(len(found) - 2, -1, -1):
-        call, end = found[index], index + 1
-        if not call.moved:
-            continue
-        own = {ref.buffer for ref in call.args if buffers[ref.buffer].kind in ("arena", "output")}
-        while end < len(found) and not own & {ref.buffer for ref in found[end].args}:
-            end += 1
-        if end == len(found) or not isinstance(found[end].recipe, Lane | Panel):
-            continue
-        if not any(index < start <= end for start in starts):
-            found.insert(end - 1, found.pop(index))
-    return found
 
 
 def _runs(calls: Sequence[Call], users: Sequence[int], buffers: Sequence[Buffer]) -> list[tuple[list[Call], str]]:
