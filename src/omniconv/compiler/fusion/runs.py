@@ -118,15 +118,9 @@ def count_lifetimes(calls: Sequence[Call], groups: Sequence[Group], buffers: Seq
                 one.first = index
     for group in groups:
         last = group.first + sum(group.counts) - 1
-<<<<<<< HEAD
         for number in {ref.buffer for call in calls[group.first : last + 1] for ref in call.args}:
             buffers[number].touch(group.first)
             buffers[number].touch(last)
-=======
-        for buffer in {ref.buffer for call in calls[group.first : last + 1] for ref in call.args}:
-            buffers[buffer].touch(group.first)
-            buffers[buffer].touch(last)
->>>>>>> h-grads
 
 
 def _runs(calls: Sequence[Call], users: Sequence[int], buffers: Sequence[Buffer]) -> list[tuple[list[Call], str]]:
