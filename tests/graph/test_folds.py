@@ -12,6 +12,10 @@ from tests.graph.small_models import Graph
 
 import omniconv as oc
 from omniconv.errors import ModelError, ShapeError
+from omniconv.graph.fold_constants import fold_node
+from omniconv.graph.memory import Budget
+from omniconv.graph.nodes import Node
+from omniconv.graph.operator import OPERATORS
 
 pytestmark = pytest.mark.filterwarnings("ignore::omniconv.HostWarning")
 
@@ -96,6 +100,16 @@ def test_not_a_number_is_found_in_every_part_of_a_row(place: int, largest: int) 
     _, at = run("TopK", x, np.array([9]), count=2, largest=largest)
     numbers = np.where(np.isnan(x), np.inf, x)
     assert at.tolist() == np.argsort(-numbers if largest else numbers, -1, kind="stable")[:, :9].tolist()
+
+
+@pytest.mark.parametrize(("shape", "k"), [((3, 0), 0), ((3, 4), 0), ((0, 4), 2)])
+def test_top_of_nothing(shape: tuple[int, int], k: int) -> None:
+    for axis, form in ((1, shape), (0, shape[::-1])):
+        node = Node("TopK", "", "", ("x", "k"), ("values", "places"), {"axis": axis}, 11)
+        arrays = (np.zeros(form, np.float32), np.array([k]))
+        values, at = fold_node(OPERATORS["", "TopK"].fold, node, arrays, Budget(1 << 20))
+        assert values.shape == at.shape == ((form[0], k) if axis else (k, form[1]))
+        assert (values.dtype, at.dtype) == (np.float32, np.int64)
 
 
 def test_more_than_there_are_is_refused() -> None:

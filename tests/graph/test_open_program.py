@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -94,6 +95,35 @@ def test_every_operator() -> None:
         again += len(shapes) - len(programs._variants)
     assert compared > 1000
     assert again > compared // 2, "programs of one shape serve others"
+
+
+def test_transposes_that_cancel_over_open_sizes() -> None:
+    """Layers of every pixel, channels last: what moves no channel may have any number of rows."""
+    g = Graph()
+    x = g.input("x", "n", 4, "h", "w")
+    for _ in range(2):
+        x = g.node("MatMul", g.node("Transpose", x, perm=[0, 2, 3, 1]), g.random(4, 4))
+        x = g.node("Transpose", x, perm=[0, 3, 1, 2])
+    graph = prepare(g.model(g.node("Relu", x, name="y")))
+    programs = OpenPrograms(graph, None, FLOAT32)
+    for shape in ((1, 4, 6, 6), (1, 4, 6, 7), (2, 4, 5, 7)):
+        want = lower_graph(graph, {"x": shape}, None, FLOAT32).program
+        assert_same(programs.find({"x": shape}).program, want)
+
+
+def test_what_takes_only_integers_is_lowered_for_each_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = OpenPrograms(prepare(image_network()), None, FLOAT32)
+
+    def lower(graph: Any, shapes: Any, *rest: Any) -> Any:
+        math.prod(range(shapes["x"][2] / 1))
+        return lower_graph(graph, shapes, *rest)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(open_program, "lower_graph", lower)
+        with pytest.raises(TypeError):
+            programs.find({"x": (1, 3, 32, 32)})
+    assert not programs._variants
+    assert programs.find({"x": (1, 3, 32, 32)}).program.steps
 
 
 def image_network() -> Any:

@@ -22,7 +22,7 @@ from omniconv.errors import OmniconvError
 from omniconv.graph.nodes import Graph
 from omniconv.graph.program import Lowered, lower_graph
 from omniconv.graph.registry import has_operator
-from omniconv.open_size import RELATIONS, Formulas, KeyOfOpenSizeError, Later, Opener, OpenSize, Trace
+from omniconv.open_size import RELATIONS, Formulas, Later, Opener, OpenSize, Trace
 from omniconv.program.element import Element
 from omniconv.program.program import Program
 from omniconv.spec import Shape
@@ -90,7 +90,9 @@ class OpenPrograms:
         }
         try:
             lowered = lower_graph(self._graph, opened, self._limit, self._element)
-        except KeyOfOpenSizeError:
+        except TypeError:
+            # A `KeyOfOpenSizeError`, or something that takes nothing but integers. A fault of another kind shows again
+            # where the graph is lowered for these very sizes.
             self._opens = False
             return None
         except OmniconvError:

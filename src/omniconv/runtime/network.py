@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from omniconv.compiler.code.build import abandon
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.expand import CONTROL
 from omniconv.graph.fix_shapes import check_types, find_given, fix_shapes, input_dtypes, narrow_inputs
@@ -135,7 +136,11 @@ class Network(Compiled):
 
     def _make(self, shapes: Shapes) -> AnyExecutable:
         with while_planning():
-            return self._build(dict(zip(self.signature, shapes, strict=True)))
+            try:
+                return self._build(dict(zip(self.signature, shapes, strict=True)))
+            except BaseException:
+                abandon()
+                raise
 
     def _read(self, inputs: Any) -> dict[str, Array]:
         read_names(inputs, tuple(self.signature), self._at)

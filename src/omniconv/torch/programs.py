@@ -27,7 +27,8 @@ from omniconv.spec import Conv, Shape
 from omniconv.torch.prepared import PreparedCall
 
 MOST_LAYERS: Final = 1024
-"""Layers whose programs are kept; those used last. Of each one the last :data:`MOST_KEPT` shapes."""
+"""Layers whose programs are kept: those looked for last, which a call that is remembered does not do. Of each one the
+last :data:`MOST_KEPT` shapes."""
 MOST_CALLS: Final = MOST_LAYERS * MOST_KEPT
 """Calls that are remembered."""
 HINT_AFTER: Final = 10

@@ -30,6 +30,21 @@ def test_what_was_begun_is_taken_once() -> None:
     assert thread is not threading.current_thread()
 
 
+def test_what_is_forgotten_is_not_made() -> None:
+    made, ahead, go = [], Ahead[str](), threading.Event()
+    ahead.begin("a", lambda: go.wait() and "first")
+    for key in "bcd":
+        ahead.begin(key, lambda key=key: made.append(key) or key)
+    ahead.forget("b")
+    assert ahead.take("b") is None
+    ahead.forget()
+    go.set()
+    assert [ahead.take(key) for key in "acd"] == [None] * 3
+    ahead.begin("e", lambda: made.append("e") or "e")
+    assert ahead.take("e") == "e"
+    assert made == ["e"]
+
+
 def test_an_error_is_raised_where_it_is_taken() -> None:
     ahead = Ahead[int]()
     ahead.begin("a", lambda: 1 // 0)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -144,6 +145,19 @@ def test_identity_is_everything_that_decides_the_code(target: Target, monkeypatc
 def test_hash_of_the_generators_is_stable_and_not_random() -> None:
     assert build._hash_generators() == build._hash_generators()
     assert len(build._hash_generators()) == 64
+
+
+def test_what_machine_code_is_made_by_is_part_of_its_key() -> None:
+    """Whatever a hashed file imports of the package is hashed, too, or decides nothing of the code."""
+    root = Path(build.__file__).parents[2]
+    parts = [root / part for part in build._GENERATORS]
+    assert all(part.exists() for part in parts)
+    files = [file for part in parts for file in ([part] if part.suffix else part.rglob("*.py"))]
+    hashed = {part.removesuffix(".py") for part in build._GENERATORS}
+    nothing = {"errors", "forks", "limits", "choices", "inline", "kinds", "graph", "reference", "analysis", "api"}
+    for file in files:
+        for module in re.findall(r"^ *(?:from|import) omniconv\.(\w+)", file.read_text("utf-8"), re.MULTILINE):
+            assert module in hashed | nothing, (file, module)
 
 
 @pytest.mark.parametrize("name", available_targets(detect_host()))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Generic, TypeVar
 
@@ -32,7 +32,17 @@ class Ahead(Generic[T]):
     def take(self, key: str) -> T | None:
         """What was begun, once it is there; ``None`` where nothing was. What its function raises is raised here."""
         begun = self._begun.pop(key, None)
-        return None if begun is None else begun.result()
+        try:
+            return None if begun is None else begun.result()
+        except CancelledError:
+            return None
+
+    def forget(self, keys: Iterable[str] | None = None) -> None:
+        """Drop what was begun for these keys, or for all; what waits is not made any more."""
+        for key in [*self._begun] if keys is None else keys:
+            begun = self._begun.pop(key, None)
+            if begun is not None:
+                begun.cancel()
 
     def forget_locks(self) -> None:
         """Begin with nothing: at first, and in the child of a fork, where the thread is gone."""

@@ -124,6 +124,11 @@ def begin(source: Source, target: Target, *, cache: ObjectCache | None) -> None:
         _AHEAD.begin(digest, lambda: _compile_or_read(digest, source, target, cache))
 
 
+def abandon() -> None:
+    """Compile nothing of what was begun and still waits: a plan has failed, or the user has interrupted it."""
+    _AHEAD.forget()
+
+
 def load(sources: Sequence[Source], target: Target, *, cache: ObjectCache | None) -> list[LoadedKernel]:
     """Machine code of every source, in their order; equal sources share one kernel. Thread-safe.
 
@@ -139,6 +144,7 @@ def load(sources: Sequence[Source], target: Target, *, cache: ObjectCache | None
     digests = [known[source] for source in sources]
     with _LOCK:
         kernels = {digest: kernel for digest in digests if (kernel := _LOADED.get(digest)) is not None}
+        _AHEAD.forget(kernels)
         missing = {d: s for d, s in zip(digests, sources, strict=True) if d not in kernels}
         if missing:
             for kernel in _link([_make_object(digest, missing[digest], target, cache) for digest in missing], target):
@@ -317,8 +323,8 @@ def _initialise() -> None:
     llvm.initialize_all_asmprinters()
 
 
-_GENERATORS: Final = ("spec", "program", "target", "compiler", "runtime", "web")
-"""Wings of the package whose files decide what IR looks like."""
+_GENERATORS: Final = ("integers.py", "open_size.py", "spec", "program", "target", "compiler", "runtime", "web")
+"""Modules and wings of the package whose files decide what IR looks like."""
 
 
 def _hash_generators() -> str:
@@ -326,7 +332,8 @@ def _hash_generators() -> str:
     root = Path(__file__).resolve().parents[2]
     state = hashlib.sha256()
     try:
-        files = [file for part in _GENERATORS for file in (root / part).rglob("*.py")]
+        parts = [root / part for part in _GENERATORS]
+        files = [file for part in parts for file in ([part] if part.suffix else part.rglob("*.py"))]
         for file in sorted(files):
             state.update(str(file.relative_to(root)).encode() + b"\0" + file.read_bytes() + b"\0")
     except OSError:

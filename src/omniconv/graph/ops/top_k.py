@@ -25,6 +25,9 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> Sequ
     if len(counts) != 1 or not 0 <= counts[0] <= x.shape[axis]:
         raise ModelError(f"K={counts[:16]} along an axis of {x.shape[axis]}", need="one integer, 0 up to its length")
     count, largest = counts[0], bool(node.integer("largest", 1))
+    if not (count and x.size):
+        shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+        return [np.empty(shape, dtype) for dtype in (x.dtype, np.int64)]
     # Values and indices, and what is compared while they are found.
     budget.check(x.shape, 4 * max(x.dtype.itemsize, 8), "what is sorted")
     rows = x if axis == x.ndim - 1 else np.moveaxis(x, axis, -1)

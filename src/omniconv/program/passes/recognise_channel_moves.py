@@ -12,6 +12,7 @@ A step whose value is an output is never removed.
 from __future__ import annotations
 
 import math
+import operator
 from dataclasses import replace
 
 import numpy as np
@@ -63,7 +64,8 @@ def find_channel_source(step: RearrangeStep, x: Shape, y: Shape) -> tuple[int, .
     if product != x[1] or order[:first] != real[:first] or order[last:] != real[last:]:
         return None
     middle = real[first:last]
-    source = np.arange(math.prod(x[1:2])).reshape([step.split[axis] for axis in middle] or [1])
+    sizes = [operator.index(step.split[axis]) for axis in middle]  # the channels are counted: no size of them is open
+    source = np.arange(math.prod(sizes)).reshape(sizes or [1])
     return tuple(source.transpose([middle.index(axis) for axis in order[first:last]] or [0]).ravel().tolist())
 
 
