@@ -30,7 +30,7 @@ from omniconv.torch.folding import RULES
 from omniconv.torch.gradients import BACKWARD, LAYER_ARGUMENTS, save
 from omniconv.torch.layouts import check_strided, empty, is_channels_last, lay
 from omniconv.torch.plain import Geometry, Ints
-from omniconv.torch.prepared import Find, Given, PreparedCall, Result
+from omniconv.torch.prepared import Find, Given, PreparedCall, Returned
 from omniconv.torch.programs import DTYPES, PROGRAMS
 
 _LAYER: Final = (
@@ -115,7 +115,7 @@ def _weight_gradient(key: Hashable, x: torch.Tensor, dy: torch.Tensor, size: Int
     return _run(key, find, {"x": (x, last), "dy": (dy, last)}, results)
 
 
-def _run(key: Hashable, find: Find, inputs: dict[str, Given], results: dict[str, Result]) -> Any:
+def _run(key: Hashable, find: Find, inputs: dict[str, Given], results: dict[str, Returned]) -> Any:
     """Prepare a call, remember it where it has a key, and run it."""
     prepared = PreparedCall(find, inputs, results)
     if key is not None:

@@ -15,7 +15,7 @@ Find: TypeAlias = Callable[[], Executable]
 """Gives a program."""
 Given: TypeAlias = tuple[torch.Tensor, bool]
 """A tensor, and whether its channels are to lie last."""
-Result: TypeAlias = tuple[Sequence[int], bool]
+Returned: TypeAlias = tuple[Sequence[int], bool]
 """A shape, and whether its channels are to lie last."""
 
 
@@ -33,7 +33,7 @@ class PreparedCall:
 
     __slots__ = ("_dtype", "_find", "_misaligned", "_moves", "_places", "_written")
 
-    def __init__(self, find: Find, inputs: Mapping[str, Given], results: Mapping[str, Result]) -> None:
+    def __init__(self, find: Find, inputs: Mapping[str, Given], results: Mapping[str, Returned]) -> None:
         program = find()
         self._find, self._written = find, len(program.outputs)
         _check(program, inputs, results)
@@ -61,7 +61,7 @@ class PreparedCall:
         return results[0] if len(results) == 1 else tuple(results)
 
 
-def _check(program: Executable, inputs: Mapping[str, Given], results: Mapping[str, Result]) -> None:
+def _check(program: Executable, inputs: Mapping[str, Given], results: Mapping[str, Returned]) -> None:
     """Refuse what the program is not for: it reads and writes at addresses, without looking again."""
     for (name, shape), (given, (x, last)) in zip(program.inputs.items(), inputs.items(), strict=True):
         assert name == given
