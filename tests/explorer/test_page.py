@@ -45,6 +45,7 @@ def enter_line(page, line: str) -> None:
     page.keyboard.press("Enter")
 
 
+@pytest.mark.wide
 def test_every_kind_is_shown_on_every_tab(page):
     for kind in kinds():
         page.select_option("#kind", kind)
@@ -55,6 +56,7 @@ def test_every_kind_is_shown_on_every_tab(page):
             assert page.locator(f"#panel-{tab}").is_visible(), (kind, tab)
 
 
+@pytest.mark.wide
 def test_every_axis_of_every_kind_is_shown(page):
     for kind in kinds():
         page.select_option("#kind", kind)
@@ -67,6 +69,7 @@ def test_every_axis_of_every_kind_is_shown(page):
                 assert refusal == "", (kind, axes)
 
 
+@pytest.mark.wide
 def test_samples_of_every_kind_have_the_values_of_the_reference(page):
     page.click("#tab-take-along")
     for kind in kinds().values():
@@ -208,6 +211,7 @@ def test_the_first_lesson_is_done_by_keyboard_alone(page):
     assert page.get_by_label("The layer as one line of text").input_value().endswith("g1 flip")
 
 
+@pytest.mark.wide
 def test_every_lesson_finds_its_answer_among_its_options(page):
     page.click("#tab-learn")
     for number in range(1, 13):

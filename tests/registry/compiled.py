@@ -34,11 +34,21 @@ def guarded_copy(x):
     return room
 
 
+def working_memory(item):
+    """The blocks that the next call of an executable will compute in: its own, or that of the pool it borrows from."""
+    if item._pool is None:
+        return [frame.arena for frame in item._idle]
+    arena = item._pool.take(item.arena_bytes)
+    item._pool.give(arena)
+    return [arena]
+
+
 def strictly(f, inputs):
     """Run an executable on named arrays with everything around them poisoned; inputs must stay as they are."""
     given = {name: guarded_copy(x) if x.flags.c_contiguous else x for name, x in inputs.items()}
-    for frame in (frame for item in getattr(f, "executables", (f,)) for frame in item._idle):
-        frame.arena.view(0, (frame.arena.size // f.dtype.itemsize,), f.dtype)[...] = np.nan
+    for item in getattr(f, "executables", (f,)):
+        for arena in working_memory(item):
+            arena.view(0, (arena.size // f.dtype.itemsize,), f.dtype)[...] = np.nan
     with mock.patch.object(Results, "take", lambda results, index: guarded_empty(results.shapes[index], results.dtype)):
         results = f.run(given)
     for name, x in inputs.items():
