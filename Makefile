@@ -24,6 +24,9 @@ PYTHON ?= $(shell \
 		$$python -c "import sys, $$need; sys.exit(sys.version_info < (3, 11))" 2>/dev/null \
 		&& { echo $$python; exit; }; done; done)
 
+# Tests and benchmarks start many processes: without bytecode each would translate the whole package anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help demo test test-wide test-all lint format bench docs clean
 .DEFAULT_GOAL := help
 
