@@ -91,7 +91,7 @@ export function drawGrid(grid, look) {
   const rings = [];
   const { cell, sizes, frame } = grid;
   const { theme } = look;
-  const longest = longestText(grid, look);
+  const longest = cell * 0.5 < SMALLEST ? 1 : longestText(grid, look);
   const size = Math.min(16, cell * 0.5, (cell - 3) / (0.72 * longest));
   for (const block of grid.blocks) {
     const [left, top] = [grid.x + block.x, grid.y + block.y];
@@ -113,7 +113,7 @@ export function drawGrid(grid, look) {
         const back = look.dim && !mark;
         const alpha = back ? 0.3 : 1;
         const ink = back ? theme.soft : colour.ink;
-        shapes.push({ kind: "rect", x, y, w: cell, h: cell, fill: colour.fill, stroke: theme.paper, line: 1, alpha });
+        shapes.push({ kind: "rect", x: x + 0.5, y: y + 0.5, w: cell - 1, h: cell - 1, fill: colour.fill, alpha });
         if (size >= SMALLEST) {
           const text = formatNumber(value);
           shapes.push({ kind: "text", x: x + cell / 2, y: y + cell / 2, text, size, anchor: "middle", fill: ink, bold: mark > 0 });
