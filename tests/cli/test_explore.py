@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 import urllib.request
 
@@ -72,6 +73,7 @@ def test_explain_opens_its_layer(invoke, opened):
         (["dilated", "-s", "a"], 2, "sizes are not integers"),
         (["conv ic1 oc1"], 3, "problem line begins with 'conv'"),
         (["dilated", "--port", "70000"], 2, "--port"),
+        (["dilated", "--port", "0", "--html", "page.html"], 2, "--port belongs to the page that is served; --html"),
     ],
 )
 def test_wrong_words_are_one_line(invoke, words, code, message):
@@ -80,3 +82,14 @@ def test_wrong_words_are_one_line(invoke, words, code, message):
     assert message in found.err
     assert found.err.count("\n") == 1
     assert found.out == ""
+
+
+def test_a_taken_port_is_one_line(invoke):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = invoke("explore", "--no-open", "--port", port)
+    assert found.code == 2
+    assert f"port {port} is taken; need a free one, e.g. --port 0" in found.err
+    assert found.err.count("\n") == 1

@@ -17,6 +17,7 @@ const { onnxText } = await load("onnxtext.js");
 const { Engine } = await load("engine.js");
 const { planTapCalls } = await load("tapplan.js");
 const { splitKernel } = await load("separable.js");
+const { readHash, shrinkSetting, textSetting, writeHash } = await load("layer.js");
 const analysis = await load("analysis.js");
 
 const marked = (marks) => [...marks.keys()].filter((i) => marks[i]);
@@ -61,10 +62,14 @@ const ANSWERS = {
       const size = preset.data.input.shape.reduce((a, b) => a * b, 1);
       const given = Float64Array.from({ length: size }, (_, i) => x[i % x.length]);
       const count = preset.data.weights.count - preset.data.output.shape[1];
-      const { y } = preset.run(given, { w: Float64Array.from({ length: count }, (_, i) => w[i % w.length]), b: null });
+      const own = [{ w: Float64Array.from({ length: count }, (_, i) => w[i % w.length]), b: null }];
+      const { y } = preset.run(given, own, [parseSpec(text).spec]);
       return [text, [...y.subarray(0, 3000)], y.reduce((a, b) => a + b, 0)];
     });
   },
+  address: ({ text, x, w }) => writeHash({ ...textSetting(text), x, w }),
+  setting: ({ hash }) => readHash(hash),
+  smaller: ({ text }) => shrinkSetting(textSetting(text))?.sizes ?? null,
   separable: ({ values, high, wide }) => splitKernel(values, high, wide),
   evaluate({ text, x, weights }) {
     const { spec, shape } = parseSpec(text);

@@ -241,3 +241,36 @@ def test_separability_is_that_of_singular_values():
         best = np.outer(found["answer"]["column"], found["answer"]["row"])
         residue = np.linalg.norm(kernel - best)
         assert residue == pytest.approx(np.sqrt((expected[1:] ** 2).sum()), abs=1e-9)
+
+
+ADDRESS = {"ask": "address", "text": "convolution ic1 oc2 iw5 kw3"}
+
+
+def test_an_address_holds_input_and_weights():
+    x, w = [0, -1.5, 1e-7, 2, 1e30], [1, 2, 3, 0.1, 0.2, 0.3]
+    [written] = ask([{**ADDRESS, "x": x, "w": w}])
+    [found] = ask([{"ask": "setting", "hash": written["answer"]}])
+    assert (found["answer"]["x"], found["answer"]["w"]) == (x, w)
+    large = {"ask": "address", "text": "pointwise ic16 oc17 iw5 kw1", "x": None, "w": [0.5] * 272}
+    [written] = ask([large])
+    assert "w=" not in written["answer"]
+
+
+@pytest.mark.parametrize(
+    "numbers", ["w=1", "w=", "w=1,2,,4,5,6", "w=1,2,3,4,5,inf", "w=1,2,3,4,5,x", "x=1,2,3,4", "w=" + "1," * 999]
+)
+def test_an_address_with_other_numbers_holds_nothing(numbers):
+    [written] = ask([{**ADDRESS, "x": None, "w": None}])
+    [found] = ask([{"ask": "setting", "hash": f"{written['answer']}&{numbers}"}])
+    assert found["answer"] is None
+
+
+def test_a_layer_that_is_too_large_is_shown_with_a_smaller_input():
+    lines = {
+        "convolution ic64 oc64 ih56 iw56 kh3 kw3": [4, 14, 14],
+        "convolution ic1 oc1 ih60000 iw60000 kh3 kw3": [4, 118, 118],
+        "pointwise ic1 oc2000000 iw1 kw1": None,
+        "convolution ic900 oc900 ih8 iw8 kh9 kw9 pt4 pb4 pl4 pr4": None,
+    }
+    found = [answer["answer"] for answer in ask([{"ask": "smaller", "text": line} for line in lines])]
+    assert [sizes and sizes[1:] for sizes in found] == [sizes and sizes[1:] for sizes in lines.values()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from urllib.parse import quote
 
@@ -135,6 +136,8 @@ def test_huge_settings_are_refused_with_the_limit_at_once(page):
 
 
 def test_hostile_text_stays_text(page, file):
+    enter_line(page, "pointwise")
+    assert "refused" in page.locator("body").get_attribute("class")
     evil = '<img src=x onerror="document.title=1">'
     enter_line(page, f"convolution {evil}")
     assert evil.split(maxsplit=1)[0] in page.locator(".refusal").text_content()
@@ -177,9 +180,9 @@ def test_pointing_and_keys_choose_values_both_ways(page):
 def test_a_transposed_kernel_is_uneven_and_cured(page):
     page.select_option("#kind", "transposed")
     overlap = page.locator("section[aria-label=Overlap]")
-    assert overlap.locator(".result").text_content() == "1 : 2 : 4 — uneven: a checkerboard"
+    assert overlap.locator(".result").text_content() == "away from the border: 1 : 2 : 4 — uneven: a checkerboard"
     overlap.get_by_role("button", name="Cure it: a 4×4 kernel").click()
-    assert overlap.locator(".result").text_content() == "4 — even"
+    assert overlap.locator(".result").text_content() == "away from the border: 4 — even"
     page.click("#tab-checkerboard")
     first = page.locator("#panel-checkerboard .figure .result").first
     assert first.text_content() == "1 : 2 : 4 — largest over smallest: 4"
@@ -209,6 +212,11 @@ def test_the_first_lesson_is_done_by_keyboard_alone(page):
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     assert page.get_by_label("The layer as one line of text").input_value().endswith("g1 flip")
+    assert page.evaluate("document.activeElement === document.querySelector('.stage canvas')")
+    assert page.locator(".stage canvas").evaluate("canvas => canvas.getBoundingClientRect().top >= 0")
+    assert [page.get_by_label(f"weight {i} of input channel 0").input_value() for i in range(3)] == ["1", "2", "3"]
+    assert page.locator(".sum").text_content().replace(" ", "") == "2=0·3+1·2+0·1"
+    assert page.locator(".where").text_content().startswith("output, channel 0, column 2: 2, ")
 
 
 @pytest.mark.wide
@@ -220,7 +228,9 @@ def test_every_lesson_finds_its_answer_among_its_options(page):
         page.get_by_role("button", name="Reveal").click()
         answer = page.locator(".answer p")
         options = page.locator(".lesson .segmented span").all_text_contents()
-        assert answer.first.text_content().partition(": ")[2] in options, number
+        said, _, right = answer.first.text_content().partition(": ")
+        assert right in options, number
+        assert said == ("✓ As you predicted" if right == options[0] else "✗ Not your prediction. It is"), number
         page.get_by_role("button", name="Show this layer above").click()
         assert page.locator(".refusal").text_content() == "", number
         if number < 12:
@@ -314,3 +324,158 @@ def test_pictures_are_saved_as_svg_and_png(page):
         with page.expect_download() as saved:
             page.get_by_role("button", name=name).click()
         assert Path(saved.value.path()).read_bytes().startswith(start)
+
+
+def read_numbers(page) -> dict[str, list[float]]:
+    """The numbers of the layer that is shown, by their names."""
+    page.click("#tab-take-along")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the numbers as CSV").click()
+    text = Path(saved.value.path()).read_text("utf-8")
+    return {name: [float(value) for value in values] for name, _, *values in csv.reader(io.StringIO(text))}
+
+
+def test_edited_weights_come_back_with_the_address(page):
+    page.get_by_label("weight 0, 1 of input channel 0").fill("12.25")
+    page.get_by_role("button", name="New numbers").click()
+    page.get_by_label("weight 1, 1 of input channel 0").fill("-7.125")
+    page.get_by_label("input size, height").fill("6")
+    before = read_numbers(page)
+    assert before["w0"][4] == -7.125
+    assert "edited weights too" in page.locator("#panel-take-along").text_content()
+    page.reload()
+    assert read_numbers(page) == before
+    page.select_option("#kind", "text")
+    assert read_numbers(page) == before
+    page.get_by_role("button", name="New numbers").click()
+    assert -7.125 not in read_numbers(page)["w0"]
+    enter_line(page, "pointwise ic16 oc17 iw5 kw1")
+    assert "not weights that were edited: it keeps up to 256" in page.locator("#panel-take-along").text_content()
+
+
+def test_a_weight_is_edited_while_a_setting_is_refused(page):
+    page.get_by_label("stride, width").fill("0")
+    page.get_by_label("weight 0, 0 of input channel 0").fill("50")
+    assert page.locator(".refusal").text_content() != ""
+    page.get_by_label("stride, width").fill("1")
+    assert page.locator(".refusal").text_content() == ""
+    assert page.get_by_label("weight 0, 0 of input channel 0").input_value() == "50"
+
+
+def test_a_layer_that_is_too_large_opens_smaller(browser, tmp_path):
+    for number, (line, start, note) in enumerate(
+        (
+            (
+                "convolution n2 ic64 oc64 ih56 iw56 kh3 kw3",
+                "convolution n1 ic64 oc64 ih14 iw14",
+                "smaller input, 14×14. ",
+            ),
+            (
+                "pointwise ic2000 oc1 iw5 kw1",
+                "convolution n1 ic1 oc1 ih7 iw7",
+                "Another layer is shown. ShapeError: 2000",
+            ),
+            ("convolution n2 ic1 oc1 iw5 kw3", "convolution n1 ic1 oc1 iw5", "One image of the batch is shown."),
+        )
+    ):
+        page = browser.new_page()
+        page.goto(explore(line).save(tmp_path / f"{number}.html").as_uri())
+        assert page.get_by_label("The layer as one line of text").input_value().startswith(start)
+        assert note in page.locator(".told").text_content()
+        assert page.locator(".refusal").text_content() == ""
+        assert "reads" in page.locator(".where").text_content()
+        page.close()
+
+
+def test_what_a_line_or_an_address_loses_is_said(page):
+    told = page.locator(".told")
+    enter_line(page, "convolution n2 ic1 oc1 iw9 kw3")
+    assert told.text_content() == "One image of the batch is shown."
+    line = page.get_by_label("The layer as one line of text").input_value()
+    address = page.evaluate("location.href")
+    page.evaluate("location.hash = '#kind=nothing'")
+    page.wait_for_function("document.querySelector('.told').textContent.includes('address')")
+    assert told.text_content() == "This address holds no layer; the last one is shown."
+    assert page.get_by_label("The layer as one line of text").input_value() == line
+    assert page.evaluate("location.href") == address
+    page.select_option("#kind", "pointwise")
+    assert told.text_content() == ""
+
+
+DRAWN = """
+async () => {
+  const canvas = document.querySelector(".stage canvas");
+  let count = 0;
+  const { getContext } = canvas;
+  canvas.getContext = (...words) => ((count += 1), getContext.apply(canvas, words));
+  for (let i = 0; i < 20; i++) {
+    canvas.dispatchEvent(new KeyboardEvent("keydown", { key: i % 2 ? "ArrowLeft" : "ArrowUp" }));
+  }
+  for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame);
+  return count;
+}
+"""
+
+
+def test_many_keys_are_drawn_once(page):
+    enter_line(page, "convolution ic16 oc16 ih32 iw32 kh3 kw3 pt1 pb1 pl1 pr1")
+    assert page.locator(".refusal").text_content() == ""
+    page.wait_for_timeout(300)
+    assert page.evaluate(DRAWN) == 1
+    enter_line(page, "convolution ic16 oc16 ih64 iw64 kh3 kw3")
+    assert "need at most 16384 on this page" in page.locator(".refusal").text_content()
+
+
+def test_input_and_output_stand_side_by_side(page):
+    stage, kernel = (page.locator(f".{name}").bounding_box() for name in ("stage", "kernel"))
+    assert stage["y"] == kernel["y"]
+    page.click("#tab-take-along")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save it as SVG").click()
+    text = Path(saved.value.path()).read_text("utf-8")
+    heights = {found[2]: found[1] for found in re.finditer(r'<text[^>]* y="([^"]*)"[^>]*>(input|output)<', text)}
+    assert heights["input"] == heights["output"]
+
+
+def test_a_phone_shows_the_picture_before_the_settings(browser, file):
+    context = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True)
+    page = context.new_page()
+    page.goto(file.as_uri())
+    tops = [page.locator(name).bounding_box()["y"] for name in (".line", ".see", "aside", ".tabs")]
+    assert tops == sorted(tops)
+    assert len(set(tops)) == 4
+    context.close()
+
+
+def test_a_weight_its_input_and_its_product_are_framed_together(page):
+    page.select_option("#kind", "dilated")
+    assert page.locator(".terms .small").text_content() == "Dilation: taps stand 2 apart on h and w."
+    met = page.locator(".term.met")
+    box = page.get_by_label("weight 0, 1 of input channel 0")
+    box.focus()
+    assert met.count() == 1
+    assert met.locator(".x").get_attribute("title") == "channel 0, row 2, column 4"
+    assert page.locator(".weights .met").count() == 1
+    page.locator(".term").nth(8).focus()
+    assert page.locator(".weights .met").get_attribute("aria-label") == "weight 2, 2 of input channel 0"
+    page.locator(".stage canvas").focus()
+    assert page.locator(".met:not(.key)").count() == 0
+    box.hover()
+    assert met.count() == 1
+    enter_line(page, "dilated ic1 oc1 id5 ih9 iw9 kd1 kh3 kw3 dd2 dh2 dw3")
+    assert page.locator(".terms .small").text_content() == "Dilation: taps stand 2 apart on h, 3 apart on w."
+
+
+def test_what_is_known_of_dilated_transposed_layers(page):
+    enter_line(page, "transposed ic1 oc1 iw4 kw1 sw2")
+    assert "0 of 4 positions. It is a hole: no tap reaches it." in page.locator("#panel-know").text_content()
+    enter_line(page, "transposed ic1 oc1 ih4 iw4 kh3 kw3 sh2 sw2 dh2 dw2")
+    assert page.get_by_role("button", name="Cure it: a 4×4 kernel with dilation 1×1").is_visible()
+    assert page.locator(".terms .small").text_content() == "Dilation: taps stand 2 apart on h and w of the output."
+
+
+def test_the_help_of_every_setting_can_be_read(page):
+    page.locator("aside summary", has_text="What these mean").click()
+    words = page.locator("aside .help")
+    for name in ("in channels", "kernel size", "stride", "dilation", "padding"):
+        assert words.locator("dt", has_text=name).first.is_visible()

@@ -2,7 +2,9 @@
 import { readData } from "./data.js";
 import { button, fill, make } from "./dom.js";
 import { formatSpec } from "./format.js";
-import { STARTS, makeLayer, readHash, refusalOf, startSetting, textSetting, writeHash } from "./layer.js";
+import { STARTS, lineOf, makeLayer, readHash, refusalOf, shrinkSetting, startSetting, textSetting, writeHash } from "./layer.js";
+import { lessonLine } from "./lessons.js";
+import { parseSpec } from "./text.js";
 import { makeControls } from "./controls.js";
 import { KernelCard } from "./kernel.js";
 import { Engine } from "./engine.js";
@@ -15,6 +17,9 @@ import { Take } from "./take.js";
 import { Tabs } from "./tabs.js";
 
 /** @import {Layer, Setting} from "./layer.js" */
+/** @import {Lesson} from "./lessons.js" */
+
+const ONE_IMAGE = "One image of the batch is shown.";
 
 class App {
   constructor() {
@@ -30,7 +35,7 @@ class App {
     this.know = new Know((text, sizes) => this.enterText(text, sizes));
     this.run = new Run();
     this.checkerboard = new Checkerboard();
-    this.learn = new Learn((text) => this.enterText(text));
+    this.learn = new Learn((lesson) => this.openLesson(lesson));
     this.take = new Take(this.stage);
     /** @type {[string, HTMLElement][]} */
     const panels = [
@@ -43,6 +48,7 @@ class App {
     this.tabs = new Tabs(panels, (name) => this.showPanel(name));
     this.see = make("div.see", null, this.stage.element, this.kernel.element);
     this.refusal = make("div.refusal", { role: "alert" });
+    this.note = make("p.note.told", { role: "status" });
     this.controls = make("div");
     this.words = make("div.words");
     this.line = /** @type {HTMLInputElement} */ (
@@ -53,27 +59,51 @@ class App {
       make("select.picker", { id: "kind" }, this.data.kinds.map(({ name, title }) => make("option", { value: name }, title)), make("option", { value: "text" }, "A line of text"))
     );
     this.picker.addEventListener("change", () => this.pick(this.picker.value));
-    this.setting = this.firstSetting();
+    const { setting, note } = this.firstSetting();
+    this.setting = setting;
     this.build();
-    this.enter(this.setting, true);
+    this.begin(setting, note);
     this.startEngine();
     window.addEventListener("hashchange", () => {
       const found = readHash(location.hash);
-      if (found && writeHash(found) !== writeHash(this.setting)) this.enter(found, true);
+      if (!found) {
+        this.writeAddress();
+        this.note.textContent = "This address holds no layer; the last one is shown.";
+      } else if (writeHash(found) !== writeHash(this.setting)) this.enter(found, true);
     });
     for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)"]) {
       matchMedia(query).addEventListener("change", () => this.enter(this.setting, false));
     }
   }
 
-  /** @returns {Setting} */
+  /** What the address holds, else what Python was asked for, and what is to be said of it. */
+  /** @returns {{setting: Setting, note: string}} */
   firstSetting() {
     const found = readHash(location.hash);
-    if (found) return found;
+    if (found) return { setting: found, note: "" };
+    const lost = location.hash.length > 1 ? "This address holds no layer; the first one is shown. " : "";
     const { kind, text, shape } = this.data.start;
     const sample = this.data.kinds.find(({ name }) => name === kind)?.samples[0];
-    if (kind && Object.hasOwn(STARTS, kind) && String(sample?.shape) === String(shape)) return startSetting(kind);
-    return textSetting(text);
+    if (kind && Object.hasOwn(STARTS, kind) && String(sample?.shape) === String(shape)) return { setting: startSetting(kind), note: lost };
+    return { setting: textSetting(text), note: lost + (shape[0] > 1 ? ONE_IMAGE : "") };
+  }
+
+  /** Show the first layer; where this page does not take it, with a smaller input, else another. */
+  /** @param {Setting} setting @param {string} note */
+  begin(setting, note) {
+    this.enter(setting, true);
+    const refused = this.refusal.textContent;
+    if (!this.layer) {
+      const smaller = shrinkSetting(setting);
+      this.enter(smaller ?? startSetting("cross_correlation"), true);
+      note += smaller ? `The layer is shown with a smaller input, ${this.inputSize()}. ` : "Another layer is shown. ";
+      note += refused;
+    }
+    this.note.textContent = note;
+  }
+
+  inputSize() {
+    return this.layer?.shape.slice(2).join("×") ?? "";
   }
 
   /** WebAssembly takes over when it is ready. */
@@ -81,7 +111,7 @@ class App {
     const engine = await Engine.start(this.data.taps);
     if (!engine) return;
     await engine.load(this.data.presets ?? []);
-    this.run.use(engine);
+    this.run.use(engine, this.data.mode === "served");
     if (this.tabs.current === "Run on a picture" && this.layer) this.run.show(this.layer);
   }
 
@@ -97,9 +127,9 @@ class App {
           "aside.card",
           { "aria-label": "Settings" },
           this.controls,
-          button("New numbers", () => this.enter({ ...this.setting, seed: this.setting.seed + 1 }, false, true)),
+          button("New numbers", () => this.enter({ ...this.setting, seed: this.setting.seed + 1, x: null, w: null }, false, true)),
         ),
-        make("div.main", null, make("label.line-row", null, make("span", null, "As text"), this.line), this.refusal, this.see, this.tabs.element),
+        make("div.main", null, make("label.line-row", null, make("span", null, "As text"), this.line), this.refusal, this.note, this.see, this.tabs.element),
       ),
       this.live,
     );
@@ -108,12 +138,23 @@ class App {
   /** @param {string} kind */
   pick(kind) {
     if (kind !== "text") this.enter(startSetting(kind), true);
-    else if (this.layer) this.enter(textSetting(formatSpec(this.layer.spec, this.layer.shape), this.setting.sizes), true);
+    else if (this.layer) {
+      const { seed, x, w } = this.layer.setting;
+      this.enter({ ...textSetting(formatSpec(this.layer.spec, this.layer.shape), this.setting.sizes), seed, x, w }, true);
+    }
   }
 
   /** Show a layer that is given as a line. @param {string} text @param {number[]} [sizes] */
   enterText(text, sizes) {
     this.enter(textSetting(text, sizes), true);
+    if ((parseSpec(text).shape?.[0] ?? 1) > 1 && !this.refusal.textContent) this.note.textContent = ONE_IMAGE;
+  }
+
+  /** Show the layer of a lesson, where the eye and the keyboard find it. @param {Lesson} lesson */
+  openLesson(lesson) {
+    this.enter({ ...textSetting(lessonLine(lesson)), x: lesson.x ?? null, w: lesson.w ?? null }, true);
+    this.stage.element.scrollIntoView();
+    this.stage.canvas.focus({ preventScroll: true });
   }
 
   enterLine() {
@@ -121,7 +162,9 @@ class App {
       this.enterText(this.line.value, this.setting.sizes);
       if (this.layer && !this.refusal.textContent) this.line.value = formatSpec(this.layer.spec, this.layer.shape);
     } catch (error) {
+      this.note.textContent = "";
       this.refusal.textContent = refusalOf(error);
+      document.body.classList.add("refused");
     }
   }
 
@@ -137,20 +180,27 @@ class App {
   /** Show a setting, or say why it is none and keep what is shown. @param {Setting} setting @param {boolean} redraw @param {boolean} [fresh] */
   enter(setting, redraw, fresh = false) {
     this.setting = setting;
+    this.note.textContent = "";
     if (redraw) this.describeKind();
     try {
       this.layer = makeLayer(setting, fresh || redraw ? null : this.layer?.weights ?? null);
+      this.setting = this.layer.setting;
       this.refusal.textContent = "";
       this.show();
-      try {
-        history.replaceState(null, "", writeHash(setting));
-      } catch {
-        // A page in a frame without an origin has no address to write to.
-      }
+      this.writeAddress();
     } catch (error) {
       this.refusal.textContent = refusalOf(error);
+      if (setting.kind === "text" && document.activeElement !== this.line) this.line.value = lineOf(setting);
     }
     document.body.classList.toggle("refused", this.refusal.textContent !== "");
+  }
+
+  writeAddress() {
+    try {
+      history.replaceState(null, "", writeHash(this.setting));
+    } catch {
+      // A page in a frame without an origin has no address to write to.
+    }
   }
 
   describeKind() {
@@ -171,8 +221,10 @@ class App {
     );
   }
 
-  /** @param {Setting} setting @param {boolean} redraw */
-  change(setting, redraw) {
+  /** Another setting from the controls, which know nothing of numbers. @param {Setting} given @param {boolean} redraw */
+  change(given, redraw) {
+    const { seed, x, w } = this.setting;
+    const setting = { ...given, seed, x, w };
     this.setting = setting;
     if (redraw) this.describeKind();
     this.enter(setting, false);
@@ -180,7 +232,11 @@ class App {
 
   weightsChanged() {
     if (!this.layer) return;
-    this.layer = makeLayer(this.setting, this.layer.weights);
+    this.layer = makeLayer(this.layer.setting, this.layer.weights);
+    if (!this.refusal.textContent) {
+      this.setting = this.layer.setting;
+      this.writeAddress();
+    }
     this.show();
   }
 

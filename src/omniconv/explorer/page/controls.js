@@ -116,6 +116,10 @@ export function makeControls(setting, words, change) {
     }));
   });
   rows.push(makeRow("input size", make("span.boxes", null, boxes), "positions of the input on each axis"));
+  const told = (words?.parameters ?? []).filter(({ help }) => help);
+  if (told.length) {
+    rows.push(make("details.help", null, make("summary", null, "What these mean"), make("dl", null, told.flatMap(({ name, help }) => [make("dt", null, humanName(name)), make("dd", null, help)]))));
+  }
   return make("form.controls", { submit: (/** @type {Event} */ event) => event.preventDefault() }, rows);
 }
 

@@ -27,7 +27,7 @@ async function instantiate({ relaxed, simd }) {
   return null;
 }
 
-/** A module that was compiled for one convolution and one shape. */
+/** A module that was compiled for one layer and one shape. */
 class Preset {
   /** @param {ModuleData} data @param {WebAssembly.Instance} instance */
   constructor(data, instance) {
@@ -37,11 +37,22 @@ class Preset {
     this.start = /** @type {() => void} */ (instance.exports.run);
   }
 
-  /** The result, and how long the module alone took [ms]. @param {ArrayLike<number>} x @param {Weights} own */
-  run(x, { w, b }) {
+  /**
+   * The result, and how long the module alone took [ms].
+   * @param {ArrayLike<number>} x
+   * @param {Weights[]} own
+   * @param {Conv[]} convs of the layer
+   */
+  run(x, own, convs) {
     const { input, output, weights: place } = this.data;
     const { buffer } = this.memory;
-    const flat = [...w, ...(b ?? new Array(output.shape[1]).fill(0))];
+    const flat = new Float64Array(place.count);
+    let next = 0;
+    own.forEach(({ w, b }, i) => {
+      flat.set(w, next);
+      if (b) flat.set(b, next + w.length);
+      next += w.length + convs[i].out_channels;
+    });
     const packed = new Float32Array(buffer, place.offset, this.index.length);
     this.index.forEach((from, k) => {
       if (from >= 0) packed[k] = flat[from];

@@ -77,10 +77,10 @@ export function hitGrid(grid, x, y) {
  * @property {Theme} theme
  * @property {(index: number) => number} value
  * @property {number} scale the largest size of a value
- * @property {(index: number) => number} mark 0 none, 1 read, 2 fed, 3 chosen
+ * @property {(index: number) => number} mark 0 none, 1 read, 2 fed, 3 chosen, 4 read by the weight in focus
  * @property {boolean} dim whether cells without a mark step back
  * @property {(channel: number) => string} name of a channel
- * @property {(channel: number, place: number[]) => {value: number, marked: boolean} | null} padding
+ * @property {(channel: number, place: number[]) => {value: number, mark: number} | null} padding
  */
 
 /** The shapes of a grid. @param {Grid} grid @param {Look} look @returns {Shape[]} */
@@ -91,8 +91,8 @@ export function drawGrid(grid, look) {
   const rings = [];
   const { cell, sizes, frame } = grid;
   const { theme } = look;
-  const longest = longestText(grid, look);
-  const size = Math.min(16, cell * 0.5, (cell - 3) / (0.6 * longest));
+  const longest = cell * 0.5 < SMALLEST ? 1 : longestText(grid, look);
+  const size = Math.min(16, cell * 0.5, (cell - 3) / (0.72 * longest));
   for (const block of grid.blocks) {
     const [left, top] = [grid.x + block.x, grid.y + block.y];
     shapes.push({ kind: "text", x: left, y: top + 8, text: blockName(grid, block, look), size: 11, fill: theme.soft });
@@ -113,7 +113,7 @@ export function drawGrid(grid, look) {
         const back = look.dim && !mark;
         const alpha = back ? 0.3 : 1;
         const ink = back ? theme.soft : colour.ink;
-        shapes.push({ kind: "rect", x, y, w: cell, h: cell, fill: colour.fill, stroke: theme.paper, line: 1, alpha });
+        shapes.push({ kind: "rect", x: x + 0.5, y: y + 0.5, w: cell - 1, h: cell - 1, fill: colour.fill, alpha });
         if (size >= SMALLEST) {
           const text = formatNumber(value);
           shapes.push({ kind: "text", x: x + cell / 2, y: y + cell / 2, text, size, anchor: "middle", fill: ink, bold: mark > 0 });
@@ -147,10 +147,10 @@ function blockName(grid, block, look) {
   return grid.sizes[0] > 1 ? `${block.slice ? "" : `${name}, `}depth ${block.slice}` : name;
 }
 
-/** @param {number} x @param {number} y @param {number} cell @param {{value: number, marked: boolean}} pad @param {Look} look */
+/** @param {number} x @param {number} y @param {number} cell @param {{value: number, mark: number}} pad @param {Look} look */
 function drawPadding(x, y, cell, pad, look) {
   const { theme } = look;
-  const alpha = look.dim && !pad.marked ? 0.45 : 1;
+  const alpha = look.dim && !pad.mark ? 0.45 : 1;
   /** @type {Shape[]} */
   const shapes = [
     { kind: "rect", x: x + 1.5, y: y + 1.5, w: cell - 3, h: cell - 3, stroke: theme.soft, line: 1, dash: [2, 2], alpha },
@@ -159,7 +159,7 @@ function drawPadding(x, y, cell, pad, look) {
     const text = formatNumber(pad.value);
     shapes.push({ kind: "text", x: x + cell / 2, y: y + cell / 2, text, size: Math.min(11, cell / 2), anchor: "middle", fill: theme.soft, alpha });
   }
-  if (pad.marked) shapes.push(...drawMark(x, y, cell, 1, theme));
+  if (pad.mark) shapes.push(...drawMark(x, y, cell, pad.mark, theme));
   return shapes;
 }
 
@@ -167,6 +167,12 @@ function drawPadding(x, y, cell, pad, look) {
 function drawMark(x, y, cell, mark, theme) {
   const box = { x: x + 1, y: y + 1, w: cell - 2, h: cell - 2 };
   if (mark === 1) return [{ kind: "rect", ...box, stroke: theme.ink, line: 2 }];
+  if (mark === 4) {
+    return [
+      { kind: "rect", ...box, stroke: theme.ink, line: 5 },
+      { kind: "rect", x: x + 4.5, y: y + 4.5, w: cell - 9, h: cell - 9, stroke: theme.accent, line: 2 },
+    ];
+  }
   if (mark === 2) return [{ kind: "rect", ...box, stroke: theme.ink, line: 2, dash: [3, 3] }];
   return [
     { kind: "rect", x: x - 1, y: y - 1, w: cell + 2, h: cell + 2, stroke: theme.paper, line: 2 },

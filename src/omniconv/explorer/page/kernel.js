@@ -42,6 +42,7 @@ export class KernelCard {
   constructor(stage, changed) {
     this.stage = stage;
     this.changed = changed;
+    stage.spotted = () => this.markSpot();
     this.key = "";
     /** @type {Layer | null} */
     this.layer = null;
@@ -77,7 +78,16 @@ export class KernelCard {
     this.body.querySelectorAll("input").forEach((input) => {
       input.classList.toggle("used", used.has(Number(input.dataset.weight)));
     });
+    this.markSpot();
     this.describe(conv, w, row);
+  }
+
+  /** Frame the box of the weight whose product is framed. */
+  markSpot() {
+    const { spot } = this.stage;
+    this.body.querySelectorAll("input").forEach((input) => {
+      input.classList.toggle("met", spot !== null && input.classList.contains("used") && Number(input.dataset.weight) === spot);
+    });
   }
 
   /** For each input channel of the group, where the kernel begins among the weights. @param {Conv} conv @param {number} own */
@@ -95,6 +105,7 @@ export class KernelCard {
     const across = conv.kernel_size[conv.kernel_size.length - 1];
     const { w } = layer.weights[number];
     this.current = { conv, number, row };
+    this.stage.frameProduct(null);
     const shown = row.slice(0, Math.max(1, Math.floor(MOST_WEIGHTS / volume)));
     const grids = shown.map((start, j) => {
       const boxes = range(Math.min(volume, 343)).map((t) => {
@@ -103,7 +114,7 @@ export class KernelCard {
           if (typeof value !== "number") return;
           w[start + t] = value;
           this.changed();
-        }, { step: "any", "data-weight": start + t });
+        }, { step: "any", "data-weight": start + t, ...this.stage.spotListeners(start + t) });
       });
       const grid = make("div.weights", null, boxes);
       grid.style.setProperty("--across", String(across));

@@ -94,10 +94,11 @@ export class Know {
     const words = { even: "even", uneven: "uneven: a checkerboard", holes: "some are never met: holes", "": "" }[verdict];
     /** @type {(Node | string)[]} */
     const text = [make("p", null, `How many ${what}, borders included.`)];
-    if (levels.length) text.push(make("p.result", null, make("b", null, levels.map(formatNumber).join(" : ")), ` — ${words}`));
+    if (levels.length) text.push(make("p.result", null, "away from the border: ", make("b", null, levels.map(formatNumber).join(" : ")), ` — ${words}`));
     if (single && up && verdict !== "even" && spec.type === "conv") {
       const cure = evenKernel({ ...spec, padding: axesOf(spec, shape).map((axis) => axis.padding) });
-      const label = `Cure it: a ${cure.kernel_size.join("×")} kernel`;
+      const other = cure.dilation.some((d, a) => d !== spec.dilation[a]);
+      const label = `Cure it: a ${cure.kernel_size.join("×")} kernel${other ? ` with dilation ${cure.dilation.join("×")}` : ""}`;
       text.push(button(label, () => this.open(formatSpec(cure, shape), setting.sizes)));
     }
     this.overlap.show(
@@ -110,7 +111,7 @@ export class Know {
   /** @param {Layer} layer */
   showField({ spec, shape, plans }) {
     const last = plans[plans.length - 1];
-    const place = last.sizesOut.map((size) => Math.floor(size / 2));
+    const place = last.sizesOut.map((size) => Math.floor((size - 1) / 2)); // that the stage begins with
     const support = supportOf(plans, place);
     const letters = axisLetters(dimsOf(spec));
     const axes = receptiveAxes(spec, shape);
@@ -118,7 +119,7 @@ export class Know {
     this.field.show(
       (theme) => mapScene(support, plans[0].sizesIn, `what the middle output sees: ${seen} positions`, theme),
       [
-        make("p", null, `What the middle output depends on: ${seen} of ${support.length} positions.`),
+        make("p", null, `What the middle output depends on: ${seen} of ${support.length} positions.${seen ? "" : " It is a hole: no tap reaches it."}`),
         table(
           ["axis", "size", "stride", "padding", "centre of output 0"],
           axes.map((axis, a) => [

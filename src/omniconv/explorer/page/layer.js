@@ -19,6 +19,8 @@ import { drawWeights, randomNumbers, runPlans } from "./evaluate.js";
  * @property {string} text the line
  * @property {number[]} sizes of the input: depth, height, width
  * @property {number} seed of values and weights
+ * @property {number[] | null} x numbers of the input, null: drawn from the seed
+ * @property {number[] | null} w all weights in a row, null: drawn from the seed
  */
 
 /**
@@ -33,9 +35,11 @@ import { drawWeights, randomNumbers, runPlans } from "./evaluate.js";
  * @property {Float64Array[]} values before the first step and after each
  */
 
-export const MOST_VALUES = 2 ** 16;
+export const MOST_VALUES = 2 ** 14;
 export const MOST_CHANNELS = 1024;
 export const MOST_MACS = 2 ** 25;
+/** Numbers of the input, and of all weights, that an address holds. */
+export const MOST_KEPT = 256;
 
 /** Small layers that show what is special about each kind. @type {Record<string, [Record<string, unknown>, number[]]>} */
 export const STARTS = {
@@ -73,34 +77,98 @@ export function startSetting(kind) {
   for (const name of ["kernel_size", "stride", "dilation", "output_padding"]) {
     if (typeof full[name] === "number") full[name] = new Array(Number(full.dims)).fill(full[name]);
   }
-  return { kind, given: full, text: "", sizes: [...sizes], seed: 1 };
+  return { kind, given: full, text: "", sizes: [...sizes], seed: 1, x: null, w: null };
 }
 
 /** @param {string} text @param {number[]} [fallback] sizes, where the line gives none @returns {Setting} */
 export function textSetting(text, fallback = [4, 7, 7]) {
   const { spec, shape } = parseSpec(text);
   const given = shape ? shape.slice(2) : fallback.slice(-dimsOf(spec));
-  return { kind: "text", given: {}, text: formatSpec(spec), sizes: [...fallback.slice(0, 3 - given.length), ...given], seed: 1 };
+  return { kind: "text", given: {}, text: formatSpec(spec), sizes: [...fallback.slice(0, 3 - given.length), ...given], seed: 1, x: null, w: null };
+}
+
+/** @param {Setting} setting @returns {Spec} */
+function specOf(setting) {
+  return setting.kind === "text" ? parseSpec(setting.text).spec : buildKind(setting.kind, setting.given);
+}
+
+/** A spec with its shapes, where this page takes it. @param {Setting} setting */
+function readSetting(setting) {
+  const spec = specOf(setting);
+  const shape = [1, inChannels(spec), ...setting.sizes.slice(-dimsOf(spec))];
+  const shapes = shapesOf(spec, shape);
+  checkSize(spec, shapes);
+  return { spec, shape, shapes };
 }
 
 /**
- * The layer of a setting; weights are kept where they fit.
+ * The layer of a setting; weights are kept where they fit. Its own setting holds the numbers that were not drawn.
  * @param {Setting} setting
  * @param {Weights[] | null} kept
  * @returns {Layer}
  */
 export function makeLayer(setting, kept) {
-  const spec = setting.kind === "text" ? parseSpec(setting.text).spec : buildKind(setting.kind, setting.given);
-  const shape = [1, inChannels(spec), ...setting.sizes.slice(-dimsOf(spec))];
-  const shapes = shapesOf(spec, shape);
-  checkSize(spec, shapes);
+  const { spec, shape, shapes } = readSetting(setting);
   const plans = planSpec(spec, shape);
-  const convs = convsOf(spec);
-  const fits = kept?.length === convs.length && convs.every((conv, i) => kept[i].w.length === product(weightShape(conv)));
-  const weights = kept && fits ? kept : drawWeights(spec, setting.seed);
+  const counts = countWeights(spec);
+  const drawn = drawWeights(spec, setting.seed);
+  const fits = kept?.length === counts.length && counts.every((count, i) => kept[i].w.length === count);
+  const given = !kept && setting.w?.length === sumOfCounts(counts) ? cutWeights(setting.w, counts) : drawn;
+  const weights = kept && fits ? kept : given;
+  const own = setting.x?.length === product(shape) ? setting.x : null;
   const next = randomNumbers(setting.seed + 77);
-  const x = Float64Array.from({ length: product(shape) }, () => Math.floor(next() * 10));
-  return { setting, spec, shape, shapes, plans, x, weights, values: runPlans(plans, x, weights) };
+  const x = own ? Float64Array.from(own) : Float64Array.from({ length: product(shape) }, () => Math.floor(next() * 10));
+  const edited = sumOfCounts(counts) <= MOST_KEPT && weights.some(({ w }, i) => w.some((value, k) => value !== drawn[i].w[k]));
+  const held = { ...setting, x: own, w: edited ? weights.flatMap(({ w }) => [...w]) : null };
+  return { setting: held, spec, shape, shapes, plans, x, weights, values: runPlans(plans, x, weights) };
+}
+
+/** Weights of each convolution. @param {Spec} spec */
+function countWeights(spec) {
+  return convsOf(spec).map((conv) => product(weightShape(conv)));
+}
+
+/** @param {number[]} counts */
+function sumOfCounts(counts) {
+  return counts.reduce((sum, count) => sum + count, 0);
+}
+
+/** Whether the address keeps weights that are edited. @param {Layer} layer */
+export function keepsWeights({ spec }) {
+  return sumOfCounts(countWeights(spec)) <= MOST_KEPT;
+}
+
+/** @param {number[]} flat @param {number[]} counts @returns {Weights[]} */
+function cutWeights(flat, counts) {
+  let start = 0;
+  return counts.map((count) => ({ w: Float64Array.from(flat.slice(start, (start += count))), b: null }));
+}
+
+/** The setting with the largest input, halved and halved again, that this page takes; null where there is none. */
+/** @param {Setting} setting @returns {Setting | null} */
+export function shrinkSetting(setting) {
+  for (let sizes = setting.sizes; sizes.some((size) => size > 1); ) {
+    sizes = sizes.map((size) => Math.ceil(size / 2));
+    try {
+      const smaller = { ...setting, sizes };
+      readSetting(smaller);
+      return smaller;
+    } catch (error) {
+      refusalOf(error);
+    }
+  }
+  return null;
+}
+
+/** The line of a setting, as far as it can be written. @param {Setting} setting */
+export function lineOf(setting) {
+  try {
+    const spec = specOf(setting);
+    return formatSpec(spec, [1, inChannels(spec), ...setting.sizes.slice(-dimsOf(spec))]);
+  } catch (error) {
+    refusalOf(error);
+    return setting.text;
+  }
 }
 
 /** Refuse what this page could not draw or compute while somebody waits. @param {Spec} spec @param {number[][]} shapes */
@@ -131,26 +199,62 @@ function checkSize(spec, shapes) {
 
 /** @param {Setting} setting */
 export function writeHash(setting) {
-  const { kind, given, text, sizes, seed } = setting;
+  const { kind, given, text, sizes, seed, x, w } = setting;
   /** @type {Record<string, string>} */
   const held = kind === "text" ? { text } : { kind, given: JSON.stringify(given) };
+  for (const [name, numbers] of /** @type {const} */ ([["x", x], ["w", w]])) {
+    if (numbers && numbers.length <= MOST_KEPT) held[name] = numbers.join(",");
+  }
   return `#${new URLSearchParams({ ...held, sizes: sizes.join("x"), seed: String(seed) })}`;
+}
+
+/** Numbers apart by commas: null where there are none, not finite ones or too many. @param {string} text */
+function readNumbers(text) {
+  const parts = text.split(",", MOST_KEPT + 1);
+  const numbers = parts.map((part) => (part.trim() ? Number(part) : NaN));
+  return numbers.length <= MOST_KEPT && numbers.every(Number.isFinite) ? numbers : null;
 }
 
 /** The setting that an address holds, or null where it holds none. @param {string} hash @returns {Setting | null} */
 export function readHash(hash) {
   const found = new URLSearchParams(hash.replace(/^#/, ""));
+  const setting = readWords(found);
+  if (!setting) return null;
+  for (const name of /** @type {const} */ (["x", "w"])) {
+    const text = found.get(name);
+    if (text === null) continue;
+    setting[name] = readNumbers(text);
+    if (!setting[name]) return null;
+  }
+  return fitsNumbers(setting) ? setting : null;
+}
+
+/** Whether an input and weights that are given are as many as the layer has. @param {Setting} setting */
+function fitsNumbers(setting) {
+  if (!setting.x && !setting.w) return true;
+  try {
+    const { spec, shape } = readSetting(setting);
+    const counts = { x: product(shape), w: sumOfCounts(countWeights(spec)) };
+    return (setting.x ?? { length: counts.x }).length === counts.x && (setting.w ?? { length: counts.w }).length === counts.w;
+  } catch (error) {
+    refusalOf(error);
+    return true; // no layer, which is refused in its own words
+  }
+}
+
+/** A setting without numbers of its own. @param {URLSearchParams} found @returns {Setting | null} */
+function readWords(found) {
   const sizes = (found.get("sizes") ?? "").split("x").map(Number);
   const seed = Number(found.get("seed") ?? 1);
   const kind = found.get("kind") ?? (found.has("text") ? "text" : "");
   if (sizes.length !== 3 || !sizes.every(Number.isInteger) || !Number.isInteger(seed)) return null;
-  if (kind === "text") return { kind, given: {}, text: found.get("text") ?? "", sizes, seed };
+  if (kind === "text") return { kind, given: {}, text: found.get("text") ?? "", sizes, seed, x: null, w: null };
   if (!Object.hasOwn(STARTS, kind)) return null;
   try {
     const given = JSON.parse(found.get("given") ?? "{}");
     const known = Object.keys(DEFAULTS[kind]);
     if (given === null || typeof given !== "object" || !Object.keys(given).every((key) => known.includes(key))) return null;
-    return { kind, given: { ...startSetting(kind).given, ...given }, text: "", sizes, seed };
+    return { ...startSetting(kind), given: { ...startSetting(kind).given, ...given }, sizes, seed };
   } catch {
     return null;
   }

@@ -1,9 +1,11 @@
 /** Lessons on the page: first a prediction, then the reveal. */
 import { button, fill, make, segmented } from "./dom.js";
-import { LESSONS, lessonLine } from "./lessons.js";
+import { LESSONS } from "./lessons.js";
+
+/** @import {Lesson} from "./lessons.js" */
 
 export class Learn {
-  /** @param {(line: string) => void} open shows a layer */
+  /** @param {(lesson: Lesson) => void} open shows the layer of a lesson */
   constructor(open) {
     this.open = open;
     this.number = 0;
@@ -19,9 +21,9 @@ export class Learn {
       const hit = lesson.options[right] === chosen;
       fill(
         answer,
-        make("p", null, make("b", null, hit ? "✓ As you predicted: " : "✗ Not so: "), lesson.options[right]),
+        make("p", null, make("b", null, hit ? "✓ As you predicted: " : "✗ Not your prediction. It is: "), lesson.options[right]),
         make("p", null, words),
-        button("Show this layer above", () => this.open(lessonLine(lesson))),
+        button("Show this layer above", () => this.open(lesson)),
       );
     }, { class: "primary", disabled: true });
     let chosen = "";

@@ -25,6 +25,8 @@ import { formatCount, formatNumber } from "./dom.js";
  * @property {string[]} options
  * @property {() => Answer} compute
  * @property {string} open a layer that shows it
+ * @property {number[]} [x] numbers of its input
+ * @property {number[]} [w] its weights
  */
 
 /** @param {string} line */
@@ -50,6 +52,8 @@ function nearest(options, value) {
   return distances.indexOf(Math.min(...distances));
 }
 
+const IMPULSE = [0, 0, 1, 0, 0];
+const COUNTED = [1, 2, 3];
 const SLIDE = "convolution ic1 oc1 iw5 kw3 pl1 pr1";
 const UP3 = "transposed ic1 oc1 ih4 iw4 kh3 kw3 sh2 sw2";
 const UP4 = "transposed ic1 oc1 ih4 iw4 kh4 kw4 sh2 sw2 pt1 pb1 pl1 pr1";
@@ -65,15 +69,16 @@ export const LESSONS = [
     question: "The kernel 1 2 3 slides over 0 0 1 0 0 with padding 1. What does a true convolution give?",
     options: ["0 3 2 1 0", "0 1 2 3 0"],
     compute() {
-      const x = [0, 0, 1, 0, 0];
-      const turned = resultOf(`${SLIDE} flip`, x, [1, 2, 3]).join(" ");
-      const straight = resultOf(SLIDE, x, [1, 2, 3]).join(" ");
+      const turned = resultOf(`${SLIDE} flip`, IMPULSE, COUNTED).join(" ");
+      const straight = resultOf(SLIDE, IMPULSE, COUNTED).join(" ");
       return {
         right: this.options.indexOf(turned),
         words: `Convolution mirrors the kernel and gives ${turned}: the kernel itself, stamped at the 1. Cross-correlation, which deep learning calls convolution, gives ${straight}.`,
       };
     },
     open: `${SLIDE} flip`,
+    x: IMPULSE,
+    w: COUNTED,
   },
   {
     title: "Kernel, filter, channel",

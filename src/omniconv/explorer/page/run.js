@@ -1,12 +1,13 @@
 /** The layer at work on a picture, again with every edit of its weights. */
 import { OmniError, product, range, specError } from "./integers.js";
-import { inChannels, shapesOf } from "./chain.js";
+import { convsOf, inChannels, shapesOf } from "./chain.js";
 import { costOf } from "./analysis.js";
 import { formatSpec } from "./format.js";
 import { runPlans } from "./evaluate.js";
 import { planSpec } from "./plan.js";
 import { button, fill, formatCount, formatNumber, make, segmented } from "./dom.js";
 import { selectBox } from "./controls.js";
+import { Served } from "./served.js";
 import { PICTURES, asInput, drawPicture, paintPlanes, readPicture } from "./pictures.js";
 
 /** @import {Engine} from "./engine.js" */
@@ -31,6 +32,9 @@ export class Run {
     this.numbers = make("p.note");
     /** @type {Engine | null} */
     this.engine = null;
+    /** @type {Served | null} */
+    this.served = null;
+    this.timed = "";
     this.again = () => {};
     this.compared = make("span", { role: "status" });
     this.compare = make("p", { hidden: true }, button("Compare with a plain JavaScript loop", () => this.again()), this.compared);
@@ -70,9 +74,10 @@ export class Run {
     );
   }
 
-  /** From the next run on by WebAssembly. @param {Engine} engine */
-  use(engine) {
+  /** From the next run on by WebAssembly. @param {Engine} engine @param {boolean} served whether a server compiles modules */
+  use(engine, served) {
     this.engine = engine;
+    if (served) this.served = new Served(engine, () => this.layer && this.element.checkVisibility() && this.show(this.layer));
     this.compare.hidden = false;
   }
 
@@ -125,11 +130,21 @@ export class Run {
     const plans = planSpec(spec, shape);
     const x = asInput({ width, height, ...rest }, channels);
     const { engine } = this;
-    const start = performance.now();
-    const own = engine?.presets.get(formatSpec(spec, shape))?.run(x, weights[0]);
-    const all = own ? [own.y] : engine ? engine.runPlans(plans, x, weights) : runPlans(plans, x, weights);
-    const time = own ? own.time : performance.now() - start;
+    const text = formatSpec(spec, shape);
+    const module = engine?.presets.get(text);
+    const missing = module || !engine ? "" : this.served?.want(text) ?? "";
+    const run = () => {
+      if (module) return module.run(x, weights, convsOf(spec));
+      const start = performance.now();
+      const all = engine ? engine.runPlans(plans, x, weights) : runPlans(plans, x, weights);
+      return { y: all[all.length - 1], time: performance.now() - start };
+    };
+    const how = module ? "a WebAssembly module that Omniconv compiled for this layer" : engine ? `Omniconv's WebAssembly with ${engine.name}` : "a plain JavaScript loop in float64";
+    if (this.timed !== `${how} ${text}`) run(); // the first run of a layer also makes its memory and machine code
+    this.timed = `${how} ${text}`;
+    const { y, time } = run();
     this.again = () => {
+      runPlans(plans, x, weights);
       const begin = performance.now();
       runPlans(plans, x, weights);
       const plain = performance.now() - begin;
@@ -137,7 +152,6 @@ export class Run {
       this.compared.textContent = ` A plain JavaScript loop takes ${formatNumber(Math.round(plain * 10) / 10)} ms: ${ratio} times as long.`;
     };
     this.compared.textContent = "";
-    const y = all[all.length - 1];
     this.channel = Math.min(this.channel, result[1] - 1);
     const places = result[2] * result[3];
     const plane = y.subarray(this.channel * places, (this.channel + 1) * places);
@@ -155,8 +169,7 @@ export class Run {
       if (this.layer) this.show(this.layer);
     }) : null);
     this.after.setAttribute("aria-label", `channel ${this.channel} of the result, ${result[3]} by ${result[2]}, values from ${formatNumber(low)} to ${formatNumber(high)}`);
-    const how = own ? "a WebAssembly module that Omniconv compiled for this layer" : engine ? `Omniconv's WebAssembly with ${engine.name}` : "a plain JavaScript loop in float64";
-    this.words.textContent = `${formatNumber(Math.round(time * 10) / 10)} ms for ${formatCount(macs)} MAC, by ${how}.`;
+    this.words.textContent = `${formatNumber(Math.round(time * 10) / 10)} ms for ${formatCount(macs)} MAC, by ${how}${missing ? `; ${missing}` : ""}.`;
     const scale = signed ? `grey is 0, black ${formatNumber(-most)}, white ${formatNumber(most)}` : `black is 0, white ${formatNumber(most)}`;
     this.numbers.textContent = `Channel ${this.channel} of ${result[1]}, ${result[3]} × ${result[2]}; values from ${formatNumber(low)} to ${formatNumber(high)}: ${scale}.`;
   }

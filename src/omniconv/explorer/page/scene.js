@@ -93,10 +93,12 @@ export function paintScene(canvas, scene, theme) {
 function paintShape(context, shape) {
   const { x = 0, y = 0, w = 0, h = 0, line = 1 } = shape;
   context.globalAlpha = shape.alpha ?? 1;
-  context.setLineDash(shape.dash ?? []);
-  context.lineWidth = line;
   if (shape.fill) context.fillStyle = shape.fill;
-  if (shape.stroke) context.strokeStyle = shape.stroke;
+  if (shape.stroke) {
+    context.setLineDash(shape.dash ?? []);
+    context.lineWidth = line;
+    context.strokeStyle = shape.stroke;
+  }
   if (shape.kind === "rect") {
     if (shape.fill) context.fillRect(x, y, w, h);
     if (shape.stroke) context.strokeRect(x, y, w, h);

@@ -1,47 +1,25 @@
 /** The picture of a layer: all its tensors, what the chosen value reads and feeds, the kernel that slides. */
 import { product, range } from "./integers.js";
-import { axisLetters, formatConv } from "./format.js";
+import { axisLetters } from "./format.js";
 import { foldPlace } from "./geometry.js";
 import { axesOf } from "./spec.js";
 import { button, fill, formatNumber, make, table } from "./dom.js";
 import { MOST_BLOCKS, drawGrid, hitGrid, layGrid } from "./grid.js";
 import { paintScene, readTheme } from "./scene.js";
 import { pullStep, pushStep, termsOf } from "./taps.js";
+import { dilationWords, nameStep } from "./words.js";
 import { isoShapes } from "./iso.js";
 
-/** @import {Step} from "./chain.js" */
 /** @import {Grid} from "./grid.js" */
 /** @import {Layer} from "./layer.js" */
 /** @import {Plan} from "./plan.js" */
+/** @import {Term} from "./taps.js" */
 /** @import {Scene, Shape} from "./scene.js" */
 
 /** @typedef {{tensor: number, channel: number, place: number[]}} Choice */
 
 const HEAD = 56;
 const GAP = 46;
-
-/** What a step does, in a few words. @param {Step} step @returns {string} */
-export function nameStep(step) {
-  switch (step.type) {
-    case "conv": {
-      const kernel = step.kernel_size.join("×");
-      const word = formatConv(step).split(" ")[0].replace(/_/g, " ");
-      const stride = step.stride.some((s) => s > 1) ? `, stride ${[...new Set(step.stride)].join("×")}` : "";
-      const gaps = step.dilation.some((d, a) => d > 1 && step.kernel_size[a] > 1);
-      return `${kernel} ${word}${stride}${gaps ? `, dilation ${[...new Set(step.dilation)].join("×")}` : ""}`;
-    }
-    case "split":
-      return `split: ${step.branches.map((branch) => branch.kernel_size.join("×")).join(", ")}`;
-    case "shuffle":
-      return `channel shuffle, ${step.groups} groups`;
-    case "pixel_shuffle":
-      return `pixel shuffle ×${step.factor}`;
-    case "resize":
-      return `${step.mode} resize ×${step.factor}`;
-    case "activation":
-      return step.name;
-  }
-}
 
 export class Stage {
   /** @param {{announce: (text: string) => void}} hooks */
@@ -58,6 +36,11 @@ export class Stage {
     /** @type {Scene} */
     this.scene = { width: 1, height: 1, shapes: [], title: "" };
     this.timer = 0;
+    this.frameAsked = 0;
+    /** The weight whose product is framed. @type {number | null} */
+    this.spot = null;
+    /** Called whenever another product is framed. */
+    this.spotted = () => {};
     /** Called whenever another value is chosen. */
     this.chosen = () => {};
     this.canvas = /** @type {HTMLCanvasElement} */ (
@@ -97,12 +80,14 @@ export class Stage {
         make("span.key.read", null, "is read"),
         make("span.key.fed", null, "is fed"),
         make("span.key.pad", null, "padding"),
-        " Point at any value, or use the arrow keys; Page Up and Page Down change the channel, comma and full stop the tensor, space plays.",
+        make("span.key.met", null, "belongs to the weight or product in focus"),
+        " Point at any value, or use the arrow keys; in 3-D, Shift with up and down changes the depth. Page Up and Page Down change the channel, comma and full stop the tensor, space plays.",
       ),
       this.terms,
       this.details,
     );
-    new ResizeObserver(() => this.draw()).observe(this.element);
+    this.drawnWidth = 0;
+    new ResizeObserver(() => this.element.clientWidth !== this.drawnWidth && this.draw()).observe(this.element);
   }
 
   /** @param {Layer} layer */
@@ -139,9 +124,48 @@ export class Stage {
     marks[tensor][this.index(this.choice)] = 1;
     for (let n = tensor; n > 0; n--) marks[n - 1] = pullStep(plans[n - 1], marks[n]);
     for (let n = tensor; n < plans.length; n++) marks[n + 1] = pushStep(plans[n], marks[n]);
-    this.draw();
+    this.askDraw();
     this.explain();
     this.chosen();
+  }
+
+  /** Draw once before the next picture of the screen, however often it is asked. */
+  askDraw() {
+    cancelAnimationFrame(this.frameAsked);
+    this.frameAsked = requestAnimationFrame(() => this.draw());
+  }
+
+  /** Frame the product of one weight in the chosen value: its input, its term, its box. @param {number | null} weight */
+  frameProduct(weight) {
+    if (weight === this.spot) return;
+    this.spot = weight;
+    this.markTerms();
+    this.askDraw();
+    this.spotted();
+  }
+
+  /** Listeners of what stands for a weight: while it has focus or the pointer, its product is framed. @param {number} weight */
+  spotListeners(weight) {
+    const enter = () => this.frameProduct(weight);
+    const leave = () => {
+      const held = document.activeElement;
+      this.frameProduct(held instanceof HTMLElement && held.dataset.weight ? Number(held.dataset.weight) : null);
+    };
+    return { focus: enter, blur: leave, pointerenter: enter, pointerleave: leave };
+  }
+
+  markTerms() {
+    for (const term of this.terms.querySelectorAll("[data-weight]")) {
+      term.classList.toggle("met", Number(/** @type {HTMLElement} */ (term).dataset.weight) === this.spot);
+    }
+  }
+
+  /** The product that is framed, if the chosen value has it. */
+  spotTerm() {
+    const { tensor, channel, place } = this.choice;
+    if (this.spot === null || !this.source()) return null;
+    const { plans } = /** @type {Layer} */ (this.layer);
+    return this.termsAt(plans[tensor - 1], channel, place).find((term) => term.weight === this.spot) ?? null;
   }
 
   /** @param {Choice} choice */
@@ -163,9 +187,11 @@ export class Stage {
     if (!this.layer) return;
     const { plans, values, shapes } = this.layer;
     const theme = readTheme();
-    const space = Math.max(260, this.element.clientWidth - 42);
-    const upright = space < 560;
+    this.drawnWidth = this.element.clientWidth;
+    const space = Math.max(260, this.drawnWidth - 42);
+    const upright = space < 430;
     const tensors = range(plans.length + 1);
+    const met = this.spotTerm();
     const firsts = tensors.map((tensor) => this.firstChannel(tensor));
     /** @param {number} cell */
     const lay = (cell) =>
@@ -220,7 +246,7 @@ export class Stage {
           theme,
           value: (i) => held[i],
           scale,
-          mark: (i) => (!marks[i] ? 0 : tensor === this.choice.tensor ? 3 : tensor < this.choice.tensor ? 1 : 2),
+          mark: (i) => (met && tensor === this.choice.tensor - 1 && i === met.input ? 4 : !marks[i] ? 0 : tensor === this.choice.tensor ? 3 : tensor < this.choice.tensor ? 1 : 2),
           dim: true,
           name: (channel) => this.nameChannel(tensor, channel),
           padding: (channel, place) => this.padding(tensor, channel, place),
@@ -268,8 +294,10 @@ export class Stage {
     const reads = place.map((p, a) => foldPlace(p, sizesIn[a], step.padding_mode));
     const zero = reads.some((read) => read < 0);
     const value = zero ? 0 : values[tensor][this.index({ tensor, channel, place: reads })];
-    const marked = this.choice.tensor === tensor + 1 && this.padded().has([channel, ...place].join());
-    return { value, marked };
+    const at = [channel, ...place].join();
+    const read = this.choice.tensor === tensor + 1 && this.padded().has(at);
+    const met = read ? this.spotTerm() : null;
+    return { value, mark: !read ? 0 : met && nameTerm(met) === at ? 4 : 1 };
   }
 
   /** Places of padding that the chosen value reads, as texts. */
@@ -284,7 +312,7 @@ export class Stage {
     const found = new Set();
     const plan = plans[tensor - 1];
     for (const term of this.termsAt(plan, channel, place)) {
-      found.add([term.channel, ...term.taps.map((tap) => tap.place)].join());
+      found.add(nameTerm(term));
     }
     this.paddedSet = found;
     return found;
@@ -337,6 +365,7 @@ export class Stage {
   }
 
   explain() {
+    if (this.terms.querySelector(".met:hover, .met:focus")) this.spot = null; // its term goes
     this.where.textContent = this.describe();
     const { plans, values, weights } = /** @type {Layer} */ (this.layer);
     const { tensor, channel, place } = this.choice;
@@ -352,7 +381,7 @@ export class Stage {
       const x = term.input < 0 ? 0 : values[tensor - 1][term.input];
       return make(
         "span.term",
-        null,
+        { tabindex: 0, "data-weight": term.weight, ...this.spotListeners(term.weight) },
         make("span.x", { title: `channel ${term.channel}, ${this.placeWords(term.taps.map((tap) => tap.place))}` }, term.input < 0 ? "0 (padding)" : inBrackets(x)),
         " · ",
         make("span.w", null, inBrackets(w[term.weight])),
@@ -362,12 +391,15 @@ export class Stage {
     const parts = shown.flatMap((term, i) => (i ? [" + ", term] : [term]));
     const more = terms.length > shown.length ? ` + ${terms.length - shown.length} more` : "";
     const bias = b ? ` + ${formatNumber(b[own])} (bias)` : "";
+    const apart = dilationWords(source.conv);
     fill(
       this.terms,
       terms.length
         ? make("p.sum", null, make("b", null, formatNumber(sum)), " = ", ...parts, more + bias)
         : make("p.sum", null, make("b", null, formatNumber(sum)), " : no tap of the kernel lands here (a hole)."),
+      apart ? make("p.small", null, apart) : null,
     );
+    this.markTerms();
   }
 
   showTables() {
@@ -449,19 +481,32 @@ export class Stage {
   toggle() {
     if (this.timer) this.pause();
     else {
-      const slow = matchMedia("(prefers-reduced-motion: reduce)").matches;
-      this.timer = window.setInterval(() => this.walk(1), slow ? 1600 : 450);
+      this.playOn();
       this.playButton.textContent = "Pause";
       this.playButton.setAttribute("aria-pressed", "true");
     }
   }
 
+  /** The next step after a while, counted from when the one before is done. */
+  playOn() {
+    const slow = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    this.timer = window.setTimeout(() => {
+      this.walk(1);
+      if (this.timer) this.playOn();
+    }, slow ? 1600 : 450);
+  }
+
   pause() {
-    window.clearInterval(this.timer);
+    window.clearTimeout(this.timer);
     this.timer = 0;
     this.playButton.textContent = "Play";
     this.playButton.setAttribute("aria-pressed", "false");
   }
+}
+
+/** Channel and place that a product reads, before padding is folded. @param {Term} term */
+function nameTerm({ channel, taps }) {
+  return [channel, ...taps.map((tap) => tap.place)].join();
 }
 
 /** A factor of a product. @param {number} value */

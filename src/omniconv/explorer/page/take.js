@@ -1,5 +1,6 @@
 /** What the reader takes along: the picture, and the layer as text for Omniconv, PyTorch and ONNX. */
 import { formatSpec } from "./format.js";
+import { MOST_KEPT, keepsWeights } from "./layer.js";
 import { button, fill, make, segmented } from "./dom.js";
 import { readTheme, writeSvg } from "./scene.js";
 import { omniconvText, torchText } from "./torchtext.js";
@@ -39,6 +40,7 @@ export class Take {
   constructor(stage) {
     this.language = "omniconv";
     this.code = make("pre.code", { tabindex: 0, "aria-label": "The layer as code" });
+    this.address = make("p");
     this.told = make("span.note", { role: "status" });
     /** @type {Layer | null} */
     this.layer = null;
@@ -61,7 +63,7 @@ export class Take {
           if (this.layer) saveBlob(new Blob([csvText(this.layer)], { type: "text/csv" }), `${this.fileName()}.csv`);
         }),
       ),
-      make("p", null, "The address of this page holds the whole setting: a bookmark or a link brings it back."),
+      this.address,
       words,
       this.code,
       button("Copy the code", () => this.copy()),
@@ -87,6 +89,9 @@ export class Take {
   show(layer) {
     this.layer = layer;
     const { spec, shape } = layer;
+    this.address.textContent = keepsWeights(layer)
+      ? "The address of this page holds the whole setting, edited weights too: a bookmark or a link brings it back."
+      : `The address of this page holds the setting, and a bookmark or a link brings it back, but not weights that were edited: it keeps up to ${MOST_KEPT}.`;
     const texts = {
       omniconv: () => omniconvText(formatSpec(spec, shape)),
       pytorch: () => torchText(spec, shape),

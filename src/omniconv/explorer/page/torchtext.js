@@ -135,6 +135,7 @@ export function omniconvText(line) {
     "import omniconv as oc",
     "",
     `spec, shape = oc.parse("${line}")`,
+    "# Random weights, not those of the page: put your own here.",
     "weights = oc.random_weights(spec, 0)",
     "layer = oc.compile(spec, shape, weights)",
     "y = layer(np.zeros(shape, np.float32))",
