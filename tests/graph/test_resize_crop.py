@@ -6,28 +6,18 @@ import itertools
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from tests.graph.small_models import Graph
 
 import omniconv as oc
 from omniconv.program.sampling import CROP, Sampling, count_outside, plan_axis
 
 
 def make(shape, sizes, roi, **attributes):
-    node = helper.make_node(
-        "Resize", ["x", "roi", "", "sizes"], ["y"], coordinate_transformation_mode="tf_crop_and_resize", **attributes
-    )
-    graph = helper.make_graph(
-        [node],
-        "crop",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, sizes)],
-        [
-            numpy_helper.from_array(np.asarray(roi, np.float32), "roi"),
-            numpy_helper.from_array(np.asarray(sizes, np.int64), "sizes"),
-        ],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=9)
+    g = Graph(19)
+    places = g.input("x", *shape), g.const(roi), "", g.ints(*sizes)
+    g.node("Resize", *places, name="y", coordinate_transformation_mode=CROP, **attributes)
+    return g.model("y", shapes=[sizes])
 
 
 def test_random_parts(tally):

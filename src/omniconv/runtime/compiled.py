@@ -7,7 +7,7 @@ from typing import Any, Final, NoReturn, Self, SupportsIndex, TypeAlias
 
 import numpy as np
 
-from omniconv.compiler.planning.options import is_channels_last
+from omniconv.compiler.planning.options import channels_to_last, is_channels_last
 from omniconv.errors import UnsupportedError
 from omniconv.spec import Shape
 from omniconv.target.model import Target
@@ -32,7 +32,7 @@ class Compiled:
 
     def _outside(self, name: str, shape: Shape) -> Shape:
         """The shape of the caller's array for an input or output of this shape."""
-        return (shape[0], *shape[2:], shape[1]) if self.is_channels_last(name, len(shape)) else shape
+        return channels_to_last(shape) if self.is_channels_last(name, len(shape)) else shape
 
     def __copy__(self) -> Self:
         return self

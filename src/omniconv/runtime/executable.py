@@ -239,7 +239,7 @@ class Executable(Compiled):
             frame.addresses[:] = list(addresses)
             frame.run()
         else:
-            arena = pool.take(self.arena_bytes)
+            arena = pool.take(self.arena_bytes, self._limit)
             frame.addresses[:] = [*addresses, arena.address]
             frame.run()
             pool.give(arena)

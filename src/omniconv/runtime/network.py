@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from omniconv.compiler.code.build import abandon
+from omniconv.compiler.planning.options import channels_to_first
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.expand import CONTROL
 from omniconv.graph.fix_shapes import check_types, find_given, fix_shapes, input_dtypes, narrow_inputs
@@ -151,7 +152,7 @@ class Network(Compiled):
 
     def _inside(self, name: str, shape: Shape) -> Shape:
         """The shape of the caller's array with the channels first."""
-        return (shape[0], shape[-1], *shape[1:-1]) if self.is_channels_last(name, len(shape)) else shape
+        return channels_to_first(shape) if self.is_channels_last(name, len(shape)) else shape
 
 
 def _check(graph: Graph, given: Element, *, strict: bool) -> None:

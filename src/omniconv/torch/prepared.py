@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import torch
 
+from omniconv.compiler.planning.options import channels_to_first, channels_to_last
 from omniconv.errors import DataError, ShapeError
 from omniconv.runtime.executable import Executable
 from omniconv.torch.layouts import DTYPES, find_move, strides_of
@@ -78,8 +79,8 @@ def _check(program: Executable, inputs: Mapping[str, Given], results: Mapping[st
 
 def _turn(shape: Sequence[int], last: bool) -> tuple[int, ...]:
     """A shape in the order of memory."""
-    return (shape[0], *shape[2:], shape[1]) if last else tuple(shape)
+    return channels_to_last(shape) if last else tuple(shape)
 
 
 def _turn_back(shape: Sequence[int], last: bool) -> tuple[int, ...]:
-    return (shape[0], shape[-1], *shape[1:-1]) if last else tuple(shape)
+    return channels_to_first(shape) if last else tuple(shape)

@@ -74,23 +74,22 @@ class _Reader:
 
     def number(self) -> int:
         """An unsigned number."""
-        value = shift = 0
-        while True:
-            byte = self.byte()
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
+        return self._read()[0]
 
     def signed(self) -> int:
         """A signed number."""
-        value = shift = 0
+        value, bits = self._read()
+        return value - (1 << bits) if value >> (bits - 1) else value
+
+    def _read(self) -> tuple[int, int]:
+        """A number without its sign, and how many bits it takes; seven in each byte, the lowest first."""
+        value = bits = 0
         while True:
             byte = self.byte()
-            value |= (byte & 127) << shift
-            shift += 7
+            value |= (byte & 127) << bits
+            bits += 7
             if byte < 128:
-                return value - (1 << shift) if byte & 64 else value
+                return value, bits
 
     def take(self, size: int) -> bytes:
         self.place += size

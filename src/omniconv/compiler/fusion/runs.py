@@ -112,10 +112,7 @@ def count_lifetimes(calls: Sequence[Call], groups: Sequence[Group], buffers: Seq
         one.first = one.last = -1
     for index, call in enumerate(calls):
         for ref in call.args:
-            one = buffers[ref.buffer]
-            one.last = index
-            if one.first < 0:
-                one.first = index
+            buffers[ref.buffer].touch(index)
     for group in groups:
         last = group.first + sum(group.counts) - 1
         for number in {ref.buffer for call in calls[group.first : last + 1] for ref in call.args}:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +22,16 @@ def is_channels_last(layout: str, row_major: Container[str], name: str, axes: in
         axes: of the array.
     """
     return layout == "NHWC" and 3 <= axes <= 5 and name not in row_major
+
+
+def channels_to_last(shape: Sequence[int]) -> tuple[int, ...]:
+    """``(N, C, *spatial)`` as ``(N, *spatial, C)``."""
+    return (shape[0], *shape[2:], shape[1])
+
+
+def channels_to_first(shape: Sequence[int]) -> tuple[int, ...]:
+    """``(N, *spatial, C)`` as ``(N, C, *spatial)``."""
+    return (shape[0], shape[-1], *shape[1:-1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import { axesOf } from "./spec.js";
 import { button, fill, formatNumber, make, table } from "./dom.js";
 import { MOST_BLOCKS, drawGrid, hitGrid, layGrid } from "./grid.js";
 import { paintScene, readTheme } from "./scene.js";
-import { pullStep, pushStep, termsOf } from "./taps.js";
+import { termsOf, traceBack, traceForward } from "./taps.js";
 import { dilationWords, nameStep } from "./words.js";
 import { isoShapes } from "./iso.js";
 
@@ -118,12 +118,9 @@ export class Stage {
     const { channels, sizes } = this.extent(tensor);
     const place = sizes.map((size, a) => clampTo(choice.place[a], size));
     this.choice = { tensor, channel: clampTo(choice.channel, channels), place };
-    const { marks } = this;
-    marks.length = plans.length + 1;
-    marks[tensor] = new Uint8Array(channels * product(sizes));
-    marks[tensor][this.index(this.choice)] = 1;
-    for (let n = tensor; n > 0; n--) marks[n - 1] = pullStep(plans[n - 1], marks[n]);
-    for (let n = tensor; n < plans.length; n++) marks[n + 1] = pushStep(plans[n], marks[n]);
+    const chosen = new Uint8Array(channels * product(sizes));
+    chosen[this.index(this.choice)] = 1;
+    this.marks = [...traceBack(plans.slice(0, tensor), chosen), ...traceForward(plans.slice(tensor), chosen).slice(1)];
     this.askDraw();
     this.explain();
     this.chosen();
