@@ -32,7 +32,7 @@ class App {
     this.stage.chosen = () => {
       if (this.stage.layer) this.kernel.show(this.stage.layer);
     };
-    this.know = new Know((text, sizes) => this.enterText(text, sizes));
+    this.know = new Know((text, sizes, w) => this.enterText(text, sizes, w));
     this.run = new Run();
     this.checkerboard = new Checkerboard();
     this.learn = new Learn((lesson) => this.openLesson(lesson));
@@ -111,6 +111,7 @@ class App {
     const engine = await Engine.start(this.data.taps);
     if (!engine) return;
     await engine.load(this.data.presets ?? []);
+    this.know.cost.engine = engine;
     this.run.use(engine, this.data.mode === "served");
     if (this.tabs.current === "Run on a picture" && this.layer) this.run.show(this.layer);
   }
@@ -144,9 +145,9 @@ class App {
     }
   }
 
-  /** Show a layer that is given as a line. @param {string} text @param {number[]} [sizes] */
-  enterText(text, sizes) {
-    this.enter(textSetting(text, sizes), true);
+  /** Show a layer that is given as a line. @param {string} text @param {number[]} [sizes] @param {number[] | null} [w] its weights */
+  enterText(text, sizes, w = null) {
+    this.enter({ ...textSetting(text, sizes), w }, true);
     if ((parseSpec(text).shape?.[0] ?? 1) > 1 && !this.refusal.textContent) this.note.textContent = ONE_IMAGE;
   }
 

@@ -2,7 +2,7 @@
 import { range } from "./integers.js";
 import { buildKind } from "./kinds.js";
 import { convsOf, inChannels, shapesOf } from "./chain.js";
-import { freeOfBorder } from "./analysis.js";
+import { freeOfBorder } from "./overlap.js";
 import { planSpec } from "./plan.js";
 import { product } from "./integers.js";
 import { randomNumbers, runPlans } from "./evaluate.js";

@@ -2,15 +2,16 @@
 import { range } from "./integers.js";
 import { dimsOf } from "./chain.js";
 import { axisLetters, formatSpec } from "./format.js";
-import { button, fill, formatCount, formatNumber, make, table } from "./dom.js";
+import { button, formatNumber, make, table } from "./dom.js";
 import { drawGrid, layGrid } from "./grid.js";
 import { Figure } from "./figure.js";
-import {
-  connectivityPaths, costOf, coverageAxes, evenKernel, findBlocks, freeOfBorder, judgeCounts, overlapImage,
-  overlapPhases, receptiveAxes, supportOf, upsamples,
-} from "./analysis.js";
-import { axesOf } from "./spec.js";
-import { listAlternatives } from "./alternatives.js";
+import { connectivityPaths, findBlocks } from "./connectivity.js";
+import { sumCost } from "./cost.js";
+import { coverageAxes, receptiveAxes, supportOf } from "./field.js";
+import { freeOfBorder, judgeCounts, overlapImage, overlapPhases, upsamples } from "./overlap.js";
+import { listRemedies, weightsOf } from "./remedies.js";
+import { BorderFigures } from "./borderfigures.js";
+import { CostTable } from "./costtable.js";
 
 /** @import {Spec} from "./chain.js" */
 /** @import {Layer} from "./layer.js" */
@@ -57,18 +58,20 @@ function mapTable(values, sizes, caption) {
 }
 
 export class Know {
-  /** @param {(text: string, sizes: number[]) => void} open shows another layer */
+  /** @param {(text: string, sizes: number[], w?: number[] | null) => void} open shows another layer, with weights where they are given */
   constructor(open) {
     this.open = open;
     this.overlap = new Figure("Overlap");
     this.field = new Figure("Receptive field");
     this.coverage = new Figure("Coverage");
     this.channels = new Figure("Connectivity of channels");
-    this.cost = make("section.figure.wide", { "aria-label": "Cost" });
+    this.borders = new BorderFigures();
+    this.cost = new CostTable((text, sizes) => this.open(text, sizes));
     this.element = make(
       "div.figures",
       null,
-      this.overlap.element, this.field.element, this.coverage.element, this.channels.element, this.cost,
+      this.overlap.element, this.field.element, this.coverage.element, this.channels.element,
+      this.borders.same.element, this.borders.modes.element, this.cost.element,
     );
   }
 
@@ -78,11 +81,12 @@ export class Know {
     this.showField(layer);
     this.showCoverage(layer);
     this.showChannels(layer);
-    this.showCost(layer);
+    this.borders.show(layer);
+    this.cost.show(layer);
   }
 
   /** @param {Layer} layer */
-  showOverlap({ spec, shape, plans, setting }) {
+  showOverlap({ spec, shape, plans, setting, weights }) {
     const up = upsamples(spec);
     const { image, sizes } = overlapImage(plans, up ? "output" : "gradient");
     const what = up ? "taps meet in each output" : "outputs use each input";
@@ -96,10 +100,13 @@ export class Know {
     const text = [make("p", null, `How many ${what}, borders included.`)];
     if (levels.length) text.push(make("p.result", null, "away from the border: ", make("b", null, levels.map(formatNumber).join(" : ")), ` — ${words}`));
     if (single && up && verdict !== "even" && spec.type === "conv") {
-      const cure = evenKernel({ ...spec, padding: axesOf(spec, shape).map((axis) => axis.padding) });
-      const other = cure.dilation.some((d, a) => d !== spec.dilation[a]);
-      const label = `Cure it: a ${cure.kernel_size.join("×")} kernel${other ? ` with dilation ${cure.dilation.join("×")}` : ""}`;
-      text.push(button(label, () => this.open(formatSpec(cure, shape), setting.sizes)));
+      const own = sumCost(spec, shape).macs;
+      text.push(
+        make("p", null, "Cures, cheapest first:"),
+        make("div.cures", null, listRemedies(spec, shape).map((remedy) =>
+          button(`Cure it: ${remedy.advice} (${formatNumber(Math.round((100 * remedy.macs) / own) / 100)}× the MAC)`, () =>
+            this.open(formatSpec(remedy.spec, shape), setting.sizes, weightsOf(remedy, weights[0]))))),
+      );
     }
     this.overlap.show(
       (theme) => mapScene(image, sizes, `${what}: ${levels.map(formatNumber).join(", ")}, ${words}`, theme),
@@ -170,47 +177,6 @@ export class Know {
       () => ({ heads: ["output", ...paths[0].map((_, j) => `input ${j}`)], rows: paths.map((row, c) => [String(c), ...row.map(String)]), caption: "Paths between channels" }),
     );
   }
-
-  /** @param {Layer} layer */
-  showCost({ spec, shape, shapes }) {
-    const own = { name: "this layer", text: formatSpec(spec, shape), ...sumCost(spec, shape) };
-    const all = [own, ...listAlternatives(spec, shape, shapes[shapes.length - 1]).map((each) => ({ ...each, ...sumCost(each.spec, shape), text: formatSpec(each.spec, shape) }))];
-    const most = Math.max(...all.map((each) => each.macs));
-    const rows = all.map((each, i) => [
-      i ? button(each.name, () => this.open(each.text, padSizes(shape))) : make("b", null, each.name),
-      formatCount(each.parameters), formatCount(each.macs), formatCount(each.executed),
-      `${formatNumber(Math.round((each.macs / own.macs) * 100) / 100)}×`,
-      costBar(each.macs / most),
-    ]);
-    fill(
-      this.cost,
-      make("h3", null, "What it costs, beside its alternatives"),
-      make("div.scroll", { tabindex: 0, role: "region", "aria-label": "Cost table" }, table(["layer", "parameters", "MAC", "MAC inside the input", "of this layer", "share"], rows, "For this input; parameters with biases, 1 MAC = one multiplication and addition")),
-      make("p.note", null, "Fewer MAC need not be faster, since reading and writing memory may be the limit. A name opens that layer."),
-    );
-  }
-}
-
-/** @param {number[]} shape @returns {number[]} */
-function padSizes(shape) {
-  return [...new Array(5 - shape.length).fill(4), ...shape.slice(2)];
-}
-
-/** @param {number} share */
-function costBar(share) {
-  const bar = make("span.cost-bar", { "aria-hidden": "true" });
-  bar.style.width = `${Math.max(2, share * 140)}px`;
-  return bar;
-}
-
-/** @param {Spec} spec @param {number[]} shape */
-function sumCost(spec, shape) {
-  const layers = costOf(spec, shape);
-  return {
-    parameters: layers.reduce((sum, layer) => sum + layer.weights + layer.biases, 0),
-    macs: layers.reduce((sum, layer) => sum + layer.macs, 0),
-    executed: layers.reduce((sum, layer) => sum + layer.executed, 0),
-  };
 }
 
 /** @param {number[][]} axes @param {string[]} letters @param {string} title @param {Theme} theme @returns {Scene} */

@@ -6,7 +6,10 @@ import { formatSpec } from "./format.js";
 import { outputShape } from "./chain.js";
 import { conv, weightShape } from "./spec.js";
 import { evaluate, drawWeights } from "./evaluate.js";
-import { connectivityPaths, costOf, coverageAxes, overlapPhases, receptiveAxes } from "./analysis.js";
+import { connectivityPaths } from "./connectivity.js";
+import { costOf } from "./cost.js";
+import { coverageAxes, receptiveAxes } from "./field.js";
+import { overlapPhases } from "./overlap.js";
 import { splitKernel } from "./separable.js";
 import { formatCount, formatNumber } from "./dom.js";
 
