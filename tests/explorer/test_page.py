@@ -486,9 +486,9 @@ def test_alternatives_are_timed_by_a_named_engine(page):
     cost.get_by_role("button", name="Measure the times").click()
     page.wait_for_function("() => document.querySelector('section[aria-label=Cost]').textContent.includes('Time at')")
     assert "Time at 1 × 64 × 64 by Omniconv's WebAssembly with" in cost.text_content()
-    times = [row.rpartition("\n")[2] for row in cost.locator("tbody tr").all_inner_texts()]
+    times = [row.rpartition("\t")[2] for row in cost.locator("tbody tr").all_inner_texts()]
     assert len(times) > 3
-    assert all(" ms" in time for time in times), times
+    assert all(re.fullmatch(r"\d[\d.e-]*\u202fms", time) and time[:2] != "0\u202f" for time in times), times
 
 
 def test_paddings_stand_side_by_side(page):
@@ -531,6 +531,66 @@ def test_every_cure_is_one_press_and_even_from_the_start(page):
             assert len({tuple(weights["w0"][9 * i : 9 * i + 9]) for i in range(4)}) == 1
         if "mean" in words:
             assert weights["w1"] == [0.25] * 4
+
+
+def test_the_field_follows_the_chosen_output(page):
+    field = page.locator("section[aria-label='Receptive field']")
+    page.locator(".stage canvas").focus()
+    page.keyboard.press("Home")
+    assert "What the chosen output depends on: 4 of 49 positions." in field.text_content()
+    page.keyboard.press("End")
+    field.locator("summary").click()
+    rows = field.locator("details tbody tr").all_inner_texts()
+    assert [row.split("\t")[1:] for row in rows] == [["0"] * 7] * 5 + [["0"] * 5 + ["1"] * 2] * 2
+
+
+def test_channels_are_wired_as_the_steps_read_them(page):
+    wiring = page.locator("section[aria-label='Channels through the steps']")
+    assert not wiring.is_visible()
+    enter_line(
+        page, "chain ih4 iw4 > grouped ic6 oc6 kh3 kw3 pt1 pb1 pl1 pr1 g2 > shuffle g2 > depthwise ic6 oc6 kh1 kw1 g6"
+    )
+    wiring.locator("summary").click()
+    rows = [row.split("\t") for row in wiring.locator("tbody tr").all_inner_texts()]
+    assert [row[2] for row in rows[:6]] == ["0, 1, 2"] * 3 + ["3, 4, 5"] * 3
+    assert [row[2] for row in rows[6:12]] == ["0", "3", "1", "4", "2", "5"]
+    assert [row[2] for row in rows[12:]] == [str(c) for c in range(6)]
+
+
+def test_a_letter_that_is_dragged_changes_its_number(page):
+    box = page.get_by_label("dilation, height")
+    letter = page.locator(".box", has=box).locator(".letter").bounding_box()
+    x, y = letter["x"] + letter["width"] / 2, letter["y"] + letter["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 20, y, steps=4)
+    line = page.get_by_label("The layer as one line of text")
+    assert "dh2 dw1" in line.input_value()
+    page.mouse.move(x + 34, y, steps=4)
+    page.mouse.up()
+    page.mouse.move(x + 90, y)
+    assert "dh3 dw1" in line.input_value()
+    assert box.input_value() == "3"
+
+
+def test_lessons_link_their_sources(page):
+    page.click("#tab-learn")
+    page.locator(".lesson summary").click()
+    link = page.locator(".lesson a").first
+    assert link.get_attribute("href") == "https://arxiv.org/abs/1603.07285"
+    assert "y[c, o] = b[c] + sum_{j, t}" in page.locator(".lesson pre").text_content()
+
+
+def test_the_laboratory_enlarges_a_picture_and_judges_by_a_flat_input(page):
+    page.click("#tab-checkerboard")
+    panel = page.locator("#panel-checkerboard")
+    panel.locator("label", has_text="a picture").click()
+    words = panel.locator(".figure .result").first.text_content()
+    assert words == "a flat input: 1 : 2 : 4 — largest over smallest: 4"
+    panel.locator("summary").first.click()
+    rows = panel.locator("section[aria-label=Transposed] tbody tr")
+    assert rows.count() == 41
+    assert len({cell for row in rows.all_inner_texts() for cell in row.split("\t")[1:]}) > 20
 
 
 def read_numbers(page) -> dict[str, list[float]]:

@@ -12,7 +12,7 @@ import { Stage } from "./stage.js";
 import { Know } from "./know.js";
 import { Run } from "./run.js";
 import { Checkerboard } from "./checkerboard.js";
-import { Learn } from "./learn.js";
+import { Learn, linkPapers } from "./learn.js";
 import { Take } from "./take.js";
 import { Tabs } from "./tabs.js";
 
@@ -26,16 +26,21 @@ class App {
     this.data = readData();
     /** @type {Layer | null} */
     this.layer = null;
+    /** The layer that the panel of analyses shows. @type {Layer | null} */
+    this.known = null;
     this.live = make("p.visually-hidden", { role: "status" });
     this.stage = new Stage({ announce: (text) => (this.live.textContent = text) });
     this.kernel = new KernelCard(this.stage, () => this.weightsChanged());
     this.stage.chosen = () => {
-      if (this.stage.layer) this.kernel.show(this.stage.layer);
+      const { view } = this.stage;
+      if (!view) return;
+      this.kernel.show(view.layer);
+      if (this.tabs?.current === "Know" && view.layer === this.layer && this.known === view.layer) this.know.follow(view);
     };
     this.know = new Know((text, sizes, w) => this.enterText(text, sizes, w));
     this.run = new Run();
     this.checkerboard = new Checkerboard();
-    this.learn = new Learn((lesson) => this.openLesson(lesson));
+    this.learn = new Learn((lesson) => this.openLesson(lesson), this.data.kinds);
     this.take = new Take(this.stage);
     /** @type {[string, HTMLElement][]} */
     const panels = [
@@ -172,7 +177,11 @@ class App {
   /** Only what is seen is worked out. @param {string} name */
   showPanel(name) {
     if (!this.layer) return;
-    if (name === "Know") this.know.show(this.layer);
+    if (name === "Know") {
+      this.known = this.layer;
+      this.know.show(this.layer);
+      if (this.stage.view?.layer === this.layer) this.know.follow(this.stage.view);
+    }
     if (name === "Run on a picture") this.run.show(this.layer);
     if (name === "Checkerboard") this.checkerboard.show();
     if (name === "Take along") this.take.show(this.layer);
@@ -216,7 +225,7 @@ class App {
             "details",
             null,
             make("summary", null, "Formula, use, legality, cost, sources"),
-            ["Formula", "Use", "Legality", "Cost", "Sources"].map((part) => (words.doc[part] ? [make("h2", null, part), make(part === "Formula" ? "pre" : "p", null, words.doc[part])] : [])).flat(),
+            ["Formula", "Use", "Legality", "Cost", "Sources"].map((part) => (words.doc[part] ? [make("h2", null, part), part === "Formula" ? make("pre", null, words.doc[part]) : make("p", null, linkPapers(words.doc[part]))] : [])).flat(),
           )
         : null,
     );

@@ -147,7 +147,8 @@ function stripScene(borders, conv, shape, title, theme) {
       shapes.push({ kind: "path", points: [[ends[0] * cell + 2, y - 3], [ends[0] * cell + 2, y], [(ends[1] + 1) * cell - 2, y], [(ends[1] + 1) * cell - 2, y - 3]], stroke: theme.accent, line: 2 });
     }
   });
-  return { width: Math.max(all.length * cell + 2, 300), height: borders.length * (cell + 44), shapes, title };
+  const letters = Math.max(...borders.map((border) => stripName(border, a).length));
+  return { width: Math.max(all.length * cell + 2, letters * 6.4), height: borders.length * (cell + 44), shapes, title };
 }
 
 /** @param {Border} border @param {number} a */

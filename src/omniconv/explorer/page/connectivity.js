@@ -21,6 +21,12 @@ export function connectivityPaths(spec, shape) {
   return rows;
 }
 
+/** For each channel after a step, the channels before it that it reads. @param {Step} step @param {number} before @param {number} after */
+export function stepLinks(step, before, after) {
+  const own = range(before).map((c) => range(before).map((j) => (j === c ? 1 : 0)));
+  return throughChannels(step, own, after).map((row) => range(before).filter((j) => row[j] > 0));
+}
+
 /** @param {Step} step @param {number[][]} rows one for each channel before @param {number} channels after */
 function throughChannels(step, rows, channels) {
   if (step.type === "conv" || step.type === "split") {

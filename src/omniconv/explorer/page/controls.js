@@ -137,9 +137,29 @@ function dimsOfText(text) {
 /** @type {Record<string, string>} */
 export const AXIS_WORDS = { d: "depth", h: "height", w: "width" };
 
-/** @param {string} letter @param {HTMLElement} box */
+/** Pixels that a drag goes for a step of one. */
+const DRAG_STEP = 14;
+
+/** A box with its letter, which dragged to the side raises and lowers the number. @param {string} letter @param {HTMLInputElement} box */
 function labelled(letter, box) {
-  return make("span.box", null, make("span.letter", { "aria-hidden": "true" }, letter), box);
+  let [from, held] = [0, 0];
+  const handle = make("span.letter.dragged", {
+    "aria-hidden": "true",
+    title: "drag to the side to change the number",
+    pointerdown: (/** @type {PointerEvent} */ event) => {
+      event.preventDefault();
+      [from, held] = [event.clientX, Number(box.value)];
+      handle.setPointerCapture(event.pointerId);
+    },
+    pointermove: (/** @type {PointerEvent} */ event) => {
+      if (!handle.hasPointerCapture(event.pointerId)) return;
+      const value = String(Math.max(0, held + Math.round((event.clientX - from) / DRAG_STEP)));
+      if (value === box.value) return;
+      box.value = value;
+      box.dispatchEvent(new Event("input"));
+    },
+  }, letter);
+  return make("span.box", null, handle, box);
 }
 
 /** @param {string} name @param {HTMLElement} control @param {string} help */

@@ -3,6 +3,7 @@ import { OmniError, product } from "./integers.js";
 import { formatSpec } from "./format.js";
 import { button, fill, formatCount, formatNumber, make, table } from "./dom.js";
 import { shapesOf } from "./chain.js";
+import { timeRuns } from "./clock.js";
 import { listAlternatives } from "./alternatives.js";
 import { sumCost } from "./cost.js";
 import { drawWeights, randomNumbers, runPlans } from "./evaluate.js";
@@ -14,10 +15,7 @@ import { planSpec } from "./plan.js";
 
 /** Positions on each axis that times are taken at, by the number of axes. */
 const TIMED_SIZES = [4096, 64, 16];
-const MOST_TIMED_MACS = 2 ** 27;
-/** Runs of which the shortest counts, and how long they go on at most [ms]. */
-const MOST_RUNS = 15;
-const PATIENCE_OF_RUNS = 60;
+const MOST_TIMED_MACS = 2 ** 26;
 
 /** @typedef {{name: string, spec: Spec, text: string, parameters: number, macs: number, executed: number}} Row */
 
@@ -84,7 +82,8 @@ export class CostTable {
     }
     this.tabulate();
     const how = engine ? `Omniconv's WebAssembly with ${engine.name}` : "a plain JavaScript loop in float64";
-    this.told.textContent = ` Time at ${shape.slice(1).join(" × ")} by ${how}, one thread, the shortest of several runs.`;
+    const marked = rows.some(({ text }) => this.times.get(text)?.endsWith("*")) ? " *: steps that are no convolutions run in JavaScript." : "";
+    this.told.textContent = ` Time at ${shape.slice(1).join(" × ")} by ${how}, one thread, the shortest of several runs.${marked}`;
   }
 }
 
@@ -103,15 +102,10 @@ function timeLayer(spec, shape, engine) {
     const x = Float64Array.from({ length: product(shape) }, next);
     const weights = drawWeights(spec, 1);
     const run = () => (engine ? engine.runPlans(plans, x, weights) : runPlans(plans, x, weights));
-    run();
-    let best = Infinity;
-    const begin = performance.now();
-    for (let n = 0; n < MOST_RUNS && performance.now() - begin < PATIENCE_OF_RUNS; n++) {
-      const start = performance.now();
-      run();
-      best = Math.min(best, performance.now() - start);
-    }
-    return `${formatNumber(Math.round(best * 100) / 100)} ms`;
+    run(); // memory and machine code are made
+    const best = timeRuns(run, 3);
+    const slow = engine && plans.some((plan) => !plan.parts.some((part) => part.conv));
+    return `${formatNumber(best)}\u202fms${slow ? "\u202f*" : ""}`;
   } catch (error) {
     if (error instanceof OmniError) return "none at this size";
     throw error;

@@ -108,6 +108,7 @@ export class KernelCard {
     const { w } = layer.weights[number];
     this.layer = layer;
     if (again || key !== this.key || w !== this.held) {
+      if (!again) this.told.textContent = "";
       this.held = w; // while somebody types, the boxes stay
       this.key = key;
       this.build(layer, conv, number, row);

@@ -12,9 +12,12 @@ import { freeOfBorder, judgeCounts, overlapImage, overlapPhases, upsamples } fro
 import { listRemedies, weightsOf } from "./remedies.js";
 import { BorderFigures } from "./borderfigures.js";
 import { CostTable } from "./costtable.js";
+import { MOST_WIRED, listLinks, wiringScene } from "./wiring.js";
+import { nameStep } from "./words.js";
 
 /** @import {Spec} from "./chain.js" */
 /** @import {Layer} from "./layer.js" */
+/** @import {View} from "./view.js" */
 /** @import {Scene, Shape, Theme} from "./scene.js" */
 
 const MOST_ACROSS = 48;
@@ -65,12 +68,13 @@ export class Know {
     this.field = new Figure("Receptive field");
     this.coverage = new Figure("Coverage");
     this.channels = new Figure("Connectivity of channels");
+    this.wiring = new Figure("Channels through the steps");
     this.borders = new BorderFigures();
     this.cost = new CostTable((text, sizes) => this.open(text, sizes));
     this.element = make(
       "div.figures",
       null,
-      this.overlap.element, this.field.element, this.coverage.element, this.channels.element,
+      this.overlap.element, this.field.element, this.coverage.element, this.channels.element, this.wiring.element,
       this.borders.same.element, this.borders.modes.element, this.cost.element,
     );
   }
@@ -81,6 +85,7 @@ export class Know {
     this.showField(layer);
     this.showCoverage(layer);
     this.showChannels(layer);
+    this.showWiring(layer);
     this.borders.show(layer);
     this.cost.show(layer);
   }
@@ -115,18 +120,19 @@ export class Know {
     );
   }
 
-  /** @param {Layer} layer */
-  showField({ spec, shape, plans }) {
+  /** Of one output, or of the middle one. @param {Layer} layer @param {number[]} [chosen] its place */
+  showField({ spec, shape, plans }, chosen) {
     const last = plans[plans.length - 1];
-    const place = last.sizesOut.map((size) => Math.floor((size - 1) / 2)); // that the stage begins with
+    const place = chosen ?? last.sizesOut.map((size) => Math.floor((size - 1) / 2)); // that the stage begins with
+    const which = chosen ? "chosen" : "middle";
     const support = supportOf(plans, place);
     const letters = axisLetters(dimsOf(spec));
     const axes = receptiveAxes(spec, shape);
     const seen = support.reduce((sum, mark) => sum + mark, 0);
     this.field.show(
-      (theme) => mapScene(support, plans[0].sizesIn, `what the middle output sees: ${seen} positions`, theme),
+      (theme) => mapScene(support, plans[0].sizesIn, `what the ${which} output sees: ${seen} positions`, theme),
       [
-        make("p", null, `What the middle output depends on: ${seen} of ${support.length} positions.${seen ? "" : " It is a hole: no tap reaches it."}`),
+        make("p", null, `What the ${which} output depends on: ${seen} of ${support.length} positions.${seen ? "" : " It is a hole: no tap reaches it."}`),
         table(
           ["axis", "size", "stride", "padding", "centre of output 0"],
           axes.map((axis, a) => [
@@ -136,7 +142,31 @@ export class Know {
           "The field of one output, as if the input had no end",
         ),
       ],
-      () => mapTable(support, plans[0].sizesIn, "1: the middle output depends on it"),
+      () => mapTable(support, plans[0].sizesIn, `1: the ${which} output depends on it`),
+    );
+  }
+
+  /** The field of a value that is chosen in the picture, where it is an output. @param {View} view */
+  follow({ layer, choice }) {
+    if (choice.tensor === layer.plans.length) this.showField(layer, choice.place);
+  }
+
+  /** @param {Layer} layer */
+  showWiring(layer) {
+    const { shapes, plans } = layer;
+    const most = Math.max(...shapes.map((shape) => shape[1]));
+    this.wiring.element.hidden = most === 1;
+    if (most === 1) return;
+    const grouped = plans.some(({ step }) => (step.type === "conv" || step.type === "shuffle") && step.groups > 1);
+    const words = `Each line is a channel that a channel after the step reads${most > MOST_WIRED ? `; of ${most} channels the first ${MOST_WIRED}` : ""}.`;
+    this.wiring.show(
+      (theme) => wiringScene(layer, words, theme),
+      [make("p", null, words), grouped ? make("p.small", null, "Groups are drawn in turn as full and as dashed lines, with a bar between their blocks.") : null],
+      () => ({
+        heads: ["step", "channel after it", "reads channels"],
+        rows: listLinks(layer).flatMap((rows, n) => rows.slice(0, 64).map((reads, c) => [`${n + 1}: ${nameStep(plans[n].step)}`, String(c), reads.slice(0, 64).join(", ")])),
+        caption: "Channels that each channel reads",
+      }),
     );
   }
 

@@ -7,6 +7,7 @@ import { runPlans } from "./evaluate.js";
 import { planSpec } from "./plan.js";
 import { button, fill, formatCount, formatNumber, make, segmented } from "./dom.js";
 import { selectBox } from "./controls.js";
+import { timeRuns } from "./clock.js";
 import { Camera } from "./camera.js";
 import { RegionTables } from "./region.js";
 import { Served } from "./served.js";
@@ -43,7 +44,7 @@ export class Run {
     this.channelBox = make("span");
     this.region = new RegionTables();
     for (const canvas of [this.before, this.after]) canvas.addEventListener("pointerdown", (event) => this.point(canvas, event));
-    this.cameraTold = make("span.note", { role: "status" });
+    this.cameraTold = make("span.small", { role: "status" });
     this.cameraButton = button("Use the camera", () => (this.camera.on ? this.camera.stop("The camera is off.") : this.useCamera()), { "aria-pressed": "false" });
     this.camera = new Camera((picture) => this.takeFrame(picture), (text) => {
       this.cameraTold.textContent = text;
@@ -183,11 +184,10 @@ export class Run {
     const { y, time } = run();
     this.again = () => {
       runPlans(plans, x, weights);
-      const begin = performance.now();
-      runPlans(plans, x, weights);
-      const plain = performance.now() - begin;
-      const ratio = formatNumber(Math.round((plain / time) * 10) / 10);
-      this.compared.textContent = ` A plain JavaScript loop takes ${formatNumber(Math.round(plain * 10) / 10)} ms: ${ratio} times as long.`;
+      const plain = timeRuns(() => runPlans(plans, x, weights), 1);
+      const own = module ? timeRuns(() => module.start()) : timeRuns(() => void run());
+      const ratio = formatNumber(plain / own);
+      this.compared.textContent = ` A plain JavaScript loop takes ${formatNumber(plain)} ms and this ${formatNumber(own)} ms: ${ratio} times as long.`;
     };
     this.compared.textContent = "";
     this.channel = Math.min(this.channel, result[1] - 1);
@@ -212,7 +212,7 @@ export class Run {
       if (this.layer) this.show(this.layer);
     }) : null);
     this.after.setAttribute("aria-label", `channel ${this.channel} of the result, ${result[3]} by ${result[2]}, values from ${formatNumber(low)} to ${formatNumber(high)}`);
-    this.words.textContent = `${formatNumber(Math.round(time * 10) / 10)} ms for ${formatCount(macs)} MAC, by ${how}${missing ? `; ${missing}` : ""}.`;
+    this.words.textContent = `${time < 0.1 ? "less than 0.1" : formatNumber(Math.round(time * 10) / 10)} ms for ${formatCount(macs)} MAC, by ${how}${missing ? `; ${missing}` : ""}.`;
     const scale = signed ? `grey is 0, black ${formatNumber(-most)}, white ${formatNumber(most)}` : `black is 0, white ${formatNumber(most)}`;
     this.numbers.textContent = `Channel ${this.channel} of ${result[1]}, ${result[3]} × ${result[2]}; values from ${formatNumber(low)} to ${formatNumber(high)}: ${scale}.`;
   }
