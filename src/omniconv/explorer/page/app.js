@@ -35,7 +35,7 @@ class App {
       const { view } = this.stage;
       if (!view) return;
       this.kernel.show(view.layer);
-      if (this.tabs?.current === "Know" && view.layer === this.layer && this.known === view.layer) this.know.follow(view);
+      if (this.tabs.current === "Know" && this.known === view.layer) this.know.follow(view);
     };
     this.know = new Know((text, sizes, w) => this.enterText(text, sizes, w));
     this.run = new Run();
@@ -177,10 +177,10 @@ class App {
   /** Only what is seen is worked out. @param {string} name */
   showPanel(name) {
     if (!this.layer) return;
-    if (name === "Know") {
-      this.known = this.layer;
-      this.know.show(this.layer);
-      if (this.stage.view?.layer === this.layer) this.know.follow(this.stage.view);
+    const { view } = this.stage;
+    if (name === "Know" && view) {
+      this.known = view.layer;
+      this.know.show(view);
     }
     if (name === "Run on a picture") this.run.show(this.layer);
     if (name === "Checkerboard") this.checkerboard.show();

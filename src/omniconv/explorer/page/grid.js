@@ -121,11 +121,10 @@ function eachCell({ x, y, cell, sizes, frame }, block, visit) {
 function drawFrame({ x, y, cell, sizes, frame }, block, look) {
   /** @type {Shape[]} */
   const shapes = [];
+  const sides = range(frame[1][0] + sizes[2] + frame[1][1]).map((i) => i - frame[1][0]);
+  const outside = sides.filter((w) => w < 0 || w >= sizes[2]);
   for (let h = -frame[0][0]; h < sizes[1] + frame[0][1]; h++) {
-    const inside = h >= 0 && h < sizes[1];
-    for (let w = -frame[1][0]; w < sizes[2] + frame[1][1]; w++) {
-      if (inside && w === 0) w = sizes[2];
-      if (w >= sizes[2] + frame[1][1]) break;
+    for (const w of h >= 0 && h < sizes[1] ? outside : sides) {
       const pad = look.padding(block.channel, [block.slice, h, w]);
       const [left, top] = [x + block.x + (w + frame[1][0]) * cell, y + block.y + BLOCK_HEAD + (h + frame[0][0]) * cell];
       if (pad) shapes.push(...drawPadding(left, top, cell, pad, look));

@@ -12,16 +12,18 @@ import { freeOfBorder, judgeCounts, overlapImage, overlapPhases, upsamples } fro
 import { listRemedies, weightsOf } from "./remedies.js";
 import { BorderFigures } from "./borderfigures.js";
 import { CostTable } from "./costtable.js";
+import { View } from "./view.js";
 import { MOST_WIRED, listLinks, wiringScene } from "./wiring.js";
 import { nameStep } from "./words.js";
 
 /** @import {Spec} from "./chain.js" */
 /** @import {Layer} from "./layer.js" */
-/** @import {View} from "./view.js" */
 /** @import {Scene, Shape, Theme} from "./scene.js" */
 
 const MOST_ACROSS = 48;
 const MOST_SLICES = 12;
+/** Values of a layer whose figures are drawn at once. */
+const MOST_TOGETHER = 4096;
 
 /** The first positions of a large map, so that it can be drawn. @param {ArrayLike<number>} values @param {number[]} sizes */
 function cropMap(values, sizes) {
@@ -64,6 +66,9 @@ export class Know {
   /** @param {(text: string, sizes: number[], w?: number[] | null) => void} open shows another layer, with weights where they are given */
   constructor(open) {
     this.open = open;
+    this.turn = 0;
+    /** The place of the output that is chosen, if one is. @type {number[] | null} */
+    this.place = null;
     this.overlap = new Figure("Overlap");
     this.field = new Figure("Receptive field");
     this.coverage = new Figure("Coverage");
@@ -79,15 +84,22 @@ export class Know {
     );
   }
 
-  /** @param {Layer} layer */
-  show(layer) {
-    this.showOverlap(layer);
-    this.showField(layer);
-    this.showCoverage(layer);
-    this.showChannels(layer);
-    this.showWiring(layer);
-    this.borders.show(layer);
-    this.cost.show(layer);
+  /** Large layers are told of one figure after the other, so that the page goes on between them. @param {View} view */
+  show(view) {
+    const { layer } = view;
+    const turn = ++this.turn;
+    this.place = placeOf(view);
+    const figures = [
+      () => this.showOverlap(layer), () => this.showField(layer), () => this.showCoverage(layer), () => this.showChannels(layer),
+      () => this.showWiring(layer), () => this.borders.show(layer), () => this.cost.show(layer),
+    ];
+    const together = layer.values.reduce((sum, each) => sum + each.length, 0) <= MOST_TOGETHER ? figures.length : 1;
+    const next = () => {
+      if (turn !== this.turn) return; // another layer is shown
+      for (const figure of figures.splice(0, together)) figure();
+      if (figures.length) setTimeout(next);
+    };
+    next();
   }
 
   /** @param {Layer} layer */
@@ -120,11 +132,11 @@ export class Know {
     );
   }
 
-  /** Of one output, or of the middle one. @param {Layer} layer @param {number[]} [chosen] its place */
-  showField({ spec, shape, plans }, chosen) {
-    const last = plans[plans.length - 1];
-    const place = chosen ?? last.sizesOut.map((size) => Math.floor((size - 1) / 2)); // that the stage begins with
-    const which = chosen ? "chosen" : "middle";
+  /** Of the chosen output, or of the middle one. @param {Layer} layer */
+  showField(layer) {
+    const { spec, shape, plans } = layer;
+    const place = this.place ?? View.middleOf(layer).place;
+    const which = this.place ? "chosen" : "middle";
     const support = supportOf(plans, place);
     const letters = axisLetters(dimsOf(spec));
     const axes = receptiveAxes(spec, shape);
@@ -147,8 +159,11 @@ export class Know {
   }
 
   /** The field of a value that is chosen in the picture, where it is an output. @param {View} view */
-  follow({ layer, choice }) {
-    if (choice.tensor === layer.plans.length) this.showField(layer, choice.place);
+  follow(view) {
+    const place = placeOf(view);
+    if (place?.join() === this.place?.join()) return;
+    this.place = place;
+    this.showField(view.layer);
   }
 
   /** @param {Layer} layer */
@@ -207,6 +222,11 @@ export class Know {
       () => ({ heads: ["output", ...paths[0].map((_, j) => `input ${j}`)], rows: paths.map((row, c) => [String(c), ...row.map(String)]), caption: "Paths between channels" }),
     );
   }
+}
+
+/** @param {View} view */
+function placeOf({ layer, choice }) {
+  return choice.tensor === layer.plans.length ? choice.place : null;
 }
 
 /** @param {number[][]} axes @param {string[]} letters @param {string} title @param {Theme} theme @returns {Scene} */

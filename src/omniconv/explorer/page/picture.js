@@ -34,8 +34,7 @@ function layTensors(view, space) {
       const { channels, sizes } = view.extent(tensor);
       const frame = view.frame(tensor);
       const wide = (sizes[2] + frame[1][0] + frame[1][1]) * cell + 10;
-      const flat = sizes[1] === 1 && sizes[0] === 1;
-      const columns = upright ? Math.max(1, Math.floor((space + 10) / wide)) : sizes[0] > 1 || channels > 4 ? 2 : flat ? 1 : channels > 2 ? 2 : 1;
+      const columns = countColumns(channels, sizes, upright ? Math.floor((space + 10) / wide) : null);
       return layGrid({ channels, sizes, frame, cell, columns, first: firsts[tensor] });
     });
   /** @param {Grid[]} all */
@@ -56,6 +55,20 @@ function layTensors(view, space) {
   const width = Math.max(...grids.map((grid) => grid.x + grid.width)) + 4;
   const height = Math.max(...grids.map((grid) => grid.y + grid.height)) + 4;
   return { grids, stacked, width, height };
+}
+
+/**
+ * Blocks of a tensor that stand side by side.
+ * @param {number} channels
+ * @param {number[]} sizes
+ * @param {number | null} room for so many of them, where tensors stand below each other
+ */
+function countColumns(channels, sizes, room) {
+  const [slices, high] = sizes;
+  const flat = high === 1 && slices === 1;
+  if (room !== null) return Math.max(!flat && channels * slices > 1 ? 2 : 1, room);
+  if (slices > 1 || channels > 4) return 2;
+  return !flat && channels > 2 ? 2 : 1;
 }
 
 /**
