@@ -22,13 +22,13 @@ from omniconv.spec import Activation, Chain
 SAMPLES = [(kind, sample) for kind in kinds().values() for sample in kind.samples]
 
 
-def _cases(language: str, lines=()):
+def _cases(language: str, lines=(), step: int = 1):
     requests, specs = [], []
     for line in lines:
         spec, shape = oc.parse(line)
         requests.append({"ask": "code", "language": language, "text": spec.text(shape)})
         specs.append((line, spec, shape))
-    for kind, sample in SAMPLES:
+    for kind, sample in SAMPLES[::step]:
         spec = kind.build(sample)
         requests.append({"ask": "code", "language": language, "text": spec.text(sample.shape)})
         specs.append((f"{kind.name}: {sample}", spec, sample.shape))
@@ -94,7 +94,8 @@ def _read_keras_weights(spec, weights):
 
 
 @needs_node
-def test_keras_code_computes_the_layer(monkeypatch):
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.wide)])
+def test_keras_code_computes_the_layer(monkeypatch, step):
     """By Keras where it is installed, else by layers that follow its documentation."""
     pytest.importorskip("torch")
     if find_spec("keras") is None:
@@ -112,7 +113,7 @@ def test_keras_code_computes_the_layer(monkeypatch):
         "chain id2 ih3 iw4 > resize f2 linear > convolution ic2 oc2 kd1 kh3 kw3",
         "chain ih6 iw6 > depthwise ic3 oc6 kh3 kw3 sh2 sw2 same_upper g3 > pointwise ic6 oc4 kh1 kw1",
     ]  # fmt: skip
-    for name, spec, shape, text, x, weights, expected in _cases("keras", extra):
+    for name, spec, shape, text, x, weights, expected in _cases("keras", extra, step):
         scope: dict = {}
         exec(compile(text, name, "exec"), scope)
         layer = scope["layer"]
