@@ -98,10 +98,11 @@ def test_channels_last(kind, target, tally):
         tally(f"sample in NHWC, {target}")
 
 
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.wide)])
 @pytest.mark.parametrize("kind", kinds().values(), ids=list(kinds()))
-def test_results_do_not_depend_on_threads(kind, tally):
-    """The same bits, on numbers whose sums round."""
-    for sample in kind.samples:
+def test_results_do_not_depend_on_threads(kind, part, tally):
+    """The same bits, on numbers whose sums round; every second sample."""
+    for sample in kind.samples[part::2]:
         problem = Problem(kind.build(sample), sample.shape)
         x, weights = problem.draw(5, integer=False)
         one, *others = (run_compiled(problem.spec, x, weights, threads=t, exact=False) for t in (1, 2, 3, 4))
@@ -151,8 +152,9 @@ def runs_filtered(spec, shape, target):
 
 @pytest.mark.parametrize("engine", WINOGRAD, ids=[engine.name for engine in WINOGRAD])
 @pytest.mark.parametrize("prop", [p for p in PROPERTIES.values() if p.computes], ids=lambda p: p.name)
-def test_filtered(prop, engine, tally):
-    for spec, shape in FILTERED:
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.wide)])
+def test_filtered(prop, engine, part, tally):
+    for spec, shape in FILTERED[part::2]:
         case = Case(spec, shape, engine)
         if prop.applies(case):
             prop(case)
@@ -189,7 +191,7 @@ def test_layers_with_an_input_stored_otherwise_are_filtered(machine, filtered):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("layout", ["NCHW", pytest.param("NHWC", marks=pytest.mark.wide)])
 def test_filtered_layers_read_neighbours_in_order(layout, target):
     for spec in OTHERWISE:
         shape = shape_of(spec)

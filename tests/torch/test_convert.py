@@ -177,7 +177,8 @@ def test_training_under_torch_compile() -> None:
     assert "operator: " in str(report)
 
 
-@pytest.mark.parametrize("last", [False, pytest.param(True, marks=pytest.mark.wide)], ids=["first", "last"])
+@pytest.mark.wide
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
 def test_frozen_parts(last) -> None:
     model = network().eval()
     fast = compiled(model, freeze=True)

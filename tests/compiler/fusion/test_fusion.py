@@ -106,8 +106,14 @@ def each_way(*caches: int) -> list[Any]:
 
 @pytest.mark.parametrize("ways", each_way(0, 1500, 6000))
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("index", range(len(AWKWARD)))
+@pytest.mark.parametrize(
+    ("index", "layout"),
+    [
+        pytest.param(index, layout, marks=[] if (index + turn) % 2 == 0 else [pytest.mark.wide])
+        for index in range(len(AWKWARD))
+        for turn, layout in enumerate(("NCHW", "NHWC"))
+    ],
+)
 def test_awkward_chains(index: int, layout: str, target: str, ways, tally) -> None:
     problem = Problem(*AWKWARD[index])
     assert check(problem, index, ways, target=target, layout=layout)
@@ -136,12 +142,16 @@ def test_changes_of_layout_are_fused_with_their_layer(index: int, target: str, w
     tally(f"layers fused with changes of layout, {target}")
 
 
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.wide)])
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("kind", kinds().values(), ids=list(kinds()))
-def test_kinds(kind, target: str, tally) -> None:
-    for index, sample in enumerate(kind.samples):
+def test_kinds(kind, target: str, part: int, tally) -> None:
+    """Every second sample, each in the other layout than the one before."""
+    for index, sample in list(enumerate(kind.samples))[part::2]:
         problem = Problem(kind.build(sample), sample.shape)
-        if isinstance(problem.spec, Chain) and check(problem, index, target=target, layout=("NCHW", "NHWC")[index % 2]):
+        if isinstance(problem.spec, Chain) and check(
+            problem, index, target=target, layout=("NCHW", "NHWC")[index // 2 % 2]
+        ):
             tally(f"samples of kinds fused, {target}")
 
 
