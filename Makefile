@@ -3,7 +3,7 @@
 #
 #   make demo    the page demo            (installs the light `demo` packages only)
 #   make test    all tests                (adds PyTorch and the test tools)
-#   make test-wide   again for every further instruction set and number of threads; test-all: both
+#   make test-wide   again for every further instruction set and number of threads, and more cases; test-all: both
 #   make lint    style, types, imports
 #   make bench   against the other runtimes that are installed
 #   make docs    the documentation in build/docs

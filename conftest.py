@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import tempfile
@@ -57,6 +58,12 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
         kept = (name == "reference" or name.endswith(("native", "native-2")) for name in names)
         if not all(kept) or any(name.startswith("float64") for name in names):
             item.add_marker("wide")
+
+
+def pytest_collection_finish() -> None:
+    """What is there by now stays to the end: tests that collect garbage need not look through all of it each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

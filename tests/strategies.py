@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
+from hypothesis import seed
 from hypothesis import strategies as st
 
 from omniconv.spec import Activation, Chain, ChainStep, Conv, PixelShuffle, Resize, Shape, Shuffle, Spec, Split
@@ -21,6 +23,10 @@ WIDEST = {1: 48, 2: 14, 3: 7}
 LARGEST_KERNEL = {1: 7, 2: 7, 3: 4}
 BUDGET = 400_000
 """Multiply-accumulates of one convolution [MAC], batch included."""
+HALVES = pytest.mark.parametrize(
+    "half", [pytest.param(lambda test: test, id="half"), pytest.param(seed(1), id="other", marks=pytest.mark.wide)]
+)
+"""A test that draws, in two halves: ``half`` decorates the function that Hypothesis calls."""
 
 CHANNEL_STYLES = ("dense", "dense", "depthwise", "multiplier", "grouped", "grouped")
 SMOOTH = ("relu", "relu6", "clip", "leaky_relu", "elu", "sigmoid", "silu", "hard_sigmoid", "hard_swish", "tanh", "gelu")

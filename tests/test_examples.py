@@ -7,9 +7,15 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
+SLOW = {"pytorch"}
+"""Left to the wide run; the guide to PyTorch is run as well and makes the same calls."""
 
 
-@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.wide) if path.stem in SLOW else path for path in EXAMPLES],
+    ids=lambda path: path.stem,
+)
 def test_example_runs(path, tmp_path):
     done = subprocess.run([sys.executable, str(path)], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr

@@ -311,7 +311,9 @@ def test_compilation_in_a_process_of_its_own():
 # -- peers -------------------------------------------------------------------------------------------------------------
 
 SAMPLES = [
-    pytest.param(kind.build(sample), tuple(sample.shape), id=f"{name}-{index}")
+    pytest.param(
+        kind.build(sample), tuple(sample.shape), id=f"{name}-{index}", marks=[pytest.mark.wide] if index % 2 else []
+    )
     for name, kind in kinds().items()
     for index, sample in enumerate(kind.samples)
 ]

@@ -16,7 +16,9 @@ from omniconv.spec import Conv
 
 CORPORA = sorted((Path(__file__).resolve().parents[2] / "bench" / "corpus").glob("*.txt"))
 SAMPLES = [
-    pytest.param(kind.build(sample), tuple(sample.shape), id=f"{name}-{index}")
+    pytest.param(
+        kind.build(sample), tuple(sample.shape), id=f"{name}-{index}", marks=[pytest.mark.wide] if index % 2 else []
+    )
     for name, kind in kinds().items()
     for index, sample in enumerate(kind.samples)
 ]

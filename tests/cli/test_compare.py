@@ -39,6 +39,7 @@ def test_without_measuring(invoke):
     assert {item["seconds"] for item in report["kinds"]} == {None}
 
 
+@pytest.mark.wide
 def test_measured_table_and_picture(invoke, tmp_path):
     pytest.importorskip("matplotlib")
     path = tmp_path / "layer.svg"

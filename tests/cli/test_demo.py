@@ -23,6 +23,7 @@ def test_the_demo_is_right(invoke, tmp_path):
     assert {"depthwise", "pointwise"} <= {kind["kind"] for kind in report["kinds"]}
 
 
+@pytest.mark.wide
 @needs_packages
 def test_the_demo_prints_tables(invoke, tmp_path):
     found = invoke("demo", "-o", tmp_path / "report.json")

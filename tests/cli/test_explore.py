@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 from omniconv.explorer import explore
-from omniconv.explorer.server import PageServer
+from omniconv.explorer.server import POLL_SECONDS, PageServer
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def opened(monkeypatch):
         found["url"] = url
 
     def serve(self):
-        server = threading.Thread(target=super(PageServer, self).serve_forever, daemon=True)
+        server = threading.Thread(target=super(PageServer, self).serve_forever, args=(POLL_SECONDS,), daemon=True)
         server.start()
         with urllib.request.urlopen(found.get("url") or self.url, timeout=10) as answer:
             found["page"] = answer.read().decode()

@@ -142,6 +142,7 @@ def test_a_dry_run_measures_and_writes_nothing(
     assert "pointwise n1 ic64" in done.out
 
 
+@pytest.mark.wide
 def test_a_model(invoke: Callable[..., Any], model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = invoke("tune", model, "--dry-run", "--json")
     assert done.code == 0, done.err

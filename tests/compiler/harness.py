@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections import deque
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -17,6 +18,9 @@ _NAMES = ("native", "x86-64-v3", "x86-64-v2")
 TARGETS = [resolve_target(name, detect_host()) for name in _NAMES if name in available_targets(detect_host())]
 """Vectors of 16, 8 and 4 lanes, as far as this machine has them."""
 
+HELD = deque(maxlen=64)
+"""The last kernels: a recipe that comes again while its kernel lives is not compiled again."""
+
 SIGNATURE = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 
 
@@ -24,6 +28,7 @@ def build(recipe, target):
     """A callable ``run(buffers, begin=0, end=units)``; a buffer is an array or an address."""
     source = Source(repr((type(recipe).__name__, recipe)), lambda name: recipe.emit(name, target), "test")
     (kernel,) = load([source], target, cache=None)
+    HELD.append(kernel)
     function = SIGNATURE(kernel.address)
 
     def run(buffers, begin=0, end=None):

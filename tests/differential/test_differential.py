@@ -7,6 +7,8 @@ OMNICONV_SEED=5 starts elsewhere. A failure names the case; ``python -m tests.di
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,17 +25,19 @@ CHUNK = 500
 """Cases of one test, so that they spread over the processes of a run."""
 
 
-def chunks() -> list[tuple[str, int, int]]:
-    """Kind, first seed and number of cases of each test."""
-    found = []
+def chunks() -> Iterator[Any]:
+    """Kind, first seed and number of cases of each test: by default two of each kind, of which one is wide."""
+    few = "OMNICONV_DIFFERENTIAL" not in os.environ
     for kind, share in SHARES.items():
         total = max(round(COUNT * share), 1)
-        found += [(kind, FIRST + at, min(CHUNK, total - at)) for at in range(0, total, CHUNK)]
-    return found
+        chunk = total // 2 + 1 if few else CHUNK
+        for at in range(0, total, chunk):
+            marks = [pytest.mark.wide] if few and at else []
+            yield pytest.param(kind, FIRST + at, min(chunk, total - at), marks=marks)
 
 
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize(("kind", "first", "count"), chunks(), ids=str)
+@pytest.mark.parametrize(("kind", "first", "count"), list(chunks()), ids=str)
 def test_right_or_refused(kind: str, first: int, count: int, tally) -> None:
     failures = []
     seen = right = 0

@@ -288,6 +288,7 @@ def test_the_address_brings_a_setting_back(page, file):
     assert page.get_by_label("The layer as one line of text").input_value() == line
 
 
+@pytest.mark.wide
 def test_the_start_is_what_python_was_asked_for(browser, tmp_path):
     for number, (what, shape, text) in enumerate(
         (
@@ -302,6 +303,7 @@ def test_the_start_is_what_python_was_asked_for(browser, tmp_path):
         page.close()
 
 
+@pytest.mark.wide
 def test_a_phone_shows_the_page_without_scrolling_sideways(browser, file):
     context = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True)
     page = context.new_page()
@@ -322,6 +324,7 @@ def test_the_file_is_small_and_paints_soon(browser, file):
     page.close()
 
 
+@pytest.mark.wide
 def test_pictures_are_saved_as_svg_and_png(page):
     page.click("#tab-take-along")
     for name, start in (("Save it as SVG", b"<svg "), ("Save the picture as PNG", b"\x89PNG")):
@@ -676,6 +679,7 @@ def test_edited_weights_come_back_with_the_address(page):
     assert "not weights that were edited: it keeps up to 256" in page.locator("#panel-take-along").text_content()
 
 
+@pytest.mark.wide
 def test_a_weight_is_edited_while_a_setting_is_refused(page):
     page.get_by_label("stride, width").fill("0")
     page.get_by_label("weight 0, 0 of input channel 0").fill("50")
@@ -685,6 +689,7 @@ def test_a_weight_is_edited_while_a_setting_is_refused(page):
     assert page.get_by_label("weight 0, 0 of input channel 0").input_value() == "50"
 
 
+@pytest.mark.wide
 def test_a_layer_that_is_too_large_opens_smaller(browser, tmp_path):
     for number, (line, start, note) in enumerate(
         (
@@ -741,6 +746,7 @@ async () => {
 """
 
 
+@pytest.mark.wide
 def test_many_keys_are_drawn_once(page):
     enter_line(page, "convolution ic16 oc16 ih32 iw32 kh3 kw3 pt1 pb1 pl1 pr1")
     assert page.locator(".refusal").text_content() == ""
@@ -750,6 +756,7 @@ def test_many_keys_are_drawn_once(page):
     assert "need at most 16384 on this page" in page.locator(".refusal").text_content()
 
 
+@pytest.mark.wide
 def test_input_and_output_stand_side_by_side(page):
     stage, kernel = (page.locator(f".{name}").bounding_box() for name in ("stage", "kernel"))
     assert stage["y"] == kernel["y"]
@@ -761,6 +768,7 @@ def test_input_and_output_stand_side_by_side(page):
     assert heights["input"] == heights["output"]
 
 
+@pytest.mark.wide
 def test_a_phone_shows_the_picture_before_the_settings(browser, file):
     context = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True)
     page = context.new_page()
@@ -771,6 +779,7 @@ def test_a_phone_shows_the_picture_before_the_settings(browser, file):
     context.close()
 
 
+@pytest.mark.wide
 def test_a_weight_its_input_and_its_product_are_framed_together(page):
     page.select_option("#kind", "dilated")
     assert page.locator(".terms .small").text_content() == "Dilation: taps stand 2 apart on h and w."
@@ -790,6 +799,7 @@ def test_a_weight_its_input_and_its_product_are_framed_together(page):
     assert page.locator(".terms .small").text_content() == "Dilation: taps stand 2 apart on h, 3 apart on w."
 
 
+@pytest.mark.wide
 def test_what_is_known_of_dilated_transposed_layers(page):
     enter_line(page, "transposed ic1 oc1 iw4 kw1 sw2")
     assert "0 of 4 positions. It is a hole: no tap reaches it." in page.locator("#panel-know").text_content()
@@ -798,6 +808,7 @@ def test_what_is_known_of_dilated_transposed_layers(page):
     assert page.locator(".terms .small").text_content() == "Dilation: taps stand 2 apart on h and w of the output."
 
 
+@pytest.mark.wide
 def test_the_help_of_every_setting_can_be_read(page):
     page.locator("aside summary", has_text="What these mean").click()
     words = page.locator("aside .help")

@@ -79,10 +79,11 @@ def test_operators_for_open_sizes() -> None:
     assert len(CASES) > 150
 
 
-def test_every_operator() -> None:
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.wide)])
+def test_every_operator(part: int) -> None:
     """The cases of ONNX, with every size open, for other sizes: the same program, or the same words of refusal."""
     compared = again = 0
-    for case in CASES:
+    for case in CASES[part::2]:
         graph = open_all(prepare(case.model, constants=case.constants))
         ((name, array),) = case.inputs.items()
         programs = OpenPrograms(graph, None, FLOAT32)
@@ -93,7 +94,7 @@ def test_every_operator() -> None:
             assert_same(found, want, f"{case.name} {shape}")
             compared += isinstance(want, Program)
         again += len(shapes) - len(programs._variants)
-    assert compared > 1000
+    assert compared > 500
     assert again > compared // 2, "programs of one shape serve others"
 
 

@@ -90,7 +90,14 @@ STEPS = {
 """The fewest steps of some kinds that each module must lower to."""
 
 
-@pytest.mark.parametrize("module", STEPS, ids=lambda module: module.__name__)
+QUICK = (ConvNext, Decoder, Paddings)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [module if module in QUICK else pytest.param(module, marks=pytest.mark.wide) for module in STEPS],
+    ids=lambda module: module.__name__,
+)
 def test_exported_modules(module) -> None:
     torch.manual_seed(0)
     layer, x = module().eval(), torch.randn(2, 8, 16, 16)

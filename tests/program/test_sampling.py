@@ -51,7 +51,7 @@ def nearest(rule: str, x: Fraction, s: Fraction) -> int:
     return below + (past > 0)
 
 
-def cases(sizes=SIZES):
+def cases(sizes: tuple[int, ...]):
     """(n, m, s as the table takes it, s exactly)."""
     for n, scale in itertools.product(sizes, SCALES):
         if m := scaled_size(n, scale):
@@ -59,11 +59,14 @@ def cases(sizes=SIZES):
             yield n, m, None, Fraction(m, n)
 
 
+@pytest.mark.parametrize(
+    "sizes", [SIZES[:-3], pytest.param(SIZES[-3:], marks=pytest.mark.wide)], ids=["small", "large"]
+)
 @pytest.mark.parametrize("rule", [*NEAREST, UNNAMED])
 @pytest.mark.parametrize("coordinates", COORDINATES)
-def test_nearest_is_decided_in_float32(coordinates: str, rule: str) -> None:
+def test_nearest_is_decided_in_float32(coordinates: str, rule: str, sizes: tuple[int, ...]) -> None:
     how = Sampling("nearest", coordinates, rule, single=True)
-    for n, m, scale, exact in cases():
+    for n, m, scale, exact in cases(sizes):
         s = f32(exact)
         want = [min(max(nearest(rule, coordinate(coordinates, o, n, m, s, f32), s), 0), n - 1) for o in range(m)]
         index, weight = plan_axis(how, n, m, scale)
@@ -93,13 +96,14 @@ def weights(how: Sampling, n: int, x: Fraction, s: Fraction) -> list[Fraction]:
     return [weight / total for weight in found]
 
 
+@pytest.mark.parametrize("sizes", [(1, 2, 3, 5, 8), pytest.param((13,), marks=pytest.mark.wide)], ids=str)
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("exclude", [False, True])
 @pytest.mark.parametrize("mode", ["linear", "cubic"])
 @pytest.mark.parametrize("coordinates", COORDINATES)
-def test_weights_are_exact(coordinates: str, mode: str, exclude: bool, antialias: bool) -> None:
+def test_weights_are_exact(coordinates: str, mode: str, exclude: bool, antialias: bool, sizes: tuple[int, ...]) -> None:
     how = Sampling(mode, coordinates, cubic_a=-0.5, exclude_outside=exclude, antialias=antialias)
-    for n, m, scale, s in cases((1, 2, 3, 5, 8, 13)):
+    for n, m, scale, s in cases(sizes):
         index, weight = plan_axis(how, n, m, scale)
         got = np.zeros((n, m))
         for row, factors in zip(index, weight, strict=True):

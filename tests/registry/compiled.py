@@ -8,6 +8,7 @@ written, a value that was never computed and a read or write too far all show.
 from __future__ import annotations
 
 import math
+from collections import deque
 from unittest import mock
 
 import numpy as np
@@ -19,6 +20,10 @@ from omniconv.target.select import available_targets, detect_host
 
 TARGETS = tuple(t for t in ("native", "x86-64-v3", "x86-64-v2") if t in available_targets(detect_host()))
 """Vectors of 16, 8 and 4 lanes, as far as this machine has them."""
+
+
+HELD = deque(maxlen=32)
+"""The last executables: while one lives, others with the same kernels share them, and nothing is linked anew."""
 
 
 def guarded_empty(shape, dtype=np.float32):
@@ -69,6 +74,7 @@ def channels_from(layout, y):
 def run_compiled(spec, x, weights, *, target="native", threads=1, layout="NCHW", exact=True, dtype="float32"):
     """The result of a spec by machine code, channels first; numbers are converted to ``dtype``."""
     f = oc.compile(spec, x.shape, weights, target=target, threads=threads, layout=layout, exact=exact, dtype=dtype)
+    HELD.append(f)
     x = x if x.dtype == f.dtype else x.astype(f.dtype)
     (y,) = strictly(f, {"x": channels_to(layout, x)}).values()
     return channels_from(layout, y)

@@ -10,7 +10,7 @@ from tests.machines import MACHINES, V2, V3, V4
 from tests.registry.compiled import TARGETS, run_compiled
 from tests.registry.filtered import filtered_bound, filtered_magnitude
 from tests.registry.properties import DOUBLE, PROPERTIES, SINGLE, Case, Engine
-from tests.strategies import Problem, problems
+from tests.strategies import HALVES, Problem, problems
 
 from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
 from omniconv.compiler.planning.plan import plan
@@ -66,10 +66,11 @@ def test_found(line, target):
         check(Problem(spec, shape), 1, integer=integer, target=target, layout=layout)
 
 
+@HALVES
 @pytest.mark.parametrize(("target", "usual"), [(t, 150 if t == "native" else 40) for t in TARGETS])
-def test_random_specs(target, usual, tally):
+def test_random_specs(target, usual, half, tally):
     """Any spec; OMNICONV_RANDOM=5000 runs five thousand of them for the native target, a tenth for each other."""
-    count = usual if not RANDOM else RANDOM if target == "native" else max(RANDOM // 10, 1)
+    count = usual // 2 if not RANDOM else RANDOM if target == "native" else max(RANDOM // 10, 1)
 
     @settings(
         max_examples=count,
@@ -79,6 +80,7 @@ def test_random_specs(target, usual, tally):
         derandomize=not RANDOM,
         print_blob=False,
     )
+    @half
     @given(problems(), st.booleans(), st.sampled_from(("NCHW", "NHWC")), st.sampled_from((1, 2, 3)), st.integers(0, 99))
     def run(problem, integer, layout, threads, seed):
         check(problem, seed, integer=integer, target=target, layout=layout, threads=threads)
@@ -96,10 +98,11 @@ def test_channels_last(kind, target, tally):
         tally(f"sample in NHWC, {target}")
 
 
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.wide)])
 @pytest.mark.parametrize("kind", kinds().values(), ids=list(kinds()))
-def test_results_do_not_depend_on_threads(kind, tally):
-    """The same bits, on numbers whose sums round."""
-    for sample in kind.samples:
+def test_results_do_not_depend_on_threads(kind, part, tally):
+    """The same bits, on numbers whose sums round; every second sample."""
+    for sample in kind.samples[part::2]:
         problem = Problem(kind.build(sample), sample.shape)
         x, weights = problem.draw(5, integer=False)
         one, *others = (run_compiled(problem.spec, x, weights, threads=t, exact=False) for t in (1, 2, 3, 4))
@@ -149,8 +152,9 @@ def runs_filtered(spec, shape, target):
 
 @pytest.mark.parametrize("engine", WINOGRAD, ids=[engine.name for engine in WINOGRAD])
 @pytest.mark.parametrize("prop", [p for p in PROPERTIES.values() if p.computes], ids=lambda p: p.name)
-def test_filtered(prop, engine, tally):
-    for spec, shape in FILTERED:
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.wide)])
+def test_filtered(prop, engine, part, tally):
+    for spec, shape in FILTERED[part::2]:
         case = Case(spec, shape, engine)
         if prop.applies(case):
             prop(case)
@@ -187,7 +191,7 @@ def test_layers_with_an_input_stored_otherwise_are_filtered(machine, filtered):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("layout", ["NCHW", pytest.param("NHWC", marks=pytest.mark.wide)])
 def test_filtered_layers_read_neighbours_in_order(layout, target):
     for spec in OTHERWISE:
         shape = shape_of(spec)
@@ -228,18 +232,20 @@ def filtered_problems(draw):
     return Problem(spec, (draw(st.integers(1, 2)), spec.in_channels, *sizes))
 
 
+@HALVES
 @pytest.mark.parametrize("target", TARGETS)
-def test_random_filtered(target, tally):
+def test_random_filtered(target, half, tally):
     """Within the written bound, and exact where every intermediate value is a whole number below 2^24."""
     seen = {"filtered": 0, "exact": 0, "all": 0}
 
     @settings(
-        max_examples=max(RANDOM // 20, 12),
+        max_examples=max(RANDOM // 20, 6),
         deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
         derandomize=not RANDOM,
     )
+    @half
     @given(filtered_problems(), st.integers(0, 99), st.sampled_from((1, 2)), st.sampled_from(("NCHW", "NHWC")))
     def run(problem, seed, threads, layout):
         spec, options = problem.spec, {"target": target, "threads": threads, "layout": layout, "exact": False}
@@ -293,15 +299,17 @@ def filtered_chains(draw):
     return Problem(Chain(tuple(steps)), (draw(st.integers(1, 2)), first, *draw(st.tuples(*[st.integers(4, 28)] * 2))))
 
 
+@HALVES
 @pytest.mark.parametrize("target", TARGETS)
-def test_random_chains_with_filtered_layers(target, tally):
+def test_random_chains_with_filtered_layers(target, half, tally):
     """What is stored in whatever order between layers, filtering makes no difference beyond rounding."""
     filtered = 0
 
     @settings(
-        max_examples=max(RANDOM // 20, 12), deadline=None, suppress_health_check=list(HealthCheck), database=None,
+        max_examples=max(RANDOM // 20, 6), deadline=None, suppress_health_check=list(HealthCheck), database=None,
         derandomize=not RANDOM,
     )  # fmt: skip
+    @half
     @given(filtered_chains(), st.integers(0, 99), st.sampled_from((1, 2, 3)), st.sampled_from(("NCHW", "NHWC")))
     def run(problem, seed, threads, layout):
         nonlocal filtered

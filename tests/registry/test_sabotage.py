@@ -38,7 +38,7 @@ def taps_backwards(spec, x, weights):
 
 def next_image(spec, x, weights):
     y = reference(spec, x, weights)
-    y[2:] += y[:1] + 1
+    y[1:] += y[:1] + 1
     return y
 
 

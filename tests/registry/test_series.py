@@ -79,8 +79,9 @@ def calls(spec, shape, machine):
 
 @pytest.mark.parametrize("engine", ENGINES, ids=[engine.name for engine in ENGINES])
 @pytest.mark.parametrize("prop", [p for p in PROPERTIES.values() if p.computes], ids=lambda p: p.name)
-def test_properties(prop, engine, tally):
-    for spec, shape in LAYERS:
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.wide)])
+def test_properties(prop, engine, part, tally):
+    for spec, shape in LAYERS[part::2]:
         case = Case(spec, shape, engine)
         if prop.applies(case):
             prop(case)

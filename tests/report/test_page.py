@@ -149,6 +149,7 @@ def test_a_model_with_gaps_says_what_is_not_known():
     assert "some.where.Gadget" in page
 
 
+@pytest.mark.wide
 def test_plots_are_drawn_and_nothing_is_asked_for(opened, awkward):
     page, messages, requests, path = opened(awkward)
     places = page.locator(".plot").count()

@@ -48,7 +48,12 @@ DRAWINGS = {
 }
 
 
-@pytest.mark.parametrize("name", DRAWINGS)
+QUICK = {"overlap", "overlap in three dimensions", "coverage", "connectivity", "field", "kernel", "layer", "comparison"}
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.wide) for name in DRAWINGS]
+)
 def test_pictures_are_drawn(name, tmp_path):
     figure = DRAWINGS[name]()
     svg = pictures.save(figure, tmp_path / "a.svg")
@@ -59,7 +64,9 @@ def test_pictures_are_drawn(name, tmp_path):
     assert png.startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("name", ["overlap", "coverage", "layer"])
+@pytest.mark.parametrize(
+    "name", ["overlap", *(pytest.param(name, marks=pytest.mark.wide) for name in ("coverage", "layer"))]
+)
 def test_the_same_picture_is_the_same_file(name, tmp_path):
     first, again = (pictures.save(DRAWINGS[name](), tmp_path / f"{n}.svg").read_bytes() for n in range(2))
     assert first == again

@@ -30,7 +30,7 @@ class Residual(nn.Module):
         return self.head(nn.functional.gelu(x + y).mean((2, 3))).softmax(-1)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.wide), 2])
 def test_a_model_agrees_with_torch(threads: int) -> None:
     torch.manual_seed(0)
     model = Residual()
@@ -125,7 +125,7 @@ def test_refusals() -> None:
         compile_module(Loop(), torch.ones(3))
 
 
-@pytest.mark.parametrize("divisor", [None, 4])
+@pytest.mark.parametrize("divisor", [pytest.param(None, marks=pytest.mark.wide), 4])
 def test_a_divisor_that_the_export_leaves_out_is_refused(divisor: int | None) -> None:
     class Pool(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -139,7 +139,7 @@ def test_a_divisor_that_the_export_leaves_out_is_refused(divisor: int | None) ->
         compile_module(Pool(), x)
 
 
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("layout", ["NCHW", pytest.param("NHWC", marks=pytest.mark.wide)])
 def test_negatives_that_are_not_in_memory(layout) -> None:
     """The imaginary part of a conjugate is a view with a flag."""
     x = torch.randn(2, 3, 4, 1, dtype=torch.complex64).conj().imag

@@ -177,7 +177,8 @@ def test_training_under_torch_compile() -> None:
     assert "operator: " in str(report)
 
 
-@pytest.mark.parametrize("last", [False, pytest.param(True, marks=pytest.mark.wide)], ids=["first", "last"])
+@pytest.mark.wide
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
 def test_frozen_parts(last) -> None:
     model = network().eval()
     fast = compiled(model, freeze=True)
@@ -336,7 +337,11 @@ def test_a_part_that_is_refused_says_so(monkeypatch) -> None:
         assert "no such operator" in str(reports()[-1])
 
 
-@pytest.mark.parametrize("kind", [UnsupportedError, LimitError, ShapeError], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [UnsupportedError, *(pytest.param(each, marks=pytest.mark.wide) for each in (LimitError, ShapeError))],
+    ids=lambda kind: kind.__name__,
+)
 def test_a_part_is_refused_for_some_shapes_alone(monkeypatch, kind) -> None:
     from omniconv.torch import parts
 

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.gradient_oracle import gradients
 from tests.registry.compiled import TARGETS, channels_from, channels_to, strictly
-from tests.strategies import convs
+from tests.strategies import HALVES, convs
 
 from omniconv.gradients import compile_forward, compile_input_gradient, compile_weight_gradient
 from omniconv.kinds import kinds
@@ -123,14 +123,16 @@ def test_float64(layout, part, tally):
         tally("layer with gradients in float64")
 
 
+@HALVES
 @pytest.mark.parametrize(("target", "usual"), [(t, 20) for t in TARGETS])
-def test_random_layers(target, usual, tally):
-    count = RANDOM or usual
+def test_random_layers(target, usual, half, tally):
+    count = RANDOM or usual // 2
 
     @settings(
         max_examples=count, deadline=None, suppress_health_check=list(HealthCheck), database=None,
         derandomize=not RANDOM, print_blob=False,
     )  # fmt: skip
+    @half
     @given(convs(), st.booleans(), st.sampled_from(("NCHW", "NHWC")), st.sampled_from((1, 2, 3)), st.integers(0, 99))
     def draw_one(problem, integer, layout, threads, seed):
         check(problem.spec, problem.shape, seed, integer=integer, target=target, layout=layout, threads=threads)
@@ -149,18 +151,22 @@ LARGER = [
     "transposed n2 ic12 oc20 ih7 iw8 kh3 kw3 sh2 sw2 dh1 dw1 pt1 pb0 pl1 pr0 g1",
 ]
 """With rows and channels enough for several blocks."""
+IN_BOTH_LAYOUTS = [
+    pytest.param(line, layout, marks=[] if (index + turn) % 2 == 0 else [pytest.mark.wide])
+    for index, line in enumerate(LARGER)
+    for turn, layout in enumerate(("NCHW", "NHWC"))
+]
 
 
-@pytest.mark.parametrize("line", LARGER)
-def test_same_bits_on_any_number_of_threads(line):
+@pytest.mark.parametrize(("line", "layout"), IN_BOTH_LAYOUTS)
+def test_same_bits_on_any_number_of_threads(line, layout):
     spec, shape = parse(line)
     values = draw(spec, shape, 5, integer=False)
-    for layout in ("NCHW", "NHWC"):
-        one, *others = (run(spec, shape, *values, threads=threads, layout=layout) for threads in (1, 2, 3, 4))
-        for other in others:
-            for name, value in one.items():
-                assert np.array_equal(value.view(np.uint32), other[name].view(np.uint32)), (name, layout)
-        check(spec, shape, 5, integer=False, threads=2, layout=layout)
+    one, *others = (run(spec, shape, *values, threads=threads, layout=layout) for threads in (1, 2, 3, 4))
+    for other in others:
+        for name, value in one.items():
+            assert np.array_equal(value.view(np.uint32), other[name].view(np.uint32)), (name, layout)
+    check(spec, shape, 5, integer=False, threads=2, layout=layout)
 
 
 def test_threads_gather_in_memory_of_their_own():

@@ -33,7 +33,7 @@ def check(problem, code):
     assert np.array_equal(y, oc.reference(problem.spec, x, (w, b))), problem
 
 
-@pytest.mark.parametrize("level", ["simd", "relaxed"])
+@pytest.mark.parametrize("level", ["simd", pytest.param("relaxed", marks=pytest.mark.wide)])
 def test_every_convolution_of_every_sample_is_exact(level, tally):
     for problem in list_layers():
         check(problem, getattr(compile_taps(), level))

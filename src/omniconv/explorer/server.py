@@ -32,6 +32,8 @@ MOST_AT_ONCE: Final = 2
 """Answers that are worked out at a time; a further request is told to come again."""
 SECONDS: Final = 10
 """How long a connection may be silent while it is read or written [s]."""
+POLL_SECONDS: Final = 0.05
+"""How long the end of a ``with`` waits for the server to notice, at most [s]."""
 
 HEADERS: Final[Mapping[str, str]] = {
     "Cache-Control": "no-store",
@@ -80,7 +82,7 @@ class PageServer(ThreadingHTTPServer):
 
     def __enter__(self) -> Self:
         """Serve in a thread."""
-        self._thread = threading.Thread(target=self.serve_forever, daemon=True)
+        self._thread = threading.Thread(target=self.serve_forever, args=(POLL_SECONDS,), daemon=True)
         self._thread.start()
         return self
 

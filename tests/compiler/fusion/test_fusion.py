@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.compiler.planning.test_plan import MACHINE, check_arena, words
 from tests.graph.small_models import MODELS, Graph, draw_inputs
-from tests.registry.compiled import TARGETS, channels_from, channels_to, strictly
-from tests.strategies import Problem, chains
+from tests.registry.compiled import HELD, TARGETS, channels_from, channels_to, strictly
+from tests.strategies import HALVES, Problem, chains
 
 import omniconv as oc
 from omniconv.compiler.fusion.frames import flat
@@ -70,7 +72,9 @@ def build(problem: Problem, weights, cache: int, *, target="native", threads=1, 
     program = program_of(problem.spec, problem.shape, weights)
     planned = plan(program, chosen, Options(layout=layout, exact=True, threads=threads, cache=cache))
     check_arena(planned)
-    return Executable(planned, threads=threads, layout=layout)
+    f = Executable(planned, threads=threads, layout=layout)
+    HELD.append(f)
+    return f
 
 
 def run(f: Executable, x, layout):
@@ -78,28 +82,41 @@ def run(f: Executable, x, layout):
     return channels_from(layout, y)
 
 
-def check(problem: Problem, seed: int, caches=(0,), threads=(1, 2), **options) -> bool:
-    """Fused equals unfused, bit by bit; returns whether something was fused."""
+def check(problem: Problem, seed: int, ways=((0, 1), (0, 2)), **options) -> bool:
+    """Fused equals unfused, bit by bit, for caches and threads; returns whether something was fused."""
     fused = False
     for integer in (True, False):
         x, weights = problem.draw(seed, integer=integer)
         layout = options.get("layout", "NCHW")
         want = run(build(problem, weights, NEVER, **options), x, layout)
-        for cache in caches:
-            for count in threads:
-                f = build(problem, weights, cache, threads=count, **options)
-                got = run(f, x, layout)
-                assert np.array_equal(got, want), f"{problem} {options} cache={cache} threads={count}"
-                fused |= any(call.how for call in f.plan.calls)
+        for cache, count in ways:
+            f = build(problem, weights, cache, threads=count, **options)
+            got = run(f, x, layout)
+            assert np.array_equal(got, want), f"{problem} {options} cache={cache} threads={count}"
+            fused |= any(call.how for call in f.plan.calls)
     return fused
 
 
+def each_way(*caches: int) -> list[Any]:
+    """Caches with 1, 2 and 3 threads: one of each; the others are wide."""
+    few = tuple(zip(caches, (1, 2, 3), strict=True))
+    others = tuple(way for way in itertools.product(caches, (1, 2, 3)) if way not in few)
+    return [pytest.param(few, id="few"), pytest.param(others, id="others", marks=pytest.mark.wide)]
+
+
+@pytest.mark.parametrize("ways", each_way(0, 1500, 6000))
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
-@pytest.mark.parametrize("index", range(len(AWKWARD)))
-def test_awkward_chains(index: int, layout: str, target: str, tally) -> None:
+@pytest.mark.parametrize(
+    ("index", "layout"),
+    [
+        pytest.param(index, layout, marks=[] if (index + turn) % 2 == 0 else [pytest.mark.wide])
+        for index in range(len(AWKWARD))
+        for turn, layout in enumerate(("NCHW", "NHWC"))
+    ],
+)
+def test_awkward_chains(index: int, layout: str, target: str, ways, tally) -> None:
     problem = Problem(*AWKWARD[index])
-    assert check(problem, index, caches=(0, 1500, 6000), threads=(1, 2, 3), target=target, layout=layout)
+    assert check(problem, index, ways, target=target, layout=layout)
     tally(f"awkward chains fused, {target}, {layout}")
 
 
@@ -116,20 +133,25 @@ BETWEEN_CHANGES = [
 """Layers that no kernel computes between channels-first arrays."""
 
 
+@pytest.mark.parametrize("ways", each_way(0, 3000, 20_000))
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("index", range(len(BETWEEN_CHANGES)))
-def test_changes_of_layout_are_fused_with_their_layer(index: int, target: str, tally) -> None:
+def test_changes_of_layout_are_fused_with_their_layer(index: int, target: str, ways, tally) -> None:
     problem = Problem(*BETWEEN_CHANGES[index])
-    assert check(problem, index, caches=(0, 3000, 20_000), threads=(1, 2, 3), target=target)
+    assert check(problem, index, ways, target=target)
     tally(f"layers fused with changes of layout, {target}")
 
 
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.wide)])
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("kind", kinds().values(), ids=list(kinds()))
-def test_kinds(kind, target: str, tally) -> None:
-    for index, sample in enumerate(kind.samples):
+def test_kinds(kind, target: str, part: int, tally) -> None:
+    """Every second sample, each in the other layout than the one before."""
+    for index, sample in list(enumerate(kind.samples))[part::2]:
         problem = Problem(kind.build(sample), sample.shape)
-        if isinstance(problem.spec, Chain) and check(problem, index, target=target, layout=("NCHW", "NHWC")[index % 2]):
+        if isinstance(problem.spec, Chain) and check(
+            problem, index, target=target, layout=("NCHW", "NHWC")[index // 2 % 2]
+        ):
             tally(f"samples of kinds fused, {target}")
 
 
@@ -165,18 +187,20 @@ def runs(draw) -> Problem:
     return Problem(Chain(tuple(steps) or (Conv.of(channels, 4, 1, dims=dims),)), shape)
 
 
+@HALVES
 @pytest.mark.parametrize("target", TARGETS)
-def test_random_runs(target: str, tally) -> None:
+def test_random_runs(target: str, half, tally) -> None:
     @settings(
-        max_examples=RANDOM or 25, deadline=None, suppress_health_check=list(HealthCheck), database=None,
+        max_examples=RANDOM or 13, deadline=None, suppress_health_check=list(HealthCheck), database=None,
         derandomize=not RANDOM, print_blob=False,
     )  # fmt: skip
+    @half
     @given(
         st.one_of(runs(), runs(), runs(), chains(names=("relu", "hard_swish"))), st.sampled_from((0, 600, 3000)),
         st.sampled_from((1, 2, 3)), st.sampled_from(("NCHW", "NHWC")), st.integers(0, 99),
     )  # fmt: skip
     def compare(problem: Problem, cache: int, threads: int, layout: str, seed: int) -> None:
-        if check(problem, seed, caches=(cache,), threads=(threads,), layout=layout, target=target):
+        if check(problem, seed, ((cache, threads),), layout=layout, target=target):
             tally("random chains fused")
 
     compare()
