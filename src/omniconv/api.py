@@ -23,6 +23,7 @@ from omniconv.program.from_spec import program_of
 from omniconv.reference import check_weights
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
+from omniconv.runtime.pace import while_planning
 from omniconv.runtime.threads import MAX_THREADS
 from omniconv.spec import Chain, Conv, Spec
 from omniconv.target.model import Target
@@ -126,7 +127,8 @@ def compile(  # noqa: A001 - the name of the public interface
         options = replace(options, row_major=frozenset(names - find_images(graph)))
     build = _ModelCompiler(graph, chosen, options, _describe(model), strict)
     if all(is_fixed(info.dims) for info in graph.inputs):
-        return build({})
+        with while_planning():
+            return build({})
     build.programs, build.shared, build.pool = OpenPrograms(graph, memory_limit, element), Shared(), ArenaPool()
     return Network(build, graph, options, chosen, strict=strict)
 
@@ -216,4 +218,5 @@ def _compile_spec(
         (np.asarray(w, element.dtype), None if b is None else np.asarray(b, element.dtype))
         for w, b in check_weights(spec, weights)
     )
-    return Executable.of(program_of(spec, shape, pairs, element), target, options, at)
+    with while_planning():
+        return Executable.of(program_of(spec, shape, pairs, element), target, options, at)

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -373,9 +374,9 @@ class Executable(Compiled):
         except IndexError:
             return self._make_frame()
 
-    def _find_bindings(self, table: int) -> Words:
-        """Which words of the args hold addresses that are known at a call, a row each: address of the word, number of
-        the array (outputs count on after the inputs, borrowed memory is the last one), offset [bytes].
+    def _find_bindings(self, table: int, refs: Words) -> Words:
+        """Which words of the args (``refs``) hold addresses that are known at a call, a row each: address of the word,
+        number of the array (outputs count on after the inputs, borrowed memory is the last one), offset [bytes].
         """
         many, plan = len(self.inputs), self.plan
         numbers, starts = np.full(len(plan.buffers), -1), np.zeros(len(plan.buffers), np.int64)
@@ -385,7 +386,6 @@ class Executable(Compiled):
             elif self._pool is not None and buffer.kind in {"arena", "scratch"}:
                 numbers[index] = many + len(self.outputs)
                 starts[index] = plan.arena_bytes if buffer.kind == "scratch" else offset
-        refs = self._list_refs()
         words = np.flatnonzero(numbers[refs[:, 0]] >= 0)
         buffers, offsets = refs[words].T
         return np.stack(
@@ -394,7 +394,8 @@ class Executable(Compiled):
 
     def _list_refs(self) -> Words:
         """Buffer and offset [elements] of every argument of every call."""
-        return np.array([ref for call in self.plan.calls for ref in call.args], np.int64).reshape(-1, 2)
+        refs = chain.from_iterable(call.args for call in self.plan.calls)
+        return np.fromiter(chain.from_iterable(refs), np.int64).reshape(-1, 2)
 
     def _make_constants(self, shared: Shared | None) -> tuple[list[Arena], dict[int, int]]:
         """All constants, computed into one block but for the weights that networks of other sizes have too; and the
@@ -475,7 +476,7 @@ class Executable(Compiled):
             steps += [records[done : group.first], runner]
             done = int(strips[-1])
         joined = np.concatenate([*steps, records[done:]]) if steps else records
-        bindings = self._find_bindings(table.ctypes.data)
+        bindings = self._find_bindings(table.ctypes.data, refs)
         arrays = len(self.inputs) + len(self.outputs) + (arena is None)
         job = Job(joined.ctypes.data, len(joined), arrays, bindings)
         return _Frame(arena, table, records, joined, job, self._make_run(job))

@@ -86,3 +86,38 @@ def test_a_kernel_is_written_and_compiled_once(monkeypatch: pytest.MonkeyPatch) 
     begin(source, target, cache=None)
     assert load([source], target, cache=None)[0] is first
     assert len(written) == len(compiled) == 1
+
+
+def test_kernels_are_compiled_by_the_thread_while_others_are_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    target, events, all_written = select_target(None), [], threading.Event()
+    compile_object = build.compile_object
+
+    def compile_later(ir: str, target: build.Target) -> bytes:
+        assert all_written.wait(30), "the first is compiled before the last is written"
+        events.append(threading.current_thread().name)
+        return compile_object(ir, target)
+
+    def source(number: int) -> build.Source:
+        def emit(name: str) -> str:
+            if number == 2:
+                all_written.set()
+            return Kernel(name, target).finish()
+
+        return build.Source(f"nothing {number}, {os.urandom(8).hex()}", emit, f"test{number}")
+
+    monkeypatch.setattr(build, "compile_object", compile_later)
+    kernels = load([source(number) for number in range(3)], target, cache=None)
+    assert [kernel.name[:8] for kernel in kernels] == ["oc_test0", "oc_test1", "oc_test2"]
+    assert len(events) == 3
+    assert all(name.startswith("omniconv-compile") for name in events)
+
+
+def test_what_was_begun_is_forgotten_where_writing_fails() -> None:
+    target, source = select_target(None), build.Source(f"nothing, {os.urandom(8).hex()}", lambda name: "", "test")
+    digest = build.digest_of(source, target)
+    good = build.Source(f"good, {os.urandom(8).hex()}", lambda name: Kernel(name, target).finish(), "test")
+    with pytest.raises(RuntimeError, match="does not define"):
+        load([good, source], target, cache=None)
+    assert not build._AHEAD.has(build.digest_of(good, target))
+    assert not build._AHEAD.has(digest)
+    assert load([good], target, cache=None)[0].size > 0

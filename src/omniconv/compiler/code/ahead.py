@@ -29,6 +29,10 @@ class Ahead(Generic[T]):
             with suppress(RuntimeError):
                 self._begun[key] = self._thread.submit(make)
 
+    def has(self, key: str) -> bool:
+        """Whether something was begun that nobody has taken."""
+        return key in self._begun
+
     def take(self, key: str) -> T | None:
         """What was begun, once it is there; ``None`` where nothing was. What its function raises is raised here."""
         begun = self._begun.pop(key, None)

@@ -19,8 +19,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import cache as once
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
 
 import llvmlite
@@ -121,7 +122,10 @@ def begin(source: Source, target: Target, *, cache: ObjectCache | None) -> None:
     """Have a thread compile what :func:`load` or :func:`build_objects` will be asked for soon."""
     digest = digest_of(source, target)
     if digest not in _LOADED:
-        _AHEAD.begin(digest, lambda: _compile_or_read(digest, source, target, cache))
+        _AHEAD.begin(
+            digest,
+            lambda: _read(digest, source, cache) or _compile(digest, _write(source, digest), target, cache),
+        )
 
 
 def abandon() -> None:
@@ -147,7 +151,7 @@ def load(sources: Sequence[Source], target: Target, *, cache: ObjectCache | None
         _AHEAD.forget(kernels)
         missing = {d: s for d, s in zip(digests, sources, strict=True) if d not in kernels}
         if missing:
-            for kernel in _link([_make_object(digest, missing[digest], target, cache) for digest in missing], target):
+            for kernel in _link(_make_objects(missing, target, cache), target):
                 kernels[kernel.digest] = _LOADED[kernel.digest] = kernel
     return [kernels[digest] for digest in digests]
 
@@ -157,7 +161,7 @@ def build_objects(sources: Sequence[Source], target: Target, *, cache: ObjectCac
     digests = [digest_of(source, target) for source in sources]
     missing = dict(zip(digests, sources, strict=True))
     with _LOCK:
-        found = {digest: _make_object(digest, source, target, cache) for digest, source in missing.items()}
+        found = {each.digest: each for each in _make_objects(missing, target, cache)}
     return [found[digest] for digest in digests]
 
 
@@ -216,25 +220,62 @@ def compile_assembly(ir: str, target: Target) -> str:
     return str(machine.emit_assembly(_optimise(ir, machine)))
 
 
-def _make_object(digest: str, source: Source, target: Target, cache: ObjectCache | None) -> Object:
-    """The object code of one source: what was begun ahead, or else made now."""
-    return _AHEAD.take(digest) or _compile_or_read(digest, source, target, cache)
+def _make_objects(sources: Mapping[str, Source], target: Target, cache: ObjectCache | None) -> list[Object]:
+    """The object code of all sources, in their order: what was begun ahead or is on the disk; the rest is written
+    here, while a thread compiles what has been written.
+    """
+    found: dict[str, Object | None] = {}
+    try:
+        for digest, source in sources.items():
+            found[digest] = None if _AHEAD.has(digest) else _read(digest, source, cache)
+            if found[digest] is None and not _AHEAD.has(digest):
+                written = _write(source, digest)
+                if len(sources) == 1:
+                    found[digest] = _compile(digest, written, target, cache)
+                else:
+                    _AHEAD.begin(digest, partial(_compile, digest, written, target, cache))
+        return [
+            each or _AHEAD.take(digest) or _compile(digest, _write(sources[digest], digest), target, cache)
+            for digest, each in found.items()
+        ]
+    except BaseException:
+        _AHEAD.forget(sources)
+        raise
 
 
-def _compile_or_read(digest: str, source: Source, target: Target, cache: ObjectCache | None) -> Object:
-    """Read or compile the object code of one source."""
+def _read(digest: str, source: Source, cache: ObjectCache | None) -> Object | None:
+    """The object code of one source that is on the disk."""
     start = time.perf_counter()
-    name = symbol_of(source, digest)
-    code = cache.get(digest) if cache is not None else None
-    cached = code is not None
+    code = None if cache is None else cache.get(digest)
     if code is None:
-        ir = source.emit(name)
-        if f"@{name}(" not in ir and f'@"{name}"(' not in ir:
-            raise RuntimeError(f"IR of {source.key!r} does not define {name}")  # LLVM would abort
-        code = compile_object(ir, target)
-        if cache is not None:
-            cache.put(digest, code)
-    return Object(name, digest, time.perf_counter() - start, cached, code)
+        return None
+    return Object(symbol_of(source, digest), digest, time.perf_counter() - start, cached=True, code=code)
+
+
+class _Written(NamedTuple):
+    """A kernel as IR: its symbol, and the time that it took [s]."""
+
+    name: str
+    ir: str
+    seconds: float
+
+
+def _write(source: Source, digest: str) -> _Written:
+    """Write one source."""
+    start, name = time.perf_counter(), symbol_of(source, digest)
+    ir = source.emit(name)
+    if f"@{name}(" not in ir and f'@"{name}"(' not in ir:
+        raise RuntimeError(f"IR of {source.key!r} does not define {name}")  # LLVM would abort
+    return _Written(name, ir, time.perf_counter() - start)
+
+
+def _compile(digest: str, written: _Written, target: Target, cache: ObjectCache | None) -> Object:
+    """Compile one kernel."""
+    start = time.perf_counter()
+    code = compile_object(written.ir, target)
+    if cache is not None:
+        cache.put(digest, code)
+    return Object(written.name, digest, written.seconds + time.perf_counter() - start, cached=False, code=code)
 
 
 def _link(objects: Sequence[Object], target: Target) -> list[LoadedKernel]:

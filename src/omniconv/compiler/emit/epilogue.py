@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from omniconv.compiler.emit.builder import Kernel
@@ -34,7 +34,15 @@ class PlacedOperand:
         """The same operand with the strides opened that depend on the size of an image."""
         n, c, d, h, w = self.strides
         n, d, h, w = opener.strides((n, d, h, w))
-        return replace(self, strides=(n, c, d, h, w))
+        return self.along(n, c, d, h, w)
+
+    def along(self, n: int, c: int, d: int, h: int, w: int) -> PlacedOperand:
+        """The same operand with other strides."""
+        return PlacedOperand(self.arg, (n, c, d, h, w), self.readable)
+
+    def moved(self, args: int) -> PlacedOperand:
+        """The same operand so many args further."""
+        return PlacedOperand(self.arg + args, self.strides, self.readable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,10 @@ class Post:
     op: str
     activation: Activation | None = None
     operand: PlacedOperand | None = None
+
+    def reading(self, operand: PlacedOperand) -> Post:
+        """The same operation with another operand."""
+        return Post(self.op, self.activation, operand)
 
     @property
     def heavy(self) -> bool:
@@ -58,7 +70,7 @@ class Post:
 
 def open_posts(posts: Sequence[Post], opener: Opener) -> tuple[Post, ...]:
     """An epilogue with the strides of its operands opened."""
-    return tuple(post if post.operand is None else replace(post, operand=post.operand.opened(opener)) for post in posts)
+    return tuple(post if post.operand is None else post.reading(post.operand.opened(opener)) for post in posts)
 
 
 class Position(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from omniconv.compiler.emit.epilogue import Post
 from omniconv.compiler.lowering.arrange import as_channels_last
@@ -42,10 +42,7 @@ class Layer:
 
     def posts_behind(self, args: int) -> tuple[Post, ...]:
         """The epilogue of a kernel that has so many args before the operands."""
-        return tuple(
-            post if post.operand is None else replace(post, operand=replace(post.operand, arg=args + post.operand.arg))
-            for post in self.posts
-        )
+        return tuple(post if post.operand is None else post.reading(post.operand.moved(args)) for post in self.posts)
 
 
 def strides_of(layout: Layout) -> Strides:
@@ -75,11 +72,7 @@ def merge_positions(
     problem: Problem, x: Layout, y: Layout, posts: tuple[Post, ...]
 ) -> tuple[Problem, Layout, Layout, tuple[Post, ...]] | None:
     """A pointwise layer as one row of positions; ``None`` where it is none, or where a layout has gaps between rows."""
-    if not problem.pointwise:
-        return None
-    sizes = (problem.batch, *(axis.size for axis in problem.axes))
-    operands = [(n, *rest) for post in posts if post.operand is not None for n, _, *rest in [post.operand.strides]]
-    merged = merge_axes(sizes, strides_of(x), strides_of(y), *operands)
+    merged = _merge(problem, x, y, posts)
     if merged is None:
         return None
     count, (sx, sy, *rest) = merged
@@ -87,12 +80,32 @@ def merge_positions(
     moved = tuple(
         post
         if post.operand is None
-        else replace(post, operand=replace(post.operand, strides=(0, post.operand.strides[1], 0, 0, next(steps))))
+        else post.reading(post.operand.along(0, post.operand.strides[1], 0, 0, next(steps)))
         for post in posts
     )
-    row = replace(problem, batch=1, axes=(AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(count)))
-    return row, _row(x, count, sx), _row(y, count, sy), moved
+    return _as_row(problem, count), _row(x, count, sx), _row(y, count, sy), moved
+
+
+def merge_problem(problem: Problem, x: Layout, y: Layout, posts: tuple[Post, ...]) -> Problem | None:
+    """The problem alone that :func:`merge_positions` finds."""
+    merged = _merge(problem, x, y, posts)
+    return None if merged is None else _as_row(problem, merged[0])
+
+
+def _merge(problem: Problem, x: Layout, y: Layout, posts: tuple[Post, ...]) -> tuple[int, tuple[int, ...]] | None:
+    """How many positions there are, and their distances in x, y and the operands, where they make one row."""
+    if not problem.pointwise:
+        return None
+    sizes = (problem.batch, *(axis.size for axis in problem.axes))
+    operands = [(n, *rest) for post in posts if post.operand is not None for n, _, *rest in [post.operand.strides]]
+    return merge_axes(sizes, strides_of(x), strides_of(y), *operands)
+
+
+def _as_row(problem: Problem, count: int) -> Problem:
+    one = AxisWalk.flat(1)
+    return Problem(1, (one, one, AxisWalk.flat(count)), problem.groups, problem.inputs, problem.outputs, problem.rows)
 
 
 def _row(layout: Layout, count: int, step: int) -> Layout:
-    return replace(layout, shape=(1, layout.shape[1], count), strides=(0, layout.strides[1], step))
+    shape, strides = (1, layout.shape[1], count), (0, layout.strides[1], step)
+    return Layout(shape, strides, layout.tail, layout.readable, layout.channels)

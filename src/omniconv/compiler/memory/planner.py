@@ -70,7 +70,7 @@ class Call:
     def open(self, recipe: Recipe, sizes: BufferRef) -> Call:
         """The same call of a kernel that is given its sizes, behind all else."""
         args = (*self.args, sizes)
-        return replace(self, recipe=recipe, args=args)
+        return Call(recipe, args, self.step, self.what, self.why, self.decision, self.how, self.fixed, self.moved)
 
 
 @dataclass(frozen=True, slots=True)

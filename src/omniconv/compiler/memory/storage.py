@@ -46,7 +46,8 @@ class Buffer:
 
     def touch(self, call: int) -> None:
         """Extend the lifetime to a call."""
-        self.first = call if self.first < 0 else min(self.first, call)
+        if self.first < 0 or call < self.first:
+            self.first = call
         self.last = max(self.last, call)
 
 

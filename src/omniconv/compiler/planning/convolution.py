@@ -11,7 +11,7 @@ from omniconv.compiler.kernels.panel.lower import merge_layer, reads_in_place
 from omniconv.compiler.kernels.series.lower import in_rows
 from omniconv.compiler.lowering.arrange import as_channels_last, as_rows
 from omniconv.compiler.lowering.family import Choice
-from omniconv.compiler.lowering.layer import Layer, merge_positions
+from omniconv.compiler.lowering.layer import Layer, merge_problem
 from omniconv.compiler.lowering.posts import describe_posts, lower_posts
 from omniconv.compiler.lowering.weights import LayerWeights
 from omniconv.compiler.memory.layout import Layout
@@ -64,13 +64,13 @@ def _look_around(planner: Planner, step: ConvStep, x: Stored, problem: Problem) 
         source, result = x.layout, placed or planner.default_layout(shape)
         if not reads_in_place(source, step.spec.in_channels):
             source = planner.default_layout(source.shape)
-        merged = merge_positions(problem, source, result, describe_posts(planner, step.post, shape, 0))
+        merged = merge_problem(problem, source, result, describe_posts(planner, step.post, shape, 0))
     return Facts(
         exact=planner.exact,
         x_rows=in_rows(x.layout),
         y_rows=wanted is not None and in_rows(wanted),
         computed=isinstance(step.w, str),
-        merged=merged and merged[0],
+        merged=merged,
     )
 
 

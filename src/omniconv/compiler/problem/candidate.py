@@ -73,9 +73,20 @@ class Candidate(Generic[T_co]):
     tile: T_co
 
 
-def find_cheapest(candidates: Iterable[Candidate[T_co]]) -> Candidate[T_co] | None:
+class Costly(Protocol):
+    """What has a cost."""
+
+    @property
+    def cost(self) -> float:
+        """In the unit of its list."""
+
+
+C = TypeVar("C", bound=Costly)
+
+
+def find_cheapest(candidates: Iterable[C]) -> C | None:
     """The candidate with the least cost, the first of equals; ``None`` of none."""
-    best: Candidate[T_co] | None = None
+    best: C | None = None
     for candidate in candidates:
         if best is None or candidate.cost < best.cost * (1 - 1e-9):
             best = candidate

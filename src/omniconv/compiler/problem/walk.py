@@ -64,7 +64,8 @@ class AxisWalk:
     @property
     def pointwise(self) -> bool:
         """Whether each output reads the one input at its own place."""
-        return self == AxisWalk.flat(self.size)
+        alone = self.kernel == self.in_step == self.out_step == 1 and len(self.first) == 1
+        return alone and not self.first[0] and self.output == self.size
 
     def reach(self, begin: int, end: int) -> tuple[int, int]:
         """The positions that the outputs ``begin <= o < end`` read, from and to (not included), also outside the input.

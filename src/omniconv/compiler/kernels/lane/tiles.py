@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
-from typing import ClassVar, Final, NamedTuple, cast
+from typing import ClassVar, Final, NamedTuple, TypeAlias, cast
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index
@@ -111,7 +112,7 @@ class _TileSide(NamedTuple):
     def of(cls, walk: AxisWalk, count: int, spread: int) -> _TileSide:
         axis = TileAxis(walk, count, spread)
         taps = axis.taps()
-        return cls(axis, len({offset for each in taps for offset, _ in each}), sum(map(len, taps)))
+        return cls(axis, len(axis.offsets), sum(map(len, taps)))
 
 
 def _cost_stencil(problem: Problem, tall: _TileSide, wide: _TileSide) -> float:
@@ -227,6 +228,25 @@ class LaneTile(Sizes):
     split: int
 
 
+Taps: TypeAlias = tuple[tuple[tuple[int, int], ...], ...]
+
+
+@lru_cache(maxsize=4096)
+def _list_taps(
+    count: int, spread: int, steps: tuple[int, int, int, int], firsts: tuple[int, ...], k0: tuple[int, ...],
+    taps: tuple[int, ...],
+) -> tuple[Taps, frozenset[int]]:  # fmt: skip
+    """The taps of a tile and all of their offsets. Images of many sizes ask for the same ones."""
+    in_step, out_step, ostep, kstep = steps
+    found = []
+    for index in range(count):
+        q, phase = divmod(index * spread, out_step)
+        phase = min(phase, len(firsts) - 1)  # phases beyond the output are never stored: any taps will do
+        base = q * in_step + firsts[phase]
+        found.append(tuple((base + t * ostep, k0[phase] + t * kstep) for t in range(taps[phase])))
+    return tuple(found), frozenset(offset for each in found for offset, _ in each)
+
+
 MOST_CLASSES: Final = 3
 """Kinds of tiles along the width that get code of their own."""
 
@@ -272,7 +292,7 @@ class TileAxis:
     @property
     def offsets(self) -> frozenset[int]:
         """What a tile reads, counted from its origin."""
-        return frozenset(offset for taps in self.taps() for offset, _ in taps)
+        return self._list()[1]
 
     def classes(self) -> list[tuple[int, int, frozenset[int] | None]]:
         """Ranges of tiles that have the same offsets inside the input, with these offsets; ``None`` where they differ
@@ -307,17 +327,15 @@ class TileAxis:
         """The input position that :meth:`taps` count from: where the first tap of the first phase is."""
         return k.add(k.mul(k.divmod(start, self.walk.out_step)[0], self.walk.in_step), self.walk.first[0])
 
-    def taps(self) -> list[list[tuple[int, int]]]:
+    def taps(self) -> Taps:
         """For each output of a tile, (offset from the origin, kernel index) of its taps."""
+        return self._list()[0]
+
+    def _list(self) -> tuple[Taps, frozenset[int]]:
         walk = self.walk
-        found = []
-        for index in range(self.count):
-            q, phase = divmod(index * self.spread, walk.out_step)
-            # Phases beyond the output are never stored: any taps will do.
-            phase = min(phase, walk.phases - 1)
-            base = q * walk.in_step + (walk.first[phase] - walk.first[0] if phase else 0)
-            found.append([(base + t * walk.ostep, walk.k0[phase] + t * walk.kstep) for t in range(walk.taps[phase])])
-        return found
+        firsts = (0,) if walk.phases == 1 else tuple(first - walk.first[0] for first in walk.first)
+        steps = walk.in_step, walk.out_step, walk.ostep, walk.kstep
+        return _list_taps(self.count, self.spread, steps, firsts, walk.k0, walk.taps)
 
 
 @dataclass(frozen=True, slots=True)

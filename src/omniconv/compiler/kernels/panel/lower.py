@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +38,8 @@ def merge_layer(layer: Layer) -> Layer:
     if found is None:
         return layer
     problem, x, y, posts = found
-    return replace(layer, problem=problem, x=replace(layer.x, layout=x), y=replace(layer.y, layout=y), posts=posts)
+    source, result = Stored(layer.x.buffer, layer.x.offset, x), Stored(layer.y.buffer, layer.y.offset, y)
+    return Layer(problem, layer.spec, source, result, posts, layer.refs, layer.weights, layer.bias)
 
 
 class _Source(NamedTuple):

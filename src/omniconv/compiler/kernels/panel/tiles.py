@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from omniconv.compiler.problem.candidate import Candidate, Sizes, count_tiles_in_unit, find_cheapest
 from omniconv.compiler.problem.problem import Problem
@@ -18,30 +18,65 @@ WORTH_CUTTING = 0.97
 
 def list_panels(problem: Problem, target: Target) -> Iterator[Candidate[PanelTile]]:
     """Every tile of the panel kernel whose accumulators fit the registers."""
-    count = min(problem.axes[2].counts)
+    return (Candidate(each.cost, _make_tile(problem, target, each)) for each in _weigh(problem, target))
+
+
+def cost_panel(problem: Problem, target: Target) -> float:
+    """Cost of the cheapest tile of the list."""
+    return _find(problem, target).cost
+
+
+def plan_panel(problem: Problem, target: Target) -> PanelTile:
+    """Tile of the panel kernel."""
+    return _make_tile(problem, target, _find(problem, target))
+
+
+class _Weighed(NamedTuple):
+    """Rows and vectors of a tile, whether the last one of a row has code of its own, and the cost."""
+
+    cost: float
+    rows: int
+    wide: int
+    cut: bool
+
+
+def _weigh(problem: Problem, target: Target) -> Iterator[_Weighed]:
+    """What every tile costs: of the many that are compared, only the one that is chosen has to be made."""
+    width = problem.axes[2]
+    count = min(width.counts)
+    vectors = ceil_div(problem.outputs, target.lanes)
+    find = _PanelCosts.of(problem.inputs, problem.outputs, problem.taps, width.bordered, target).find
+    for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
+        for rows in range(1, min(count, _count_rows(target, wide), 14) + 1):
+            whole, rest = divmod(count, rows)
+            each, tiles = find(rows, wide), whole + (rest > 0)
+            yield _Weighed(each * tiles, rows, wide, cut=False)
+            if rest and width.phases == 1:
+                both = each * whole + find(rest, wide)
+                if both < WORTH_CUTTING * each * tiles:
+                    yield _Weighed(both, rows, wide, cut=True)
+
+
+def _find(problem: Problem, target: Target) -> _Weighed:
+    """The cheapest of them."""
+    found = find_cheapest(_weigh(problem, target))
+    assert found is not None
+    return found
+
+
+def _make_tile(problem: Problem, target: Target, weighed: _Weighed) -> PanelTile:
+    """The tile that was weighed."""
+    _, rows, wide, cut = weighed
     vectors = ceil_div(problem.outputs, target.lanes)
     unroll = problem.inputs if problem.inputs <= (4 if target.traits.gathers_loads else 8) else 4
+    lines = problem.batch * problem.axes[0].output * problem.axes[1].output
+    lines *= problem.groups * ceil_div(vectors, wide)
+    block = min(count_tiles_in_unit(lines, ceil_div(min(problem.axes[2].counts), rows)), 16)
     # All panels at each block of positions, if their weights stay near: threads keep to pixels of their own, and the
     # groups of a pointwise layer read neighbouring parts of the same ones.
     weights = target.element.bytes * problem.groups * problem.inputs * problem.taps * vectors * target.lanes
     near = target.l1_bytes if problem.groups > 1 else target.cache_bytes // 2
-    inner = weights <= near
-    costs = _PanelCosts.of(problem.inputs, problem.outputs, problem.taps, problem.axes[2].bordered, target)
-    for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
-        tall = _count_rows(target, wide)
-        lines = problem.batch * problem.axes[0].output * problem.axes[1].output
-        lines *= problem.groups * ceil_div(vectors, wide)
-        for rows in range(1, min(count, tall, 14) + 1):
-            tiles = ceil_div(count, rows)
-            block = min(count_tiles_in_unit(lines, tiles), 16)
-            tile = PanelTile(rows, wide, unroll, block, inner)
-            cost = costs.find(rows, wide)
-            yield Candidate(cost * tiles, tile)
-            whole, rest = divmod(count, rows)
-            if rest and problem.axes[2].phases == 1:
-                both = cost * whole + costs.find(rest, wide)
-                if both < WORTH_CUTTING * cost * tiles:
-                    yield Candidate(both, replace(tile, cut=True))
+    return PanelTile(rows, wide, unroll, block, weights <= near, cut)
 
 
 def _count_rows(target: Target, wide: int) -> int:
@@ -99,13 +134,6 @@ class _PanelCosts:
         if self.bordered:
             cost += costs.border * rows / self.inputs
         return cost + (costs.store * rows * held + costs.start) / depth
-
-
-def plan_panel(problem: Problem, target: Target) -> PanelTile:
-    """Tile of the panel kernel."""
-    found = find_cheapest(list_panels(problem, target))
-    assert found is not None
-    return found.tile
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,9 @@ from typing import Final
 
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.kernels.lane.tiles import reject_lane
-from omniconv.compiler.kernels.panel.tiles import list_panels
+from omniconv.compiler.kernels.panel.tiles import cost_panel
 from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
-from omniconv.compiler.problem.candidate import Candidate, find_cheapest
+from omniconv.compiler.problem.candidate import Candidate
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
@@ -109,9 +109,7 @@ def _cost_slabs(problem: Problem, target: Target, blocks: BlockGrid) -> float:
 @lru_cache(maxsize=4096)
 def _cost_step(problem: Problem, target: Target) -> float:
     """Cost of one input channel and tap of one row, of the cheapest tile."""
-    found = find_cheapest(list_panels(problem, target))
-    assert found is not None
-    return found.cost * 2 / target.traits.fma_per_cycle  # the list counts multiply-adds
+    return cost_panel(problem, target) * 2 / target.traits.fma_per_cycle  # the list counts multiply-adds
 
 
 def _cost_far(weights: int) -> float:
