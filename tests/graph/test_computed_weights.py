@@ -87,7 +87,7 @@ def test_computed_weights_give_the_bits_of_constant_ones(kind: Any, index: int) 
 
 
 def test_explain_says_why_families_do_not_take_computed_weights() -> None:
-    computed, _ = as_inputs(export(oc.Conv.of(16, 16, 3, padding="same"), (1, 16, 20, 20), _drawn(16, 16, 3)))
+    computed, _ = as_inputs(export(oc.Conv.of(64, 64, 3, padding="same"), (1, 64, 3, 3), _drawn(64, 64, 3)))
     text = oc.compile(computed).explain()
     assert "winograd: the weights are computed" in text
 

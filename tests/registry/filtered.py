@@ -1,12 +1,13 @@
 r"""How far Winograd filtering may be from the reference, and when it is exact. See docs/guide/numerics.md.
 
 .. math::
-    |\hat y - y| \le \gamma_{C + 25} \Big(|b| +
+    |\hat y - y| \le \gamma_{C + r} \Big(|b| +
     |A^T| \Big[ \sum_c (|G| |g_c| |G^T|) \odot (|B^T| |d_c| |B|) \Big] |A|\Big)
 
 for C input channels of a group. Roundings on the way of one product: one of the transformed weight (made in float64,
 rounded once); at most 5 in each pass of the input transform, which adds up to four terms; C + 1 in the sum over the
-channels; at most 6 in each pass of the output transform, five terms; one when the bias is added: C + 25 in all.
+channels; at most 6 in each pass of the output transform, five terms; one when the bias is added: r = 25. Weights that
+come in have 8 for one, r = 32: each of two passes adds three terms and multiplies by a rounded factor.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from omniconv.reference import error_bound
 from omniconv.reference.bounds import gamma
 
 ROUNDINGS = 25
+OF_COMPUTED = 32
 
 
 def filtered_magnitude(conv, x, w, b, m):
@@ -56,11 +58,11 @@ def filtered_magnitude(conv, x, w, b, m):
     return y if b is None else y + np.abs(b.astype(np.float64)).reshape(-1, 1, 1)
 
 
-def filtered_bound(spec, x, weights, roundoff=2.0**-24):
+def filtered_bound(spec, x, weights, roundoff=2.0**-24, roundings=ROUNDINGS):
     """The largest error of either way to compute a layer: directly, or filtered in blocks of any size."""
     bound = error_bound(spec, x, weights, roundoff)
     (w, b) = weights[0] if isinstance(weights[0], tuple) else weights
-    terms = gamma(spec.in_channels // spec.groups + ROUNDINGS, roundoff)
+    terms = gamma(spec.in_channels // spec.groups + roundings, roundoff)
     for m in FILTERINGS:
         bound = np.maximum(bound, terms * filtered_magnitude(spec, x, w, b, m))
     return bound

@@ -9,6 +9,7 @@ import numpy as np
 
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.kernels.panel.tiles import plan_panel
+from omniconv.compiler.kernels.winograd.computed import TAPS, DirectSums, WinogradWeights
 from omniconv.compiler.kernels.winograd.matrices import transform_weights
 from omniconv.compiler.kernels.winograd.slabs import (
     BlockGrid,
@@ -19,6 +20,7 @@ from omniconv.compiler.kernels.winograd.slabs import (
     share_slabs,
 )
 from omniconv.compiler.kernels.winograd.transforms import WinogradInput, WinogradOutput
+from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.lowering.family import Choice, Family
 from omniconv.compiler.lowering.layer import Layer, place_layer, with_neighbours
 from omniconv.compiler.lowering.weights import pack_bias
@@ -78,14 +80,26 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
         lanes=lanes,
         far=planner.target.element.bytes * products * inputs * outputs > FAR,
     )
+    flip = _flips(layer)
+    source_weights = layer.weights.source
+    computed = source_weights is not None
+    direct = DirectSums(
+        x=OUTPUT_ARGS,
+        w=OUTPUT_ARGS + 1,
+        x_strides=forward.x_strides,
+        inputs=inputs,
+        outputs=outputs,
+        flip=flip,
+    )
     back = WinogradOutput(
         blocks=blocks,
         channels=outputs,
         pitch=narrow,
         y_strides=(result.sn, *result.strides[1:]),
         tail=y.layout.tail and problem.groups == 1,
-        posts=layer.posts_behind(OUTPUT_ARGS),
+        posts=layer.posts_behind(OUTPUT_ARGS + 2 * computed),
         lanes=lanes,
+        direct=direct if computed else None,
     )
     size, turns = products * panel.depth * panel.columns, problem.groups // blocks.groups
 
@@ -93,8 +107,25 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
         points = transform_weights(_plain_weights(layer, w), blocks.m, problem.groups)[:, :, None, None]
         return replace(panel, groups=turns * products).pack_weights(points, transposed=False, flip=False)
 
-    key = "weights", blocks.m, turns, panel.packing
-    weights = layer.weights.pack(planner, turns * size, pack, key)
+    more: list[BufferRef] = []
+    if source_weights is None:
+        key = "weights", blocks.m, turns, panel.packing
+        weights = layer.weights.pack(planner, turns * size, pack, key)
+    else:
+        laid = _lay_out(planner, layer, source_weights)
+        weights = BufferRef(planner.add_buffer("arena", turns * size + lanes))
+        transform = WinogradWeights(
+            m=blocks.m,
+            groups=problem.groups,
+            inputs=inputs,
+            outputs=outputs,
+            columns=panel.columns,
+            panel=panel.tile.vectors,
+            flip=flip,
+            lanes=lanes,
+        )
+        planner.call(transform, [laid, weights], "winograd_weights")
+        more = [x.ref, laid]
     nothing = planner.constant(products * panel.columns, lambda: panel.pack_bias(None), packed="zeros")
     width = problem.groups * outputs + lanes
     bias = pack_bias(planner, layer.bias, width, lambda b: _pad_bias(b, width), "bias")
@@ -116,7 +147,9 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
             planner.call(forward, [x.ref, spread, zero, next(places)], "winograd_input", choice.rejected, decision, how)
             args = [spread, part, nothing, gathered, zero, zero]
             planner.call(panel, args, "panel", (), decision, fixed=True)
-            planner.call(back, [gathered, bias, y.ref, next(places), *layer.refs], "winograd_output", (), decision)
+            planner.call(
+                back, [gathered, bias, y.ref, next(places), *more, *layer.refs], "winograd_output", (), decision
+            )
 
 
 def _plain_weights(layer: Layer, w: Array) -> Array:
@@ -125,7 +158,29 @@ def _plain_weights(layer: Layer, w: Array) -> Array:
     if spec.transposed:
         w = w.reshape(spec.groups, problem.inputs, problem.outputs, 3, 3).swapaxes(1, 2)
         w = w.reshape(spec.out_channels, problem.inputs, 3, 3)
-    return w[:, :, ::-1, ::-1] if spec.flip != spec.transposed else w
+    return w[:, :, ::-1, ::-1] if _flips(layer) else w
+
+
+def _flips(layer: Layer) -> bool:
+    """Whether taps are taken from the last to the first."""
+    return layer.spec.flip != layer.spec.transposed
+
+
+def _lay_out(planner: Planner, layer: Layer, weights: BufferRef) -> BufferRef:
+    """Computed weights as ``[group][input][tap][output]``."""
+    groups, inputs, outputs = layer.problem.groups, layer.problem.inputs, layer.problem.outputs
+    size = groups * inputs * outputs * TAPS
+    # In memory: (group, output, input, tap), or of a transposed layer (group, input, output, tap).
+    apart = (TAPS, outputs * TAPS) if layer.spec.transposed else (inputs * TAPS, TAPS)
+    laid = BufferRef(planner.add_buffer("arena", size + planner.target.lanes))
+    dims = (
+        (groups, inputs * outputs * TAPS, inputs * outputs * TAPS),
+        (inputs, apart[1], TAPS * outputs),
+        (TAPS, 1, outputs),
+        (outputs, apart[0], 1),
+    )
+    planner.call(Copy.of(dims, planner.target.lanes), [weights, laid], "pack")
+    return laid
 
 
 def _pad_bias(b: Array | None, size: int) -> Array:

@@ -32,6 +32,8 @@ CALLS: Final = 6000
 """Cost of the three calls of a slab: about a microsecond."""
 BLOCK: Final = 600
 """Cost of finding the places of one block, in both transforms."""
+WEIGHT: Final = 4.0
+"""Cost of one weight of one point that is transformed when the code runs."""
 NEAR: Final = 2**23
 """Weights beyond this size are read from memory, or miss in the tables of pages [bytes]."""
 
@@ -156,8 +158,6 @@ def reject_winograd(problem: Problem, target: Target, facts: Facts) -> str | Non
     """Why a layer cannot be filtered, or never gains from it; ``None`` where it can."""
     if facts.exact:
         return "exact=True"
-    if facts.computed:
-        return "the weights are computed, and would have to be transformed at every call"
     depth, height, width = problem.axes
     if target.element != FLOAT32:
         return f"{target.element} is asked for its accuracy, which filtering would lose some of"
@@ -171,7 +171,21 @@ def reject_winograd(problem: Problem, target: Target, facts: Facts) -> str | Non
     held = Grouping.of(problem, target).groups
     if held > 1 and reject_lane(problem, target) is None:
         return f"{held} groups share a vector"
+    if facts.computed:
+        return _reject_computed(problem, target)
     return None
+
+
+def _reject_computed(problem: Problem, target: Target) -> str | None:
+    """Why a layer is not filtered whose weights are computed, and so are transformed at every call."""
+    lane = reject_lane(problem, target) is None
+    best = find_cheapest(list_slabs(problem, target))
+    assert best is not None
+    weights = WEIGHT * best.tile.points * problem.groups * problem.inputs * problem.outputs
+    ratio = (best.cost + weights) / cost_direct(problem, target, lane=lane)
+    if ratio <= MARGIN:
+        return None
+    return f"the weights are computed and transformed at every call: {ratio:.2f} of the direct sum's time expected"
 
 
 def settle_slabs(blocks: BlockGrid, known: Sequence[BlockGrid]) -> BlockGrid:

@@ -16,11 +16,13 @@ Source: Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts
-from omniconv.compiler.emit.machine import Condition, Index, Pointer
+from omniconv.compiler.emit.machine import Condition, Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
+from omniconv.compiler.kernels.winograd.computed import DirectSums
 from omniconv.compiler.kernels.winograd.matrices import FILTERINGS, emit_data, emit_result
 from omniconv.compiler.kernels.winograd.slabs import BlockAxis, BlockGrid
 from omniconv.open_size import Opener, is_open
@@ -142,7 +144,10 @@ class WinogradOutput:
     """The recipe of A^T m A, bias and epilogue for a slab of blocks: ``[group][point][block][channel]`` to y.
 
     Args of the kernel: the products, bias, y, and a table with the first block and the first channel of the slab; then
-    the epilogue's operands.
+    what direct sums read, and the epilogue's operands.
+
+    Attributes:
+        direct: how outputs are computed that do not come out finite; ``None`` where they stay as they are.
     """
 
     blocks: BlockGrid
@@ -152,12 +157,18 @@ class WinogradOutput:
     tail: bool
     posts: tuple[Post, ...]
     lanes: int
+    direct: DirectSums | None = None
 
     def opened(self, opener: Opener) -> WinogradOutput:
         """The same kernel for images of any size."""
         n, h, w = self.y_strides
-        strides = opener(n), opener(h), w
-        return replace(self, blocks=self.blocks.opened(opener), y_strides=strides, posts=open_posts(self.posts, opener))
+        return replace(
+            self,
+            blocks=self.blocks.opened(opener),
+            y_strides=(opener(n), opener(h), w),
+            posts=open_posts(self.posts, opener),
+            direct=self.direct and self.direct.opened(opener),
+        )
 
     @property
     def units(self) -> int:
@@ -195,13 +206,32 @@ class WinogradOutput:
         ]
         bias = k.load(k.arg(1), channel)
         image = k.shift(k.arg(2), k.mul(at.n, sn))
+
+        def finish(value: Value, oh: Index, ow: Index) -> None:
+            result = emit_epilogue(k, self.posts, value, Position(at.n, 0, oh, ow, channel), count)
+            where = k.add(k.add(k.mul(oh, sh), k.mul(ow, sw)), channel)
+            k.store(result, image, where, count=None if self.tail else count)
+
+        zero = k.splat(0.0)
+        sums = [zero] * blocks.m
         for i, line in enumerate(zip(*columns, strict=True)):
             oh = k.add(at.y, i * blocks.height.dilation)
+            values = emit_result(k, matrix, line)
+            if self.direct is not None:  # 0 times all of them adds up to 0 where all are finite
+                sums = [k.fma(value, zero, total) for value, total in zip(values, sums, strict=True)]
             with k.when(True if inside else k.compare("<", oh, blocks.height.output)):
-                for j, value in enumerate(emit_result(k, matrix, line)):
+                for j, value in enumerate(values):
                     ow = k.add(at.x, j * blocks.width.dilation)
                     with k.when(True if inside else k.compare("<", ow, blocks.width.output)):
-                        place = Position(at.n, 0, oh, ow, channel)
-                        result = emit_epilogue(k, self.posts, k.b.fadd(value, bias), place, count)
-                        where = k.add(k.add(k.mul(oh, sh), k.mul(ow, sw)), channel)
-                        k.store(result, image, where, count=None if self.tail else count)
+                        finish(k.b.fadd(value, bias), oh, ow)
+        if self.direct is None:
+            return
+        odd = k.b.fcmp_unordered("!=", reduce(k.b.fadd, sums), zero)
+        if count is not None:
+            odd = k.b.and_(odd, k.first_lanes(count, k.lanes))
+        with k.when(k.any(odd)), k.loop(blocks.m) as row, k.loop(blocks.m) as column:
+            oh = k.add(at.y, k.mul(row, blocks.height.dilation))
+            ow = k.add(at.x, k.mul(column, blocks.width.dilation))
+            with k.when(k.both(k.compare("<", oh, blocks.height.output), k.compare("<", ow, blocks.width.output))):
+                place = Position(at.n, 0, oh, ow, channel)
+                finish(self.direct.emit_vector(k, blocks, place, bias, count), oh, ow)
