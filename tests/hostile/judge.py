@@ -236,6 +236,8 @@ def judge(data: bytes, inputs: Arrays, got: Arrays) -> Outcome:
     found = differ(got, *voices, special=special)
     if not found:
         return Outcome("right", "ONNX Runtime agrees, the reference does not")
+    if want is None and any(is_undetermined(item, inputs) for item in nodes_of(model.graph)):
+        return Outcome("unjudged", "ONNX Runtime alone runs it, where numbers decide that it rounds in its own way")
     slack = None if want is None else sensitivity(model, inputs, want)
     if want is not None and slack is not None and not differ(got, want, slack=slack):
         return Outcome("unjudged", "small changes of the inputs change as much")
@@ -287,6 +289,17 @@ def is_misread(item: onnx.NodeProto, opset: int, inputs: Arrays) -> bool:
         any(item.input[4:5])
         or any(attribute.name in ("activations", "clip", "input_forget") for attribute in item.attribute)
     )
+
+
+def is_undetermined(item: onnx.NodeProto, inputs: Arrays) -> bool:
+    """Whether special inputs leave a result to how somebody rounds.
+
+    A place far outside that is reflected may come to lie anywhere; the sigmoid of ONNX Runtime never reaches 0, and
+    huge states times what is left of it are huge.
+    """
+    if item.op_type == "GridSample":
+        return any(name in inputs and is_special(inputs[name]) for name in item.input[1:2])
+    return item.op_type in ("GRU", "LSTM") and any(is_special(x) for x in inputs.values())
 
 
 def reference(model: onnx.ModelProto, inputs: Arrays) -> Arrays | None:
@@ -357,6 +370,13 @@ def differ(got: Arrays, *voices: Arrays, slack: Mapping[str, np.ndarray] | None 
     """
     for name, x in got.items():
         given = [voice[name] for voice in voices]
+        if (
+            slack is not None
+            and slack[name].size
+            and np.isinf(slack[name]).all()
+            and all(y.dtype == x.dtype for y in given)
+        ):
+            continue  # not even the shape stays
         fitting = [y for y in given if y.shape == x.shape and y.dtype == x.dtype]
         if not fitting:
             expected = " or ".join(f"{y.dtype} {y.shape}" for y in given)

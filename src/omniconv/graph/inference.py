@@ -79,7 +79,7 @@ def infer(node: Node, types: Mapping[str, Any], data: Mapping[str, AnyArray]) ->
     """
     # The rule wants a name for every result that the operator always has, also where nobody reads it.
     outputs = tuple(name or f"{' '.join(node.inputs)} unread {index}" for index, name in enumerate(node.outputs))
-    written = node if node.domain else replace(node, attributes=_PASSED_OVER.get(node.op, {}) | node.attributes)
+    written = node if node.domain else replace(node, attributes={**_PASSED_OVER.get(node.op, {}), **node.attributes})
     known = {name: onnx.numpy_helper.from_array(array) for name, array in data.items() if array.size <= MOST_DATA}
     try:
         schema = onnx.defs.get_schema(node.op, node.version, node.domain)
