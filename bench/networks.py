@@ -143,7 +143,7 @@ def make_inputs(module: str, model: Any) -> list[Any]:
     if module.startswith(TEXT):
         shape = (1, 1, 32, 256)
     elif "video" in module:
-        shape = (1, 3, 16, 224, 224) if "mvit" in module or "swin" in module else (1, 3, 8, 112, 112)
+        shape = (1, 3, 8, 112, 112) if "resnet" in module else (1, 3, 16, 224, 224)
     elif "optical_flow" in module:
         count, shape = 2, (1, 3, 128, 128)
     elif module == "torchvision.inception":

@@ -445,6 +445,8 @@ def test_folding_refuses_before_it_allocates(build: object) -> None:
         (one("Pad", [0, 0, 8, 8, 0, 0, 8, 8], mode="reflect"), ShapeError),
         (one("Expand", [2**20, 4, 8, 8], x=(1, 4, 8, 8)), None),
         (one("Expand", [2**40, 4, 8, 8], x=(1, 4, 8, 8)), LimitError),
+        (one("Expand", [0, 2**62, 4, 1, 1], x=(1, 1, 1)), LimitError),
+        (one("Tile", [0, 1, 2**61, 1]), LimitError),
         (one("ConvTranspose", np.zeros((4, 4, 1, 1), np.float32), strides=[2**30, 2**30]), ShapeError),
         (one("ConvTranspose", np.zeros((4, 4, 1, 1), np.float32), strides=[2**20, 2**20]), LimitError),
         (one("MaxPool", kernel_shape=[2**31 - 1, 1], pads=[2**31 - 2, 0, 2**31 - 2, 0]), LimitError),
@@ -573,13 +575,39 @@ def test_names_that_are_no_text_are_refused_wherever_they_stand(make: Callable[[
     assert refused > 5
 
 
-def test_an_empty_list_for_a_single_value_is_refused() -> None:
+@pytest.mark.parametrize(
+    ("op", "key", "problem"),
+    [
+        ("GridSample", "mode", "attribute mode is empty list"),
+        ("Compress", "axis", "attribute 'axis' of Compress is an empty list"),
+    ],
+)
+def test_an_empty_list_for_a_single_value_is_refused(op: str, key: str, problem: str) -> None:
+    """By operators that are read here, and by those that ONNX's evaluator reads."""
     g = Graph(20)
-    node = helper.make_node("GridSample", [g.input("x", 1, 1, 3, 3), g.input("grid", 1, 2, 2, 2)], ["y"])
-    node.attribute.append(onnx.AttributeProto(name="mode", type=onnx.AttributeProto.STRINGS))
+    second = g.input("grid", 1, 2, 2, 2) if op == "GridSample" else g.input("chosen", 3, dtype=TensorProto.BOOL)
+    node = helper.make_node(op, [g.input("x", 1, 1, 3, 3), second], ["y"])
+    node.attribute.append(onnx.AttributeProto(name=key, type=onnx.AttributeProto.STRINGS))
     g.nodes.append(node)
-    with pytest.raises(ModelError, match="attribute 'mode' of GridSample is an empty list"):
+    with pytest.raises(ModelError, match=problem):
         oc.compile(g.model("y"))
+
+
+@pytest.mark.parametrize(
+    ("given", "need"),
+    [
+        ({"mask": ()}, r"attn_mask of shape \(\) for 3 keys"),
+        ({"mask": (2, 4)}, r"attn_mask of shape \(2, 4\) for 3 keys"),
+        ({"past_key": (), "past_value": (1, 2, 3, 4)}, r"past_key of shape \(\)"),
+        ({"past_key": (1, 2, 3, 4), "past_value": (2, 3)}, r"past_value of shape \(2, 3\)"),
+    ],
+)
+def test_inputs_of_an_attention_that_lack_axes(given: dict[str, tuple[int, ...]], need: str) -> None:
+    g = Graph(23)
+    names = [g.input(name, 1, 2, 3, 4) for name in "qkv"]
+    names += [g.input(name, *given[name]) if name in given else "" for name in ("mask", "past_key", "past_value")]
+    with pytest.raises(ShapeError, match=need):
+        oc.compile(g.model(g.node("Attention", *names, name="y")))
 
 
 def test_a_loop_whose_condition_copies_nothing_is_refused() -> None:

@@ -25,7 +25,7 @@ def test_unknown_operators_name_what_serves_instead() -> None:
     assert refused("CenterCropPad") == "Slice and Pad"
     assert "unrolled" in refused("Loop")
     assert refused("Convolution") == "Conv", "no operator of ONNX: its spelling is all there is"
-    for op in ("MaxRoiPool", "Det", "GridSample", "DeformConv"):
+    for op in ("MaxRoiPool", "Det", "DeformConv"):
         assert refused(op) == "", "nothing serves, whatever is spelt alike"
 
 

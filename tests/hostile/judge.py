@@ -17,9 +17,9 @@ from typing import Any, Final
 import numpy as np
 import onnx
 from onnx.reference import ReferenceEvaluator
-from onnx.reference.op_run import OpRun
 from tests.graph.mutations import mutate_bytes, mutate_fields, mutate_values
 from tests.graph.small_models import input_shapes
+from tests.hostile.evaluator import OPERATORS
 from tests.hostile.seeds import SEEDS
 from tests.registry.compiled import strictly
 
@@ -236,6 +236,8 @@ def judge(data: bytes, inputs: Arrays, got: Arrays) -> Outcome:
     found = differ(got, *voices, special=special)
     if not found:
         return Outcome("right", "ONNX Runtime agrees, the reference does not")
+    if want is None and any(is_undetermined(item, inputs) for item in nodes_of(model.graph)):
+        return Outcome("unjudged", "ONNX Runtime alone runs it, where numbers decide that it rounds in its own way")
     slack = None if want is None else sensitivity(model, inputs, want)
     if want is not None and slack is not None and not differ(got, want, slack=slack):
         return Outcome("unjudged", "small changes of the inputs change as much")
@@ -260,16 +262,6 @@ def describe(model: onnx.ModelProto) -> str:
     return "; ".join(parts)
 
 
-class LRN(OpRun):  # type: ignore[misc] # untyped for a checker
-    """That of ``onnx.reference`` goes through as many channels as there are images."""
-
-    def _run(self, x: Any, *, alpha: float, beta: float, bias: float, size: int) -> tuple[Any]:
-        below, above = (size - 1) // 2, size - 1 - (size - 1) // 2
-        padded = np.pad(x.astype(np.float64) ** 2, [(0, 0), (below, above), *[(0, 0)] * (x.ndim - 2)])
-        sums = sum(padded[:, at : at + x.shape[1]] for at in range(size))
-        return ((x / (bias + alpha / size * sums) ** beta).astype(x.dtype),)
-
-
 def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """All nodes, those of graphs in attributes included."""
     for item in graph.node:
@@ -281,21 +273,33 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 def is_misread(item: onnx.NodeProto, opset: int, inputs: Arrays) -> bool:
     """Whether ``onnx.reference`` computes something else than a node asks for.
 
-    What a Loop scans it joins without the new axis; recurrent layers pass over lengths, clips and most activations; a
-    softmax of an old opset goes along one axis, not along all from there on; a causal attention takes one row of a mask
-    for one query.
+    Recurrent layers pass over lengths, clips and most activations; a softmax of an old opset goes along one axis, not
+    along all from there on; a causal attention takes one row of a mask for one query; the least and the most of what is
+    scattered is that of Python, which keeps or loses what is no number by its place.
     """
     if item.op_type == "Attention":
         mask = inputs.get(item.input[3]) if len(item.input) > 3 else None
         return mask is not None and mask.ndim > 1 and mask.shape[-2] == 1
     if item.op_type in ("Hardmax", "LogSoftmax", "Softmax"):
         return opset < 13
-    if item.op_type == "Loop":
-        return len(item.output) > len(item.input) - 2
+    if item.op_type in ("ScatterElements", "ScatterND"):
+        extreme = any(attribute.s in (b"min", b"max") for attribute in item.attribute)
+        return extreme and any(is_special(x) for x in inputs.values())
     return item.op_type in ("GRU", "LSTM", "RNN") and (
         any(item.input[4:5])
         or any(attribute.name in ("activations", "clip", "input_forget") for attribute in item.attribute)
     )
+
+
+def is_undetermined(item: onnx.NodeProto, inputs: Arrays) -> bool:
+    """Whether special inputs leave a result to how somebody rounds.
+
+    A place far outside that is reflected may come to lie anywhere; the sigmoid of ONNX Runtime never reaches 0, and
+    huge states times what is left of it are huge.
+    """
+    if item.op_type == "GridSample":
+        return any(name in inputs and is_special(inputs[name]) for name in item.input[1:2])
+    return item.op_type in ("GRU", "LSTM") and any(is_special(x) for x in inputs.values())
 
 
 def reference(model: onnx.ModelProto, inputs: Arrays) -> Arrays | None:
@@ -306,7 +310,7 @@ def reference(model: onnx.ModelProto, inputs: Arrays) -> Arrays | None:
         if any(is_misread(item, opset, inputs) for item in nodes_of(model.graph)):
             return None
         with time_limit(MOST_SECONDS), np.errstate(all="ignore"):
-            found = ReferenceEvaluator(model, new_ops=[LRN]).run(names, dict(inputs))
+            found = ReferenceEvaluator(model, new_ops=OPERATORS).run(names, dict(inputs))
         return {name: np.asarray(item) for name, item in zip(names, found, strict=True)}
     except Exception:  # noqa: BLE001 - a second opinion that is not to be had
         return None
@@ -366,6 +370,13 @@ def differ(got: Arrays, *voices: Arrays, slack: Mapping[str, np.ndarray] | None 
     """
     for name, x in got.items():
         given = [voice[name] for voice in voices]
+        if (
+            slack is not None
+            and slack[name].size
+            and np.isinf(slack[name]).all()
+            and all(y.dtype == x.dtype for y in given)
+        ):
+            continue  # not even the shape stays
         fitting = [y for y in given if y.shape == x.shape and y.dtype == x.dtype]
         if not fitting:
             expected = " or ".join(f"{y.dtype} {y.shape}" for y in given)

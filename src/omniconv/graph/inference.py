@@ -17,6 +17,8 @@ MOST_DATA: Final = 4096
 """Elements of constants that shape inference may look at."""
 LISTS: Final = frozenset({onnx.AttributeProto.INTS, onnx.AttributeProto.FLOATS, onnx.AttributeProto.STRINGS})
 """Types of attributes that may be of no elements."""
+_PASSED_OVER: Final = {"STFT": {"onesided": 1}}
+"""Attributes whose defaults ONNX's rules for shapes pass over."""
 
 
 def make_type(dtype: np.dtype[Any], shape: Shape | None) -> Any:
@@ -77,12 +79,13 @@ def infer(node: Node, types: Mapping[str, Any], data: Mapping[str, AnyArray]) ->
     """
     # The rule wants a name for every result that the operator always has, also where nobody reads it.
     outputs = tuple(name or f"{' '.join(node.inputs)} unread {index}" for index, name in enumerate(node.outputs))
+    written = node if node.domain else replace(node, attributes={**_PASSED_OVER.get(node.op, {}), **node.attributes})
     known = {name: onnx.numpy_helper.from_array(array) for name, array in data.items() if array.size <= MOST_DATA}
     try:
         schema = onnx.defs.get_schema(node.op, node.version, node.domain)
         opsets = [onnx.helper.make_opsetid(node.domain, node.version)]
         found: Mapping[str, Any] = onnx.shape_inference.infer_node_outputs(
-            schema, to_proto(replace(node, outputs=outputs)), dict(types), known, opset_imports=opsets
+            schema, to_proto(replace(written, outputs=outputs)), dict(types), known, opset_imports=opsets
         )
     except (onnx.defs.SchemaError, UnsupportedError, KeyError):
         return {}

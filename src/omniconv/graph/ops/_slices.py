@@ -16,8 +16,14 @@ Cut = tuple[int, int, int]
 
 
 def make_empty(shape: Iterable[int], build: Builder) -> AnyArray:
-    """A value without entries: a constant, because it depends on nothing."""
-    return np.zeros(tuple(shape), build.given.dtype)
+    """A value without entries: a constant, because it depends on nothing.
+
+    Raises:
+        LimitError: other sizes that no array may have.
+    """
+    sizes = tuple(shape)
+    build.budget.check(sizes, build.given.bytes, "a value without entries")
+    return np.zeros(sizes, build.given.dtype)
 
 
 def take_slice(x: Ref, cuts: Mapping[int, Cut], build: Builder, y: str) -> Operand:

@@ -36,6 +36,14 @@ def _split_heads(node: Node, operand: Operand, name: str, key: str, build: Build
     return build.rearrange(x, (b, heads, s, f // heads), split=split, perm=(0, 2, 1, 3), y=build.fresh(name))
 
 
+def _count_past(past: Operand, name: str) -> int:
+    """How many positions came before."""
+    shape = (0, 0, 0, 0) if past is None else shape_of(past, name)
+    if len(shape) != 4:
+        raise ShapeError(f"{name} of shape {shape}", need="(batch, heads, positions, features)")
+    return shape[2]
+
+
 def _extend(past: Operand, x: Ref, name: str, build: Builder, y: str) -> Ref:
     """The positions before those of ``x``, and those of ``x``."""
     if past is None or 0 in shape_of(past, name):
@@ -70,10 +78,13 @@ def _known_bias(node: Node, inputs: Operands, queries: int, keys: int, past: int
         allowed &= key < lengths[:, None, None, None]
     bias = np.where(allowed, 0.0, -np.inf)
     mask = inputs[3] if len(inputs) > 3 else None
-    if mask is None or isinstance(mask, Ref):
+    if mask is None:
         return bias
-    if mask.ndim < 1 or mask.shape[-1] > keys:
-        raise ShapeError(f"attn_mask of shape {mask.shape} for {keys} keys", need=f"at most {keys} keys")
+    shape = shape_of(mask, "attn_mask")
+    if not shape or shape[-1] > keys:
+        raise ShapeError(f"attn_mask of shape {shape} for {keys} keys", need=f"at most {keys} keys")
+    if isinstance(mask, Ref):
+        return bias
     given = np.where(mask, 0.0, -np.inf) if mask.dtype == np.bool_ else mask.astype(np.float64)
     padded = np.pad(given, [(0, 0)] * (mask.ndim - 1) + [(0, keys - mask.shape[-1])], constant_values=-np.inf)
     build.budget.check(broadcast(bias.shape, padded.shape), 64, "the bias of an attention")
@@ -118,7 +129,8 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> tuple[Operand, ...]:
     q = _split_heads(node, inputs[0], "Q", "q_num_heads", build)
     k, v = (_split_heads(node, inputs[i], name, "kv_num_heads", build) for i, name in ((1, "K"), (2, "V")))
     pasts = [inputs[i] if len(inputs) > i else None for i in (4, 5)]
-    past = 0 if pasts[0] is None else shape_of(pasts[0], "past_key")[2]
+    past = _count_past(pasts[0], "past_key")
+    _count_past(pasts[1], "past_value")
     k = _extend(pasts[0], k, "past_key", build, build.out(1))
     v = _extend(pasts[1], v, "past_value", build, build.out(2))
     (b, heads, queries, features), (_, groups, keys, _) = q.shape, k.shape
