@@ -26,9 +26,9 @@ from omniconv.errors import UnsupportedError
 from omniconv.integers import ceil_div
 from omniconv.spec import Axis, Shape
 
-Span: TypeAlias = tuple[int, int]
+Interval: TypeAlias = tuple[int, int]
 """Positions from the first to the one after the last."""
-Box: TypeAlias = tuple[Span, ...]
+Box: TypeAlias = tuple[Interval, ...]
 """A span of each axis."""
 
 
@@ -98,13 +98,13 @@ class Windows:
         last: where the last window ends, counted from the beginning of the whole.
     """
 
-    outputs: Span
-    reads: Span
-    padding: Span
+    outputs: Interval
+    reads: Interval
+    padding: Interval
     last: int
 
 
-def cut_windows(taps: Axis, size: int, outputs: int, span: Span, mode: str = "constant") -> Windows:
+def cut_windows(taps: Axis, size: int, outputs: int, span: Interval, mode: str = "constant") -> Windows:
     """The windows of some outputs, and of more where all that they see is padding.
 
     Args:
@@ -146,7 +146,7 @@ def cut_windows(taps: Axis, size: int, outputs: int, span: Span, mode: str = "co
     return Windows((first, stop), (start, end), (start - low, max(high - end, 0)), high)
 
 
-def cut_transposed(taps: Axis, size: int, span: Span) -> tuple[Span, Axis]:
+def cut_transposed(taps: Axis, size: int, span: Interval) -> tuple[Interval, Axis]:
     """What some outputs of a transposed convolution read along one axis, and its axis for them.
 
     Example:

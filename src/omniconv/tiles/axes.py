@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from omniconv.choices import check_instance
 from omniconv.errors import ShapeError
 from omniconv.spec import Shape
 
@@ -50,7 +51,8 @@ def read_axes(axes: str | None, shape: Sequence[int], rank: int, channels: int |
     """Which axis of an array is what.
 
     Args:
-        axes: letters, or ``None``: ``(N, C, *spatial)``, without N, and without C where there is one channel.
+        axes: letters, or ``None``: ``(N, C, *spatial)``, without N, and without C where there is one channel. Positions
+            are Z, Y and X, as many of the last of them as the network knows, or else the last axes but C.
         shape: of the array.
         rank: axes of the network's input, batch and channels included.
         channels: of that input, where they are known.
@@ -60,6 +62,8 @@ def read_axes(axes: str | None, shape: Sequence[int], rank: int, channels: int |
         ShapeError: letters that do not fit the array or the network.
     """
     count = rank - 2
+    if axes is not None:
+        check_instance("axes", axes, str, need="a letter for each axis", fix='"TCZYX"')
     letters = "ZYX"[-count:] if count <= 3 else "UVWXYZ"[:count]
     if axes is None:
         full = "N" + CHANNEL + letters
@@ -77,15 +81,13 @@ def read_axes(axes: str | None, shape: Sequence[int], rank: int, channels: int |
             f"axes={axes!r} for an array of shape {tuple(shape)} and images of {count} axes",
             need="a letter for each axis, C for channels", fix=f'axes="{CHANNEL}{letters}"',
         )  # fmt: skip
-    spatial = "".join(others[len(others) - count :])
+    spatial = letters if set(letters) <= set(names) else "".join(others[len(others) - count :])
     sizes = dict(zip(names, shape, strict=True))
     if channels is not None and sizes.get(CHANNEL, 1) != channels:
         raise ShapeError(
             f"axes={names!r} of an array of shape {tuple(shape)} say {sizes.get(CHANNEL, 1)} channels",
             need=f"{channels}", fix="axes= with C where the channels are",
         )  # fmt: skip
-    if 0 in shape:
-        raise ShapeError(f"an array of shape {tuple(shape)}", need="no empty axis")
     result = names
     if CHANNEL not in names and outputs > 1:
         first = names.index(spatial[0])

@@ -19,7 +19,7 @@ from omniconv.runtime.executable import Executable
 from omniconv.spec import Shape
 
 if TYPE_CHECKING:
-    from omniconv.tiles.plan import Tile, TilePlan
+    from omniconv.tiles.plan import ImageTile, TilePlan
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -62,12 +62,12 @@ class CompiledTiles:
         self.plan = plan
         self._begin()
 
-    def __call__(self, tile: Tile, x: Array) -> Array:
+    def __call__(self, tile: ImageTile, x: Array) -> Array:
         """The outputs of a tile ``(1, C, *spatial)``, given what it reads."""
         y = self.find(tile)(x)
         return y != 0 if self.plan.dtype.kind == "b" else y
 
-    def find(self, tile: Tile) -> Executable:
+    def find(self, tile: ImageTile) -> Executable:
         """The executable of tiles of its kind."""
         with self._lock:
             found = self._made.get(tile.kind)

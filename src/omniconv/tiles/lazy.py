@@ -9,7 +9,7 @@ import numpy as np
 
 from omniconv.tiles.compiled import Array, CompiledTiles
 from omniconv.tiles.moves import inwards, outwards, slices
-from omniconv.tiles.plan import Tile, TilePlan
+from omniconv.tiles.plan import ImageTile, TilePlan
 
 
 def tile_lazily(plan: TilePlan, image: Any) -> Any:
@@ -41,7 +41,7 @@ def _blocks(plan: TilePlan, name: str) -> range:
     return range(plan.output_shape[plan.axes.result.index(name)] if plan.axes.is_plane(name) else 1)
 
 
-def _compute(compiled: CompiledTiles, tile: Tile, part: Array) -> Array:
+def _compute(compiled: CompiledTiles, tile: ImageTile, part: Array) -> Array:
     """One tile of the result."""
     plan = compiled.plan
     return outwards(plan, compiled(tile, inwards(plan, np.asarray(part), plan.whole.program.element.dtype)))

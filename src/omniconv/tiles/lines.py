@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from omniconv.program.cut import Box, Span, whole
+from omniconv.program.cut import Box, Interval, whole
 from omniconv.program.part import ProgramPart, cut_program
 from omniconv.program.program import Program
 
@@ -28,8 +28,8 @@ class Piece:
         kind: a number that pieces share whose programs are the same.
     """
 
-    outputs: Span
-    reads: Span
+    outputs: Interval
+    reads: Interval
     kind: int
 
 
@@ -50,7 +50,7 @@ class Whole:
         self.sizes = tuple(program.shapes[tensor][2:])
         self._own = frozenset(map(id, _list_arrays(program.steps)))
 
-    def part(self, spans: Sequence[Span | None]) -> ProgramPart:
+    def part(self, spans: Sequence[Interval | None]) -> ProgramPart:
         """The part for some outputs on each spatial axis; ``None`` for all."""
         box = list(whole(self.program.shapes[self.tensor]))
         for axis, span in enumerate(spans, 2):

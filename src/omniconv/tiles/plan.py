@@ -14,16 +14,16 @@ import numpy as np
 from omniconv.analysis.record import Record
 from omniconv.analysis.tiling import AxisTiling, tiling
 from omniconv.compiler.planning.plan import plan as make_plan
-from omniconv.errors import LimitError, UnsupportedError
+from omniconv.errors import LimitError, ShapeError, UnsupportedError
 from omniconv.integers import as_integer, as_integers, as_shape, ceil_div
 from omniconv.limits import format_size, parse_size
-from omniconv.program.cut import Box, Span
+from omniconv.program.cut import Box, Interval
 from omniconv.program.part import ProgramPart
 from omniconv.program.program import Program
 from omniconv.spec import Shape
 from omniconv.tiles.axes import Axes, read_axes
 from omniconv.tiles.lines import Piece, Whole, cut_line
-from omniconv.tiles.subject import Subject, find_output, open_subject
+from omniconv.tiles.subject import TileSubject, find_output, open_subject
 
 BUFFERS: Final = 3
 """Inputs, and outputs, that exist at once: of the tile that is computed, and of those before and after it."""
@@ -32,7 +32,7 @@ MOST_KINDS: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Tile:
+class ImageTile:
     """One tile of one image.
 
     Attributes:
@@ -74,7 +74,7 @@ class TilePlan(Record):
     macs: int
     whole_macs: int
     _whole: Whole = field(repr=False)
-    _subject: Subject = field(repr=False)
+    _subject: TileSubject = field(repr=False)
     _truths: frozenset[str] = field(repr=False)
 
     @property
@@ -83,7 +83,7 @@ class TilePlan(Record):
         return self._whole
 
     @property
-    def subject(self) -> Subject:
+    def subject(self) -> TileSubject:
         """What is computed, and how it is compiled."""
         return self._subject
 
@@ -116,11 +116,11 @@ class TilePlan(Record):
         read = (sum(piece.reads[1] - piece.reads[0] for piece in line) for line in self.lines)
         return math.prod(read) / math.prod(sizes)
 
-    def __iter__(self) -> Iterator[Tile]:
+    def __iter__(self) -> Iterator[ImageTile]:
         """The tiles of one image, the last axis first."""
         for index in itertools.product(*(range(len(line)) for line in self.lines)):
             pieces = [line[n] for line, n in zip(self.lines, index, strict=True)]
-            yield Tile(
+            yield ImageTile(
                 index,
                 tuple(piece.outputs for piece in pieces),
                 tuple(piece.reads for piece in pieces),
@@ -168,8 +168,8 @@ def plan_tiles(
         >>> import omniconv as oc
         >>> layer = oc.convolution(in_channels=1, out_channels=1, kernel_size=5, padding="same")
         >>> plan = plan_tiles(layer, (1, 1, 4000, 4000), "4MB")
-        >>> plan.tiling[0].halo, plan.tiles > 1, round(plan.recompute, 2)
-        ((2, 2), True, 1.02)
+        >>> plan.tiling[0].halo, plan.tiles > 1, plan.recompute  # one layer computes nothing twice
+        ((2, 2), True, 1.0)
 
     Args:
         net: a model (path, bytes or ``ModelProto``), a spec, or what :func:`omniconv.compile` returned.
@@ -177,8 +177,8 @@ def plan_tiles(
         memory: what tiles may take [bytes]; a number or a text such as ``"2GB"``. It holds their working memory,
             weights, and inputs and outputs; not the interpreter, nor arrays of the caller.
         tile: output positions of a tile on each spatial axis, any; default: the largest that fit, on the grid.
-        axes: a letter for each axis, ``C`` for channels: ``"TCZYX"``. The last ones are the positions that the network
-            knows; each plane along the others is an image of its own.
+        axes: a letter for each axis, ``C`` for channels: ``"TCZYX"``. The positions that the network knows are Z, Y
+            and X (for two axes Y and X), or else the last axes; each plane along the others is an image of its own.
         output: name of the output, where there are several.
         weights: for a spec, as for :func:`omniconv.compile`; a plan needs none.
         threads, exact, dtype: as for :func:`omniconv.compile`, where ``net`` is not compiled yet.
@@ -193,7 +193,7 @@ def plan_tiles(
 
 
 def plan_aligned(
-    subject: Subject,
+    subject: TileSubject,
     shape: Sequence[int],
     memory: str | int,
     axes: str | None,
@@ -254,7 +254,7 @@ def plan_aligned(
 
 
 def _fit(
-    whole: Whole, subject: Subject, steps: Sequence[int], allowed: int, most: tuple[int, ...]
+    whole: Whole, subject: TileSubject, steps: Sequence[int], allowed: int, most: tuple[int, ...]
 ) -> tuple[tuple[int, ...], int]:
     """Output positions of a tile on each axis, as large as memory allows, and what it takes [bytes]."""
     counts = [ceil_div(total, size) for total, size in zip(whole.sizes, most, strict=True)]
@@ -273,7 +273,7 @@ def _fit(
             raise LimitError(
                 f"memory={format_size(allowed)} for tiles of {'x'.join(map(str, sizes))} outputs, the smallest",
                 need=f"at least {format_size(least)}",
-                fix=f'memory="{ceil_div(least, 2**20)}M"',
+                fix=f'memory="{ceil_div(least, 2**10)}K"',
                 at=subject.at,
             )
         axis = max(splittable, key=lambda n: sizes[n])
@@ -292,9 +292,9 @@ def _sizes(totals: Sequence[int], counts: Sequence[int], steps: Sequence[int]) -
     )
 
 
-def _inner(totals: Sequence[int], sizes: Sequence[int]) -> list[Span | None]:
+def _inner(totals: Sequence[int], sizes: Sequence[int]) -> list[Interval | None]:
     """A tile that has others around it, where there are some: the one that reads most."""
-    found: list[Span | None] = []
+    found: list[Interval | None] = []
     for total, size in zip(totals, sizes, strict=True):
         first = (total // size // 2) * size
         found.append(None if size == total else (first, min(first + size, total)))
@@ -318,7 +318,7 @@ def _estimate(part: ProgramPart) -> int:
     return program.element.bytes * peak + _count_buffers(program)
 
 
-def _measure(part: ProgramPart, subject: Subject) -> int:
+def _measure(part: ProgramPart, subject: TileSubject) -> int:
     """What a tile takes, as it will be compiled [bytes]."""
     found = make_plan(part.program, subject.target, subject.options)
     working = found.arena_bytes + subject.options.threads * found.scratch_bytes + found.zero_bytes

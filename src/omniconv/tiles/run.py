@@ -18,11 +18,11 @@ from omniconv.tiles.compiled import Array, CompiledTiles
 from omniconv.tiles.journal import Journal, describe
 from omniconv.tiles.lazy import tile_lazily
 from omniconv.tiles.moves import inwards, outwards, slices
-from omniconv.tiles.plan import Tile, TilePlan, plan_aligned
-from omniconv.tiles.storage import Result, find_chunks, is_dask, open_image, open_result, storing
+from omniconv.tiles.plan import ImageTile, TilePlan, plan_aligned
+from omniconv.tiles.storage import Destination, find_chunks, is_dask, open_image, open_result, storing
 from omniconv.tiles.subject import open_subject
 
-Job: TypeAlias = tuple[int, tuple[int, ...], Tile]
+TileJob: TypeAlias = tuple[int, tuple[int, ...], ImageTile]
 """The number of a tile among all, its plane, and the tile."""
 _PATIENCE: Final = 0.1
 """How long a thread waits before it looks whether another has failed [s]."""
@@ -144,10 +144,10 @@ class _Run:
         journal: that tells which are finished, where there is one.
     """
 
-    def __init__(self, plan: TilePlan, image: Any, result: Result, journal: Journal | None) -> None:
+    def __init__(self, plan: TilePlan, image: Any, result: Destination, journal: Journal | None) -> None:
         self.plan, self.image, self.result, self.journal = plan, image, result, journal
-        self.read: queue.Queue[tuple[Job, Array] | None] = queue.Queue(1)
-        self.computed: queue.Queue[tuple[Job, Array] | None] = queue.Queue(1)
+        self.read: queue.Queue[tuple[TileJob, Array] | None] = queue.Queue(1)
+        self.computed: queue.Queue[tuple[TileJob, Array] | None] = queue.Queue(1)
         self.failed = threading.Event()
         self.error: BaseException | None = None
 
@@ -155,7 +155,7 @@ class _Run:
         """Compute all tiles that are not finished."""
         planes = list(itertools.product(*map(range, self.plan.axes.planes(self.plan.shape))))
         done = set() if self.journal is None else self.journal.done
-        jobs: list[Job] = [
+        jobs: list[TileJob] = [
             (number, plane, tile)
             for number, (plane, tile) in enumerate(itertools.product(planes, list(self.plan)))
             if number not in done
@@ -185,7 +185,7 @@ class _Run:
                 self.error = error
             self.failed.set()
 
-    def _read(self, jobs: Sequence[Job]) -> None:
+    def _read(self, jobs: Sequence[TileJob]) -> None:
         dtype = self.plan.whole.program.element.dtype
         for job in jobs:
             _, plane, tile = job

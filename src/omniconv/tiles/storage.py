@@ -112,7 +112,7 @@ def _first_array(store: Any) -> Any:
 
 
 @dataclass(slots=True)
-class Result:
+class Destination:
     """Where a result goes.
 
     Attributes:
@@ -135,7 +135,7 @@ def find_chunks(out: Any) -> Shape | None:
     return tuple(getattr(out, "shards", None) or out.chunks)
 
 
-def open_result(out: Any, shape: Shape, dtype: np.dtype[Any], chunks: Sequence[int], *, resume: bool) -> Result:
+def open_result(out: Any, shape: Shape, dtype: np.dtype[Any], chunks: Sequence[int], *, resume: bool) -> Destination:
     """Where a result goes: an array that the caller has, a path that becomes one, or new memory.
 
     Raises:
@@ -144,7 +144,7 @@ def open_result(out: Any, shape: Shape, dtype: np.dtype[Any], chunks: Sequence[i
     """
     if out is None:
         array = np.empty(shape, dtype)
-        return Result(array, None, _nothing, lambda: array)
+        return Destination(array, None, _nothing, lambda: array)
     if isinstance(out, str | os.PathLike):
         return _open_path_for_result(Path(out), shape, dtype, chunks, resume=resume)
     if isinstance(out, np.ndarray) or is_zarr(out):
@@ -155,16 +155,16 @@ def open_result(out: Any, shape: Shape, dtype: np.dtype[Any], chunks: Sequence[i
     if isinstance(out, np.memmap) and out.filename is not None:
         if not out.flags.writeable:
             raise DataError("a memmap that cannot be written to", need='mode="r+"')
-        return Result(out, _beside(Path(out.filename)), out.flush, lambda: out)
+        return Destination(out, _beside(Path(out.filename)), out.flush, lambda: out)
     if isinstance(out, np.ndarray):
         if not out.flags.writeable:
             raise DataError("an array that cannot be written to", need="a writable one")
-        return Result(out, None, _nothing, lambda: out)
+        return Destination(out, None, _nothing, lambda: out)
     if is_zarr(out):
         root = getattr(out.store, "root", None) or getattr(out.store, "path", None)
         name = (out.path or "").replace("/", ".")
         journal = None if root is None else _beside(Path(str(root)) if not name else Path(f"{root}.{name}"))
-        return Result(out, journal, _nothing, lambda: out)
+        return Destination(out, journal, _nothing, lambda: out)
     raise DataError(
         f"out={type(out).__name__}", need="a NumPy array, a memmap, a Zarr array, or a path that ends in .npy or .zarr"
     )
@@ -180,7 +180,7 @@ def _beside(path: Path) -> Path:
 
 def _open_path_for_result(
     path: Path, shape: Shape, dtype: np.dtype[Any], chunks: Sequence[int], *, resume: bool
-) -> Result:
+) -> Destination:
     """A file or folder that has another name until it is whole."""
     if path.suffix not in (".npy", ".zarr"):
         raise DataError(f"out={path.name!r}", need="a path that ends in .npy or .zarr")
@@ -204,7 +204,7 @@ def _open_path_for_result(
                 part.replace(path)
                 return np.load(path, mmap_mode="r+", allow_pickle=False)
 
-            return Result(array, journal, array.flush, finish_file)
+            return Destination(array, journal, array.flush, finish_file)
         need_package("zarr")
         import zarr
 
@@ -220,7 +220,7 @@ def _open_path_for_result(
             part.replace(path)
             return zarr.open_array(path, mode="r+")
 
-        return Result(array, journal, _nothing, finish_folder)
+        return Destination(array, journal, _nothing, finish_folder)
 
 
 def _reserve(path: Path) -> None:

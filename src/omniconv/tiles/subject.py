@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from omniconv.analysis.subject import as_program
+from omniconv.choices import check_instance
 from omniconv.compiler.planning.options import Options
 from omniconv.errors import DataError, ShapeError, SpecError
 from omniconv.integers import as_flag, as_integer
@@ -32,7 +33,7 @@ Lowering: TypeAlias = tuple[Program, frozenset[str]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Subject:
+class TileSubject:
     """What is computed, before the size of the image is known.
 
     Attributes:
@@ -54,7 +55,7 @@ class Subject:
 
 def open_subject(
     net: Any, weights: Sequence[Any] | None, threads: int | None, dtype: Any, *, exact: bool | None
-) -> Subject:
+) -> TileSubject:
     """Anything that :func:`omniconv.tiled` takes.
 
     Raises:
@@ -89,7 +90,7 @@ def open_subject(
             found = as_program(net, shape, element) if pairs is None else program_of(net, shape, pairs, element)
             return found, frozenset()
 
-        return Subject(2 + first.dims, net.in_channels, lower_spec, options, target, net.text())
+        return TileSubject(2 + first.dims, net.in_channels, lower_spec, options, target, net.text())
     if isinstance(net, Program):
         return _of_program(net, frozenset(), options, target.of(net.element), "program")
     if isinstance(net, str | os.PathLike | bytes) or type(net).__name__ == "ModelProto":
@@ -107,7 +108,7 @@ def open_subject(
     )
 
 
-def _open_compiled(net: Network | Executable) -> Subject:
+def _open_compiled(net: Network | Executable) -> TileSubject:
     """A network that is compiled already, with what was asked of it."""
     if isinstance(net, Network):
         options = replace(net.options, layout="NCHW", row_major=frozenset())
@@ -117,7 +118,7 @@ def _open_compiled(net: Network | Executable) -> Subject:
     return _of_program(net.plan.program, truths, options, net.target, repr(net))
 
 
-def _of_program(program: Program, truths: frozenset[str], options: Options, target: Target, at: str) -> Subject:
+def _of_program(program: Program, truths: frozenset[str], options: Options, target: Target, at: str) -> TileSubject:
     """A program of known shapes."""
     dims = {name: program.shapes[name] for name in program.inputs}
 
@@ -131,19 +132,19 @@ def _of_program(program: Program, truths: frozenset[str], options: Options, targ
             )
         return program, truths
 
-    return Subject(*_find_rank(dims, at), lower, options, target, at)
+    return TileSubject(*_find_rank(dims, at), lower, options, target, at)
 
 
 def _of_dims(
     dims: Mapping[str, Any], lower: Callable[[Mapping[str, Shape]], Lowered], options: Options, target: Target, at: str
-) -> Subject:
+) -> TileSubject:
     """A graph whose sizes are open."""
 
     def lower_for(shape: Shape) -> Lowering:
         found = lower({next(iter(dims)): shape})
         return found.program, found.truths
 
-    return Subject(*_find_rank(dims, at), lower_for, options, target, at)
+    return TileSubject(*_find_rank(dims, at), lower_for, options, target, at)
 
 
 def _find_rank(dims: Mapping[str, Any], at: str) -> tuple[int, int | None]:
@@ -167,6 +168,8 @@ def find_output(program: Program, output: str | None, at: str) -> str:
         SpecError: none is named, or none of that name.
     """
     outputs = tuple(dict.fromkeys(program.outputs))
+    if output is not None:
+        check_instance("output", output, str, need="the name of an output")
     if output is None and len(outputs) != 1:
         raise SpecError(f"outputs {list(outputs)}", need="one of them", fix=f"output={outputs[0]!r}", at=at)
     if output is not None and output not in outputs:

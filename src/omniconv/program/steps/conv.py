@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from omniconv.errors import ShapeError
-from omniconv.program.cut import Box, Cut, Span, cut_transposed, cut_windows, refuse_cut, whole
+from omniconv.program.cut import Box, Cut, Interval, cut_transposed, cut_windows, refuse_cut, whole
 from omniconv.program.dependence import Blocks, Dependence, Everything, Form, Part, Product, Regroup, Window
 from omniconv.program.steps.pad import pad_forms
 from omniconv.program.steps.post import Posted, PostOp, broadcast
@@ -81,7 +81,7 @@ class ConvStep(Posted):
         mode = PAD_WORDS[spec.padding_mode]
         outputs, reads, axes = list(box), [box[0], (0, shape[1])], []
         for n, axis in enumerate(spec.axes(), 2):
-            read: Span
+            read: Interval
             if axis.transposed:
                 read, axis = cut_transposed(axis, shape[n], box[n])
             else:

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.integers import ceil_div
-from omniconv.program.cut import Box, Cut, Span, group_axes, whole
+from omniconv.program.cut import Box, Cut, Interval, group_axes, whole
 from omniconv.program.dependence import Dependence, Part, Regroup
 from omniconv.program.steps.step import Shapes, Step
 from omniconv.spec import Shape
@@ -80,5 +80,5 @@ def _outermost(digits: list[int], sizes: Shape) -> tuple[int, int]:
     return digits[lead], math.prod(sizes[digit] for digit in digits[lead + 1 :])
 
 
-def _times(span: Span, factor: int) -> Span:
+def _times(span: Interval, factor: int) -> Interval:
     return span[0] * factor, span[1] * factor
