@@ -24,7 +24,7 @@ def draw_tile(program, seed):
     return [r.randint(max(1, size // 4), size) for size in program.shapes[program.outputs[0]][2:]]
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(40))
 def test_tiles_compute_what_the_whole_computes_in_exact_arithmetic(seed):
     program = draw_net(seed)
     x = draw_image(program, seed)
@@ -40,7 +40,7 @@ def test_tiles_compute_what_the_whole_computes_in_exact_arithmetic(seed):
     np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("seed", [*range(3), *WIDE])
+@pytest.mark.parametrize("seed", [*range(2), *WIDE])
 def test_tiles_are_the_whole_bit_for_bit(seed):
     program = draw_net(seed)
     x = draw_image(program, seed)

@@ -234,7 +234,8 @@ def plan_aligned(
         sizes = as_integers("tile", tile, 1, need=need)
         if len(sizes) != len(steps):
             raise ShapeError(f"tile={sizes}", need=need, at=subject.at)
-        steps = sizes = tuple(min(size, total) for size, total in zip(sizes, whole.sizes, strict=True))
+        sizes = tuple(min(size, total) for size, total in zip(sizes, whole.sizes, strict=True))
+        steps = list(sizes)
     else:
         sizes = whole.sizes
     sizes, needed = _fit(whole, subject, steps, allowed, sizes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from omniconv.errors import DataError, ShapeError, StorageError, UnsupportedError
+from omniconv.reference.weights import detach
 from omniconv.spec import Shape
 
 EXTRA = 'pip install "omniconv[tiles]"'
@@ -70,7 +71,9 @@ def open_image(x: Any) -> Any:
     if isinstance(x, np.ndarray) or is_zarr(x) or is_dask(x):
         return x
     if hasattr(x, "__dlpack__"):
-        return np.from_dlpack(x)
+        with suppress(TypeError, ValueError, RuntimeError, BufferError):
+            exporting: Any = detach(x)
+            return np.from_dlpack(exporting)
     raise DataError(
         f"an image of type {type(x).__name__}",
         need="a NumPy array, a Zarr or Dask array, or a path to .npy, .zarr or .tif",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def write_table(plan: TilePlan) -> str:
     """One line for each spatial axis, and what all of it costs."""
-    rows = [("axis", "image", "result", "tile", "tiles", "grid", "halo", "reads at most")]
+    rows: list[tuple[object, ...]] = [("axis", "image", "result", "tile", "tiles", "grid", "halo", "reads at most")]
     sizes = plan.axes.inside(plan.shape)[2:]
     columns = zip(plan.axes.spatial, sizes, plan.whole.sizes, plan.tile, plan.lines, plan.tiling, strict=True)
     for name, size, result, tile, line, axis in columns:
