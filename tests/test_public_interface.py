@@ -143,6 +143,8 @@ def doors() -> Iterator[tuple[str, Door]]:
     yield from each_argument("reference", oc.reference, {"spec": SPEC, "x": X, "weights": WEIGHTS})
     yield from each_argument("random_weights", oc.random_weights, {"spec": SPEC, "rng": 0})
     yield from each_argument("separability", oc.separability, {"w": KERNELS})
+    yield from each_argument("plan_tiles", oc.plan_tiles, {"net": SPEC, "shape": SHAPE})
+    yield from each_argument("tiled", oc.tiled, {"net": SPEC, "x": X, "weights": WEIGHTS, "progress": False})
     yield from each_argument("explore", oc.explore, {"spec": SPEC, "shape": SHAPE})
     yield from each_argument("required_input", oc.required_input, {"x": SPEC, "box": ((0, 1),) * 2, "shape": SHAPE})
     for name in ("cost", "receptive_field", "overlap", "coverage", "connectivity"):

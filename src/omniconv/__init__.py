@@ -22,6 +22,7 @@ from omniconv.errors import (
     RecompileWarning,
     ShapeError,
     SpecError,
+    StorageError,
     UnsupportedError,
     VerificationError,
 )
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
         transposed,
     )
     from omniconv.reference import random_weights, reference
+    from omniconv.tiles import plan_tiles, tiled
 
 __version__ = "0.1.0"
 
@@ -75,6 +77,7 @@ __all__ = [
     "Shuffle",
     "SpecError",
     "Split",
+    "StorageError",
     "UnsupportedError",
     "VerificationError",
     "asymmetric",
@@ -97,6 +100,7 @@ __all__ = [
     "mixed",
     "overlap",
     "parse",
+    "plan_tiles",
     "pointwise",
     "pointwise_grouped",
     "random_weights",
@@ -108,6 +112,7 @@ __all__ = [
     "shuffled_grouped",
     "spatially_separable",
     "sub_pixel",
+    "tiled",
     "transposed",
 ]
 
@@ -119,11 +124,13 @@ _LAZY: Final = {
     "explore": "omniconv.explorer",
     "kinds": "omniconv.kinds",
     "overlap": "omniconv.inspection",
+    "plan_tiles": "omniconv.tiles",
     "random_weights": "omniconv.reference",
     "receptive_field": "omniconv.inspection",
     "reference": "omniconv.reference",
     "required_input": "omniconv.inspection",
     "separability": "omniconv.analysis",
+    "tiled": "omniconv.tiles",
 }
 """Name -> module that defines it. Every other lazy name is a constructor of :mod:`omniconv.kinds`."""
 

@@ -72,6 +72,10 @@ class UnsupportedError(OmniconvError, NotImplementedError):
     """A valid request that this version cannot carry out; the message says what would be."""
 
 
+class StorageError(OmniconvError, OSError):
+    """Data that cannot be read or written where they are stored. What was finished before is kept."""
+
+
 class VerificationError(OmniconvError, AssertionError):
     """Two implementations that must agree do not."""
 

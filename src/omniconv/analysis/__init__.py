@@ -15,12 +15,14 @@ from omniconv.analysis.remedies import Remedy, find_remedies, icnr
 from omniconv.analysis.required import RequiredInput, required_input
 from omniconv.analysis.separability import Separability, Unfolding, separability
 from omniconv.analysis.support import find_support
+from omniconv.analysis.tiling import AxisTiling, Tiling, tiling
 from omniconv.program.steps.conv import count_executed
 
 __all__ = [
     "TOPICS",
     "AxisCoverage",
     "AxisField",
+    "AxisTiling",
     "Connectivity",
     "Cost",
     "Coverage",
@@ -38,6 +40,7 @@ __all__ = [
     "Repair",
     "RequiredInput",
     "Separability",
+    "Tiling",
     "Unfolding",
     "connectivity",
     "cost",
@@ -65,4 +68,5 @@ __all__ = [
     "required_input",
     "separability",
     "suggest_rates",
+    "tiling",
 ]

@@ -9,8 +9,8 @@ from fractions import Fraction
 from omniconv.analysis.hull import MIXED, Reach, at, everything
 from omniconv.analysis.runs import Runs, add, count, divide, scale, wrap
 from omniconv.analysis.terms import Box
+from omniconv.program.cut import group_axes
 from omniconv.program.dependence import Regroup
-from omniconv.spec import Shape
 
 
 def regroup(form: Regroup, y: Box) -> Box:
@@ -86,20 +86,3 @@ def _compose(items: list[Reach], sizes: list[int]) -> Reach:
     found = item.scaled(runs, Fraction(inner), still)
     assert found is not None
     return replace(found, whole=whole, aligned=aligned, exact=exact)
-
-
-def group_axes(shape: Shape, parts: list[int] | Shape) -> list[list[int]] | None:
-    """For each axis of ``shape``, the consecutive axes of ``parts`` whose product it is; ``None`` if they overlap."""
-    if not shape:
-        return []
-    groups: list[list[int]] = [[] for _ in shape]
-    axis, product = 0, 1
-    for number, size in enumerate(parts):
-        while axis < len(shape) - 1 and product == shape[axis] and (size > 1 or groups[axis]):
-            if size == 1 and shape[axis + 1] != 1:
-                break
-            axis, product = axis + 1, 1
-        product *= size
-        groups[axis].append(number)
-    fits = all(math.prod(parts[n] for n in group) == size for size, group in zip(shape, groups, strict=True))
-    return groups if fits else None

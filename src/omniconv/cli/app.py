@@ -17,6 +17,7 @@ from omniconv.cli.explore import explore
 from omniconv.cli.inspect import inspect
 from omniconv.cli.kinds import kinds
 from omniconv.cli.run import run
+from omniconv.cli.tile import tile
 from omniconv.cli.tune import tune
 
 CODES = "Exit codes: " + "; ".join(f"{int(code)} {meaning}" for code, meaning in MEANINGS.items()) + "."
@@ -61,5 +62,6 @@ app.command(rich_help_panel=SEE)(explore)
 app.command(rich_help_panel=SEE)(compare)
 app.command(rich_help_panel=MODELS)(inspect)
 app.command(rich_help_panel=MODELS)(run)
+app.command(rich_help_panel=MODELS)(tile)
 app.command(rich_help_panel=MODELS)(bench)
 app.command(rich_help_panel=MODELS)(tune)

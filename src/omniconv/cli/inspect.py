@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from omniconv.analysis import Tiling
 from omniconv.bench.machine import describe_machine
 from omniconv.bench.profile import KindTotal, TimedStep, take_profile, total_by_kind
 from omniconv.bench.roofline import measure_roofline
@@ -140,6 +141,8 @@ def show(found: Inspection, parts: Sequence[str], totals: list[KindTotal], netwo
         level = level_of(finding)
         console.print(f"  [{COLOURS[level]}]{level:7}[/]", end="")
         console.print(visible(say(finding)), markup=False, highlight=False, soft_wrap=True)
+    if found.tiling is not None:
+        console.print(visible(say_tiling(found.tiling)), markup=False, highlight=False, soft_wrap=True)
     cost = found.cost
     line = f"\n{format_count(cost.parameters)} parameters, {format_count(cost.macs)} MACs, "
     line += f"{cost.executed_macs / cost.macs:.1%} of them executed, " if cost.macs else ""
@@ -154,6 +157,20 @@ def show(found: Inspection, parts: Sequence[str], totals: list[KindTotal], netwo
     if found.times is not None:
         line += f"; {format_time(found.times.total)} a call"
     console.print(line, highlight=False)
+
+
+def say_tiling(found: Tiling) -> str:
+    """Whether a model is computed in tiles, and how.
+
+    Example:
+        >>> say_tiling(Tiling("y", "x", (), ("mean over all positions 'pool'",)))
+        "In the way of tiles: mean over all positions 'pool'"
+    """
+    if found.obstacles:
+        return f"In the way of tiles: {'; '.join(found.obstacles)}"
+    halos = [f"{axis.halo[0]} + {axis.halo[1]}" for axis in found.axes]
+    grids = [str(axis.grid) for axis in found.axes]
+    return f"Tiles: halo {', '.join(halos)} input positions; they begin at multiples of {', '.join(grids)}"
 
 
 def kinds_table(title: str, totals: list[KindTotal]) -> Any:

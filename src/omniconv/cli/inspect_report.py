@@ -174,6 +174,7 @@ def describe(
         "kinds": list(totals),
         "findings": to_plain(found.findings),
         "problems": to_plain(found.problems),
+        "tiling": to_plain(found.tiling),
         "threads": threads,
         "analysis_seconds": dict(found.seconds),
     }

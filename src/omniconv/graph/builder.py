@@ -78,7 +78,7 @@ class Builder:
             raise ShapeError(f"the result would have shape {sizes}", need="sizes of 1 or more")
         if 0 in sizes:
             raise UnsupportedError(f"the result would have shape {sizes}", need="sizes of 1 or more")
-        self.budget.check(sizes, self.program.element.bytes, "the result")
+        self.budget.check_value(sizes, self.program.element.bytes, "the result")
         self.program.add(step, sizes, self.node.label)
         if _moves(step) and self.truths.issuperset(step.reads):
             self.truths.add(step.y)

@@ -56,7 +56,7 @@ def lower(
         OmniconvError: whatever a node breaks, with the node's place in ``at``.
     """
     for name, shape in shapes.items():
-        budget.check(shape, element.bytes, shorten(f"input {name!r}"))
+        budget.check_value(shape, element.bytes, shorten(f"input {name!r}"))
     program = Program(tuple(shapes), shapes=dict(shapes), element=element)
     values: dict[str, Operand] = dict(constants)
     values.update({name: Ref(name, shape) for name, shape in shapes.items()})

@@ -17,10 +17,16 @@ MAX_RANK: Final = 16
 
 @dataclass(slots=True)
 class Budget:
-    """The limit, and what has been promised from it so far [bytes]."""
+    """The limit, and what has been promised from it so far [bytes].
+
+    Attributes:
+        limit, used: for constants, and for each value.
+        in_parts: values are computed in parts, so that none is ever held as a whole and only constants count.
+    """
 
     limit: int
     used: int = 0
+    in_parts: bool = False
 
     def check(self, shape: Sequence[int], itemsize: int, what: str) -> int:
         """Bytes of an array of ``shape``; nothing is promised. An empty axis counts as one of a single element.
@@ -39,6 +45,15 @@ class Budget:
         if size > self.limit:
             raise self._refuse(what, shape, size, size)
         return size
+
+    def check_value(self, shape: Sequence[int], itemsize: int, what: str) -> None:
+        """See :meth:`check`, for a value that is computed.
+
+        Raises:
+            ShapeError, LimitError: see :meth:`check`.
+        """
+        if not self.in_parts:
+            self.check(shape, itemsize, what)
 
     def take(self, shape: Sequence[int], itemsize: int, what: str) -> None:
         """Promise the bytes of an array of ``shape`` to ``what``.

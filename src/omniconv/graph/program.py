@@ -128,12 +128,36 @@ class Lowered:
         _check_outputs(graph, self.program, self.given, self.truths)
 
 
-def lower_graph(graph: Graph, shapes: Mapping[str, Shape], memory_limit: int | None, element: Element) -> Lowered:
-    """The program of a graph for inputs of these shapes, whose sizes may be open."""
+def lower_graph(
+    graph: Graph, shapes: Mapping[str, Shape], memory_limit: int | None, element: Element, *, in_parts: bool = False
+) -> Lowered:
+    """The program of a graph for inputs of these shapes, whose sizes may be open.
+
+    With ``in_parts`` it is never run as a whole, and values may be larger than the memory limit.
+    """
     given, tiers, truths = find_given(graph, element), Tiers(), set[str]()
-    budget = _open_budget(graph, memory_limit, given, element)
+    budget = replace(_open_budget(graph, memory_limit, given, element), in_parts=in_parts)
     program = lower(graph, shapes, graph.constants, budget, element, given, truths, tiers=tiers)
     return Lowered(run_passes(program), given, tiers, frozenset(truths))
+
+
+def lower_in_parts(
+    graph: Graph, shapes: Mapping[str, Sequence[int]], memory_limit: int | None, element: Element
+) -> Lowered:
+    """The program of a graph for inputs of these shapes, whose values may be larger than memory: it is run in parts.
+
+    Args:
+        graph: from :func:`prepare`.
+        shapes: by name; inputs whose sizes follow need none.
+        memory_limit: most bytes that constants may take together.
+        element: what is computed with.
+
+    Raises:
+        ShapeError: sizes that are missing or do not fit.
+        UnsupportedError: an operator that is not compiled.
+    """
+    graph = narrow_inputs(graph, shapes)
+    return lower_graph(graph, fix_shapes(graph, find_given(graph, element)), memory_limit, element, in_parts=True)
 
 
 def to_schedule(graph: Graph, *, memory_limit: int | None = None, element: Element = FLOAT32) -> Schedule:

@@ -17,6 +17,7 @@ from omniconv.analysis import (
     Overlap,
     ReceptiveField,
     Record,
+    Tiling,
     connectivity,
     cost,
     coverage,
@@ -24,6 +25,7 @@ from omniconv.analysis import (
     last_spatial,
     overlaps,
     receptive_field,
+    tiling,
 )
 from omniconv.bench.roofline import Roofline
 from omniconv.graph import Gap
@@ -93,6 +95,7 @@ class Inspection(Record):
         connectivity: from the first input to the value of ``field``.
         runs: grouped layers one behind the other.
         spectra: every kernel of at least two axes.
+        tiling: whether the first output is computed in tiles, with which halo, and what stands in the way.
         seconds: what each part took [s].
     """
 
@@ -109,6 +112,7 @@ class Inspection(Record):
     connectivity: Connectivity | None = None
     runs: tuple[GroupedRun, ...] | None = None
     spectra: tuple[LayerSpectrum, ...] | None = None
+    tiling: Tiling | None = None
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -174,6 +178,9 @@ def inspect_program(
     if "connectivity" in wanted and source is not None and tensor is not None:
         joined = clock.run("connectivity", lambda: connectivity(program, tensor, source=source))
     spectra = clock.run("separability", lambda: find_spectra(program)) if "separability" in wanted else None
+    cut = None
+    if source is not None and program.outputs:
+        cut = clock.run("tiling", lambda: tiling(program, program.outputs[0], source))
     evidence = Evidence(program, rows, problems, runs, spectra or ())
     findings = clock.run("findings", lambda: find_all(evidence))
     return Inspection(
@@ -190,6 +197,7 @@ def inspect_program(
         joined,
         runs if "connectivity" in wanted else None,
         spectra,
+        cut,
         clock.seconds,
     )
 

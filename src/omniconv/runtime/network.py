@@ -13,6 +13,7 @@ from omniconv.graph.fix_shapes import check_types, find_given, fix_shapes, input
 from omniconv.graph.host_operator import find_refusal
 from omniconv.graph.lower import place, refuse_computed
 from omniconv.graph.nodes import shorten
+from omniconv.graph.program import lower_in_parts
 from omniconv.graph.registry import find_operator, has_operator
 from omniconv.graph.tensors import DTYPES
 from omniconv.graph.tiers import WITHOUT_STRICT
@@ -26,6 +27,7 @@ from omniconv.runtime.pace import while_planning
 if TYPE_CHECKING:
     from omniconv.compiler.planning.options import Options
     from omniconv.graph.nodes import Dims, Graph
+    from omniconv.graph.program import Lowered
     from omniconv.program.element import Element
     from omniconv.runtime.inputs import Array
     from omniconv.runtime.report import StepProfile
@@ -53,6 +55,7 @@ class Network(Compiled):
         signature: for each input the sizes that are known: an int, a name, or nothing; ``None`` for an unknown rank.
         layout: of the caller's arrays, but for those that ``row_major`` names.
         threads, target: threads that share each call, and the machine.
+        options: all that was asked of plans.
         dtype: of the inputs and outputs that have the model's float type.
         dtypes: name -> NumPy's type of each input.
     """
@@ -64,7 +67,7 @@ class Network(Compiled):
         element = target.element
         given = find_given(graph, element)
         _check(graph, given, strict=strict)
-        self._build, self._graph, self.target = build, graph, target
+        self._build, self._graph, self.target, self.options = build, graph, target, options
         self.layout, self.row_major, self.threads = options.layout, options.row_major, options.threads
         self.dtype, self._given = element.dtype, given.dtype
         self.dtypes = {
@@ -119,6 +122,15 @@ class Network(Compiled):
         named = inputs if isinstance(inputs, Mapping) else {next(iter(self.signature)): inputs}
         arrays = self._read(named)
         return self._find_for(arrays).profile(arrays, repeat)
+
+    def lower(self, shapes: Mapping[str, Sequence[int]]) -> Lowered:
+        """The program for inputs of these shapes, to be run in parts: its values may be larger than the memory limit.
+
+        Raises:
+            ShapeError: sizes that are missing or do not fit.
+            UnsupportedError: an operator that is not compiled.
+        """
+        return lower_in_parts(self._graph, shapes, self.options.memory_limit, self.target.element)
 
     def fix(self, shapes: Mapping[str, Sequence[int]]) -> AnyExecutable:
         """The executable for inputs of these shapes; compiled now where none is kept.

@@ -37,6 +37,7 @@ class Plan:
 
     Attributes:
         inputs, outputs: layouts of the caller's arrays; ``row_major`` names those that are so in any layout.
+        exact: whether it keeps to direct sums.
     """
 
     program: Program
@@ -51,6 +52,7 @@ class Plan:
     inputs: dict[str, Layout]
     outputs: dict[str, Layout]
     row_major: frozenset[str] = frozenset()
+    exact: bool = False
 
     @property
     def constant_bytes(self) -> int:
@@ -113,6 +115,7 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
         inputs,
         outputs,
         options.row_major,
+        options.exact,
     )
 
 

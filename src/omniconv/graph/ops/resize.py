@@ -67,7 +67,7 @@ def _emit(
         )
     if any(not 1 <= size <= LIMIT for size in sizes):
         raise ModelError(f"{node.op} to sizes {tuple(sizes)}", need=f"sizes from 1 to {LIMIT}")
-    build.budget.check(sizes, build.program.element.bytes, "the result")
+    build.budget.check_value(sizes, build.program.element.bytes, "the result")
     for size, output, scale in zip(x.shape[2:], sizes[2:], scales[2:], strict=True):
         ratio = float(output) / float(size) if scale is None else scale
         taps = count_taps(how, ratio)[1]

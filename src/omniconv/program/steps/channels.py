@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from omniconv.errors import ShapeError
+from omniconv.program.cut import Box, Cut
 from omniconv.program.dependence import Dependence, Part, Take
 from omniconv.program.steps.step import Shapes, Step
 from omniconv.spec import Shape
@@ -35,3 +36,8 @@ class ChannelStep(Step):
         """Each channel on one."""
         take = Take(1, shapes[self.x][1], np.asarray(self.source, np.int64))
         return Dependence((Part(self.x, (take,)),), linear=True)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """Some of its channels, from all of x."""
+        part = replace(self, source=self.source[slice(*box[1])])
+        return Cut(part, box, ((box[0], (0, shapes[self.x][1]), *box[2:]),))

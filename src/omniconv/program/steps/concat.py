@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from omniconv.errors import ShapeError
+from omniconv.program.cut import Box, Cut, refuse_cut
 from omniconv.program.dependence import Dependence, Part, Place
 from omniconv.program.steps.step import Shapes, Step, check_axis
 from omniconv.spec import Shape
@@ -51,3 +52,10 @@ class ConcatStep(Step):
             parts.append(Part(name, (Place(axis, size, first, total),)))
             first += size
         return Dependence(tuple(parts), linear=True)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """The same box of each operand, whole along the axis of the concatenation."""
+        axis = self.axis % len(box)
+        refuse_cut(box, shapes[self.y], (axis,), self.word)
+        reads = tuple((*box[:axis], (0, shapes[name][axis]), *box[axis + 1 :]) for name in self.xs)
+        return Cut(self, box, reads)

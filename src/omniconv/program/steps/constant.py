@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from omniconv.program.cut import Box, Cut, take
 from omniconv.program.dependence import Dependence
 from omniconv.program.steps.step import Array, Shapes, Step, Work
 from omniconv.spec import Shape
@@ -42,6 +43,11 @@ class ConstantStep(Step):
         """On nothing."""
         del shapes
         return Dependence((), linear=True)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """A part of it."""
+        del shapes
+        return Cut(replace(self, value=take(self.value, box)), box, ())
 
     def work(self, shapes: Shapes) -> Work:
         """It holds its numbers."""

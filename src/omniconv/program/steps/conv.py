@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from omniconv.errors import ShapeError
+from omniconv.program.cut import Box, Cut, Interval, cut_transposed, cut_windows, refuse_cut, whole
 from omniconv.program.dependence import Blocks, Dependence, Everything, Form, Part, Product, Regroup, Window
 from omniconv.program.steps.pad import pad_forms
 from omniconv.program.steps.post import Posted, PostOp, broadcast
@@ -72,6 +73,27 @@ class ConvStep(Posted):
         w = self.w if isinstance(self.w, np.ndarray) else None
         product = Product(blocks, windows, w, spec.transposed)
         return self.depend((*forms, product), shapes, self._depend_on_factors(shapes), linear=w is not None)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """Windows along space, all channels; weights and bias that are values as a whole."""
+        spec, shape, result = self.spec, shapes[self.x], shapes[self.y]
+        refuse_cut(box, result, (1,), self.word)
+        mode = PAD_WORDS[spec.padding_mode]
+        outputs, reads, axes = list(box), [box[0], (0, shape[1])], []
+        for n, axis in enumerate(spec.axes(), 2):
+            read: Interval
+            if axis.transposed:
+                read, axis = cut_transposed(axis, shape[n], box[n])
+            else:
+                found = cut_windows(axis, shape[n], result[n], box[n], mode)
+                outputs[n], read, axis = found.outputs, found.reads, replace(axis, padding=found.padding)
+            reads.append(read)
+            axes.append(axis)
+        wide = tuple(outputs)
+        post, operands = self.cut_post(shapes, wide)
+        padding, extra = tuple(axis.padding for axis in axes), tuple(axis.output_padding for axis in axes)
+        part = replace(self, spec=replace(spec, padding=padding, output_padding=extra), post=post)
+        return Cut(part, wide, (tuple(reads), *(whole(shapes[name]) for name in self.factors), *operands))
 
     def _depend_on_factors(self, shapes: Shapes) -> list[Part]:
         """Weights multiply the input; a bias is added."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from omniconv.program.cut import Box, Cut, refuse_cut
 from omniconv.program.dependence import Dependence, Part, Window
 from omniconv.program.steps.step import Shapes, Step, check_axis
 from omniconv.spec import Axis, Shape
@@ -36,3 +37,8 @@ class CumSumStep(Step):
         near, far = (-1, shape[axis]) if self.exclusive else (0, shape[axis] - 1)
         taps = Axis(shape[axis], padding=(near, far) if self.reverse else (far, near))
         return Dependence((Part(self.x, (Window(axis, shape[axis], taps, border=False),)),), linear=True)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """Its axis is whole."""
+        refuse_cut(box, shapes[self.y], (self.axis % len(box),), self.word)
+        return Cut(self, box, (box,))

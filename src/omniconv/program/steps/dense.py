@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from omniconv.errors import ShapeError
+from omniconv.program.cut import Box, Cut, refuse_cut
 from omniconv.program.dependence import Blocks, Dependence, Product
 from omniconv.program.steps.post import Posted, PostOp
 from omniconv.program.steps.step import Array, Shapes, Work
@@ -36,6 +37,12 @@ class DenseStep(Posted):
         outputs, inputs = self.w.shape
         blocks = Blocks(len(shapes[self.x]) - 1, inputs, outputs, why="dense layer")
         return self.depend((Product(blocks, (), self.w, transposed=False),), shapes)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """Rows."""
+        refuse_cut(box, shapes[self.y], (len(box) - 1,), "dense layer")
+        post, operands = self.cut_post(shapes, box)
+        return Cut(replace(self, post=post), box, ((*box[:-1], (0, shapes[self.x][-1])), *operands))
 
     def work(self, shapes: Shapes) -> Work:
         """One MAC for each weight and row."""

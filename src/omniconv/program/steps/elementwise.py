@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from omniconv.program.cut import Box, Cut, through_broadcast
 from omniconv.program.dependence import Dependence
 from omniconv.program.steps.post import Posted, PostOp, broadcast, check_broadcast
 from omniconv.program.steps.step import Shapes
@@ -29,3 +30,8 @@ class MapStep(Posted):
     def dependence(self, shapes: Shapes) -> Dependence:
         """Each entry on the same entry, after broadcasting."""
         return self.depend(broadcast(shapes[self.x], shapes[self.y]), shapes)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """The same box of everything."""
+        post, operands = self.cut_post(shapes, box)
+        return Cut(replace(self, post=post), box, (through_broadcast(shapes[self.x], box), *operands))

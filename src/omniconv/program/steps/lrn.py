@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from omniconv.errors import ShapeError
+from omniconv.program.cut import Box, Cut, refuse_cut
 from omniconv.program.dependence import Dependence, Part, Window
 from omniconv.program.steps.step import Shapes, Step
 from omniconv.spec import Axis, Shape
@@ -35,3 +36,8 @@ class LrnStep(Step):
         before, after = min((self.size - 1) // 2, channels - 1), min(self.size // 2, channels - 1)
         window = Window(1, channels, Axis(before + after + 1, padding=(before, after)), border=False, average=True)
         return Dependence((Part(self.x, (window,)),), linear=False)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """All channels."""
+        refuse_cut(box, shapes[self.y], (1,), self.word)
+        return Cut(self, box, (box,))

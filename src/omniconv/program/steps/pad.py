@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from omniconv.errors import ShapeError
+from omniconv.program.cut import Box, Cut, cut_windows
 from omniconv.program.dependence import Dependence, Form, Pad, Part
 from omniconv.program.steps.step import Shapes, Step
-from omniconv.spec import Shape
+from omniconv.spec import Axis, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,13 @@ class PadStep(Step):
         """A source position, or a constant, for each position."""
         forms = pad_forms(shapes[self.x], self.pads, self.mode)
         return Dependence((Part(self.x, forms),), linear=True)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """The padding that remains where a box touches the border, and at least one position that is none."""
+        rows = zip(self.pads, shapes[self.x], shapes[self.y], box, strict=True)
+        found = [cut_windows(Axis(1, padding=pair), size, result, span, self.mode) for pair, size, result, span in rows]
+        part = replace(self, pads=tuple(item.padding for item in found))
+        return Cut(part, tuple(item.outputs for item in found), (tuple(item.reads for item in found),))
 
 
 def pad_forms(shape: Shape, pads: tuple[tuple[int, int], ...], mode: str) -> tuple[Form, ...]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from omniconv.errors import ShapeError
+from omniconv.program.cut import Box, Cut, cut_windows
 from omniconv.program.dependence import Dependence, Form, Part, Window
 from omniconv.program.steps.step import Shapes, Step
 from omniconv.spec import Axis, Shape
@@ -63,3 +64,15 @@ class PoolStep(Step):
             taps = Axis(axis.kernel, axis.stride, axis.dilation, (before, after))
             forms.append(Window(n, size, taps, average=True))
         return Dependence((Part(self.x, tuple(forms)),), linear=self.op == "mean")
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """Windows along space. Where they hang over the padded border of the whole they do so in the part."""
+        outputs, reads, padding = list(box), list(box[:2]), []
+        rows = zip(self.axes(), shapes[self.x][2:], shapes[self.y][2:], strict=True)
+        for n, (axis, size, result) in enumerate(rows, 2):
+            found = cut_windows(axis, size, result, box[n])
+            outputs[n] = found.outputs
+            reads.append(found.reads)
+            after = max(min(found.last, size + axis.padding[1]) - found.reads[1], 0)
+            padding.append(axis.padding if found.outputs == (0, result) else (found.padding[0], after))
+        return Cut(replace(self, padding=tuple(padding)), tuple(outputs), (tuple(reads),))

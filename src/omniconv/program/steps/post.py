@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 import numpy as np
 
 from omniconv.errors import ShapeError
+from omniconv.program.cut import Box, take, through_broadcast
 from omniconv.program.dependence import Broadcast, Dependence, Form, Part, Scale
 from omniconv.program.steps.step import Array, Shapes, Step
 from omniconv.spec import Activation, Shape
@@ -103,6 +104,19 @@ class Posted(Step):
         step: Any = Step.renamed(self, names)
         return replace(step, post=post)  # type: ignore[no-any-return]
 
+    def reading(self, names: Sequence[str]) -> Self:
+        """Its input, its factors and its operands, each from a place of its own."""
+        rest = iter(names)
+        changed: dict[str, Any] = {"x": next(rest)}
+        for name in ("w", "b"):
+            if isinstance(getattr(self, name, None), str):
+                changed[name] = next(rest)
+        changed["post"] = tuple(
+            replace(op, operand=next(rest)) if isinstance(op.operand, str) else op for op in self.post
+        )
+        step: Any = self
+        return replace(step, **changed)  # type: ignore[no-any-return]
+
     def with_constants(self, convert: Callable[[Array], Array]) -> Self:
         """Its weights, where it has some, and the operands that are constants."""
         post = tuple(op.with_constant(convert) for op in self.post)
@@ -137,6 +151,14 @@ class Posted(Step):
                 scale = Scale(factor if op.op == "mul" else 1.0 / np.where(factor == 0, np.inf, factor))
                 parts = [replace(part, forms=(*part.forms, scale)) for part in parts]
         return Dependence(tuple(parts), linear=linear and all(op.linear for op in self.post))
+
+    def cut_post(self, shapes: Shapes, box: Box) -> tuple[tuple[PostOp, ...], tuple[Box, ...]]:
+        """The operations for a box of the result, and what they read of each operand that is a value."""
+        reads = [through_broadcast(shapes[op.operand], box) for op in self.post if isinstance(op.operand, str)]
+        post = tuple(
+            op.with_constant(lambda array: take(array, through_broadcast(array.shape, box))) for op in self.post
+        )
+        return post, tuple(reads)
 
     def count_constants(self) -> int:
         """Numbers in constant operands."""

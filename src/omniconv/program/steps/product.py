@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from omniconv.errors import ShapeError
+from omniconv.program.cut import Box, Cut, through_broadcast
 from omniconv.program.dependence import Blocks, Dependence, Form, Part, Regroup, Take
 from omniconv.program.steps.post import Posted, PostOp
 from omniconv.program.steps.step import Shapes, Work
@@ -64,6 +65,14 @@ class ProductStep(Posted):
         )
         left = (Blocks(rows, x[-1], shape[-1], why=self.word), *_repeat((*x[:-1], shape[-1]), shape))
         return self.depend(left, shapes, (right,), linear=False)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """Rows of x and columns of w, whole along what is summed over."""
+        x, w = shapes[self.x], shapes[self.w]
+        rows = (*through_broadcast(x[:-2], box[:-2]), box[-2], (0, x[-1]))
+        columns = (*through_broadcast(w[:-2], box[:-2]), (0, w[-2]), box[-1])
+        post, operands = self.cut_post(shapes, box)
+        return Cut(replace(self, post=post), box, (rows, columns, *operands))
 
     def work(self, shapes: Shapes) -> Work:
         """One MAC for each entry of the result and each of its terms."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from omniconv.errors import ShapeError
+from omniconv.program.cut import Box, Cut
 from omniconv.program.dependence import Blocks, Dependence, Form, Part, Regroup
 from omniconv.program.steps.step import Shapes, Step
 from omniconv.spec import Shape
@@ -46,3 +47,7 @@ class ReduceStep(Step):
         if tuple(result) != kept:
             forms.append(Regroup(kept, kept, tuple(range(len(kept))), result))
         return Dependence((Part(self.x, tuple(forms)),), linear=self.op in ("mean", "sum"))
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """All positions, whatever is asked for."""
+        return Cut(self, box, ((*box[:2], *((0, size) for size in shapes[self.x][2:])),))

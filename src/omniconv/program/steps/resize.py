@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.errors import ShapeError
+from omniconv.program.cut import Box, Cut
 from omniconv.program.dependence import Dependence, Part, Resample
 from omniconv.program.steps.step import Array, Shapes, Step
 from omniconv.spec import Shape
@@ -47,3 +48,18 @@ class ResizeStep(Step):
         tables = zip(shapes[self.x][2:], self.index, self.weight, strict=True)
         forms = tuple(Resample(axis, size, index, weight) for axis, (size, index, weight) in enumerate(tables, 2))
         return Dependence((Part(self.x, forms),), linear=True)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """The columns of its tables, and all that they name, also with a weight of zero: that may stand at a NaN."""
+        reads, index, weight = list(box[:2]), [], []
+        for size, span, rows, factors in zip(shapes[self.x][2:], box[2:], self.index, self.weight, strict=True):
+            if span == (0, rows.shape[1]):
+                found, part, factor = (0, size), rows, factors
+            else:
+                part, factor = rows[:, slice(*span)], np.ascontiguousarray(factors[:, slice(*span)])
+                found = (int(part.min()), int(part.max()) + 1)
+                part = part - found[0]
+            reads.append(found)
+            index.append(part)
+            weight.append(factor)
+        return Cut(replace(self, index=tuple(index), weight=tuple(weight)), box, (tuple(reads),))

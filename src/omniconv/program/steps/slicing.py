@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from omniconv.errors import ShapeError
+from omniconv.program.cut import Box, Cut
 from omniconv.program.dependence import Dependence, Part, Slice
 from omniconv.program.steps.step import Shapes, Step
 from omniconv.spec import Shape
@@ -47,3 +48,14 @@ class SliceStep(Step):
             if (start, step, count) != (0, 1, size)
         )
         return Dependence((Part(self.x, forms),), linear=True)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """From the first to the last position that is copied; an axis that is copied as a whole is read as a whole."""
+        reads, starts = [], []
+        for size, count, span, start, step in zip(
+            shapes[self.x], shapes[self.y], box, self.starts, self.steps, strict=True
+        ):
+            first, last = start + span[0] * step, start + (span[1] - 1) * step
+            reads.append((0, size) if span == (0, count) else (min(first, last), max(first, last) + 1))
+            starts.append(first - reads[-1][0])
+        return Cut(replace(self, starts=tuple(starts)), box, (tuple(reads),))

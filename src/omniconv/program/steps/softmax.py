@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from omniconv.program.cut import Box, Cut, refuse_cut
 from omniconv.program.dependence import Blocks, Dependence, Part
 from omniconv.program.steps.step import Shapes, Step, check_axis
 from omniconv.spec import Shape
@@ -31,3 +32,8 @@ class SoftmaxStep(Step):
         axis = self.axis % len(shape)
         blocks = Blocks(axis, shape[axis], shape[axis], why="" if axis == 1 else self.word)
         return Dependence((Part(self.x, (blocks,)),), linear=False)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """Its axis is whole."""
+        refuse_cut(box, shapes[self.y], (self.axis % len(box),), self.word)
+        return Cut(self, box, (box,))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from omniconv.errors import ShapeError
+from omniconv.program.cut import Box, Cut, refuse_cut
 from omniconv.program.dependence import Blocks, Dependence, Form, Regroup
 from omniconv.program.steps.post import Posted, PostOp
 from omniconv.program.steps.step import Shapes, Work
@@ -45,6 +46,12 @@ class StandardiseStep(Posted):
             forms.insert(0, Regroup(shape, shape, tuple(range(len(shape))), flat))
             forms.append(Regroup(flat, flat, tuple(range(len(flat))), shape))
         return self.depend(tuple(forms), shapes, linear=False)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """What is standardised together stays together."""
+        refuse_cut(box, shapes[self.y], range(len(box) - self.axes, len(box)), self.word)
+        post, operands = self.cut_post(shapes, box)
+        return Cut(replace(self, post=post), box, (box, *operands))
 
     def work(self, shapes: Shapes) -> Work:
         """Nothing but the constants of its operations."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.errors import ShapeError
+from omniconv.errors import ShapeError, UnsupportedError
+from omniconv.program.cut import Box, Cut, whole
 from omniconv.program.dependence import Dependence, Everything, Part
 from omniconv.spec import Shape
 
@@ -78,6 +79,10 @@ class Step(ABC):
         step: Any = self
         return replace(step, x=names.get(self.x, self.x), y=names.get(self.y, self.y))  # type: ignore[no-any-return]
 
+    def reading(self, names: Sequence[str]) -> Self:
+        """The step with other values in place of those that it reads, in the order of ``reads``."""
+        return self.renamed(dict(zip(self.reads, names, strict=True)))
+
     def with_constants(self, convert: Callable[[Array], Array]) -> Self:
         """The step with its weights and other constants converted; itself where it has none."""
         del convert
@@ -103,6 +108,20 @@ class Step(ABC):
         """
         parts = (Part(name, (Everything(shapes[name], shapes[self.y], self.word),)) for name in self.reads)
         return Dependence(tuple(parts), linear=False)
+
+    def cut(self, shapes: Shapes, box: Box) -> Cut:
+        """The step that computes one box of ``y``; one that does not say computes all of it or nothing.
+
+        Args:
+            shapes: of the values that it reads and of ``y``.
+            box: of ``y``, not empty.
+
+        Raises:
+            UnsupportedError: other parts of the result, or all of an input, are needed for the box.
+        """
+        if box != whole(shapes[self.y]):
+            raise UnsupportedError(f"{self.word} cannot be computed in parts", need="steps that can, before tiles end")
+        return Cut(self, box, tuple(whole(shapes[name]) for name in self.reads))
 
     def work(self, shapes: Shapes) -> Work:
         """What it costs; steps without weights count nothing."""

@@ -1,0 +1,47 @@
+"""Dask arrays: the result as a Dask array of tiles, each of which reads its own part of the image."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from omniconv.tiles.compiled import Array, CompiledTiles
+from omniconv.tiles.moves import inwards, outwards, slices
+from omniconv.tiles.plan import ImageTile, TilePlan
+
+
+def tile_lazily(plan: TilePlan, image: Any) -> Any:
+    """A Dask array of the result; nothing is read or computed yet."""
+    import dask.array as da
+    from dask import delayed
+
+    compiled = CompiledTiles(plan)
+    compute = delayed(_compute, pure=True)
+    blocks: Any = np.empty([len(_blocks(plan, name)) for name in plan.axes.result], object)
+    planes = list(itertools.product(*map(range, plan.axes.planes(plan.shape))))
+    letters = [name for name in plan.axes.names if plan.axes.is_plane(name)]
+    for plane, tile in itertools.product(planes, list(plan)):
+        part = image[slices(plan.axes.names, plan, plane, tile.reads)]
+        where = slices(plan.axes.result, plan, plane, tile.outputs)
+        shape = tuple(
+            len(range(*cut.indices(size))) for cut, size in zip(where, plan.output_shape, strict=True)
+        )  # fmt: skip
+        place = dict(zip(letters, plane, strict=True)) | dict(zip(plan.axes.spatial, tile.index, strict=True))
+        block = da.from_delayed(compute(compiled, tile, part), shape, plan.dtype)
+        blocks[tuple(place.get(name, 0) for name in plan.axes.result)] = block
+    return da.block(blocks.tolist())
+
+
+def _blocks(plan: TilePlan, name: str) -> range:
+    """Blocks of the result along an axis."""
+    if name in plan.axes.spatial:
+        return range(len(plan.lines[plan.axes.spatial.index(name)]))
+    return range(plan.output_shape[plan.axes.result.index(name)] if plan.axes.is_plane(name) else 1)
+
+
+def _compute(compiled: CompiledTiles, tile: ImageTile, part: Array) -> Array:
+    """One tile of the result."""
+    plan = compiled.plan
+    return outwards(plan, compiled(tile, inwards(plan, np.asarray(part), plan.whole.program.element.dtype)))

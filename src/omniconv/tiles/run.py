@@ -1,0 +1,254 @@
+"""`tiled`: a network over an image of any size, tile by tile; reading, computing and writing overlap."""
+
+from __future__ import annotations
+
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from omniconv.errors import DataError, ShapeError
+from omniconv.integers import as_flag
+from omniconv.tiles.axes import CHANNEL
+from omniconv.tiles.compiled import Array, CompiledTiles
+from omniconv.tiles.journal import Journal, describe
+from omniconv.tiles.lazy import tile_lazily
+from omniconv.tiles.moves import inwards, outwards, slices
+from omniconv.tiles.plan import ImageTile, TilePlan, plan_aligned
+from omniconv.tiles.storage import Destination, find_chunks, is_dask, open_image, open_result, storing
+from omniconv.tiles.subject import open_subject
+
+TileJob: TypeAlias = tuple[int, tuple[int, ...], ImageTile]
+"""The number of a tile among all, its plane, and the tile."""
+_PATIENCE: Final = 0.1
+"""How long a thread waits before it looks whether another has failed [s]."""
+
+
+def tiled(
+    net: Any,
+    x: Any,
+    out: Any = None,
+    *,
+    memory: str | int = "2GB",
+    tile: Sequence[int] | None = None,
+    axes: str | None = None,
+    output: str | None = None,
+    resume: bool = True,
+    progress: bool = True,
+    weights: Sequence[Any] | None = None,
+    threads: int | None = None,
+    exact: bool | None = None,
+    dtype: Any = None,
+) -> Any:
+    """Run a network over an image of any size: the same result as of the whole, whatever the tiles.
+
+    Example:
+        >>> import numpy as np, omniconv as oc
+        >>> layer = oc.convolution(in_channels=1, out_channels=1, kernel_size=3, padding="same")
+        >>> pairs = [(np.ones((1, 1, 3, 3), np.float32), None)]
+        >>> x = np.arange(40000, dtype=np.float32).reshape(1, 1, 200, 200) % 7
+        >>> y = tiled(layer, x, weights=pairs, memory="300K", exact=True, progress=False)
+        >>> bool((y == oc.compile(layer, x.shape, pairs, exact=True)(x)).all())
+        True
+
+    Args:
+        net, tile, axes, output, weights, threads, exact, dtype: as for :func:`plan_tiles`.
+        x: a NumPy array or memmap, a Zarr array (format 2 or 3), a Dask array, or a path: ``.npy``, ``.zarr`` (a group,
+            as of OME-Zarr, for its first resolution), ``.tif``. Types that the network's type holds are converted.
+        out: where the result goes: nothing for new memory, a NumPy array, a memmap, a Zarr array whose chunks tiles can
+            keep to, or a path ``.npy`` or ``.zarr`` that appears when it is whole.
+        memory: what tiles may take [bytes], see :func:`plan_tiles`.
+        resume: go on with a result on disk that was not finished. A file ``.tiles`` beside it is the journal, which
+            goes when the result is whole.
+        progress: show a bar on standard error, where that is a terminal.
+
+    Returns:
+        The result. Of a Dask array a Dask array, computed when it is asked for; ``out`` has no meaning then.
+
+    Raises:
+        UnsupportedError, LimitError, ShapeError, SpecError, DataError: as :func:`plan_tiles`; and a journal of another
+            run, or chunks that tiles would straddle.
+        StorageError: reading or writing failed. What is finished is kept, and the same call goes on.
+
+    Numerics:
+        With ``exact=True`` sums have the order that they have in the whole, whatever the tiles, so that the result is
+        that of the whole to the last bit. Otherwise layers of 3x3 may be filtered (Winograd), in blocks that begin with
+        the tile: the result is then within the bound of that form.
+    """
+    resume, progress = as_flag("resume", resume), as_flag("progress", progress)
+    subject = open_subject(net, weights, threads, dtype, exact=exact)
+    image = open_image(x)
+    _check_type(image.dtype, subject.target.element.dtype)
+    chunks = find_chunks(out)
+    plan = plan_aligned(subject, tuple(image.shape), memory, axes, output, chunks, tile=tile)
+    if is_dask(image):
+        if out is not None:
+            raise DataError("out= with a Dask array", need="no out: the result is a Dask array", fix="y.to_zarr(path)")
+        return tile_lazily(plan, image)
+    if chunks is not None:
+        _check_chunks(plan, chunks)
+    result = open_result(out, plan.output_shape, plan.dtype, _tile_shape(plan), resume=resume)
+    journal = None
+    if result.journal is not None:
+        with storing(f"opening {str(result.journal)!r}"):
+            journal = Journal(result.journal, describe(plan, str(image.dtype)), resume=resume)
+    try:
+        _Run(plan, image, result, journal).go(progress=progress)
+    finally:
+        if journal is not None:
+            journal.close()
+    with storing("finishing the result"):
+        found = result.finish()
+        if journal is not None:
+            journal.finish()
+    return found
+
+
+def _check_type(given: np.dtype[Any], wanted: np.dtype[Any]) -> None:
+    if not np.can_cast(given, wanted, "safe"):
+        raise DataError(
+            f"an image of {given} for a network of {wanted}", need=f"a type that {wanted} holds",
+            fix='dtype="float64", or x.astype',
+        )  # fmt: skip
+
+
+def _tile_shape(plan: TilePlan) -> tuple[int, ...]:
+    """The shape of a tile in the array of the result."""
+    sizes = dict(zip(plan.axes.spatial, plan.tile, strict=True))
+    sizes[CHANNEL] = dict(zip(plan.axes.result, plan.output_shape, strict=True)).get(CHANNEL, 1)
+    return tuple(sizes.get(name, 1) for name in plan.axes.result)
+
+
+def _check_chunks(plan: TilePlan, chunks: Sequence[int]) -> None:
+    """No chunk may belong to two tiles: it would be written twice, and neither whole in between."""
+    tile = _tile_shape(plan)
+    rows = zip(plan.axes.result, plan.output_shape, tile, chunks, strict=True)
+    if any(size > part and part % chunk for _, size, part, chunk in rows):
+        raise ShapeError(
+            f"chunks {tuple(chunks)} of the result along {plan.axes.result} straddle tiles {tile}",
+            need="tiles of whole chunks", fix=f"chunks={tile}, or more memory",
+        )  # fmt: skip
+
+
+class _Run:
+    """One run: a thread that reads, one that computes and one that writes, with a place between each two.
+
+    Args:
+        plan: the tiles.
+        image: where they are read.
+        result: where they go.
+        journal: that tells which are finished, where there is one.
+    """
+
+    def __init__(self, plan: TilePlan, image: Any, result: Destination, journal: Journal | None) -> None:
+        self.plan, self.image, self.result, self.journal = plan, image, result, journal
+        self.read: queue.Queue[tuple[TileJob, Array] | None] = queue.Queue(1)
+        self.computed: queue.Queue[tuple[TileJob, Array] | None] = queue.Queue(1)
+        self.failed = threading.Event()
+        self.error: BaseException | None = None
+
+    def go(self, *, progress: bool) -> None:
+        """Compute all tiles that are not finished."""
+        planes = list(itertools.product(*map(range, self.plan.axes.planes(self.plan.shape))))
+        done = set() if self.journal is None else self.journal.done
+        jobs: list[TileJob] = [
+            (number, plane, tile)
+            for number, (plane, tile) in enumerate(itertools.product(planes, list(self.plan)))
+            if number not in done
+        ]
+        compiled = CompiledTiles(self.plan)
+        with _show(len(planes) * self.plan.tiles, len(done), shown=progress) as advance:
+            threads = [
+                threading.Thread(target=self._guard, args=(work,), name=f"omniconv tiles {name}", daemon=True)
+                for name, work in (("read", lambda: self._read(jobs)), ("write", lambda: self._write(advance)))
+            ]
+            for thread in threads:
+                thread.start()
+            self._guard(lambda: self._compute(compiled))
+            for thread in threads:
+                thread.join()
+        if self.error is not None:
+            raise self.error
+
+    def _guard(self, work: Callable[[], None]) -> None:
+        """Run a thread's work; the first failure ends all."""
+        try:
+            work()
+        except _StoppedError:
+            pass
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that called
+            if self.error is None:
+                self.error = error
+            self.failed.set()
+
+    def _read(self, jobs: Sequence[TileJob]) -> None:
+        dtype = self.plan.whole.program.element.dtype
+        for job in jobs:
+            _, plane, tile = job
+            where = slices(self.plan.axes.names, self.plan, plane, tile.reads)
+            with storing(f"reading {where}"):
+                part = np.asarray(self.image[where])
+            self._put(self.read, (job, inwards(self.plan, part, dtype)))
+        self._put(self.read, None)
+
+    def _compute(self, compiled: CompiledTiles) -> None:
+        while (item := self._get(self.read)) is not None:
+            job, x = item
+            self._put(self.computed, (job, compiled(job[2], x)))
+            del item, x
+        self._put(self.computed, None)
+
+    def _write(self, advance: Callable[[], None]) -> None:
+        while (item := self._get(self.computed)) is not None:
+            (number, plane, tile), y = item
+            where = slices(self.plan.axes.result, self.plan, plane, tile.outputs)
+            with storing(f"writing {where}"):
+                self.result.array[where] = outwards(self.plan, y)
+                if self.journal is not None:
+                    self.result.flush()
+                    self.journal.add(number)
+            advance()
+            del item, y
+
+    def _put(self, place: queue.Queue[Any], item: object) -> None:
+        while not self.failed.is_set():
+            try:
+                place.put(item, timeout=_PATIENCE)
+            except queue.Full:
+                continue
+            return
+        raise _StoppedError
+
+    def _get(self, place: queue.Queue[Any]) -> Any:
+        while not self.failed.is_set():
+            try:
+                return place.get(timeout=_PATIENCE)
+            except queue.Empty:
+                continue
+        raise _StoppedError
+
+
+class _StoppedError(Exception):
+    """Another thread has failed."""
+
+
+@contextmanager
+def _show(total: int, done: int, *, shown: bool) -> Iterator[Callable[[], None]]:
+    """A bar on standard error; what it gives counts a tile."""
+    if not shown:
+        yield lambda: None
+        return
+    import sys
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(file=sys.stderr)
+    columns = (TextColumn("tiles"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("tiles", total=total, completed=done)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,66 @@
+"""Random networks in random tiles: equal to the whole; and refusals, each of which is global indeed."""
+
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+from tests.program_oracle import run_program
+from tests.tiles.nets import draw_image, draw_net
+
+from omniconv.analysis.tiling import tiling
+from omniconv.compiler.planning.options import Options
+from omniconv.errors import UnsupportedError
+from omniconv.runtime.executable import Executable
+from omniconv.target.select import select_target
+from omniconv.tiles import plan_tiles, tiled
+
+WIDE = [pytest.param(seed, marks=pytest.mark.wide) for seed in range(20, 320)]
+
+
+def draw_tile(program, seed):
+    r = Random(seed)
+    return [r.randint(max(1, size // 4), size) for size in program.shapes[program.outputs[0]][2:]]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_tiles_compute_what_the_whole_computes_in_exact_arithmetic(seed):
+    program = draw_net(seed)
+    x = draw_image(program, seed)
+    plan = plan_tiles(program, x.shape, tile=draw_tile(program, seed))
+    want = run_program(program, {"x": x})[program.outputs[0]]
+    got = np.full(want.shape, np.nan)
+    for tile in plan:
+        part = plan.whole.part(tile.outputs)
+        inside = (slice(None), slice(None), *(slice(*span) for span in tile.reads))
+        where = (slice(None), slice(None), *(slice(*span) for span in tile.outputs))
+        assert plan.whole.reads(part) == tile.reads
+        got[where] = run_program(part.program, {"x": x[inside]})[part.program.outputs[0]]
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", [*range(2), *WIDE])
+def test_tiles_are_the_whole_bit_for_bit(seed):
+    program = draw_net(seed)
+    x = draw_image(program, seed)
+    whole = Executable.of(program, select_target(None), Options(exact=True))(x)
+    got = tiled(program, x, tile=draw_tile(program, seed), exact=True, progress=False)
+    assert np.array_equal(got, whole)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_is_refused_reads_all_positions(seed):
+    program = draw_net(seed, gate=True)
+    x = draw_image(program, seed)
+    with pytest.raises(UnsupportedError, match="mean over all positions 'squeeze'"):
+        plan_tiles(program, x.shape)
+    assert tiling(program).axes == ()
+    gate = next(name for name in program.shapes if name.endswith("gate"))
+    program.outputs = (gate,)
+    positive = np.random.default_rng(seed).uniform(0.5, 1.0, x.shape)
+    base = run_program(program, {"x": positive})[gate]
+    for corner in (0, -1):
+        moved = positive.copy()
+        moved[(0, slice(None), *(corner,) * (x.ndim - 2))] += 1.0
+        assert (run_program(program, {"x": moved})[gate] != base)[base != 0].all()
