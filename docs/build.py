@@ -83,6 +83,19 @@ def _list_pages(folder: Path, names: list[str], *, hidden: bool = True) -> None:
     index.write_text(text, encoding="utf-8")
 
 
+def mend(text: str) -> str:
+    """A page of the theme with what screen readers and keyboards miss in it: names, levels, and code that scrolls."""
+    for old, new in (
+        ('<aside class="sidebar-drawer">', '<aside class="sidebar-drawer" aria-label="Pages">'),
+        ('<aside class="toc-drawer">', '<aside class="toc-drawer" aria-label="On this page">'),
+        ('<p class="caption" role="heading">', '<p class="caption" role="heading" aria-level="2">'),
+        ('<div id="search-results">', '<h1>Search</h1><div id="search-results">'),
+        ("<pre>", '<pre tabindex="0">'),
+    ):
+        text = text.replace(old, new)
+    return text
+
+
 def build(output: Path = OUTPUT, source: Path = SOURCE) -> int:
     """Write the sources and run Sphinx, for which every warning is an error."""
     write_sources(source)
@@ -90,7 +103,11 @@ def build(output: Path = OUTPUT, source: Path = SOURCE) -> int:
     options = ["--fail-on-warning", "--keep-going", "--quiet", "--fresh-env", "--conf-dir", str(ROOT / "docs")]
     options += ["--define", f"html_static_path={source / '_static'}"]
     command = [sys.executable, "-m", "sphinx", *options, "--doctree-dir", f"{source}.trees", str(source), str(output)]
-    return subprocess.run(command, check=False).returncode
+    code = subprocess.run(command, check=False).returncode
+    for page in output.rglob("*.html"):
+        if page.parent.name != "_static":
+            page.write_text(mend(page.read_text(encoding="utf-8")), encoding="utf-8")
+    return code
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -24,9 +24,12 @@ myst_heading_anchors = 3
 
 html_theme = "furo"
 html_title = f"Omniconv {release}"
+html_favicon = "_static/icon.svg"
 html_css_files = ["omniconv.css"]
 html_math_renderer = "mathml"
 html_copy_source = False
+# Summaries of search results would be fetched, which a page from a file may not do.
+html_show_search_summary = False
 html_show_sourcelink = False
 html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#b3005e", "color-brand-content": "#1f5f9f"},

@@ -67,7 +67,7 @@ def format_page(kind: Kind) -> str:
 
 def format_index() -> str:
     """The Markdown list of all kinds."""
-    lines = ["# Kinds of convolution", "", MARK, "", "| kind | |", "|---|---|"]
+    lines = ["# Kinds of convolution", "", MARK, "", "| kind | what it is |", "|---|---|"]
     lines += [f"| [{kind.name}]({kind.name}.md) | {_cell(kind.summary)} |" for kind in kinds().values()]
     for kind in kinds().values():
         lines += ["", f"## {kind.name}", "", f"[{draw_link(kind)}]({kind.name}.md)"]
