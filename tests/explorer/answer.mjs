@@ -13,12 +13,16 @@ const { evaluate } = await load("evaluate.js");
 const { planSpec } = await load("plan.js");
 const { traceBack, traceForward } = await load("taps.js");
 const { omniconvText, torchText } = await load("torchtext.js");
+const { listModes, listSame } = await load("borders.js");
+const { encodeGif } = await load("gif.js");
+const { kerasText } = await load("kerastext.js");
 const { onnxText } = await load("onnxtext.js");
 const { Engine } = await load("engine.js");
 const { planTapCalls } = await load("tapplan.js");
 const { splitKernel } = await load("separable.js");
 const { readHash, shrinkSetting, textSetting, writeHash } = await load("layer.js");
-const analysis = await load("analysis.js");
+const analysis = Object.assign({}, ...(await Promise.all(["overlap.js", "field.js", "connectivity.js", "cost.js"].map(load))));
+const { listRemedies } = await load("remedies.js");
 
 const marked = (marks) => [...marks.keys()].filter((i) => marks[i]);
 
@@ -35,11 +39,11 @@ const ANSWERS = {
   code({ language, text }) {
     const { spec, shape } = parseSpec(text);
     if (language === "omniconv") return omniconvText(formatSpec(spec, shape));
-    return language === "onnx" ? onnxText(spec, shape) : torchText(spec, shape);
+    return { keras: kerasText, onnx: onnxText, pytorch: torchText }[language](spec, shape);
   },
-  even({ text }) {
+  remedies({ text }) {
     const { spec, shape } = parseSpec(text);
-    return formatSpec(analysis.evenKernel(spec), shape);
+    return listRemedies(spec, shape).map((remedy) => ({ ...remedy, spec: formatSpec(remedy.spec, shape) }));
   },
   plan({ text }) {
     const { spec, shape } = parseSpec(text);
@@ -67,9 +71,17 @@ const ANSWERS = {
       return [text, [...y.subarray(0, 3000)], y.reduce((a, b) => a + b, 0)];
     });
   },
+  gif: ({ frames, width }) => {
+    const pixels = frames.map((frame) => Uint32Array.from(frame));
+    return Buffer.from(encodeGif(pixels, width, pixels[0].length / width, 100)).toString("base64");
+  },
   address: ({ text, x, w }) => writeHash({ ...textSetting(text), x, w }),
   setting: ({ hash }) => readHash(hash),
   smaller: ({ text }) => shrinkSetting(textSetting(text))?.sizes ?? null,
+  borders({ text }) {
+    const { spec, shape } = parseSpec(text);
+    return { same: listSame(spec, shape), modes: listModes(spec, shape) };
+  },
   separable: ({ values, high, wide }) => splitKernel(values, high, wide),
   evaluate({ text, x, weights }) {
     const { spec, shape } = parseSpec(text);

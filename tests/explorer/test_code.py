@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.explorer import keras_stand_in
 from tests.explorer.model import PAGE, ask, needs_node
 
 import omniconv as oc
@@ -19,9 +22,13 @@ from omniconv.spec import Activation, Chain
 SAMPLES = [(kind, sample) for kind in kinds().values() for sample in kind.samples]
 
 
-def _cases(language: str):
+def _cases(language: str, lines=(), step: int = 1):
     requests, specs = [], []
-    for kind, sample in SAMPLES:
+    for line in lines:
+        spec, shape = oc.parse(line)
+        requests.append({"ask": "code", "language": language, "text": spec.text(shape)})
+        specs.append((line, spec, shape))
+    for kind, sample in SAMPLES[::step]:
         spec = kind.build(sample)
         requests.append({"ask": "code", "language": language, "text": spec.text(sample.shape)})
         specs.append((f"{kind.name}: {sample}", spec, sample.shape))
@@ -71,6 +78,57 @@ def test_onnx_text_computes_the_layer():
         session = runtime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
         [y] = session.run(None, {"x": x} | {f"w{i}": w for i, (w, _) in enumerate(weights)})
         np.testing.assert_allclose(y, expected, rtol=2e-4, atol=2e-4, err_msg=name)
+
+
+def _read_keras_weights(spec, weights):
+    """Weights as Keras keeps them: of each convolution, or of each group of a transposed one, and a bias of zeros."""
+    specs = spec.convs if isinstance(spec, Chain) else (spec,)
+    for conv, (w, _) in zip(specs, weights, strict=True):
+        taps = tuple(range(2, w.ndim))
+        w = np.flip(w, taps) if conv.flip else w
+        if conv.transposed:
+            for own in np.split(w, conv.groups):
+                yield np.transpose(own, (*taps, 1, 0)), conv.out_channels // conv.groups
+        else:
+            yield np.transpose(w, (*taps, 1, 0)), conv.out_channels
+
+
+@needs_node
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.wide)])
+def test_keras_code_computes_the_layer(monkeypatch, step):
+    """By Keras where it is installed, else by layers that follow its documentation."""
+    pytest.importorskip("torch")
+    if find_spec("keras") is None:
+        monkeypatch.setitem(sys.modules, "keras", keras_stand_in)
+    extra = [
+        "depthwise_transposed ic4 oc8 ih3 iw4 kh3 kw2 sh2 sw3 pt1 pb0 pl0 pr1 ah1 aw0 g4",
+        "transposed ic2 oc3 ih3 iw4 kh3 kw3 sh2 sw2 dh2 dw2 pt1 pb1 pl0 pr0 ah1 aw1 g1",
+        "transposed ic1 oc2 iw5 kw2 sw4 aw2", "transposed ic1 oc1 iw5 kw4 sw2 pl1 pr1",
+        "dilated ic2 oc2 ih9 iw8 kh3 kw2 sh2 sw3 dh2 dw3 pt2 pb1 pl0 pr4",
+        "convolution ic2 oc3 ih7 iw8 kh3 kw5 sh2 sw3 same_upper",
+        "convolution ic2 oc3 ih7 iw8 kh3 kw5 sh2 sw3 same_lower",
+        "convolution ic2 oc3 ih7 iw8 kh3 kw5 pt2 pb1 pl1 pr3 reflect",
+        "convolution ic2 oc3 ih7 iw8 kh3 kw5 pt2 pb1 pl1 pr3 circular",
+        "convolution ic2 oc3 id3 ih5 iw4 kd3 kh3 kw3 pf1 pk1 pt1 pb1 pl1 pr1 replicate",
+        "chain id2 ih3 iw4 > resize f2 linear > convolution ic2 oc2 kd1 kh3 kw3",
+        "chain ih6 iw6 > depthwise ic3 oc6 kh3 kw3 sh2 sw2 same_upper g3 > pointwise ic6 oc4 kh1 kw1",
+    ]  # fmt: skip
+    for name, spec, shape, text, x, weights, expected in _cases("keras", extra, step):
+        scope: dict = {}
+        exec(compile(text, name, "exec"), scope)
+        layer = scope["layer"]
+        assert tuple(scope["y"].shape) == (shape[0], *expected.shape[2:], expected.shape[1]), name
+        held = layer.get_weights()
+        given = [array for pair in _read_keras_weights(spec, weights) for array in pair]
+        separable = "SeparableConv" in text
+        given = [array for i, array in enumerate(given) if not (separable and i == 1)]
+        values = [
+            np.zeros(place.shape) if isinstance(each, int) else np.reshape(each, place.shape)
+            for each, place in zip(given, held, strict=True)
+        ]
+        layer.set_weights([value.astype(np.float32) for value in values])
+        y = layer(np.moveaxis(x, 1, -1)).detach().numpy()
+        np.testing.assert_allclose(np.moveaxis(y, -1, 1), expected, rtol=2e-4, atol=2e-4, err_msg=f"{name}\n{text}")
 
 
 @needs_node

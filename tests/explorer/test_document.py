@@ -104,7 +104,7 @@ def test_a_notebook_gets_a_frame_that_holds_the_page():
     found = explore("pointwise")
     frame = found._repr_html_()
     assert unescape(re.search(r'srcdoc="([^"]*)"', frame)[1]) == found.page()
-    assert 'sandbox="allow-scripts allow-downloads"' in frame
+    assert 'sandbox="allow-scripts allow-downloads allow-popups"' in frame
     assert oc.explore is explore
 
 

@@ -212,18 +212,29 @@ def _check_cost(found: list[dict], expected, spec, line: str) -> None:
     assert [layer["biases"] for layer in found] == [conv.out_channels for conv in convs], line
 
 
-def test_even_kernels_are_the_remedy_of_python():
+def test_remedies_are_those_of_python():
     rng = np.random.default_rng(8)
     specs = []
     while len(specs) < 60:
         kernel, stride, dilation = (tuple(int(n) for n in rng.integers(1, high, 2)) for high in (6, 4, 3))
-        spec = Conv.of(2, 3, kernel, stride=stride, dilation=dilation, transposed=True, padding=int(rng.integers(0, 2)))
+        groups = int(rng.integers(1, 3))
+        spec = Conv.of(
+            2, 4, kernel, stride=stride, dilation=dilation, groups=groups, transposed=True, padding=int(rng.integers(2))
+        )
         if spec.output_padding == (0, 0) and min(spec.axes()[n].infer_output(6) for n in (0, 1)) > 0:
             specs.append(spec)
-    found = ask([{"ask": "even", "text": spec.text((1, 2, 6, 6))} for spec in specs])
+    shape = (1, 2, 6, 6)
+    found = ask([{"ask": "remedies", "text": spec.text(shape)} for spec in specs])
+    met = set()
     for spec, answer in zip(specs, found, strict=True):
-        remedy = next(each for each in find_remedies(spec, (1, 2, 6, 6)) if each.name == "kernel")
-        assert answer["answer"] == remedy.spec.text((1, 2, 6, 6)), str(spec)
+        expected = [
+            {"name": each.name, "advice": each.advice, "spec": each.spec.text(shape), "weights": each.parameters,
+             "macs": each.macs}
+            for each in find_remedies(spec, shape)
+        ]  # fmt: skip
+        assert answer["answer"] == expected, str(spec)
+        met |= {each["name"] for each in expected}
+    assert met == {"kernel", "resize", "sub_pixel", "smoothing"}
 
 
 def test_separability_is_that_of_singular_values():
@@ -241,6 +252,57 @@ def test_separability_is_that_of_singular_values():
         best = np.outer(found["answer"]["column"], found["answer"]["row"])
         residue = np.linalg.norm(kernel - best)
         assert residue == pytest.approx(np.sqrt((expected[1:] ** 2).sum()), abs=1e-9)
+
+
+def test_paddings_side_by_side_are_those_of_the_frameworks():
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(11)
+    lines = []
+    while len(lines) < 40:
+        kernel, stride, dilation = (tuple(int(n) for n in rng.integers(1, high, 2)) for high in (6, 4, 3))
+        pads = tuple((int(a), int(b)) for a, b in rng.integers(0, 3, (2, 2)))
+        spec = Conv.of(1, 1, kernel, stride=stride, dilation=dilation, padding=pads)
+        size = (1, 1, *(int(n) for n in rng.integers(5, 13, 2)))
+        if all(axis.infer_output(n) > 0 for axis, n in zip(spec.axes(), size[2:], strict=True)):
+            lines.append((spec, size))
+    asked = [{"ask": "borders", "text": spec.text(size)} for spec, size in lines]
+    for (spec, size), answer in zip(lines, ask(asked), strict=True):
+        own, tensorflow, lower, same, _, none = answer["answer"]["same"]
+        assert own["padding"] == [list(pair) for pair in spec.padding]
+        assert none["padding"] == [[0, 0], [0, 0]]
+        for found, first in ((tensorflow, min), (lower, max)):
+            for pair, n, out, axis in zip(found["padding"], size[2:], found["sizes"], spec.axes(), strict=True):
+                assert out == -(-n // axis.stride)
+                assert sum(pair) == max((out - 1) * axis.stride + axis.extent - n, 0)
+                assert pair[0] == first(sum(pair) // 2, sum(pair) - sum(pair) // 2)
+        module = {"kernel_size": spec.kernel_size, "dilation": spec.dilation}
+        if spec.stride == (1, 1):
+            layer = torch.nn.Conv2d(1, 1, **module, padding="same")
+            assert [n for pair in reversed(same["padding"]) for n in pair] == layer._reversed_padding_repeated_twice
+            assert tuple(same["sizes"]) == tuple(layer(torch.zeros(size)).shape[2:])
+        else:
+            assert same["refusal"]
+            with pytest.raises(ValueError, match="not supported for strided"):
+                torch.nn.Conv2d(1, 1, **module, stride=spec.stride, padding="same")
+        # An output is at the edge where another value around the input changes it.
+        for found in answer["answer"]["same"]:
+            if found["refusal"]:
+                continue
+            ones = Conv.of(1, 1, spec.kernel_size, stride=spec.stride, dilation=spec.dilation)
+            results = [
+                reference(ones, np.pad(np.zeros(size), [(0, 0), (0, 0), *found["padding"]], constant_values=value),
+                          [(np.ones(ones.weight_shape), None)])
+                for value in (0, 1)
+            ]  # fmt: skip
+            changed = (results[0] != results[1])[0, 0]
+            assert list(changed.shape) == found["sizes"]
+            edge = np.zeros(changed.shape, bool)
+            edge[found["edges"][0]] = True
+            edge[:, found["edges"][1]] = True
+            # A dilated window may end beyond the input with taps that are all inside or all of zero padding.
+            assert not (changed & ~edge).any()
+            if spec.dilation == (1, 1):
+                assert (changed == edge).all()
 
 
 ADDRESS = {"ask": "address", "text": "convolution ic1 oc2 iw5 kw3"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -11,12 +12,15 @@ from urllib.parse import quote
 
 import numpy as np
 import pytest
+from PIL import Image
+from tests.explorer.model import ask, needs_node
 
 from omniconv.errors import OmniconvError
 from omniconv.explorer import explore
 from omniconv.kinds import kinds
 from omniconv.reference import reference
 
+RUN_SAYS = "text => document.querySelector('#panel-run-on-a-picture').textContent.includes(text)"
 TABS = ("know", "run-on-a-picture", "checkerboard", "learn", "take-along")
 
 
@@ -181,7 +185,7 @@ def test_a_transposed_kernel_is_uneven_and_cured(page):
     page.select_option("#kind", "transposed")
     overlap = page.locator("section[aria-label=Overlap]")
     assert overlap.locator(".result").text_content() == "away from the border: 1 : 2 : 4 — uneven: a checkerboard"
-    overlap.get_by_role("button", name="Cure it: a 4×4 kernel").click()
+    overlap.get_by_role("button", name="Cure it: use a 4x4 kernel").click()
     assert overlap.locator(".result").text_content() == "away from the border: 4 — even"
     page.click("#tab-checkerboard")
     first = page.locator("#panel-checkerboard .figure .result").first
@@ -326,6 +330,272 @@ def test_pictures_are_saved_as_svg_and_png(page):
         assert Path(saved.value.path()).read_bytes().startswith(start)
 
 
+def test_the_sliding_kernel_is_saved_as_an_animation(page):
+    enter_line(page, "convolution ic1 oc1 ih5 iw4 kh3 kw3")
+    page.click("#tab-take-along")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the sliding kernel as GIF").click()
+    canvas = page.locator(".stage canvas")
+    canvas.focus()
+    page.keyboard.press("Home")
+    with Image.open(saved.value.path()) as animation:
+        assert (animation.n_frames, animation.info["loop"]) == (6, 0)
+        for number in range(6):
+            animation.seek(number)
+            assert animation.info["duration"] == 400
+            drawn = canvas.evaluate("canvas => new Promise(requestAnimationFrame).then(() => canvas.toDataURL())")
+            expected = Image.open(io.BytesIO(base64.b64decode(drawn.partition(",")[2]))).convert("RGB")
+            frame = animation.convert("RGB").crop((0, 0, *expected.size))
+            difference = np.abs(np.asarray(frame, int) - np.asarray(expected, int))
+            assert difference.max() <= 40  # 256 colours are kept
+            assert difference.mean() < 0.1
+            page.keyboard.press("ArrowRight" if number % 2 == 0 else "ArrowDown")
+            if number % 2:
+                page.keyboard.press("ArrowLeft")
+    assert page.locator("#panel-take-along .note").first.text_content() == " The animation shows all 6 outputs."
+
+
+@needs_node
+def test_animations_are_those_that_other_programs_read():
+    """Runs of all lengths, more colours than a palette has, and tables of codes that are full."""
+    rng = np.random.default_rng(0)
+    cases = []
+    for colours, (height, width), count in ((2, (1, 1), 1), (3, (7, 5), 4), (256, (90, 110), 2), (5, (40, 90), 3)):
+        palette = np.unique(rng.integers(0, 256**3, 2 * colours))[:colours]
+        frames = palette[rng.integers(0, colours, (count, height, width))]
+        if count > 2:
+            frames[2] = frames[1]
+            frames[2, 0, 0] = palette[0]
+        cases.append(frames)
+    asked = [{"ask": "gif", "frames": case.reshape(len(case), -1).tolist(), "width": case.shape[2]} for case in cases]
+    for frames, answer in zip(cases, ask(asked), strict=True):
+        with Image.open(io.BytesIO(base64.b64decode(answer["answer"]))) as found:
+            assert found.n_frames == len(frames)
+            for number, frame in enumerate(frames):
+                found.seek(number)
+                assert (np.asarray(found.convert("RGB"), int) @ (1, 256, 65536) == frame).all()
+
+
+def test_a_line_has_boxes_for_the_axes_that_it_has(page):
+    for line, letters in (("convolution ic1 oc1 iw9 kw3", "w"), ("convolution ic1 oc1 ih9 iw9 kh3 kw3", "hw")):
+        enter_line(page, line)
+        assert "".join(page.locator(".controls .letter").all_text_contents()) == letters
+
+
+def test_weights_are_painted_with_the_pointer_and_with_keys(page):
+    boxes = [page.get_by_label(f"weight {row}, {column} of input channel 0") for row in (0, 1) for column in range(3)]
+    before = [float(box.input_value()) for box in boxes]
+    page.locator(".brush label", has_text="raises").click()
+    page.get_by_label("how much a stroke adds").fill("0.25")
+    middles = [(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2) for b in (box.bounding_box() for box in boxes)]
+    page.mouse.move(*middles[0])
+    page.mouse.down()
+    for place in (1, 2, 1, 2, 5):
+        page.mouse.move(*middles[place], steps=4)
+    page.mouse.up()
+    page.mouse.move(*middles[4])
+    raised = [float(box.input_value()) - was for box, was in zip(boxes, before, strict=True)]
+    assert raised == [0.25, 0.25, 0.25, 0, 0, 0.25]
+    page.locator(".brush label", has_text="lowers").click()
+    boxes[3].click()
+    assert float(boxes[3].input_value()) == before[3] - 0.25
+    page.locator(".brush label", has_text="types").click()
+    boxes[4].focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowDown")
+    assert float(boxes[4].input_value()) == before[4] + 0.25
+    assert page.evaluate("document.activeElement.dataset.weight") == "4"
+    weights = read_numbers(page)["w0"]
+    assert weights[:6] == [float(box.input_value()) for box in boxes]
+
+
+def test_learned_filters_and_the_best_product_are_one_press_away(page):
+    note = page.locator(".kernel .note")
+    learned = page.get_by_role("button", name="learned")
+    kernels = []
+    boxes = page.locator(".weights input")
+    for number in range(1, 10):
+        learned.click()
+        assert f"Filter {(number - 1) % 8 + 1} of 8" in page.locator(".kernel").text_content()
+        kernels.append(boxes.evaluate_all("boxes => boxes.map((box) => Number(box.value))"))
+    assert kernels[8] == kernels[0]
+    assert len({tuple(kernel) for kernel in kernels}) == 8
+    assert all(max(map(abs, kernel)) == 1 for kernel in kernels)
+    u, s, v = np.linalg.svd(np.reshape(kernels[0], (3, 3)))
+    page.get_by_role("button", name="Use the best column × row").click()
+    assert "Rank 1: this kernel is exactly a column times a row" in note.text_content()
+    np.testing.assert_allclose(np.reshape(read_numbers(page)["w0"], (3, 3)), s[0] * np.outer(u[:, 0], v[0]), atol=1e-9)
+    enter_line(page, "convolution ic1 oc1 ih9 iw9 kh4 kw4")
+    assert learned.is_disabled()
+    assert learned.get_attribute("title") == "there are learned filters of 3×3 and 5×5"
+
+
+def test_a_region_of_picture_and_result_is_a_table(page):
+    page.click("#tab-run-on-a-picture")
+    panel = page.locator("#panel-run-on-a-picture")
+    page.wait_for_function(
+        "() => document.querySelector('#panel-run-on-a-picture .result').textContent.includes('MAC')"
+    )
+    panel.locator("summary").click()
+    panel.get_by_label("first row of the region").fill("20")
+    panel.get_by_label("first column of the region").fill("999")
+    captions = panel.locator("caption").all_text_contents()
+    assert captions == [
+        f"{name}, 256 × 256, from row 20 and column 246" for name in ("the picture, grey", "the result, channel 0")
+    ]
+    before = panel.locator("td").all_text_contents()
+    assert len(before) == 2 * 10 * 11
+    page.get_by_role("button", name="sharpen").click()
+    after = panel.locator("td").all_text_contents()
+    assert after[:110] == before[:110]
+    assert after[110:] != before[110:]
+    panel.locator("canvas").last.click(position={"x": 100, "y": 60})
+    assert "from row 55 and column 95" in panel.locator("caption").last.text_content()
+
+
+def test_the_camera_is_off_until_it_is_asked_for(browser, file):
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(file.as_uri())
+    page.click("#tab-run-on-a-picture")
+    use = page.get_by_role("button", name="Use the camera")
+    use.click()
+    page.wait_for_function(RUN_SAYS, arg="The camera was refused")
+    context.grant_permissions(["camera"])
+    use.click()
+    page.wait_for_function(RUN_SAYS, arg="The camera is on.")
+    drawn = "() => document.querySelectorAll('.photo')[1].toDataURL()"
+    first = page.evaluate(drawn)
+    page.wait_for_function(f"first => ({drawn})() !== first", arg=first)
+    page.click("#tab-know")
+    page.wait_for_function(
+        "() => document.querySelector('#panel-run-on-a-picture').textContent.includes('was not shown')"
+    )
+    page.click("#tab-run-on-a-picture")
+    assert page.get_by_role("button", name="Use the camera").is_visible()
+    page.evaluate("Object.defineProperty(navigator, 'mediaDevices', { value: undefined })")
+    use.click()
+    page.wait_for_function(RUN_SAYS, arg="This browser gives no camera to this page.")
+    context.close()
+
+
+def test_alternatives_are_timed_by_a_named_engine(page):
+    cost = page.locator("section[aria-label=Cost]")
+    assert "time" not in cost.locator("th").all_text_contents()
+    page.wait_for_timeout(300)
+    cost.get_by_role("button", name="Measure the times").click()
+    page.wait_for_function("() => document.querySelector('section[aria-label=Cost]').textContent.includes('Time at')")
+    assert "Time at 1 × 64 × 64 by Omniconv's WebAssembly with" in cost.text_content()
+    times = [row.rpartition("\t")[2] for row in cost.locator("tbody tr").all_inner_texts()]
+    assert len(times) > 3
+    assert all(re.fullmatch(r"\d[\d.e-]*\u202fms", time) and time[:2] != "0\u202f" for time in times), times
+
+
+def test_paddings_stand_side_by_side(page):
+    enter_line(page, "convolution ic1 oc1 ih8 iw8 kh3 kw3 sh2 sw2 same_upper")
+    same = page.locator("section[aria-label='Same, side by side']")
+    words = "on w every window of PyTorch's begins 1 earlier than TensorFlow's, so that every output may differ"
+    assert words in same.text_content()
+    same.locator("summary").click()
+    rows = same.locator("tbody tr").all_inner_texts()
+    assert rows[1].split("\t") == [
+        "TensorFlow, Keras: same",
+        "0 and 1",
+        "0 and 1",
+        "4×4",
+        "0, 0",
+        "rows 3 and columns 3",
+    ]
+    modes = page.locator("section[aria-label='Padding modes, side by side']")
+    modes.locator("summary").click()
+    assert modes.locator("tbody tr").nth(1).inner_text().split("\t")[2] == "0 1 2 3 4 5 6 7 6"
+    assert "Only these outputs depend on the mode: rows 3 and columns 3." in modes.text_content()
+    page.select_option("#kind", "transposed")
+    assert not same.is_visible()
+
+
+@pytest.mark.wide
+def test_every_cure_is_one_press_and_even_from_the_start(page):
+    page.select_option("#kind", "transposed")
+    overlap = page.locator("section[aria-label=Overlap]")
+    cures = overlap.get_by_role("button", name="Cure it")
+    assert cures.count() == 4
+    for number in range(4):
+        page.select_option("#kind", "transposed")
+        words = cures.nth(number).text_content()
+        cures.nth(number).click()
+        assert page.locator(".refusal").text_content() == ""
+        assert overlap.locator(".result").text_content().endswith(" — even"), words
+        weights = read_numbers(page)
+        page.click("#tab-know")
+        if "ICNR" in words:
+            assert len({tuple(weights["w0"][9 * i : 9 * i + 9]) for i in range(4)}) == 1
+        if "mean" in words:
+            assert weights["w1"] == [0.25] * 4
+
+
+def test_the_field_follows_the_chosen_output(page):
+    field = page.locator("section[aria-label='Receptive field']")
+    page.locator(".stage canvas").focus()
+    page.keyboard.press("Home")
+    assert "What the chosen output depends on: 4 of 49 positions." in field.text_content()
+    page.keyboard.press("End")
+    field.locator("summary").click()
+    rows = field.locator("details tbody tr").all_inner_texts()
+    assert [row.split("\t")[1:] for row in rows] == [["0"] * 7] * 5 + [["0"] * 5 + ["1"] * 2] * 2
+
+
+def test_channels_are_wired_as_the_steps_read_them(page):
+    wiring = page.locator("section[aria-label='Channels through the steps']")
+    assert not wiring.is_visible()
+    enter_line(
+        page, "chain ih4 iw4 > grouped ic6 oc6 kh3 kw3 pt1 pb1 pl1 pr1 g2 > shuffle g2 > depthwise ic6 oc6 kh1 kw1 g6"
+    )
+    wiring.locator("summary").click()
+    rows = [row.split("\t") for row in wiring.locator("tbody tr").all_inner_texts()]
+    assert [row[2] for row in rows[:6]] == ["0, 1, 2"] * 3 + ["3, 4, 5"] * 3
+    assert [row[2] for row in rows[6:12]] == ["0", "3", "1", "4", "2", "5"]
+    assert [row[2] for row in rows[12:]] == [str(c) for c in range(6)]
+
+
+def test_a_letter_that_is_dragged_changes_its_number(page):
+    box = page.get_by_label("dilation, height")
+    letter = page.locator(".box", has=box).locator(".letter").bounding_box()
+    x, y = letter["x"] + letter["width"] / 2, letter["y"] + letter["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 20, y, steps=4)
+    line = page.get_by_label("The layer as one line of text")
+    assert "dh2 dw1" in line.input_value()
+    page.mouse.move(x + 34, y, steps=4)
+    page.mouse.up()
+    page.mouse.move(x + 90, y)
+    assert "dh3 dw1" in line.input_value()
+    assert box.input_value() == "3"
+
+
+def test_lessons_link_their_sources(page):
+    page.click("#tab-learn")
+    page.locator(".lesson summary").click()
+    link = page.locator(".lesson a").first
+    assert link.get_attribute("href") == "https://arxiv.org/abs/1603.07285"
+    assert "y[c, o] = b[c] + sum_{j, t}" in page.locator(".lesson pre").text_content()
+
+
+@pytest.mark.wide
+def test_the_laboratory_enlarges_a_picture_and_judges_by_a_flat_input(page):
+    page.click("#tab-checkerboard")
+    panel = page.locator("#panel-checkerboard")
+    panel.locator("label", has_text="a picture").click()
+    words = panel.locator(".figure .result").first.text_content()
+    assert words == "a flat input: 1 : 2 : 4 — largest over smallest: 4"
+    panel.locator("summary").first.click()
+    rows = panel.locator("section[aria-label=Transposed] tbody tr")
+    assert rows.count() == 41
+    assert len({cell for row in rows.all_inner_texts() for cell in row.split("\t")[1:]}) > 20
+
+
 def read_numbers(page) -> dict[str, list[float]]:
     """The numbers of the layer that is shown, by their names."""
     page.click("#tab-take-along")
@@ -394,7 +664,7 @@ def test_what_a_line_or_an_address_loses_is_said(page):
     line = page.get_by_label("The layer as one line of text").input_value()
     address = page.evaluate("location.href")
     page.evaluate("location.hash = '#kind=nothing'")
-    page.wait_for_function("document.querySelector('.told').textContent.includes('address')")
+    page.wait_for_function("() => document.querySelector('.told').textContent.includes('address')")
     assert told.text_content() == "This address holds no layer; the last one is shown."
     assert page.get_by_label("The layer as one line of text").input_value() == line
     assert page.evaluate("location.href") == address
@@ -470,7 +740,7 @@ def test_what_is_known_of_dilated_transposed_layers(page):
     enter_line(page, "transposed ic1 oc1 iw4 kw1 sw2")
     assert "0 of 4 positions. It is a hole: no tap reaches it." in page.locator("#panel-know").text_content()
     enter_line(page, "transposed ic1 oc1 ih4 iw4 kh3 kw3 sh2 sw2 dh2 dw2")
-    assert page.get_by_role("button", name="Cure it: a 4×4 kernel with dilation 1×1").is_visible()
+    assert page.get_by_role("button", name="Cure it: use a 4x4 kernel with dilation 1x1").is_visible()
     assert page.locator(".terms .small").text_content() == "Dilation: taps stand 2 apart on h and w of the output."
 
 

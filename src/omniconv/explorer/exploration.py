@@ -54,7 +54,7 @@ class Exploration:
         # Characters as numbers: the policy knows the script by its hash, whatever encoding a notebook is read in.
         document = escape(self.page(), quote=True).encode("ascii", "xmlcharrefreplace").decode("ascii")
         return (
-            f'<iframe title="Omniconv explorer" sandbox="allow-scripts allow-downloads" '
+            f'<iframe title="Omniconv explorer" sandbox="allow-scripts allow-downloads allow-popups" '
             f'style="width:100%;height:{HEIGHT}px;border:0" srcdoc="{document}"></iframe>'
         )
 

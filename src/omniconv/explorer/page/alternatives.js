@@ -1,7 +1,7 @@
 /** Other kinds for the same task: the same channels, the same kernel, the same change of size. */
 import { OmniError, gcd, range } from "./integers.js";
 import { convsOf, dimsOf } from "./chain.js";
-import { upsamples } from "./analysis.js";
+import { upsamples } from "./overlap.js";
 import { buildKind } from "./kinds.js";
 
 /** @import {Spec} from "./chain.js" */

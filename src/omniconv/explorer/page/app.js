@@ -12,7 +12,7 @@ import { Stage } from "./stage.js";
 import { Know } from "./know.js";
 import { Run } from "./run.js";
 import { Checkerboard } from "./checkerboard.js";
-import { Learn } from "./learn.js";
+import { Learn, linkPapers } from "./learn.js";
 import { Take } from "./take.js";
 import { Tabs } from "./tabs.js";
 
@@ -29,16 +29,21 @@ class App {
     document.body.classList.toggle("embedded", this.embedded);
     /** @type {Layer | null} */
     this.layer = null;
+    /** The layer that the panel of analyses shows. @type {Layer | null} */
+    this.known = null;
     this.live = make("p.visually-hidden", { role: "status" });
     this.stage = new Stage({ announce: (text) => (this.live.textContent = text) });
     this.kernel = new KernelCard(this.stage, () => this.weightsChanged());
     this.stage.chosen = () => {
-      if (this.stage.layer) this.kernel.show(this.stage.layer);
+      const { view } = this.stage;
+      if (!view) return;
+      this.kernel.show(view.layer);
+      if (this.tabs.current === "Know" && this.known === view.layer) this.know.follow(view);
     };
-    this.know = new Know((text, sizes) => this.enterText(text, sizes));
+    this.know = new Know((text, sizes, w) => this.enterText(text, sizes, w));
     this.run = new Run();
     this.checkerboard = new Checkerboard();
-    this.learn = new Learn((lesson) => this.openLesson(lesson));
+    this.learn = new Learn((lesson) => this.openLesson(lesson), this.data.kinds);
     this.take = new Take(this.stage);
     /** @type {[string, HTMLElement][]} */
     const panels = [
@@ -114,6 +119,7 @@ class App {
     const engine = this.embedded ? null : await Engine.start(this.data.taps);
     if (!engine) return;
     await engine.load(this.data.presets ?? []);
+    this.know.cost.engine = engine;
     this.run.use(engine, this.data.mode === "served");
     if (this.tabs.current === "Run on a picture" && this.layer) this.run.show(this.layer);
   }
@@ -147,9 +153,9 @@ class App {
     }
   }
 
-  /** Show a layer that is given as a line. @param {string} text @param {number[]} [sizes] */
-  enterText(text, sizes) {
-    this.enter(textSetting(text, sizes), true);
+  /** Show a layer that is given as a line. @param {string} text @param {number[]} [sizes] @param {number[] | null} [w] its weights */
+  enterText(text, sizes, w = null) {
+    this.enter({ ...textSetting(text, sizes), w }, true);
     if ((parseSpec(text).shape?.[0] ?? 1) > 1 && !this.refusal.textContent) this.note.textContent = ONE_IMAGE;
   }
 
@@ -174,7 +180,11 @@ class App {
   /** Only what is seen is worked out. @param {string} name */
   showPanel(name) {
     if (!this.layer || this.embedded) return;
-    if (name === "Know") this.know.show(this.layer);
+    const { view } = this.stage;
+    if (name === "Know" && view) {
+      this.known = view.layer;
+      this.know.show(view);
+    }
     if (name === "Run on a picture") this.run.show(this.layer);
     if (name === "Checkerboard") this.checkerboard.show();
     if (name === "Take along") this.take.show(this.layer);
@@ -218,7 +228,7 @@ class App {
             "details",
             null,
             make("summary", null, "Formula, use, legality, cost, sources"),
-            ["Formula", "Use", "Legality", "Cost", "Sources"].map((part) => (words.doc[part] ? [make("h2", null, part), make(part === "Formula" ? "pre" : "p", null, words.doc[part])] : [])).flat(),
+            ["Formula", "Use", "Legality", "Cost", "Sources"].map((part) => (words.doc[part] ? [make("h2", null, part), part === "Formula" ? make("pre", null, words.doc[part]) : make("p", null, linkPapers(words.doc[part]))] : [])).flat(),
           )
         : null,
     );

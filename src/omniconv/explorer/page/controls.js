@@ -1,10 +1,11 @@
 /** The controls of a layer: one for every argument of its kind, and the sizes of the input. */
-import { range } from "./integers.js";
+import { OmniError, range } from "./integers.js";
 import { ACTIVATIONS } from "./activation.js";
 import { axisLetters } from "./format.js";
 import { PADDING_MODES } from "./spec.js";
-import { RESIZE_MODES } from "./chain.js";
+import { RESIZE_MODES, dimsOf } from "./chain.js";
 import { DEFAULTS } from "./kinds.js";
+import { parseSpec } from "./text.js";
 import { make, segmented } from "./dom.js";
 
 /** @import {Setting} from "./layer.js" */
@@ -81,7 +82,7 @@ function spread(value, dims) {
  */
 export function makeControls(setting, words, change) {
   const { kind, given } = setting;
-  const dims = kind === "text" ? 0 : [1, 2, 3].includes(Number(given.dims)) ? Number(given.dims) : 2;
+  const dims = kind === "text" ? dimsOfText(setting.text) : [1, 2, 3].includes(Number(given.dims)) ? Number(given.dims) : 2;
   /** @param {string} name @param {unknown} value @param {boolean} [redraw] */
   const set = (name, value, redraw = false) => {
     setting = { ...setting, given: { ...setting.given, [name]: value } };
@@ -107,7 +108,7 @@ export function makeControls(setting, words, change) {
   }
   const letters = axisLetters(3);
   const boxes = letters.map((letter, a) => {
-    if (kind !== "text" && a < 3 - dims) return null;
+    if (a < 3 - dims) return null;
     return labelled(letter, numberBox(`input size, ${AXIS_WORDS[letter]}`, setting.sizes[a], (value) => {
       const sizes = [...setting.sizes];
       sizes[a] = /** @type {number} */ (value ?? NaN);
@@ -123,12 +124,42 @@ export function makeControls(setting, words, change) {
   return make("form.controls", { submit: (/** @type {Event} */ event) => event.preventDefault() }, rows);
 }
 
+/** Axes of a line; three where it is none. @param {string} text */
+function dimsOfText(text) {
+  try {
+    return dimsOf(parseSpec(text).spec);
+  } catch (error) {
+    if (error instanceof OmniError) return 3;
+    throw error;
+  }
+}
+
 /** @type {Record<string, string>} */
 export const AXIS_WORDS = { d: "depth", h: "height", w: "width" };
 
-/** @param {string} letter @param {HTMLElement} box */
+/** Pixels that a drag goes for a step of one. */
+const DRAG_STEP = 14;
+
+/** A box with its letter, which dragged to the side raises and lowers the number. @param {string} letter @param {HTMLInputElement} box */
 function labelled(letter, box) {
-  return make("span.box", null, make("span.letter", { "aria-hidden": "true" }, letter), box);
+  let [from, held] = [0, 0];
+  const handle = make("span.letter.dragged", {
+    "aria-hidden": "true",
+    title: "drag to the side to change the number",
+    pointerdown: (/** @type {PointerEvent} */ event) => {
+      event.preventDefault();
+      [from, held] = [event.clientX, Number(box.value)];
+      handle.setPointerCapture(event.pointerId);
+    },
+    pointermove: (/** @type {PointerEvent} */ event) => {
+      if (!handle.hasPointerCapture(event.pointerId)) return;
+      const value = String(Math.max(0, held + Math.round((event.clientX - from) / DRAG_STEP)));
+      if (value === box.value) return;
+      box.value = value;
+      box.dispatchEvent(new Event("input"));
+    },
+  }, letter);
+  return make("span.box", null, handle, box);
 }
 
 /** @param {string} name @param {HTMLElement} control @param {string} help */

@@ -5,6 +5,7 @@ import { fillFrame, planTapCalls } from "./tapplan.js";
 
 /** @import {Conv} from "./spec.js" */
 /** @import {Plan} from "./plan.js" */
+/** @import {TapPlan} from "./tapplan.js" */
 /** @import {Weights} from "./evaluate.js" */
 /** @import {ModuleData, TapData} from "./data.js" */
 
@@ -71,6 +72,8 @@ export class Engine {
     this.data = data;
     this.name = name;
     this.memory = /** @type {WebAssembly.Memory} */ (instance.exports.memory);
+    /** @type {WeakMap<Conv, {key: string, plan: TapPlan}>} */
+    this.plans = new WeakMap();
     /** @type {Map<string, Preset>} */
     this.presets = new Map();
     this.taps = /** @type {(record: number) => void} */ (instance.exports.taps);
@@ -92,6 +95,16 @@ export class Engine {
     }
   }
 
+  /** The calls of a convolution, kept as long as it is. @param {Conv} conv @param {number[]} shape */
+  planOf(conv, shape) {
+    const key = shape.join();
+    const held = this.plans.get(conv);
+    if (held?.key === key) return held.plan;
+    const plan = planTapCalls(conv, shape);
+    this.plans.set(conv, { key, plan });
+    return plan;
+  }
+
   /**
    * One convolution of one image.
    * @param {Conv} conv
@@ -101,7 +114,7 @@ export class Engine {
    * @returns {Float32Array} a view that lasts until the next call
    */
   convolve(conv, shape, x, { w, b }) {
-    const plan = planTapCalls(conv, shape);
+    const plan = this.planOf(conv, shape);
     const count = product(plan.output.slice(1));
     const most = Math.max(...plan.calls.map((call) => call.index.length));
     const offsets = Math.max(...plan.calls.map((call) => call.offsets.length));

@@ -1,21 +1,21 @@
 /** Volumes in an isometric view: cubes for what is chosen, read and fed, the outline for the rest. */
 
 /** @import {Shape, Theme} from "./scene.js" */
-/** @import {Stage} from "./stage.js" */
+/** @import {View} from "./view.js" */
 
 /** @typedef {[number, number]} Point */
 
 /**
- * The volumes of all tensors of a stage side by side, below `top`.
- * @param {Stage} stage
+ * The volumes of all tensors of a layer side by side, below `top`.
+ * @param {View} view
  * @param {Theme} theme
  * @param {number} top
  * @param {number} room
  */
-export function isoShapes(stage, theme, top, room) {
+export function isoShapes(view, theme, top, room) {
   /** @type {Shape[]} */
   const shapes = [];
-  const solids = stage.marks.map((marks, tensor) => ({ marks, tensor, sizes: stage.extent(tensor).sizes }));
+  const solids = view.marks.map((marks, tensor) => ({ marks, tensor, sizes: view.extent(tensor).sizes }));
   const units = solids.reduce((sum, { sizes }) => sum + sizes[2] + sizes[0] * 0.6 + 2, 0);
   const unit = Math.max(5, Math.min(22, room / units));
   let left = 0;
@@ -38,8 +38,8 @@ export function isoShapes(stage, theme, top, room) {
       for (let i = p; i < marks.length; i += places) marked ||= marks[i] === 1;
       if (!marked) continue;
       const [d, h, w] = [Math.floor(p / (H * W)), Math.floor(p / W) % H, p % W];
-      const chosen = tensor === stage.choice.tensor;
-      shapes.push(...drawCube((x, y, z) => at(d + x, h + y, w + z), chosen ? theme.accent : theme.ink, theme, tensor > stage.choice.tensor));
+      const chosen = tensor === view.choice.tensor;
+      shapes.push(...drawCube((x, y, z) => at(d + x, h + y, w + z), chosen ? theme.accent : theme.ink, theme, tensor > view.choice.tensor));
     }
     height = Math.max(height, 30 + H * unit * 0.9 + D * unit * 0.35);
     left += W * unit + deep + unit * 2;

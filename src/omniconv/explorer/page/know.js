@@ -2,15 +2,19 @@
 import { range } from "./integers.js";
 import { dimsOf } from "./chain.js";
 import { axisLetters, formatSpec } from "./format.js";
-import { button, fill, formatCount, formatNumber, make, table } from "./dom.js";
+import { button, formatNumber, make, table } from "./dom.js";
 import { drawGrid, layGrid } from "./grid.js";
 import { Figure } from "./figure.js";
-import {
-  connectivityPaths, costOf, coverageAxes, evenKernel, findBlocks, freeOfBorder, judgeCounts, overlapImage,
-  overlapPhases, receptiveAxes, supportOf, upsamples,
-} from "./analysis.js";
-import { axesOf } from "./spec.js";
-import { listAlternatives } from "./alternatives.js";
+import { connectivityPaths, findBlocks } from "./connectivity.js";
+import { sumCost } from "./cost.js";
+import { coverageAxes, receptiveAxes, supportOf } from "./field.js";
+import { freeOfBorder, judgeCounts, overlapImage, overlapPhases, upsamples } from "./overlap.js";
+import { listRemedies, weightsOf } from "./remedies.js";
+import { BorderFigures } from "./borderfigures.js";
+import { CostTable } from "./costtable.js";
+import { View } from "./view.js";
+import { MOST_WIRED, listLinks, wiringScene } from "./wiring.js";
+import { nameStep } from "./words.js";
 
 /** @import {Spec} from "./chain.js" */
 /** @import {Layer} from "./layer.js" */
@@ -18,6 +22,8 @@ import { listAlternatives } from "./alternatives.js";
 
 const MOST_ACROSS = 48;
 const MOST_SLICES = 12;
+/** Values of a layer whose figures are drawn at once. */
+const MOST_TOGETHER = 4096;
 
 /** The first positions of a large map, so that it can be drawn. @param {ArrayLike<number>} values @param {number[]} sizes */
 function cropMap(values, sizes) {
@@ -57,32 +63,47 @@ function mapTable(values, sizes, caption) {
 }
 
 export class Know {
-  /** @param {(text: string, sizes: number[]) => void} open shows another layer */
+  /** @param {(text: string, sizes: number[], w?: number[] | null) => void} open shows another layer, with weights where they are given */
   constructor(open) {
     this.open = open;
+    this.turn = 0;
+    /** The place of the output that is chosen, if one is. @type {number[] | null} */
+    this.place = null;
     this.overlap = new Figure("Overlap");
     this.field = new Figure("Receptive field");
     this.coverage = new Figure("Coverage");
     this.channels = new Figure("Connectivity of channels");
-    this.cost = make("section.figure.wide", { "aria-label": "Cost" });
+    this.wiring = new Figure("Channels through the steps");
+    this.borders = new BorderFigures();
+    this.cost = new CostTable((text, sizes) => this.open(text, sizes));
     this.element = make(
       "div.figures",
       null,
-      this.overlap.element, this.field.element, this.coverage.element, this.channels.element, this.cost,
+      this.overlap.element, this.field.element, this.coverage.element, this.channels.element, this.wiring.element,
+      this.borders.same.element, this.borders.modes.element, this.cost.element,
     );
   }
 
-  /** @param {Layer} layer */
-  show(layer) {
-    this.showOverlap(layer);
-    this.showField(layer);
-    this.showCoverage(layer);
-    this.showChannels(layer);
-    this.showCost(layer);
+  /** Large layers are told of one figure after the other, so that the page goes on between them. @param {View} view */
+  show(view) {
+    const { layer } = view;
+    const turn = ++this.turn;
+    this.place = placeOf(view);
+    const figures = [
+      () => this.showOverlap(layer), () => this.showField(layer), () => this.showCoverage(layer), () => this.showChannels(layer),
+      () => this.showWiring(layer), () => this.borders.show(layer), () => this.cost.show(layer),
+    ];
+    const together = layer.values.reduce((sum, each) => sum + each.length, 0) <= MOST_TOGETHER ? figures.length : 1;
+    const next = () => {
+      if (turn !== this.turn) return; // another layer is shown
+      for (const figure of figures.splice(0, together)) figure();
+      if (figures.length) setTimeout(next);
+    };
+    next();
   }
 
   /** @param {Layer} layer */
-  showOverlap({ spec, shape, plans, setting }) {
+  showOverlap({ spec, shape, plans, setting, weights }) {
     const up = upsamples(spec);
     const { image, sizes } = overlapImage(plans, up ? "output" : "gradient");
     const what = up ? "taps meet in each output" : "outputs use each input";
@@ -96,10 +117,13 @@ export class Know {
     const text = [make("p", null, `How many ${what}, borders included.`)];
     if (levels.length) text.push(make("p.result", null, "away from the border: ", make("b", null, levels.map(formatNumber).join(" : ")), ` — ${words}`));
     if (single && up && verdict !== "even" && spec.type === "conv") {
-      const cure = evenKernel({ ...spec, padding: axesOf(spec, shape).map((axis) => axis.padding) });
-      const other = cure.dilation.some((d, a) => d !== spec.dilation[a]);
-      const label = `Cure it: a ${cure.kernel_size.join("×")} kernel${other ? ` with dilation ${cure.dilation.join("×")}` : ""}`;
-      text.push(button(label, () => this.open(formatSpec(cure, shape), setting.sizes)));
+      const own = sumCost(spec, shape).macs;
+      text.push(
+        make("p", null, "Cures, cheapest first:"),
+        make("div.cures", null, listRemedies(spec, shape).map((remedy) =>
+          button(`Cure it: ${remedy.advice} (${formatNumber(Math.round((100 * remedy.macs) / own) / 100)}× the MAC)`, () =>
+            this.open(formatSpec(remedy.spec, shape), setting.sizes, weightsOf(remedy, weights[0]))))),
+      );
     }
     this.overlap.show(
       (theme) => mapScene(image, sizes, `${what}: ${levels.map(formatNumber).join(", ")}, ${words}`, theme),
@@ -108,18 +132,19 @@ export class Know {
     );
   }
 
-  /** @param {Layer} layer */
-  showField({ spec, shape, plans }) {
-    const last = plans[plans.length - 1];
-    const place = last.sizesOut.map((size) => Math.floor((size - 1) / 2)); // that the stage begins with
+  /** Of the chosen output, or of the middle one. @param {Layer} layer */
+  showField(layer) {
+    const { spec, shape, plans } = layer;
+    const place = this.place ?? View.middleOf(layer).place;
+    const which = this.place ? "chosen" : "middle";
     const support = supportOf(plans, place);
     const letters = axisLetters(dimsOf(spec));
     const axes = receptiveAxes(spec, shape);
     const seen = support.reduce((sum, mark) => sum + mark, 0);
     this.field.show(
-      (theme) => mapScene(support, plans[0].sizesIn, `what the middle output sees: ${seen} positions`, theme),
+      (theme) => mapScene(support, plans[0].sizesIn, `what the ${which} output sees: ${seen} positions`, theme),
       [
-        make("p", null, `What the middle output depends on: ${seen} of ${support.length} positions.${seen ? "" : " It is a hole: no tap reaches it."}`),
+        make("p", null, `What the ${which} output depends on: ${seen} of ${support.length} positions.${seen ? "" : " It is a hole: no tap reaches it."}`),
         table(
           ["axis", "size", "stride", "padding", "centre of output 0"],
           axes.map((axis, a) => [
@@ -129,7 +154,34 @@ export class Know {
           "The field of one output, as if the input had no end",
         ),
       ],
-      () => mapTable(support, plans[0].sizesIn, "1: the middle output depends on it"),
+      () => mapTable(support, plans[0].sizesIn, `1: the ${which} output depends on it`),
+    );
+  }
+
+  /** The field of a value that is chosen in the picture, where it is an output. @param {View} view */
+  follow(view) {
+    const place = placeOf(view);
+    if (place?.join() === this.place?.join()) return;
+    this.place = place;
+    this.showField(view.layer);
+  }
+
+  /** @param {Layer} layer */
+  showWiring(layer) {
+    const { shapes, plans } = layer;
+    const most = Math.max(...shapes.map((shape) => shape[1]));
+    this.wiring.element.hidden = most === 1;
+    if (most === 1) return;
+    const grouped = plans.some(({ step }) => (step.type === "conv" || step.type === "shuffle") && step.groups > 1);
+    const words = `Each line is a channel that a channel after the step reads${most > MOST_WIRED ? `; of ${most} channels the first ${MOST_WIRED}` : ""}.`;
+    this.wiring.show(
+      (theme) => wiringScene(layer, words, theme),
+      [make("p", null, words), grouped ? make("p.small", null, "Groups are drawn in turn as full and as dashed lines, with a bar between their blocks.") : null],
+      () => ({
+        heads: ["step", "channel after it", "reads channels"],
+        rows: listLinks(layer).flatMap((rows, n) => rows.slice(0, 64).map((reads, c) => [`${n + 1}: ${nameStep(plans[n].step)}`, String(c), reads.slice(0, 64).join(", ")])),
+        caption: "Channels that each channel reads",
+      }),
     );
   }
 
@@ -170,47 +222,11 @@ export class Know {
       () => ({ heads: ["output", ...paths[0].map((_, j) => `input ${j}`)], rows: paths.map((row, c) => [String(c), ...row.map(String)]), caption: "Paths between channels" }),
     );
   }
-
-  /** @param {Layer} layer */
-  showCost({ spec, shape, shapes }) {
-    const own = { name: "this layer", text: formatSpec(spec, shape), ...sumCost(spec, shape) };
-    const all = [own, ...listAlternatives(spec, shape, shapes[shapes.length - 1]).map((each) => ({ ...each, ...sumCost(each.spec, shape), text: formatSpec(each.spec, shape) }))];
-    const most = Math.max(...all.map((each) => each.macs));
-    const rows = all.map((each, i) => [
-      i ? button(each.name, () => this.open(each.text, padSizes(shape))) : make("b", null, each.name),
-      formatCount(each.parameters), formatCount(each.macs), formatCount(each.executed),
-      `${formatNumber(Math.round((each.macs / own.macs) * 100) / 100)}×`,
-      costBar(each.macs / most),
-    ]);
-    fill(
-      this.cost,
-      make("h3", null, "What it costs, beside its alternatives"),
-      make("div.scroll", { tabindex: 0, role: "region", "aria-label": "Cost table" }, table(["layer", "parameters", "MAC", "MAC inside the input", "of this layer", "share"], rows, "For this input; parameters with biases, 1 MAC = one multiplication and addition")),
-      make("p.note", null, "Fewer MAC need not be faster, since reading and writing memory may be the limit. A name opens that layer."),
-    );
-  }
 }
 
-/** @param {number[]} shape @returns {number[]} */
-function padSizes(shape) {
-  return [...new Array(5 - shape.length).fill(4), ...shape.slice(2)];
-}
-
-/** @param {number} share */
-function costBar(share) {
-  const bar = make("span.cost-bar", { "aria-hidden": "true" });
-  bar.style.width = `${Math.max(2, share * 140)}px`;
-  return bar;
-}
-
-/** @param {Spec} spec @param {number[]} shape */
-function sumCost(spec, shape) {
-  const layers = costOf(spec, shape);
-  return {
-    parameters: layers.reduce((sum, layer) => sum + layer.weights + layer.biases, 0),
-    macs: layers.reduce((sum, layer) => sum + layer.macs, 0),
-    executed: layers.reduce((sum, layer) => sum + layer.executed, 0),
-  };
+/** @param {View} view */
+function placeOf({ layer, choice }) {
+  return choice.tensor === layer.plans.length ? choice.place : null;
 }
 
 /** @param {number[][]} axes @param {string[]} letters @param {string} title @param {Theme} theme @returns {Scene} */

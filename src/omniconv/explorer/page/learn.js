@@ -3,11 +3,13 @@ import { button, fill, make, segmented } from "./dom.js";
 import { LESSONS } from "./lessons.js";
 
 /** @import {Lesson} from "./lessons.js" */
+/** @import {KindWords} from "./data.js" */
 
 export class Learn {
-  /** @param {(lesson: Lesson) => void} open shows the layer of a lesson */
-  constructor(open) {
+  /** @param {(lesson: Lesson) => void} open shows the layer of a lesson @param {KindWords[]} kinds */
+  constructor(open, kinds) {
     this.open = open;
+    this.kinds = kinds;
     this.number = 0;
     this.element = make("div.lesson");
     this.show();
@@ -39,6 +41,7 @@ export class Learn {
       }),
       reveal,
       answer,
+      sourcesOf(this.kinds.find(({ name }) => name === lesson.kind)),
       make(
         "div.bar",
         null,
@@ -54,4 +57,23 @@ export class Learn {
     this.number += by;
     this.show().focus();
   }
+}
+
+/** Formula and sources of a kind; papers on arXiv as links. @param {KindWords | undefined} words */
+export function sourcesOf(words) {
+  if (!words) return null;
+  return make(
+    "details",
+    null,
+    make("summary", null, `Formula and sources: ${words.title}`),
+    make("pre", null, words.doc.Formula ?? ""),
+    make("p", null, linkPapers(words.doc.Sources ?? "")),
+  );
+}
+
+/** Text with a link for each paper that it names by its number. @param {string} text */
+export function linkPapers(text) {
+  return text.split(/(arXiv:\d{4}\.\d{4,5})/).map((part, i) =>
+    i % 2 ? make("a", { href: `https://arxiv.org/abs/${part.slice(6)}`, target: "_blank", rel: "noopener noreferrer" }, part) : part,
+  );
 }

@@ -6,8 +6,12 @@ import { formatSpec } from "./format.js";
 import { outputShape } from "./chain.js";
 import { conv, weightShape } from "./spec.js";
 import { evaluate, drawWeights } from "./evaluate.js";
-import { connectivityPaths, costOf, coverageAxes, overlapPhases, receptiveAxes } from "./analysis.js";
+import { connectivityPaths } from "./connectivity.js";
+import { costOf } from "./cost.js";
+import { coverageAxes, receptiveAxes } from "./field.js";
+import { overlapPhases } from "./overlap.js";
 import { splitKernel } from "./separable.js";
+import { timeRuns } from "./clock.js";
 import { formatCount, formatNumber } from "./dom.js";
 
 /** @import {Spec} from "./chain.js" */
@@ -21,6 +25,7 @@ import { formatCount, formatNumber } from "./dom.js";
 /**
  * @typedef {object} Lesson
  * @property {string} title
+ * @property {string} kind whose formula and sources belong to it
  * @property {string} question
  * @property {string[]} options
  * @property {() => Answer} compute
@@ -66,6 +71,7 @@ const SHUFFLED2 = "chain ih4 iw4 > grouped ic8 oc8 kh3 kw3 pt1 pb1 pl1 pr1 g2 > 
 export const LESSONS = [
   {
     title: "Correlation or convolution",
+    kind: "convolution",
     question: "The kernel 1 2 3 slides over 0 0 1 0 0 with padding 1. What does a true convolution give?",
     options: ["0 3 2 1 0", "0 1 2 3 0"],
     compute() {
@@ -82,6 +88,7 @@ export const LESSONS = [
   },
   {
     title: "Kernel, filter, channel",
+    kind: "cross_correlation",
     question: "A 3×3 layer takes 3 channels and makes 8. How many weights does it hold?",
     options: ["9", "72", "216"],
     compute() {
@@ -95,6 +102,7 @@ export const LESSONS = [
   },
   {
     title: "Output size",
+    kind: "cross_correlation",
     question: "7 positions, a kernel of 3, stride 2 and no padding. How many outputs?",
     options: ["2", "3", "4"],
     compute() {
@@ -106,6 +114,7 @@ export const LESSONS = [
   },
   {
     title: "Transposed layers and the checkerboard",
+    kind: "transposed",
     question: "A transposed 3×3 layer with stride 2: how many taps meet in its outputs, away from the border?",
     options: ["9 everywhere", "4 everywhere", "1, 2 or 4, by position"],
     compute() {
@@ -124,6 +133,7 @@ export const LESSONS = [
   },
   {
     title: "Dilation and the receptive field",
+    kind: "dilated",
     question: "Three layers of 3 taps with dilation 1, 2 and 4. How many inputs does one output see?",
     options: ["7", "9", "15"],
     compute() {
@@ -135,6 +145,7 @@ export const LESSONS = [
   },
   {
     title: "What dilation leaves out",
+    kind: "dilated",
     question: "Three layers of 3 taps, each with dilation 2. Their field spans 13 positions. How much of it is read?",
     options: ["all of it", "about half", "about a quarter"],
     compute() {
@@ -149,6 +160,7 @@ export const LESSONS = [
   },
   {
     title: "Spatially separable, and when not",
+    kind: "spatially_separable",
     question: "Sobel (1 0 −1, 2 0 −2, 1 0 −1) and Laplace (0 1 0, 1 −4 1, 0 1 0): which is a column times a row?",
     options: ["both", "only Sobel", "only Laplace"],
     compute() {
@@ -163,6 +175,7 @@ export const LESSONS = [
   },
   {
     title: "Depthwise separable",
+    kind: "depthwise_separable",
     question: "A dense 3×3 layer from 64 to 128 channels becomes depthwise separable. What share of the work is left?",
     options: ["about 12 %", "about 33 %", "about 50 %"],
     compute() {
@@ -178,6 +191,7 @@ export const LESSONS = [
   },
   {
     title: "Flattened",
+    kind: "flattened",
     question: "The same layer from 64 to 64 channels, flattened to a lateral, a vertical and a horizontal step. Its weights?",
     options: ["4 480", "12 288", "36 864"],
     compute() {
@@ -190,6 +204,7 @@ export const LESSONS = [
   },
   {
     title: "Grouped, and shuffled",
+    kind: "shuffled_grouped",
     question: "Two grouped layers in 2 groups on 8 channels, without a shuffle. How many inputs does an output channel see?",
     options: ["2", "4", "all 8"],
     compute() {
@@ -207,6 +222,7 @@ export const LESSONS = [
   },
   {
     title: "Pointwise grouped",
+    kind: "pointwise_grouped",
     question: "A pointwise layer from 64 to 64 channels in 8 groups. How many weights?",
     options: ["64", "512", "4 096"],
     compute() {
@@ -217,6 +233,7 @@ export const LESSONS = [
   },
   {
     title: "What it costs, and what it really takes",
+    kind: "depthwise_separable",
     question: "16 channels at 64×64: the depthwise separable layer has about 6 times fewer MAC than the dense one. Is it 6 times faster here, in a plain loop?",
     options: ["more than 6 times", "about 6 times", "clearly less"],
     compute() {
@@ -236,16 +253,11 @@ export const LESSONS = [
   },
 ];
 
-/** The shortest of five runs [ms]. @param {Spec} spec @param {number[]} shape */
+/** The shortest run [ms]. @param {Spec} spec @param {number[]} shape */
 function bestTime(spec, shape) {
   const x = new Float64Array(product(shape)).fill(1);
   const weights = drawWeights(spec, 1);
-  const times = [1, 2, 3, 4, 5].map(() => {
-    const start = performance.now();
-    evaluate(spec, shape, x, weights);
-    return performance.now() - start;
-  });
-  return Math.max(0.05, Math.min(...times));
+  return timeRuns(() => evaluate(spec, shape, x, weights));
 }
 
 /** The layer of a lesson as its full line. @param {Lesson} lesson */

@@ -58,20 +58,36 @@ export async function readPicture(file, size) {
   }
   try {
     if (bitmap.width * bitmap.height > MOST_PIXELS) throw new Error("This picture has more than 134 million pixels.");
-    const scale = Math.min(1, size / Math.max(bitmap.width, bitmap.height));
-    const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
-    const canvas = document.createElement("canvas");
-    [canvas.width, canvas.height] = [width, height];
-    const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-    context.fillStyle = "#ffffff";
-    context.fillRect(0, 0, width, height);
-    context.drawImage(bitmap, 0, 0, width, height);
-    const { data } = context.getImageData(0, 0, width, height);
-    const rgb = [0, 1, 2].map((c) => Float64Array.from({ length: width * height }, (_, i) => data[4 * i + c] / 255));
-    return { width, height, rgb };
+    return grabPicture(bitmap, bitmap.width, bitmap.height, size, document.createElement("canvas"));
   } finally {
     bitmap.close();
   }
+}
+
+/**
+ * What is drawn of a source, on white, no larger than `size` on either axis.
+ * @param {CanvasImageSource} source
+ * @param {number} fullWidth
+ * @param {number} fullHeight
+ * @param {number} size
+ * @param {HTMLCanvasElement} canvas to draw on
+ * @returns {Picture}
+ */
+export function grabPicture(source, fullWidth, fullHeight, size, canvas) {
+  const scale = Math.min(1, size / Math.max(fullWidth, fullHeight));
+  const [width, height] = [fullWidth, fullHeight].map((side) => Math.max(1, Math.round(side * scale)));
+  [canvas.width, canvas.height] = [width, height];
+  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d", { willReadFrequently: true }));
+  context.fillStyle = "#ffffff";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(source, 0, 0, width, height);
+  const { data } = context.getImageData(0, 0, width, height);
+  const rgb = [0, 1, 2].map((c) => {
+    const plane = new Float64Array(width * height);
+    for (let i = 0; i < plane.length; i++) plane[i] = data[4 * i + c] / 255;
+    return plane;
+  });
+  return { width, height, rgb };
 }
 
 /** The channels of a layer's input: grey for one, else red, green and blue in turn. @param {Picture} picture @param {number} channels */

@@ -1,12 +1,15 @@
 /** The layer at work on a picture, again with every edit of its weights. */
 import { OmniError, product, range, specError } from "./integers.js";
 import { convsOf, inChannels, shapesOf } from "./chain.js";
-import { costOf } from "./analysis.js";
+import { costOf } from "./cost.js";
 import { formatSpec } from "./format.js";
 import { runPlans } from "./evaluate.js";
 import { planSpec } from "./plan.js";
 import { button, fill, formatCount, formatNumber, make, segmented } from "./dom.js";
 import { selectBox } from "./controls.js";
+import { timeRuns } from "./clock.js";
+import { Camera } from "./camera.js";
+import { RegionTables } from "./region.js";
 import { Served } from "./served.js";
 import { PICTURES, asInput, drawPicture, paintPlanes, readPicture } from "./pictures.js";
 
@@ -39,6 +42,15 @@ export class Run {
     this.compared = make("span", { role: "status" });
     this.compare = make("p", { hidden: true }, button("Compare with a plain JavaScript loop", () => this.again()), this.compared);
     this.channelBox = make("span");
+    this.region = new RegionTables();
+    for (const canvas of [this.before, this.after]) canvas.addEventListener("pointerdown", (event) => this.point(canvas, event));
+    this.cameraTold = make("span.small", { role: "status" });
+    this.cameraButton = button("Use the camera", () => (this.camera.on ? this.camera.stop("The camera is off.") : this.useCamera()), { "aria-pressed": "false" });
+    this.camera = new Camera((picture) => this.takeFrame(picture), (text) => {
+      this.cameraTold.textContent = text;
+      this.cameraButton.setAttribute("aria-pressed", String(this.camera.on));
+      this.cameraButton.textContent = this.camera.on ? "Stop the camera" : "Use the camera";
+    });
     const input = /** @type {HTMLInputElement} */ (make("input", { type: "file", accept: "image/*", "aria-label": "A picture of your own" }));
     input.addEventListener("change", () => input.files?.[0] && this.take(input.files[0]));
     this.element = make(
@@ -51,27 +63,53 @@ export class Run {
           if (file) this.take(file);
         },
       },
-      make("p", null, "The layer above, with its weights, on a picture. Edit the kernel and watch. A picture of your own, chosen or dropped here, stays on this machine."),
+      make("p", null, "The layer above, with its weights, on a picture. Edit the kernel and watch. A picture of your own, chosen or dropped here, stays on this machine, and so do frames of the camera, which is off until you ask for it."),
       make(
         "div.choices",
         null,
         segmented("Picture", PICTURES.map((name) => [name, name]), this.name, (name) => {
           this.file = null;
           this.name = name;
+          this.camera.stop("");
           this.renew();
         }),
         segmented("Size", ["128", "256", "512"].map((size) => [size, size]), "256", (size) => {
           this.size = Number(size);
-          this.renew();
+          if (this.camera.on) this.camera.start(this.size);
+          else this.renew();
         }),
         input,
+        this.cameraButton,
+        this.cameraTold,
         this.channelBox,
       ),
       make("div.photos", null, make("figure", null, this.before, make("figcaption", null, "picture")), make("figure", null, this.after, make("figcaption", null, "result"))),
       this.words,
       this.numbers,
       this.compare,
+      this.region.details,
     );
+  }
+
+  useCamera() {
+    this.file = null;
+    this.camera.start(this.size);
+  }
+
+  /** A frame of the camera, as long as it is seen. @param {Picture} picture */
+  takeFrame(picture) {
+    if (!this.element.checkVisibility()) {
+      this.camera.stop("The camera is off, since its picture was not shown.");
+      return;
+    }
+    this.picture = picture;
+    if (this.layer) this.show(this.layer);
+  }
+
+  /** The numbers around a point of a canvas. @param {HTMLCanvasElement} canvas @param {PointerEvent} event */
+  point(canvas, event) {
+    const box = canvas.getBoundingClientRect();
+    this.region.choose(((event.clientY - box.top) / box.height) * canvas.height, ((event.clientX - box.left) / box.width) * canvas.width);
   }
 
   /** From the next run on by WebAssembly. @param {Engine} engine @param {boolean} served whether a server compiles modules */
@@ -83,6 +121,7 @@ export class Run {
 
   /** @param {Blob} file */
   take(file) {
+    this.camera.stop("");
     this.file = file;
     this.renew();
   }
@@ -145,11 +184,10 @@ export class Run {
     const { y, time } = run();
     this.again = () => {
       runPlans(plans, x, weights);
-      const begin = performance.now();
-      runPlans(plans, x, weights);
-      const plain = performance.now() - begin;
-      const ratio = formatNumber(Math.round((plain / time) * 10) / 10);
-      this.compared.textContent = ` A plain JavaScript loop takes ${formatNumber(Math.round(plain * 10) / 10)} ms: ${ratio} times as long.`;
+      const plain = timeRuns(() => runPlans(plans, x, weights), 1);
+      const own = module ? timeRuns(() => module.start()) : timeRuns(() => void run());
+      const ratio = formatNumber(plain / own);
+      this.compared.textContent = ` A plain JavaScript loop takes ${formatNumber(plain)} ms and this ${formatNumber(own)} ms: ${ratio} times as long.`;
     };
     this.compared.textContent = "";
     this.channel = Math.min(this.channel, result[1] - 1);
@@ -163,13 +201,18 @@ export class Run {
     const most = Math.max(Math.abs(low), Math.abs(high));
     const signed = low < 0;
     paintPlanes(this.after, result[3], result[2], [plane], signed ? -most : 0, signed ? most : most || 1);
+    this.region.show([
+      ...["red", "green", "blue"].slice(0, channels === 1 ? 0 : 3).map((name, c) => ({ name: `the picture, ${name}`, width, height, values: rest.rgb[c] })),
+      ...(channels === 1 ? [{ name: "the picture, grey", width, height, values: x }] : []),
+      { name: `the result, channel ${this.channel}`, width: result[3], height: result[2], values: plane },
+    ]);
     const names = range(Math.min(64, result[1])).map((c) => `channel ${c}`);
     fill(this.channelBox, result[1] > 1 ? selectBox("channel of the result", names, `channel ${this.channel}`, (word) => {
       this.channel = names.indexOf(word);
       if (this.layer) this.show(this.layer);
     }) : null);
     this.after.setAttribute("aria-label", `channel ${this.channel} of the result, ${result[3]} by ${result[2]}, values from ${formatNumber(low)} to ${formatNumber(high)}`);
-    this.words.textContent = `${formatNumber(Math.round(time * 10) / 10)} ms for ${formatCount(macs)} MAC, by ${how}${missing ? `; ${missing}` : ""}.`;
+    this.words.textContent = `${time < 0.1 ? "less than 0.1" : formatNumber(Math.round(time * 10) / 10)} ms for ${formatCount(macs)} MAC, by ${how}${missing ? `; ${missing}` : ""}.`;
     const scale = signed ? `grey is 0, black ${formatNumber(-most)}, white ${formatNumber(most)}` : `black is 0, white ${formatNumber(most)}`;
     this.numbers.textContent = `Channel ${this.channel} of ${result[1]}, ${result[3]} × ${result[2]}; values from ${formatNumber(low)} to ${formatNumber(high)}: ${scale}.`;
   }

@@ -1,8 +1,9 @@
 /** Pictures as lists of shapes, painted on a canvas or written as SVG: what is saved is what is seen. */
+import { range } from "./integers.js";
 
 /**
  * @typedef {object} Shape
- * @property {"rect" | "text" | "path"} kind
+ * @property {"rect" | "text" | "path" | "boxes" | "cells"} kind
  * @property {number} [x]
  * @property {number} [y]
  * @property {number} [w]
@@ -18,6 +19,10 @@
  * @property {"start" | "middle" | "end"} [anchor]
  * @property {[number, number][]} [points]
  * @property {boolean} [closed]
+ * @property {number[]} [corners] of boxes that are w by h: x, y, x, y, ...
+ * @property {Uint32Array} [colours] of square cells that are w by w, row by row, `across` in a row, as 0xAABBGGRR
+ * @property {Uint32Array} [inks] of a dash in each cell, 0 where there is none
+ * @property {number} [across]
  */
 
 /** @typedef {{width: number, height: number, shapes: Shape[], title: string}} Scene */
@@ -52,7 +57,7 @@ export function readTheme() {
 /** @typedef {[number, number, number]} Rgb */
 
 /** @param {Rgb} a @param {Rgb} b @param {number} t @returns {Rgb} */
-function mix(a, b, t) {
+export function mixRgb(a, b, t) {
   return /** @type {Rgb} */ (a.map((value, i) => Math.round(value + (b[i] - value) * t)));
 }
 
@@ -64,20 +69,41 @@ function mix(a, b, t) {
  */
 export function valueColour(t, theme) {
   if (theme.forced) return { fill: "Canvas", ink: "CanvasText" };
+  const colour = valueRgb(t, theme);
+  const light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140;
+  return { fill: `rgb(${colour.join(",")})`, ink: light ? "#16181d" : "#ffffff" };
+}
+
+/** The same as numbers, where colours are not forced. @param {number} t @param {Theme} theme */
+export function valueRgb(t, theme) {
   /** @type {Rgb} */
   const zero = theme.dark ? [44, 48, 56] : [246, 246, 243];
   /** @type {Rgb} */
   const above = theme.dark ? [96, 165, 235] : [42, 105, 172];
   /** @type {Rgb} */
   const below = theme.dark ? [240, 150, 70] : [196, 88, 16];
-  const colour = mix(zero, t < 0 ? below : above, Math.min(1, Math.abs(t)) ** 0.8);
-  const light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140;
-  return { fill: `rgb(${colour.join(",")})`, ink: light ? "#16181d" : "#ffffff" };
+  return mixRgb(zero, t < 0 ? below : above, Math.min(1, Math.abs(t)) ** 0.8);
 }
 
-/** Paint on a canvas, sharp on every screen. @param {HTMLCanvasElement} canvas @param {Scene} scene @param {Theme} theme */
-export function paintScene(canvas, scene, theme) {
-  const ratio = Math.min(3, window.devicePixelRatio || 1);
+/** As a pixel, 0xAABBGGRR. @param {Rgb} colour */
+export function packRgb([r, g, b]) {
+  return ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0;
+}
+
+/** A colour of the style sheet, `#rrggbb`, as numbers. @param {string} text @returns {Rgb} */
+export function readRgb(text) {
+  const found = Number.parseInt(text.slice(1), 16);
+  return [(found >> 16) & 255, (found >> 8) & 255, found & 255];
+}
+
+/**
+ * Paint on a canvas, sharp on every screen.
+ * @param {HTMLCanvasElement} canvas
+ * @param {Scene} scene
+ * @param {Theme} theme
+ * @param {number} [ratio] of pixels to lengths
+ */
+export function paintScene(canvas, scene, theme, ratio = Math.min(3, window.devicePixelRatio || 1)) {
   canvas.width = Math.max(1, Math.round(scene.width * ratio));
   canvas.height = Math.max(1, Math.round(scene.height * ratio));
   canvas.style.width = `${scene.width}px`;
@@ -87,6 +113,34 @@ export function paintScene(canvas, scene, theme) {
   context.fillStyle = theme.paper;
   context.fillRect(0, 0, scene.width, scene.height);
   for (const shape of scene.shapes) paintShape(context, shape);
+}
+
+/** Cells as one raster, on whole pixels: thousands cost no more than one. @param {CanvasRenderingContext2D} context @param {Shape} shape */
+function paintCells(context, { x = 0, y = 0, w = 1, colours = new Uint32Array(), inks = colours, across = 1, fill = "#ffffff" }) {
+  const ratio = context.getTransform().a;
+  const rows = colours.length / across;
+  /** @param {number} at @param {number} count where cells begin and end, and their dashes */
+  const edges = (at, count) => Int32Array.from({ length: count * 4 }, (_, i) => Math.round((at + Math.floor(i / 4) * w + [0, 0.25 * w, 0.75 * w, w - 1][i % 4]) * ratio));
+  const [columns, lines] = [edges(x, across), edges(y, rows)];
+  const [left, top] = [columns[0], lines[0]];
+  const wide = columns[columns.length - 1] - left;
+  const image = context.createImageData(wide, lines[lines.length - 1] - top);
+  const pixels = new Uint32Array(image.data.buffer).fill(packRgb(readRgb(fill)));
+  for (let row = 0; row < rows; row++) {
+    const middle = Math.round((y + (row + 0.5) * w) * ratio) - 1;
+    for (let line = lines[4 * row]; line < lines[4 * row + 3]; line++) {
+      const dashed = line >= middle && line < middle + ratio;
+      for (let column = 0; column < across; column++) {
+        const colour = colours[row * across + column];
+        const ink = dashed && inks[row * across + column];
+        const at = (line - top) * wide - left;
+        const [start, end] = [columns[4 * column], columns[4 * column + 3]];
+        for (let k = start; k < end; k++) pixels[at + k] = colour;
+        if (ink) pixels.fill(ink, at + columns[4 * column + 1], at + columns[4 * column + 2]);
+      }
+    }
+  }
+  context.putImageData(image, left, top);
 }
 
 /** @param {CanvasRenderingContext2D} context @param {Shape} shape */
@@ -107,9 +161,13 @@ function paintShape(context, shape) {
     context.textAlign = shape.anchor === "middle" ? "center" : shape.anchor ?? "start";
     context.textBaseline = "middle";
     context.fillText(shape.text ?? "", x, y);
+  } else if (shape.kind === "cells") {
+    paintCells(context, shape);
   } else {
+    const { corners = [], points = [] } = shape;
     context.beginPath();
-    (shape.points ?? []).forEach(([a, b], i) => (i ? context.lineTo(a, b) : context.moveTo(a, b)));
+    for (let i = 0; i < corners.length; i += 2) context.rect(corners[i], corners[i + 1], w, h);
+    points.forEach(([a, b], i) => (i ? context.lineTo(a, b) : context.moveTo(a, b)));
     if (shape.closed) context.closePath();
     if (shape.fill) context.fill();
     if (shape.stroke) context.stroke();
@@ -119,6 +177,18 @@ function paintShape(context, shape) {
 /** @param {string} text */
 function escapeXml(text) {
   return text.replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+}
+
+/** @param {Shape} shape @param {(value: number) => string} round */
+function writeCells({ x = 0, y = 0, w = 1, colours = new Uint32Array(), inks = colours, across = 1 }, round) {
+  /** @param {number} pixel */
+  const name = (pixel) => `rgb(${pixel & 255},${(pixel >> 8) & 255},${(pixel >> 16) & 255})`;
+  return Array.from(colours, (colour, i) => {
+    const [left, top] = [x + (i % across) * w, y + Math.floor(i / across) * w];
+    const box = colour ? `<rect x="${round(left)}" y="${round(top)}" width="${w - 1}" height="${w - 1}" fill="${name(colour)}"/>` : "";
+    const dash = inks[i] ? `<path d="M${round(left + w * 0.25)},${round(top + w / 2)}h${round(w / 2)}" stroke="${name(inks[i])}"/>` : "";
+    return box + dash;
+  }).join("");
 }
 
 /** The same picture as SVG. @param {Scene} scene @param {Theme} theme */
@@ -140,6 +210,12 @@ export function writeSvg(scene, theme) {
       const font = `font-size="${shape.size ?? 12}" font-weight="${shape.bold ? 600 : 400}"`;
       const place = `x="${round(x)}" y="${round(y)}" text-anchor="${shape.anchor ?? "start"}" dominant-baseline="central"`;
       return `<text ${place} ${font} ${paint}>${escapeXml(shape.text ?? "")}</text>`;
+    }
+    if (shape.kind === "cells") return writeCells(shape, round);
+    if (shape.kind === "boxes") {
+      const { corners = [] } = shape;
+      const boxes = range(corners.length / 2).map((i) => `M${round(corners[2 * i])},${round(corners[2 * i + 1])}h${round(w)}v${round(h)}h${round(-w)}z`);
+      return `<path d="${boxes.join("")}" ${paint}/>`;
     }
     const points = (shape.points ?? []).map(([a, b]) => `${round(a)},${round(b)}`).join(" ");
     return `<${shape.closed ? "polygon" : "polyline"} points="${points}" ${paint}/>`;

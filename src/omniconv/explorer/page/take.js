@@ -1,4 +1,4 @@
-/** What the reader takes along: the picture, and the layer as text for Omniconv, PyTorch and ONNX. */
+/** What the reader takes along: the picture, and the layer as text for Omniconv, PyTorch, Keras and ONNX. */
 import { formatSpec } from "./format.js";
 import { MOST_KEPT, keepsWeights } from "./layer.js";
 import { button, fill, make, segmented } from "./dom.js";
@@ -6,6 +6,8 @@ import { readTheme, writeSvg } from "./scene.js";
 import { omniconvText, torchText } from "./torchtext.js";
 import { convsOf } from "./chain.js";
 import { weightShape } from "./spec.js";
+import { animateLayer } from "./animate.js";
+import { kerasText } from "./kerastext.js";
 import { onnxText } from "./onnxtext.js";
 
 /** @import {Layer} from "./layer.js" */
@@ -42,9 +44,12 @@ export class Take {
     this.code = make("pre.code", { tabindex: 0, "aria-label": "The layer as code" });
     this.address = make("p");
     this.told = make("span.note", { role: "status" });
+    this.copied = make("span.note", { role: "status" });
+    /** Whether an animation is being drawn. */
+    this.busy = false;
     /** @type {Layer | null} */
     this.layer = null;
-    const words = segmented("Code", [["omniconv", "Omniconv"], ["pytorch", "PyTorch"], ["onnx", "ONNX"]], this.language, (word) => {
+    const words = segmented("Code", [["omniconv", "Omniconv"], ["pytorch", "PyTorch"], ["keras", "Keras"], ["onnx", "ONNX"]], this.language, (word) => {
       this.language = word;
       if (this.layer) this.show(this.layer);
     });
@@ -59,16 +64,30 @@ export class Take {
           const text = writeSvg(stage.scene, readTheme());
           saveBlob(new Blob([text], { type: "image/svg+xml" }), `${this.fileName()}.svg`);
         }),
+        button("Save the sliding kernel as GIF", () => this.animate(stage)),
         button("Save the numbers as CSV", () => {
           if (this.layer) saveBlob(new Blob([csvText(this.layer)], { type: "text/csv" }), `${this.fileName()}.csv`);
         }),
+        this.told,
       ),
       this.address,
       words,
       this.code,
       button("Copy the code", () => this.copy()),
-      this.told,
+      this.copied,
     );
+  }
+
+  /** @param {Stage} stage */
+  async animate(stage) {
+    if (!this.layer || this.busy) return;
+    this.busy = true;
+    const { bytes, shown, count } = await animateLayer(this.layer, stage.space(), (share) => {
+      this.told.textContent = ` Drawing: ${Math.round(100 * share)} %.`;
+    });
+    this.busy = false;
+    saveBlob(new Blob([bytes], { type: "image/gif" }), `${this.fileName()}.gif`);
+    this.told.textContent = shown < count ? ` The animation shows the first ${shown} of ${count} outputs.` : ` The animation shows all ${count} outputs.`;
   }
 
   fileName() {
@@ -78,10 +97,10 @@ export class Take {
   async copy() {
     try {
       await navigator.clipboard.writeText(this.code.textContent ?? "");
-      fill(this.told, " Copied.");
+      fill(this.copied, " Copied.");
     } catch {
       getSelection()?.selectAllChildren(this.code);
-      fill(this.told, " The code is selected: copy it with the keyboard.");
+      fill(this.copied, " The code is selected: copy it with the keyboard.");
     }
   }
 
@@ -95,9 +114,11 @@ export class Take {
     const texts = {
       omniconv: () => omniconvText(formatSpec(spec, shape)),
       pytorch: () => torchText(spec, shape),
+      keras: () => kerasText(spec, shape),
       onnx: () => onnxText(spec, shape),
     };
-    this.code.textContent = texts[/** @type {"omniconv" | "pytorch" | "onnx"} */ (this.language)]();
+    this.code.textContent = texts[/** @type {"omniconv" | "pytorch" | "keras" | "onnx"} */ (this.language)]();
     fill(this.told);
+    fill(this.copied);
   }
 }

@@ -17,9 +17,10 @@ const TORCH_ACTIVATIONS = {
   abs: "Call(torch.abs)", neg: "Call(torch.neg)",
 };
 
-/** @param {number[]} values */
-function pythonTuple(values) {
-  return new Set(values).size === 1 ? String(values[0]) : `(${values.join(", ")})`;
+/** One number where all are equal, unless each is to be written. @param {number[]} values @param {boolean} [each] */
+export function pythonTuple(values, each = false) {
+  if (!each && new Set(values).size === 1) return String(values[0]);
+  return `(${values.join(", ")}${values.length === 1 ? "," : ""})`;
 }
 
 /** @param {Activation} step */

@@ -1,0 +1,130 @@
+/** The picture of a layer with a chosen value: its tensors side by side, or below each other where there is little room. */
+import { range } from "./integers.js";
+import { drawGrid, layGrid } from "./grid.js";
+import { isoShapes } from "./iso.js";
+import { nameStep } from "./words.js";
+
+/** @import {Grid} from "./grid.js" */
+/** @import {Scene, Shape, Theme} from "./scene.js" */
+/** @import {View} from "./view.js" */
+
+/** Lines of text above each tensor. */
+const TITLE_HEAD = 56;
+const GAP = 46;
+/** Sides of a cell, at most and at least. */
+const LARGEST_CELL = 44;
+const SMALLEST_CELL = 7;
+/** Height of a picture beside the settings. */
+const TALLEST = 640;
+
+/**
+ * Where the tensors are drawn in a picture `space` wide: as large as they fit.
+ * @param {View} view
+ * @param {number} space
+ */
+function layTensors(view, space) {
+  const { plans, shapes } = view.layer;
+  const upright = space < 430;
+  const stacked = upright || shapes[0].length === 3;
+  const tensors = range(plans.length + 1);
+  const firsts = tensors.map((tensor) => view.firstChannel(tensor));
+  /** @param {number} cell */
+  const lay = (cell) =>
+    tensors.map((tensor) => {
+      const { channels, sizes } = view.extent(tensor);
+      const frame = view.frame(tensor);
+      const wide = (sizes[2] + frame[1][0] + frame[1][1]) * cell + 10;
+      const columns = countColumns(channels, sizes, upright ? Math.floor((space + 10) / wide) : null);
+      return layGrid({ channels, sizes, frame, cell, columns, first: firsts[tensor] });
+    });
+  /** @param {Grid[]} all */
+  const fits = (all) => {
+    if (stacked) return Math.max(...all.map((grid) => grid.width)) <= space;
+    const across = all.reduce((sum, grid) => sum + grid.width, GAP * (all.length - 1));
+    return across <= space && Math.max(...all.map((grid) => grid.height)) <= TALLEST;
+  };
+  let cell = LARGEST_CELL;
+  let grids = lay(cell);
+  while (cell > SMALLEST_CELL && !fits(grids)) grids = lay((cell -= 1));
+  let [x, y] = [0, TITLE_HEAD];
+  grids.forEach((grid) => {
+    [grid.x, grid.y] = [x, y];
+    if (stacked) y += grid.height + TITLE_HEAD + 14;
+    else x += grid.width + GAP;
+  });
+  const width = Math.max(...grids.map((grid) => grid.x + grid.width)) + 4;
+  const height = Math.max(...grids.map((grid) => grid.y + grid.height)) + 4;
+  return { grids, stacked, width, height };
+}
+
+/**
+ * Blocks of a tensor that stand side by side.
+ * @param {number} channels
+ * @param {number[]} sizes
+ * @param {number | null} room for so many of them, where tensors stand below each other
+ */
+function countColumns(channels, sizes, room) {
+  const [slices, high] = sizes;
+  const flat = high === 1 && slices === 1;
+  if (room !== null) return Math.max(!flat && channels * slices > 1 ? 2 : 1, room);
+  if (slices > 1 || channels > 4) return 2;
+  return !flat && channels > 2 ? 2 : 1;
+}
+
+/**
+ * The picture, and where its values lie.
+ * @param {View} view
+ * @param {number} space
+ * @param {Theme} theme
+ * @returns {{scene: Scene, grids: Grid[]}}
+ */
+export function drawView(view, space, theme) {
+  const { shapes: sizes } = view.layer;
+  const { grids, stacked, width, height } = layTensors(view, space);
+  /** @type {Shape[]} */
+  const shapes = [];
+  grids.forEach((grid, tensor) => {
+    const room = stacked ? width : grid.width + GAP - 8;
+    shapes.push(...drawTitle(view, tensor, grid, room, theme), ...drawTensor(view, tensor, grid, theme));
+  });
+  const scene = { width, height, shapes, title: view.describe() };
+  if (sizes[0].length === 5) {
+    const solids = isoShapes(view, theme, height + 24, Math.max(width, space));
+    shapes.push(...solids.shapes);
+    scene.width = Math.max(width, solids.width);
+    scene.height = height + 24 + solids.height;
+  }
+  return { scene, grids };
+}
+
+/** @param {View} view @param {number} tensor @param {Grid} grid @param {number} room @param {Theme} theme @returns {Shape[]} */
+function drawTitle(view, tensor, grid, room, theme) {
+  const { plans, shapes } = view.layer;
+  const letters = Math.floor(room / 6.3);
+  const title = tensor === 0 ? "input" : tensor === plans.length ? "output" : `after step ${tensor}`;
+  const lines = [title, `${view.extent(tensor).channels} × ${shapes[tensor].slice(2).join("×")}`, tensor ? nameStep(plans[tensor - 1].step) : ""];
+  return lines.map((line, i) => {
+    const text = line.length > letters ? `${line.slice(0, letters - 1)}…` : line;
+    const bold = i === 0;
+    return { kind: "text", x: grid.x, y: grid.y - 46 + 17 * i, text, size: bold ? 14 : 12, bold, fill: bold ? theme.ink : theme.soft };
+  });
+}
+
+/** @param {View} view @param {number} tensor @param {Grid} grid @param {Theme} theme */
+function drawTensor(view, tensor, grid, theme) {
+  const { choice } = view;
+  const met = view.spotTerm();
+  const marks = view.marks[tensor];
+  const held = view.layer.values[tensor];
+  const own = tensor === choice.tensor ? 3 : tensor < choice.tensor ? 1 : 2;
+  const narrow = grid.sizes[2] * grid.cell < 110;
+  return drawGrid(grid, {
+    theme,
+    value: (i) => held[i],
+    scale: held.reduce((most, value) => Math.max(most, Math.abs(value)), 0),
+    mark: (i) => (met && tensor === choice.tensor - 1 && i === met.input ? 4 : marks[i] ? own : 0),
+    dim: true,
+    name: (channel) => view.nameChannel(tensor, channel, narrow),
+    padding: (channel, place) => view.padding(tensor, channel, place),
+  });
+}
