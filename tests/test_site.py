@@ -11,11 +11,8 @@ from pathlib import Path
 
 import pytest
 from tests.axe import judge
-from tests.browser import browser
 
 from omniconv.kinds import kinds
-
-__all__ = ["browser"]
 
 ROOT = Path(__file__).resolve().parents[1]
 BUILD = runpy.run_path(str(ROOT / "docs" / "build.py"))
