@@ -119,7 +119,7 @@ name => {
 def test_in_forced_colours_marks_and_choices_are_seen(open_page):
     page = open_page(forced_colors="active")
     assert page.evaluate("matchMedia('(forced-colors: active)').matches")
-    page.wait_for_function("document.querySelector('.stage canvas').width > 100")
+    page.wait_for_function("() => document.querySelector('.stage canvas').width > 100")
     drawn = {name: page.evaluate(PIXELS, name) for name in ("Canvas", "CanvasText", "Highlight")}
     assert min(drawn.values()) > 50, drawn
     tab = "element => getComputedStyle(element).borderBottomColor"
