@@ -365,6 +365,6 @@ def test_what_an_output_reads_and_an_input_feeds_are_equal_to_brute_force(count)
             {"back": np.flatnonzero(fed[:, output]).tolist(), "forward": np.flatnonzero(fed[source]).tolist()}
         )
     assert len(requests) == count
-    assert sum("transposed" in request["text"] for request in requests) > count // 20
+    assert sum("transposed" in request["text"] for request in requests) >= count // 20
     for request, found, each in zip(requests, ask(requests), expected, strict=True):
         assert found["answer"] == each, request["text"]
