@@ -596,6 +596,59 @@ def test_the_laboratory_enlarges_a_picture_and_judges_by_a_flat_input(page):
     assert len({cell for row in rows.all_inner_texts() for cell in row.split("\t")[1:]}) > 20
 
 
+def make_picture(array: np.ndarray, form: str, **more) -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(array).save(out, form, **more)
+    return out.getvalue()
+
+
+def read_region(page, name: str, data: bytes) -> tuple[list[str], list[list[float]]]:
+    """What is told of a picture of the reader's own: captions, and the values of red at its first corner."""
+    panel = page.locator("#panel-run-on-a-picture")
+    before = panel.locator("caption").all_text_contents()
+    page.get_by_label("A picture of your own").set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
+    changed = "before => document.querySelector('#panel-run-on-a-picture caption').textContent !== before"
+    page.wait_for_function(changed, arg=before[0])
+    rows = panel.locator("table").first.locator("tbody tr").all_inner_texts()
+    return panel.locator("caption").all_text_contents(), [[float(n) for n in row.split("\t")[1:]] for row in rows]
+
+
+def test_pictures_of_every_form_are_read_upright_and_on_white(page):
+    enter_line(page, "depthwise ic3 oc3 ih5 iw5 kh1 kw1 g3")
+    page.click("#tab-run-on-a-picture")
+    page.wait_for_function(RUN_SAYS, arg=" MAC")
+    page.locator("#panel-run-on-a-picture summary").click()
+    ramp = np.linspace(0, 1, 9)
+    grey = np.round(ramp * 65535).astype(np.uint16) + np.zeros((4, 1), np.uint16)
+    captions, values = read_region(page, "16.png", make_picture(grey, "PNG"))
+    assert captions[0] == "the picture, red, 4 × 9, from row 0 and column 0"
+    np.testing.assert_allclose(values, [ramp] * 4, atol=0.006)
+    clear = np.zeros((5, 3, 4), np.uint8)
+    clear[2:, :, 3] = 255
+    _, values = read_region(page, "clear.png", make_picture(clear, "PNG"))
+    assert values == [[1] * 3] * 2 + [[0] * 3] * 3
+    turned = np.zeros((16, 24, 3), np.uint8)
+    turned[:, :8, 0] = 255  # left; by its orientation, 90 degrees clockwise, on top
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    captions, values = read_region(
+        page, "turned.jpg", make_picture(turned, "JPEG", exif=exif, quality=100, subsampling=0)
+    )
+    assert captions[0] == "the picture, red, 24 × 16, from row 0 and column 0"
+    np.testing.assert_allclose(values[:7], 1, atol=0.05)
+    np.testing.assert_allclose(values[9:], 0, atol=0.05)
+
+
+@pytest.mark.wide
+def test_a_picture_of_thirty_megapixels_is_scaled(page):
+    page.click("#tab-run-on-a-picture")
+    page.wait_for_function(RUN_SAYS, arg=" MAC")
+    page.locator("#panel-run-on-a-picture summary").click()
+    captions, values = read_region(page, "large.png", make_picture(np.full((5000, 6000), 51, np.uint8), "PNG"))
+    assert captions[0] == "the picture, grey, 213 × 256, from row 0 and column 0"
+    assert set(np.ravel(values)) == {0.2}
+
+
 def read_numbers(page) -> dict[str, list[float]]:
     """The numbers of the layer that is shown, by their names."""
     page.click("#tab-take-along")
@@ -681,6 +734,7 @@ async () => {
   for (let i = 0; i < 20; i++) {
     canvas.dispatchEvent(new KeyboardEvent("keydown", { key: i % 2 ? "ArrowLeft" : "ArrowUp" }));
   }
+  for (let i = 0; i < 200 && !count; i++) await new Promise(requestAnimationFrame);
   for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame);
   return count;
 }

@@ -10,7 +10,7 @@ import { View } from "./view.js";
 /** Frames that one file has, at most; of a larger result the first. */
 export const MOST_FRAMES = 150;
 /** Pixels of all frames together, at most. */
-const MOST_FRAME_PIXELS = 2 ** 26;
+const MOST_FRAME_PIXELS = 2 ** 25;
 /** Of one frame [ms]. */
 const FRAME_DELAY = 400;
 

@@ -29,8 +29,6 @@ class App {
     document.body.classList.toggle("embedded", this.embedded);
     /** @type {Layer | null} */
     this.layer = null;
-    /** The layer that the panel of analyses shows. @type {Layer | null} */
-    this.known = null;
     this.live = make("p.visually-hidden", { role: "status" });
     this.stage = new Stage({ announce: (text) => (this.live.textContent = text) });
     this.kernel = new KernelCard(this.stage, () => this.weightsChanged());
@@ -38,7 +36,7 @@ class App {
       const { view } = this.stage;
       if (!view) return;
       this.kernel.show(view.layer);
-      if (this.tabs.current === "Know" && this.known === view.layer) this.know.follow(view);
+      if (this.tabs.current === "Know" && this.know.known === view.layer) this.know.follow(view);
     };
     this.know = new Know((text, sizes, w) => this.enterText(text, sizes, w));
     this.run = new Run();
@@ -181,10 +179,7 @@ class App {
   showPanel(name) {
     if (!this.layer || this.embedded) return;
     const { view } = this.stage;
-    if (name === "Know" && view) {
-      this.known = view.layer;
-      this.know.show(view);
-    }
+    if (name === "Know" && view) this.know.show(view);
     if (name === "Run on a picture") this.run.show(this.layer);
     if (name === "Checkerboard") this.checkerboard.show();
     if (name === "Take along") this.take.show(this.layer);

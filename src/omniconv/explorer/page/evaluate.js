@@ -77,16 +77,37 @@ function flatten(axis) {
   };
 }
 
+/** The readings of an axis by their tap, without those of zeros: which outputs read what, and with which share. @param {Reading[][]} axis */
+function groupByTap(axis) {
+  /** @type {Map<number, {outs: number[], reads: number[], shares: number[]}>} */
+  const groups = new Map();
+  axis.forEach((taps, o) => {
+    for (const { tap, read, share } of taps) {
+      if (read < 0) continue;
+      const group = groups.get(tap) ?? { outs: [], reads: [], shares: [] };
+      groups.set(tap, group);
+      group.outs.push(o);
+      group.reads.push(read);
+      group.shares.push(share);
+    }
+  });
+  return [...groups].map(([tap, { outs, reads, shares }]) => ({
+    tap, outs: Int32Array.from(outs), reads: Int32Array.from(reads), shares: Float64Array.from(shares),
+  }));
+}
+
+/** Row by row: each tap is added to all outputs of a row that it reads for. */
 /** @param {Plan} plan @param {Part} part @param {Float64Array} x @param {Weights | undefined} weights @param {Float64Array} y */
 function addPart(plan, part, x, weights, y) {
-  const [da, ha, wa] = part.axes.map(flatten);
+  const [da, ha] = part.axes.slice(0, 2).map(flatten);
+  const groups = groupByTap(part.axes[2]);
   const [D, H, W] = plan.sizesOut;
   const [, Hi, Wi] = plan.sizesIn;
   const placesIn = product(plan.sizesIn);
   const kernel = part.conv ? part.conv.kernel_size : [];
   const [, KH, KW] = [...new Array(3 - kernel.length).fill(1), ...kernel];
   const volume = product(kernel);
-  const resizing = !part.conv;
+  const w = part.conv && weights ? weights.w : null;
   for (let c = 0; c < part.groups * part.narrow; c++) {
     const group = Math.floor(c / part.narrow);
     const base = (part.firstOut + c) * D * H * W;
@@ -96,24 +117,19 @@ function addPart(plan, part, x, weights, y) {
       const row = part.conv?.transposed
         ? (group * part.wide + j) * part.narrow + (c % part.narrow)
         : c * part.wide + j;
-      let out = base;
       for (let d = 0; d < D; d++) {
         for (let h = 0; h < H; h++) {
-          for (let o = 0; o < W; o++) {
-            let sum = 0;
-            for (let a = da.starts[d]; a < da.starts[d + 1]; a++) {
-              for (let b = ha.starts[h]; b < ha.starts[h + 1]; b++) {
-                const line = from + (da.reads[a] * Hi + ha.reads[b]) * Wi;
-                const taps = row * volume + (da.taps[a] * KH + ha.taps[b]) * KW;
-                for (let t = wa.starts[o]; t < wa.starts[o + 1]; t++) {
-                  const factor = resizing || !weights
-                    ? da.shares[a] * ha.shares[b] * wa.shares[t]
-                    : weights.w[taps + wa.taps[t]];
-                  sum += x[line + wa.reads[t]] * factor;
-                }
+          const out = base + (d * H + h) * W;
+          for (let a = da.starts[d]; a < da.starts[d + 1]; a++) {
+            for (let b = ha.starts[h]; b < ha.starts[h + 1]; b++) {
+              const line = from + (da.reads[a] * Hi + ha.reads[b]) * Wi;
+              const taps = row * volume + (da.taps[a] * KH + ha.taps[b]) * KW;
+              const share = da.shares[a] * ha.shares[b];
+              for (const { tap, outs, reads, shares } of groups) {
+                const factor = w ? w[taps + tap] : share;
+                for (let i = 0; i < outs.length; i++) y[out + outs[i]] += x[line + reads[i]] * (factor * shares[i]);
               }
             }
-            y[out++] += sum;
           }
         }
       }

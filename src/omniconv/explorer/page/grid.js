@@ -184,7 +184,7 @@ function drawColours(grid, block, look) {
   const { theme, scale } = look;
   const count = sizes[1] * sizes[2];
   const [colours, inks] = [new Uint32Array(count), new Uint32Array(count)];
-  if (theme.forced) return []; // no colours there, and no room for signs that are text
+  if (theme.forced) return drawSigns(grid, block, look);
   const shades = shadesOf(theme);
   const first = (block.channel * sizes[0] + block.slice) * count;
   for (let i = 0; i < count; i++) {
@@ -196,6 +196,17 @@ function drawColours(grid, block, look) {
   }
   const [x, y] = [grid.x + block.x + frame[1][0] * cell, grid.y + block.y + BLOCK_HEAD + frame[0][0] * cell];
   return [{ kind: "cells", x, y, w: cell, across: sizes[2], colours, inks, fill: theme.paper }];
+}
+
+/** Where colours are forced, only a dash in each cell below zero. @param {Grid} grid @param {Block} block @param {Look} look @returns {Shape[]} */
+function drawSigns(grid, block, look) {
+  const { cell } = grid;
+  /** @type {number[]} */
+  const corners = [];
+  eachCell(grid, block, (x, y, index) => {
+    if (look.value(index) < 0) corners.push(x + cell * 0.25, y + cell / 2);
+  });
+  return [{ kind: "boxes", corners, w: cell / 2, h: 0, stroke: look.theme.ink, line: 1 }];
 }
 
 /** Characters of the longest number that is drawn. @param {Grid} grid @param {Look} look */

@@ -67,6 +67,9 @@ export class Know {
   constructor(open) {
     this.open = open;
     this.turn = 0;
+    this.timer = 0;
+    /** The layer that is shown. @type {Layer | null} */
+    this.known = null;
     /** The place of the output that is chosen, if one is. @type {number[] | null} */
     this.place = null;
     this.overlap = new Figure("Overlap");
@@ -88,12 +91,13 @@ export class Know {
   show(view) {
     const { layer } = view;
     const turn = ++this.turn;
+    this.known = layer;
     this.place = placeOf(view);
     const figures = [
       () => this.showOverlap(layer), () => this.showField(layer), () => this.showCoverage(layer), () => this.showChannels(layer),
       () => this.showWiring(layer), () => this.borders.show(layer), () => this.cost.show(layer),
     ];
-    const together = layer.values.reduce((sum, each) => sum + each.length, 0) <= MOST_TOGETHER ? figures.length : 1;
+    const together = isLarge(layer) ? 1 : figures.length;
     const next = () => {
       if (turn !== this.turn) return; // another layer is shown
       for (const figure of figures.splice(0, together)) figure();
@@ -163,7 +167,9 @@ export class Know {
     const place = placeOf(view);
     if (place?.join() === this.place?.join()) return;
     this.place = place;
-    this.showField(view.layer);
+    clearTimeout(this.timer);
+    if (!isLarge(view.layer)) this.showField(view.layer);
+    else this.timer = window.setTimeout(() => this.known === view.layer && this.showField(view.layer));
   }
 
   /** @param {Layer} layer */
@@ -222,6 +228,11 @@ export class Know {
       () => ({ heads: ["output", ...paths[0].map((_, j) => `input ${j}`)], rows: paths.map((row, c) => [String(c), ...row.map(String)]), caption: "Paths between channels" }),
     );
   }
+}
+
+/** @param {Layer} layer */
+function isLarge({ values }) {
+  return values.reduce((sum, each) => sum + each.length, 0) > MOST_TOGETHER;
 }
 
 /** @param {View} view */

@@ -102,6 +102,32 @@ export function readRgb(text) {
   return [(found >> 16) & 255, (found >> 8) & 255, found & 255];
 }
 
+/** Cells and other shapes that are painted at once; of more, some at a time. */
+const MOST_AT_ONCE = 4000;
+/** How long one slice of painting goes on [ms]. */
+const SLICE = 8;
+
+/** Pixels of the screen to lengths. */
+function screenRatio() {
+  return Math.min(3, window.devicePixelRatio || 1);
+}
+
+/** An empty canvas of the size of a scene. @param {HTMLCanvasElement} canvas @param {Scene} scene @param {number} ratio */
+function sizeCanvas(canvas, scene, ratio) {
+  canvas.width = Math.max(1, Math.round(scene.width * ratio));
+  canvas.height = Math.max(1, Math.round(scene.height * ratio));
+  canvas.style.width = `${scene.width}px`;
+  canvas.style.height = `${scene.height}px`;
+  return /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+}
+
+/** @param {CanvasRenderingContext2D} context @param {Scene} scene @param {Theme} theme @param {number} ratio */
+function paintPaper(context, scene, theme, ratio) {
+  context.scale(ratio, ratio);
+  context.fillStyle = theme.paper;
+  context.fillRect(0, 0, scene.width, scene.height);
+}
+
 /**
  * Paint on a canvas, sharp on every screen.
  * @param {HTMLCanvasElement} canvas
@@ -109,16 +135,42 @@ export function readRgb(text) {
  * @param {Theme} theme
  * @param {number} [ratio] of pixels to lengths
  */
-export function paintScene(canvas, scene, theme, ratio = Math.min(3, window.devicePixelRatio || 1)) {
-  canvas.width = Math.max(1, Math.round(scene.width * ratio));
-  canvas.height = Math.max(1, Math.round(scene.height * ratio));
-  canvas.style.width = `${scene.width}px`;
-  canvas.style.height = `${scene.height}px`;
-  const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
-  context.scale(ratio, ratio);
-  context.fillStyle = theme.paper;
-  context.fillRect(0, 0, scene.width, scene.height);
+export function paintScene(canvas, scene, theme, ratio = screenRatio()) {
+  const context = sizeCanvas(canvas, scene, ratio);
+  paintPaper(context, scene, theme, ratio);
   for (const shape of scene.shapes) paintShape(context, shape);
+}
+
+/**
+ * Paint a large scene some shapes at a time, so that the page goes on between them, and show it when all are there.
+ * @param {HTMLCanvasElement} canvas
+ * @param {Scene} scene
+ * @param {Theme} theme
+ * @param {() => void} done
+ */
+export function paintSlices(canvas, scene, theme, done) {
+  const count = scene.shapes.reduce((sum, shape) => sum + (shape.colours?.length ?? 1), 0);
+  if (count <= MOST_AT_ONCE) {
+    paintScene(canvas, scene, theme);
+    done();
+    return;
+  }
+  const ratio = screenRatio();
+  const hidden = document.createElement("canvas");
+  const context = sizeCanvas(hidden, scene, ratio);
+  paintPaper(context, scene, theme, ratio);
+  let next = 0;
+  const paint = () => {
+    const begin = performance.now();
+    while (next < scene.shapes.length && performance.now() - begin < SLICE) paintShape(context, scene.shapes[next++]);
+    if (next < scene.shapes.length) {
+      setTimeout(paint);
+      return;
+    }
+    sizeCanvas(canvas, scene, ratio).drawImage(hidden, 0, 0);
+    done();
+  };
+  setTimeout(paint);
 }
 
 /** Cells as one raster, on whole pixels: thousands cost no more than one. @param {CanvasRenderingContext2D} context @param {Shape} shape */

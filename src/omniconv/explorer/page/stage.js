@@ -3,7 +3,7 @@ import { button, fill, make } from "./dom.js";
 import { hitGrid } from "./grid.js";
 import { drawView } from "./picture.js";
 import { Products } from "./products.js";
-import { paintScene, readTheme } from "./scene.js";
+import { paintSlices, readTheme } from "./scene.js";
 import { listTables } from "./tables.js";
 import { View } from "./view.js";
 
@@ -26,6 +26,9 @@ export class Stage {
     this.scene = { width: 1, height: 1, shapes: [], title: "" };
     this.timer = 0;
     this.frameAsked = 0;
+    this.painting = false;
+    /** Whether the picture that is painted is not the last that was asked for. */
+    this.stale = false;
     /** Called whenever another product is framed. */
     this.spotted = () => {};
     /** Called whenever another value is chosen. */
@@ -128,14 +131,21 @@ export class Stage {
     return Math.max(260, this.element.clientWidth - 42);
   }
 
+  /** One picture after the other: what is asked for while one is painted is drawn after it. */
   draw() {
     if (!this.view) return;
+    this.stale = this.painting;
+    if (this.painting) return;
     const theme = readTheme();
     this.drawnWidth = this.element.clientWidth;
     const { scene, grids } = drawView(this.view, this.space(), theme);
     [this.scene, this.grids] = [scene, grids];
-    paintScene(this.canvas, scene, theme);
-    this.canvas.setAttribute("aria-label", scene.title);
+    this.painting = true;
+    paintSlices(this.canvas, scene, theme, () => {
+      this.painting = false;
+      this.canvas.setAttribute("aria-label", scene.title);
+      if (this.stale) this.askDraw();
+    });
   }
 
   showTables() {

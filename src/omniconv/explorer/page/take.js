@@ -82,12 +82,15 @@ export class Take {
   async animate(stage) {
     if (!this.layer || this.busy) return;
     this.busy = true;
-    const { bytes, shown, count } = await animateLayer(this.layer, stage.space(), (share) => {
-      this.told.textContent = ` Drawing: ${Math.round(100 * share)} %.`;
-    });
-    this.busy = false;
-    saveBlob(new Blob([bytes], { type: "image/gif" }), `${this.fileName()}.gif`);
-    this.told.textContent = shown < count ? ` The animation shows the first ${shown} of ${count} outputs.` : ` The animation shows all ${count} outputs.`;
+    try {
+      const { bytes, shown, count } = await animateLayer(this.layer, stage.space(), (share) => {
+        this.told.textContent = ` Drawing: ${Math.round(100 * share)} %.`;
+      });
+      saveBlob(new Blob([bytes], { type: "image/gif" }), `${this.fileName()}.gif`);
+      this.told.textContent = shown < count ? ` The animation shows the first ${shown} of ${count} outputs.` : ` The animation shows all ${count} outputs.`;
+    } finally {
+      this.busy = false;
+    }
   }
 
   fileName() {
