@@ -21,7 +21,7 @@ from omniconv.analysis.trace import trace
 from omniconv.errors import OmniconvError, SpecError
 from omniconv.kinds import kinds
 from omniconv.reference import random_weights, reference
-from omniconv.spec import Chain, Conv, PixelShuffle, Split, parse
+from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Split, parse
 
 pytestmark = needs_node
 
@@ -336,3 +336,35 @@ def test_a_layer_that_is_too_large_is_shown_with_a_smaller_input():
     }
     found = [answer["answer"] for answer in ask([{"ask": "smaller", "text": line} for line in lines])]
     assert [sizes and sizes[1:] for sizes in found] == [sizes and sizes[1:] for sizes in lines.values()]
+
+
+def _without_activations(spec):
+    """A spec whose activations, which move nothing, are left out; none where it is made of nothing else."""
+    if not isinstance(spec, Chain):
+        return spec
+    steps = tuple(step for step in spec.steps if not isinstance(step, Activation))
+    return Chain(steps) if any(isinstance(step, Conv | Split) for step in steps) else None
+
+
+@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.wide)])
+def test_what_an_output_reads_and_an_input_feeds_are_equal_to_brute_force(count):
+    """One input after the other is set to 1 in the float64 reference with weights above zero: what changes is fed."""
+    rng = np.random.default_rng(21)
+    requests, expected = [], []
+    for problem in drawn(2 * count + 40):
+        spec = _without_activations(problem.spec)
+        size = int(np.prod(problem.shape[1:]))
+        if spec is None or size > 400 or len(requests) == count:
+            continue
+        ones = np.eye(size, dtype=np.float32).reshape(size, *problem.shape[1:])
+        weights = [(np.abs(w) + 0.5, None) for w, _ in random_weights(spec, rng, bias=False)]
+        fed = reference(spec, ones, weights).reshape(size, -1) != 0
+        output, source = int(rng.integers(fed.shape[1])), int(rng.integers(size))
+        requests.append({"ask": "trace", "text": str(problem), "output": output, "input": source})
+        expected.append(
+            {"back": np.flatnonzero(fed[:, output]).tolist(), "forward": np.flatnonzero(fed[source]).tolist()}
+        )
+    assert len(requests) == count
+    assert sum("transposed" in request["text"] for request in requests) >= count // 20
+    for request, found, each in zip(requests, ask(requests), expected, strict=True):
+        assert found["answer"] == each, request["text"]

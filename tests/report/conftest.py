@@ -1,17 +1,14 @@
-"""Inspected models, and a browser."""
+"""Inspected models."""
 
 from __future__ import annotations
 
 import pytest
-from tests.browser import browser
 from tests.report import models
 
 from omniconv.analysis import Machine
 from omniconv.graph import to_partial_program
 from omniconv.report import as_roofline, inspect_program
 from omniconv.report.inspection import PARTS, Times
-
-__all__ = ["browser"]
 
 
 def inspect_model(model, name="model.onnx", parts=PARTS, timed=True):

@@ -24,6 +24,9 @@ const ONE_IMAGE = "One image of the batch is shown.";
 class App {
   constructor() {
     this.data = readData();
+    // A page that embeds this one asks for the picture, the kernel and the settings alone: explorer.html?embed#kind=...
+    this.embedded = new URLSearchParams(location.search).has("embed");
+    document.body.classList.toggle("embedded", this.embedded);
     /** @type {Layer | null} */
     this.layer = null;
     this.live = make("p.visually-hidden", { role: "status" });
@@ -111,7 +114,7 @@ class App {
 
   /** WebAssembly takes over when it is ready. */
   async startEngine() {
-    const engine = await Engine.start(this.data.taps);
+    const engine = this.embedded ? null : await Engine.start(this.data.taps);
     if (!engine) return;
     await engine.load(this.data.presets ?? []);
     this.know.cost.engine = engine;
@@ -174,7 +177,7 @@ class App {
 
   /** Only what is seen is worked out. @param {string} name */
   showPanel(name) {
-    if (!this.layer) return;
+    if (!this.layer || this.embedded) return;
     const { view } = this.stage;
     if (name === "Know" && view) this.know.show(view);
     if (name === "Run on a picture") this.run.show(this.layer);

@@ -242,8 +242,10 @@ function fitsNumbers(setting) {
   }
 }
 
-/** A setting without numbers of its own. @param {URLSearchParams} found @returns {Setting | null} */
+/** A setting without numbers of its own; a kind alone, as links have it, is its first layer. @param {URLSearchParams} found @returns {Setting | null} */
 function readWords(found) {
+  const [only, ...rest] = found.keys();
+  if (only === "kind" && !rest.length) return Object.hasOwn(STARTS, found.get("kind") ?? "") ? startSetting(found.get("kind") ?? "") : null;
   const sizes = (found.get("sizes") ?? "").split("x").map(Number);
   const seed = Number(found.get("seed") ?? 1);
   const kind = found.get("kind") ?? (found.has("text") ? "text" : "");

@@ -70,8 +70,14 @@ export function mixRgb(a, b, t) {
 export function valueColour(t, theme) {
   if (theme.forced) return { fill: "Canvas", ink: "CanvasText" };
   const colour = valueRgb(t, theme);
-  const light = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 140;
-  return { fill: `rgb(${colour.join(",")})`, ink: light ? "#16181d" : "#ffffff" };
+  // Black or white, whichever stands out more: at least 4.58 to 1 on any colour.
+  return { fill: `rgb(${colour.join(",")})`, ink: lightOf(colour) > 0.179 ? "#000000" : "#ffffff" };
+}
+
+/** Relative luminance of a colour, 0 to 1. @param {Rgb} colour */
+function lightOf(colour) {
+  const [r, g, b] = colour.map((value) => (value > 10 ? ((value / 255 + 0.055) / 1.055) ** 2.4 : value / 3294.6));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
 }
 
 /** The same as numbers, where colours are not forced. @param {number} t @param {Theme} theme */

@@ -1,4 +1,4 @@
-"""A browser, and the explorer in it."""
+"""A browser, one for all tests of a process."""
 
 from __future__ import annotations
 
