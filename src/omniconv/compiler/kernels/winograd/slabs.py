@@ -16,7 +16,7 @@ from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.kernels.lane.tiles import reject_lane
 from omniconv.compiler.kernels.panel.tiles import cost_panel
 from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
-from omniconv.compiler.problem.candidate import Candidate
+from omniconv.compiler.problem.candidate import Candidate, find_cheapest
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
