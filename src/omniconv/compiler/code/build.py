@@ -252,7 +252,7 @@ def _read(digest: str, source: Source, cache: ObjectCache | None) -> Object | No
     return Object(symbol_of(source, digest), digest, time.perf_counter() - start, cached=True, code=code)
 
 
-class _Written(NamedTuple):
+class _Emitted(NamedTuple):
     """A kernel as IR: its symbol, and the time that it took [s]."""
 
     name: str
@@ -260,16 +260,16 @@ class _Written(NamedTuple):
     seconds: float
 
 
-def _write(source: Source, digest: str) -> _Written:
+def _write(source: Source, digest: str) -> _Emitted:
     """Write one source."""
     start, name = time.perf_counter(), symbol_of(source, digest)
     ir = source.emit(name)
     if f"@{name}(" not in ir and f'@"{name}"(' not in ir:
         raise RuntimeError(f"IR of {source.key!r} does not define {name}")  # LLVM would abort
-    return _Written(name, ir, time.perf_counter() - start)
+    return _Emitted(name, ir, time.perf_counter() - start)
 
 
-def _compile(digest: str, written: _Written, target: Target, cache: ObjectCache | None) -> Object:
+def _compile(digest: str, written: _Emitted, target: Target, cache: ObjectCache | None) -> Object:
     """Compile one kernel."""
     start = time.perf_counter()
     code = compile_object(written.ir, target)
