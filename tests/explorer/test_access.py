@@ -68,14 +68,16 @@ def test_axe_would_find_one(open_page):
 
 
 @pytest.mark.wide
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_violation_in_any_kind(open_page, scheme):
+@pytest.mark.parametrize(("scheme", "first"), [("light", 0), ("dark", 1)])
+def test_axe_finds_no_violation_in_any_kind(open_page, scheme, first):
     page = open_page(color_scheme=scheme)
-    for kind in kinds():
+    show_all_tabs(page)
+    open_all(page)
+    assert judge(page) == []
+    page.click("#tab-know")
+    for kind in list(kinds())[first::2]:
         page.select_option("#kind", kind)
-        show_all_tabs(page)
-        open_all(page)
-        assert judge(page) == [], kind
+        assert judge(page, ".see") == judge(page, "#panel-know") == judge(page, "aside") == [], kind
     page = open_page("?embed#kind=mixed", color_scheme=scheme)
     assert judge(page) == []
 
