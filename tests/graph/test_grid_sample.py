@@ -77,6 +77,17 @@ def test_against_pytorch(mode: str, padding: str) -> None:
 
 
 @pytest.mark.parametrize("mode", OLD)
+@pytest.mark.parametrize("axis", [0, 1])
+def test_places_that_are_outside_along_one_axis_only(mode: str, axis: int) -> None:
+    """Some taps are inside everywhere along the other."""
+    x, grid = draw((9, 6), (5, 4))
+    grid[..., axis] = np.clip(grid[..., axis], -0.4, 0.4)
+    model = make(x, grid, mode=mode)
+    (want,) = ReferenceEvaluator(model).run(None, {"x": x, "grid": grid})
+    np.testing.assert_allclose(run(model, x, grid), want, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("mode", OLD)
 def test_what_is_outside_reads_nothing(mode: str) -> None:
     """Not even pixels that are no numbers; and a place that is no number gives none."""
     x = np.full((1, 2, 4, 4), np.nan, np.float32)

@@ -42,6 +42,8 @@ EXTREMES: Final = (0, 1, -1, 2, 7, -7, 100, 2**31 - 1, -(2**31), 2**40, 2**63 - 
 SPECIAL: Final = (np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-42, 3e38, -1e30, 1e6)
 SIZES: Final = (0, 1, 2, 3, 5, 17, 64, 1000, 2**16, 2**24, 2**31, 2**40)
 """What open sizes are called with."""
+_MANY_PIXELS: Final = 512
+"""An axis along which positions in float32 are off by 1e-5 of a pixel and more."""
 
 
 @dataclass
@@ -292,11 +294,14 @@ def is_misread(item: onnx.NodeProto, opset: int, inputs: Arrays) -> bool:
 
 
 def is_undetermined(item: onnx.NodeProto, inputs: Arrays) -> bool:
-    """Whether special inputs leave a result to how somebody rounds.
+    """Whether special or large inputs leave a result to how somebody rounds.
 
     A place far outside that is reflected may come to lie anywhere; the sigmoid of ONNX Runtime never reaches 0, and
-    huge states times what is left of it are huge.
+    huge states times what is left of it are huge; its positions in what is resized are float32, and along many pixels
+    the shares of two neighbours are off by more than values may be.
     """
+    if item.op_type in ("Resize", "Upsample"):
+        return any(max(x.shape, default=0) >= _MANY_PIXELS for x in inputs.values())
     if item.op_type == "GridSample":
         return any(name in inputs and is_special(inputs[name]) for name in item.input[1:2])
     return item.op_type in ("GRU", "LSTM") and any(is_special(x) for x in inputs.values())

@@ -175,7 +175,8 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
         for tap, size in zip(taps, sizes, strict=True):
             at = at * size + tap.at
             share = share * tap.share
-            inside = tap.inside if inside is None or tap.inside is None else inside & tap.inside
+            if tap.inside is not None:
+                inside = tap.inside if inside is None else inside & tap.inside
         read = np.take(rows, at, 0)
         read *= share[:, None].astype(wide, copy=False)
         if inside is not None:
