@@ -106,6 +106,8 @@ class Net:
     def concat(self, x, y):
         shape = self.shape(x)
         others = [name for name in self.values if self.shape(name)[2:] == shape[2:] and self.shape(name)[1] < 7]
+        if not others:
+            return
         other = self.r.choice(others)
         self.add(ConcatStep((x, other), y), (1, shape[1] + self.shape(other)[1], *shape[2:]))
 

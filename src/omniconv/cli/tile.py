@@ -35,9 +35,7 @@ def tile(
     resume: Annotated[
         bool, typer.Option("--resume/--restart", help="Go on where an earlier run stopped, or begin anew.")
     ] = True,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Keep to direct sums: the bits do not depend on the tiles.")
-    ] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Keep to direct sums, as compile(exact=True) does.")] = False,
     threads: Threads = 1,
     dtype: Dtype = "float32",
     json: Json = False,

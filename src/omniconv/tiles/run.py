@@ -75,9 +75,9 @@ def tiled(
         StorageError: reading or writing failed. What is finished is kept, and the same call goes on.
 
     Numerics:
-        With ``exact=True`` sums have the order that they have in the whole, whatever the tiles, so that the result is
-        that of the whole to the last bit. Otherwise layers of 3x3 may be filtered (Winograd), in blocks that begin with
-        the tile: the result is then within the bound of that form.
+        With ``exact=True`` the result is that of the whole to the last bit where sums are exact, as those of whole
+        numbers are, and within the bound of direct sums otherwise. Without it, layers of 3x3 may be filtered
+        (Winograd), in blocks that begin with the tile: the result is then within the bound of that form.
     """
     resume, progress = as_flag("resume", resume), as_flag("progress", progress)
     subject = open_subject(net, weights, threads, dtype, exact=exact)
