@@ -214,6 +214,18 @@ def test_steps_are_torchs_and_compile_nothing_anew() -> None:
     assert counts[0] == counts[-1]
 
 
+def test_a_network_of_many_norms_keeps_all_of_them(recwarn) -> None:
+    from omniconv.torch.programs import PROGRAMS
+
+    counts = []
+    for _ in range(2):
+        for channels in range(1, 13):
+            onn.BatchNorm1d(channels)(torch.randn(2, channels, 4))
+        counts.append(PROGRAMS.compiled)
+    assert counts[0] == counts[1]
+    assert not [each for each in recwarn if "compiled for" in str(each.message)]
+
+
 def test_threads_do_not_change_results() -> None:
     many = torch.get_num_threads()
     found = []

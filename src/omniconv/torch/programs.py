@@ -74,6 +74,8 @@ class _ProgramKey(NamedTuple):
     spec: Conv | Norm
     dtype: torch.dtype
     layout: str
+    image: Shape
+    """Of a normalisation, which fits any: what tells the layers of a network apart, that have the same numbers."""
 
 
 @dataclass(slots=True)
@@ -105,7 +107,8 @@ class Programs:
             ShapeError: an input that the layer does not take.
             LimitError: more memory than allowed; nothing has been allocated then.
         """
-        key = _ProgramKey(what, spec, dtype, "NHWC" if channels_last else "NCHW")
+        image = shape[1:] if isinstance(spec, Norm) else ()
+        key = _ProgramKey(what, spec, dtype, "NHWC" if channels_last else "NCHW", image)
         with self._lock:
             layer = self._layers.get(key)
             if layer is None:
