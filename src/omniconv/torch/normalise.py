@@ -65,7 +65,7 @@ def batch_norm(
         mean, _, unbiased = moments.unbind(0)
         running_mean.lerp_(mean, momentum)
         running_var.lerp_(unbiased, momentum)
-    return y  # type: ignore[no-any-return]
+    return y
 
 
 def _serves(x: Any, mean: Any, variance: Any, w: Any, b: Any, training: bool) -> bool:

@@ -66,7 +66,8 @@ def _read(planner: Planner, names: Sequence[str]) -> tuple[list[Stored], Walk]:
     first = planner.get(names[0]).layout
     images, channels, positions = shape[0], shape[1], math.prod(shape[2:])
     if first.plain and positions > 1:
-        found, pitches = [as_row_major(planner, name) for name in names], ()
+        found = [as_row_major(planner, name) for name in names]
+        pitches: tuple[int, ...] = ()
     else:
         found = [_in_line(planner, name) for name in names]
         pitches = tuple(_find_pitch(value.layout) or 0 for value in found)
