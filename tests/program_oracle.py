@@ -26,6 +26,10 @@ from omniconv.program.steps import (
     DenseStep,
     LrnStep,
     MapStep,
+    MomentsStep,
+    NormaliseGradientStep,
+    NormaliseStep,
+    NormaliseSumsStep,
     PadStep,
     PoolStep,
     PostOp,
@@ -369,6 +373,41 @@ def run_step(step: ProgramStep, values: Values, shape: Sequence[int]) -> Float64
             return np.moveaxis(y[:: -1 if step.reverse else 1], 0, step.axis)
         case WeightGradientStep():
             return gradients(step.spec, values[step.x], np.zeros(tuple(shape)), None, values[step.dy]).dw
+        case MomentsStep():
+            return moments(values[step.x])
+        case NormaliseStep() | NormaliseSumsStep() | NormaliseGradientStep():
+            return normalise(step, values)
+
+
+def moments(x: Float64) -> Float64:
+    """Mean, variance and unbiased variance of each channel."""
+    axes, n = (0, *range(2, x.ndim)), x.size // x.shape[1]
+    return np.stack([x.mean(axes), x.var(axes), x.var(axes) * n / (n - 1)])
+
+
+def normalise(step: NormaliseStep | NormaliseSumsStep | NormaliseGradientStep, values: Values) -> Float64:
+    """Normalised values, or what their gradient is made of; the slope of an activation is found by differences."""
+    x = values[step.x]
+    wide = lambda numbers: np.reshape(numbers, (1, -1, *(1,) * (x.ndim - 2)))
+    mean, variance = (wide(values[name]) for name in (step.mean, step.variance))
+    w, b = (1.0, 0.0) if step.w is None else (wide(values[name]) for name in (step.w, step.b))
+    r = 1 / np.sqrt(variance + step.epsilon)
+    z = (x - mean) * r * w + b
+    f = (lambda z: z) if step.activation is None else (
+        lambda z: ACTIVATIONS[step.activation.name](z, **dict(step.activation.parameters))
+    )  # fmt: skip
+    if isinstance(step, NormaliseStep):
+        return np.asarray(f(z))
+    h = 1e-5
+    g = (f(z + h) - f(z - h)) / (2 * h) * values[step.dy]
+    if isinstance(step, NormaliseSumsStep):
+        axes = (0, *range(2, x.ndim))
+        return np.stack([g.sum(axes), (g * (x - mean) * r).sum(axes)])
+    if step.sums is not None:
+        db, dw = map(wide, values[step.sums])
+        n = x.size // x.shape[1]
+        g = g - db / n - (x - mean) * r * dw / n
+    return np.asarray(g * r * w)
 
 
 def run_program(program: Program, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Float64]:

@@ -18,8 +18,9 @@ from omniconv.spec import Conv, Shape
 from omniconv.target.model import Target
 from omniconv.target.select import select_target
 
-PARAMETERS = frozenset({"w", "b", "dw", "db"})
-"""Weights and biases and their gradients, which are in PyTorch's order in memory whatever the layout of the rest."""
+PARAMETERS = frozenset({"w", "b", "dw", "db", "mean", "variance", "moments", "sums"})
+"""Weights and biases and their gradients, and numbers of channels, which are in PyTorch's order in memory whatever the
+layout of the rest."""
 
 
 def compile_forward(
@@ -123,11 +124,31 @@ def _take(
 ) -> tuple[Shape, Target, Options]:
     """Arguments that are checked, and the memory that input and result need granted."""
     check_instance("spec", spec, Conv, need="one layer", fix="oc.depthwise(in_channels=32, kernel_size=3)")
+    options = {"threads": threads, "layout": layout, "dtype": dtype, "target": target, "memory_limit": memory_limit}
+    shape = as_shape(shape, at=spec.text())
+    return take_options(spec.text(shape), shape, 1, math.prod(spec.output_shape(shape)), **options)
+
+
+def take_options(
+    at: str,
+    shape: Sequence[int],
+    arrays: int,
+    more: int = 0,
+    *,
+    threads: int = 1,
+    layout: str = "NCHW",
+    dtype: Any = "float32",
+    target: str | None = None,
+    memory_limit: int | None = None,
+) -> tuple[Shape, Target, Options]:
+    """The options of a compilation, checked, and the memory granted of some arrays of a shape and so many elements
+    more.
+    """
     layout = as_choice("layout", layout, LAYOUTS)
     threads = as_integer("threads", threads, 1, MAX_THREADS)
     chosen = select_target(target).of(find_element(dtype))
-    shape = as_shape(shape, at=spec.text())
-    needed = chosen.element.bytes * (math.prod(shape) + math.prod(spec.output_shape(shape)))
-    check_memory(needed, "input and output together", limit=memory_limit, at=spec.text(shape))
+    shape = as_shape(shape, at=at)
+    needed = chosen.element.bytes * (arrays * math.prod(shape) + more)
+    check_memory(needed, "input and output together", limit=memory_limit, at=at)
     options = Options(layout=layout, threads=threads, memory_limit=memory_limit, row_major=PARAMETERS)
     return shape, chosen, options

@@ -22,6 +22,10 @@ from omniconv.program.steps import (
     DenseStep,
     LrnStep,
     MapStep,
+    MomentsStep,
+    NormaliseGradientStep,
+    NormaliseStep,
+    NormaliseSumsStep,
     PadStep,
     PoolStep,
     PostOp,
@@ -298,6 +302,47 @@ def _weight_gradient(r: Random) -> Drawn:
     )  # fmt: skip
     shapes = {"x": shape, "dy": spec.output_shape(shape)}
     return WeightGradientStep("x", "y", "dy", spec), shapes, spec.weight_shape
+
+
+@draws(MomentsStep)
+def _moments(r: Random) -> Drawn:
+    shape = images(r)
+    return MomentsStep("x", "y"), {"x": shape}, (3, shape[1])
+
+
+def images(r: Random) -> tuple[int, ...]:
+    """Of more than one element for each channel."""
+    return (r.randint(2, 3), *shape_of(r, r.randint(2, 4), 3)[1:])
+
+
+def normal(r: Random) -> tuple[tuple[Any, ...], dict[str, tuple[int, ...]], tuple[int, ...]]:
+    """What a normalisation has: its numbers, an activation that is bent, and the shapes of all."""
+    shape, affine = images(r), r.random() < 0.6
+    pick = lambda: r.choice(((shape[1],), (1, shape[1])))
+    names = ("mean", "variance", *(("w", "b") if affine else ()))
+    activation = Activation.of(r.choice(("silu", "tanh", "sigmoid", "gelu")))
+    numbers = ("mean", "variance", *(("w", "b") if affine else (None, None)), 0.01, activation)
+    return numbers, {"x": shape, **{name: pick() for name in names}}, shape
+
+
+@draws(NormaliseStep)
+def _normalise(r: Random) -> Drawn:
+    numbers, shapes, shape = normal(r)
+    return NormaliseStep("x", "y", *numbers), shapes, shape
+
+
+@draws(NormaliseSumsStep)
+def _normalise_sums(r: Random) -> Drawn:
+    numbers, shapes, shape = normal(r)
+    return NormaliseSumsStep("x", "y", *numbers, dy="dy"), {**shapes, "dy": shape}, (2, shape[1])
+
+
+@draws(NormaliseGradientStep)
+def _normalise_gradient(r: Random) -> Drawn:
+    numbers, shapes, shape = normal(r)
+    sums = r.random() < 0.6
+    shapes |= {"dy": shape} | ({"sums": (2, shape[1])} if sums else {})
+    return NormaliseGradientStep("x", "y", *numbers, dy="dy", sums="sums" if sums else None), shapes, shape
 
 
 @draws(RecurrentStep)

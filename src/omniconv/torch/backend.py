@@ -1,7 +1,8 @@
 """The backend ``omniconv`` of `torch.compile`: which nodes of a graph run as compiled code, and which in PyTorch.
 
 In training, and wherever weights stay PyTorch's, every convolution of the graph becomes an operator of
-:mod:`omniconv.torch.operators`; nothing else changes. With ``options={"freeze": True}``, in inference, the graph is cut
+:mod:`omniconv.torch.operators`, and every batch norm, with the activation that alone reads it, one of
+:mod:`omniconv.torch.normalise`; nothing else changes. With ``options={"freeze": True}``, in inference, the graph is cut
 into the largest parts of known functions around convolutions and products, and each part is compiled whole, with its
 weights as constants (:mod:`omniconv.torch.parts`). A weight that is replaced, or changed in place so that PyTorch
 counts it, makes its part compile again; changes through ``weight.data`` or NumPy's view of the memory are not seen.
@@ -16,10 +17,13 @@ from typing import Any, Final
 
 import torch
 from torch import fx
+from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from omniconv.choices import as_choice, check_instance
 from omniconv.errors import DataError, SpecError, UnsupportedError
 from omniconv.integers import as_flag
+from omniconv.torch.activations import activation_of_node, as_activation
+from omniconv.torch.normalise import batch_norm
 from omniconv.torch.operators import convolve
 from omniconv.torch.parts import FrozenPart, cut, name_of
 
@@ -32,7 +36,7 @@ class GraphReport:
     """What became of one graph that was compiled.
 
     Attributes:
-        operators: convolutions that run as operators, weights of PyTorch's.
+        operators: convolutions and batch norms that run as operators, weights of PyTorch's.
         parts: parts that were cut out with their weights, each with the names of its nodes.
         torch: names of what runs in PyTorch, and how many of each.
     """
@@ -42,7 +46,7 @@ class GraphReport:
     torch: Counter[str] = field(default_factory=Counter)
 
     def __str__(self) -> str:
-        lines = [f"{len(self.operators)} convolutions as operators, {len(self.parts)} frozen parts"]
+        lines = [f"{len(self.operators)} nodes as operators, {len(self.parts)} frozen parts"]
         lines += [f"  operator: {name}" for name in self.operators]
         lines += [f"  part: {part}" for part in self.parts]
         lines += [f"  torch: {name}" + (f" ({many})" if many > 1 else "") for name, many in self.torch.items()]
@@ -85,12 +89,30 @@ def backend(
         if node.op == "call_function" and node.target in CONVOLUTIONS:
             report.operators.append(f"{node.name} ({name_of(node)})")
             node.target = CONVOLUTIONS[node.target]
+        elif node.op == "call_function" and node.target is F.batch_norm:
+            behind = _take_activation(graph, node)
+            report.operators.append(f"{node.name} ({name_of(node)}{behind})")
+            node.target = _normalise
         elif node.op.startswith("call") and str(node.target) not in inside:
             report.torch[name_of(node)] += 1
     graph.recompile()
     _REPORTS.append(report)
     compiled: Callable[..., Any] = graph.forward
     return compiled
+
+
+def _take_activation(graph: fx.GraphModule, norm: fx.Node) -> str:
+    """Let a batch norm compute the activation that alone reads it, and say so in words."""
+    behind = next(iter(norm.users)) if len(norm.users) == 1 else None
+    activation = None if behind is None else activation_of_node(behind)
+    if behind is None or activation is None:
+        return ""
+    name = name_of(behind)
+    numbers = tuple(value for _, value in activation.parameters)
+    norm.kwargs = {**norm.kwargs, "activation": activation.name, "parameters": numbers}
+    behind.replace_all_uses_with(norm)
+    graph.graph.erase_node(behind)
+    return f", {name}"
 
 
 def _read_options(options: Mapping[str, Any] | None) -> bool:
@@ -101,6 +123,11 @@ def _read_options(options: Mapping[str, Any] | None) -> bool:
     if unknown:
         raise SpecError(f"option {', '.join(unknown)} is unknown", need="freeze")
     return as_flag("freeze", options.get("freeze", False))
+
+
+def _normalise(*arguments: Any, activation: str = "", parameters: tuple[float, ...] = (), **named: Any) -> torch.Tensor:
+    """`torch.nn.functional.batch_norm`, and an activation that a graph names by its word and its numbers."""
+    return batch_norm(*arguments, activation=as_activation(activation, parameters), **named)
 
 
 def _plain(

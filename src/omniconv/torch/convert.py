@@ -1,13 +1,14 @@
-"""`convert`: the convolution layers of a model become Omniconv's, in place."""
+"""`convert`: the convolutions and batch norms of a model become Omniconv's, in place."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 from torch import nn
 
 from omniconv.choices import check_instance
-from omniconv.torch.nn.drop_in import DROP_INS
+from omniconv.torch.nn.drop_in import DROP_INS, NORMS, Sequential, find_activation
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,29 +17,35 @@ class Conversion:
 
     Attributes:
         converted: paths of the layers that Omniconv computes from now on, and what they are.
-        left: paths of convolution layers that were left as they are, and why.
+        left: paths of such layers that were left as they are, and why.
+        fused: paths of the batch norms that compute the activation behind them too, in the same pass, and its path.
     """
 
     converted: dict[str, str]
     left: dict[str, str]
+    fused: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"{len(self.converted)} convolution layers converted, {len(self.left)} left"]
-        lines += [f"  {path or '(the model)'}: {what}" for path, what in self.converted.items()]
+        lines = [f"{len(self.converted)} layers converted, {len(self.left)} left"]
+        for path, what in self.converted.items():
+            behind = f", with {self.fused[path]}" if path in self.fused else ""
+            lines.append(f"  {path or '(the model)'}: {what}{behind}")
         lines += [f"  {path or '(the model)'}: left, {why}" for path, why in self.left.items()]
         return "\n".join(lines)
 
 
 def convert(module: nn.Module) -> Conversion:
-    """Let Omniconv compute every convolution layer of a model, in training and in inference.
+    """Let Omniconv compute every convolution and batch norm of a model, in training and in inference.
 
     The layers of `torch.nn` become those of :mod:`omniconv.torch.nn` of the same name, in place: parameters, their
-    names and gradients, hooks and the module objects stay, so that optimisers and checkpoints need nothing.
+    names and gradients, hooks and the module objects stay, so that optimisers and checkpoints need nothing. In a
+    `torch.nn.Sequential` a batch norm and an activation behind it become one pass, unless a hook could see the
+    difference.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
         >>> print(convert(model))
-        1 convolution layers converted, 0 left
+        1 layers converted, 0 left
           0: Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1))
 
     Args:
@@ -52,13 +59,23 @@ def convert(module: nn.Module) -> Conversion:
         DataError: not a module.
     """
     check_instance("module", module, nn.Module, need="a PyTorch module", fix="nn.Sequential(nn.Conv2d(3, 8, 3))")
-    converted, left = {}, {}
+    converted, left, fused = {}, {}, {}
+    own = {**DROP_INS, **NORMS}
     for path, part in module.named_modules():
         kind = type(part)
-        if kind in DROP_INS:
-            part.__class__ = DROP_INS[kind]
+        if kind in own:
+            part.__class__ = own[kind]
             converted[path] = str(part)
-        elif isinstance(part, tuple(DROP_INS)) and kind not in DROP_INS.values():
+        elif kind is nn.Sequential:
+            part.__class__ = Sequential
+        elif isinstance(part, tuple(own)) and kind not in own.values():
             lazy = isinstance(part, nn.modules.lazy.LazyModuleMixin)
             left[path] = f"{kind.__name__} " + ("has no weights yet" if lazy else "is derived from PyTorch's layer")
-    return Conversion(converted, left)
+    for path, part in module.named_modules():
+        if type(part) is Sequential:
+            names = list(part._modules)  # noqa: SLF001
+            for one, two in pairwise(names):
+                if find_activation(part.get_submodule(one), part.get_submodule(two)) is not None:
+                    first, second = (f"{path}.{name}" if path else name for name in (one, two))
+                    fused[first] = second
+    return Conversion(converted, left, fused)

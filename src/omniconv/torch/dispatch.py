@@ -48,10 +48,7 @@ def call(name: str, *arguments: Any) -> Any:
     key = None if _is_watched() else find_key(name, *arguments)
     if key is None:
         return _call_visibly(name, *arguments)
-    first, second, third = arguments[:3]
-    if torch.is_grad_enabled() and (
-        first.requires_grad or second.requires_grad or (isinstance(third, torch.Tensor) and third.requires_grad)
-    ):
+    if torch.is_grad_enabled() and any(isinstance(each, torch.Tensor) and each.requires_grad for each in arguments):
         return DIFFERENTIABLE[name](*arguments, key)
     return VALUES[name](key, *arguments)
 
@@ -69,20 +66,22 @@ def call_operator(name: str, *arguments: Any) -> Any:
     return getattr(torch.ops.omniconv, name)(*arguments)
 
 
-def find_key(name: str, first: torch.Tensor, second: torch.Tensor, third: Any, *rest: Any) -> Hashable | None:
+def find_key(name: str, *arguments: Any) -> Hashable | None:
     """What calls that run alike have in common; none where a tensor is not plain: strided, in host memory, no more."""
-    if not (_is_plain(first) and _is_plain(second)):
-        return None
-    if isinstance(third, torch.Tensor):
-        if not _is_plain(third):
-            return None
-        third = third.shape, third.stride(), third.dtype
-    elif third is not None:
-        third = tuple(third)
-    return (
-        name, first.shape, first.stride(), first.dtype, second.shape, second.stride(), second.dtype, third, rest,
-        torch.get_num_threads(),
-    )  # fmt: skip
+    found: list[Any] = [name, torch.get_num_threads()]
+    for each in arguments:
+        if isinstance(each, torch.Tensor):
+            if not _is_plain(each):
+                return None
+            found += (each.shape, each.stride(), each.dtype)
+        else:
+            found.append(each)
+    return tuple(found)
+
+
+def is_transformed() -> bool:
+    """Whether this thread is inside of PyTorch's transforms, or of its dual numbers."""
+    return bool(_is_transformed() or forward_ad._current_level >= 0)  # noqa: SLF001
 
 
 def _is_plain(x: torch.Tensor) -> bool:

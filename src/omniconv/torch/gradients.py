@@ -27,7 +27,7 @@ def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:  # noqa: ARG00
     ctx.sizes = tuple(first.shape), tuple(second.shape)
     ctx.channels_last = is_channels_last(first)
     ctx.layer = tuple([tuple(item) if isinstance(item, list) else item for item in inputs[3 : 3 + LAYER_ARGUMENTS]])
-    ctx.rest = inputs[3 + LAYER_ARGUMENTS :]
+    ctx.rest = tuple(inputs[3 + LAYER_ARGUMENTS :])
 
 
 def _none(ctx: Any) -> tuple[None, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeAlias
 
@@ -15,9 +15,10 @@ from omniconv.choices import as_parts, check_instance
 from omniconv.errors import DataError, SpecError, UnsupportedError
 from omniconv.integers import as_integers
 from omniconv.reference import Weights, check_weights
-from omniconv.spec import Activation, Chain, ChainStep, Conv, PixelShuffle, Resize, Shuffle, Spec, Split
+from omniconv.spec import Chain, ChainStep, Conv, PixelShuffle, Resize, Shuffle, Spec, Split
 from omniconv.spec.chain import check_spec
-from omniconv.torch.nn.drop_in import DROP_INS
+from omniconv.torch.activations import MODULES
+from omniconv.torch.nn.drop_in import DROP_INS, Sequential
 from omniconv.torch.nn.layers import ChainNd, ConvNd
 from omniconv.torch.steps import LINEAR, module_of_step
 
@@ -33,19 +34,6 @@ _PADS: Final = {
     "circular": {1: nn.CircularPad1d, 2: nn.CircularPad2d, 3: nn.CircularPad3d},
 }
 _CONSTANT_PADS: Final = {1: nn.ConstantPad1d, 2: nn.ConstantPad2d, 3: nn.ConstantPad3d}
-_FROM_MODULE: Final[dict[type[nn.Module], Callable[[Any], Activation]]] = {
-    nn.ReLU: lambda _: Activation("relu"),
-    nn.ReLU6: lambda _: Activation("relu6"),
-    nn.Hardtanh: lambda m: Activation.of("clip", lo=m.min_val, hi=m.max_val),
-    nn.LeakyReLU: lambda m: Activation.of("leaky_relu", alpha=m.negative_slope),
-    nn.ELU: lambda m: Activation.of("elu", alpha=m.alpha),
-    nn.Sigmoid: lambda _: Activation("sigmoid"),
-    nn.SiLU: lambda _: Activation("silu"),
-    nn.Hardsigmoid: lambda _: Activation.of("hard_sigmoid"),
-    nn.Hardswish: lambda _: Activation("hard_swish"),
-    nn.Tanh: lambda _: Activation("tanh"),
-    nn.GELU: lambda m: Activation("gelu" if m.approximate == "none" else "gelu_tanh"),
-}
 _NOTHING: Final = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 """Modules that do nothing in inference."""
 
@@ -239,7 +227,7 @@ def from_torch(module: nn.Module) -> tuple[Spec, tuple[Pair, ...]]:
 
 def _flatten(module: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
     """The modules of nested `Sequential` in order, without those that do nothing."""
-    if type(module) is nn.Sequential:
+    if type(module) in (nn.Sequential, Sequential):
         for key, child in module.named_children():
             yield from _flatten(child, f"{name}.{key}" if name else key)
     elif not isinstance(module, _NOTHING):
@@ -287,8 +275,8 @@ def _step_of(module: Any, where: str) -> tuple[ChainStep, list[Pair]]:
     kind = type(module)
     if kind in {*DROP_INS, *DROP_INS.values()}:
         return _conv_of(module, where)
-    if kind in _FROM_MODULE:
-        return _FROM_MODULE[kind](module), []
+    if kind in MODULES:
+        return MODULES[kind](module), []
     if kind is nn.ChannelShuffle:
         return Shuffle(int(module.groups)), []
     if kind is nn.PixelShuffle:

@@ -25,13 +25,13 @@ import torch
 from omniconv.spec import Conv, Shape
 from omniconv.torch import plain
 from omniconv.torch.arguments import check_tensors
-from omniconv.torch.dispatch import DIFFERENTIABLE, FUNCTIONS, VALUES, call, call_operator, find_key
+from omniconv.torch.calls import LIBRARY, compiles, define, run_program
+from omniconv.torch.dispatch import FUNCTIONS, call, call_operator
 from omniconv.torch.folding import RULES
 from omniconv.torch.gradients import BACKWARD, LAYER_ARGUMENTS, save
 from omniconv.torch.layouts import check_strided, empty, is_channels_last, lay
 from omniconv.torch.plain import Geometry, Ints
-from omniconv.torch.prepared import Find, Given, PreparedCall, Returned
-from omniconv.torch.programs import DTYPES, PROGRAMS
+from omniconv.torch.programs import PROGRAMS
 
 _LAYER: Final = (
     "SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool transposed, SymInt[] output_padding, SymInt groups, "
@@ -42,12 +42,8 @@ _SCHEMAS: Final = {
     "conv_input_gradient": f"(Tensor dy, Tensor w, SymInt[] size, {_LAYER}, bool channels_last) -> Tensor",
     "conv_weight_gradient": f"(Tensor x, Tensor dy, SymInt[] size, {_LAYER}, bool bias) -> (Tensor, Tensor)",
 }
-_LIBRARY: Final = torch.library.Library("omniconv", "DEF")
 _AUTOCAST: Final = {"cpu": "AutocastCPU", "cuda": "AutocastCUDA", "xpu": "AutocastXPU", "mps": "AutocastMPS"}
 """Devices whose regions of automatic types are followed, and PyTorch's key for each."""
-
-for _name, _schema in _SCHEMAS.items():
-    _LIBRARY.define(_name + _schema, tags=(torch.Tag.pt2_compliant_tag,))
 
 
 @lru_cache(maxsize=4096)
@@ -59,12 +55,6 @@ def _find_spec(channels: int, w: Shape, *layer: Any) -> Conv:
     return Conv(
         channels, out, w[2:], stride, dilation, pairs, groups, transposed, output_padding, flip, padding_mode
     )  # fmt: skip
-
-
-def _compiles(*tensors: torch.Tensor | None) -> bool:
-    """Whether code is compiled for such tensors."""
-    given = [tensor for tensor in tensors if tensor is not None]
-    return all(tensor.dtype in DTYPES and tensor.device.type == "cpu" and tensor.numel() for tensor in given)
 
 
 def _check_strided(**tensors: torch.Tensor) -> None:
@@ -80,66 +70,39 @@ def _conv(key: Hashable, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | Non
     geometry = Geometry(*layer)
     check_tensors(x, w, b, geometry)
     last = is_channels_last(x)
-    if not _compiles(x, w, b):
+    if not compiles(x, w, b):
         return lay(plain.conv(x, w, b, geometry), channels_last=last)
     spec, shape = _find_spec(x.shape[1], tuple(w.shape), *layer), tuple(x.shape)
     what = "forward" if b is None else "forward_bias"
     find = PROGRAMS.reach(what, spec, shape, x.dtype, channels_last=last)
     sizes = geometry.output_sizes(list(x.shape[2:]), list(w.shape[2:]))
     inputs = {"x": (x, last), "w": (w, False)} | ({} if b is None else {"b": (b, False)})
-    return _run(key, find, inputs, {"y": ([x.shape[0], spec.out_channels, *sizes], last)})
+    return run_program(key, find, inputs, {"y": ([x.shape[0], spec.out_channels, *sizes], last)})
 
 
 def _input_gradient(key: Hashable, dy: torch.Tensor, w: torch.Tensor, size: Ints, *rest: Any) -> Any:
     """The gradient of an input of ``size``, which lies as it is said."""
     layer, last = rest[:LAYER_ARGUMENTS], rest[LAYER_ARGUMENTS]
     _check_strided(dy=dy, w=w)
-    if not (_compiles(dy, w) and all(size)):
+    if not (compiles(dy, w) and all(size)):
         return lay(plain.input_gradient(dy, w, list(size), Geometry(*layer)), channels_last=last)
     spec = _find_spec(size[1], tuple(w.shape), *layer)
     find = PROGRAMS.reach("input_gradient", spec, tuple(size), dy.dtype, channels_last=last)
-    return _run(key, find, {"dy": (dy, last), "w": (w, False)}, {"dx": (size, last)})
+    return run_program(key, find, {"dy": (dy, last), "w": (w, False)}, {"dx": (size, last)})
 
 
 def _weight_gradient(key: Hashable, x: torch.Tensor, dy: torch.Tensor, size: Ints, *rest: Any) -> Any:
     """The gradients of weights of ``size`` and of the bias; the latter is empty where there is none."""
     layer, bias = rest[:LAYER_ARGUMENTS], rest[LAYER_ARGUMENTS]
     _check_strided(x=x, dy=dy)
-    if not (_compiles(x, dy) and all(size)):
+    if not (compiles(x, dy) and all(size)):
         db = dy.sum([0, *range(2, dy.dim())]) if bias else dy.new_empty(0)
         return lay(plain.weight_gradient(x, dy, list(size), Geometry(*layer)), channels_last=False), db
     spec, last = _find_spec(x.shape[1], tuple(size), *layer), is_channels_last(x)
     what = "weight_gradient_bias" if bias else "weight_gradient"
     find = PROGRAMS.reach(what, spec, tuple(x.shape), x.dtype, channels_last=last)
     results = {"dw": (size, False), "db": ([spec.out_channels if bias else 0], False)}
-    return _run(key, find, {"x": (x, last), "dy": (dy, last)}, results)
-
-
-def _run(key: Hashable, find: Find, inputs: dict[str, Given], results: dict[str, Returned]) -> Any:
-    """Prepare a call, remember it where it has a key, and run it."""
-    prepared = PreparedCall(find, inputs, results)
-    if key is not None:
-        PROGRAMS.remember(key, prepared)
-    return prepared.run([x for x, _ in inputs.values()])
-
-
-_GENERAL: Final[dict[str, Callable[..., Any]]] = {
-    "conv": _conv, "conv_input_gradient": _input_gradient, "conv_weight_gradient": _weight_gradient,
-}  # fmt: skip
-
-
-def _value(name: str, key: Hashable, *arguments: Any) -> Any:
-    """What an operator gives, by the call that is remembered for a key where there is one."""
-    prepared = None if key is None else PROGRAMS.recall(key)
-    if prepared is None:
-        return _GENERAL[name](key, *arguments)
-    return prepared.run([x for x in arguments[:3] if isinstance(x, torch.Tensor)])
-
-
-def _dispatched(name: str, *arguments: Any) -> Any:
-    """The same, for arguments as PyTorch's dispatcher passes them."""
-    given = [tuple(each) if isinstance(each, list) else each for each in arguments]
-    return _value(name, find_key(name, *given), *given)
+    return run_program(key, find, {"x": (x, last), "dy": (dy, last)}, results)
 
 
 # Shapes alone
@@ -176,28 +139,13 @@ def _register_autocast(device: str, key: str) -> None:
         with torch._C._ExcludeDispatchKeyGuard(keys):  # noqa: SLF001
             return torch.ops.omniconv.conv(*(_cast(each, dtype) for each in arguments[:3]), *arguments[3:])
 
-    _LIBRARY.impl("conv", cast, key)
+    LIBRARY.impl("conv", cast, key)
 
 
 def _cast(value: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
     """Float64 stays, as in PyTorch's own lists."""
     narrow = value is not None and value.is_floating_point() and value.dtype != torch.float64
     return value.to(dtype) if value is not None and narrow else value
-
-
-def _direct(name: str) -> Callable[..., Any]:
-    """What is called in the place of an operator where gradients are wanted, and nobody else is to see it."""
-
-    def forward(ctx: Any, *arguments: Any) -> Any:
-        *given, key = arguments
-        save(ctx, arguments, None)
-        return _value(name, key, *given)
-
-    body = {"forward": staticmethod(forward), "backward": staticmethod(BACKWARD[name])}
-    function = type(f"Direct_{name}", (torch.autograd.Function,), body)
-    # Without the part that is in Python, which is for transforms and takes as long as all the rest.
-    apply: Callable[..., Any] = super(torch.autograd.Function, function).apply
-    return apply
 
 
 def _function(name: str) -> type[torch.autograd.Function]:
@@ -213,18 +161,15 @@ def _function(name: str) -> type[torch.autograd.Function]:
 
 
 def _register() -> None:
-    shapes = {
-        "conv": _conv_shape,
-        "conv_input_gradient": _input_gradient_shape,
-        "conv_weight_gradient": _weight_gradient_shape,
+    values = {
+        "conv": (_conv, _conv_shape),
+        "conv_input_gradient": (_input_gradient, _input_gradient_shape),
+        "conv_weight_gradient": (_weight_gradient, _weight_gradient_shape),
     }
-    for name in _GENERAL:
-        _LIBRARY.impl(name, partial(_dispatched, name), "CompositeExplicitAutograd")
-        full = f"omniconv::{name}"
-        torch.library.register_fake(full, shapes[name], lib=_LIBRARY)
-        torch.library.register_autograd(full, BACKWARD[name], setup_context=save, lib=_LIBRARY)
-        torch.library.register_vmap(full, partial(RULES[name], call_operator), lib=_LIBRARY)
-        VALUES[name], DIFFERENTIABLE[name], FUNCTIONS[name] = partial(_value, name), _direct(name), _function(name)
+    for name, (compute, shape) in values.items():
+        define(name, _SCHEMAS[name], compute, shape, save, BACKWARD[name])
+        torch.library.register_vmap(f"omniconv::{name}", partial(RULES[name], call_operator), lib=LIBRARY)
+        FUNCTIONS[name] = _function(name)
     for device, key in _AUTOCAST.items():
         if torch.amp.is_autocast_available(device):
             _register_autocast(device, key)

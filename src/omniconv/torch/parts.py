@@ -16,9 +16,11 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from omniconv.api import compile as compile_model
 from omniconv.errors import HostWarning, OmniconvError, warn
+from omniconv.runtime.executable import Executable
 from omniconv.runtime.kept import Kept
 from omniconv.torch.compile import CompiledModule, export_fixed
 from omniconv.torch.layouts import is_channels_last
+from omniconv.torch.programs import PROGRAMS, find_parallel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -306,6 +308,8 @@ class FrozenPart(nn.Module):  # type: ignore[misc]
         proto = export_fixed(_Bound(self.inner, constants, len(self._frozen) + len(self._free)), tuple(data))
         layout = "NHWC" if last else "NCHW"
         network = compile_model(proto, layout=layout, threads=torch.get_num_threads(), strict=True)
+        if isinstance(network, Executable):  # on PyTorch's threads, which spin after each of its own operators
+            network.borrow(PROGRAMS.memory, find_parallel())
         return _Compiled(CompiledModule(network, [item.name for item in proto.graph.input]), weights)
 
 

@@ -13,13 +13,15 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import torch
 
 from omniconv.errors import RecompileWarning, warn
 from omniconv.forks import own_locks
 from omniconv.gradients import compile_forward, compile_input_gradient, compile_weight_gradient
+from omniconv.normalise import compile_normalise, compile_normalise_gradient
+from omniconv.program.normalise import Norm
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.kept import MOST_KEPT, Kept
@@ -38,11 +40,13 @@ DTYPES: Final = {torch.float32: "float32", torch.float64: "float64"}
 """The types that code is compiled for."""
 
 _COMPILE: Final[dict[str, Callable[..., Executable]]] = {
-    "forward": compile_forward,
-    "forward_bias": compile_forward,
+    "forward": partial(compile_forward, bias=False),
+    "forward_bias": partial(compile_forward, bias=True),
     "input_gradient": compile_input_gradient,
-    "weight_gradient": compile_weight_gradient,
-    "weight_gradient_bias": compile_weight_gradient,
+    "weight_gradient": partial(compile_weight_gradient, bias=False),
+    "weight_gradient_bias": partial(compile_weight_gradient, bias=True),
+    "normalise": compile_normalise,
+    "normalise_gradient": compile_normalise_gradient,
 }
 
 
@@ -67,9 +71,11 @@ class _ProgramKey(NamedTuple):
     """What a program is for, apart from the shape and the threads."""
 
     what: str
-    spec: Conv
+    spec: Conv | Norm
     dtype: torch.dtype
     layout: str
+    image: Shape
+    """Of a normalisation, which fits any: what tells the layers of a network apart, that have the same numbers."""
 
 
 @dataclass(slots=True)
@@ -93,7 +99,7 @@ class Programs:
         """Working memory, which all of them share."""
 
     def reach(
-        self, what: str, spec: Conv, shape: Shape, dtype: torch.dtype, *, channels_last: bool
+        self, what: str, spec: Conv | Norm, shape: Shape, dtype: torch.dtype, *, channels_last: bool
     ) -> Callable[[], Executable]:
         """A call that gives the program for one input shape and the threads of now; compiled there where there is none.
 
@@ -101,7 +107,8 @@ class Programs:
             ShapeError: an input that the layer does not take.
             LimitError: more memory than allowed; nothing has been allocated then.
         """
-        key = _ProgramKey(what, spec, dtype, "NHWC" if channels_last else "NCHW")
+        image = shape[1:] if isinstance(spec, Norm) else ()
+        key = _ProgramKey(what, spec, dtype, "NHWC" if channels_last else "NCHW", image)
         with self._lock:
             layer = self._layers.get(key)
             if layer is None:
@@ -126,10 +133,8 @@ class Programs:
             self._calls[key] = call
 
     def _compile(self, layer: _Layer, key: _ProgramKey, shape: Shape, threads: int) -> Executable:
-        options: dict[str, Any] = {"threads": threads, "layout": key.layout, "dtype": DTYPES[key.dtype]}
-        if not key.what.startswith("input"):
-            options["bias"] = key.what.endswith("_bias")
-        found = _COMPILE[key.what](key.spec, shape, **options)
+        dtype = DTYPES[key.dtype]
+        found = _COMPILE[key.what](key.spec, shape, threads=threads, layout=key.layout, dtype=dtype)
         found.borrow(self.memory, find_parallel())
         with self._lock:
             layer.compiled += 1

@@ -8,6 +8,12 @@ from typing import Any, Final
 from omniconv.compiler.kernels.cumsum import lower_cumsum
 from omniconv.compiler.kernels.lrn import lower_lrn
 from omniconv.compiler.kernels.mapping import lower_map
+from omniconv.compiler.kernels.normalise.lower import (
+    lower_moments,
+    lower_normalise,
+    lower_normalise_gradient,
+    lower_normalise_sums,
+)
 from omniconv.compiler.kernels.pad import lower_pad
 from omniconv.compiler.kernels.pool import lower_pool
 from omniconv.compiler.kernels.recurrent.lower import lower_recurrent
@@ -30,6 +36,10 @@ from omniconv.program.steps import (
     DenseStep,
     LrnStep,
     MapStep,
+    MomentsStep,
+    NormaliseGradientStep,
+    NormaliseStep,
+    NormaliseSumsStep,
     PadStep,
     PoolStep,
     ProductStep,
@@ -64,6 +74,10 @@ LOWERINGS: Final[dict[type, Callable[[Planner, Any], None]]] = {
     CumSumStep: lower_cumsum,
     RecurrentStep: lower_recurrent,
     WeightGradientStep: lower_weight_gradient,
+    MomentsStep: lower_moments,
+    NormaliseStep: lower_normalise,
+    NormaliseSumsStep: lower_normalise_sums,
+    NormaliseGradientStep: lower_normalise_gradient,
 }
 
 

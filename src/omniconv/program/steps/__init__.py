@@ -21,6 +21,7 @@ from omniconv.program.steps.cumsum import CumSumStep
 from omniconv.program.steps.dense import DenseStep
 from omniconv.program.steps.elementwise import MapStep
 from omniconv.program.steps.lrn import LrnStep
+from omniconv.program.steps.normalise import MomentsStep, NormaliseGradientStep, NormaliseStep, NormaliseSumsStep
 from omniconv.program.steps.pad import PadStep
 from omniconv.program.steps.pool import PoolStep
 from omniconv.program.steps.post import BINARY, COMPARISONS, SWAPPED, Posted, PostOp
@@ -38,12 +39,14 @@ from omniconv.program.steps.weight_gradient import WeightGradientStep
 ProgramStep: TypeAlias = (
     ConvStep | DenseStep | ProductStep | ConstantStep | PoolStep | ReduceStep | MapStep | SoftmaxStep | LrnStep
     | ChannelStep | ConcatStep | RearrangeStep | SliceStep | PadStep | ResizeStep | CumSumStep
-    | RecurrentStep | StandardiseStep | WeightGradientStep
+    | RecurrentStep | StandardiseStep | WeightGradientStep | MomentsStep | NormaliseStep | NormaliseSumsStep
+    | NormaliseGradientStep
 )  # fmt: skip
 
 __all__ = [
     "BINARY", "COMPARISONS", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep", "CumSumStep",
-    "DenseStep", "LrnStep", "MapStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep",
-    "RearrangeStep", "RecurrentStep", "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep",
-    "StandardiseStep", "Step", "WeightGradientStep", "Work",
+    "DenseStep", "LrnStep", "MapStep", "MomentsStep", "NormaliseGradientStep", "NormaliseStep", "NormaliseSumsStep",
+    "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep", "RearrangeStep", "RecurrentStep",
+    "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "StandardiseStep", "Step", "WeightGradientStep",
+    "Work",
 ]  # fmt: skip

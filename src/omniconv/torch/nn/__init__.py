@@ -1,20 +1,34 @@
 """Layers of PyTorch for every kind of convolution, in the conventions of `torch.nn`, trained with compiled code.
 
-``Conv1d`` to ``ConvTranspose3d`` stand in for the layers of `torch.nn` of these names. Every kind of
-:func:`omniconv.kinds` has a module for each number of axes, named after it: ``DepthwiseSeparable2d``,
-``ShuffledGrouped1d``, ``Causal1d`` ... `ConvNd` and `ChainNd` take any spec.
+``Conv1d`` to ``ConvTranspose3d``, ``BatchNorm1d`` to ``BatchNorm3d`` and ``Sequential`` stand in for the modules of
+`torch.nn` of these names. Every kind of :func:`omniconv.kinds` has a module for each number of axes, named after it:
+``DepthwiseSeparable2d``, ``ShuffledGrouped1d``, ``Causal1d`` ... `ConvNd` and `ChainNd` take any spec.
 """
 
 from typing import Any
 
 from omniconv.kinds import kinds
 from omniconv.torch.nn.derive import make_modules
-from omniconv.torch.nn.drop_in import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
+from omniconv.torch.nn.drop_in import (
+    BatchNorm1d,
+    BatchNorm2d,
+    BatchNorm3d,
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+    Sequential,
+)
 from omniconv.torch.nn.layers import ChainNd, ConvNd
 
 _MADE = make_modules(kinds(), __name__)
 
 __all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "BatchNorm3d",
     "ChainNd",
     "Conv1d",
     "Conv2d",
@@ -23,6 +37,7 @@ __all__ = [
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "Sequential",
 ]
 __all__ += list(_MADE)
 

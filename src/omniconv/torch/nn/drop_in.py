@@ -1,4 +1,4 @@
-"""PyTorch's own convolution layers, computed by Omniconv: the same arguments, keys, initial values and results.
+"""PyTorch's own convolutions and batch norms, computed by Omniconv, with the same arguments, keys and first values.
 
 Each is a subclass of the layer that it replaces, so that what looks for ``torch.nn.Conv2d`` finds it.
 """
@@ -8,8 +8,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 import torch
+import torch.nn.modules.module as _all
 from torch import nn
 
+from omniconv.spec import Activation
+from omniconv.torch.activations import MODULES
+from omniconv.torch.layouts import PLAIN_TYPES
+from omniconv.torch.normalise import batch_norm
 from omniconv.torch.operators import convolve
 
 
@@ -79,3 +84,89 @@ DROP_INS: Final[dict[type[nn.Module], type[nn.Module]]] = {
     nn.ConvTranspose3d: ConvTranspose3d,
 }
 """PyTorch's layer -> the one that replaces it."""
+
+
+class _Norm:
+    """What batch norms of any number of axes share."""
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
+        """The layer."""
+        return self.normalise(input, None)
+
+    def normalise(self: Any, input: torch.Tensor, activation: Activation | None) -> torch.Tensor:  # noqa: A002
+        """The layer and an activation of its result, in one."""
+        self._check_input_dim(input)
+        factor = 0.0 if self.momentum is None else self.momentum
+        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(1)
+            if self.momentum is None:
+                factor = 1.0 / float(self.num_batches_tracked)
+        mean, variance = self.running_mean, self.running_var
+        training = self.training or (mean is None and variance is None)
+        if self.training and not self.track_running_stats:
+            mean = variance = None
+        return batch_norm(
+            input, mean, variance, self.weight, self.bias, training, factor, self.eps, activation=activation
+        )
+
+
+class BatchNorm1d(_Norm, nn.BatchNorm1d):  # type: ignore[misc]
+    """`torch.nn.BatchNorm1d`, computed by Omniconv."""
+
+
+class BatchNorm2d(_Norm, nn.BatchNorm2d):  # type: ignore[misc]
+    """`torch.nn.BatchNorm2d`, computed by Omniconv."""
+
+
+class BatchNorm3d(_Norm, nn.BatchNorm3d):  # type: ignore[misc]
+    """`torch.nn.BatchNorm3d`, computed by Omniconv."""
+
+
+NORMS: Final[dict[type[nn.Module], type[nn.Module]]] = {
+    nn.BatchNorm1d: BatchNorm1d,
+    nn.BatchNorm2d: BatchNorm2d,
+    nn.BatchNorm3d: BatchNorm3d,
+}
+"""PyTorch's batch norm -> the one that replaces it."""
+
+
+class Sequential(nn.Sequential):  # type: ignore[misc]
+    """`torch.nn.Sequential`, in which a batch norm of ours and the activation behind it are computed in one pass.
+
+    That is so where nobody could see what is between them: no hook of either module or of all modules, no ``forward``
+    of their own, and plain tensors. The modules stay as they are, and do by themselves what they did.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
+        """All modules in order."""
+        modules = list(self)
+        place = 0
+        while place < len(modules):
+            module = modules[place]
+            place += 1
+            plain = place < len(modules) and type(input) in PLAIN_TYPES
+            activation = find_activation(module, modules[place]) if plain else None
+            if activation is None:
+                input = module(input)  # noqa: A001
+            else:
+                input = module.normalise(input, activation)  # noqa: A001
+                place += 1
+        return input
+
+
+def find_activation(norm: nn.Module, behind: nn.Module) -> Activation | None:
+    """The activation that a batch norm takes along, as a `Sequential` runs them; none where it does not."""
+    find = MODULES.get(type(behind)) if type(norm) in _OWN_NORMS else None
+    return None if find is None or _is_seen(norm) or _is_seen(behind) else find(behind)
+
+
+def _is_seen(module: nn.Module) -> bool:
+    """Whether a call of a module may do more than its class says."""
+    return bool(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks  # noqa: SLF001
+        or _all._global_forward_hooks or _all._global_forward_pre_hooks or _all._global_backward_hooks  # noqa: SLF001
+        or _all._global_backward_pre_hooks or "forward" in module.__dict__  # noqa: SLF001
+    )  # fmt: skip
+
+
+_OWN_NORMS: Final = frozenset(NORMS.values())

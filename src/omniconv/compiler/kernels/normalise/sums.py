@@ -1,0 +1,161 @@
+r"""Sums over a channel: block by block, then over all blocks in their order.
+
+The moments of a block are its mean :math:`m_k` and the sum :math:`q_k` of squared differences to it; of all,
+
+.. math:: m = \sum_k \frac{n_k}{n} m_k, \qquad v = \frac{1}{n} \sum_k \left(q_k + n_k (m_k - m)^2\right),
+
+which subtracts nothing from a sum of squares. A sum has as many roundings as a lane has elements in a block, plus as
+many as there are blocks, plus six that combine lanes: far fewer than there are elements, and always the same ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.machine import Index, Pointer, Value
+from omniconv.compiler.emit.slopes import emit_pullback
+from omniconv.compiler.emit.vectors import emit_vectors
+from omniconv.compiler.kernels.normalise.channels import Channels, Numbers, emit_root
+from omniconv.compiler.kernels.normalise.walk import Place, Unit, Walk, emit_units
+from omniconv.integers import ceil_div
+from omniconv.target.model import Target
+
+X, DY = range(2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockMoments:
+    """Mean and sum of squared differences of each channel in each block: from x into ``(blocks, 2, pitch)``."""
+
+    walk: Walk
+    group: int = 4
+    unroll: int = 2
+
+    @property
+    def units(self) -> int:
+        """Units of work."""
+        return self.walk.count_units(self.group)
+
+    def emit(self, name: str, target: Target) -> str:
+        """The kernel's IR."""
+        k = Kernel(name, target)
+
+        def work(unit: Unit) -> None:
+            count = unit.count()
+            [sums] = unit.total(1, lambda _, place: [place.load(X)])
+            means = [k.b.fdiv(each, count) for each in sums]
+
+            def square(v: int, place: Place) -> list[Value]:
+                difference = k.b.fsub(place.load(X), means[v])
+                return [k.b.fmul(difference, difference)]
+
+            [squares] = unit.total(1, square)
+            row = _row(k, self.walk, unit.block)
+            unit.write(means, row)
+            unit.write(squares, k.shift(row, self.walk.pitch))
+
+        emit_units(k, self.walk, self.group, self.unroll, work)
+        return k.finish()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockSums:
+    """The sums of g and of g (x - m) of each channel in each block: from x, dy and the numbers of the channels."""
+
+    walk: Walk
+    numbers: Numbers
+    group: int = 2
+    unroll: int = 2
+
+    @property
+    def units(self) -> int:
+        """Units of work."""
+        return self.walk.count_units(self.group)
+
+    def emit(self, name: str, target: Target) -> str:
+        """The kernel's IR."""
+        k = Kernel(name, target)
+
+        def work(unit: Unit) -> None:
+            channels = Channels.read(k, unit, self.numbers, DY + 1)
+
+            def both(v: int, place: Place) -> list[Value]:
+                apart = k.b.fsub(place.load(X), channels.means[v])
+                back = emit_pullback(k, channels.finish(k, apart, v), place.load(DY), self.numbers.activation)
+                return [back, k.b.fmul(back, apart)]
+
+            first, second = unit.total(2, both)
+            row = _row(k, self.walk, unit.block, DY + 1 + self.numbers.count)
+            unit.write(first, row)
+            unit.write(second, k.shift(row, self.walk.pitch))
+
+        emit_units(k, self.walk, self.group, self.unroll, work)
+        return k.finish()
+
+
+def _row(k: Kernel, walk: Walk, block: Index, arg: int = X + 1) -> Pointer:
+    return k.shift(k.arg(arg), k.mul(block, 2 * walk.pitch))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Join:
+    """The blocks of each channel as one: ``(blocks, 2, pitch)`` becomes rows of y.
+
+    Attributes:
+        walk: what was summed.
+        epsilon: of sums for gradients, whose second one is divided by the root of the variance; none for moments.
+        row: distance between rows of y [elements].
+    """
+
+    walk: Walk
+    epsilon: float | None
+    row: int
+
+    @property
+    def units(self) -> int:
+        """Units of work: vectors of channels."""
+        return ceil_div(self.walk.channels, self.walk.lanes)
+
+    def emit(self, name: str, target: Target) -> str:
+        """The kernel's IR."""
+        k = Kernel(name, target)
+        with k.loop(k.end, start=k.begin) as unit:
+
+            def body(channel: Index, _: int, tail: int | None) -> None:
+                blocks = k.shift(k.arg(0), channel)
+                if self.epsilon is None:
+                    rows = self._join_moments(k, blocks)
+                else:
+                    root = emit_root(k, k.load(k.arg(2), channel, count=tail), self.epsilon)
+                    rows = [self._add(k, blocks, 0), k.b.fmul(self._add(k, blocks, 1), root)]
+                for number, value in enumerate(rows):
+                    k.store(value, k.arg(1), k.add(channel, number * self.row), count=tail)
+
+            emit_vectors(k, self.walk.channels, body, part=unit, parts=self.units)
+        return k.finish()
+
+    def _join_moments(self, k: Kernel, blocks: Pointer) -> list[Value]:
+        each, rest = self.walk.counts
+        size, final = self.walk.size, self.walk.blocks - 1
+        last = k.load(blocks, 2 * self.walk.pitch * final)
+        mean = k.b.fmul(last, k.splat(rest / size))
+        if final:
+            mean = k.fma(self._add(k, blocks, 0, final), k.splat(each / size), mean)
+        apart = k.b.fsub(last, mean)
+        squares = k.fma(k.b.fmul(apart, apart), k.splat(float(rest)), self._add(k, blocks, 1))
+        if final:
+            squares = k.fma(self._add(k, blocks, 0, final, mean), k.splat(float(each)), squares)
+        unbiased = k.splat(float(size - 1)) if size > 1 else k.splat(0.0)
+        return [mean, k.b.fdiv(squares, k.splat(float(size))), k.b.fdiv(squares, unbiased)]
+
+    def _add(self, k: Kernel, blocks: Pointer, row: int, many: int = 0, mean: Value | None = None) -> Value:
+        """A row of the first blocks, or of all, added up; or the squared differences of it to a mean."""
+        total = k.variable(k.vector_type(), k.splat(0.0))
+        with k.loop(many or self.walk.blocks) as block:
+            value = k.load(blocks, k.add(k.mul(block, 2 * self.walk.pitch), row * self.walk.pitch))
+            if mean is not None:
+                value = k.b.fsub(value, mean)
+                value = k.b.fmul(value, value)
+            k.set(total, k.b.fadd(k.get(total), value))
+        return k.get(total)
