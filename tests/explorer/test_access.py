@@ -49,7 +49,7 @@ def open_all(page) -> None:
     page.wait_for_timeout(50)  # they are filled by an event
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.wide)])
 def test_axe_finds_no_violation(open_page, scheme):
     page = open_page(color_scheme=scheme)
     show_all_tabs(page)
@@ -132,7 +132,7 @@ def test_in_forced_colours_marks_and_choices_are_seen(open_page):
     assert chosen != other
 
 
-@pytest.mark.parametrize(("motion", "steps"), [("reduce", 0), ("no-preference", 1)])
+@pytest.mark.parametrize(("motion", "steps"), [("reduce", 0), pytest.param("no-preference", 1, marks=pytest.mark.wide)])
 def test_motion_is_slow_where_little_is_wanted(open_page, motion, steps):
     page = open_page(reduced_motion=motion)
     page.clock.install()

@@ -333,6 +333,7 @@ def test_pictures_are_saved_as_svg_and_png(page):
         assert Path(saved.value.path()).read_bytes().startswith(start)
 
 
+@pytest.mark.wide
 def test_the_sliding_kernel_is_saved_as_an_animation(page):
     enter_line(page, "convolution ic1 oc1 ih5 iw4 kh3 kw3")
     page.click("#tab-take-along")
@@ -434,6 +435,7 @@ def test_learned_filters_and_the_best_product_are_one_press_away(page):
     assert learned.get_attribute("title") == "there are learned filters of 3×3 and 5×5"
 
 
+@pytest.mark.wide
 def test_a_region_of_picture_and_result_is_a_table(page):
     page.click("#tab-run-on-a-picture")
     panel = page.locator("#panel-run-on-a-picture")
@@ -457,6 +459,7 @@ def test_a_region_of_picture_and_result_is_a_table(page):
     assert "from row 55 and column 95" in panel.locator("caption").last.text_content()
 
 
+@pytest.mark.wide
 def test_the_camera_is_off_until_it_is_asked_for(browser, file):
     context = browser.new_context()
     page = context.new_page()
@@ -483,6 +486,7 @@ def test_the_camera_is_off_until_it_is_asked_for(browser, file):
     context.close()
 
 
+@pytest.mark.wide
 def test_alternatives_are_timed_by_a_named_engine(page):
     cost = page.locator("section[aria-label=Cost]")
     assert "time" not in cost.locator("th").all_text_contents()
@@ -495,6 +499,7 @@ def test_alternatives_are_timed_by_a_named_engine(page):
     assert all(re.fullmatch(r"\d[\d.e-]*\u202fms", time) and time[:2] != "0\u202f" for time in times), times
 
 
+@pytest.mark.wide
 def test_paddings_stand_side_by_side(page):
     enter_line(page, "convolution ic1 oc1 ih8 iw8 kh3 kw3 sh2 sw2 same_upper")
     same = page.locator("section[aria-label='Same, side by side']")
@@ -549,6 +554,7 @@ def test_the_field_follows_the_chosen_output(page):
     assert [row.split("\t")[1:] for row in rows] == [["0"] * 7] * 5 + [["0"] * 5 + ["1"] * 2] * 2
 
 
+@pytest.mark.wide
 def test_channels_are_wired_as_the_steps_read_them(page):
     wiring = page.locator("section[aria-label='Channels through the steps']")
     assert not wiring.is_visible()
@@ -562,6 +568,7 @@ def test_channels_are_wired_as_the_steps_read_them(page):
     assert [row[2] for row in rows[12:]] == [str(c) for c in range(6)]
 
 
+@pytest.mark.wide
 def test_a_letter_that_is_dragged_changes_its_number(page):
     box = page.get_by_label("dilation, height")
     letter = page.locator(".box", has=box).locator(".letter").bounding_box()
@@ -578,6 +585,7 @@ def test_a_letter_that_is_dragged_changes_its_number(page):
     assert box.input_value() == "3"
 
 
+@pytest.mark.wide
 def test_lessons_link_their_sources(page):
     page.click("#tab-learn")
     page.locator(".lesson summary").click()
@@ -616,6 +624,7 @@ def read_region(page, name: str, data: bytes) -> tuple[list[str], list[list[floa
     return panel.locator("caption").all_text_contents(), [[float(n) for n in row.split("\t")[1:]] for row in rows]
 
 
+@pytest.mark.wide
 def test_pictures_of_every_form_are_read_upright_and_on_white(page):
     enter_line(page, "depthwise ic3 oc3 ih5 iw5 kh1 kw1 g3")
     page.click("#tab-run-on-a-picture")
@@ -715,6 +724,7 @@ def test_a_layer_that_is_too_large_opens_smaller(browser, tmp_path):
         page.close()
 
 
+@pytest.mark.wide
 def test_what_a_line_or_an_address_loses_is_said(page):
     told = page.locator(".told")
     enter_line(page, "convolution n2 ic1 oc1 iw9 kw3")

@@ -15,9 +15,11 @@ from omniconv.errors import UnsupportedError
 from omniconv.program.cut import box_shape, cut_transposed, cut_windows, take, whole
 from omniconv.program.program import Program
 from omniconv.program.steps import PoolStep, RecurrentStep, WeightGradientStep
+from omniconv.program.steps.normalise import MomentsStep, NormaliseGradientStep, NormaliseStep, NormaliseSumsStep
 from omniconv.spec import Axis
 
-CUT_AS_A_WHOLE = {RecurrentStep, WeightGradientStep}
+TRAINING = {WeightGradientStep, MomentsStep, NormaliseStep, NormaliseSumsStep, NormaliseGradientStep}
+CUT_AS_A_WHOLE = {RecurrentStep, *TRAINING}
 CASES = int(os.environ.get("OMNICONV_CUTS", "40"))
 
 

@@ -17,7 +17,7 @@ from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.slopes import emit_pullback
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.normalise.channels import Channels, Numbers, emit_root
-from omniconv.compiler.kernels.normalise.walk import Place, Unit, Walk, emit_units
+from omniconv.compiler.kernels.normalise.walk import Spot, Unit, Walk, emit_units
 from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
@@ -46,7 +46,7 @@ class BlockMoments:
             [sums] = unit.total(1, lambda _, place: [place.load(X)])
             means = [k.b.fdiv(each, count) for each in sums]
 
-            def square(v: int, place: Place) -> list[Value]:
+            def square(v: int, place: Spot) -> list[Value]:
                 difference = k.b.fsub(place.load(X), means[v])
                 return [k.b.fmul(difference, difference)]
 
@@ -80,7 +80,7 @@ class BlockSums:
         def work(unit: Unit) -> None:
             channels = Channels.read(k, unit, self.numbers, DY + 1)
 
-            def both(v: int, place: Place) -> list[Value]:
+            def both(v: int, place: Spot) -> list[Value]:
                 apart = k.b.fsub(place.load(X), channels.means[v])
                 back = emit_pullback(k, channels.finish(k, apart, v), place.load(DY), self.numbers.activation)
                 return [back, k.b.fmul(back, apart)]

@@ -9,7 +9,7 @@ from omniconv.compiler.emit.elementary import emit_activation
 from omniconv.compiler.emit.machine import Value
 from omniconv.compiler.emit.slopes import emit_pullback
 from omniconv.compiler.kernels.normalise.channels import Channels, Numbers
-from omniconv.compiler.kernels.normalise.walk import Place, Unit, Walk, emit_units
+from omniconv.compiler.kernels.normalise.walk import Spot, Unit, Walk, emit_units
 from omniconv.target.model import Target
 
 X, DY = range(2)
@@ -40,7 +40,7 @@ class Normalise:
         def work(unit: Unit) -> None:
             channels = Channels.read(k, unit, self.numbers, X + 1)
 
-            def visit(_: int, v: int, place: Place) -> None:
+            def visit(_: int, v: int, place: Spot) -> None:
                 value = channels.finish(k, k.b.fsub(place.load(X), channels.means[v]), v)
                 if self.numbers.activation is not None:
                     value = emit_activation(k, value, self.numbers.activation)
@@ -94,7 +94,7 @@ class NormaliseGradient:
                     k.b.fmul(k.b.fmul(each, share), root) for each, root in zip(factors, channels.roots, strict=True)
                 ]
 
-            def visit(_: int, v: int, place: Place) -> None:
+            def visit(_: int, v: int, place: Spot) -> None:
                 apart = k.b.fsub(place.load(X), channels.means[v])
                 back = emit_pullback(k, channels.finish(k, apart, v), place.load(DY), self.numbers.activation)
                 if self.sums:

@@ -85,7 +85,7 @@ class Walk:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Spot:
     """A vector of elements: where it is in each array, and how many there are where it is not full."""
 
     k: Kernel
@@ -101,7 +101,7 @@ class Place:
         self.k.store(value, self.k.arg(at), self.offsets[array], count=self.count)
 
 
-Visit: TypeAlias = Callable[[int, int, Place], None]
+Visit: TypeAlias = Callable[[int, int, Spot], None]
 """Gets the running number of a vector within one step of a loop, that of its channels, and its place."""
 
 
@@ -139,12 +139,12 @@ class Unit(ABC):
     def count(self) -> Value:
         """Elements of a channel, in every lane."""
 
-    def total(self, many: int, visit: Callable[[int, Place], list[Value]]) -> list[list[Value]]:
+    def total(self, many: int, visit: Callable[[int, Spot], list[Value]]) -> list[list[Value]]:
         """``many`` sums for each vector of channels: lanes run on by themselves, and slots are combined at the end."""
         k, zero = self.k, self.k.splat(0.0)
         sums = [[k.variable(zero.type, zero) for _ in range(self.slots)] for _ in range(many)]
 
-        def add(slot: int, v: int, place: Place) -> None:
+        def add(slot: int, v: int, place: Spot) -> None:
             for own, value in zip(sums, visit(v, place), strict=True):
                 if place.count is not None:
                     value = k.b.select(k.first_lanes(place.count, k.lanes), value, zero)
@@ -161,7 +161,7 @@ class Unit(ABC):
         return found
 
 
-class _Rows(Unit):
+class _Positions(Unit):
     """Vectors of channels, which lie last, in a block of positions."""
 
     def __init__(
@@ -199,7 +199,7 @@ class _Rows(Unit):
         k = self.k
         starts = [k.mul(row, pitch) for pitch in self._pitches]
         for v, (channel, count) in enumerate(self._channels):
-            visit(u * self.vectors + v, v, Place(k, tuple(k.add(start, channel) for start in starts), count))
+            visit(u * self.vectors + v, v, Spot(k, tuple(k.add(start, channel) for start in starts), count))
 
     def count(self) -> Value:
         many = self.k.index(self.k.sub(self._end, self._first))
@@ -234,7 +234,7 @@ class _Runs(Unit):
             def body(at: Index, vectors: int, tail: int | None) -> None:
                 for v in range(vectors):
                     offset = k.add(start, k.add(at, v * k.lanes))
-                    visit(v, 0, Place(k, (offset,) * 3, tail if v == vectors - 1 else None))
+                    visit(v, 0, Spot(k, (offset,) * 3, tail if v == vectors - 1 else None))
 
             emit_vectors(k, walk.positions, body, group=self.slots)
 
@@ -259,7 +259,7 @@ def emit_units(k: Kernel, walk: Walk, group: int, unroll: int, body: Callable[[U
             block, part = k.split(index, walk.blocks, parts)
 
             def emit(channel: Index, vectors: int, tail: int | None) -> None:
-                body(_Rows(k, walk, block, channel, vectors, tail, unroll))
+                body(_Positions(k, walk, block, channel, vectors, tail, unroll))
 
             emit_vectors(k, walk.channels, emit, group=group, part=part, parts=parts)
         else:
