@@ -13,7 +13,7 @@ import omniconv.torch.nn as onn  # noqa: E402
 from omniconv.program.steps.normalise import DIFFERENTIABLE  # noqa: E402
 from omniconv.spec import Activation  # noqa: E402
 from omniconv.torch import convert, reports  # noqa: E402
-from omniconv.torch.activations import apply  # noqa: E402
+from omniconv.torch.activations import apply, pull_back  # noqa: E402
 from omniconv.torch.backend import backend  # noqa: E402
 from omniconv.torch.layouts import is_channels_last  # noqa: E402
 from omniconv.torch.normalise import batch_norm  # noqa: E402
@@ -81,21 +81,75 @@ def test_gradients_of_every_activation(name, training) -> None:
     assert torch.autograd.gradgradcheck(call, given, fast_mode=True)
 
 
-def test_moments_are_within_their_bound() -> None:
-    """A mean a thousand times the deviation: the error of a sum is that of its longest chain, and nothing cancels."""
-    for last in (False, True):
-        x = (torch.randn(8, 5, 40, 40) + 1000.0).to(
-            memory_format=torch.channels_last if last else torch.contiguous_format
-        )
-        _, moments = OPERATORS.normalise(x, None, None, None, None, 1e-5, "", [])
-        exact, n = x.double(), x.numel() // x.shape[1]
-        axes = (0, 2, 3)
-        unit, chain = torch.finfo(torch.float32).eps / 2, 2 * n**0.5 + 24
-        mean, variance = exact.mean(axes), exact.var(axes, correction=0)
-        assert ((moments[0] - mean).abs() <= chain * unit * exact.abs().mean(axes)).all()
-        shift = chain * unit * exact.abs().mean(axes)  # of the mean that differences are taken to
-        assert ((moments[1] - variance).abs() <= (chain + 3) * unit * variance + 4 * shift**2 + 4 * unit * shift).all()
-        torch.testing.assert_close(moments[2], moments[1] * n / (n - 1))
+@LAYOUTS
+def test_moments_are_within_their_bound(last) -> None:
+    """A mean a thousand times the deviation: the error of a sum is that of its longest chain, of what is small."""
+    x = (torch.randn(8, 5, 40, 40) + 1000.0).to(memory_format=torch.channels_last if last else torch.contiguous_format)
+    _, moments = OPERATORS.normalise(x, None, None, None, None, 1e-5, "", [])
+    exact, n = x.double(), x.numel() // x.shape[1]
+    axes = (0, 2, 3)
+    unit, chain = torch.finfo(torch.float32).eps / 2, 2 * n**0.5 + 24
+    mean, variance = exact.mean(axes), exact.var(axes, correction=0)
+    shift = 4 * unit * mean.abs()  # of the means of blocks, and of these added up
+    assert ((moments[0] - mean).abs() <= shift + chain * unit * variance.sqrt()).all()
+    assert ((moments[1] - variance).abs() <= (chain + 3) * unit * variance + 4 * shift**2 + 4 * unit * shift).all()
+    torch.testing.assert_close(moments[2], moments[1] * n / (n - 1))
+
+
+@LAYOUTS
+def test_a_constant_becomes_nothing(last) -> None:
+    """Also where its sum has roundings."""
+    x = torch.full((3, 2, 128, 128), 1000.1).to(memory_format=torch.channels_last if last else torch.contiguous_format)
+    assert not batch_norm(x, None, None, training=True).any()
+
+
+def test_statistics_that_are_infinite_stay_so() -> None:
+    found = []
+    for layer in (onn.BatchNorm1d(1), nn.BatchNorm1d(1)):
+        layer(torch.tensor([[1.0], [float("inf")]]))
+        layer(torch.tensor([[1.0], [2.0]]))
+        found.append(layer.running_mean.item())
+    assert found == [float("inf")] * 2
+
+
+def test_part_of_a_tensor_lies_as_that_does() -> None:
+    x = torch.randn(2, 8, 4, 4).to(memory_format=torch.channels_last)[:, :3]
+    assert is_channels_last(batch_norm(x, None, None, training=True))
+    assert not is_channels_last(batch_norm(x.contiguous()[:, :2], None, None, training=True))
+
+
+def test_training_between_inference_and_its_gradient() -> None:
+    x = torch.randn(4, 3, 5, dtype=torch.float64)
+    layer = onn.BatchNorm1d(3).double().eval()
+    want = torch.autograd.grad(layer(x.requires_grad_()).pow(2).sum(), x)[0]
+    y = layer(x)
+    layer.train()(x.detach())
+    torch.testing.assert_close(torch.autograd.grad(y.pow(2).sum(), x)[0], want)
+
+
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_slopes_where_activations_bend(name) -> None:
+    z = torch.tensor([[-6.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0, float("inf"), float("-inf"), float("nan")]])
+    z = z.double()[
+        :, : None if name in ("hard_sigmoid", "relu", "leaky_relu", "silu") else -1
+    ]  # the rest differs with the vector
+    chosen, flat = act(name), torch.zeros(z.shape[1], dtype=torch.float64)
+    found = []
+    for function in (batch_norm, by_torch):
+        given = z.clone().requires_grad_()
+        y = function(given, flat, flat + 1, None, None, False, 0.1, 0.0, activation=chosen)
+        found += torch.autograd.grad(y, given, torch.ones_like(y))
+    found.append(pull_back(chosen, z, torch.ones_like(z)))
+    torch.testing.assert_close(found[0], found[1], equal_nan=True, atol=1e-7, rtol=1e-6)
+    torch.testing.assert_close(found[2], found[1], equal_nan=True, atol=1e-7, rtol=1e-6)
+
+
+def test_convert_takes_gaps_and_names_what_has_no_weights_yet() -> None:
+    model = nn.Sequential(nn.BatchNorm1d(3), nn.ReLU(), nn.LazyBatchNorm1d())
+    model.register_module("gap", None)
+    report = convert(model)
+    assert report.fused == {"0": "1"}
+    assert report.left == {"2": "LazyBatchNorm1d has no weights yet"}
 
 
 @LAYOUTS
