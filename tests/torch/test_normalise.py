@@ -19,9 +19,19 @@ from omniconv.torch.layouts import is_channels_last  # noqa: E402
 from omniconv.torch.normalise import batch_norm  # noqa: E402
 
 OPERATORS = torch.ops.omniconv
+
+
+def sweep(some, all_of_them):
+    """Some at every run, all of them where tests are wide."""
+    return [each if each in some else pytest.param(each, marks=pytest.mark.wide) for each in all_of_them]
+
+
 LAYOUTS = pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
 TRAINING = pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
-SHAPES = [(5, 3), (70, 19), (3, 5, 7), (2, 17, 4, 4), (3, 40, 9, 11), (2, 5, 3, 4, 5), (4, 1, 3, 3), (2, 9, 1, 1)]
+SHAPES = sweep(
+    [(70, 19), (2, 17, 4, 4)],
+    [(5, 3), (70, 19), (3, 5, 7), (2, 17, 4, 4), (3, 40, 9, 11), (2, 5, 3, 4, 5), (4, 1, 3, 3), (2, 9, 1, 1)],
+)
 
 
 def act(name: str) -> Activation:
@@ -67,7 +77,7 @@ def test_values_gradients_and_statistics_agree_with_torch(shape, last, training)
 
 
 @TRAINING
-@pytest.mark.parametrize("name", DIFFERENTIABLE)
+@pytest.mark.parametrize("name", sweep(["silu"], DIFFERENTIABLE))
 def test_gradients_of_every_activation(name, training) -> None:
     x, mean, variance, w, b = draw((3, 2, 5), torch.float64)
     given = [each.requires_grad_() for each in (x - 3, w, b)]
@@ -127,12 +137,12 @@ def test_training_between_inference_and_its_gradient() -> None:
     torch.testing.assert_close(torch.autograd.grad(y.pow(2).sum(), x)[0], want)
 
 
-@pytest.mark.parametrize("name", DIFFERENTIABLE)
+@pytest.mark.parametrize("name", sweep(["clip", "elu", "hard_sigmoid", "hard_swish", "gelu_tanh"], DIFFERENTIABLE))
 def test_slopes_where_activations_bend(name) -> None:
-    z = torch.tensor([[-6.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0, float("inf"), float("-inf"), float("nan")]])
-    z = z.double()[
-        :, : None if name in ("hard_sigmoid", "relu", "leaky_relu", "silu") else -1
-    ]  # the rest differs with the vector
+    points = [-6.0, -3.0, -1.0, 0.0, 1.0, 3.0, 6.0, float("inf"), float("-inf")]
+    if name in ("hard_sigmoid", "relu", "leaky_relu", "silu"):  # what others do with NaN differs with the vector
+        points.append(float("nan"))
+    z = torch.tensor([points], dtype=torch.float64)
     chosen, flat = act(name), torch.zeros(z.shape[1], dtype=torch.float64)
     found = []
     for function in (batch_norm, by_torch):
@@ -153,7 +163,7 @@ def test_convert_takes_gaps_and_names_what_has_no_weights_yet() -> None:
 
 
 @LAYOUTS
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("bad", sweep([float("inf")], [float("inf"), float("-inf"), float("nan")]))
 def test_special_values_are_torchs(bad, last) -> None:
     tensors = draw((2, 6, 3, 3), torch.float32, last=last)
     tensors[0][0, 1, 1, 1] = bad
@@ -165,17 +175,18 @@ def test_special_values_are_torchs(bad, last) -> None:
                 torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-3, equal_nan=True)
 
 
-@LAYOUTS
+@pytest.mark.parametrize("last", [False, pytest.param(True, marks=pytest.mark.wide)])
 def test_opcheck(last) -> None:
     x, mean, variance, w, b = draw((3, 5, 4, 4), torch.float32, last=last)
     given = [each.requires_grad_() for each in (x, w, b)]
     rest = (1e-5, "relu6", [])
     torch.library.opcheck(OPERATORS.normalise.default, (*given, None, None, *rest), rtol=0.01, atol=0.01)
-    torch.library.opcheck(OPERATORS.normalise.default, (*given, mean, variance, *rest), rtol=0.01, atol=0.01)
     plain = [each.detach() for each in given]
-    for moments_given in (True, False):
-        call = (torch.randn_like(plain[0]), *plain, mean, variance, *rest, moments_given)
-        torch.library.opcheck(OPERATORS.normalise_gradient.default, call, rtol=0.01, atol=0.01)
+    call = (torch.randn_like(plain[0]), *plain, mean, variance, *rest, last)
+    few = {} if last else {"test_utils": ("test_schema", "test_faketensor")}
+    torch.library.opcheck(OPERATORS.normalise_gradient.default, call, rtol=0.01, atol=0.01, **few)
+    if last:
+        torch.library.opcheck(OPERATORS.normalise.default, (*given, mean, variance, *rest), rtol=0.01, atol=0.01)
 
 
 @TRAINING
@@ -254,7 +265,7 @@ def test_steps_are_torchs_and_compile_nothing_anew() -> None:
     convert(mine)
     optimisers = [torch.optim.SGD(model.parameters(), 0.05) for model in (mine, other)]
     counts = []
-    for number in range(5):
+    for number in range(3):
         x = torch.randn(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(number))
         losses = []
         for model, optimiser in zip((mine, other), optimisers, strict=True):
