@@ -129,7 +129,7 @@ NORMS: Final[dict[type[nn.Module], type[nn.Module]]] = {
 }
 """PyTorch's batch norm -> the one that replaces it."""
 LAZY_NORMS: Final = (nn.LazyBatchNorm1d, nn.LazyBatchNorm2d, nn.LazyBatchNorm3d)
-"""What becomes one of PyTorch's batch norms when it first runs; unlike lazy convolutions they are not derived from it."""
+"""What becomes one of these when it first runs; unlike lazy convolutions, they are not derived from it."""
 
 
 class Sequential(nn.Sequential):  # type: ignore[misc]
