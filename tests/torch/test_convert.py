@@ -223,6 +223,18 @@ def test_frozen_weights_that_change(how) -> None:
     assert reports()[-1].parts[0].refused == ""
 
 
+def test_frozen_statistics_that_training_changes() -> None:
+    """PyTorch's batch norms change them without counting it."""
+    model = nn.Sequential(nn.Conv1d(3, 4, 1), nn.BatchNorm1d(4)).eval()
+    fast, x = compiled(model, freeze=True), torch.randn(2, 3, 6)
+    with torch.no_grad():
+        for _ in range(2):
+            torch.testing.assert_close(fast(x), model(x), rtol=1e-4, atol=1e-4)
+            model.train()(x + 3)
+            model.eval()
+    assert reports()[-1].parts[0].refused == ""
+
+
 def test_weights_of_inference_mode_are_not_frozen() -> None:
     with torch.inference_mode():
         model = nn.Conv1d(2, 3, 1).eval()

@@ -35,7 +35,7 @@ def _hard_sigmoid_back(g: torch.Tensor, z: torch.Tensor, _alpha: float, _beta: f
 
 
 def _hard_swish_back(g: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
-    inside = torch.where(z < 3, g * (z / 3 + 0.5), g)
+    inside = torch.where(z >= 3, g, g * (z / 3 + 0.5))
     return torch.where(z <= -3, torch.zeros_like(g), inside)
 
 

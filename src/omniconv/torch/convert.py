@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import nn
 
 from omniconv.choices import check_instance
-from omniconv.torch.nn.drop_in import DROP_INS, NORMS, Sequential, find_activation
+from omniconv.torch.nn.drop_in import DROP_INS, LAZY_NORMS, NORMS, Sequential, find_activation
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +68,13 @@ def convert(module: nn.Module) -> Conversion:
             converted[path] = str(part)
         elif kind is nn.Sequential:
             part.__class__ = Sequential
-        elif isinstance(part, tuple(own)) and kind not in own.values():
+        elif isinstance(part, (*own, *LAZY_NORMS)) and kind not in own.values():
             lazy = isinstance(part, nn.modules.lazy.LazyModuleMixin)
             left[path] = f"{kind.__name__} " + ("has no weights yet" if lazy else "is derived from PyTorch's layer")
     for path, part in module.named_modules():
         if type(part) is Sequential:
-            names = list(part._modules)  # noqa: SLF001
-            for one, two in pairwise(names):
-                if find_activation(part.get_submodule(one), part.get_submodule(two)) is not None:
+            for (one, norm), (two, behind) in pairwise(part._modules.items()):  # noqa: SLF001
+                if find_activation(norm, behind) is not None:
                     first, second = (f"{path}.{name}" if path else name for name in (one, two))
                     fused[first] = second
     return Conversion(converted, left, fused)

@@ -37,9 +37,9 @@ def _input_gradient(
     call: Caller, many: int, dims: tuple[Any, ...], dy: Any, w: Any, size: Any, *rest: Any
 ) -> tuple[torch.Tensor, int]:
     if dims[1] is None:
-        size = [many * size[0], *size[1:]]
+        size = (many * size[0], *size[1:])
         return _unfold(call("conv_input_gradient", _into_batch(dy, dims[0]), w, size, *rest), many), 0
-    size = [size[0], many * size[1], *size[2:]]
+    size = (size[0], many * size[1], *size[2:])
     dy, w = _into_channels(dy, dims[0], many), _into_first(w, dims[1], many)
     return _unfold_channels(call("conv_input_gradient", dy, w, size, *_widen(rest, many)), many), 1
 
@@ -48,7 +48,7 @@ def _weight_gradient(
     call: Caller, many: int, dims: tuple[Any, ...], x: Any, dy: Any, size: Any, *rest: Any
 ) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[int, int]]:
     x, dy = _into_channels(x, dims[0], many), _into_channels(dy, dims[1], many)
-    size = [many * size[0], *size[1:]]
+    size = (many * size[0], *size[1:])
     dw, db = call("conv_weight_gradient", x, dy, size, *_widen(rest, many))
     return (_unfold(dw, many), _unfold(db, many) if rest[-1] else db.new_empty(many, 0)), (0, 0)
 

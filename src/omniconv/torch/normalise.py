@@ -55,17 +55,24 @@ def batch_norm(
             f"moments of one value for each channel, of an input of shape {tuple(input.shape)}",
             need="more than 1 value per channel when training",
         )
-    x = input if _lies_well(input) else input.contiguous()
+    x = input if _lies_well(input) else lay(input, channels_last=is_channels_last(input))
     name, parameters = ("", ()) if activation is None else (
         activation.name, tuple([value for _, value in activation.parameters]),
     )  # fmt: skip
-    given = (None, None) if training else (running_mean, running_var)
+    given = (None, None) if training else _keep(running_mean, running_var, x, weight, bias)
     y, moments = call("normalise", x, weight, bias, *given, eps, name, parameters)
     if training and running_mean is not None and running_var is not None:
         mean, _, unbiased = moments.unbind(0)
-        running_mean.lerp_(mean, momentum)
-        running_var.lerp_(unbiased, momentum)
+        for running, found in ((running_mean, mean), (running_var, unbiased)):
+            running.mul_(1 - momentum).add_(found, alpha=momentum)  # not `lerp_`, which makes NaN of what is infinite
     return y
+
+
+def _keep(mean: Any, variance: Any, *others: torch.Tensor | None) -> tuple[Any, Any]:
+    """Running statistics as a gradient will read them, also where the layer is trained before it is asked for."""
+    if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in others):
+        return mean.clone(), variance.clone()
+    return mean, variance
 
 
 def _serves(x: Any, mean: Any, variance: Any, w: Any, b: Any, training: bool) -> bool:

@@ -21,6 +21,7 @@ from omniconv.runtime.kept import Kept
 from omniconv.torch.compile import CompiledModule, export_fixed
 from omniconv.torch.layouts import is_channels_last
 from omniconv.torch.programs import PROGRAMS, find_parallel
+from omniconv.torch.weights import CompiledPart, state_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +66,7 @@ MOST_REFUSALS: Final = 64
 """Sets of shapes of one part that are known not to be compiled; those met last."""
 _TRAINS: Final = {F.dropout: (2, "training", True), F.batch_norm: (5, "training", False)}
 """Functions that do something else in training: place, name and default of the argument that says so."""
+_STATISTICS: Final = ("running_mean", "running_var")
 
 
 def name_of(node: fx.Node) -> str:
@@ -183,42 +185,12 @@ class _Bound(nn.Module):  # type: ignore[misc]
         return self.inner(*(given[place] if place in given else next(rest) for place in range(self._many)))
 
 
-class _Compiled:
-    """A compiled part, with the weights that are in it.
-
-    It holds the tensors and their memory of that time, so that nothing else gets the addresses that it is known by.
-    """
-
-    def __init__(self, module: CompiledModule, weights: list[torch.Tensor]) -> None:
-        self.module, self._weights = module, weights
-        self._memory = [weight.detach() for weight in weights]
-        self._states = list(map(_state, weights))
-
-    def holds(self, weights: list[torch.Tensor]) -> bool:
-        """Whether it is compiled with these weights as they are."""
-        return (
-            len(weights) == len(self._weights)
-            and all(map(operator.is_, weights, self._weights))
-            and list(map(_state, weights)) == self._states
-        )
-
-    @property
-    def arena_bytes(self) -> int:
-        """Working memory [bytes]."""
-        return int(self.module.network.arena_bytes)
-
-    @property
-    def constant_bytes(self) -> int:
-        """Weights [bytes]."""
-        return int(self.module.network.constant_bytes)
-
-
 @dataclass(frozen=True, slots=True)
 class _Recent:
     """What ran last, and for what."""
 
     kind: _Kind
-    compiled: _Compiled
+    compiled: CompiledPart
 
 
 class FrozenPart(nn.Module):  # type: ignore[misc]
@@ -226,7 +198,8 @@ class FrozenPart(nn.Module):  # type: ignore[misc]
 
     A weight is known by its object, its memory and PyTorch's count of changes in place. PyTorch counts none that go
     through ``weight.data`` or through NumPy's view of the memory: these are not seen. Weights of inference mode, of
-    which it counts nothing, are not frozen.
+    which it counts nothing, are not frozen. Nor does it count what its batch norms do to their statistics in training:
+    these are compared by value.
 
     What cannot be compiled runs in PyTorch, for the shapes that this is true of; a warning and the report say why.
 
@@ -241,9 +214,11 @@ class FrozenPart(nn.Module):  # type: ignore[misc]
         self.name, self.inner = name, inner
         self._frozen = [place for place, frozen in enumerate(weights) if frozen]
         self._free = [place for place, frozen in enumerate(weights) if not frozen]
+        statistics = _find_statistics(inner)
+        self._uncounted = [place in statistics for place in self._frozen]
         self.nodes = [name_of(node) for node in inner.graph.nodes if node.op.startswith("call")]
         self._refusals: OrderedDict[Hashable, str] = OrderedDict()
-        self._kept: Kept[_Compiled] = Kept()
+        self._kept: Kept[CompiledPart] = Kept()
         self._recent: _Recent | None = None
 
     @property
@@ -286,7 +261,7 @@ class FrozenPart(nn.Module):  # type: ignore[misc]
         constants |= {place: x for place in self._free if not isinstance(x := arguments[place], torch.Tensor)}
         try:
             compiled = self._kept.find(
-                (kind_of_all, tuple(map(_version, weights))),
+                (kind_of_all, tuple(map(id, weights)), tuple(map(state_of, weights, self._uncounted))),
                 lambda: self._compile(data, constants, weights, last=last),
             )
         except OmniconvError as error:
@@ -304,17 +279,30 @@ class FrozenPart(nn.Module):  # type: ignore[misc]
 
     def _compile(
         self, data: list[torch.Tensor], constants: dict[int, Any], weights: list[torch.Tensor], *, last: bool
-    ) -> _Compiled:
+    ) -> CompiledPart:
         proto = export_fixed(_Bound(self.inner, constants, len(self._frozen) + len(self._free)), tuple(data))
         layout = "NHWC" if last else "NCHW"
         network = compile_model(proto, layout=layout, threads=torch.get_num_threads(), strict=True)
         if isinstance(network, Executable):  # on PyTorch's threads, which spin after each of its own operators
             network.borrow(PROGRAMS.memory, find_parallel())
-        return _Compiled(CompiledModule(network, [item.name for item in proto.graph.input]), weights)
+        return CompiledPart(
+            CompiledModule(network, [item.name for item in proto.graph.input]), weights, self._uncounted
+        )
 
 
 def _is_compiled(x: torch.Tensor) -> bool:
     return bool(x.dtype == torch.float32 and x.device.type == "cpu" and x.layout == torch.strided)
+
+
+def _find_statistics(inner: fx.GraphModule) -> set[int]:
+    """Which arguments of a part are running statistics of batch norms."""
+    places = [node for node in inner.graph.nodes if node.op == "placeholder"]
+    norms = [node for node in inner.graph.nodes if node.target is F.batch_norm]
+    read = [
+        *(x for norm in norms for x in norm.args[1:3]),
+        *(norm.kwargs.get(n) for norm in norms for n in _STATISTICS),
+    ]
+    return {place for place, node in enumerate(places) if node in read}
 
 
 def _find_obstacle(weights: Sequence[torch.Tensor], plain: Sequence[Any]) -> str:
@@ -326,13 +314,3 @@ def _find_obstacle(weights: Sequence[torch.Tensor], plain: Sequence[Any]) -> str
     if any(isinstance(value, list | tuple) and not all(isinstance(n, int | float) for n in value) for value in plain):
         return "an argument that is a list of tensors; need tensors by themselves"
     return ""
-
-
-def _version(weight: torch.Tensor) -> Hashable:
-    """What changes when a weight is replaced, gets other memory, or is changed in a way that PyTorch counts."""
-    return id(weight), _state(weight)
-
-
-def _state(weight: torch.Tensor) -> Hashable:
-    """The same of one object."""
-    return weight.data_ptr(), weight._version, weight.shape, weight.stride()  # noqa: SLF001

@@ -1,7 +1,7 @@
 """Derivatives of activations, times what comes back to them.
 
 Where a derivative is 0 or 1, the gradient is chosen and not multiplied, so that an infinite one does not become NaN; at
-corners the choice is PyTorch's, and for NaN that of its ReLU: the gradient passes.
+corners the choice is PyTorch's, and for NaN that of its ReLU: the gradient passes (not through a hard sigmoid).
 """
 
 from __future__ import annotations
@@ -59,9 +59,11 @@ def _silu(k: Kernel, z: Value, g: Value, _: Activation) -> Value:
 
 
 def _hard_sigmoid(k: Kernel, z: Value, g: Value, act: Activation) -> Value:
-    """alpha inside of both corners, else 0."""
+    """alpha inside of both corners, else 0, for NaN too."""
     alpha, beta = act["alpha"], act["beta"]
-    return _clipped(k, z, k.b.fmul(g, k.splat(alpha, z.type)), -beta / alpha, (1.0 - beta) / alpha)
+    above = k.b.fcmp_ordered(">", z, k.splat(-beta / alpha, z.type))
+    inside = k.b.and_(above, k.b.fcmp_ordered("<", z, k.splat((1.0 - beta) / alpha, z.type)))
+    return k.b.select(inside, k.b.fmul(g, k.splat(alpha, z.type)), k.splat(0.0, z.type))
 
 
 def _hard_swish(k: Kernel, z: Value, g: Value, _: Activation) -> Value:

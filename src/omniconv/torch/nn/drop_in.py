@@ -128,6 +128,8 @@ NORMS: Final[dict[type[nn.Module], type[nn.Module]]] = {
     nn.BatchNorm3d: BatchNorm3d,
 }
 """PyTorch's batch norm -> the one that replaces it."""
+LAZY_NORMS: Final = (nn.LazyBatchNorm1d, nn.LazyBatchNorm2d, nn.LazyBatchNorm3d)
+"""What becomes one of these when it first runs; unlike lazy convolutions, they are not derived from it."""
 
 
 class Sequential(nn.Sequential):  # type: ignore[misc]
@@ -154,7 +156,7 @@ class Sequential(nn.Sequential):  # type: ignore[misc]
         return input
 
 
-def find_activation(norm: nn.Module, behind: nn.Module) -> Activation | None:
+def find_activation(norm: nn.Module | None, behind: nn.Module | None) -> Activation | None:
     """The activation that a batch norm takes along, as a `Sequential` runs them; none where it does not."""
     find = MODULES.get(type(behind)) if type(norm) in _OWN_NORMS else None
     return None if find is None or _is_seen(norm) or _is_seen(behind) else find(behind)

@@ -4,16 +4,19 @@ The moments of a block are its mean :math:`m_k` and the sum :math:`q_k` of squar
 
 .. math:: m = \sum_k \frac{n_k}{n} m_k, \qquad v = \frac{1}{n} \sum_k \left(q_k + n_k (m_k - m)^2\right),
 
-which subtracts nothing from a sum of squares. A sum has as many roundings as a lane has elements in a block, plus as
-many as there are blocks, plus six that combine lanes: far fewer than there are elements, and always the same ones.
+which subtracts no square of a mean from a sum of squares. A sum has as many roundings as a lane has elements in a
+block, plus as many as there are blocks, plus six that combine lanes: far fewer than there are elements, and always the
+same ones. Those of :math:`m_k` are taken out again: the differences to it, which are small, sum to :math:`r_k`; then
+:math:`m_k + r_k / n_k` is the mean, and :math:`q_k - r_k^2 / n_k` belongs to it, which is not negative.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from omniconv.compiler.emit.builder import Kernel
-from omniconv.compiler.emit.machine import Index, Pointer, Value
+from omniconv.compiler.emit.machine import Index, Mask, Pointer, Value
 from omniconv.compiler.emit.slopes import emit_pullback
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.normalise.channels import Channels, Numbers, emit_root
@@ -29,7 +32,7 @@ class BlockMoments:
     """Mean and sum of squared differences of each channel in each block: from x into ``(blocks, 2, pitch)``."""
 
     walk: Walk
-    group: int = 4
+    group: int = 2
     unroll: int = 2
 
     @property
@@ -46,11 +49,13 @@ class BlockMoments:
             [sums] = unit.total(1, lambda _, place: [place.load(X)])
             means = [k.b.fdiv(each, count) for each in sums]
 
-            def square(v: int, place: Spot) -> list[Value]:
+            def differ(v: int, place: Spot) -> list[Value]:
                 difference = k.b.fsub(place.load(X), means[v])
-                return [k.b.fmul(difference, difference)]
+                return [difference, k.b.fmul(difference, difference)]
 
-            [squares] = unit.total(1, square)
+            rests, squares = unit.total(2, differ)
+            pairs = [_correct(k, *each, count) for each in zip(means, squares, rests, strict=True)]
+            means, squares = [mean for mean, _ in pairs], [square for _, square in pairs]
             row = _row(k, self.walk, unit.block)
             unit.write(means, row)
             unit.write(squares, k.shift(row, self.walk.pitch))
@@ -92,6 +97,22 @@ class BlockSums:
 
         emit_units(k, self.walk, self.group, self.unroll, work)
         return k.finish()
+
+
+def _correct(k: Kernel, mean: Value, squares: Value, rest: Value, count: Value) -> tuple[Value, Value]:
+    """The mean and the squared differences to it, from those to a mean with roundings, whose differences sum to rest.
+
+    Infinite values have no differences: where rest is not finite, both stay.
+    """
+    zero, shift = k.splat(0.0), k.b.fdiv(rest, count)
+    finite = _is_finite(k, shift)
+    less = k.b.fsub(squares, k.b.fmul(shift, rest))
+    less = k.b.select(k.b.fcmp_ordered(">", less, zero), less, zero)
+    return k.b.select(finite, k.b.fadd(mean, shift), mean), k.b.select(finite, less, squares)
+
+
+def _is_finite(k: Kernel, value: Value) -> Mask:
+    return k.b.fcmp_ordered("==", k.b.fsub(value, value), k.splat(0.0))
 
 
 def _row(k: Kernel, walk: Walk, block: Index, arg: int = X + 1) -> Pointer:
@@ -138,24 +159,31 @@ class Join:
     def _join_moments(self, k: Kernel, blocks: Pointer) -> list[Value]:
         each, rest = self.walk.counts
         size, final = self.walk.size, self.walk.blocks - 1
-        last = k.load(blocks, 2 * self.walk.pitch * final)
-        mean = k.b.fmul(last, k.splat(rest / size))
+        last = mean = k.load(blocks, 2 * self.walk.pitch * final)
+        squares = self._add(k, blocks, 1)
         if final:
-            mean = k.fma(self._add(k, blocks, 0, final), k.splat(each / size), mean)
-        apart = k.b.fsub(last, mean)
-        squares = k.fma(k.b.fmul(apart, apart), k.splat(float(rest)), self._add(k, blocks, 1))
-        if final:
-            squares = k.fma(self._add(k, blocks, 0, final, mean), k.splat(float(each)), squares)
+            # What is summed are differences to one of them, which are small; to an infinite one there are none.
+            base = k.b.select(_is_finite(k, last), last, k.splat(0.0))
+            between = self._add(k, blocks, 0, final, lambda value: k.b.fsub(value, base))
+            shift = k.fma(between, k.splat(each / size), k.b.fmul(k.b.fsub(last, base), k.splat(rest / size)))
+            mean = k.b.fadd(base, shift)
+            apart = k.b.fsub(last, mean)
+            squares = k.fma(k.b.fmul(apart, apart), k.splat(float(rest)), squares)
+
+            def square(value: Value) -> Value:
+                difference = k.b.fsub(value, mean)
+                return k.b.fmul(difference, difference)
+
+            squares = k.fma(self._add(k, blocks, 0, final, square), k.splat(float(each)), squares)
         unbiased = k.splat(float(size - 1)) if size > 1 else k.splat(0.0)
         return [mean, k.b.fdiv(squares, k.splat(float(size))), k.b.fdiv(squares, unbiased)]
 
-    def _add(self, k: Kernel, blocks: Pointer, row: int, many: int = 0, mean: Value | None = None) -> Value:
-        """A row of the first blocks, or of all, added up; or the squared differences of it to a mean."""
+    def _add(
+        self, k: Kernel, blocks: Pointer, row: int, many: int = 0, change: Callable[[Value], Value] | None = None
+    ) -> Value:
+        """A row of the first blocks, or of all, added up, each value changed before."""
         total = k.variable(k.vector_type(), k.splat(0.0))
         with k.loop(many or self.walk.blocks) as block:
             value = k.load(blocks, k.add(k.mul(block, 2 * self.walk.pitch), row * self.walk.pitch))
-            if mean is not None:
-                value = k.b.fsub(value, mean)
-                value = k.b.fmul(value, value)
-            k.set(total, k.b.fadd(k.get(total), value))
+            k.set(total, k.b.fadd(k.get(total), value if change is None else change(value)))
         return k.get(total)
