@@ -7,8 +7,15 @@ from typing import Any, Final
 import numpy as np
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv_transpose import ConvTranspose as _ConvTranspose
+from onnx.reference.ops.op_grid_sample import GridSample as _GridSample
 from onnx.reference.ops.op_loop import Loop as _Loop
 from onnx.reference.ops.op_pad import Pad_18 as _Pad
+from tests.differential import recurrent
+
+_FAR: Final = 1e6
+"""A place that is outside of every image here."""
+_NO_PIXEL: Final = 1e18
+"""Where numbers of pixels end, in 64 bits."""
 
 
 class ConvTranspose(_ConvTranspose):  # type: ignore[misc] # untyped for a checker
@@ -18,6 +25,41 @@ class ConvTranspose(_ConvTranspose):  # type: ignore[misc] # untyped for a check
         parts = [np.split(x, group, 1), np.split(w, group), [None] * group if b is None else np.split(b, group)]
         found = [super(ConvTranspose, self)._run(*part, group=1, **attributes)[0] for part in zip(*parts, strict=True)]
         return (np.concatenate(found, 1),)
+
+
+class GridSample(_GridSample):  # type: ignore[misc] # untyped for a checker
+    """Places that the evaluator cannot turn into numbers of pixels: far outside, all are as one that is outside; where
+    a place is no number, or a reflection may bring it anywhere, nothing is known.
+    """
+
+    def _run(self, x: Any, grid: Any, *, padding_mode: str, **attributes: Any) -> tuple[Any]:
+        unknown = np.isnan(grid)
+        if padding_mode == "reflection":
+            unknown |= np.abs(grid) >= _NO_PIXEL
+        near = np.clip(np.where(unknown, 0, grid), -_FAR, _FAR).astype(grid.dtype)
+        (y,) = super()._run(x, near, padding_mode=padding_mode, **attributes)
+        return (np.where(unknown.any(-1)[:, None], np.nan, y).astype(y.dtype) if y.dtype.kind == "f" else y,)
+
+
+class _Recurrent(OpRun):  # type: ignore[misc] # untyped for a checker
+    """Read from the standard, in float64: the evaluator passes over lengths, clips and most functions."""
+
+    def _run(self, *arrays: Any, **_attributes: Any) -> tuple[Any, ...]:
+        wide = [a if a is None or a.dtype.kind != "f" else a.astype(np.float64) for a in arrays]
+        exact = [None if a is None else 0.0 for a in wide]
+        return tuple(y.astype(arrays[0].dtype) for y in recurrent.evaluate(self.onnx_node, wide, exact, 0.0)[0])
+
+
+class GRU(_Recurrent):
+    """A GRU."""
+
+
+class LSTM(_Recurrent):
+    """An LSTM."""
+
+
+class RNN(_Recurrent):
+    """A plain recurrent layer."""
 
 
 class LRN(OpRun):  # type: ignore[misc] # untyped for a checker
@@ -71,4 +113,4 @@ class Pad(_Pad):  # type: ignore[misc] # untyped for a checker
         return found
 
 
-OPERATORS: Final = [ConvTranspose, LRN, Loop, Pad]
+OPERATORS: Final = [GRU, LRN, LSTM, RNN, ConvTranspose, GridSample, Loop, Pad]

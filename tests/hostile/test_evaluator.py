@@ -59,3 +59,28 @@ def test_lrn_sums_over_channels() -> None:
     x = g.rng.standard_normal((2, 7, 3)).astype(np.float32)
     want = torch.nn.functional.local_response_norm(torch.from_numpy(x), 3, 0.3, 0.6, 1.5)
     np.testing.assert_allclose(run(g.model("y"), x)[0], want.numpy(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("padding", "corner"), [("zeros", 0.0), ("border", 8.0), ("reflection", np.nan)])
+def test_places_far_outside_and_places_that_are_no_numbers(padding: str, corner: float) -> None:
+    """Of the first nobody can make the number of a pixel; those that are outside stay there."""
+    g = Graph(20)
+    x = np.arange(9, dtype=np.float32).reshape(1, 1, 3, 3)
+    far = [[np.inf, np.inf], [3e38, 1.0], [np.nan, 0.0], [0.0, 0.0]]
+    places = g.const(np.reshape(far, (1, 1, 4, 2)))
+    g.node("GridSample", g.input("x", 1, 1, 3, 3), places, name="y", padding_mode=padding, align_corners=1)
+    np.testing.assert_array_equal(run(g.model("y"), x)[0].ravel(), np.float32([corner, corner, np.nan, 4]))
+
+
+def test_lengths_and_clips_of_recurrent_layers() -> None:
+    """The second sequence is one time long, and the sums before functions are at most a half."""
+    g = Graph(14)
+    w, r = (g.rng.standard_normal(shape).astype(np.float32) for shape in ((1, 4, 3), (1, 4, 4)))
+    g.node(
+        "RNN", g.input("x", 2, 2, 3), g.const(w), g.const(r), "", g.const([2, 1], np.int32), name="y",
+        hidden_size=4, clip=0.5,
+    )  # fmt: skip
+    x = g.rng.standard_normal((2, 2, 3)).astype(np.float32)
+    first = np.tanh(np.clip(x[0] @ w[0].T, -0.5, 0.5))
+    second = np.tanh(np.clip(x[1] @ w[0].T + first @ r[0].T, -0.5, 0.5)) * [[1], [0]]
+    np.testing.assert_allclose(run(g.model("y"), x)[0][:, 0], [first, second], rtol=1e-6, atol=1e-6)
