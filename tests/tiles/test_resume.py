@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -79,6 +80,7 @@ def test_one_run_holds_a_result(tmp_path, monkeypatch):
     def wait(self, *line):
         begun.set()
         go_on.wait(10)
+        go_on.set()
         add(self, *line)
 
     monkeypatch.setattr(Journal, "add", wait)
@@ -98,18 +100,20 @@ def test_one_run_holds_a_result(tmp_path, monkeypatch):
 
 
 def test_an_interrupt_while_the_last_tiles_are_written_ends_all(tmp_path, monkeypatch):
-    add, threads = Journal.add, []
+    add, ended = Journal.add, []
 
     def interrupt(self, number, *rest):
         add(self, number, *rest)
         if number == 8:
-            threads.append(threading.current_thread())
+            time.sleep(0.1)  # until all are computed
             os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+            ended.append(number)
 
     monkeypatch.setattr(Journal, "add", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(X, tmp_path / "y.npy")
-    assert not threads[0].is_alive()
+    assert ended == [8]
     assert np.array_equal(run(X, tmp_path / "y.npy"), WHOLE)
 
 

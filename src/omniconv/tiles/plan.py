@@ -253,7 +253,7 @@ def plan_aligned(
     if max(map(ceil_div, whole.sizes, sizes)) > MOST_PIECES:
         raise LimitError(
             f"tiles of {'x'.join(map(str, sizes))} outputs for a result of {'x'.join(map(str, whole.sizes))}",
-            need=f"at most {MOST_PIECES} along an axis", fix="more memory, or a part of the image", at=subject.at,
+            need=f"at most {MOST_PIECES} along an axis", fix="larger tiles, or a part of the image", at=subject.at,
         )  # fmt: skip
     lines = tuple(cut_line(whole, axis, size) for axis, size in enumerate(sizes))
     kinds = math.prod(len({piece.kind for piece in line}) for line in lines)

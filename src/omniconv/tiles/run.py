@@ -165,7 +165,7 @@ class _Run:
         self.plan, self.image, self.result, self.journal = plan, image, result, journal
         self.read: queue.Queue[tuple[TileJob, Array] | None] = queue.Queue(1)
         self.computed: queue.Queue[tuple[TileJob, Array] | None] = queue.Queue(1)
-        self.failed = threading.Event()
+        self.failed, self.written = threading.Event(), threading.Event()
         self.error: BaseException | None = None
 
     def go(self, *, progress: bool) -> None:
@@ -178,7 +178,7 @@ class _Run:
             ]
             for thread in threads:
                 thread.start()
-            self._guard(lambda: self._compute(compiled, threads))
+            self._guard(lambda: self._compute(compiled))
             for thread in threads:
                 thread.join()
         if self.error is not None:
@@ -218,14 +218,15 @@ class _Run:
         with storing(f"reading {where} of the result", fix="resume=False, which begins anew"):
             return digest(np.asarray(self.result.array[where])) == known[1]
 
-    def _compute(self, compiled: CompiledTiles, threads: Sequence[threading.Thread]) -> None:
+    def _compute(self, compiled: CompiledTiles) -> None:
         while (item := self._get(self.read)) is not None:
             job, x = item
             self._put(self.computed, (job, compiled(job.tile, x)))
             del item, x
         self._put(self.computed, None)
-        for thread in threads:
-            thread.join()
+        # An interrupt comes here rather than in a join, after which the thread would be left alone with the journal.
+        while not self.failed.is_set() and not self.written.wait(_PATIENCE):
+            pass
 
     def _write(self, advance: Callable[[], None]) -> None:
         while (item := self._get(self.computed)) is not None:
@@ -239,6 +240,7 @@ class _Run:
                     self.journal.add(job.number, job.key, digest(y))
             advance()
             del item, y
+        self.written.set()
 
     def _put(self, place: queue.Queue[Any], item: object) -> None:
         while not self.failed.is_set():
