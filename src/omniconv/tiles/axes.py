@@ -76,7 +76,8 @@ def read_axes(axes: str | None, shape: Sequence[int], rank: int, channels: int |
             )  # fmt: skip
     names = axes.upper()
     others = [name for name in names if name != CHANNEL]
-    if len(names) != len(shape) or len(set(names)) != len(names) or not names.isalpha() or len(others) < count:
+    letters_only = names.isascii() and names.isalpha()
+    if len(names) != len(shape) or len(set(names)) != len(names) or not letters_only or len(others) < count:
         raise ShapeError(
             f"axes={axes!r} for an array of shape {tuple(shape)} and images of {count} axes",
             need="a letter for each axis, C for channels", fix=f'axes="{CHANNEL}{letters}"',

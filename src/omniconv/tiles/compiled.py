@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
@@ -64,7 +65,11 @@ class CompiledTiles:
 
     def __call__(self, tile: ImageTile, x: Array) -> Array:
         """The outputs of a tile ``(1, C, *spatial)``, given what it reads."""
-        y = self.find(tile)(x)
+        run = self.find(tile)
+        ((source, _),), ((name, shape),) = run.inputs.items(), run.outputs.items()
+        # Memory of its own: what an executable keeps for its next results, it would keep for each kind of tile.
+        y = np.empty(shape, run.dtype)
+        run.run({source: x}, {name: y})
         return y != 0 if self.plan.dtype.kind == "b" else y
 
     def find(self, tile: ImageTile) -> Executable:
@@ -84,10 +89,11 @@ class CompiledTiles:
 
     def measure_seconds(self) -> float:
         """See :meth:`TilePlan.measure_seconds`."""
-        tiles = list(self.plan)
-        counts = Counter(tile.kind for tile in tiles)
-        kind = counts.most_common(1)[0][0]
-        tile = next(tile for tile in tiles if tile.kind == kind)
+        commonest = []
+        for line in self.plan.lines:
+            kinds = [piece.kind for piece in line]
+            commonest.append(kinds.index(Counter(kinds).most_common(1)[0][0]))
+        tile = self.plan.tile_at(tuple(commonest))
         run = self.find(tile)
         x = np.zeros(next(iter(run.inputs.values())), run.dtype)
         times = []
@@ -95,6 +101,5 @@ class CompiledTiles:
             started = time.perf_counter()
             run(x)
             times.append(time.perf_counter() - started)
-        read = sum(np.prod([b - a for a, b in each.reads]) for each in tiles)
-        one = np.prod([b - a for a, b in tile.reads])
-        return float(min(times) * self.plan.planes * read / one)
+        one = math.prod(b - a for a, b in tile.reads)
+        return min(times) * self.plan.planes * self.plan.read / one

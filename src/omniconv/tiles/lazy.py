@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from omniconv.errors import LimitError
 from omniconv.tiles.compiled import Array, CompiledTiles
 from omniconv.tiles.moves import inwards, outwards, slices
 from omniconv.tiles.plan import ImageTile, TilePlan
 
+MOST_BLOCKS: Final = 2**20
+"""Tiles that a graph of Dask holds."""
+
 
 def tile_lazily(plan: TilePlan, image: Any) -> Any:
-    """A Dask array of the result; nothing is read or computed yet."""
+    """A Dask array of the result; nothing is read or computed yet.
+
+    Raises:
+        LimitError: so many tiles that the graph of Dask would not fit into memory.
+    """
     import dask.array as da
     from dask import delayed
 
+    if plan.planes * plan.tiles > MOST_BLOCKS:
+        raise LimitError(
+            f"{plan.planes * plan.tiles} tiles as blocks of a Dask array", need=f"at most {MOST_BLOCKS}",
+            fix="a part of the image, or more memory",
+        )  # fmt: skip
     compiled = CompiledTiles(plan)
     compute = delayed(_compute, pure=True)
     blocks: Any = np.empty([len(_blocks(plan, name)) for name in plan.axes.result], object)

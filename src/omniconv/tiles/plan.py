@@ -27,6 +27,8 @@ from omniconv.tiles.subject import TileSubject, find_output, open_subject
 
 BUFFERS: Final = 3
 """Inputs, and outputs, that exist at once: of the tile that is computed, and of those before and after it."""
+MOST_PIECES: Final = 2**16
+"""Tiles along one axis, each of which is cut out of the program."""
 MOST_KINDS: Final = 256
 """Programs that tiles may need. More means that no two tiles are alike."""
 
@@ -112,20 +114,27 @@ class TilePlan(Record):
         """Work of all tiles over that of the whole; input positions count where there is no work."""
         if self.whole_macs:
             return self.macs / self.whole_macs
-        sizes = self.axes.inside(self.shape)[2:]
-        read = (sum(piece.reads[1] - piece.reads[0] for piece in line) for line in self.lines)
-        return math.prod(read) / math.prod(sizes)
+        return self.read / math.prod(self.axes.inside(self.shape)[2:])
+
+    @property
+    def read(self) -> int:
+        """Input positions that the tiles of one image read, together."""
+        return math.prod(sum(piece.reads[1] - piece.reads[0] for piece in line) for line in self.lines)
 
     def __iter__(self) -> Iterator[ImageTile]:
         """The tiles of one image, the last axis first."""
         for index in itertools.product(*(range(len(line)) for line in self.lines)):
-            pieces = [line[n] for line, n in zip(self.lines, index, strict=True)]
-            yield ImageTile(
-                index,
-                tuple(piece.outputs for piece in pieces),
-                tuple(piece.reads for piece in pieces),
-                tuple(piece.kind for piece in pieces),
-            )
+            yield self.tile_at(index)
+
+    def tile_at(self, index: tuple[int, ...]) -> ImageTile:
+        """The tile at a place on each spatial axis."""
+        pieces = [line[n] for line, n in zip(self.lines, index, strict=True)]
+        return ImageTile(
+            index,
+            tuple(piece.outputs for piece in pieces),
+            tuple(piece.reads for piece in pieces),
+            tuple(piece.kind for piece in pieces),
+        )
 
     def measure_seconds(self) -> float:
         """Time for all tiles of all planes, judged by one of the commonest kind that is computed now [s]."""
@@ -208,7 +217,7 @@ def plan_aligned(
         subject, shape, memory, axes, output, tile: as there.
         align: for each axis of the result, tiles begin at multiples of it (the chunks of where the result goes).
     """
-    allowed = parse_size(memory, "memory") if isinstance(memory, str) else as_integer("memory", memory, 1)
+    allowed = parse_size(memory, "memory") if isinstance(memory, str) else as_integer("memory", memory, 1, None)
     given = as_shape(shape)
     known = read_axes(axes, given, subject.rank, subject.channels, 1)
     program, truths = subject.lower(known.inside(given))
@@ -225,6 +234,8 @@ def plan_aligned(
     result = known.outside(given, program.shapes[tensor])
     steps = [axis.grid for axis in found.axes]
     if align is not None:
+        if len(align) != len(known.result):
+            raise ShapeError(f"an array of {len(align)} axes for the result", need=f"one of shape {result}")
         of_axis = dict(zip(known.result, align, strict=True))
         steps = [math.lcm(step, of_axis[name]) for step, name in zip(steps, known.spatial, strict=True)]
     # A period as long as the image is none: then every tile is a kind of its own, wherever it begins.
@@ -239,6 +250,11 @@ def plan_aligned(
     else:
         sizes = whole.sizes
     sizes, needed = _fit(whole, subject, steps, allowed, sizes)
+    if max(map(ceil_div, whole.sizes, sizes)) > MOST_PIECES:
+        raise LimitError(
+            f"tiles of {'x'.join(map(str, sizes))} outputs for a result of {'x'.join(map(str, whole.sizes))}",
+            need=f"at most {MOST_PIECES} along an axis", fix="larger tiles, or a part of the image", at=subject.at,
+        )  # fmt: skip
     lines = tuple(cut_line(whole, axis, size) for axis, size in enumerate(sizes))
     kinds = math.prod(len({piece.kind for piece in line}) for line in lines)
     if kinds > MOST_KINDS:
@@ -327,10 +343,10 @@ def _measure(part: ProgramPart, subject: TileSubject) -> int:
 
 
 def _count_buffers(program: Program) -> int:
-    """Inputs and outputs of the tiles that are read, computed and written at once, and an input as it is stored."""
+    """Inputs and outputs of the tiles that are read, computed and written at once, and one of each as it is stored."""
     read = sum(math.prod(program.shapes[name]) for name in program.inputs)
     written = sum(math.prod(program.shapes[name]) for name in program.outputs)
-    return program.element.bytes * ((BUFFERS + 1) * read + BUFFERS * written)
+    return program.element.bytes * (BUFFERS + 1) * (read + written)
 
 
 def _count_macs(whole: Whole, lines: tuple[tuple[Piece, ...], ...]) -> int:

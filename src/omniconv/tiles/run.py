@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,17 +15,32 @@ from omniconv.errors import DataError, ShapeError
 from omniconv.integers import as_flag
 from omniconv.tiles.axes import CHANNEL
 from omniconv.tiles.compiled import Array, CompiledTiles
-from omniconv.tiles.journal import Journal, describe
+from omniconv.tiles.journal import Journal, describe, digest
 from omniconv.tiles.lazy import tile_lazily
 from omniconv.tiles.moves import inwards, outwards, slices
 from omniconv.tiles.plan import ImageTile, TilePlan, plan_aligned
-from omniconv.tiles.storage import Destination, find_chunks, is_dask, open_image, open_result, storing
+from omniconv.tiles.results import Destination, find_chunks, open_result
+from omniconv.tiles.storage import check_apart, is_dask, open_image, storing
 from omniconv.tiles.subject import open_subject
 
-TileJob: TypeAlias = tuple[int, tuple[int, ...], ImageTile]
-"""The number of a tile among all, its plane, and the tile."""
 _PATIENCE: Final = 0.1
 """How long a thread waits before it looks whether another has failed [s]."""
+
+
+@dataclass(frozen=True, slots=True)
+class TileJob:
+    """One tile of one plane.
+
+    Attributes:
+        number: among all.
+        plane, tile: where it is.
+        key: a digest of what it reads, where there is a journal.
+    """
+
+    number: int
+    plane: tuple[int, ...]
+    tile: ImageTile
+    key: str
 
 
 def tiled(
@@ -89,22 +104,24 @@ def tiled(
         if out is not None:
             raise DataError("out= with a Dask array", need="no out: the result is a Dask array", fix="y.to_zarr(path)")
         return tile_lazily(plan, image)
+    check_apart(x, image, out)
     if chunks is not None:
         _check_chunks(plan, chunks)
-    result = open_result(out, plan.output_shape, plan.dtype, _tile_shape(plan), resume=resume)
+    result = open_result(out, plan.output_shape, plan.dtype, _tile_shape(plan))
     journal = None
     if result.journal is not None:
         with storing(f"opening {str(result.journal)!r}"):
             journal = Journal(result.journal, describe(plan, str(image.dtype)), resume=resume)
     try:
+        result.begin(old=journal is not None and bool(journal.done))
         _Run(plan, image, result, journal).go(progress=progress)
+        with storing("finishing the result"):
+            found = result.finish()
+            if journal is not None:
+                journal.finish()
     finally:
         if journal is not None:
             journal.close()
-    with storing("finishing the result"):
-        found = result.finish()
-        if journal is not None:
-            journal.finish()
     return found
 
 
@@ -148,23 +165,16 @@ class _Run:
         self.plan, self.image, self.result, self.journal = plan, image, result, journal
         self.read: queue.Queue[tuple[TileJob, Array] | None] = queue.Queue(1)
         self.computed: queue.Queue[tuple[TileJob, Array] | None] = queue.Queue(1)
-        self.failed = threading.Event()
+        self.failed, self.written = threading.Event(), threading.Event()
         self.error: BaseException | None = None
 
     def go(self, *, progress: bool) -> None:
         """Compute all tiles that are not finished."""
-        planes = list(itertools.product(*map(range, self.plan.axes.planes(self.plan.shape))))
-        done = set() if self.journal is None else self.journal.done
-        jobs: list[TileJob] = [
-            (number, plane, tile)
-            for number, (plane, tile) in enumerate(itertools.product(planes, list(self.plan)))
-            if number not in done
-        ]
         compiled = CompiledTiles(self.plan)
-        with _show(len(planes) * self.plan.tiles, len(done), shown=progress) as advance:
+        with _show(self.plan.planes * self.plan.tiles, shown=progress) as advance:
             threads = [
                 threading.Thread(target=self._guard, args=(work,), name=f"omniconv tiles {name}", daemon=True)
-                for name, work in (("read", lambda: self._read(jobs)), ("write", lambda: self._write(advance)))
+                for name, work in (("read", lambda: self._read(advance)), ("write", lambda: self._write(advance)))
             ]
             for thread in threads:
                 thread.start()
@@ -185,34 +195,52 @@ class _Run:
                 self.error = error
             self.failed.set()
 
-    def _read(self, jobs: Sequence[TileJob]) -> None:
+    def _read(self, advance: Callable[[], None]) -> None:
         dtype = self.plan.whole.program.element.dtype
-        for job in jobs:
-            _, plane, tile = job
+        planes = np.ndindex(*self.plan.axes.planes(self.plan.shape))
+        for number, (plane, tile) in enumerate((plane, tile) for plane in planes for tile in self.plan):
             where = slices(self.plan.axes.names, self.plan, plane, tile.reads)
             with storing(f"reading {where}"):
                 part = np.asarray(self.image[where])
+                job = TileJob(number, plane, tile, "" if self.journal is None else digest(part))
+            if self._is_finished(job):
+                advance()
+                continue
             self._put(self.read, (job, inwards(self.plan, part, dtype)))
         self._put(self.read, None)
+
+    def _is_finished(self, job: TileJob) -> bool:
+        """Whether a tile was computed from the same part of the image, and its outputs are still there."""
+        known = None if self.journal is None else self.journal.done.get(job.number)
+        if known is None or known[0] != job.key:
+            return False
+        where = slices(self.plan.axes.result, self.plan, job.plane, job.tile.outputs)
+        with storing(f"reading {where} of the result", fix="resume=False, which begins anew"):
+            return digest(np.asarray(self.result.array[where])) == known[1]
 
     def _compute(self, compiled: CompiledTiles) -> None:
         while (item := self._get(self.read)) is not None:
             job, x = item
-            self._put(self.computed, (job, compiled(job[2], x)))
+            self._put(self.computed, (job, compiled(job.tile, x)))
             del item, x
         self._put(self.computed, None)
+        # An interrupt comes here rather than in a join, after which the thread would be left alone with the journal.
+        while not self.failed.is_set() and not self.written.wait(_PATIENCE):
+            pass
 
     def _write(self, advance: Callable[[], None]) -> None:
         while (item := self._get(self.computed)) is not None:
-            (number, plane, tile), y = item
-            where = slices(self.plan.axes.result, self.plan, plane, tile.outputs)
+            job, y = item
+            where = slices(self.plan.axes.result, self.plan, job.plane, job.tile.outputs)
+            y = outwards(self.plan, y)
             with storing(f"writing {where}"):
-                self.result.array[where] = outwards(self.plan, y)
+                self.result.array[where] = y
                 if self.journal is not None:
                     self.result.flush()
-                    self.journal.add(number)
+                    self.journal.add(job.number, job.key, digest(y))
             advance()
             del item, y
+        self.written.set()
 
     def _put(self, place: queue.Queue[Any], item: object) -> None:
         while not self.failed.is_set():
@@ -237,7 +265,7 @@ class _StoppedError(Exception):
 
 
 @contextmanager
-def _show(total: int, done: int, *, shown: bool) -> Iterator[Callable[[], None]]:
+def _show(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
     """A bar on standard error; what it gives counts a tile."""
     if not shown:
         yield lambda: None
@@ -250,5 +278,5 @@ def _show(total: int, done: int, *, shown: bool) -> Iterator[Callable[[], None]]
     console = Console(file=sys.stderr)
     columns = (TextColumn("tiles"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("tiles", total=total, completed=done)
+        task = bar.add_task("tiles", total=total)
         yield lambda: bar.advance(task)

@@ -1,0 +1,219 @@
+"""Where results go: arrays in memory, memmaps, Zarr arrays, and paths that appear when they are whole."""
+
+from __future__ import annotations
+
+import math
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from omniconv.errors import DataError, LimitError, ShapeError, StorageError
+from omniconv.limits import format_size
+from omniconv.spec import Shape
+from omniconv.tiles.storage import folder_of, is_zarr, need_package, storing
+
+
+def find_chunks(out: Any) -> Shape | None:
+    """Chunks of an array for the result, within which nothing is written twice; ``None`` where there are none."""
+    if not is_zarr(out):
+        return None
+    return tuple(getattr(out, "shards", None) or out.chunks)
+
+
+class Destination:
+    """An array that the caller has, or new memory.
+
+    Attributes:
+        array: that is written to, part by part.
+        journal: path of its journal; none for memory, which does not outlive the process.
+    """
+
+    journal: Path | None = None
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def begin(self, *, old: bool) -> None:
+        """Make ``array`` ready: what an earlier run left, where it left something (``old``)."""
+
+    def flush(self) -> None:
+        """Make what was written reach the disk."""
+
+    def finish(self) -> Any:
+        """Make the result appear under its name, and return what the caller is given."""
+        return self.array
+
+
+class _Memmap(Destination):
+    def __init__(self, array: Any) -> None:
+        super().__init__(array)
+        self.journal = _beside(Path(array.filename))
+
+    def flush(self) -> None:
+        self.array.flush()
+
+
+class _ZarrArray(Destination):
+    """Writes by itself; only one in a folder outlives the process for certain."""
+
+    def __init__(self, array: Any) -> None:
+        super().__init__(array)
+        folder = folder_of(array)
+        if folder is not None:
+            name = (array.path or "").replace("/", ".")
+            self.journal = _beside(Path(f"{folder}.{name}" if name else folder))
+
+
+class _NewFile(Destination):
+    """A file or folder that has another name until it is whole."""
+
+    def __init__(self, path: Path, shape: Shape, dtype: np.dtype[Any]) -> None:
+        super().__init__(None)
+        self.path, self.shape, self.dtype = path, shape, dtype
+        self.part, self.journal = path.with_name(path.name + ".part"), _beside(path)
+
+    def begin(self, *, old: bool) -> None:
+        with storing(f"opening {str(self.part)!r}", fix="resume=False, which begins anew"):
+            if old and self.part.exists():
+                self.array = self.open(self.part)
+            else:
+                if self.part.exists():
+                    shutil.rmtree(self.part) if self.part.is_dir() else self.part.unlink()
+                self.array = self.create()
+        if tuple(self.array.shape) != self.shape or self.array.dtype != self.dtype:
+            raise DataError(
+                f"{str(self.part)!r} holds {self.array.dtype} {tuple(self.array.shape)}",
+                need=f"{self.dtype} {self.shape}", fix="resume=False, which begins anew",
+            )  # fmt: skip
+        self.reserve()
+
+    def open(self, path: Path) -> Any:
+        """What is there, to be written to."""
+        raise NotImplementedError
+
+    def create(self) -> Any:
+        """A new one."""
+        raise NotImplementedError
+
+    def reserve(self) -> None:
+        """Take the room on the disk."""
+
+
+class _NewNpy(_NewFile):
+    def open(self, path: Path) -> Any:
+        return np.load(path, mmap_mode="r+", allow_pickle=False)
+
+    def create(self) -> Any:
+        return np.lib.format.open_memmap(self.part, mode="w+", dtype=self.dtype, shape=self.shape)
+
+    def reserve(self) -> None:
+        """Take the room now: what is missing shows at once, not as a signal while a page is written."""
+        if hasattr(os, "posix_fallocate"):
+            with storing(f"opening {str(self.part)!r}"), self.part.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, self.part.stat().st_size)
+
+    def flush(self) -> None:
+        self.array.flush()
+
+    def finish(self) -> Any:
+        self.part.replace(self.path)
+        return self.open(self.path)
+
+
+class _NewZarr(_NewFile):
+    def __init__(self, path: Path, shape: Shape, dtype: np.dtype[Any], chunks: Sequence[int]) -> None:
+        super().__init__(path, shape, dtype)
+        self.chunks = tuple(chunks)
+
+    def open(self, path: Path) -> Any:
+        import zarr
+
+        return zarr.open_array(path, mode="r+")
+
+    def create(self) -> Any:
+        import zarr
+
+        return zarr.create_array(self.part, shape=self.shape, dtype=self.dtype, chunks=self.chunks)
+
+    def finish(self) -> Any:
+        if self.path.exists():
+            shutil.rmtree(self.path)
+        self.part.replace(self.path)
+        return self.open(self.path)
+
+
+def open_result(out: Any, shape: Shape, dtype: np.dtype[Any], chunks: Sequence[int]) -> Destination:
+    """Where a result goes: an array that the caller has, a path that becomes one, or new memory.
+
+    Raises:
+        ShapeError, DataError: an array that does not fit, or cannot be written to; a path of something else.
+        LimitError: a new array that is larger than memory.
+    """
+    if out is None:
+        try:
+            return Destination(np.empty(shape, dtype))
+        except (MemoryError, ValueError):
+            size = format_size(math.prod(shape) * dtype.itemsize)
+            raise LimitError(f"a result of {size} in memory", need="less", fix='out="result.zarr"') from None
+    if isinstance(out, str | os.PathLike):
+        return _open_path_for_result(Path(out), shape, dtype, chunks)
+    if not isinstance(out, np.ndarray) and not is_zarr(out):
+        raise DataError(
+            f"out={type(out).__name__}",
+            need="a NumPy array, a memmap, a Zarr array, or a path that ends in .npy or .zarr",
+        )
+    if tuple(out.shape) != shape:
+        raise ShapeError(f"an array of shape {tuple(out.shape)} for the result", need=f"{shape}")
+    if out.dtype != dtype:
+        raise DataError(f"an array of {out.dtype} for the result", need=f"{dtype}")
+    if is_zarr(out):
+        if getattr(out, "read_only", False):
+            raise DataError("a Zarr array that cannot be written to", need='mode="r+"')
+        return _ZarrArray(out)
+    mapped = isinstance(out, np.memmap) and out.filename is not None
+    if not out.flags.writeable:
+        raise DataError("an array that cannot be written to", need='mode="r+"' if mapped else "a writable one")
+    return _Memmap(out) if mapped else Destination(out)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + ".tiles")
+
+
+def _open_path_for_result(path: Path, shape: Shape, dtype: np.dtype[Any], chunks: Sequence[int]) -> Destination:
+    """A path, whose old content, if any, is of the same sort: nothing else is replaced.
+
+    Raises:
+        DataError: another ending, or something else in its place.
+        StorageError: no folder to put it in.
+    """
+    suffix = path.suffix
+    if suffix not in (".npy", ".zarr"):
+        raise DataError(f"out={path.name!r}", need="a path that ends in .npy or .zarr")
+    path = Path(os.path.realpath(path))
+    if not path.parent.is_dir():
+        raise StorageError(f"there is no folder {str(path.parent)!r} for the result", need="a folder that exists")
+    if suffix == ".npy":
+        if path.exists() and not path.is_file():
+            raise DataError(f"{str(path)!r} is not a file", need="another out=, or remove it")
+        return _NewNpy(path, shape, dtype)
+    need_package("zarr")
+    if path.exists() and not _may_be_replaced(path):
+        raise DataError(f"{str(path)!r} is not a Zarr array", need="another out=, or remove it")
+    return _NewZarr(path, shape, dtype, chunks)
+
+
+def _may_be_replaced(path: Path) -> bool:
+    """Whether a folder is empty or one Zarr array, not a group of several, nor anything else."""
+    import zarr
+
+    try:
+        if any(path.iterdir()):
+            zarr.open_array(path, mode="r")
+    except Exception:  # noqa: BLE001 - whatever Zarr says of something else
+        return False
+    return True
