@@ -102,9 +102,13 @@ def measure(folder: Path, title: str, _: Network, threads: int, settings: dict[s
         Workload(title, path, inputs),
         [Contender(OURS, lambda: lambda: list(network.run(inputs).values()))],
         list(installed_peers(["onnxruntime", "openvino"])),
-        threads=threads, expected=expected, tolerance=tolerance, macs=sum(layer.macs for layer in network.layers),
-        turn=0.005, **settings,
-    )  # fmt: skip
+        threads=threads,
+        expected=expected,
+        tolerance=tolerance,
+        macs=sum(layer.macs for layer in network.layers),
+        turn=0.005,
+        **settings,
+    )
 
 
 def name_input(path: Path) -> str:

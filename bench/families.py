@@ -54,9 +54,13 @@ def start(words: list[str], seconds: int, memory: int) -> dict[str, Any]:
     slow = {"reason": f"more than {seconds} s"}
     try:
         done = subprocess.run(  # noqa: S603
-            command, capture_output=True, text=True, timeout=PATIENCE * seconds, check=False,
+            command,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE * seconds,
+            check=False,
             preexec_fn=partial(limit, seconds, memory),
-        )  # fmt: skip
+        )
     except subprocess.TimeoutExpired:
         return slow
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]

@@ -111,11 +111,15 @@ def measure(title: str, kind: str, threads: int, rounds: int, batch: int) -> dic
     mine = [times[f"ours {layout}"] for layout in layouts]
     flops = 2 * spec.count_macs(shape)
     return {
-        "layer": title, "pass": kind, "threads": threads, "batch": batch,
+        "layer": title,
+        "pass": kind,
+        "threads": threads,
+        "batch": batch,
         "milliseconds": {name: time * 1e3 for name, time in times.items()},
         "gflops": flops / min(mine) * 1e-9,
-        "ratio": best / min(mine), "ratio_slower_layout": best / max(mine),
-    }  # fmt: skip
+        "ratio": best / min(mine),
+        "ratio_slower_layout": best / max(mine),
+    }
 
 
 def main(arguments: list[str]) -> int:
@@ -138,8 +142,9 @@ def main(arguments: list[str]) -> int:
                     times = ", ".join(f"{name} {time:.2f}" for name, time in found["milliseconds"].items())
                     print(
                         f"{threads} threads  {title}, {kind}: {times} ms; {found['gflops']:.0f} GFLOP/s; ratio "
-                        f"{found['ratio']:.2f}, slower layout {found['ratio_slower_layout']:.2f}", flush=True,
-                    )  # fmt: skip
+                        f"{found['ratio']:.2f}, slower layout {found['ratio_slower_layout']:.2f}",
+                        flush=True,
+                    )
         mine = [each for each in records if each["threads"] == threads]
         for key in ("ratio", "ratio_slower_layout"):
             mean = math.exp(sum(math.log(each[key]) for each in mine) / len(mine))

@@ -136,11 +136,19 @@ def judge(path: Path) -> dict[str, Any]:
         result = "empty"
     return {
         "result": result,
-        "error": error, "peer": peer, "units": error / bound, "apart": measure(outputs, single),
-        "compile_s": round(compiled - began, 2), "busy_s": round(busy, 2), "first_s": round(first - compiled, 2),
-        "run_s": round(ended - first, 3), "steps": len(network.layers), **count_tiers(network),
-        "file_bytes": path.stat().st_size, "peak_bytes": peak,
-    }  # fmt: skip
+        "error": error,
+        "peer": peer,
+        "units": error / bound,
+        "apart": measure(outputs, single),
+        "compile_s": round(compiled - began, 2),
+        "busy_s": round(busy, 2),
+        "first_s": round(first - compiled, 2),
+        "run_s": round(ended - first, 3),
+        "steps": len(network.layers),
+        **count_tiers(network),
+        "file_bytes": path.stat().st_size,
+        "peak_bytes": peak,
+    }
 
 
 def describe(error: BaseException) -> str:

@@ -52,8 +52,12 @@ def measure(title: str, shapes: tuple[Any, Any], threads: int, settings: dict[st
         Workload(f"{shapes[0]} x {shapes[1]}", model, inputs, title=title),
         [Contender(OURS, lambda: lambda: list(network.run(inputs).values()))],
         list(installed_peers(["onnxruntime", "openvino"])),
-        threads=threads, expected=[expected], macs=expected.size * left.shape[-1], turn=0.005, **settings,
-    )  # fmt: skip
+        threads=threads,
+        expected=[expected],
+        macs=expected.size * left.shape[-1],
+        turn=0.005,
+        **settings,
+    )
 
 
 if __name__ == "__main__":

@@ -43,22 +43,29 @@ def make_model(op: str, directions: int, times: int, batch: int, inputs: int, hi
         return rng.uniform(-scale, scale, shape).astype(np.float32)
 
     constants = {
-        "W": draw(directions, width, inputs), "R": draw(directions, width, hidden), "B": draw(directions, 2 * width)
-    }  # fmt: skip
+        "W": draw(directions, width, inputs),
+        "R": draw(directions, width, hidden),
+        "B": draw(directions, 2 * width),
+    }
     states = [name for name in ("h", "c")[: 2 if op == "LSTM" else 1] if times == 1]
     given = {"x": (times, batch, inputs), **dict.fromkeys(states, (directions, batch, hidden))}
     results = ["y", *(f"{name} after" for name in states)]
     more: dict[str, Any] = {"linear_before_reset": 1} if op == "GRU" else {}
     node = helper.make_node(
-        op, ["x", *constants, *(["", *states] if states else [])], results, hidden_size=hidden,
-        direction="bidirectional" if directions == 2 else "forward", **more,
-    )  # fmt: skip
+        op,
+        ["x", *constants, *(["", *states] if states else [])],
+        results,
+        hidden_size=hidden,
+        direction="bidirectional" if directions == 2 else "forward",
+        **more,
+    )
     graph = helper.make_graph(
-        [node], "layer",
+        [node],
+        "layer",
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in given.items()],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in results],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )  # fmt: skip
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     return bytes(model.SerializeToString())
 
@@ -77,9 +84,12 @@ def measure(title: str, layer: tuple[Any, ...], threads: int, settings: dict[str
         Workload(f"{op} d{directions} t{times} n{batch} i{width} h{hidden}", model, inputs, title=title),
         [Contender(OURS, lambda: lambda: list(network.run(inputs).values()))],
         list(installed_peers(["onnxruntime", "openvino"])),
-        threads=threads, expected=[array.astype(np.float32) for array in expected.values()],
-        macs=directions * times * batch * gates * hidden * (width + hidden), turn=0.005, **settings,
-    )  # fmt: skip
+        threads=threads,
+        expected=[array.astype(np.float32) for array in expected.values()],
+        macs=directions * times * batch * gates * hidden * (width + hidden),
+        turn=0.005,
+        **settings,
+    )
 
 
 if __name__ == "__main__":

@@ -59,8 +59,9 @@ def run_cases(
             times = ", ".join(f"{item.name} {item.median * 1e3:.3f}" for item in (ours, *found.peers))
             print(
                 f"{threads} threads  {found.name}: {times} ms, {(found.rate(ours) or 0) * 1e-9:.0f} GFLOP/s; "
-                f"ratio {ratios[-1]:.2f}, of the fastest rounds {quick:.2f}", flush=True,
-            )  # fmt: skip
+                f"ratio {ratios[-1]:.2f}, of the fastest rounds {quick:.2f}",
+                flush=True,
+            )
             records.append({"threads": threads, **found.as_dict()})
         if ratios:
             print(f"{threads} threads  geometric mean {math.exp(sum(map(math.log, ratios)) / len(ratios)):.2f}")

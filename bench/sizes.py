@@ -59,8 +59,10 @@ def open_openvino(path: str, threads: int) -> Callable[[Array], Array]:
 
 
 RUNTIMES: Final = {
-    "Omniconv": open_omniconv, "ONNX Runtime": open_onnxruntime, "OpenVINO": open_openvino,
-}  # fmt: skip
+    "Omniconv": open_omniconv,
+    "ONNX Runtime": open_onnxruntime,
+    "OpenVINO": open_openvino,
+}
 
 
 def compile_bytecode() -> None:
@@ -111,8 +113,11 @@ def measure(name: str, path: str, threads: int, arguments: list[str]) -> tuple[d
         words = [path, *arguments, "--child", name, "--folder", folder, "--threads", str(threads)]
         found = subprocess.run(  # noqa: S603 - this file
             [sys.executable, __file__, *words],
-            capture_output=True, text=True, check=True, env=os.environ | {"OMNICONV_CACHE": "off"},
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"OMNICONV_CACHE": "off"},
+        )
         outputs = [np.load(file) for file in sorted(Path(folder).glob("*.npy"))]
     return json.loads(found.stdout.splitlines()[-1]), outputs
 

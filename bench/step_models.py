@@ -55,13 +55,22 @@ class _Shuffled(nn.Module):  # type: ignore[misc]
         half = out // 2
         self._whole = stride > 1
         first = channels if self._whole else half
-        self.short = nn.Sequential(
-            *_conv_norm(channels, channels, 3, stride, channels), *_conv_norm(channels, half, 1), nn.ReLU(inplace=True)
-        ) if self._whole else nn.Identity()  # fmt: skip
+        self.short = (
+            nn.Sequential(
+                *_conv_norm(channels, channels, 3, stride, channels),
+                *_conv_norm(channels, half, 1),
+                nn.ReLU(inplace=True),
+            )
+            if self._whole
+            else nn.Identity()
+        )
         self.long = nn.Sequential(
-            *_conv_norm(first, half, 1), nn.ReLU(inplace=True), *_conv_norm(half, half, 3, stride, half),
-            *_conv_norm(half, half, 1), nn.ReLU(inplace=True),
-        )  # fmt: skip
+            *_conv_norm(first, half, 1),
+            nn.ReLU(inplace=True),
+            *_conv_norm(half, half, 3, stride, half),
+            *_conv_norm(half, half, 1),
+            nn.ReLU(inplace=True),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """The block."""

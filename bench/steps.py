@@ -184,9 +184,15 @@ def compare(title: str, what: str, batch: int, threads: int, options: argparse.N
     print(", ".join(f"{name} {median:.2f} ({least:.2f})" for name, (median, least) in ratios.items()))
     print(f"  compiled while timing: {compiled}", flush=True)
     return {
-        "model": title, "what": what, "batch": batch, "threads": threads, "size": options.size, "ratios": ratios,
-        "compiled": compiled, "timings": {name: timing.as_dict() for name, timing in timings.items()},
-    }  # fmt: skip
+        "model": title,
+        "what": what,
+        "batch": batch,
+        "threads": threads,
+        "size": options.size,
+        "ratios": ratios,
+        "compiled": compiled,
+        "timings": {name: timing.as_dict() for name, timing in timings.items()},
+    }
 
 
 def _ratio(times: dict[str, float], name: str) -> float:
@@ -219,8 +225,9 @@ def train_long(title: str, batch: int, options: argparse.Namespace) -> dict[str,
         print(
             f"{title}, {name}: {options.steps} steps of batch {batch} in {seconds:.0f} s, loss {found[0]:.4f} to "
             f"{found[-1]:.4f}; after step {SETTLED} compiled {PROGRAMS.compiled - compiled:.0f}, memory "
-            f"{memory / 2**20:.1f} to {find_memory() / 2**20:.1f} MiB", flush=True,
-        )  # fmt: skip
+            f"{memory / 2**20:.1f} to {find_memory() / 2**20:.1f} MiB",
+            flush=True,
+        )
     apart = {name: max(map(_difference, losses[name], losses["float64"])) for name in ("ours", "torch")}
     print(f"  farthest from the losses of float64: ours {apart['ours']:.2e}, PyTorch {apart['torch']:.2e}", flush=True)
     if not apart["ours"] <= ALLOWANCE * apart["torch"]:

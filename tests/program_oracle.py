@@ -340,8 +340,12 @@ def run_step(step: ProgramStep, values: Values, shape: Sequence[int]) -> Float64
         case ReduceStep():
             x = values[step.x]
             functions: dict[str, Callable[..., Any]] = {
-                "mean": np.mean, "max": np.max, "sum": np.sum, "min": np.min, "prod": np.prod,
-            }  # fmt: skip
+                "mean": np.mean,
+                "max": np.max,
+                "sum": np.sum,
+                "min": np.min,
+                "prod": np.prod,
+            }
             return np.asarray(functions[step.op](x, axis=tuple(range(2, x.ndim)))).reshape(tuple(shape))
         case MapStep():
             return apply_post(np.array(np.broadcast_to(values[step.x], tuple(shape))), step.post, values)
@@ -393,9 +397,11 @@ def normalise(step: NormaliseStep | NormaliseSumsStep | NormaliseGradientStep, v
     w, b = (1.0, 0.0) if step.w is None else (wide(values[name]) for name in (step.w, step.b))
     r = 1 / np.sqrt(variance + step.epsilon)
     z = (x - mean) * r * w + b
-    f = (lambda z: z) if step.activation is None else (
-        lambda z: ACTIVATIONS[step.activation.name](z, **dict(step.activation.parameters))
-    )  # fmt: skip
+    f = (
+        (lambda z: z)
+        if step.activation is None
+        else (lambda z: ACTIVATIONS[step.activation.name](z, **dict(step.activation.parameters)))
+    )
     if isinstance(step, NormaliseStep):
         return np.asarray(f(z))
     h = 1e-5

@@ -48,8 +48,14 @@ def run_cases(module: str, kind: str, first: int, count: int, **environment: str
             if seed < end:
                 errors.seek(0)
                 told = errors.read().decode("utf-8", "replace")[-800:]
-                yield {"kind": kind, "seed": seed, "verdict": "crashed", "reason": f"the process ended with {status}",
-                       "detail": told, "notes": []}  # fmt: skip
+                yield {
+                    "kind": kind,
+                    "seed": seed,
+                    "verdict": "crashed",
+                    "reason": f"the process ended with {status}",
+                    "detail": told,
+                    "notes": [],
+                }
                 seed += 1
 
 

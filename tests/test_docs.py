@@ -64,8 +64,10 @@ def test_the_page_of_families_shows_the_results():
     page = runpy.run_path(str(ROOT / "bench" / "families_page.py"))
     found, text = page["read_results"](page["RESULTS"]), page["PAGE"].read_text(encoding="utf-8")
     assert page["renew"](text, found) == text, "run: .venv/bin/python bench/families.py --write"
-    assert sum(page["count"](item for item in found.values() if belongs(item["module"]))[0]
-               for belongs in page["GROUPS"].values()) == len(found)  # fmt: skip
+    assert sum(
+        page["count"](item for item in found.values() if belongs(item["module"]))[0]
+        for belongs in page["GROUPS"].values()
+    ) == len(found)
     wrong = found | {"levit": found["levit"] | {"result": "wrong"}}
     assert page["renew"](text, wrong) != text
 

@@ -15,9 +15,17 @@ def test_default_is_half_of_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("1", 1), ("4096", 4096), ("3k", 3072), ("2M", 2**21), ("5G", 5 * 2**30), ("1 T", 2**40), ("2GiB", 2**31),
-     ("7MB", 7 * 2**20)],
-)  # fmt: skip
+    [
+        ("1", 1),
+        ("4096", 4096),
+        ("3k", 3072),
+        ("2M", 2**21),
+        ("5G", 5 * 2**30),
+        ("1 T", 2**40),
+        ("2GiB", 2**31),
+        ("7MB", 7 * 2**20),
+    ],
+)
 def test_sizes(monkeypatch: pytest.MonkeyPatch, text: str, size: int) -> None:
     assert parse_size(text) == size
     monkeypatch.setenv(VARIABLE, text)
@@ -48,8 +56,14 @@ def test_check_names_both_sizes_and_the_place() -> None:
 
 @pytest.mark.parametrize(
     ("size", "text"),
-    [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1.0 KiB"), (2**20 - 1, "1.0 MiB"), (2**40, "1.0 TiB"),
-     (2**62, "4096.0 PiB")],
-)  # fmt: skip
+    [
+        (0, "0 bytes"),
+        (1023, "1023 bytes"),
+        (1024, "1.0 KiB"),
+        (2**20 - 1, "1.0 MiB"),
+        (2**40, "1.0 TiB"),
+        (2**62, "4096.0 PiB"),
+    ],
+)
 def test_sizes_in_messages(size: int, text: str) -> None:
     assert format_size(size) == text

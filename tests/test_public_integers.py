@@ -45,9 +45,14 @@ class Index:
 
 
 MAKES: dict[str, Make] = {
-    "int8": np.int8, "int32": np.int32, "int64": np.int64, "uint16": np.uint16, "array": np.array, "index": Index,
+    "int8": np.int8,
+    "int32": np.int32,
+    "int64": np.int64,
+    "uint16": np.uint16,
+    "array": np.array,
+    "index": Index,
     "tensor": torch.tensor,
-}  # fmt: skip
+}
 SEQUENCES: dict[str, Callable[[tuple[int, ...]], Any]] = {
     "list": list, "int32 array": lambda shape: np.array(shape, np.int32), "array": np.array, "tensor": torch.tensor,
     "Size": torch.Size, "mixed": lambda shape: (shape[0], *np.array(shape[1:])),

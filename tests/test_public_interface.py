@@ -320,8 +320,12 @@ def test_errors_are_copied_and_pickled(error: type[OmniconvError]) -> None:
     for other in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
         assert type(other) is error
         assert (str(other), other.problem, other.need, other.fix, other.at) == (
-            "problem; need rule, e.g. value | line", "problem", "rule", "value", "line",
-        )  # fmt: skip
+            "problem; need rule, e.g. value | line",
+            "problem",
+            "rule",
+            "value",
+            "line",
+        )
 
 
 @pytest.mark.skipif(torch is None, reason="PyTorch is not installed")

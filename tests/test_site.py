@@ -62,9 +62,22 @@ def test_formulas_of_docstrings_stay_as_they_are_written():
         "    Exact.",
     ]
     assert rewrite(lines) == [
-        "Sum.", "", ".. rubric:: Formula", "", "::", "", "    y = x_", "      + *b*", "",
-        "Args:", "    x: input.", "", ".. rubric:: Numerics", "", "Exact.",
-    ]  # fmt: skip
+        "Sum.",
+        "",
+        ".. rubric:: Formula",
+        "",
+        "::",
+        "",
+        "    y = x_",
+        "      + *b*",
+        "",
+        "Args:",
+        "    x: input.",
+        "",
+        ".. rubric:: Numerics",
+        "",
+        "Exact.",
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -84,3 +84,26 @@ def test_shared_names_are_found(tmp_path):
 
 def test_no_class_shares_its_name():
     assert find_shared_names(ROOT / "src" / "omniconv") == {}
+
+
+SKIP = "  # fmt: " + "skip"
+
+
+def test_only_tables_keep_a_form_of_their_own():
+    """`# fmt: skip` ends an assignment of constants, or a table of parameters."""
+    kept = []
+    for path in sorted(
+        path for folder in ("src", "tests", "bench", "docs", "examples") for path in (ROOT / folder).rglob("*.py")
+    ):
+        text = path.read_text(encoding="utf-8")
+        if SKIP not in text:
+            continue
+        tables = {
+            node.end_lineno
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.Assign | ast.AnnAssign)
+            or (isinstance(node, ast.Call) and "parametrize" in ast.unparse(node.func))
+        }
+        lines = [n for n, line in enumerate(text.splitlines(), 1) if line.endswith(SKIP)]
+        kept += [f"{path.relative_to(ROOT)}:{n}" for n in lines if n not in tables]
+    assert kept == []

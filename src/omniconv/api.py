@@ -164,9 +164,15 @@ class _ModelCompiler:
                 return self._compile_mixed(graph)
             raise self._explain(error, graph) from None
         return Executable.of(
-            found.program, self.target, self.options, self.at, tiers=found.tiers, shared=self.shared,
-            truths=found.truths, pool=self.pool,
-        )  # fmt: skip
+            found.program,
+            self.target,
+            self.options,
+            self.at,
+            tiers=found.tiers,
+            shared=self.shared,
+            truths=found.truths,
+            pool=self.pool,
+        )
 
     def _explain(self, error: UnsupportedError, graph: Graph) -> UnsupportedError:
         """A refusal under ``strict``, which says so where the model runs without."""

@@ -106,9 +106,18 @@ class Builder:
             if any(max(pair) > size - 1 for pair, size in zip(pairs, sizes, strict=True)):
                 mode = "zeros"
         spec = Conv.of(
-            c, out, kernel, dims=len(sizes), stride=stride, dilation=dilation, padding=pairs, groups=groups,
-            transposed=transposed, padding_mode=mode, flip=self.draw(st.booleans()),
-        )  # fmt: skip
+            c,
+            out,
+            kernel,
+            dims=len(sizes),
+            stride=stride,
+            dilation=dilation,
+            padding=pairs,
+            groups=groups,
+            transposed=transposed,
+            padding_mode=mode,
+            flip=self.draw(st.booleans()),
+        )
         shape = spec.output_shape(self.shape(x))
         if math.prod(shape[2:]) > LARGEST:
             return

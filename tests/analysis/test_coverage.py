@@ -48,10 +48,12 @@ def test_paths_are_all_paths(layers):
 @given(st.lists(st.tuples(layer, layer), min_size=1, max_size=3))
 def test_planes_are_products(layers):
     rows, columns = [a for a, _ in layers], [b for _, b in layers]
-    chain = Chain(tuple(
-        Conv.of(1, 1, (a[0], b[0]), dilation=(a[1], b[1]), stride=(a[2], b[2]))
-        for a, b in zip(rows, columns, strict=True)
-    ))  # fmt: skip
+    chain = Chain(
+        tuple(
+            Conv.of(1, 1, (a[0], b[0]), dilation=(a[1], b[1]), stride=(a[2], b[2]))
+            for a, b in zip(rows, columns, strict=True)
+        )
+    )
     down, across = enumerate_paths(rows), enumerate_paths(columns)
     found = coverage(chain)
     expected = [[down[i] * across[j] for j in range(max(across) + 1)] for i in range(max(down) + 1)]

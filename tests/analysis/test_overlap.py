@@ -50,16 +50,19 @@ def test_images_of_layers_are_counted(problem):
     st.integers(1, 3).flatmap(
         lambda dims: st.lists(
             st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(1, 4), st.integers(0, 3)),
-            min_size=dims, max_size=dims,
+            min_size=dims,
+            max_size=dims,
         )
     )
-)  # fmt: skip
+)
 def test_phases_are_those_of_a_large_image(axes):
     kernel, stride, dilation, crop = (list(values) for values in zip(*axes, strict=True))
     conv = Conv.of(1, 1, kernel, stride=stride, dilation=dilation, padding=crop, transposed=True)
     size = 12 + max(d * (k - 1) for k, d in zip(kernel, dilation, strict=True))
-    line = [counted(Conv.of(1, 1, k, stride=s, dilation=d, padding=p, dims=1, transposed=True), (1, 1, size))
-            for k, s, d, p in axes]  # fmt: skip
+    line = [
+        counted(Conv.of(1, 1, k, stride=s, dilation=d, padding=p, dims=1, transposed=True), (1, 1, size))
+        for k, s, d, p in axes
+    ]
     block = np.ones(())
     for (_, s, _, _), image in zip(axes, line, strict=True):
         start = image.size // 2 // s * s
@@ -154,15 +157,19 @@ def test_published_figures():
     assert overlap(Chain((Conv.of(1, 1, 4, stride=2, padding=1, dims=1, transposed=True),) * 2)).verdict == "even"
 
 
-@pytest.mark.parametrize("arguments", [
-    {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1},
-    {"kernel_size": 4, "stride": 2, "dilation": 2, "padding": 1},
-    {"kernel_size": 5, "stride": 3},
-    {"kernel_size": 1, "stride": 2},
-    {"kernel_size": (3, 4), "stride": (2, 3), "padding": (1, 0)},
-    {"kernel_size": 3, "stride": 2, "dims": 1},
-    {"kernel_size": 3, "stride": 2, "dims": 3},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1},
+        {"kernel_size": 4, "stride": 2, "dilation": 2, "padding": 1},
+        {"kernel_size": 5, "stride": 3},
+        {"kernel_size": 1, "stride": 2},
+        {"kernel_size": (3, 4), "stride": (2, 3), "padding": (1, 0)},
+        {"kernel_size": 3, "stride": 2, "dims": 1},
+        {"kernel_size": 3, "stride": 2, "dims": 3},
+    ],
+    ids=str,
+)
 def test_remedies_are_even(arguments):
     conv = Conv.of(6, 4, transposed=True, **arguments)
     shape = (1, 6, *(8,) * conv.dims)

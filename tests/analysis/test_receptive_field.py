@@ -179,12 +179,19 @@ def check_exact(program):
     ("layers", "size", "places"),
     [
         # outputs of the transposed layer at odd places are holes, and one of the last layer's two taps falls there
-        ([{"stride": 3}, {"stride": 2, "dilation": 3, "transposed": True},
-          {"kernel_size": 2, "stride": 2, "dilation": 3}], 1, [27]),
+        (
+            [
+                {"stride": 3},
+                {"stride": 2, "dilation": 3, "transposed": True},
+                {"kernel_size": 2, "stride": 2, "dilation": 3},
+            ],
+            1,
+            [27],
+        ),
         ([{"kernel_size": 2, "stride": 2, "transposed": True}, {"stride": 4}], 1, [30]),
         ([{"stride": 2, "transposed": True}, {"kernel_size": 3, "padding": 1}, {"stride": 2}], 1, [30]),
     ],
-)  # fmt: skip
+)
 def test_holes_are_not_read(layers, size, places):
     chain = Chain(tuple(Conv.of(1, 1, **{"kernel_size": 1, "dims": 1, **layer}) for layer in layers))
     found = receptive_field(chain, shape=(1, 1, 60))

@@ -112,8 +112,21 @@ def test_channels_and_gates():
     assert gate.to_dict()["output_box"] == [[2, 5]]
 
 
-@pytest.mark.parametrize("box", [[(0, 2)], [(0, 9), (0, 2)], [(1, 1), (0, 2)], [(-1, 2), (0, 2)], [(0, 1, 2), (0, 2)],
-                                 "(0, 2)", None, [0, 2], [(0, 1.5), (0, 2)]], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "box",
+    [
+        [(0, 2)],
+        [(0, 9), (0, 2)],
+        [(1, 1), (0, 2)],
+        [(-1, 2), (0, 2)],
+        [(0, 1, 2), (0, 2)],
+        "(0, 2)",
+        None,
+        [0, 2],
+        [(0, 1.5), (0, 2)],
+    ],
+    ids=str,
+)
 def test_regions_that_the_value_does_not_have(box):
     with pytest.raises(SpecError, match="box"):
         required_input(Conv.of(1, 1, 3, padding=1), box, shape=(1, 1, 8, 8))

@@ -54,10 +54,14 @@ def test_sums(a, b):
 @given(
     positions,
     st.builds(
-        Axis, st.integers(1, 5), st.integers(1, 5), st.integers(1, 4), st.tuples(st.integers(0, 6), st.just(0)),
+        Axis,
+        st.integers(1, 5),
+        st.integers(1, 5),
+        st.integers(1, 4),
+        st.tuples(st.integers(0, 6), st.just(0)),
         st.booleans(),
     ),
-)  # fmt: skip
+)
 def test_taps(outputs, axis):
     """The definition: y[o] reads x[o s + t d - p]; transposed, y[i s + t d - p] reads x[i]."""
     s, d, p = axis.stride, axis.dilation, axis.padding[0]

@@ -66,8 +66,15 @@ def test_no_other_matrix_of_that_rank_is_closer(problem, seed):
 def test_chains_do_what_their_error_says(problem, form, data):
     w, _ = problem
     out, wide, kh, kw = w.shape
-    conv = Conv.of(wide, out, (kh, kw), padding=((1, 0), (0, 2)), stride=data.draw(st.integers(1, 2)),
-                   dilation=data.draw(st.integers(1, 2)), flip=data.draw(st.booleans()))  # fmt: skip
+    conv = Conv.of(
+        wide,
+        out,
+        (kh, kw),
+        padding=((1, 0), (0, 2)),
+        stride=data.draw(st.integers(1, 2)),
+        dilation=data.draw(st.integers(1, 2)),
+        flip=data.draw(st.booleans()),
+    )
     spectrum = separability(w).forms[form]
     rank = data.draw(st.integers(1, spectrum.errors.size - 1))
     found = factorise(conv, w, form=form, rank=rank)
@@ -158,11 +165,14 @@ def test_flattened_by_tensorly():
         (lambda: factorise(Conv.of(1, 1, 3), np.ones((1, 1, 3, 3)), form="cp", rank=1), oc.SpecError, "form='cp'"),
         (lambda: factorise(Conv.of(1, 1, 3), np.ones((1, 1, 3, 3)), form="spatial", rank=9), oc.SpecError, "1 to 3"),
         (lambda: factorise(Conv.of(1, 1, 3), np.ones((1, 1, 3, 2)), form="spatial", rank=1), oc.ShapeError, "w has"),
-        (lambda: factorise(Conv.of(2, 2, 3, groups=2), np.ones((2, 1, 3, 3)), form="spatial", rank=1),
-         oc.UnsupportedError, "factorise of this layer"),
+        (
+            lambda: factorise(Conv.of(2, 2, 3, groups=2), np.ones((2, 1, 3, 3)), form="spatial", rank=1),
+            oc.UnsupportedError,
+            "factorise of this layer",
+        ),
         (lambda: flatten(np.ones((2, 2)), 0), oc.SpecError, "rank=0"),
     ],
-)  # fmt: skip
+)
 def test_bad_input(call, error, match):
     with pytest.raises(error, match=match):
         call()

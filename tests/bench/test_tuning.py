@@ -76,8 +76,9 @@ def test_every_choice_computes_the_same(name: str, target: str, tally: Any) -> N
 
 
 def test_a_step_done_several_times_computes_the_same() -> None:
-    chain = Chain((Conv.of(6, 16, 3, padding=1), Activation("relu"), Shuffle(4), Conv.of(16, 16, 3, groups=16),
-                   Conv.of(16, 9, 1)))  # fmt: skip
+    chain = Chain(
+        (Conv.of(6, 16, 3, padding=1), Activation("relu"), Shuffle(4), Conv.of(16, 16, 3, groups=16), Conv.of(16, 9, 1))
+    )
     shape = (1, 6, 12, 10)
     weights = random_weights(chain, np.random.default_rng(0))
     x = np.random.default_rng(1).standard_normal(shape, np.float32)
@@ -91,8 +92,9 @@ def test_a_step_done_several_times_computes_the_same() -> None:
             assert len(again.calls) > len(whole.calls)
             check_arena(again)
             for number, call in enumerate(again.calls):
-                assert all(again.buffers[ref.buffer].first <= number <= again.buffers[ref.buffer].last
-                           for ref in call.args)  # fmt: skip
+                assert all(
+                    again.buffers[ref.buffer].first <= number <= again.buffers[ref.buffer].last for ref in call.args
+                )
             assert np.array_equal(Executable(again)(x), expected)
 
 

@@ -123,10 +123,14 @@ def test_a_folder_to_be_written_to(invoke, work, words, tmp_path) -> None:
         (b"text", "not readable"),
         (b"PK\x03\x04 no archive", "not readable"),
         (b"\x93NUMPY\x01\x00\x10\x00{'descr':        ", "not readable"),
-        (b"\x93NUMPY\x01\x00v\x00" + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 9223372036854775, 9), }"
-         .ljust(117) + b"\n", "not readable"),
+        (
+            b"\x93NUMPY\x01\x00v\x00"
+            + b"{'descr': '<f4', 'fortran_order': False, 'shape': (1, 3, 9223372036854775, 9), }".ljust(117)
+            + b"\n",
+            "not readable",
+        ),
     ],
-)  # fmt: skip
+)
 def test_damaged_inputs(invoke, work, words, tmp_path, content: bytes, message: str) -> None:
     for name in ("x.npy", "x.npz"):
         (tmp_path / name).write_bytes(content)
@@ -188,9 +192,11 @@ def test_outputs_of_any_name_are_saved(invoke, tmp_path) -> None:
     info = onnx.helper.make_tensor_value_info
     names = ["file", "args", "a/b", "y.npy", "allow_pickle"]
     graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Relu", ["x"], [name]) for name in names], "g",
-        [info("x", 1, [1, 2, 3])], [info(name, 1, [1, 2, 3]) for name in names],
-    )  # fmt: skip
+        [onnx.helper.make_node("Relu", ["x"], [name]) for name in names],
+        "g",
+        [info("x", 1, [1, 2, 3])],
+        [info(name, 1, [1, 2, 3]) for name in names],
+    )
     onnx.save(
         onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8),
         tmp_path / "m.onnx",

@@ -298,9 +298,12 @@ def _mean_variance(node: NodeProto, items: Sequence[Item]) -> np.ndarray:
 
 
 NORMS: dict[str, Callable[[NodeProto, Sequence[Item]], np.ndarray]] = {
-    "InstanceNormalization": _instance_norm, "LayerNormalization": _layer_norm, "GroupNormalization": _group_norm,
-    "BatchNormalization": _batch_bound, "MeanVarianceNormalization": _mean_variance,
-}  # fmt: skip
+    "InstanceNormalization": _instance_norm,
+    "LayerNormalization": _layer_norm,
+    "GroupNormalization": _group_norm,
+    "BatchNormalization": _batch_bound,
+    "MeanVarianceNormalization": _mean_variance,
+}
 
 
 def _bound_function(node: NodeProto, opset: int, items: Sequence[Item], y: np.ndarray) -> np.ndarray:

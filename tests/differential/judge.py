@@ -123,9 +123,12 @@ def peer(model: onnx.ModelProto, inputs: Mapping[str, np.ndarray]) -> dict[str, 
 
 
 def judge(
-    model: onnx.ModelProto, inputs: Mapping[str, np.ndarray], oracle: Opinions, chooser: random.Random,
+    model: onnx.ModelProto,
+    inputs: Mapping[str, np.ndarray],
+    oracle: Opinions,
+    chooser: random.Random,
     truth: Opinions | None = None,
-) -> Outcome:  # fmt: skip
+) -> Outcome:
     """Compile, run, compare.
 
     Args:
@@ -180,8 +183,13 @@ def judge(
             if not other.any():
                 notes.append("the exported model differs from PyTorch: " + " ".join(operators))
                 continue
-        votes = "not run" if second is None else "with us" if agrees(second[name], got[name], told) else (
-            "against both" if differs(second[name], judges).any() else "with the oracle")  # fmt: skip
+        votes = (
+            "not run"
+            if second is None
+            else "with us"
+            if agrees(second[name], got[name], told)
+            else ("against both" if differs(second[name], judges).any() else "with the oracle")
+        )
         return Outcome(
             "wrong", f"{' '.join(operators)} (ONNX Runtime {votes})", say(name, got[name], judges, bad) + text
         )

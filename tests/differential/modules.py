@@ -246,9 +246,26 @@ def layer(r: random.Random) -> tuple[Any, tuple[int, ...]]:
             given["padding"], given["stride"] = r.choice(("same", "valid")), 1
         module = getattr(torch.nn, f"Conv{dims}d")(shape[1], 4 * groups, kernel, **given)
     after = r.choice(
-        (F.relu, F.silu, F.gelu, F.hardswish, F.hardsigmoid, F.relu6, F.elu, F.selu, F.celu, F.mish, F.leaky_relu,
-         torch.tanh, torch.sigmoid, F.hardtanh, F.softplus, F.logsigmoid, F.softsign)
-    )  # fmt: skip
+        (
+            F.relu,
+            F.silu,
+            F.gelu,
+            F.hardswish,
+            F.hardsigmoid,
+            F.relu6,
+            F.elu,
+            F.selu,
+            F.celu,
+            F.mish,
+            F.leaky_relu,
+            torch.tanh,
+            torch.sigmoid,
+            F.hardtanh,
+            F.softplus,
+            F.logsigmoid,
+            F.softsign,
+        )
+    )
     return (torch.nn.Sequential(module, Call(after)) if some(r) else module), shape
 
 

@@ -144,10 +144,11 @@ def _concat(g: Draft, op: str) -> None:
     shape = g.shape(x)
     axis = g.whole(0, len(shape) - 1)
     fits = [
-        name for name in g.computed
+        name
+        for name in g.computed
         if len(g.shape(name)) == len(shape)
         and all(a == b or i == axis for i, (a, b) in enumerate(zip(g.shape(name), shape)))
-    ]  # fmt: skip
+    ]
     items = [x, *(g.random.choice(fits) for _ in range(g.whole(0, 3)))]
     if g.chance(0.05):
         items.append(g.const(g.weights(shape)))

@@ -61,17 +61,27 @@ def evaluate(
     count = len(functions) // d
     direction = given.get("direction", b"forward").decode()
     step = RecurrentStep(
-        "x", "y", op.lower(), r, {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[direction],
+        "x",
+        "y",
+        op.lower(),
+        r,
+        {"forward": (False,), "reverse": (True,), "bidirectional": (False, True)}[direction],
         tuple(tuple(functions[i * count : (i + 1) * count]) for i in range(d)),
-        *(name if name in states else None for name in ("h", "c")), candidate, p,
-        None if lengths is None else tuple(int(n) for n in lengths), given.get("clip"),
+        *(name if name in states else None for name in ("h", "c")),
+        candidate,
+        p,
+        None if lengths is None else tuple(int(n) for n in lengths),
+        given.get("clip"),
         bool(given.get("input_forget", 0)),
-    )  # fmt: skip
+    )
     times = x.shape[0]
     found = bound_recurrence(
-        step, {"x": sums.reshape(shape), **states}, {"x": spread.reshape(shape), **state_errors},
-        (times + step.states, d, x.shape[1], hidden), u,
-    )  # fmt: skip
+        step,
+        {"x": sums.reshape(shape), **states},
+        {"x": spread.reshape(shape), **state_errors},
+        (times + step.states, d, x.shape[1], hidden),
+        u,
+    )
 
     def pick(y: np.ndarray) -> list[np.ndarray]:
         every = y[:times].transpose(2, 0, 1, 3) if first else y[:times]
@@ -95,9 +105,13 @@ def _recurrent(g: Draft, op: str) -> None:
     lengths = np.array([g.whole(1, times) for _ in range(batch)], np.int32)
     state = lambda: g.choose("", g.input(form, g.numbers.standard_normal(form).astype("f4")), weights(*form))
     inputs = [
-        x, weights(d, width, shape[2]), weights(d, width, hidden),
-        weights(d, 2 * width) if g.chance(0.7) else "", g.const(lengths) if g.chance(0.3) else "", state(),
-    ]  # fmt: skip
+        x,
+        weights(d, width, shape[2]),
+        weights(d, width, hidden),
+        weights(d, 2 * width) if g.chance(0.7) else "",
+        g.const(lengths) if g.chance(0.3) else "",
+        state(),
+    ]
     given: dict[str, Any] = {"direction": direction, "clip": g.choose(None, None, 0.5, 2.0)}
     if op == "LSTM":
         inputs += [state(), weights(d, 3 * hidden) if g.chance(0.3) else ""]
@@ -111,6 +125,10 @@ def _recurrent(g: Draft, op: str) -> None:
             taken = sum(key in NAMES[name][1] for name in names)
             given[f"activation_{key}"] = [odd] * g.whole(0, taken) or None
     g.emit(
-        op, *inputs, count=g.whole(1, 3 if op == "LSTM" else 2), hidden_size=hidden, layout=1 if first else None,
+        op,
+        *inputs,
+        count=g.whole(1, 3 if op == "LSTM" else 2),
+        hidden_size=hidden,
+        layout=1 if first else None,
         **given,
-    )  # fmt: skip
+    )

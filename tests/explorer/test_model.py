@@ -228,10 +228,15 @@ def test_remedies_are_those_of_python():
     met = set()
     for spec, answer in zip(specs, found, strict=True):
         expected = [
-            {"name": each.name, "advice": each.advice, "spec": each.spec.text(shape), "weights": each.parameters,
-             "macs": each.macs}
+            {
+                "name": each.name,
+                "advice": each.advice,
+                "spec": each.spec.text(shape),
+                "weights": each.parameters,
+                "macs": each.macs,
+            }
             for each in find_remedies(spec, shape)
-        ]  # fmt: skip
+        ]
         assert answer["answer"] == expected, str(spec)
         met |= {each["name"] for each in expected}
     assert met == {"kernel", "resize", "sub_pixel", "smoothing"}
@@ -290,10 +295,13 @@ def test_paddings_side_by_side_are_those_of_the_frameworks():
                 continue
             ones = Conv.of(1, 1, spec.kernel_size, stride=spec.stride, dilation=spec.dilation)
             results = [
-                reference(ones, np.pad(np.zeros(size), [(0, 0), (0, 0), *found["padding"]], constant_values=value),
-                          [(np.ones(ones.weight_shape), None)])
+                reference(
+                    ones,
+                    np.pad(np.zeros(size), [(0, 0), (0, 0), *found["padding"]], constant_values=value),
+                    [(np.ones(ones.weight_shape), None)],
+                )
                 for value in (0, 1)
-            ]  # fmt: skip
+            ]
             changed = (results[0] != results[1])[0, 0]
             assert list(changed.shape) == found["sizes"]
             edge = np.zeros(changed.shape, bool)

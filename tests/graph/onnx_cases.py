@@ -26,8 +26,9 @@ Run = Callable[[onnx.ModelProto, Arrays, Arrays], Mapping[str, Any]]
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 BY_FRACTIONAL_LENGTH = {
-    "test_resize_downsample_scales_linear_align_corners", "test_resize_downsample_scales_cubic_align_corners",
-}  # fmt: skip
+    "test_resize_downsample_scales_linear_align_corners",
+    "test_resize_downsample_scales_cubic_align_corners",
+}
 """Their expected output is the reference evaluator's, which aligns the corners of a tensor of fractional length."""
 
 

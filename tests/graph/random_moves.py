@@ -172,9 +172,10 @@ def concat(walk: Walk, x: Value) -> None:
     axis = walk.axis(x)
     at = axis % x.array.ndim
     others = [
-        v for v in walk.values if v.array.ndim == x.array.ndim and v.shape[:at] == x.shape[:at]
-        and v.shape[at + 1 :] == x.shape[at + 1 :]
-    ]  # fmt: skip
+        v
+        for v in walk.values
+        if v.array.ndim == x.array.ndim and v.shape[:at] == x.shape[:at] and v.shape[at + 1 :] == x.shape[at + 1 :]
+    ]
     members = [others[int(walk.rng.integers(len(others)))] for _ in range(walk.pick(1, 2, 3))]
     members.insert(int(walk.rng.integers(len(members) + 1)), x)
     if sum(member.array.size for member in members) <= MOST_ELEMENTS:

@@ -263,8 +263,9 @@ def test_attention_with_a_computed_mask_of_truths(compared: bool, keys: int) -> 
 
 def test_training_is_refused_in_words() -> None:
     g = Graph(15)
-    outputs = g.node("BatchNormalization", g.input("x", 2, 3, 4), *(g.const(np.ones(3)) for _ in range(4)),
-                     count=3, training_mode=1)  # fmt: skip
+    outputs = g.node(
+        "BatchNormalization", g.input("x", 2, 3, 4), *(g.const(np.ones(3)) for _ in range(4)), count=3, training_mode=1
+    )
     with pytest.raises(UnsupportedError, match=r"training mode; need training_mode=0.*model.eval\(\)"):
         oc.compile(g.model(outputs[0]))
 

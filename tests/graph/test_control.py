@@ -172,9 +172,10 @@ def loop(trips: Any, condition: str = "same", *, scan: bool = True) -> onnx.Mode
     else:
         body += [node("ReduceMax", "r", "m", keepdims=0), node("Less", f"m {g.const(200.0)}", "next")]
     graph = inner(
-        body, ["next", "r", *(["r"] if scan else [])],
+        body,
+        ["next", "r", *(["r"] if scan else [])],
         {"i": TensorProto.INT64, "go": TensorProto.BOOL, "s": TensorProto.FLOAT},
-    )  # fmt: skip
+    )
     ends = g.node("Loop", count, g.const(True, bool), x, body=graph, count=2 if scan else 1)
     last = ends[0] if scan else ends
     g.node("Add", last, x, name="y")
@@ -320,9 +321,17 @@ def test_scans(steps: int, axis: int, backwards: int) -> None:
         [node("Add", "s e", "t"), node("Neg", "t", "o")], ["t", "o"], {"s": TensorProto.FLOAT, "e": TensorProto.FLOAT}
     )
     last, rows = g.node(
-        "Scan", first, x, body=graph, num_scan_inputs=1, count=2, scan_input_axes=[axis],
-        scan_input_directions=[backwards], scan_output_axes=[axis], scan_output_directions=[backwards],
-    )  # fmt: skip
+        "Scan",
+        first,
+        x,
+        body=graph,
+        num_scan_inputs=1,
+        count=2,
+        scan_input_axes=[axis],
+        scan_input_directions=[backwards],
+        scan_output_axes=[axis],
+        scan_output_directions=[backwards],
+    )
     g.node("Relu", last, name="y")
     g.node("Identity", rows, name="z")
     net = oc.compile(g.model("y", "z"))
@@ -441,9 +450,11 @@ def test_damaged_branches_are_refused(change: Any, words: str) -> None:
 
 def test_damaged_loops_are_refused() -> None:
     for change in (
-        lambda made: made.attribute[0].g.input.pop(), lambda made: made.attribute[0].g.output.pop(),
-        lambda made: made.input.pop(), lambda made: made.attribute[0].g.output.pop(0),
-    ):  # fmt: skip
+        lambda made: made.attribute[0].g.input.pop(),
+        lambda made: made.attribute[0].g.output.pop(),
+        lambda made: made.input.pop(),
+        lambda made: made.attribute[0].g.output.pop(0),
+    ):
         for trips in (5, None):
             model = loop(trips)
             change(next(item for item in model.graph.node if item.op_type == "Loop"))

@@ -134,8 +134,13 @@ def test_folded_constants_are_not_rounded_to_float32() -> None:
     b = (conv(x) - mean[:, None]) / np.sqrt(var + 1e-5)[:, None] * scale[:, None] + bias[:, None]
     want = conv(b) * c
     assert np.abs(oc.compile(model, dtype="float64")(x) - want).max() <= 1e-14 * np.abs(want).max()
-    plain = helper.make_graph([nodes[0], helper.make_node("Conv", ["a", "w"], ["y"], pads=[1, 1])], "g", info[:1],
-                              info[1:], list(graph.initializer)[:1])  # fmt: skip
+    plain = helper.make_graph(
+        [nodes[0], helper.make_node("Conv", ["a", "w"], ["y"], pads=[1, 1])],
+        "g",
+        info[:1],
+        info[1:],
+        list(graph.initializer)[:1],
+    )
     program = to_program(helper.make_model(plain, opset_imports=model.opset_import, ir_version=8), element=FLOAT64)
     first, second = program.steps
     assert first.w is second.w

@@ -38,8 +38,16 @@ def build(nodes: Nodes, inputs: Mapping[str, np.ndarray], opset: int = 23) -> on
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
 
 
-def judge(nodes: Nodes, inputs: Mapping[str, np.ndarray], *, roundings: float = 0, wide: Any = None, opset: int = 23,
-          target: str = "native", reference: bool = True) -> np.ndarray:  # fmt: skip
+def judge(
+    nodes: Nodes,
+    inputs: Mapping[str, np.ndarray],
+    *,
+    roundings: float = 0,
+    wide: Any = None,
+    opset: int = 23,
+    target: str = "native",
+    reference: bool = True,
+) -> np.ndarray:
     """Run the model; results are within ``roundings`` units of roundoff of ``wide``, the result unless it is given."""
     model = build(nodes, inputs, opset)
     element = ELEMENTS[next(iter(inputs.values())).dtype.name]
@@ -262,8 +270,12 @@ def test_sums_of_exponentials_do_not_overflow(dtype: str) -> None:
         [-np.inf, 2.0],
     ]
     x = np.array(rows, dtype)
-    got = judge([helper.make_node("Constant", [], ["axes"], value_ints=[1]), node("ReduceLogSumExp", "x", "axes")],
-                {"x": x}, reference=False, roundings=8)  # fmt: skip
+    got = judge(
+        [helper.make_node("Constant", [], ["axes"], value_ints=[1]), node("ReduceLogSumExp", "x", "axes")],
+        {"x": x},
+        reference=False,
+        roundings=8,
+    )
     with np.errstate(all="ignore"):
         want = np.logaddexp.reduce(x.astype(np.float64), axis=1, keepdims=True)
     np.testing.assert_allclose(got, want, rtol=1e-6)

@@ -46,8 +46,10 @@ def places(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 
 @pytest.mark.parametrize("largest", [0, 1])
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8", "int32"])
-@pytest.mark.parametrize(("shape", "axis", "k"), [((3, 40), -1, 5), ((40, 3), 0, 5), ((2, 9, 4), 1, 9), ((30,), 0, 1),
-                                                  ((2, 50), 1, 0), ((4, 64), -1, 15)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("shape", "axis", "k"),
+    [((3, 40), -1, 5), ((40, 3), 0, 5), ((2, 9, 4), 1, 9), ((30,), 0, 1), ((2, 50), 1, 0), ((4, 64), -1, 15)],
+)
 def test_the_best_come_in_order_and_of_equals_the_first(
     shape: tuple[int, ...], axis: int, k: int, dtype: str, largest: int
 ) -> None:
@@ -181,8 +183,13 @@ def test_bounds_of_boxes_may_be_left_out() -> None:
         run("NonMaxSuppression", boxes, scores[..., :1], np.array([5]))
 
 
-COMBINE: dict[str, Any] = {"none": lambda _old, new: new, "add": lambda a, b: a + b, "mul": lambda a, b: a * b,
-                           "max": max, "min": min}  # fmt: skip
+COMBINE: dict[str, Any] = {
+    "none": lambda _old, new: new,
+    "add": lambda a, b: a + b,
+    "mul": lambda a, b: a * b,
+    "max": max,
+    "min": min,
+}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int32"])

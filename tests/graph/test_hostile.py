@@ -188,7 +188,7 @@ def test_long_chains_need_no_recursion() -> None:
         ([helper.make_node("Concat", ["x", "x"], ["y"])], "axis of Concat is missing"),
         ([helper.make_node("Relu", ["x"], ["y"], domain="com.example")], "'com.example' is not imported"),
     ],
-)  # fmt: skip
+)
 def test_broken_nodes(nodes: list[onnx.NodeProto], match: str) -> None:
     with pytest.raises(ModelError, match=match):
         to_program(simple(node=nodes))
@@ -219,9 +219,15 @@ def test_duplicate_and_missing_declarations() -> None:
 
 @pytest.mark.parametrize(
     ("opsets", "error"),
-    [([], ModelError), ([("", 5)], UnsupportedError), ([("", 999)], UnsupportedError), ([("", -1)], UnsupportedError),
-     ([("", 17), ("ai.onnx", 17)], ModelError), ([("ai.onnx.ml", 3)], ModelError)],
-)  # fmt: skip
+    [
+        ([], ModelError),
+        ([("", 5)], UnsupportedError),
+        ([("", 999)], UnsupportedError),
+        ([("", -1)], UnsupportedError),
+        ([("", 17), ("ai.onnx", 17)], ModelError),
+        ([("ai.onnx.ml", 3)], ModelError),
+    ],
+)
 def test_opsets(opsets: list[tuple[str, int]], error: type[OmniconvError]) -> None:
     model = simple()
     del model.opset_import[:]
@@ -277,7 +283,7 @@ def tensor(**fields: object) -> onnx.TensorProto:
         (tensor(data_type=TensorProto.INT32), ModelError, "is int32"),
         (tensor(name=""), ModelError, "no name"),
     ],
-)  # fmt: skip
+)
 def test_lying_tensors(proto: onnx.TensorProto, error: type[OmniconvError], match: str) -> None:
     with pytest.raises(error, match=match):
         to_program(simple(initializer=[proto]))
@@ -330,7 +336,7 @@ def test_external_data(tmp_path: Path) -> None:
         ("w.bin", {"length": 431}, "length=431"),
         ("w.bin", {"length": 10**30}, "length="),
     ],
-)  # fmt: skip
+)
 def test_unsafe_external_data(tmp_path: Path, location: str, more: dict[str, object], match: str) -> None:
     path = external(tmp_path, location, **more)
     (tmp_path / "secret.bin").write_bytes(bytes(432))
@@ -420,7 +426,7 @@ def fill(g: Graph, *shape: int, dtype: type = np.float32) -> str:
         lambda g: g.node("MatMul", fill(g, 1 << 18, 1), fill(g, 1, 1 << 18)),
         lambda g: g.node("Where", g.node("Not", fill(g, 1 << 18, 1, dtype=bool)), fill(g, 1 << 18), g.const(1.0)),
     ],
-)  # fmt: skip
+)
 def test_folding_refuses_before_it_allocates(build: object) -> None:
     g = Graph()
     x = g.input("x", 1, 1)
@@ -480,7 +486,7 @@ def test_folding_refuses_before_it_allocates(build: object) -> None:
         (one("Conv", np.zeros((0, 4, 1, 1), np.float32)), ModelError),
         (one("Gemm", np.zeros((3, 0), np.float32), x=(2, 3)), ShapeError),
     ],
-)  # fmt: skip
+)
 def test_absurd_arguments(model: onnx.ModelProto, error: type[OmniconvError] | None) -> None:
     if error is None:
         to_program(model, memory_limit=1 << 31)
@@ -619,9 +625,11 @@ def test_a_loop_whose_condition_copies_nothing_is_refused() -> None:
     ]
     infos.append(helper.make_tensor_value_info("s", TensorProto.FLOAT, None))
     body = helper.make_graph(
-        [helper.make_node("Identity", [], ["next"]), helper.make_node("Neg", ["s"], ["r"])], "inner", infos,
+        [helper.make_node("Identity", [], ["next"]), helper.make_node("Neg", ["s"], ["r"])],
+        "inner",
+        infos,
         [onnx.ValueInfoProto(name="next"), onnx.ValueInfoProto(name="r")],
-    )  # fmt: skip
+    )
     g.node("Loop", n, g.const(True, bool), x, name="y", body=body)
     with pytest.raises(ModelError, match="Identity node 'next'"):
         oc.compile(g.model("y"))

@@ -554,7 +554,7 @@ def test_folding(name: str) -> None:
         (one("Clip", np.float32(np.nan)), "numbers"),
         (one("Celu", alpha=-1.0), "alpha > 0"),
     ],
-)  # fmt: skip
+)
 def test_refusals_name_the_node_and_a_way_out(model: onnx.ModelProto, match: str | None) -> None:
     if match is None:
         to_program(model)

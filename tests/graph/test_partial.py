@@ -115,8 +115,11 @@ def test_without_problems_it_is_the_same_program():
     whole, (part, problems) = to_program(given), to_partial_program(given)
     assert problems == ()
     assert (whole.inputs, whole.outputs, whole.labels, whole.shapes) == (
-        part.inputs, part.outputs, part.labels, part.shapes
-    )  # fmt: skip
+        part.inputs,
+        part.outputs,
+        part.labels,
+        part.shapes,
+    )
 
 
 def test_damage_is_not_put_up_with():

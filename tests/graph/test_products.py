@@ -76,8 +76,12 @@ def products(draw: st.DrawFn) -> tuple[Array, Array, tuple[Any, Any]]:
 
 @pytest.mark.parametrize("target", TARGETS)
 @settings(max_examples=40, deadline=None)
-@given(case=products(), constant=st.sampled_from(["", "", "a", "b"]), threads=st.sampled_from([1, 2]),
-       factor=st.sampled_from([1.0, 2.0]))  # fmt: skip
+@given(
+    case=products(),
+    constant=st.sampled_from(["", "", "a", "b"]),
+    threads=st.sampled_from([1, 2]),
+    factor=st.sampled_from([1.0, 2.0]),
+)
 def test_products_of_integers_are_exact(target: str, case: Any, constant: str, threads: int, factor: float) -> None:
     a, b, perms = case
     left, right = (x if p is None else x.transpose(p) for x, p in zip((a, b), perms, strict=True))

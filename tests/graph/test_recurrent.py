@@ -51,10 +51,12 @@ def model(op="LSTM", times=3, batch=2, inputs=4, hidden=5, *, x=None, changes=No
         helper.make_tensor_value_info(name, kinds.get(name, TensorProto.FLOAT), shape) for name, shape in values.items()
     ]
     graph = helper.make_graph(
-        [node], "g", infos,
+        [node],
+        "g",
+        infos,
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )  # fmt: skip
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -102,9 +104,19 @@ def test_what_is_wrong_or_not_covered_is_refused(fault, words, how):
 
 def test_sizes_are_checked_before_memory_is_taken():
     with pytest.raises(LimitError):
-        to_program(model(times=2**20, inputs=64, hidden=64, given=("h", "c"), changes={
-            "h": np.zeros((1, 2, 64), np.float32), "c": np.zeros((1, 2, 64), np.float32),
-        }), memory_limit=2**28)  # fmt: skip
+        to_program(
+            model(
+                times=2**20,
+                inputs=64,
+                hidden=64,
+                given=("h", "c"),
+                changes={
+                    "h": np.zeros((1, 2, 64), np.float32),
+                    "c": np.zeros((1, 2, 64), np.float32),
+                },
+            ),
+            memory_limit=2**28,
+        )
 
 
 def test_weights_may_be_bound():

@@ -29,10 +29,13 @@ def test_random_parts(seed, tally):
         starts, ends = rng.uniform(-0.4, 1.3, 2), rng.uniform(-0.4, 1.6, 2)
         mode = str(rng.choice(["nearest", "linear", "cubic"]))
         model = make(
-            shape, sizes, [0, 0, *starts, 1, 1, *ends], mode=mode,
+            shape,
+            sizes,
+            [0, 0, *starts, 1, 1, *ends],
+            mode=mode,
             extrapolation_value=float(rng.choice([0, 7.5, -3])),
             nearest_mode=str(rng.choice(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])),
-        )  # fmt: skip
+        )
         x = rng.standard_normal(shape).astype(np.float32)
         got = np.asarray(oc.compile(model)(x))
         if mode == "linear":

@@ -8,8 +8,12 @@ import onnx
 from onnx import TensorProto, helper
 
 INT64, INT32, UINT8, INT8, BOOL = (
-    TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8, TensorProto.INT8, TensorProto.BOOL,
-)  # fmt: skip
+    TensorProto.INT64,
+    TensorProto.INT32,
+    TensorProto.UINT8,
+    TensorProto.INT8,
+    TensorProto.BOOL,
+)
 
 
 def graph(nodes: list[onnx.NodeProto], outputs: list[str], inputs: dict[str, int] | None = None) -> onnx.GraphProto:

@@ -98,8 +98,12 @@ def draw_sizes(model: onnx.ModelProto, known: Shapes, rng: np.random.Generator) 
 
 
 DAMAGE: Final = {
-    "bytes": mutate_bytes, "fields": mutate_fields, "values": mutate_values, "inputs": same, "sizes": open_sizes,
-}  # fmt: skip
+    "bytes": mutate_bytes,
+    "fields": mutate_fields,
+    "values": mutate_values,
+    "inputs": same,
+    "sizes": open_sizes,
+}
 
 
 def make_case(kind: str, seed: int) -> tuple[bytes, Arrays]:

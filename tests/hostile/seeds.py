@@ -120,14 +120,27 @@ def recurrent() -> onnx.ModelProto:
     g = Graph(14)
     x = g.input("x", 4, 2, 3)
     y, _, _ = g.node(
-        "LSTM", x, g.random(2, 20, 3, scale=0.4), g.random(2, 20, 5, scale=0.4), g.random(2, 40, scale=0.4),
-        count=3, hidden_size=5, direction="bidirectional",
-    )  # fmt: skip
+        "LSTM",
+        x,
+        g.random(2, 20, 3, scale=0.4),
+        g.random(2, 20, 5, scale=0.4),
+        g.random(2, 40, scale=0.4),
+        count=3,
+        hidden_size=5,
+        direction="bidirectional",
+    )
     flat = g.node("Reshape", g.node("Transpose", y, perm=[0, 2, 1, 3]), g.ints(4, 2, 10))
     y = g.node(
-        "GRU", flat, g.random(1, 12, 10, scale=0.3), g.random(1, 12, 4, scale=0.3), "", g.const([4, 2], np.int32),
-        hidden_size=4, direction="reverse", linear_before_reset=1,
-    )  # fmt: skip
+        "GRU",
+        flat,
+        g.random(1, 12, 10, scale=0.3),
+        g.random(1, 12, 4, scale=0.3),
+        "",
+        g.const([4, 2], np.int32),
+        hidden_size=4,
+        direction="reverse",
+        linear_before_reset=1,
+    )
     flat = g.node("Squeeze", y, g.ints(1))
     g.node("RNN", flat, g.random(1, 3, 4), g.random(1, 3, 3), name="y", hidden_size=3, activations=["Tanh"])
     return g.model("y")
@@ -187,9 +200,14 @@ def scan() -> onnx.ModelProto:
     last, rows = g.node("Scan", g.const([0.0, 1.0, 2.0]), x, body=graph(body, ["t", "o"], inputs), **attributes)
     short = g.node("Slice", rows, g.ints(0), g.ints(4), g.ints(0))
     again, rows = g.node(
-        "Scan", last, short, body=graph(body, ["t", "o"], inputs), scan_input_directions=[1], scan_output_axes=[1],
+        "Scan",
+        last,
+        short,
+        body=graph(body, ["t", "o"], inputs),
+        scan_input_directions=[1],
+        scan_output_axes=[1],
         **attributes,
-    )  # fmt: skip
+    )
     g.node("Identity", again, name="y")
     g.node("Identity", rows, name="z")
     return g.model("y", "z")
@@ -219,8 +237,13 @@ def shapes() -> onnx.ModelProto:
     tiled = g.node("Tile", g.node("Reshape", steps, shape), g.ints(2, 1))
     zeros = g.node("ConstantOfShape", shape, value=helper.make_tensor("v", TensorProto.FLOAT, [1], [0.5]))
     hot = g.node("OneHot", shape, g.const(5, np.int64), g.const([-1.0, 2.0]))
-    g.node("Pad", g.node("Sum", zeros, g.node("Slice", tiled, g.ints(0), g.ints(1), g.ints(0))),
-           g.node("Concat", shape, g.ints(1, 0), axis=0), g.const(0.25), name="a")  # fmt: skip
+    g.node(
+        "Pad",
+        g.node("Sum", zeros, g.node("Slice", tiled, g.ints(0), g.ints(1), g.ints(0))),
+        g.node("Concat", shape, g.ints(1, 0), axis=0),
+        g.const(0.25),
+        name="a",
+    )
     g.node("ReduceSum", grown, name="b")
     g.node("EyeLike", hot, name="c", k=1)
     return g.model("a", "b", "c")
@@ -236,8 +259,16 @@ def boxes() -> onnx.ModelProto:
     best = g.node("NonMaxSuppression", corners, scores, most, g.node("Sigmoid", overlap), g.const([-0.5]), name="best")
     kept = g.node("Gather", g.node("Squeeze", corners, g.ints(0)), g.node("Gather", best, g.const(2, np.int64), axis=1))
     g.node("Gemm", kept, g.random(4, 3), g.random(3), name="y")
-    g.node("RoiAlign", x, g.const([[0, 0, 3, 3], [1, 1, 4, 2]]), g.ints(0, 0), name="z", output_height=2,
-           output_width=2, sampling_ratio=2)  # fmt: skip
+    g.node(
+        "RoiAlign",
+        x,
+        g.const([[0, 0, 3, 3], [1, 1, 4, 2]]),
+        g.ints(0, 0),
+        name="z",
+        output_height=2,
+        output_width=2,
+        sampling_ratio=2,
+    )
     return g.model("best", "y", "z", best=INT64)
 
 
@@ -339,12 +370,37 @@ def several() -> onnx.ModelProto:
     return g.model("y", "s", s=INT64)
 
 
-SEEDS: dict[str, Callable[[], onnx.ModelProto]] = {
-    make.__name__: make
-    for make in (
-        functions, truths, reductions, positions, contraction, attention, gathers, scatters, recurrent, branch, loop,
-        grown, scan, sampling, shapes, boxes, int8, integers, norms, signals, sequences, calls, several,
-    )
-} | MODELS | PLACED  # fmt: skip
+SEEDS: dict[str, Callable[[], onnx.ModelProto]] = (
+    {
+        make.__name__: make
+        for make in (
+            functions,
+            truths,
+            reductions,
+            positions,
+            contraction,
+            attention,
+            gathers,
+            scatters,
+            recurrent,
+            branch,
+            loop,
+            grown,
+            scan,
+            sampling,
+            shapes,
+            boxes,
+            int8,
+            integers,
+            norms,
+            signals,
+            sequences,
+            calls,
+            several,
+        )
+    }
+    | MODELS
+    | PLACED
+)
 REFUSED = {"sequences", "sampling", "recursive"}
 """Seeds that have an operator which runs nowhere."""

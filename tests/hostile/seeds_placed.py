@@ -19,9 +19,16 @@ def regions() -> onnx.ModelProto:
     at = g.input("at", 3, dtype=INT64)
     mean = g.node("RoiAlign", g.conv(x, 3, 3), rois, at, output_height=2, output_width=3, spatial_scale=0.5)
     top = g.node(
-        "RoiAlign", x, rois, at, mode="max", output_height=2, output_width=3, sampling_ratio=2,
+        "RoiAlign",
+        x,
+        rois,
+        at,
+        mode="max",
+        output_height=2,
+        output_width=3,
+        sampling_ratio=2,
         coordinate_transformation_mode="output_half_pixel",
-    )  # fmt: skip
+    )
     g.node("Add", mean, top, name="y")
     return g.model("y")
 
@@ -134,13 +141,31 @@ def remembered() -> onnx.ModelProto:
     x, lengths = g.input("x", 4, 2, 3), g.input("lengths", 2, dtype=TensorProto.INT32)
     h, c = g.input("h", 1, 2, 4), g.input("c", 1, 2, 4)
     y, hidden, cell = g.node(
-        "LSTM", x, g.random(1, 16, 3, scale=0.4), g.random(1, 16, 4, scale=0.4), g.random(1, 32, scale=0.4), lengths,
-        h, c, g.random(1, 12, scale=0.4), count=3, hidden_size=4, clip=2.0, input_forget=1,
-    )  # fmt: skip
+        "LSTM",
+        x,
+        g.random(1, 16, 3, scale=0.4),
+        g.random(1, 16, 4, scale=0.4),
+        g.random(1, 32, scale=0.4),
+        lengths,
+        h,
+        c,
+        g.random(1, 12, scale=0.4),
+        count=3,
+        hidden_size=4,
+        clip=2.0,
+        input_forget=1,
+    )
     flat = g.node("Squeeze", y, g.ints(1))
     _, last = g.node("GRU", flat, g.random(1, 12, 4), g.random(1, 12, 4), "", "", h, count=2, hidden_size=4)
-    other = g.node("RNN", flat, g.random(2, 4, 4), g.random(2, 4, 4), hidden_size=4, direction="bidirectional",
-                   activations=["Relu", "Sigmoid"])  # fmt: skip
+    other = g.node(
+        "RNN",
+        flat,
+        g.random(2, 4, 4),
+        g.random(2, 4, 4),
+        hidden_size=4,
+        direction="bidirectional",
+        activations=["Relu", "Sigmoid"],
+    )
     g.node("Sum", hidden, cell, last, name="y")
     g.node("ReduceMean", other, name="z")
     return g.model("y", "z")
@@ -232,7 +257,19 @@ def recursive() -> onnx.ModelProto:
 PLACED: dict[str, Callable[[], onnx.ModelProto]] = {
     make.__name__: make
     for make in (
-        regions, survivors, order, written, columns, spread, grids, dynamic, remembered, cached_attention, nested,
-        chosen, picture, recursive,
+        regions,
+        survivors,
+        order,
+        written,
+        columns,
+        spread,
+        grids,
+        dynamic,
+        remembered,
+        cached_attention,
+        nested,
+        chosen,
+        picture,
+        recursive,
     )
-}  # fmt: skip
+}

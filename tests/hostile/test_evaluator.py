@@ -77,9 +77,16 @@ def test_lengths_and_clips_of_recurrent_layers() -> None:
     g = Graph(14)
     w, r = (g.rng.standard_normal(shape).astype(np.float32) for shape in ((1, 4, 3), (1, 4, 4)))
     g.node(
-        "RNN", g.input("x", 2, 2, 3), g.const(w), g.const(r), "", g.const([2, 1], np.int32), name="y",
-        hidden_size=4, clip=0.5,
-    )  # fmt: skip
+        "RNN",
+        g.input("x", 2, 2, 3),
+        g.const(w),
+        g.const(r),
+        "",
+        g.const([2, 1], np.int32),
+        name="y",
+        hidden_size=4,
+        clip=0.5,
+    )
     x = g.rng.standard_normal((2, 2, 3)).astype(np.float32)
     first = np.tanh(np.clip(x[0] @ w[0].T, -0.5, 0.5))
     second = np.tanh(np.clip(x[1] @ w[0].T + first @ r[0].T, -0.5, 0.5)) * [[1], [0]]

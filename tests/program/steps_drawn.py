@@ -89,11 +89,18 @@ def _conv(r: Random) -> Drawn:
     transposed = r.random() < 0.35
     mode = "zeros" if transposed else r.choice(("zeros", "zeros", "reflect", "replicate", "circular"))
     spec = Conv.of(
-        shape[1], groups * r.randint(1, 2), [r.randint(1, 3) for _ in range(dims)], dims=dims,
-        stride=[r.randint(1, 3) for _ in range(dims)], dilation=1 if r.random() < 0.7 else [r.randint(1, 2)] * dims,
-        padding=0 if transposed else [(r.randint(0, 2), r.randint(0, 2)) for _ in range(dims)], groups=groups,
-        transposed=transposed, padding_mode=mode, flip=r.random() < 0.3,
-    )  # fmt: skip
+        shape[1],
+        groups * r.randint(1, 2),
+        [r.randint(1, 3) for _ in range(dims)],
+        dims=dims,
+        stride=[r.randint(1, 3) for _ in range(dims)],
+        dilation=1 if r.random() < 0.7 else [r.randint(1, 2)] * dims,
+        padding=0 if transposed else [(r.randint(0, 2), r.randint(0, 2)) for _ in range(dims)],
+        groups=groups,
+        transposed=transposed,
+        padding_mode=mode,
+        flip=r.random() < 0.3,
+    )
     try:
         result = spec.output_shape(shape)
     except ValueError:
@@ -296,10 +303,17 @@ def _weight_gradient(r: Random) -> Drawn:
     extents = [d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True)]
     shape = (r.randint(1, 2), groups * r.randint(1, 2), *(r.randint(extent, extent + 2) for extent in extents))
     spec = Conv.of(
-        shape[1], groups * r.randint(1, 2), kernel, dims=dims, stride=[r.randint(1, 2) for _ in range(dims)],
-        dilation=dilation, groups=groups, transposed=transposed, flip=r.random() < 0.3,
+        shape[1],
+        groups * r.randint(1, 2),
+        kernel,
+        dims=dims,
+        stride=[r.randint(1, 2) for _ in range(dims)],
+        dilation=dilation,
+        groups=groups,
+        transposed=transposed,
+        flip=r.random() < 0.3,
         padding=0 if transposed else [(r.randint(0, e // 2), r.randint(0, e // 2)) for e in extents],
-    )  # fmt: skip
+    )
     shapes = {"x": shape, "dy": spec.output_shape(shape)}
     return WeightGradientStep("x", "y", "dy", spec), shapes, spec.weight_shape
 
@@ -366,14 +380,18 @@ def recurrence(r: Random, times: int, batch: int, hidden: int, spread: float = 0
     pick = lambda: Activation.of(r.choice(("sigmoid", "tanh")))
     one = tuple(pick() for _ in range(FUNCTIONS[cell]))
     step = RecurrentStep(
-        "x", "y", cell, draw(d, g * hidden, hidden), reverse,
+        "x",
+        "y",
+        cell,
+        draw(d, g * hidden, hidden),
+        reverse,
         tuple(one if r.random() < 0.7 else tuple(pick() for _ in one) for _ in reverse),
         *(name if name in states else None for name in ("h", "c")),
         draw(d, hidden) if cell == "gru" and r.random() < 0.5 else None,
         draw(d, 3 * hidden) if cell == "lstm" and r.random() < 0.5 else None,
         tuple(r.randint(1, times) for _ in range(batch)) if r.random() < 0.3 else None,
         coupled=cell == "lstm" and r.random() < 0.3,
-    )  # fmt: skip
+    )
     return step, shapes, (times + step.states, d, batch, hidden)
 
 

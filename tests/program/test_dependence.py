@@ -234,9 +234,18 @@ def test_a_maximum_depends_on_what_a_mean_depends_on(kind):
 
 @pytest.mark.parametrize(
     ("op", "linear", "adds"),
-    [("add", True, True), ("sub", True, True), ("rsub", True, True), ("mul", False, False), ("div", False, False),
-     ("rdiv", False, False), ("max", False, False), ("min", False, False), ("prelu", False, False)],
-)  # fmt: skip
+    [
+        ("add", True, True),
+        ("sub", True, True),
+        ("rsub", True, True),
+        ("mul", False, False),
+        ("div", False, False),
+        ("rdiv", False, False),
+        ("max", False, False),
+        ("min", False, False),
+        ("prelu", False, False),
+    ],
+)
 def test_operations_say_whether_they_add(op, linear, adds):
     from omniconv.program.steps import MapStep
 

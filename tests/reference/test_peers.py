@@ -118,15 +118,27 @@ def test_transposed_with_torchs_own_padding(problem):
     conv = problem.spec
     pads = tuple(min(pair) for pair in conv.padding)
     spec = Conv.of(
-        conv.in_channels, conv.out_channels, conv.kernel_size, stride=conv.stride, dilation=conv.dilation,
-        padding=pads, output_padding=conv.output_padding, groups=conv.groups, transposed=True,
-    )  # fmt: skip
+        conv.in_channels,
+        conv.out_channels,
+        conv.kernel_size,
+        stride=conv.stride,
+        dilation=conv.dilation,
+        padding=pads,
+        output_padding=conv.output_padding,
+        groups=conv.groups,
+        transposed=True,
+    )
     x, [(w, b)] = Problem(spec, problem.shape).draw(0)
     y = getattr(F, f"conv_transpose{spec.dims}d")(
-        torch.from_numpy(x).double(), torch.from_numpy(w).double(), torch.from_numpy(b).double(),
-        stride=spec.stride, padding=pads, output_padding=spec.output_padding, groups=spec.groups,
+        torch.from_numpy(x).double(),
+        torch.from_numpy(w).double(),
+        torch.from_numpy(b).double(),
+        stride=spec.stride,
+        padding=pads,
+        output_padding=spec.output_padding,
+        groups=spec.groups,
         dilation=spec.dilation,
-    )  # fmt: skip
+    )
     assert tuple(y.shape) == spec.output_shape(problem.shape)
     assert np.array_equal(y.numpy(), reference(spec, x, (w, b)))
 

@@ -26,8 +26,9 @@ OF_COMPUTED = 32
 
 def filtered_magnitude(conv, x, w, b, m):
     """What stands in brackets after gamma above, for every output, with blocks of m x m outputs."""
-    data, kernel, result = (np.abs(np.asarray(a, np.float64)) for a in (
-        FILTERINGS[m].data, FILTERINGS[m].kernel, FILTERINGS[m].result))  # fmt: skip
+    data, kernel, result = (
+        np.abs(np.asarray(a, np.float64)) for a in (FILTERINGS[m].data, FILTERINGS[m].kernel, FILTERINGS[m].result)
+    )
     conv = conv.resolve(x.shape)
     n, oc, *outputs = conv.output_shape(x.shape)
     padding, w = conv.padding, w.astype(np.float64)
@@ -46,8 +47,10 @@ def filtered_magnitude(conv, x, w, b, m):
     far = [(p[0], p[1] + d * (m + 1)) for p, d in zip(padding, conv.dilation, strict=True)]
     wide = np.pad(x, [(0, 0), (0, 0), *far])
     y = np.zeros((n, oc, *outputs))
-    starts = [[r + d * i for r in range(d) for i in range(0, -((r - o) // d), m)]
-              for d, o in zip(conv.dilation, outputs, strict=True)]  # fmt: skip
+    starts = [
+        [r + d * i for r in range(d) for i in range(0, -((r - o) // d), m)]
+        for d, o in zip(conv.dilation, outputs, strict=True)
+    ]
     for oh, ow in itertools.product(*starts):
         block = wide[:, :, oh : oh + dh * (size - 1) + 1 : dh, ow : ow + dw * (size - 1) + 1 : dw]
         spread = np.einsum("ik,ngckl,jl->ijngc", data, block.reshape(n, groups, inputs, size, size), data)

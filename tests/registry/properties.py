@@ -305,10 +305,13 @@ def shift_equivariant_inside(case: Case) -> None:
         insides = [_interior(steps, shape, axis) for axis in axes]
         if all(len(inside) > up for inside, (_, up) in zip(insides, rates, strict=True)):
             break
-        shape = (*shape[:2], *(
-            size if len(inside) > up else 2 * size + 2 * down
-            for size, inside, (down, up) in zip(shape[2:], insides, rates, strict=True)
-        ))  # fmt: skip
+        shape = (
+            *shape[:2],
+            *(
+                size if len(inside) > up else 2 * size + 2 * down
+                for size, inside, (down, up) in zip(shape[2:], insides, rates, strict=True)
+            ),
+        )
     else:
         raise AssertionError(f"no interior up to {shape} | {case}")
     x, weights = case.draw(shape=shape)

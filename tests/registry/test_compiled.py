@@ -118,10 +118,15 @@ def test_results_do_not_depend_on_threads(kind, part, tally):
 
 
 WINOGRAD = [
-    Engine(f"winograd-{target}", lambda spec, x, weights, target=target: run_compiled(
-        spec, x, weights, target=target, exact=False), SINGLE, direct=False, bound=filtered_bound)
+    Engine(
+        f"winograd-{target}",
+        lambda spec, x, weights, target=target: run_compiled(spec, x, weights, target=target, exact=False),
+        SINGLE,
+        direct=False,
+        bound=filtered_bound,
+    )
     for target in TARGETS
-]  # fmt: skip
+]
 
 FILTERED = [
     (Conv.of(16, 16, 3, padding=1), (1, 16, 20, 20)),
@@ -284,15 +289,17 @@ def filtered_chains(draw):
         groups = draw(st.sampled_from([g for g in (1, 2, 3, 4, 5) if channels % g == 0]))
         outputs = groups * draw(st.sampled_from((8, 9, 12, 16)))
         step = draw(
-            st.sampled_from([
-                Conv.of(channels, outputs, 3, padding=1, groups=groups),
-                Conv.of(channels, outputs, 3, padding=1, groups=groups, transposed=True),
-                Conv.of(channels, outputs, 1, groups=groups),
-                Conv.of(channels, channels, 3, padding=2, dilation=2, groups=channels),
-                Shuffle(groups),
-                Activation("relu"),
-            ])
-        )  # fmt: skip
+            st.sampled_from(
+                [
+                    Conv.of(channels, outputs, 3, padding=1, groups=groups),
+                    Conv.of(channels, outputs, 3, padding=1, groups=groups, transposed=True),
+                    Conv.of(channels, outputs, 1, groups=groups),
+                    Conv.of(channels, channels, 3, padding=2, dilation=2, groups=channels),
+                    Shuffle(groups),
+                    Activation("relu"),
+                ]
+            )
+        )
         channels = step.out_channels if isinstance(step, Conv) else channels
         steps.append(step)
     steps.append(Conv.of(channels, 16, 3, padding=1))
@@ -306,9 +313,12 @@ def test_random_chains_with_filtered_layers(target, half, tally):
     filtered = 0
 
     @settings(
-        max_examples=max(RANDOM // 20, 6), deadline=None, suppress_health_check=list(HealthCheck), database=None,
+        max_examples=max(RANDOM // 20, 6),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
         derandomize=not RANDOM,
-    )  # fmt: skip
+    )
     @half
     @given(filtered_chains(), st.integers(0, 99), st.sampled_from((1, 2, 3)), st.sampled_from(("NCHW", "NHWC")))
     def run(problem, seed, threads, layout):

@@ -130,8 +130,9 @@ def test_names_of_the_type(dtype):
     assert f.target.lanes * 2 == oc.compile(SPEC, SHAPE, WEIGHTS).target.lanes
 
 
-@pytest.mark.parametrize("dtype", ["float16", "int8", np.int64, None, 3, "no type", np.dtype(">f8"), [1], "complex128"],
-                         ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "dtype", ["float16", "int8", np.int64, None, 3, "no type", np.dtype(">f8"), [1], "complex128"], ids=str
+)
 def test_other_types_are_refused(dtype):
     with pytest.raises(SpecError, match=r"dtype=.* is not supported; need one of float32, float64") as caught:
         oc.compile(SPEC, SHAPE, WEIGHTS, dtype=dtype)

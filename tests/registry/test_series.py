@@ -65,10 +65,16 @@ LAYERS = [
     (depthwise(2, (1, 3, 3), dims=3, padding=((1, 0), (1, 1), (1, 1)), stride=(2, 1, 1)), (1, 2, 5, 8, 17)),
 ]
 ENGINES = [
-    Engine(f"series-{target}-{threads}", lambda spec, x, weights, target=target, threads=threads: run_compiled(
-        spec, x, weights, target=target, threads=threads), SINGLE)
-    for target in TARGETS for threads in (1, 2)
-]  # fmt: skip
+    Engine(
+        f"series-{target}-{threads}",
+        lambda spec, x, weights, target=target, threads=threads: run_compiled(
+            spec, x, weights, target=target, threads=threads
+        ),
+        SINGLE,
+    )
+    for target in TARGETS
+    for threads in (1, 2)
+]
 
 
 def calls(spec, shape, machine):
@@ -113,9 +119,15 @@ def layers(draw):
         padding.append((before, max(after, extent - size - before)))
     channels, multiplier = draw(st.integers(2, 5)), draw(st.sampled_from((1, 1, 2, 3)))
     spec = depthwise(
-        channels, kernel, multiplier=multiplier, dims=dims, stride=stride, dilation=dilation, padding=padding,
+        channels,
+        kernel,
+        multiplier=multiplier,
+        dims=dims,
+        stride=stride,
+        dilation=dilation,
+        padding=padding,
         flip=draw(st.booleans()),
-    )  # fmt: skip
+    )
     return Problem(spec, (draw(st.integers(1, 2)), channels, *sizes))
 
 
@@ -172,8 +184,10 @@ def test_explain_says_why():
         text = oc.compile(spec, (1, 64, 56, 56), weights, target="x86-64-v3").explain()
     assert "series kernel" in text
     assert "rejected changes of layout: expected to take" in text
-    assert "series: the input is not channels first" in oc.compile(
-        spec, (1, 64, 56, 56), weights, layout="NHWC", target="x86-64-v3").explain()  # fmt: skip
+    assert (
+        "series: the input is not channels first"
+        in oc.compile(spec, (1, 64, 56, 56), weights, layout="NHWC", target="x86-64-v3").explain()
+    )
     for layer, shape, why in (
         (depthwise(64, 3, padding=1, stride=3), (1, 64, 56, 56), "series: stride 3 along the width is longer than 2"),
         (depthwise(64, 4, stride=2, transposed=True), (1, 64, 9, 9), "series: transposed"),

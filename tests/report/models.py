@@ -29,9 +29,15 @@ class Net:
         self.weights.append(numpy_helper.from_array(w, f"{name}.w"))
         pad = dilation * (kernel - 1) // 2
         self.add(
-            "Conv", name, inputs=[f"{name}.w"], kernel_shape=[kernel] * 2, pads=[pad] * 4, group=groups,
-            dilations=[dilation] * 2, strides=[stride] * 2,
-        )  # fmt: skip
+            "Conv",
+            name,
+            inputs=[f"{name}.w"],
+            kernel_shape=[kernel] * 2,
+            pads=[pad] * 4,
+            group=groups,
+            dilations=[dilation] * 2,
+            strides=[stride] * 2,
+        )
         self.channels = out
         return self.add("Relu", f"{name}/relu") if relu else self
 

@@ -66,10 +66,16 @@ def test_kinds_that_cannot_express_a_layer_say_why(layer, kind, reason):
 @settings(max_examples=60, deadline=None)
 @given(
     st.builds(
-        LayerSizes, st.integers(1, 24), st.integers(1, 24), st.integers(1, 7), st.integers(1, 20), st.integers(1, 3),
-        st.integers(1, 6), st.integers(1, 3),
+        LayerSizes,
+        st.integers(1, 24),
+        st.integers(1, 24),
+        st.integers(1, 7),
+        st.integers(1, 20),
+        st.integers(1, 3),
+        st.integers(1, 6),
+        st.integers(1, 3),
     )
-)  # fmt: skip
+)
 def test_any_layer(layer):
     found = compare_kinds(layer, measure=False, limits=Machine(100e9, 20e9))
     assert sorted(item.kind for item in (*found.alternatives, *found.refused)) == sorted(kinds())

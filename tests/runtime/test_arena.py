@@ -54,9 +54,16 @@ def test_views_are_windows_on_the_block() -> None:
 
 @pytest.mark.parametrize(
     ("offset", "shape", "dtype"),
-    [(-4, (1,), "f4"), (2, (1,), "f4"), (0, (PAGE,), "f4"), (PAGE - 4, (2,), "f4"), (PAGE, (1,), "u1"),
-     (0, (-1, -4), "f4"), (4, (1,), "f8")],
-)  # fmt: skip
+    [
+        (-4, (1,), "f4"),
+        (2, (1,), "f4"),
+        (0, (PAGE,), "f4"),
+        (PAGE - 4, (2,), "f4"),
+        (PAGE, (1,), "u1"),
+        (0, (-1, -4), "f4"),
+        (4, (1,), "f8"),
+    ],
+)
 def test_views_stay_inside(offset: int, shape: tuple[int, ...], dtype: str) -> None:
     with pytest.raises(ShapeError, match="outside an arena of 4096 bytes"):
         Arena(PAGE).view(offset, shape, np.dtype(dtype))

@@ -440,10 +440,14 @@ def test_memory_is_asked_for_before_it_is_taken(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(LimitError, match="NonZero"):
         net.run({"x": np.ones(1000, np.float32)})
     for op, inputs, attributes in (
-        ("Range", [0, 2**40, 1], {}), ("ConstantOfShape", [[2**20, 2**20]], {}), ("Tile", [[1], [2**40]], {}),
-        ("OneHot", [[1], 2**40, [0, 1]], {}), ("EyeLike", [[[0] * 3000] * 3000], {"dtype": TensorProto.DOUBLE}),
-        ("Pad", [[1], [2**40, 0]], {}), ("Expand", [[1], [2**40]], {}),
-    ):  # fmt: skip
+        ("Range", [0, 2**40, 1], {}),
+        ("ConstantOfShape", [[2**20, 2**20]], {}),
+        ("Tile", [[1], [2**40]], {}),
+        ("OneHot", [[1], 2**40, [0, 1]], {}),
+        ("EyeLike", [[[0] * 3000] * 3000], {"dtype": TensorProto.DOUBLE}),
+        ("Pad", [[1], [2**40, 0]], {}),
+        ("Expand", [[1], [2**40]], {}),
+    ):
         g = Graph()
         arrays = {f"i{index}": np.array(value) for index, value in enumerate(inputs)}
         names = [g.input(name, *array.shape, dtype=TensorProto.INT64) for name, array in arrays.items()]

@@ -58,9 +58,16 @@ class Net:
             mode = "zeros"
         groups = r.choice([g for g in (1, 1, 2, 3) if shape[1] % g == 0])
         spec = Conv.of(
-            shape[1], groups * r.randint(1, 3), kernel, dims=self.dims, stride=stride, dilation=dilation,
-            padding=padding, groups=groups, padding_mode=mode,
-        )  # fmt: skip
+            shape[1],
+            groups * r.randint(1, 3),
+            kernel,
+            dims=self.dims,
+            stride=stride,
+            dilation=dilation,
+            padding=padding,
+            groups=groups,
+            padding_mode=mode,
+        )
         result = spec.output_shape(shape)
         same = [name for name in self.values if self.shape(name) == result]
         post = (PostOp("add", r.choice(same)),) if same and r.random() < 0.6 else ()
@@ -71,9 +78,15 @@ class Net:
         k, s = r.randint(1, 4), r.randint(1, 3)
         crop = r.randint(0, (k - 1) // 2)
         spec = Conv.of(
-            shape[1], r.randint(1, 3), k, dims=self.dims, stride=s, padding=crop, transposed=True,
+            shape[1],
+            r.randint(1, 3),
+            k,
+            dims=self.dims,
+            stride=s,
+            padding=crop,
+            transposed=True,
             output_padding=r.randrange(s),
-        )  # fmt: skip
+        )
         if all((size - 1) * s + k - 2 * crop >= 1 for size in shape[2:]):
             self.add(ConvStep(x, y, spec, self.weights(spec)), spec.output_shape(shape))
 
@@ -95,8 +108,16 @@ class Net:
             count = (-(-room // s) if ceil else room // s) + 1
             counts.append(count - 1 if (count - 1) * s >= size + pad else count)
         axes = (1,) * self.dims
-        step = PoolStep(x, y, r.choice(("max", "max", "mean")), (k,) * self.dims, (s,) * self.dims, axes,
-                        ((pad, pad),) * self.dims, r.random() < 0.5)  # fmt: skip
+        step = PoolStep(
+            x,
+            y,
+            r.choice(("max", "max", "mean")),
+            (k,) * self.dims,
+            (s,) * self.dims,
+            axes,
+            ((pad, pad),) * self.dims,
+            r.random() < 0.5,
+        )
         self.add(step, (*shape[:2], *counts))
 
     def resize(self, x, y):

@@ -159,9 +159,14 @@ def test_what_else_has_the_name_of_a_result_is_kept(tmp_path):
 
 @pytest.mark.parametrize(
     ("scales", "error"),
-    [(5, DataError), ([{"datasets": []}], DataError), ([{"datasets": [{"path": 5}]}], DataError),
-     ([{"datasets": [{"path": ""}]}], DataError), ([{"datasets": [{"path": "../x"}]}], StorageError)],
-)  # fmt: skip
+    [
+        (5, DataError),
+        ([{"datasets": []}], DataError),
+        ([{"datasets": [{"path": 5}]}], DataError),
+        ([{"datasets": [{"path": ""}]}], DataError),
+        ([{"datasets": [{"path": "../x"}]}], StorageError),
+    ],
+)
 def test_damaged_descriptions_of_zarr_groups(tmp_path, scales, error):
     zarr = pytest.importorskip("zarr")
     group = zarr.create_group(tmp_path / "x.zarr", attributes={"multiscales": scales, "ome": "none"})

@@ -165,10 +165,12 @@ def test_axes_by_name(axes):
     planes = [name for name in axes if name in "TZ"]
     spatial = "YX"
     moved = x.transpose([axes.index(name) for name in (*planes, "C", *spatial)]).astype(np.float32)
-    want = np.stack([
-        oc.compile(NET, (1, *one.shape), WEIGHTS, exact=True)(one[None])[0]
-        for one in moved.reshape(-1, *moved.shape[-3:])[:: (5 if planes else 1)]
-    ])  # fmt: skip
+    want = np.stack(
+        [
+            oc.compile(NET, (1, *one.shape), WEIGHTS, exact=True)(one[None])[0]
+            for one in moved.reshape(-1, *moved.shape[-3:])[:: (5 if planes else 1)]
+        ]
+    )
     back = y.transpose([axes.index(name) for name in (*planes, "C", *spatial)])
     assert np.array_equal(back.reshape(-1, *back.shape[-3:])[:: (5 if planes else 1)], want)
 

@@ -41,9 +41,15 @@ class Block(nn.Module):
 def network() -> nn.Module:
     torch.manual_seed(4)
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, stride=2, padding=1), Block(8), nn.ConvTranspose2d(8, 6, 2, stride=2, groups=2), nn.SiLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.2), nn.Linear(6, 5),
-    )  # fmt: skip
+        nn.Conv2d(3, 8, 3, stride=2, padding=1),
+        Block(8),
+        nn.ConvTranspose2d(8, 6, 2, stride=2, groups=2),
+        nn.SiLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(6, 5),
+    )
 
 
 def step(model, x, optimiser):
@@ -145,8 +151,10 @@ def test_two_processes_make_the_step_of_one(tmp_path) -> None:
     """Whole numbers make every sum exact, so that the gradients are equal to the last bit."""
     run = lambda rank: subprocess.Popen(
         [sys.executable, "-c", DISTRIBUTED, str(rank), str(tmp_path / "store")],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     for process in [run(0), run(1)]:
         out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err

@@ -123,16 +123,27 @@ def test_without_weights_torch_draws_them() -> None:
 def test_nested_modules() -> None:
     model = nn.Sequential(
         nn.Sequential(nn.ZeroPad2d((1, 2, 0, 1)), nn.Conv2d(4, 8, 3, padding=1, bias=False), nn.Hardswish()),
-        nn.Identity(), nn.Dropout(0.5), nn.ChannelShuffle(4),
+        nn.Identity(),
+        nn.Dropout(0.5),
+        nn.ChannelShuffle(4),
         nn.Conv2d(8, 8, 3, padding="same", padding_mode="circular"),
-        nn.PixelShuffle(2), nn.Upsample(scale_factor=(2, 2), mode="bilinear"), nn.LeakyReLU(0.3),
+        nn.PixelShuffle(2),
+        nn.Upsample(scale_factor=(2, 2), mode="bilinear"),
+        nn.LeakyReLU(0.3),
         Branches([nn.Conv2d(1, 2, 1), nn.Conv2d(1, 3, 3, padding=1)], [1, 1]),
-    ).eval()  # fmt: skip
+    ).eval()
     spec, weights = from_torch(model)
     assert spec.steps[0] == Conv.of(4, 8, 3, padding=((1, 2), (2, 3)))
     assert [type(step) for step in spec.steps] == [
-        Conv, Activation, Shuffle, Conv, PixelShuffle, Resize, Activation, Split,
-    ]  # fmt: skip
+        Conv,
+        Activation,
+        Shuffle,
+        Conv,
+        PixelShuffle,
+        Resize,
+        Activation,
+        Split,
+    ]
     x = np.random.default_rng(0).standard_normal((1, 4, 7, 6)).astype(np.float32)
     with torch.no_grad():
         want = model(torch.from_numpy(x)).numpy()

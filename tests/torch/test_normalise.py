@@ -84,8 +84,9 @@ def test_gradients_of_every_activation(name, training) -> None:
     call = lambda x, w, b: batch_norm(
         x, mean.clone(), variance.clone(), w, b, training, 0.1, 1e-3, activation=act(name)
     )
-    torch.testing.assert_close(call(*given), by_torch(given[0], mean, variance, *given[1:], training, 0.1, 1e-3,
-                                                     activation=act(name)))  # fmt: skip
+    torch.testing.assert_close(
+        call(*given), by_torch(given[0], mean, variance, *given[1:], training, 0.1, 1e-3, activation=act(name))
+    )
     given[0] = given[0].detach().requires_grad_()
     assert torch.autograd.gradcheck(call, given, fast_mode=True)
     assert torch.autograd.gradgradcheck(call, given, fast_mode=True)
@@ -231,9 +232,14 @@ def test_modules_are_torchs() -> None:
 def stack() -> nn.Module:
     torch.manual_seed(3)
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU6(inplace=True),
-        nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.BatchNorm2d(8)), nn.SiLU(), nn.BatchNorm2d(8), nn.Softmax2d(),
-    )  # fmt: skip
+        nn.Conv2d(3, 8, 3, bias=False),
+        nn.BatchNorm2d(8),
+        nn.ReLU6(inplace=True),
+        nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.BatchNorm2d(8)),
+        nn.SiLU(),
+        nn.BatchNorm2d(8),
+        nn.Softmax2d(),
+    )
 
 
 def test_a_sequential_fuses_what_nobody_sees(monkeypatch) -> None:

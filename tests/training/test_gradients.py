@@ -129,9 +129,13 @@ def test_random_layers(target, usual, half, tally):
     count = RANDOM or usual // 2
 
     @settings(
-        max_examples=count, deadline=None, suppress_health_check=list(HealthCheck), database=None,
-        derandomize=not RANDOM, print_blob=False,
-    )  # fmt: skip
+        max_examples=count,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+        derandomize=not RANDOM,
+        print_blob=False,
+    )
     @half
     @given(convs(), st.booleans(), st.sampled_from(("NCHW", "NHWC")), st.sampled_from((1, 2, 3)), st.integers(0, 99))
     def draw_one(problem, integer, layout, threads, seed):

@@ -61,9 +61,12 @@ def run_taps(instance, heap, words, w, b, x, plan):
     y_place = put(np.full(plan.output, np.nan))
     for call in plan.calls:
         addresses = {
-            "x": x_place, "y": y_place + 4 * call.y_start, "bias": b_place,
-            "offsets": put(call.offsets, np.int32), "weights": put(w.ravel()[call.index]),
-        }  # fmt: skip
+            "x": x_place,
+            "y": y_place + 4 * call.y_start,
+            "bias": b_place,
+            "offsets": put(call.offsets, np.int32),
+            "weights": put(w.ravel()[call.index]),
+        }
         values = addresses | call.words
         instance.call("taps", put([values[name] for name in words], np.int32))
     return instance.floats(y_place, int(np.prod(plan.output))).reshape(plan.output).copy()

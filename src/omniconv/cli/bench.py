@@ -184,9 +184,16 @@ def corpus_timing(quick: bool, rounds: int | None, seconds: float | None) -> dic
 
 
 def bench_model(
-    path: Path, shape: Sequence[str] | None, peers: Sequence[Peer], *, seed: int, threads: int,
-    tuned: bool = False, strict: bool = False, **settings: Any,
-) -> Comparison:  # fmt: skip
+    path: Path,
+    shape: Sequence[str] | None,
+    peers: Sequence[Peer],
+    *,
+    seed: int,
+    threads: int,
+    tuned: bool = False,
+    strict: bool = False,
+    **settings: Any,
+) -> Comparison:
     """Compare the contenders on one model."""
     inputs = read_inputs(path)
     shapes = fix_shapes(inputs, parse_shapes(shape, [item.name for item in inputs]))

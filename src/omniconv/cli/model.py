@@ -232,9 +232,14 @@ def load_arrays(path: Path, inputs: Sequence[ModelInput], dtype: np.dtype[Any] |
 
 
 def open_model(
-    path: Path, shapes: Mapping[str, Shape], threads: int, *, tuned: bool = False, dtype: str = "float32",
+    path: Path,
+    shapes: Mapping[str, Shape],
+    threads: int,
+    *,
+    tuned: bool = False,
+    dtype: str = "float32",
     strict: bool = False,
-) -> CompiledModel:  # fmt: skip
+) -> CompiledModel:
     """Compile a model; what of it runs on the host is named on the error stream."""
     from omniconv.api import compile as compile_model
 

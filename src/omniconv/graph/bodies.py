@@ -54,8 +54,10 @@ class Bodies:
             OmniconvError: whatever a node inside breaks.
         """
         works: dict[str, Callable[..., BranchStep | LoopStep]] = {
-            "If": self._branch, "Loop": self._loop, "Scan": self._scan,
-        }  # fmt: skip
+            "If": self._branch,
+            "Loop": self._loop,
+            "Scan": self._scan,
+        }
         return works[node.op](node, operands)
 
     def _branch(self, node: Node, operands: Sequence[Computed | AnyArray | None]) -> BranchStep:
@@ -182,9 +184,15 @@ class Bodies:
                 entering[name] = replace(typed, name=name)
         outputs = tuple(info.name for info in graph.outputs)
         body = Body(
-            graph.nodes, inputs, outputs, constants, sources, place=f"{key} of {node.place}", depth=self.depth,
+            graph.nodes,
+            inputs,
+            outputs,
+            constants,
+            sources,
+            place=f"{key} of {node.place}",
+            depth=self.depth,
             changing=changing or self.changing,
-        )  # fmt: skip
+        )
         return body, entering
 
 

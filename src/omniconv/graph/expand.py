@@ -53,8 +53,10 @@ class Expander:
             return None
         self._found, self._constants = [], {}
         works: Callable[[Node, Mapping[str, Any]], bool] = {
-            "If": self._branch, "Loop": self._loop, "Scan": self._scan,
-        }[node.op]  # fmt: skip
+            "If": self._branch,
+            "Loop": self._loop,
+            "Scan": self._scan,
+        }[node.op]
         return (self._found, self._constants) if works(node, values) else None
 
     def _branch(self, node: Node, values: Mapping[str, Any]) -> bool:
@@ -173,8 +175,9 @@ def check_branch(node: Node, key: str) -> Subgraph:
     if graph.inputs or len(graph.outputs) != len(node.outputs):
         raise ModelError(
             f"{key} has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs",
-            need=f"no inputs and {len(node.outputs)} outputs", at=node.place,
-        )  # fmt: skip
+            need=f"no inputs and {len(node.outputs)} outputs",
+            at=node.place,
+        )
     return graph
 
 
@@ -188,8 +191,10 @@ def check_loop(node: Node) -> tuple[Subgraph, int]:
     if carried < 0 or len(graph.inputs) != 2 + carried or len(graph.outputs) != 1 + len(node.outputs):
         raise ModelError(
             f"the body has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, the node {len(node.inputs)} "
-            f"and {len(node.outputs)}", need="as many inputs, and one output more: the condition", at=node.place,
-        )  # fmt: skip
+            f"and {len(node.outputs)}",
+            need="as many inputs, and one output more: the condition",
+            at=node.place,
+        )
     if len(node.outputs) < carried or not all(node.inputs[2:]):
         raise ModelError(f"the node carries {carried} values", need="each of them given, and an output for it")
     return graph, carried
@@ -245,14 +250,19 @@ class Scan:
         states = len(node.inputs) - scanned
         made = len(node.outputs) - states
         if (
-            scanned < 1 or states < 0 or made < 0 or not all(node.inputs) or len(graph.inputs) != len(node.inputs)
+            scanned < 1
+            or states < 0
+            or made < 0
+            or not all(node.inputs)
+            or len(graph.inputs) != len(node.inputs)
             or len(graph.outputs) != len(node.outputs)
-        ):  # fmt: skip
+        ):
             raise ModelError(
                 f"the body has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs, the node "
                 f"{len(node.inputs)} and {len(node.outputs)}, num_scan_inputs={scanned}",
-                need="equal numbers, and at least one axis to go along", at=node.place,
-            )  # fmt: skip
+                need="equal numbers, and at least one axis to go along",
+                at=node.place,
+            )
 
         def read(key: str, count: int) -> tuple[int, ...]:
             found = node.integers(key)
@@ -264,9 +274,13 @@ class Scan:
             return tuple(bool(item) for item in read(key, count))
 
         return cls(
-            graph, states, backwards("scan_input_directions", scanned), read("scan_output_axes", made),
-            backwards("scan_output_directions", made), read("scan_input_axes", scanned),
-        )  # fmt: skip
+            graph,
+            states,
+            backwards("scan_input_directions", scanned),
+            read("scan_output_axes", made),
+            backwards("scan_output_directions", made),
+            read("scan_input_axes", scanned),
+        )
 
     def input_axes(self, ranks: Sequence[int]) -> tuple[int, ...]:
         """The axis of each scanned input, counted from the front."""

@@ -175,8 +175,9 @@ def _as_sizes(info: ValueInfo, given: Any) -> tuple[int | None, ...]:
     if items is None or any(size is None and item is not None for size, item in zip(sizes, items, strict=True)):
         raise ShapeError(
             state(f"shapes[{shorten(info.name)!r}]", given, "is not a sequence of integers"),
-            need="one integer an axis, or None where it stays open", at=_place(info),
-        )  # fmt: skip
+            need="one integer an axis, or None where it stays open",
+            at=_place(info),
+        )
     least = _least(info)
     if any(size is not None and not least <= size <= LIMIT for size in sizes):
         problem = state(f"shapes[{shorten(info.name)!r}]", sizes, "has an empty, negative or absurd axis")

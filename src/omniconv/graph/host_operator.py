@@ -36,16 +36,18 @@ REFUSED: Final = {
     **dict.fromkeys("RegexFullMatch StringConcat StringNormalizer StringSplit TfIdfVectorizer".split(), _TEXT),
     **dict.fromkeys(
         "ConcatFromSequence Optional OptionalGetElement OptionalHasElement SequenceAt SequenceConstruct SequenceEmpty "
-        "SequenceErase SequenceInsert SequenceLength SequenceMap SplitToSequence".split(), _SEQUENCE
+        "SequenceErase SequenceInsert SequenceLength SequenceMap SplitToSequence".split(),
+        _SEQUENCE,
     ),
     "ImageDecoder": "it decodes files",
-}  # fmt: skip
+}
 """Operators of ONNX that never run on the host, and why."""
 _ARRAYS: Final = (np.ndarray, np.generic)
 _HANDLED: Final = frozenset(DTYPES.values())
 _READ_AS: Final = {
-    "DequantizeLinear": ("DequantizeLinear", 19), "LpPool": ("LpPool", 18),
-}  # fmt: skip
+    "DequantizeLinear": ("DequantizeLinear", 19),
+    "LpPool": ("LpPool", 18),
+}
 """Operators that later opsets only added attributes to, whose defaults mean what was before: read as of this opset."""
 
 _USUAL: Final = {"GRU": (b"Sigmoid", b"Tanh"), "LSTM": (b"Sigmoid", b"Tanh", b"Tanh"), "RNN": (b"Tanh",)}
@@ -222,9 +224,11 @@ class HostOperator:
             ) from None
         if not (_is_versioned(evaluator) or _is_current(op, version)):
             raise UnsupportedError(
-                f"{node.op} of opset {node.version} differs from what onnx.reference implements", need="a newer opset",
-                fix="onnx.version_converter.convert_version(model, 21)", at=node.place,
-            )  # fmt: skip
+                f"{node.op} of opset {node.version} differs from what onnx.reference implements",
+                need="a newer opset",
+                fix="onnx.version_converter.convert_version(model, 21)",
+                at=node.place,
+            )
         return evaluator
 
 
@@ -258,6 +262,9 @@ def _sign(schema: Any) -> tuple[object, ...]:
         for name, item in schema.attributes.items()
     }
     return (
-        [item.name for item in schema.inputs], [item.name for item in schema.outputs], attributes,
-        schema.min_input, schema.max_input,
-    )  # fmt: skip
+        [item.name for item in schema.inputs],
+        [item.name for item in schema.outputs],
+        attributes,
+        schema.min_input,
+        schema.max_input,
+    )

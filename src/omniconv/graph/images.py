@@ -125,9 +125,13 @@ class _Values:
         return True
 
     def _enter(
-        self, node: Node, graphs: Mapping[str, Subgraph], reads: Sequence[Hashable], makes: Sequence[Hashable],
+        self,
+        node: Node,
+        graphs: Mapping[str, Subgraph],
+        reads: Sequence[Hashable],
+        makes: Sequence[Hashable],
         scope: MutableMapping[str, Hashable],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Take in the graphs of an If, a Loop or a Scan: states, and what branches produce, are the same inside."""
         skipped, said = (2, 1) if node.op == "Loop" else (0, 0)
         states = {"If": len(makes), "Loop": len(reads) - 2, "Scan": len(reads) - node.integer("num_scan_inputs", 0)}

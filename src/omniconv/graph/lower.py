@@ -144,9 +144,10 @@ def apply(operator: Operator, node: Node, inputs: Operands, build: Builder) -> S
 def refuse_computed(node: Node) -> UnsupportedError:
     """The error of an operator that is only ever folded, and is given a computed value."""
     return UnsupportedError(
-        f"{node.op} of a value computed while the model runs", need=f"constant inputs of {node.op}",
+        f"{node.op} of a value computed while the model runs",
+        need=f"constant inputs of {node.op}",
         fix=INSTEAD.get(node.op, ""),
-    )  # fmt: skip
+    )
 
 
 def place(error: OmniconvError, node: Node) -> OmniconvError:

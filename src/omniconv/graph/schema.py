@@ -73,9 +73,14 @@ def _find(op: str, version: int, domain: str) -> _Schema | None:
     kinds = {name: item.type.name for name, item in schema.attributes.items()}
     required = tuple(name for name, item in schema.attributes.items() if item.required)
     return _Schema(
-        inputs, variadic, (schema.min_input, schema.max_input), (schema.min_output, schema.max_output),
-        tuple(item.type_str for item in schema.outputs), kinds, required,
-    )  # fmt: skip
+        inputs,
+        variadic,
+        (schema.min_input, schema.max_input),
+        (schema.min_output, schema.max_output),
+        tuple(item.type_str for item in schema.outputs),
+        kinds,
+        required,
+    )
 
 
 def _kind_of(value: Attribute, declared: str) -> str:

@@ -70,10 +70,14 @@ def _rename(node: Node, names: Mapping[str, str], prefix: str = "") -> Node:
         for key, item in node.attributes.items()
     }
     return Node(
-        node.op, node.domain, f"{prefix}/{node.name}" if prefix and node.name else node.name,
-        tuple(names.get(name, name) for name in node.inputs), tuple(names.get(name, name) for name in node.outputs),
-        attributes, node.version,
-    )  # fmt: skip
+        node.op,
+        node.domain,
+        f"{prefix}/{node.name}" if prefix and node.name else node.name,
+        tuple(names.get(name, name) for name in node.inputs),
+        tuple(names.get(name, name) for name in node.outputs),
+        attributes,
+        node.version,
+    )
 
 
 def _rename_captured(graph: Subgraph, names: Mapping[str, str]) -> Subgraph:

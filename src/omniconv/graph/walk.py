@@ -348,9 +348,10 @@ class _TierWalk:
             return None
         if self.body.depth >= MOST_RESTS:
             raise LimitError(
-                f"shapes depend on values {self.body.depth + 1} times in a row", need=f"at most {MOST_RESTS} times",
+                f"shapes depend on values {self.body.depth + 1} times in a row",
+                need=f"at most {MOST_RESTS} times",
                 at=self.deferred[0].place,
-            )  # fmt: skip
+            )
         produced = {name for node in self.deferred for name in node.outputs}
         reads = dict.fromkeys(name for node in self.deferred for name in node.reads if name not in produced)
         constants: dict[str, AnyArray] = {}
@@ -369,10 +370,17 @@ class _TierWalk:
             return None
         return RestStep(
             Body(
-                tuple(self.deferred), inputs, outputs, constants, sources, frozenset(self.by_value & reads.keys()),
-                self.body.place, self.body.depth + 1, self.body.changing,
+                tuple(self.deferred),
+                inputs,
+                outputs,
+                constants,
+                sources,
+                frozenset(self.by_value & reads.keys()),
+                self.body.place,
+                self.body.depth + 1,
+                self.body.changing,
             )
-        )  # fmt: skip
+        )
 
 
 def _narrow(program: Program, needed: set[str]) -> Program | None:

@@ -86,12 +86,18 @@ def chart_bars(rows: Sequence[LayerRow]) -> Figure:
     for place, (title, values) in enumerate(strips):
         number = "" if place == 0 else str(place + 1)
         total = sum(values) or 1
-        data.append({
-            "type": "bar", "x": list(range(len(rows))), "y": [100 * value / total for value in values],
-            "xaxis": "x", "yaxis": f"y{number}", "hovertext": names, "marker": {
-                "color": [colours[row.kind] for row in rows], "line": {"width": 0}
-            }, "hovertemplate": "%{hovertext}<br>%{y:.2f} % of all " + title + "<extra></extra>",
-        })  # fmt: skip
+        data.append(
+            {
+                "type": "bar",
+                "x": list(range(len(rows))),
+                "y": [100 * value / total for value in values],
+                "xaxis": "x",
+                "yaxis": f"y{number}",
+                "hovertext": names,
+                "marker": {"color": [colours[row.kind] for row in rows], "line": {"width": 0}},
+                "hovertemplate": "%{hovertext}<br>%{y:.2f} % of all " + title + "<extra></extra>",
+            }
+        )
         top = 1 - place / len(strips)
         layout[f"yaxis{number}"] = _axis(f"{title} [%]", domain=[top - 0.88 / len(strips), top], rangemode="tozero")
     layout["xaxis"] = _axis("layer, in order of execution", anchor=f"y{len(strips) if len(strips) > 1 else ''}")
@@ -133,29 +139,46 @@ def chart_roofline(rows: Sequence[LayerRow], limits: Roofline) -> Figure:
     for place, level in enumerate(limits.levels):
         corner = limits.peak / level.copy
         points = sorted({low, min(max(corner, low), high), high})
-        data.append({
-            "type": "scatter", "mode": "lines", "name": f"{plain(level.name)} {level.copy * 1e-9:.0f} GB/s",
-            "x": points, "y": [1e-9 * min(limits.peak, x * level.copy) for x in points], "hoverinfo": "name",
-            "line": {"color": "#6b7785", "width": 1.5, "dash": dashes[(place - len(limits.levels)) % len(dashes)]},
-        })  # fmt: skip
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": f"{plain(level.name)} {level.copy * 1e-9:.0f} GB/s",
+                "x": points,
+                "y": [1e-9 * min(limits.peak, x * level.copy) for x in points],
+                "hoverinfo": "name",
+                "line": {"color": "#6b7785", "width": 1.5, "dash": dashes[(place - len(limits.levels)) % len(dashes)]},
+            }
+        )
     for kind in colours:
         group = [row for row in found if row.kind == kind]
         if group:
-            data.append({
-                "type": "scatter", "mode": "markers", "name": plain(kind), "x": [row.intensity for row in group],
-                "y": [2e-9 * row.macs / (row.seconds or row.bound_seconds or 1) for row in group],
-                "text": [plain(row.name, SHORT) for row in group],
-                "marker": {
-                    "color": colours[kind], "size": 9, "line": {"width": 1, "color": "#ffffff"},
-                    "symbol": ["circle" if row.seconds else "circle-open" for row in group],
-                },
-                "hovertemplate": "%{text}<br>%{x:.3g} FLOP/byte, %{y:.3g} GFLOP/s",
-            })  # fmt: skip
+            data.append(
+                {
+                    "type": "scatter",
+                    "mode": "markers",
+                    "name": plain(kind),
+                    "x": [row.intensity for row in group],
+                    "y": [2e-9 * row.macs / (row.seconds or row.bound_seconds or 1) for row in group],
+                    "text": [plain(row.name, SHORT) for row in group],
+                    "marker": {
+                        "color": colours[kind],
+                        "size": 9,
+                        "line": {"width": 1, "color": "#ffffff"},
+                        "symbol": ["circle" if row.seconds else "circle-open" for row in group],
+                    },
+                    "hovertemplate": "%{text}<br>%{x:.3g} FLOP/byte, %{y:.3g} GFLOP/s",
+                }
+            )
     return _figure(
-        data, 430, showlegend=True, legend={"orientation": "h", "y": -0.2}, margin={"l": 64, "r": 20, "t": 12, "b": 90},
+        data,
+        430,
+        showlegend=True,
+        legend={"orientation": "h", "y": -0.2},
+        margin={"l": 64, "r": 20, "t": 12, "b": 90},
         xaxis=_axis("arithmetic intensity [FLOP/byte]", type="log", dtick="D2"),
         yaxis=_axis("speed [GFLOP/s]", type="log", dtick="D2"),
-    )  # fmt: skip
+    )
 
 
 def chart_growth(rows: Sequence[LayerRow], sizes: Sequence[int]) -> Figure:
@@ -166,21 +189,41 @@ def chart_growth(rows: Sequence[LayerRow], sizes: Sequence[int]) -> Figure:
             break
         kept = [(index, row) for index, row in enumerate(rows) if len(row.field_size) > axis and not row.whole]
         label = "field" if len(sizes) == 1 or len(data) == 0 else f"field, axis {axis}"
-        data.append({
-            "type": "scatter", "mode": "lines+markers", "name": label, "x": [index for index, _ in kept],
-            "y": [row.field_size[axis] for _, row in kept], "line": {"shape": "hv", "width": 2, "color": PALETTE[axis]},
-            "marker": {"size": 4}, "text": [
-                f"{plain(row.name, SHORT)}<br>stride {plain(str(row.field_stride[axis] or 'none'))}" for _, row in kept
-            ], "hovertemplate": "%{text}<br>%{y} positions<extra></extra>",
-        })  # fmt: skip
-        data.append({
-            "type": "scatter", "mode": "lines", "name": "input", "x": [0, max(len(rows) - 1, 1)], "y": [size, size],
-            "line": {"dash": "dash", "color": "#d1495b", "width": 1.5}, "hovertemplate": "input: %{y}<extra></extra>",
-        })  # fmt: skip
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "name": label,
+                "x": [index for index, _ in kept],
+                "y": [row.field_size[axis] for _, row in kept],
+                "line": {"shape": "hv", "width": 2, "color": PALETTE[axis]},
+                "marker": {"size": 4},
+                "text": [
+                    f"{plain(row.name, SHORT)}<br>stride {plain(str(row.field_stride[axis] or 'none'))}"
+                    for _, row in kept
+                ],
+                "hovertemplate": "%{text}<br>%{y} positions<extra></extra>",
+            }
+        )
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "name": "input",
+                "x": [0, max(len(rows) - 1, 1)],
+                "y": [size, size],
+                "line": {"dash": "dash", "color": "#d1495b", "width": 1.5},
+                "hovertemplate": "input: %{y}<extra></extra>",
+            }
+        )
     return _figure(
-        data, 320, showlegend=True, legend={"orientation": "h", "y": 1.12},
-        xaxis=_axis("layer, in order of execution"), yaxis=_axis("input positions", rangemode="tozero"),
-    )  # fmt: skip
+        data,
+        320,
+        showlegend=True,
+        legend={"orientation": "h", "y": 1.12},
+        xaxis=_axis("layer, in order of execution"),
+        yaxis=_axis("input positions", rangemode="tozero"),
+    )
 
 
 def _map(
@@ -207,12 +250,15 @@ def _map(
     height = min(max(int(340 * rows / columns), 90), 360) if square else 340
     anchor = {"scaleanchor": "x", "constrain": "domain"} if square else {}
     return _figure(
-        [trace], height + 40, plot_bgcolor=hole or "rgba(0,0,0,0)", margin={"l": 48, "r": 10, "t": 8, "b": 36},
+        [trace],
+        height + 40,
+        plot_bgcolor=hole or "rgba(0,0,0,0)",
+        margin={"l": 48, "r": 10, "t": 8, "b": 36},
         xaxis=_axis(showgrid=False, constrain="domain", dtick=1 if columns <= 10 else None),
         yaxis=_axis(
             showgrid=False, autorange="reversed", dtick=1 if rows <= 10 else None, showticklabels=rows > 1, **anchor
         ),
-    )  # fmt: skip
+    )
 
 
 def chart_overlap(found: Overlap) -> Figure:
@@ -255,9 +301,12 @@ def chart_energy(spectra: Sequence[LayerSpectrum]) -> Figure:
         }, "textposition": "none", "hovertemplate": "%{text}<br>rank 1 holds %{y:.2f} %<extra></extra>",
     }]  # fmt: skip
     return _figure(
-        data, 260, xaxis=_axis("layer with a kernel", dtick=1 if len(spectra) <= 20 else None),
-        yaxis=_axis("energy of rank 1 [%]", range=[0, 102]), bargap=0.2,
-    )  # fmt: skip
+        data,
+        260,
+        xaxis=_axis("layer with a kernel", dtick=1 if len(spectra) <= 20 else None),
+        yaxis=_axis("energy of rank 1 [%]", range=[0, 102]),
+        bargap=0.2,
+    )
 
 
 def chart_forms(item: LayerSpectrum) -> Figure:
@@ -265,18 +314,27 @@ def chart_forms(item: LayerSpectrum) -> Figure:
     data: list[Figure] = []
     for colour, (name, form) in zip(PALETTE, item.forms.items(), strict=False):
         errors = np.maximum(form.errors, 1e-12)
-        data.append({
-            "type": "scatter", "mode": "lines+markers" if errors.size <= 40 else "lines", "name": name,
-            "x": [cost / form.dense for cost in form.parameters], "y": errors.tolist(), "line": {"color": colour},
-            "text": [f"rank {rank}" for rank in range(errors.size)],
-            "hovertemplate": "%{text}: error %{y:.3g} at %{x:.0%} of the parameters",
-        })  # fmt: skip
+        data.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers" if errors.size <= 40 else "lines",
+                "name": name,
+                "x": [cost / form.dense for cost in form.parameters],
+                "y": errors.tolist(),
+                "line": {"color": colour},
+                "text": [f"rank {rank}" for rank in range(errors.size)],
+                "hovertemplate": "%{text}: error %{y:.3g} at %{x:.0%} of the parameters",
+            }
+        )
     return _figure(
-        data, 340, showlegend=True, legend={"orientation": "h", "y": -0.28},
+        data,
+        340,
+        showlegend=True,
+        legend={"orientation": "h", "y": -0.28},
         margin={"l": 64, "r": 12, "t": 12, "b": 100},
         xaxis=_axis("share of the parameters", range=[0, 1.5], tickformat=".0%"),
         yaxis=_axis("relative squared error", type="log", range=[-4, 0.1], dtick=1, exponentformat="power"),
-    )  # fmt: skip
+    )
 
 
 def stack_title(stack: Stack) -> str:

@@ -70,7 +70,7 @@ class _Frame:
 
     def __init__(
         self, arena: Arena | None, held: object, records: Words, steps: Words, job: Job, run: Callable[[], object]
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.arena, self.arrays, self._held, self._job = arena, job.arrays, held, job
         self._records, self._steps = records, steps
         self.addresses = (ctypes.c_int64 * len(job.arrays))()
@@ -127,10 +127,18 @@ class Executable(Compiled):
     output_dtypes: dict[str, np.dtype[Any]]
 
     def __init__(
-        self, plan: Plan, *, threads: int = 1, layout: str = "NCHW", memory_limit: int | None = None, at: str = "",
-        tiers: Tiers | None = None, shared: Shared | None = None, truths: Collection[str] = (),
+        self,
+        plan: Plan,
+        *,
+        threads: int = 1,
+        layout: str = "NCHW",
+        memory_limit: int | None = None,
+        at: str = "",
+        tiers: Tiers | None = None,
+        shared: Shared | None = None,
+        truths: Collection[str] = (),
         pool: ArenaPool | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         started = time.perf_counter()
         threads = as_integer("threads", threads, 1, MAX_THREADS)
         self.plan, self.threads, self.target = plan, threads, plan.target
@@ -169,15 +177,29 @@ class Executable(Compiled):
 
     @classmethod
     def of(
-        cls, program: Program, target: Target, options: Options, at: str = "", *, tiers: Tiers | None = None,
-        shared: Shared | None = None, truths: Collection[str] = (), pool: ArenaPool | None = None,
-    ) -> Executable:  # fmt: skip
+        cls,
+        program: Program,
+        target: Target,
+        options: Options,
+        at: str = "",
+        *,
+        tiers: Tiers | None = None,
+        shared: Shared | None = None,
+        truths: Collection[str] = (),
+        pool: ArenaPool | None = None,
+    ) -> Executable:
         """Plan and compile a program; the rest is as for the class."""
         return cls(
-            make_plan(program, target, options, shared), threads=options.threads, layout=options.layout,
-            memory_limit=options.memory_limit, at=at, tiers=tiers, shared=shared, truths=truths,
+            make_plan(program, target, options, shared),
+            threads=options.threads,
+            layout=options.layout,
+            memory_limit=options.memory_limit,
+            at=at,
+            tiers=tiers,
+            shared=shared,
+            truths=truths,
             pool=pool,
-        )  # fmt: skip
+        )
 
     # -- running
 
@@ -388,9 +410,7 @@ class Executable(Compiled):
                 starts[index] = plan.arena_bytes if buffer.kind == "scratch" else offset
         words = np.flatnonzero(numbers[refs[:, 0]] >= 0)
         buffers, offsets = refs[words].T
-        return np.stack(
-            [table + 8 * words, numbers[buffers], starts[buffers] + self.dtype.itemsize * offsets], axis=1
-        )  # fmt: skip
+        return np.stack([table + 8 * words, numbers[buffers], starts[buffers] + self.dtype.itemsize * offsets], axis=1)
 
     def _list_refs(self) -> Words:
         """Buffer and offset [elements] of every argument of every call."""

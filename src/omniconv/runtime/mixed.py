@@ -123,9 +123,11 @@ class MixedExecutable(Compiled):
         """Run on one input and return the one output; see `Executable`."""
         if len(self.inputs) != 1 or len(self.outputs) != 1:
             raise ShapeError(
-                f"inputs {list(self.inputs)} and outputs {list(self.outputs)}", need="one input and one output",
-                fix="net.run({name: array})", at=self._at,
-            )  # fmt: skip
+                f"inputs {list(self.inputs)} and outputs {list(self.outputs)}",
+                need="one input and one output",
+                fix="net.run({name: array})",
+                at=self._at,
+            )
         return next(iter(self.run({next(iter(self.inputs)): x}).values()))
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
@@ -169,8 +171,9 @@ class MixedExecutable(Compiled):
             if array.shape != self.inputs[name]:
                 raise ShapeError(
                     f"input {name!r} has shape {array.shape}",
-                    need=f"{self.inputs[name]}, the shape compiled for ({self.layout})", at=self._at,
-                )  # fmt: skip
+                    need=f"{self.inputs[name]}, the shape compiled for ({self.layout})",
+                    at=self._at,
+                )
         for name, array in arrays.items():
             arrays[name] = arrange(np.moveaxis(array, -1, 1) if self.is_channels_last(name, array.ndim) else array)
         return arrays

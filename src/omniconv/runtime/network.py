@@ -61,9 +61,14 @@ class Network(Compiled):
     """
 
     def __init__(
-        self, build: Callable[[Mapping[str, Shape]], AnyExecutable], graph: Graph, options: Options, target: Target,
-        *, strict: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        build: Callable[[Mapping[str, Shape]], AnyExecutable],
+        graph: Graph,
+        options: Options,
+        target: Target,
+        *,
+        strict: bool = False,
+    ) -> None:
         element = target.element
         given = find_given(graph, element)
         _check(graph, given, strict=strict)

@@ -50,8 +50,9 @@ def count_steps(steps: int) -> None:
         raise LimitError(
             f"the loops of one call take more than {MOST_STEPS} steps, or more than {MOST_STEPS // NEW_SHAPES} in new "
             "shapes",
-            need="fewer steps", fix="calls of a model of one step",
-        )  # fmt: skip
+            need="fewer steps",
+            fix="calls of a model of one step",
+        )
 
 
 def count_piece() -> None:
@@ -67,5 +68,6 @@ def count_piece() -> None:
     if left[1] < 0:
         raise LimitError(
             f"the loops of one call take more than {MOST_PIECES} stretches and operators of the host",
-            need="fewer steps, or fewer of those in each", fix="calls of a model of one step",
-        )  # fmt: skip
+            need="fewer steps, or fewer of those in each",
+            fix="calls of a model of one step",
+        )

@@ -92,9 +92,10 @@ class HostRunner(Runner):
             if item is not None:
                 if item.dtype is not None and found.dtype != item.dtype:
                     raise ModelError(
-                        f"{self.step.node.op} produced {found.dtype}", need=f"{item.dtype}, as ONNX infers",
+                        f"{self.step.node.op} produced {found.dtype}",
+                        need=f"{item.dtype}, as ONNX infers",
                         at=self.step.node.place,
-                    )  # fmt: skip
+                    )
                 values[item.name] = context.raise_(found)
 
     def profile(self, values: Arrays, repeat: int) -> list[StepProfile]:

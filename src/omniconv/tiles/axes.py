@@ -71,24 +71,27 @@ def read_axes(axes: str | None, shape: Sequence[int], rank: int, channels: int |
         axes = letters if short else full[len(full) - len(shape) :]
         if len(shape) not in (rank, rank - 1) and not short:
             raise ShapeError(
-                f"an array of shape {tuple(shape)} for images of {count} axes", need="its axes by name",
+                f"an array of shape {tuple(shape)} for images of {count} axes",
+                need="its axes by name",
                 fix=f'axes="T{CHANNEL}{letters}"',
-            )  # fmt: skip
+            )
     names = axes.upper()
     others = [name for name in names if name != CHANNEL]
     letters_only = names.isascii() and names.isalpha()
     if len(names) != len(shape) or len(set(names)) != len(names) or not letters_only or len(others) < count:
         raise ShapeError(
             f"axes={axes!r} for an array of shape {tuple(shape)} and images of {count} axes",
-            need="a letter for each axis, C for channels", fix=f'axes="{CHANNEL}{letters}"',
-        )  # fmt: skip
+            need="a letter for each axis, C for channels",
+            fix=f'axes="{CHANNEL}{letters}"',
+        )
     spatial = letters if set(letters) <= set(names) else "".join(others[len(others) - count :])
     sizes = dict(zip(names, shape, strict=True))
     if channels is not None and sizes.get(CHANNEL, 1) != channels:
         raise ShapeError(
             f"axes={names!r} of an array of shape {tuple(shape)} say {sizes.get(CHANNEL, 1)} channels",
-            need=f"{channels}", fix="axes= with C where the channels are",
-        )  # fmt: skip
+            need=f"{channels}",
+            fix="axes= with C where the channels are",
+        )
     result = names
     if CHANNEL not in names and outputs > 1:
         first = names.index(spatial[0])

@@ -82,9 +82,13 @@ class CompiledTiles:
                 # What a plan says of one axis holds for all others: each is cut by itself.
                 assert plan.whole.reads(part) == tile.reads
                 found = self._made[tile.kind] = Executable.of(
-                    part.program, plan.subject.target, plan.subject.options, plan.subject.at,
-                    shared=self._shared, pool=self._pool,
-                )  # fmt: skip
+                    part.program,
+                    plan.subject.target,
+                    plan.subject.options,
+                    plan.subject.at,
+                    shared=self._shared,
+                    pool=self._pool,
+                )
         return found
 
     def measure_seconds(self) -> float:

@@ -141,9 +141,10 @@ def _open_locked(path: Path) -> IO[bytes]:
             file.close()
             if isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
                 raise StorageError(
-                    f"another run holds {str(path)!r}, the journal of this result", need="one run at a time",
+                    f"another run holds {str(path)!r}, the journal of this result",
+                    need="one run at a time",
                     fix="another out=, or wait until it is done",
-                ) from None  # fmt: skip
+                ) from None
             raise
         file.close()
 
@@ -184,6 +185,7 @@ def _differences(first: bytes, content: dict[str, Any]) -> str:
         return "its first line is damaged"
     found = [
         f"{key} {str(before.get(key))[:60]}, now {str(value)[:60]}"
-        for key, value in content.items() if before.get(key) != value
-    ]  # fmt: skip
+        for key, value in content.items()
+        if before.get(key) != value
+    ]
     return "; ".join(found) or "it has more to say"

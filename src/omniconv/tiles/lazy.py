@@ -27,9 +27,10 @@ def tile_lazily(plan: TilePlan, image: Any) -> Any:
 
     if plan.planes * plan.tiles > MOST_BLOCKS:
         raise LimitError(
-            f"{plan.planes * plan.tiles} tiles as blocks of a Dask array", need=f"at most {MOST_BLOCKS}",
+            f"{plan.planes * plan.tiles} tiles as blocks of a Dask array",
+            need=f"at most {MOST_BLOCKS}",
             fix="a part of the image, or more memory",
-        )  # fmt: skip
+        )
     compiled = CompiledTiles(plan)
     compute = delayed(_compute, pure=True)
     blocks: Any = np.empty([len(_blocks(plan, name)) for name in plan.axes.result], object)
@@ -38,9 +39,7 @@ def tile_lazily(plan: TilePlan, image: Any) -> Any:
     for plane, tile in itertools.product(planes, list(plan)):
         part = image[slices(plan.axes.names, plan, plane, tile.reads)]
         where = slices(plan.axes.result, plan, plane, tile.outputs)
-        shape = tuple(
-            len(range(*cut.indices(size))) for cut, size in zip(where, plan.output_shape, strict=True)
-        )  # fmt: skip
+        shape = tuple(len(range(*cut.indices(size))) for cut, size in zip(where, plan.output_shape, strict=True))
         place = dict(zip(letters, plane, strict=True)) | dict(zip(plan.axes.spatial, tile.index, strict=True))
         block = da.from_delayed(compute(compiled, tile, part), shape, plan.dtype)
         blocks[tuple(place.get(name, 0) for name in plan.axes.result)] = block

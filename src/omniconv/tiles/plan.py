@@ -253,8 +253,10 @@ def plan_aligned(
     if max(map(ceil_div, whole.sizes, sizes)) > MOST_PIECES:
         raise LimitError(
             f"tiles of {'x'.join(map(str, sizes))} outputs for a result of {'x'.join(map(str, whole.sizes))}",
-            need=f"at most {MOST_PIECES} along an axis", fix="larger tiles, or a part of the image", at=subject.at,
-        )  # fmt: skip
+            need=f"at most {MOST_PIECES} along an axis",
+            fix="larger tiles, or a part of the image",
+            at=subject.at,
+        )
     lines = tuple(cut_line(whole, axis, size) for axis, size in enumerate(sizes))
     kinds = math.prod(len({piece.kind for piece in line}) for line in lines)
     if kinds > MOST_KINDS:
@@ -329,9 +331,10 @@ def _estimate(part: ProgramPart) -> int:
         live += math.prod(program.shapes[step.y])
         peak = max(peak, live)
         live -= sum(
-            math.prod(program.shapes[name]) for name in {*step.reads, step.y}
+            math.prod(program.shapes[name])
+            for name in {*step.reads, step.y}
             if last[name] == index and name not in program.inputs
-        )  # fmt: skip
+        )
     return program.element.bytes * peak + _count_buffers(program)
 
 

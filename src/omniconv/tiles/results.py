@@ -87,8 +87,9 @@ class _NewFile(Destination):
         if tuple(self.array.shape) != self.shape or self.array.dtype != self.dtype:
             raise DataError(
                 f"{str(self.part)!r} holds {self.array.dtype} {tuple(self.array.shape)}",
-                need=f"{self.dtype} {self.shape}", fix="resume=False, which begins anew",
-            )  # fmt: skip
+                need=f"{self.dtype} {self.shape}",
+                fix="resume=False, which begins anew",
+            )
         self.reserve()
 
     def open(self, path: Path) -> Any:

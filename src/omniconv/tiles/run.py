@@ -128,9 +128,10 @@ def tiled(
 def _check_type(given: np.dtype[Any], wanted: np.dtype[Any]) -> None:
     if not np.can_cast(given, wanted, "safe"):
         raise DataError(
-            f"an image of {given} for a network of {wanted}", need=f"a type that {wanted} holds",
+            f"an image of {given} for a network of {wanted}",
+            need=f"a type that {wanted} holds",
             fix='dtype="float64", or x.astype',
-        )  # fmt: skip
+        )
 
 
 def _tile_shape(plan: TilePlan) -> tuple[int, ...]:
@@ -147,8 +148,9 @@ def _check_chunks(plan: TilePlan, chunks: Sequence[int]) -> None:
     if any(size > part and part % chunk for _, size, part, chunk in rows):
         raise ShapeError(
             f"chunks {tuple(chunks)} of the result along {plan.axes.result} straddle tiles {tile}",
-            need="tiles of whole chunks", fix=f"chunks={tile}, or more memory",
-        )  # fmt: skip
+            need="tiles of whole chunks",
+            fix=f"chunks={tile}, or more memory",
+        )
 
 
 class _Run:

@@ -81,10 +81,14 @@ def open_subject(
     target = select_target(None).of(element)
     if isinstance(net, Conv | Chain):
         first = net if isinstance(net, Conv) else next(step for step in net.steps if isinstance(step, Conv))
-        pairs = None if weights is None else [
-            (np.asarray(w, element.dtype), None if b is None else np.asarray(b, element.dtype))
-            for w, b in check_weights(net, weights)
-        ]  # fmt: skip
+        pairs = (
+            None
+            if weights is None
+            else [
+                (np.asarray(w, element.dtype), None if b is None else np.asarray(b, element.dtype))
+                for w, b in check_weights(net, weights)
+            ]
+        )
 
         def lower_spec(shape: Shape) -> Lowering:
             found = as_program(net, shape, element) if pairs is None else program_of(net, shape, pairs, element)

@@ -173,8 +173,15 @@ def _transposed(
     axes = weight.dim() - 2
     sides = _both_sides(padding, axes)
     numbers = (
-        _each(stride, axes), sides, _each(dilation, axes), True, _each(output_padding, axes), groups, False, "zeros",
-    )  # fmt: skip
+        _each(stride, axes),
+        sides,
+        _each(dilation, axes),
+        True,
+        _each(output_padding, axes),
+        groups,
+        False,
+        "zeros",
+    )
     return convolve(input, weight, bias, numbers, axes)
 
 

@@ -56,9 +56,14 @@ def batch_norm(
             need="more than 1 value per channel when training",
         )
     x = input if _lies_well(input) else lay(input, channels_last=is_channels_last(input))
-    name, parameters = ("", ()) if activation is None else (
-        activation.name, tuple([value for _, value in activation.parameters]),
-    )  # fmt: skip
+    name, parameters = (
+        ("", ())
+        if activation is None
+        else (
+            activation.name,
+            tuple([value for _, value in activation.parameters]),
+        )
+    )
     given = (None, None) if training else _keep(running_mean, running_var, x, weight, bias)
     y, moments = call("normalise", x, weight, bias, *given, eps, name, parameters)
     if training and running_mean is not None and running_var is not None:
@@ -100,9 +105,16 @@ def _lies_well(x: torch.Tensor) -> bool:
 
 
 def _normalise(
-    key: Hashable, x: torch.Tensor, w: Any, b: Any, mean: Any, variance: Any, epsilon: float, name: str,
+    key: Hashable,
+    x: torch.Tensor,
+    w: Any,
+    b: Any,
+    mean: Any,
+    variance: Any,
+    epsilon: float,
+    name: str,
     parameters: Sequence[float],
-) -> Any:  # fmt: skip
+) -> Any:
     """y, and moments ``(3, C)`` where they are those of x, else an empty tensor."""
     activation = as_activation(name, tuple(parameters))
     _check(x, w, b, mean, variance)
@@ -118,9 +130,18 @@ def _normalise(
 
 
 def _gradient(
-    key: Hashable, dy: torch.Tensor, x: torch.Tensor, w: Any, b: Any, mean: torch.Tensor, variance: torch.Tensor,
-    epsilon: float, name: str, parameters: Sequence[float], given: bool,
-) -> Any:  # fmt: skip
+    key: Hashable,
+    dy: torch.Tensor,
+    x: torch.Tensor,
+    w: Any,
+    b: Any,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    epsilon: float,
+    name: str,
+    parameters: Sequence[float],
+    given: bool,
+) -> Any:
     """dx, and db and dw as ``(2, C)``."""
     activation = as_activation(name, tuple(parameters))
     _check(x, w, b, mean, variance)
@@ -177,9 +198,16 @@ def _affine(normal: torch.Tensor, w: torch.Tensor | None, b: torch.Tensor | None
 
 
 def _plain(
-    x: torch.Tensor, w: Any, b: Any, mean: Any, variance: Any, epsilon: float, activation: Activation | None, *,
+    x: torch.Tensor,
+    w: Any,
+    b: Any,
+    mean: Any,
+    variance: Any,
+    epsilon: float,
+    activation: Activation | None,
+    *,
     last: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+) -> tuple[torch.Tensor, torch.Tensor]:
     moments = x.new_empty(0)
     if mean is None:
         variance, mean = torch.var_mean(x, _along(x), correction=0)
@@ -190,9 +218,17 @@ def _plain(
 
 
 def plain_gradient(
-    dy: torch.Tensor, x: torch.Tensor, w: Any, b: Any, mean: Any, variance: Any, epsilon: float,
-    activation: Activation | None, *, given: bool,
-) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    dy: torch.Tensor,
+    x: torch.Tensor,
+    w: Any,
+    b: Any,
+    mean: Any,
+    variance: Any,
+    epsilon: float,
+    activation: Activation | None,
+    *,
+    given: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The gradient, to be differentiated on; moments that are not given are taken from x."""
     if not given:
         variance, mean = torch.var_mean(x, _along(x), correction=0)
@@ -253,9 +289,10 @@ def _save_nothing(ctx: Any, inputs: Any, output: Any) -> None:
 
 def _refuse(*_: Any) -> Any:
     raise UnsupportedError(
-        "gradients of omniconv::normalise_gradient itself", need="gradients of omniconv::normalise",
+        "gradients of omniconv::normalise_gradient itself",
+        need="gradients of omniconv::normalise",
         fix="create_graph=True in its backward pass",
-    )  # fmt: skip
+    )
 
 
 define("normalise", f"(Tensor x, {_NUMBERS}, {_REST}) -> (Tensor, Tensor)", _normalise, _shape, _save, _backward)
@@ -263,5 +300,8 @@ define(
     "normalise_gradient",
     "(Tensor dy, Tensor x, Tensor? w, Tensor? b, Tensor mean, Tensor variance, "
     f"{_REST}, bool given) -> (Tensor, Tensor)",
-    _gradient, _gradient_shape, _save_nothing, _refuse,
-)  # fmt: skip
+    _gradient,
+    _gradient_shape,
+    _save_nothing,
+    _refuse,
+)

@@ -52,9 +52,7 @@ def _find_spec(channels: int, w: Shape, *layer: Any) -> Conv:
     stride, padding, dilation, transposed, output_padding, groups, flip, padding_mode = layer
     pairs = tuple(zip(padding[::2], padding[1::2], strict=True))
     out = w[1] * groups if transposed else w[0]
-    return Conv(
-        channels, out, w[2:], stride, dilation, pairs, groups, transposed, output_padding, flip, padding_mode
-    )  # fmt: skip
+    return Conv(channels, out, w[2:], stride, dilation, pairs, groups, transposed, output_padding, flip, padding_mode)
 
 
 def _check_strided(**tensors: torch.Tensor) -> None:

@@ -27,14 +27,31 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HEAVY: Final = {
-    torch.conv1d, torch.conv2d, torch.conv3d, torch.conv_transpose1d, torch.conv_transpose2d, torch.conv_transpose3d,
-    F.linear, torch.matmul, torch.bmm, operator.matmul,
-}  # fmt: skip
+    torch.conv1d,
+    torch.conv2d,
+    torch.conv3d,
+    torch.conv_transpose1d,
+    torch.conv_transpose2d,
+    torch.conv_transpose3d,
+    F.linear,
+    torch.matmul,
+    torch.bmm,
+    operator.matmul,
+}
 """What a part is made for; one without is left to PyTorch."""
 _FRESH: Final = {
-    *_HEAVY, F.batch_norm, F.layer_norm, F.group_norm, torch.add, torch.mul, torch.sub, operator.add, operator.mul,
-    operator.sub, torch.cat,
-}  # fmt: skip
+    *_HEAVY,
+    F.batch_norm,
+    F.layer_norm,
+    F.group_norm,
+    torch.add,
+    torch.mul,
+    torch.sub,
+    operator.add,
+    operator.mul,
+    operator.sub,
+    torch.cat,
+}
 """Functions whose result is memory of its own, that what follows may overwrite."""
 _FUNCTIONS: Final = _FRESH | {
     getattr(module, name)

@@ -118,9 +118,18 @@ def _backward(
     if layer.transposed and _any(rest):
         dy = F.pad(dy, _sides(rest))
     dx, dw, _ = torch.ops.aten.convolution_backward(
-        dy, x, w, None, layer.stride, both, layer.dilation, layer.transposed, layer.output_padding, layer.groups,
+        dy,
+        x,
+        w,
+        None,
+        layer.stride,
+        both,
+        layer.dilation,
+        layer.transposed,
+        layer.output_padding,
+        layer.groups,
         [*mask, False],
-    )  # fmt: skip
+    )
     if mask[0] and not layer.transposed:
         for axis, ((before, _), n) in enumerate(zip(rest, sizes[2:], strict=True), 2):
             dx = dx.narrow(axis, before, n)

@@ -195,10 +195,12 @@ def test_a_forced_level_uses_nothing_above_it() -> None:
     [
         ("this is not IR", "expected top-level entity"),
         ("define void @f() { %x = add i64 %y, 1\n ret void }", "undefined value"),
-        ("declare void @omniconv_no_such(ptr)\ndefine void @f() { call void @omniconv_no_such(ptr null)\n ret void }",
-         "calls omniconv_no_such"),
+        (
+            "declare void @omniconv_no_such(ptr)\ndefine void @f() { call void @omniconv_no_such(ptr null) ret void }",
+            "calls omniconv_no_such",
+        ),
     ],
-)  # fmt: skip
+)
 def test_wrong_ir_is_an_error_and_not_the_end_of_the_process(ir: str, problem: str, target: Target) -> None:
     with pytest.raises(RuntimeError, match=problem):
         compile_object(ir, target)

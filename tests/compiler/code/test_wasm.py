@@ -67,8 +67,11 @@ def test_an_overflow_of_the_stack_stops():
 
 
 def test_what_is_not_there_is_named():
-    code = compile_together([], "declare float @cosf(float)\ndefine float @f(float %x) {\n"
-                                "  %y = call float @cosf(float %x)\n  ret float %y\n}", SIMD)  # fmt: skip
+    code = compile_together(
+        [],
+        "declare float @cosf(float)\ndefine float @f(float %x) {\n  %y = call float @cosf(float %x)\n  ret float %y\n}",
+        SIMD,
+    )
     with pytest.raises(UnsupportedError, match="WebAssembly code calls cosf; need code that calls nothing"):
         link(code, {"f": "f"}, (), STACK)
 

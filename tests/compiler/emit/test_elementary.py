@@ -42,15 +42,24 @@ EXACT = {
     "gelu_tanh": lambda x, a: _gelu_tanh(x),
 }
 ULP = dict.fromkeys(EXACT, 0.5) | {
-    "exp": 1.2, "sigmoid": 2.5, "silu": 2.5, "tanh": 2.0, "elu": 2.0, "leaky_relu": 1.2,
+    "exp": 1.2,
+    "sigmoid": 2.5,
+    "silu": 2.5,
+    "tanh": 2.0,
+    "elu": 2.0,
+    "leaky_relu": 1.2,
     "gelu": lambda x: np.where(x < 0, 6 + x**2, 6.0),
     "gelu_tanh": lambda x: np.where(x < 0, 4 + 4.8 * np.abs(x + 0.045 * x**3), 2.0),
-}  # fmt: skip
+}
 """Largest error in units in the last place of the result ..."""
 ABSOLUTE = dict.fromkeys(EXACT, 0.0) | {
-    "sigmoid": 2.0**-126, "silu": 2.0**-120, "gelu": 2.0**-120, "gelu_tanh": 2.0**-120, "hard_sigmoid": 2.0**-24,
+    "sigmoid": 2.0**-126,
+    "silu": 2.0**-120,
+    "gelu": 2.0**-120,
+    "gelu_tanh": 2.0**-120,
+    "hard_sigmoid": 2.0**-24,
     "hard_swish": 2.0**-22,
-}  # fmt: skip
+}
 """... or absolute, whichever is larger."""
 
 

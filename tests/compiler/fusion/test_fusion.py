@@ -173,9 +173,17 @@ def runs(draw) -> Problem:
         groups = draw(st.sampled_from((1, current[1])))
         out = current[1] if groups > 1 else draw(st.sampled_from((5, 8, 16)))
         layer = Conv.of(
-            current[1], out, kernel, dims=dims, stride=draw(st.sampled_from((1, 1, 2, 3))), dilation=dilation,
-            padding=(padding,) * dims, groups=groups, transposed=transposed, flip=draw(st.booleans()),
-        )  # fmt: skip
+            current[1],
+            out,
+            kernel,
+            dims=dims,
+            stride=draw(st.sampled_from((1, 1, 2, 3))),
+            dilation=dilation,
+            padding=(padding,) * dims,
+            groups=groups,
+            transposed=transposed,
+            flip=draw(st.booleans()),
+        )
         try:
             following = layer.output_shape(current)
         except ShapeError:  # the kernel is larger than what is left
@@ -191,14 +199,21 @@ def runs(draw) -> Problem:
 @pytest.mark.parametrize("target", TARGETS)
 def test_random_runs(target: str, half, tally) -> None:
     @settings(
-        max_examples=RANDOM or 13, deadline=None, suppress_health_check=list(HealthCheck), database=None,
-        derandomize=not RANDOM, print_blob=False,
-    )  # fmt: skip
+        max_examples=RANDOM or 13,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+        derandomize=not RANDOM,
+        print_blob=False,
+    )
     @half
     @given(
-        st.one_of(runs(), runs(), runs(), chains(names=("relu", "hard_swish"))), st.sampled_from((0, 600, 3000)),
-        st.sampled_from((1, 2, 3)), st.sampled_from(("NCHW", "NHWC")), st.integers(0, 99),
-    )  # fmt: skip
+        st.one_of(runs(), runs(), runs(), chains(names=("relu", "hard_swish"))),
+        st.sampled_from((0, 600, 3000)),
+        st.sampled_from((1, 2, 3)),
+        st.sampled_from(("NCHW", "NHWC")),
+        st.integers(0, 99),
+    )
     def compare(problem: Problem, cache: int, threads: int, layout: str, seed: int) -> None:
         if check(problem, seed, ((cache, threads),), layout=layout, target=target):
             tally("random chains fused")

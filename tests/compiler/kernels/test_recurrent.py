@@ -80,9 +80,16 @@ def large(cell, reverse, batch, hidden, times=3, **changes):
     draw = lambda *shape: rng.uniform(-0.1, 0.1, shape).astype(np.float32)
     functions = (Activation.of("sigmoid"), *(Activation.of("tanh"),) * (count - 1))
     step = RecurrentStep(
-        "x", "y", cell, draw(d, gates * hidden, hidden), reverse, (functions,) * d, "h",
-        "c" if cell == "lstm" else None, **{key: draw(*shape) for key, shape in changes.items()},
-    )  # fmt: skip
+        "x",
+        "y",
+        cell,
+        draw(d, gates * hidden, hidden),
+        reverse,
+        (functions,) * d,
+        "h",
+        "c" if cell == "lstm" else None,
+        **{key: draw(*shape) for key, shape in changes.items()},
+    )
     shapes = {"x": (times, batch, d * gates * hidden), "h": (d, batch, hidden)}
     shapes.update({"c": (d, batch, hidden)} if cell == "lstm" else {})
     return program_of((step, shapes, (times + step.states, d, batch, hidden)))

@@ -19,9 +19,17 @@ def run(target, x, posts=(), operands=(), pitch=0):
     xs = Buffer(Layout(x.shape, (pitch, 1)), target.lanes, x)
     ys = Buffer(Layout(x.shape, (size, 1)), target.lanes)
     recipe = Standardise(
-        rows=rows, runs=1, size=size, x_row=pitch, y_row=size, x_run=0, y_run=0, epsilon=EPSILON, posts=posts,
+        rows=rows,
+        runs=1,
+        size=size,
+        x_row=pitch,
+        y_row=size,
+        x_run=0,
+        y_run=0,
+        epsilon=EPSILON,
+        posts=posts,
         lanes=target.lanes,
-    )  # fmt: skip
+    )
     held = [Buffer(Layout(a.shape, (0, 1)[-a.ndim :]), target.lanes, a) for a in operands]
     return check_shares(recipe, target, [xs, ys, *held], ys)
 
@@ -69,9 +77,17 @@ def test_rows_of_several_runs(shape, target, rng):
     scale = rng.normal(size=(rows, runs, 1)).astype(np.float32)
     posts = (Post("mul", None, PlacedOperand(ARGS, (runs, 0, 0, 0, 1), False)),)
     recipe = Standardise(
-        rows=rows, runs=runs, size=size, x_row=runs * pitch + 1, y_row=runs * size, x_run=pitch, y_run=size,
-        epsilon=EPSILON, posts=posts, lanes=lanes,
-    )  # fmt: skip
+        rows=rows,
+        runs=runs,
+        size=size,
+        x_row=runs * pitch + 1,
+        y_row=runs * size,
+        x_run=pitch,
+        y_run=size,
+        epsilon=EPSILON,
+        posts=posts,
+        lanes=lanes,
+    )
     held = Buffer(Layout(scale.shape, (runs, 1, 1)), lanes, scale)
     exact, bound = bounded(x.reshape(rows, -1))
     got = check_shares(recipe, target, [xs, ys, held], ys)

@@ -34,9 +34,13 @@ def words(found: Plan) -> list[str]:
 
 def test_one_layer_is_one_call() -> None:
     for spec in (
-        Conv.of(20, 30, 3, padding=1), Conv.of(20, 20, 5, padding=2, groups=20), Conv.of(32, 32, 3, groups=8, stride=2),
-        Conv.of(20, 12, 4, stride=2, padding=1, transposed=True), Conv.of(7, 9, 1), Conv.of(6, 6, 3, dims=3, groups=6),
-    ):  # fmt: skip
+        Conv.of(20, 30, 3, padding=1),
+        Conv.of(20, 20, 5, padding=2, groups=20),
+        Conv.of(32, 32, 3, groups=8, stride=2),
+        Conv.of(20, 12, 4, stride=2, padding=1, transposed=True),
+        Conv.of(7, 9, 1),
+        Conv.of(6, 6, 3, dims=3, groups=6),
+    ):
         assert words(plan_spec(spec, (2, spec.in_channels, *(8,) * spec.dims))) in (["panel"], ["lane"])
 
 

@@ -501,5 +501,10 @@ def test_standardised_values_keep_other_moves_and_operations() -> None:
 
 def test_every_pass_is_tested_here() -> None:
     assert set(PASSES) == {
-        *EXACT, fold_affine, merge_affine, merge_clamps, recognise_activations, join_standardised,
-    }  # fmt: skip
+        *EXACT,
+        fold_affine,
+        merge_affine,
+        merge_clamps,
+        recognise_activations,
+        join_standardised,
+    }

@@ -188,9 +188,7 @@ def compile_object(ir: str, target: Target) -> bytes:
     return bytes(machine.emit_object(_optimise(ir, machine)))
 
 
-def build_together(
-    kernels: Mapping[str, Source], main: str, target: Target, *, cache: ObjectCache | None
-) -> bytes:  # fmt: skip
+def build_together(kernels: Mapping[str, Source], main: str, target: Target, *, cache: ObjectCache | None) -> bytes:
     """One relocatable object of kernels, each under the name that it is given, and of ``main``, IR that calls them."""
     key = "\0".join([main, *(f"{name} {source.key}" for name, source in kernels.items())])
     digest = digest_of(Source(key, str, "together"), target)

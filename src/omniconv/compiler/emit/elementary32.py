@@ -79,10 +79,20 @@ def emit_log(k: Kernel, x: Value) -> Value:
     f = k.b.fsub(k.b.bitcast(mantissa, x.type), k.splat(1.0, x.type))
     squared = k.b.fmul(f, f)
     p = emit_polynomial(
-        k, f,
-        [7.0376836292e-2, -1.1514610310e-1, 1.1676998740e-1, -1.2420140846e-1, 1.4249322787e-1, -1.6668057665e-1,
-         2.0000714765e-1, -2.4999993993e-1, 3.3333331174e-1],
-    )  # fmt: skip
+        k,
+        f,
+        [
+            7.0376836292e-2,
+            -1.1514610310e-1,
+            1.1676998740e-1,
+            -1.2420140846e-1,
+            1.4249322787e-1,
+            -1.6668057665e-1,
+            2.0000714765e-1,
+            -2.4999993993e-1,
+            3.3333331174e-1,
+        ],
+    )
     p = k.fma(e, k.splat(_LN2_LOW, x.type), k.b.fmul(k.b.fmul(p, f), squared))
     p = k.b.fadd(k.fma(squared, k.splat(-0.5, x.type), p), f)
     result = k.fma(e, k.splat(_LN2_HIGH, x.type), p)
@@ -140,10 +150,20 @@ def emit_gelu(k: Kernel, x: Value) -> Value:
     one = k.splat(1.0, x.type)
     t = k.b.fdiv(one, k.fma(k.call("fabs", x), k.splat(0.35, x.type), one))
     p = emit_polynomial(
-        k, t,
-        [-0.0291578885, 0.144030922, -0.25583899, 0.159319661, -0.0232123186, 0.105552484, 0.119821293, 0.139863515,
-         0.139621307],
-    )  # fmt: skip
+        k,
+        t,
+        [
+            -0.0291578885,
+            0.144030922,
+            -0.25583899,
+            0.159319661,
+            -0.0232123186,
+            0.105552484,
+            0.119821293,
+            0.139863515,
+            0.139621307,
+        ],
+    )
     bell = emit_exp_beside(k, k.b.fmul(k.b.fmul(x, x), k.splat(-0.5, x.type)))
     above = k.b.fmul(k.b.fmul(t, p), bell)
     share = k.b.select(k.b.fcmp_ordered("<", x, k.splat(0.0, x.type)), above, k.b.fsub(one, above))

@@ -23,7 +23,7 @@ from omniconv.compiler.emit.arithmetic import (
     emit_two_product,
     integers_of,
     splat_integer,
-)  # fmt: skip
+)
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Bits, Value
 
@@ -39,9 +39,14 @@ _FIELD: Final = 52
 _EXP: Final = [1 / scalar.factorial(n) for n in range(13, 1, -1)]
 """(e^r - 1 - r) / r^2 to 2^-57 of e^r."""
 _LOG: Final = [
-    1.479819860511658591e-01, 1.531383769920937332e-01, 1.818357216161805012e-01, 2.222219843214978396e-01,
-    2.857142874366239149e-01, 3.999999999940941908e-01, 6.666666666666735130e-01,
-]  # fmt: skip
+    1.479819860511658591e-01,
+    1.531383769920937332e-01,
+    1.818357216161805012e-01,
+    2.222219843214978396e-01,
+    2.857142874366239149e-01,
+    3.999999999940941908e-01,
+    6.666666666666735130e-01,
+]
 """(ln((1 + s) / (1 - s)) - 2 s) / s^3 in s^2, |s| < 0.1716: 2^-58 (fdlibm)."""
 _TAIL: Final = [
     -1.6307358927162806e-09, -2.8407375015824894e-09, 1.3986418270722086e-08, 3.4915031914168804e-08,

@@ -50,9 +50,14 @@ def emit_vectors(
 
 
 def _emit_open(
-    k: Kernel, vectors: Known, tail: int, body: Callable[[Index, int, int | None], None], group: int, part: Index,
+    k: Kernel,
+    vectors: Known,
+    tail: int,
+    body: Callable[[Index, int, int | None], None],
+    group: int,
+    part: Index,
     parts: Known,
-) -> None:  # fmt: skip
+) -> None:
     """:func:`emit_vectors` where the number of vectors is open."""
     begin = k.divmod(k.mul(part, vectors), parts)[0]
     last = k.divmod(k.mul(k.add(part, 1), vectors), parts)[0]

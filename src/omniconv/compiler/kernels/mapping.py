@@ -246,11 +246,15 @@ def _keep_strides(planner: Planner, step: MapStep) -> bool:
     axes = sorted((axis for axis, size in enumerate(shape) if size > 1), key=lambda axis: -layout.strides[axis])
     numbers = [post.operand for post in step.post if post.operand is not None]
     if (
-        step.y in planner.places or layout.channels is not None or layout.plain
-        or layout.channels_last or not 2 <= len(axes) <= 5 or layout.strides[axes[-1]] != 1
+        step.y in planner.places
+        or layout.channels is not None
+        or layout.plain
+        or layout.channels_last
+        or not 2 <= len(axes) <= 5
+        or layout.strides[axes[-1]] != 1
         or any(isinstance(number, str) or number.size != 1 for number in numbers)
         or not all(isinstance(other, ProductStep) for other in planner.program.steps if step.y in other.reads)
-    ):  # fmt: skip
+    ):
         return False
     first, *outer, last = axes
     seen = [first, last, *outer]

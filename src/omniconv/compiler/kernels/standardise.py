@@ -143,9 +143,17 @@ def lower_standardise(planner: Planner, step: StandardiseStep) -> None:
     y = planner.produce(step.y, plain=True)
     posts, refs = lower_posts(planner, step.post, shape, ARGS, [outer, inner] if outer else [inner])
     recipe = Standardise(
-        rows=math.prod(shape[axis] for axis in outer), runs=1, size=size, x_row=distance, y_row=size, x_run=0, y_run=0,
-        epsilon=step.epsilon, posts=posts, lanes=planner.target.lanes,
-    )  # fmt: skip
+        rows=math.prod(shape[axis] for axis in outer),
+        runs=1,
+        size=size,
+        x_row=distance,
+        y_row=size,
+        x_run=0,
+        y_run=0,
+        epsilon=step.epsilon,
+        posts=posts,
+        lanes=planner.target.lanes,
+    )
     planner.call(recipe, [x.ref, y.ref, *refs], "standardise")
 
 
@@ -161,9 +169,17 @@ def _lower_images(planner: Planner, step: StandardiseStep) -> None:
     runs, (x_run, y_run) = merged
     posts, refs = lower_posts(planner, step.post, shape, ARGS)
     recipe = Standardise(
-        rows=shape[0], runs=runs, size=shape[1], x_row=x.layout.strides[0], y_row=place.layout.strides[0], x_run=x_run,
-        y_run=y_run, epsilon=step.epsilon, posts=posts, lanes=planner.target.lanes,
-    )  # fmt: skip
+        rows=shape[0],
+        runs=runs,
+        size=shape[1],
+        x_row=x.layout.strides[0],
+        y_row=place.layout.strides[0],
+        x_run=x_run,
+        y_run=y_run,
+        epsilon=step.epsilon,
+        posts=posts,
+        lanes=planner.target.lanes,
+    )
     planner.call(recipe, [x.ref, place.ref, *refs], "standardise")
     if place is not y:
         copy_value(planner, place, y)

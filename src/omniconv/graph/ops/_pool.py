@@ -48,9 +48,7 @@ def lower_pool(node: Node, x: Ref, op: str, count_padding: bool, build: Builder,
                 need="windows that each hold an input position",
             )
         outputs.append(output)
-    step = PoolStep(
-        x.name, y or build.out(), op, window.kernel, window.stride, window.dilation, padding, count_padding
-    )  # fmt: skip
+    step = PoolStep(x.name, y or build.out(), op, window.kernel, window.stride, window.dilation, padding, count_padding)
     return build.add(step, (*x.shape[:2], *outputs))
 
 

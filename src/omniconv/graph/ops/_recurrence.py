@@ -85,10 +85,20 @@ def lower_recurrence(node: Node, inputs: Operands, build: Builder, cell: str) ->
     gated = build.add(sums, (times, batch, directions * width))
     h, c = (None if state is None else state.name for state in states)
     step = RecurrentStep(
-        gated.name, build.fresh("states"), cell, r, reverse,
+        gated.name,
+        build.fresh("states"),
+        cell,
+        r,
+        reverse,
         tuple(functions[number * count : (number + 1) * count] for number in range(directions)),
-        h=h, c=c, b=inner, p=peepholes, lengths=lengths, clip=clip, coupled=flags["input_forget"],
-    )  # fmt: skip
+        h=h,
+        c=c,
+        b=inner,
+        p=peepholes,
+        lengths=lengths,
+        clip=clip,
+        coupled=flags["input_forget"],
+    )
     found = build.add(step, (times + step.states, directions, batch, hidden))
     return _results(node, found, times, bool(first), build)
 

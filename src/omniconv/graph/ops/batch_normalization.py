@@ -22,9 +22,10 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     x = build.value(inputs[0], "the input X", rank=2)
     if node.integer("training_mode", 0) or any(node.outputs[1:]):
         raise UnsupportedError(
-            "BatchNormalization in training mode", need="training_mode=0 and one output",
+            "BatchNormalization in training mode",
+            need="training_mode=0 and one output",
             fix="model.eval() before the export",
-        )  # fmt: skip
+        )
     if node.version < 7 and not node.integer("is_test", 0):
         raise UnsupportedError("BatchNormalization of opset 6 in training mode", need="is_test=1")
     if not node.integer("spatial", 1):

@@ -30,9 +30,10 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     if target == boolean:
         return build.decide(x, PostOp("equal", scalar(0.0)), PostOp("rsub", scalar(1.0)))
     raise UnsupportedError(
-        f"Cast of a computed value to {name_dtype(target)}", need=f"{name_dtype(given)} or {name_dtype(boolean)}",
+        f"Cast of a computed value to {name_dtype(target)}",
+        need=f"{name_dtype(given)} or {name_dtype(boolean)}",
         fix=f"convert the model to {build.given}",
-    )  # fmt: skip
+    )
 
 
 def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:

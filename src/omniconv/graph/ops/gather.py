@@ -110,9 +110,10 @@ def find_slices(node: Node, inputs: Operands, budget: Budget) -> tuple[Index, Sh
     shape, array = shape_of(inputs[0], "the input data"), as_constant(inputs[1], "the input indices")
     batch, depth = node.integer("batch_dims", 0), array.shape[-1] if array.ndim else 0
     if (
-        not 0 <= batch < min(len(shape), array.ndim) or not 1 <= depth <= len(shape) - batch
+        not 0 <= batch < min(len(shape), array.ndim)
+        or not 1 <= depth <= len(shape) - batch
         or shape[:batch] != array.shape[:batch]
-    ):  # fmt: skip
+    ):
         raise ShapeError(
             f"indices of shape {array.shape} with batch_dims={batch} for data of shape {shape}",
             need="equal batch axes, and an index of at most the axes behind them",

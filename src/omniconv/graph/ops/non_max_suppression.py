@@ -32,9 +32,11 @@ _LAST: Final = 2**32 - 1
 def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyArray:
     boxes, scores = as_constant(arrays[0], "the input boxes"), as_constant(arrays[1], "the input scores")
     if (
-        boxes.ndim != 3 or scores.ndim != 3 or boxes.shape[2] != 4
+        boxes.ndim != 3
+        or scores.ndim != 3
+        or boxes.shape[2] != 4
         or (boxes.shape[0], boxes.shape[1]) != (scores.shape[0], scores.shape[2])
-    ):  # fmt: skip
+    ):
         raise ModelError(
             f"boxes of shape {boxes.shape}, scores of shape {scores.shape}",
             need="(batch, boxes, 4), (batch, classes, boxes)",

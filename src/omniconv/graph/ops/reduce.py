@@ -33,9 +33,11 @@ _SIMPLE: Final = {
 }  # fmt: skip
 """Those that are one reduction."""
 _MADE: Final[dict[str, tuple[tuple[PostOp, ...], tuple[PostOp, ...]]]] = {
-    "ReduceL1": ((_ABS,), ()), "ReduceL2": ((), (_ROOT,)), "ReduceSumSquare": ((), ()),
+    "ReduceL1": ((_ABS,), ()),
+    "ReduceL2": ((), (_ROOT,)),
+    "ReduceSumSquare": ((), ()),
     "ReduceLogSum": ((), (PostOp("log"),)),
-}  # fmt: skip
+}
 """Those that are a sum of what is made of x before, and something after it."""
 _SQUARED: Final = ("ReduceL2", "ReduceSumSquare")
 _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {

@@ -70,8 +70,11 @@ def _unsqueeze(node: Node, inputs: Operands, shape: Shape) -> Shape:
 
 
 _TARGETS: Final[dict[str, Callable[[Node, Operands, Shape], Shape]]] = {
-    "Reshape": _reshape, "Flatten": _flatten, "Squeeze": _squeeze, "Unsqueeze": _unsqueeze,
-}  # fmt: skip
+    "Reshape": _reshape,
+    "Flatten": _flatten,
+    "Squeeze": _squeeze,
+    "Unsqueeze": _unsqueeze,
+}
 
 
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:

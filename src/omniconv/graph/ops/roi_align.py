@@ -103,7 +103,7 @@ def _fold(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -> AnyA
             continue
         y[index] = _read(x[batch], rows[1], columns[1], budget).reshape(
             x.shape[1], height, rows[0], width, columns[0]
-        ).sum((2, 4)) / x.dtype.type(rows[0] * columns[0])  # fmt: skip
+        ).sum((2, 4)) / x.dtype.type(rows[0] * columns[0])
     return y
 
 

@@ -18,8 +18,12 @@ from omniconv.graph.operator import register
 from omniconv.graph.ops.gather import Index, find_elements, find_slices
 
 _COMBINE: Final[dict[str, np.ufunc | None]] = {
-    "none": None, "add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum,
-}  # fmt: skip
+    "none": None,
+    "add": np.add,
+    "mul": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+}
 
 
 def _scatter(node: Node, x: AnyArray, places: Index, updates: AnyArray, budget: Budget) -> AnyArray:

@@ -37,11 +37,30 @@ from omniconv.program.steps.step import Array, Shapes, Step, Work
 from omniconv.program.steps.weight_gradient import WeightGradientStep
 
 ProgramStep: TypeAlias = (
-    ConvStep | DenseStep | ProductStep | ConstantStep | PoolStep | ReduceStep | MapStep | SoftmaxStep | LrnStep
-    | ChannelStep | ConcatStep | RearrangeStep | SliceStep | PadStep | ResizeStep | CumSumStep
-    | RecurrentStep | StandardiseStep | WeightGradientStep | MomentsStep | NormaliseStep | NormaliseSumsStep
+    ConvStep
+    | DenseStep
+    | ProductStep
+    | ConstantStep
+    | PoolStep
+    | ReduceStep
+    | MapStep
+    | SoftmaxStep
+    | LrnStep
+    | ChannelStep
+    | ConcatStep
+    | RearrangeStep
+    | SliceStep
+    | PadStep
+    | ResizeStep
+    | CumSumStep
+    | RecurrentStep
+    | StandardiseStep
+    | WeightGradientStep
+    | MomentsStep
+    | NormaliseStep
+    | NormaliseSumsStep
     | NormaliseGradientStep
-)  # fmt: skip
+)
 
 __all__ = [
     "BINARY", "COMPARISONS", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep", "CumSumStep",

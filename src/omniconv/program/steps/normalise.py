@@ -75,9 +75,16 @@ class _Normal(Step):
     @property
     def parameters(self) -> tuple[str, ...]:
         """Names of the values with a number for each channel."""
-        return (self.mean, self.variance) if self.w is None or self.b is None else (
-            self.mean, self.variance, self.w, self.b,
-        )  # fmt: skip
+        return (
+            (self.mean, self.variance)
+            if self.w is None or self.b is None
+            else (
+                self.mean,
+                self.variance,
+                self.w,
+                self.b,
+            )
+        )
 
     @property
     def reads(self) -> tuple[str, ...]:

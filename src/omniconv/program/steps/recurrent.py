@@ -103,8 +103,10 @@ class RecurrentStep(Step):
             if name is not None and tuple(shapes[name]) != form:
                 raise ShapeError(f"a {what} state of shape {tuple(shapes[name])}", need=f"{form}, one a direction")
         for array, need in (
-            (self.w, (directions, width, hidden)), (self.b, (directions, hidden)), (self.p, (directions, 3 * hidden))
-        ):  # fmt: skip
+            (self.w, (directions, width, hidden)),
+            (self.b, (directions, hidden)),
+            (self.p, (directions, 3 * hidden)),
+        ):
             if array is not None and array.shape != need:
                 raise ShapeError(f"weights of shape {array.shape} of a recurrent layer", need=f"{need}")
         if self.lengths is not None and (

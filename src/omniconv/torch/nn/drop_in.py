@@ -164,11 +164,15 @@ def find_activation(norm: nn.Module | None, behind: nn.Module | None) -> Activat
 
 def _is_seen(module: nn.Module) -> bool:
     """Whether a call of a module may do more than its class says."""
-    return bool(
-        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks  # noqa: SLF001
-        or _all._global_forward_hooks or _all._global_forward_pre_hooks or _all._global_backward_hooks  # noqa: SLF001
-        or _all._global_backward_pre_hooks or "forward" in module.__dict__  # noqa: SLF001
-    )  # fmt: skip
+    own = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    shared = (
+        "_global_forward_hooks",
+        "_global_forward_pre_hooks",
+        "_global_backward_hooks",
+        "_global_backward_pre_hooks",
+    )
+    hooks = (*(getattr(module, name) for name in own), *(getattr(_all, name) for name in shared))
+    return any(hooks) or "forward" in module.__dict__
 
 
 _OWN_NORMS: Final = frozenset(NORMS.values())

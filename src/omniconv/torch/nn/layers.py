@@ -76,9 +76,15 @@ class ConvNd(nn.Module):  # type: ignore[misc] # untyped for a checker without P
         spec = self.spec
         padding = self._padding or self._same(x.shape[x.dim() - spec.dims :])
         numbers = (
-            spec.stride, padding, spec.dilation, spec.transposed, spec.output_padding, spec.groups, spec.flip,
+            spec.stride,
+            padding,
+            spec.dilation,
+            spec.transposed,
+            spec.output_padding,
+            spec.groups,
+            spec.flip,
             spec.padding_mode,
-        )  # fmt: skip
+        )
         return convolve(x, self.weight, self.bias, numbers, spec.dims)
 
     def _same(self, sizes: Any) -> tuple[Any, ...]:
@@ -118,9 +124,14 @@ class ChainNd(nn.Module):  # type: ignore[misc]
     spec: Chain
 
     def __init__(
-        self, spec: Chain, names: Sequence[str] | None = None, *, bias: bool = True, device: Any = None,
+        self,
+        spec: Chain,
+        names: Sequence[str] | None = None,
+        *,
+        bias: bool = True,
+        device: Any = None,
         dtype: torch.dtype | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__()
         check_instance("spec", spec, Chain, need="a chain", fix="ConvNd for a Conv")
         self.spec = spec

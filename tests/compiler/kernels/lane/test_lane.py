@@ -57,11 +57,20 @@ def recipes(spec, shape, x, y, post, target):
             family = Stencil if isinstance(found.tile, StencilTile) else Lane
             source, result = x.grid, y.grid
             yield family(
-                batch=shape[0], axes=problem.axes, groups=spec.groups, inputs=problem.inputs, outputs=problem.outputs,
-                x_strides=(source.sn, *source.strides), y_strides=(result.sn, *result.strides), readable=x.readable,
-                tail=y.tail, posts=(post,), tile=found.tile, lanes=target.lanes,
+                batch=shape[0],
+                axes=problem.axes,
+                groups=spec.groups,
+                inputs=problem.inputs,
+                outputs=problem.outputs,
+                x_strides=(source.sn, *source.strides),
+                y_strides=(result.sn, *result.strides),
+                readable=x.readable,
+                tail=y.tail,
+                posts=(post,),
+                tile=found.tile,
+                lanes=target.lanes,
                 halved=not target.traits.permutes_cross_halves,
-            )  # fmt: skip
+            )
 
 
 @pytest.mark.parametrize("target", [*TARGETS, WIDE], ids=lambda t: t.name)
@@ -140,7 +149,10 @@ def test_weights_and_bias_follow_the_overlap():
 
 def test_an_operand_that_ends_with_its_channels_counts_too():
     found = recipe(1, 1, 21, readable=True, tail=True)
-    for strides, readable, overlapping in (((0, 1, 0, 0, 21), False, True), ((0, 1, 0, 0, 21), True, False),
-                                           ((0, 0, 0, 0, 1), False, False)):  # fmt: skip
+    for strides, readable, overlapping in (
+        ((0, 1, 0, 0, 21), False, True),
+        ((0, 1, 0, 0, 21), True, False),
+        ((0, 0, 0, 0, 1), False, False),
+    ):
         post = Post("add", None, PlacedOperand(ARGS, strides, readable))
         assert replace(found, posts=(post,)).overlapping == overlapping

@@ -54,10 +54,20 @@ def test_sums_are_those_of_the_lane_kernel(sizes, kernel, options, target, rng):
     source, result, grid = (each.layout.grid for each in (x, y, r))
     post = Post("add", None, PlacedOperand(ARGS, (grid.sn, 1, *grid.strides), False))
     plain = Lane(
-        batch=2, axes=problem.axes, groups=96, inputs=1, outputs=1, x_strides=(source.sn, *source.strides),
-        y_strides=(result.sn, *result.strides), readable=False, tail=False, posts=(post,), tile=tile,
-        lanes=target.lanes, halved=not target.traits.permutes_cross_halves,
-    )  # fmt: skip
+        batch=2,
+        axes=problem.axes,
+        groups=96,
+        inputs=1,
+        outputs=1,
+        x_strides=(source.sn, *source.strides),
+        y_strides=(result.sn, *result.strides),
+        readable=False,
+        tail=False,
+        posts=(post,),
+        tile=tile,
+        lanes=target.lanes,
+        halved=not target.traits.permutes_cross_halves,
+    )
     for parts in (1, 3):
         recipe = Staged.of(plain, parts)
         assert (recipe.units, recipe.blocks) == (2 * parts, 1)

@@ -18,7 +18,7 @@ AXES = [
     for walk in [AxisWalk.of(Axis(kernel, stride, dilation, padding), size)]
     for spread in {1, min(dilation, walk.output) if stride == 1 else 1}
     for count in range(1, min(4, -(walk.output // -spread)) + 1)
-]  # fmt: skip
+]
 
 
 def starts(axis: TileAxis) -> list[int]:
@@ -50,9 +50,7 @@ def check(axis: TileAxis) -> None:
 def test_usual_classes() -> None:
     """The first tile without what lands before the input, those between, and the last."""
     axis = TileAxis(AxisWalk.of(Axis(3, padding=(1, 1)), 16), 4, 1)
-    assert axis.classes() == [
-        (0, 1, frozenset(range(1, 6))), (1, 3, frozenset(range(6))), (3, 4, frozenset(range(5)))
-    ]  # fmt: skip
+    assert axis.classes() == [(0, 1, frozenset(range(1, 6))), (1, 3, frozenset(range(6))), (3, 4, frozenset(range(5)))]
     inner = TileAxis(AxisWalk.of(Axis(3), 16), 2, 1)
     assert inner.classes() == [(0, 7, frozenset(range(4)))]
     far = TileAxis(AxisWalk.of(Axis(3, 1, 4, (4, 4)), 16), 1, 1)

@@ -27,10 +27,22 @@ def pointwise(target, groups, inputs, outputs, positions, tile):
     y = Buffer(placed((1, groups * outputs, positions), target.lanes, pitch=groups * outputs + 2), target.lanes)
     source, result = x.layout.grid, y.layout.grid
     recipe = Panel(
-        batch=1, axes=(POINT, POINT, AxisWalk.flat(positions)), groups=groups, inputs=inputs, outputs=outputs,
-        x_strides=(source.sn, *source.strides), y_strides=(result.sn, *result.strides), x_channel=1, x_group=inputs,
-        y_group=outputs, mapped=False, tail=False, posts=(), tile=tile, lanes=target.lanes,
-    )  # fmt: skip
+        batch=1,
+        axes=(POINT, POINT, AxisWalk.flat(positions)),
+        groups=groups,
+        inputs=inputs,
+        outputs=outputs,
+        x_strides=(source.sn, *source.strides),
+        y_strides=(result.sn, *result.strides),
+        x_channel=1,
+        x_group=inputs,
+        y_group=outputs,
+        mapped=False,
+        tail=False,
+        posts=(),
+        tile=tile,
+        lanes=target.lanes,
+    )
     w = rng.integers(-4, 5, (groups, outputs, inputs)).astype(np.float32)
     weights = recipe.pack_weights(w.reshape(groups * outputs, inputs, 1, 1, 1), transposed=False, flip=False)
     args = [x, weights, recipe.pack_bias(None), y, np.zeros(groups * inputs, np.float32), np.zeros(1, np.int64)]

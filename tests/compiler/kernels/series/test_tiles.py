@@ -48,9 +48,16 @@ def test_tiles_fit_the_registers_and_windows_the_cache(layer, target):
     assert tile.rows * tile.vectors * tile.down * tile.across <= series_schedule.CODE
     assert tile.lanes in (target.lanes, 8)
     recipe = Series(
-        batch=layer.batch, axes=layer.axes, channels=layer.groups, multiplier=layer.outputs, dims=3,
-        x_strides=(0,) * 4, y_strides=(0,) * 4, posts=(), tile=tile,
-    )  # fmt: skip
+        batch=layer.batch,
+        axes=layer.axes,
+        channels=layer.groups,
+        multiplier=layer.outputs,
+        dims=3,
+        x_strides=(0,) * 4,
+        y_strides=(0,) * 4,
+        posts=(),
+        tile=tile,
+    )
     assert 4 * recipe.scratch <= 2**18
     assert recipe.units >= series_schedule.UNITS
     assert tile.rows * tile.spread <= tile.block[0]

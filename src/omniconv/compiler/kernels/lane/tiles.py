@@ -233,9 +233,13 @@ Taps: TypeAlias = tuple[tuple[tuple[int, int], ...], ...]
 
 @lru_cache(maxsize=4096)
 def _list_taps(
-    count: int, spread: int, steps: tuple[int, int, int, int], firsts: tuple[int, ...], k0: tuple[int, ...],
+    count: int,
+    spread: int,
+    steps: tuple[int, int, int, int],
+    firsts: tuple[int, ...],
+    k0: tuple[int, ...],
     taps: tuple[int, ...],
-) -> tuple[Taps, frozenset[int]]:  # fmt: skip
+) -> tuple[Taps, frozenset[int]]:
     """The taps of a tile and all of their offsets. Images of many sizes ask for the same ones."""
     in_step, out_step, ostep, kstep = steps
     found = []

@@ -104,9 +104,12 @@ def _make_blocks(planner: Planner, walk: Walk) -> BufferRef:
 
 
 def _write(
-    planner: Planner, step: NormaliseStep | NormaliseGradientStep, walk: Walk, make: Callable[..., Recipe],
+    planner: Planner,
+    step: NormaliseStep | NormaliseGradientStep,
+    walk: Walk,
+    make: Callable[..., Recipe],
     args: Sequence[BufferRef],
-) -> None:  # fmt: skip
+) -> None:
     """Call a kernel whose last argument is the result: where the caller wants it, if it can lie so."""
     name, wanted = step.y, planner.wanted.get(step.y)
     if not walk.last:

@@ -213,9 +213,17 @@ class _Row:
     """The gates of one sequence at one time, opened: x, y and h at the first sequence of the unit."""
 
     def __init__(
-        self, unit: _Unit, phase: GateGroup, number: int, row: Index, x: Pointer, y: Pointer, h: Pointer, vectors: int,
+        self,
+        unit: _Unit,
+        phase: GateGroup,
+        number: int,
+        row: Index,
+        x: Pointer,
+        y: Pointer,
+        h: Pointer,
+        vectors: int,
         tail: int | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.u, self.k, self.r, self.phase, self.number = unit, unit.k, unit.r, phase, number
         self.vectors, self.tail = vectors, tail
         k, r = unit.k, unit.r

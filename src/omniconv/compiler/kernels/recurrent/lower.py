@@ -117,9 +117,15 @@ class _Call:
     """The call, or one for each time, of some directions."""
 
     def __init__(
-        self, planner: Planner, step: RecurrentStep, places: _Places, group: tuple[int, ...], times: int, batch: int,
+        self,
+        planner: Planner,
+        step: RecurrentStep,
+        places: _Places,
+        group: tuple[int, ...],
+        times: int,
+        batch: int,
         shared: bool,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.planner, self.places, self.group, self.times = planner, places, group, times
         self.shared, self.reverse = shared, step.reverse[group[0]]
         hidden = step.hidden
@@ -128,13 +134,24 @@ class _Call:
         if not shared and spare > 1:
             chunk = next(size for size in range(1, chunk + 1) if chunk % size == 0 and size * spare >= chunk)
         recipe = Recurrence(
-            cell=step.cell, functions=step.functions[group[0]], clip=step.clip, coupled=step.coupled,
-            biased=step.b is not None, peepholes=step.p is not None, times=1 if shared else times, batch=batch,
-            hidden=hidden, reverse=tuple(step.reverse[number] for number in group), ragged=step.lengths is not None,
+            cell=step.cell,
+            functions=step.functions[group[0]],
+            clip=step.clip,
+            coupled=step.coupled,
+            biased=step.b is not None,
+            peepholes=step.p is not None,
+            times=1 if shared else times,
+            batch=batch,
+            hidden=hidden,
+            reverse=tuple(step.reverse[number] for number in group),
+            ragged=step.lengths is not None,
             x=(places.x_time, len(step.reverse) * places.x_direction, places.x_direction),
             y=(places.y_time, len(step.reverse) * hidden, hidden),
-            phases=_plan_phases(planner, step, chunk), chunk=chunk, parts=1, lanes=planner.target.lanes,
-        )  # fmt: skip
+            phases=_plan_phases(planner, step, chunk),
+            chunk=chunk,
+            parts=1,
+            lanes=planner.target.lanes,
+        )
         self.recipe = replace(recipe, parts=recipe.most_parts) if shared else recipe
         parts, none = list(group), planner.zeros(1)
         w = step.w
