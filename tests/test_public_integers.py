@@ -24,6 +24,7 @@ from omniconv.report import LayerSizes
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.threads import Team
 from omniconv.spec import Axis, Conv, PixelShuffle, Resize, Shuffle, Split
+from omniconv.tiles import TilePlan
 
 torch = pytest.importorskip("torch")
 
@@ -108,6 +109,7 @@ SHAPE_DOORS: dict[str, Callable[[Any], Any]] = {
     "Chain.text": lambda s: oc.Chain((SPEC,)).text(s),
     "Split.output_shape": lambda s: Split((Conv.of(2, 2, 1), Conv.of(2, 2, 1))).output_shape(s),
     "Shuffle.output_shape": lambda s: Shuffle(2).output_shape(s),
+    "plan_tiles": lambda s: planned(oc.plan_tiles(SPEC, s)),
     "PixelShuffle.output_shape": lambda s: PixelShuffle(2).output_shape(s),
     "Resize.output_shape": lambda s: Resize(2).output_shape(s),
     "cost": lambda s: oc.cost(SPEC, s),
@@ -145,6 +147,7 @@ INTEGER_DOORS: dict[str, Door] = {
         groups=n(2),
         dims=n(2),
     ),
+    "tiled": lambda n: oc.tiled(SPEC, X, weights=WEIGHTS, tile=(n(2), n(3)), threads=n(1), progress=False),
     "Conv.of, transposed": lambda n: Conv.of(
         n(4), n(8), n(3), stride=(n(2),), output_padding=n(1), transposed=True, padding=n(1)
     ),
@@ -192,6 +195,11 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, tuple | list):
         return len(a) == len(b) and all(map(same, a, b))
     return bool(a == b)
+
+
+def planned(plan: TilePlan) -> tuple[Any, ...]:
+    """What can be compared of a plan of tiles: all but the network."""
+    return tuple(getattr(plan, field.name) for field in fields(plan) if not field.name.startswith("_"))
 
 
 def check(found: Any, again: Any) -> None:
@@ -309,6 +317,7 @@ ARGUMENTS = [
     Argument("threads", lambda v: oc.compile(SPEC, X.shape, WEIGHTS, threads=v)),
     Argument("threads", Team),
     Argument("memory_limit", lambda v: oc.compile(SPEC, X.shape, WEIGHTS, memory_limit=v), optional=True),
+    Argument("tile", lambda v: oc.plan_tiles(SPEC, X.shape, tile=(v, 2))),
     Argument("repeat", lambda v: oc.compile(SPEC, X.shape, WEIGHTS).profile(X, repeat=v)),
     Argument("box", lambda v: oc.required_input(SPEC, [(0, v), (0, 2)], shape=X.shape)),
     Argument("position", lambda v: oc.receptive_field(SPEC, shape=X.shape, position=(0, v))),

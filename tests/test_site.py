@@ -38,6 +38,7 @@ def test_no_figure_is_left_over():
     assert sorted(path.stem for path in (ROOT / "docs" / "pictures" / "kinds").iterdir()) == sorted(kinds())
 
 
+@pytest.mark.wide
 def test_figures_are_what_the_explorer_draws(browser):
     figures = runpy.run_path(str(ROOT / "docs" / "figures.py"))
     drawn = dict(figures["draw"](browser))

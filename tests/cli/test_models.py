@@ -150,6 +150,7 @@ def test_bench_reports_disagreement(invoke, model, monkeypatch):
     assert "DISAGREES" in found.out
 
 
+@pytest.mark.wide
 def test_bench_of_a_corpus(invoke, tmp_path):
     corpus = tmp_path / "corpus.txt"
     corpus.write_text(

@@ -110,6 +110,7 @@ def test_nothing_kept_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [repr(call.recipe) for call in compile_pointwise(tuned=True).plan.calls] == plain
 
 
+@pytest.mark.wide
 def test_a_table(invoke: Callable[..., Any], corpus: Path, cache: Path) -> None:
     done = invoke("tune", corpus, "--threads", 2, "--target", "x86-64-v2", "--seconds", 60)
     assert done.code == 0, done.err

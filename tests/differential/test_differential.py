@@ -62,6 +62,7 @@ def test_right_or_refused(kind: str, first: int, count: int, tally) -> None:
     assert right >= count // 2, f"only {right} of {count} cases were right, the others refused"
 
 
+@pytest.mark.wide
 def test_every_operator_is_drawn() -> None:
     from tests.differential import judge
 

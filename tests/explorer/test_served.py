@@ -65,6 +65,7 @@ def test_the_server_compiles_the_layer_at_hand(browser, document):
     assert len(set(found[0])) == 4
 
 
+@pytest.mark.wide
 def test_a_server_that_is_gone_or_busy(browser, document):
     page = browser.new_page()
     with PageServer(document, ANSWERS) as server:

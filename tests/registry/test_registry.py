@@ -1,5 +1,7 @@
 """Every kind's every sample through every property, on every engine; random specs through the same properties."""
 
+from collections import Counter
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.registry.properties import ENGINES, PROPERTIES, Case
@@ -8,15 +10,29 @@ from tests.strategies import chains, convs
 from omniconv.kinds import kinds
 from omniconv.spec import Chain, Conv
 
+TURNS = [
+    pytest.param(
+        engine, turn, marks=[pytest.mark.wide] if turn == 0 else [], id=name if turn is None else f"{name}-{word}"
+    )
+    for name, engine in ENGINES.items()
+    for turn, word in ([(None, "all")] if name == "reference" else [(1, "odd"), (0, "even")])
+]
+"""Compiled, a property sees every second of the samples that it applies to, the first among them, and the wide run sees
+the others."""
+
 
 @pytest.mark.parametrize("kind", kinds().values(), ids=list(kinds()))
-@pytest.mark.parametrize("engine", ENGINES.values(), ids=list(ENGINES))
-def test_kind(engine, kind, tally):
+@pytest.mark.parametrize(("engine", "turn"), TURNS)
+def test_kind(engine, turn, kind, tally):
     """Every sample through every property that has a meaning for it."""
+    seen = Counter()
     for sample in kind.samples:
         case = Case(kind.build(sample), sample.shape, engine)
         for prop in PROPERTIES.values():
             if not prop.applies(case) or (not prop.computes and engine.name != "reference"):
+                continue
+            seen[prop.name] += 1
+            if turn is not None and seen[prop.name] % 2 != turn:
                 continue
             try:
                 prop(case)

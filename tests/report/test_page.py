@@ -199,6 +199,7 @@ def test_empty_cells_are_sorted_last(opened):
     assert page.locator("#table tbody tr").count() > 5
 
 
+@pytest.mark.wide
 def test_hostile_names_do_nothing_in_a_browser(opened):
     page, messages, requests, path = opened(inspect_model(models.hostile(), models.HOSTILE[0]))
     page.wait_for_timeout(300)

@@ -81,6 +81,7 @@ def test_cells_show_their_counts():
     assert "84.0%" in axes.get_title(loc="left")
 
 
+@pytest.mark.wide
 def test_hostile_names_are_no_formulas_and_no_paths(tmp_path):
     found = inspect_model(models.hostile(), parts=PARTS)
     (tmp_path / "out").mkdir()

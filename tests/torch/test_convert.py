@@ -231,6 +231,7 @@ def test_frozen_weights_that_change(how) -> None:
     assert reports()[-1].parts[0].refused == ""
 
 
+@pytest.mark.wide
 def test_frozen_statistics_that_training_changes() -> None:
     """PyTorch's batch norms change them without counting it."""
     model = nn.Sequential(nn.Conv1d(3, 4, 1), nn.BatchNorm1d(4)).eval()

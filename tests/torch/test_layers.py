@@ -90,9 +90,12 @@ def test_samples(kind, sample, tally) -> None:
             to_torch(spec, random_weights(spec, np.random.default_rng(0)))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(problems())
-def test_random(problem) -> None:
+@pytest.mark.parametrize("count", [30, pytest.param(100, marks=pytest.mark.wide)])
+def test_random(count: int) -> None:
+    settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck))(given(problems())(_check))()
+
+
+def _check(problem) -> None:
     spec = problem.spec.resolve(problem.shape) if isinstance(problem.spec, Conv) else problem.spec
     if expressible(spec):
         round_trip(Problem(spec, problem.shape))

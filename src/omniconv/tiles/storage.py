@@ -149,7 +149,8 @@ def check_apart(x: Any, image: Any, out: Any) -> None:
 def _places(what: Any) -> set[object]:
     """Where an array lies outside this process, or a path leads."""
     if isinstance(what, str | os.PathLike):
-        return {os.path.realpath(what)}
+        with suppress(ValueError):  # a path that no file can have; opening it says so
+            return {os.path.realpath(what)}
     if isinstance(what, np.memmap) and what.filename is not None:
         return {os.path.realpath(what.filename)}
     if is_zarr(what):

@@ -129,7 +129,7 @@ SIZES = [
 )
 def test_a_network(options):
     model = detector()
-    sizes = SIZES[:3] if options == Options() else SIZES
+    sizes = SIZES[:2] if options == Options() else SIZES
     found = agree(lambda shape: to_program(model, shapes={"x": shape}), sizes, options)
     recipes = {call.recipe for call in found[0].plan.calls}
     assert sum(isinstance(recipe, OpenKernel) for recipe in recipes) >= 15
@@ -193,7 +193,7 @@ def test_hashes_go_with_their_arrays():
 def test_sizes_compute_in_the_same_memory():
     """Where many sizes come one after the other, each would pay for fresh pages."""
     net = oc.compile(detector())
-    sizes = SIZES[:3]
+    sizes = SIZES[:2]
     first = [net.fix({"x": shape}) for shape in sizes]
     images = [np.random.default_rng(7).standard_normal(shape).astype(np.float32) for shape in sizes]
     results = [each.run({"x": image}) for each, image in zip(first, images, strict=True)]
