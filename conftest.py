@@ -49,8 +49,10 @@ def pytest_unconfigure(config: Any) -> None:
 def pytest_collection_modifyitems(items: list[Any]) -> None:
     """Mark as *wide* what repeats a test for a further instruction set, number of threads or element: ``make test-all``
     runs it too. What stays is the reference and the native target, by two threads where they make a difference. Tests
-    that take long for what they add, or are of another machine, are marked where they stand.
+    that take long for what they add, or are of another machine, are marked where they stand; of a *sampled* test, every
+    second case is wide.
     """
+    seen: Counter[str] = Counter()
     for item in items:
         given = getattr(item, "callspec", None)
         values = [given.params[key] for key in ("target", "engine") if key in given.params] if given else []
@@ -58,6 +60,11 @@ def pytest_collection_modifyitems(items: list[Any]) -> None:
         kept = (name == "reference" or name.endswith(("native", "native-2")) for name in names)
         if not all(kept) or any(name.startswith("float64") for name in names):
             item.add_marker("wide")
+        if item.get_closest_marker("sampled") is not None and item.get_closest_marker("wide") is None:
+            test = item.nodeid.partition("[")[0]
+            seen[test] += 1
+            if seen[test] % 2 == 0:
+                item.add_marker("wide")
 
 
 def pytest_collection_finish() -> None:

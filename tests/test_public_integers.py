@@ -226,6 +226,7 @@ def test_shapes_of_models(door: Callable[[Any], Any], make: Callable[[tuple[int,
     check(door(make((1, 3, 7, 6))), door((1, 3, 7, 6)))
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("make", MAKES.values(), ids=MAKES)
 @pytest.mark.parametrize("kind", oc.kinds().values(), ids=oc.kinds())
 def test_kinds(kind: Kind, make: Make) -> None:
@@ -336,6 +337,7 @@ ARGUMENTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("value", [8.0, np.float32(8), "8", True, np.True_, None, -1], ids=repr)
 @pytest.mark.parametrize("argument", ARGUMENTS, ids=lambda argument: argument.name)
 def test_what_is_no_integer_is_refused_by_name(argument: Argument, value: Any) -> None:

@@ -324,6 +324,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("peer", OTHERS.values(), ids=list(OTHERS))
 @pytest.mark.parametrize(("spec", "shape"), SAMPLES)
 def test_other_layouts_agree_with_the_reference(spec, shape, peer):

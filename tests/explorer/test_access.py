@@ -49,6 +49,7 @@ def open_all(page) -> None:
     page.wait_for_timeout(50)  # they are filled by an event
 
 
+@pytest.mark.wide
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.wide)])
 def test_axe_finds_no_violation(open_page, scheme):
     page = open_page(color_scheme=scheme)

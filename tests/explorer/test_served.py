@@ -40,6 +40,7 @@ def run_line(page, line: str, ended: str) -> tuple[str, str]:
     return said, page.locator(NUMBERS).first.text_content()
 
 
+@pytest.mark.wide
 def test_the_server_compiles_the_layer_at_hand(browser, document):
     """The values are those of the kernel for any setting, with weights that are edited too."""
     found = []

@@ -64,6 +64,7 @@ def test_there_are_products_of_every_sort() -> None:
 SAMPLES = [(kind, index) for kind in kinds().values() for index in range(len(kind.samples))]
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("kind", "index"), SAMPLES, ids=[f"{kind.name}-{index}" for kind, index in SAMPLES])
 def test_computed_weights_give_the_bits_of_constant_ones(kind: Any, index: int) -> None:
     sample = kind.samples[index]

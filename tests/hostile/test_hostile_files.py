@@ -60,6 +60,7 @@ def test_refused_or_right(kind: str, first: int, count: int, tally, tmp_path: Pa
     assert not failures, f"{len(failures)} of {count} cases failed:\n" + "\n".join(failures)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("name", sorted(seeds.SEEDS.keys() - seeds.REFUSED))
 def test_undamaged_models_are_right(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(judge.DAMAGE, "fields", judge.same)

@@ -132,6 +132,7 @@ def test_signals_do_not_disturb_a_run(kernels: Kernels) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_comes_after_the_run(kernels: Kernels) -> None:
     counts = np.zeros(2_000_000, np.int64)
     args = np.array([counts.ctypes.data], np.int64)
@@ -145,15 +146,10 @@ def test_an_interrupt_comes_after_the_run(kernels: Kernels) -> None:
         while time.monotonic() < deadline:
             team.run(table.ctypes.data, 200)
 
-    # A process that a shell started in the background ignores the signal unless it says otherwise.
-    old = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        timer.start()
-        with pytest.raises(KeyboardInterrupt):
-            run_on_and_on()
-        timer.join()
-    finally:
-        signal.signal(signal.SIGINT, old)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run_on_and_on()
+    timer.join()
     assert not ((counts - 1) % 200).any()
     assert run_ring(team, kernels, 5, 9)[1] == 0
     team.close()

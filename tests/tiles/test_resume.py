@@ -99,6 +99,7 @@ def test_one_run_holds_a_result(tmp_path, monkeypatch):
     assert np.array_equal(np.load(tmp_path / "y.npy"), WHOLE)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_while_the_last_tiles_are_written_ends_all(tmp_path, monkeypatch):
     add, ended = Journal.add, []
 

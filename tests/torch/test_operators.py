@@ -106,6 +106,7 @@ def operator(x, w, b, layer):
     return OPERATORS.conv(x, w, b, *layer)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
 @pytest.mark.parametrize("case", CASES)
 def test_values_and_gradients_agree_with_torch(case, last) -> None:

@@ -38,6 +38,7 @@ def in_order(x, axis, exclusive, reverse):
     return np.moveaxis(result, 0, axis)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 @pytest.mark.parametrize("flags", [(False, False), (True, False), (False, True), (True, True)], ids=str)
 @pytest.mark.parametrize("place", PLACES)

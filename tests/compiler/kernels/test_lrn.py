@@ -20,6 +20,7 @@ def reference(x, step):
     return y
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 @pytest.mark.parametrize("channels", [1, 3, 5, 15, 16, 17, 33, 70])
 @pytest.mark.parametrize("size", [1, 2, 5, 40])

@@ -52,6 +52,7 @@ def test_binary(op, target, rng):
             run_case(target, shape, np.ascontiguousarray(x[:, :, :1, :1]), a, op, owned=owned)
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 @pytest.mark.parametrize("channels", [1, 3, 5, 15, 16, 17, 33, 1100])
 @pytest.mark.parametrize("spatial", [(), (1,), (7,), (1, 9), (3, 1), (2, 3, 4)], ids=str)

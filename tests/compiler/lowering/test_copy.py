@@ -46,6 +46,7 @@ def check(target, dims, *, mapped=None, table=None, rng=None, starts=(0, 0), **f
     return recipe
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 @pytest.mark.parametrize("channels", [1, 3, 4, 5, 15, 16, 17, 33])
 @pytest.mark.parametrize("pixels", [1, 5, 16, 33, 300])

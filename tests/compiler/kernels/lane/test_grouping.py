@@ -50,6 +50,7 @@ def test_slots_hold_whole_groups_in_order(lanes, halved):
                 assert group[0] // part == group[-1] // part, "a group straddles the middle"
 
 
+@pytest.mark.sampled
 @pytest.mark.parametrize(("lanes", "halved"), SHAPES)
 @pytest.mark.parametrize("inputs", range(1, 9))
 def test_every_lane_gets_the_input_of_its_group(lanes, inputs, halved):
