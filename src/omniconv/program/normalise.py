@@ -39,13 +39,14 @@ def normalise_program(norm: Norm, shape: Shape, *, element: Element = FLOAT32) -
     Raises:
         ShapeError: an input of another rank than 2 to 5.
     """
-    program, mean, variance = _begin(norm, {"x": shape}, element)
+    program = _begin({"x": shape}, element, affine=norm.affine, given=norm.given)
     w, b = ("w", "b") if norm.affine else (None, None)
     if not norm.given:
         moments = program.add(MomentsStep("x", "moments"), (3, shape[1]))
-        mean, variance = (_take_row(program, moments, row, name) for row, name in enumerate((mean, variance)))
+        for row, name in enumerate(("mean", "variance")):
+            program.add(SliceStep(moments, name, (row, 0), (1, 1)), (1, shape[1]))
         program.outputs = (moments,)
-    step = NormaliseStep("x", "y", mean, variance, w, b, norm.epsilon, norm.activation)
+    step = NormaliseStep("x", "y", "mean", "variance", w, b, norm.epsilon, norm.activation)
     program.outputs = (program.add(step, shape), *program.outputs)
     return program
 
@@ -56,23 +57,18 @@ def normalise_gradient_program(norm: Norm, shape: Shape, *, element: Element = F
     Raises:
         ShapeError: an input of another rank than 2 to 5.
     """
-    shapes = {"dy": shape, "x": shape}
-    program, mean, variance = _begin(Norm(norm.affine, True, norm.epsilon), shapes, element)
+    program = _begin({"dy": shape, "x": shape}, element, affine=norm.affine, given=True)
     w, b = ("w", "b") if norm.affine else (None, None)
-    common = (mean, variance, w, b, norm.epsilon, norm.activation)
+    common = ("mean", "variance", w, b, norm.epsilon, norm.activation)
     sums = program.add(NormaliseSumsStep("x", "sums", *common, dy="dy"), (2, shape[1]))
     step = NormaliseGradientStep("x", "dx", *common, dy="dy", sums=None if norm.given else sums)
     program.outputs = (program.add(step, shape), sums)
     return program
 
 
-def _begin(norm: Norm, shapes: dict[str, Shape], element: Element) -> tuple[Program, str, str]:
+def _begin(shapes: dict[str, Shape], element: Element, *, affine: bool, given: bool) -> Program:
     """A program without steps."""
     channels = (shapes["x"][1],)
-    names = (*(("w", "b") if norm.affine else ()), *(("mean", "variance") if norm.given else ()))
+    names = (*(("w", "b") if affine else ()), *(("mean", "variance") if given else ()))
     shapes = shapes | dict.fromkeys(names, channels)
-    return Program(inputs=tuple(shapes), shapes=dict(shapes), element=element), "mean", "variance"
-
-
-def _take_row(program: Program, x: str, row: int, name: str) -> str:
-    return program.add(SliceStep(x, name, (row, 0), (1, 1)), (1, program.shapes[x][1]))
+    return Program(inputs=tuple(shapes), shapes=shapes, element=element)

@@ -22,6 +22,7 @@ from omniconv.torch.activations import apply, as_activation, pull_back
 from omniconv.torch.calls import compiles, define, run_program
 from omniconv.torch.dispatch import call, is_transformed
 from omniconv.torch.layouts import check_strided, empty, find_move, is_channels_last, lay
+from omniconv.torch.prepared import Given
 from omniconv.torch.programs import DTYPES, PROGRAMS
 
 _REST: Final = "float epsilon, str activation, float[] parameters"
@@ -56,14 +57,8 @@ def batch_norm(
             need="more than 1 value per channel when training",
         )
     x = input if _lies_well(input) else lay(input, channels_last=is_channels_last(input))
-    name, parameters = (
-        ("", ())
-        if activation is None
-        else (
-            activation.name,
-            tuple([value for _, value in activation.parameters]),
-        )
-    )
+    name = "" if activation is None else activation.name
+    parameters = () if activation is None else tuple([value for _, value in activation.parameters])
     given = (None, None) if training else _keep(running_mean, running_var, x, weight, bias)
     y, moments = call("normalise", x, weight, bias, *given, eps, name, parameters)
     if training and running_mean is not None and running_var is not None:
@@ -123,8 +118,7 @@ def _normalise(
         return _plain(x, w, b, mean, variance, epsilon, activation, last=last)
     norm = Norm(w is not None, mean is not None, epsilon, activation)
     find = PROGRAMS.reach("normalise", norm, tuple(x.shape), x.dtype, channels_last=last)
-    numbers = {"w": w, "b": b, "mean": mean, "variance": variance}
-    inputs = {"x": (x, last)} | {each: (value, False) for each, value in numbers.items() if value is not None}
+    inputs = {"x": (x, last)} | _numbers(w, b, mean, variance)
     moments = [0] if norm.given else [3, x.shape[1]]
     return run_program(key, find, inputs, {"y": (x.shape, last), "moments": (moments, False)})
 
@@ -153,10 +147,14 @@ def _gradient(
         return lay(dx, channels_last=last), sums
     norm = Norm(w is not None, given, epsilon, activation)
     find = PROGRAMS.reach("normalise_gradient", norm, tuple(x.shape), x.dtype, channels_last=last)
-    numbers = {"w": w, "b": b, "mean": mean, "variance": variance}
-    inputs = {"dy": (dy, last), "x": (x, last)}
-    inputs |= {each: (value, False) for each, value in numbers.items() if value is not None}
+    inputs = {"dy": (dy, last), "x": (x, last)} | _numbers(w, b, mean, variance)
     return run_program(key, find, inputs, {"dx": (x.shape, last), "sums": ([2, x.shape[1]], False)})
+
+
+def _numbers(w: Any, b: Any, mean: Any, variance: Any) -> dict[str, Given]:
+    """Those numbers of channels that there are, as inputs of a program."""
+    named = {"w": w, "b": b, "mean": mean, "variance": variance}
+    return {name: (value, False) for name, value in named.items() if value is not None}
 
 
 def _check(x: torch.Tensor, *numbers: torch.Tensor | None) -> None:

@@ -23,6 +23,10 @@ class Numbers:
         """How many a channel has."""
         return 4 if self.affine else 2
 
+    def group(self, most: int) -> int:
+        """Vectors of channels in a unit: one where the activation needs the registers of others."""
+        return 1 if self.activation is not None and self.activation.transcendental else most
+
 
 def emit_root(k: Kernel, variance: Value, epsilon: float) -> Value:
     """1 / sqrt(variance + epsilon)."""

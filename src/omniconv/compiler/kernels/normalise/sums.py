@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Mask, Pointer, Value
@@ -25,6 +26,10 @@ from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
 X, DY = range(2)
+GROUP: Final = 2
+"""Vectors of channels in a unit."""
+UNROLL: Final = 2
+"""Positions in a step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +37,11 @@ class BlockMoments:
     """Mean and sum of squared differences of each channel in each block: from x into ``(blocks, 2, pitch)``."""
 
     walk: Walk
-    group: int = 2
-    unroll: int = 2
 
     @property
     def units(self) -> int:
         """Units of work."""
-        return self.walk.count_units(self.group)
+        return self.walk.count_units(GROUP)
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
@@ -60,7 +63,7 @@ class BlockMoments:
             unit.write(means, row)
             unit.write(squares, k.shift(row, self.walk.pitch))
 
-        emit_units(k, self.walk, self.group, self.unroll, work)
+        emit_units(k, self.walk, GROUP, UNROLL, work)
         return k.finish()
 
 
@@ -70,13 +73,11 @@ class BlockSums:
 
     walk: Walk
     numbers: Numbers
-    group: int = 2
-    unroll: int = 2
 
     @property
     def units(self) -> int:
         """Units of work."""
-        return self.walk.count_units(self.group)
+        return self.walk.count_units(GROUP)
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
@@ -95,7 +96,7 @@ class BlockSums:
             unit.write(first, row)
             unit.write(second, k.shift(row, self.walk.pitch))
 
-        emit_units(k, self.walk, self.group, self.unroll, work)
+        emit_units(k, self.walk, GROUP, UNROLL, work)
         return k.finish()
 
 

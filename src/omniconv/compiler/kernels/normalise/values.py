@@ -25,8 +25,7 @@ class Normalise:
     @property
     def group(self) -> int:
         """Vectors of channels in a unit."""
-        activation = self.numbers.activation
-        return 1 if activation is not None and activation.transcendental else 4
+        return self.numbers.group(4)
 
     @property
     def units(self) -> int:
@@ -69,8 +68,7 @@ class NormaliseGradient:
     @property
     def group(self) -> int:
         """Vectors of channels in a unit."""
-        activation = self.numbers.activation
-        return 1 if activation is not None and activation.transcendental else 2
+        return self.numbers.group(2)
 
     @property
     def units(self) -> int:
