@@ -2,7 +2,8 @@
 import { readData } from "./data.js";
 import { button, fill, make } from "./dom.js";
 import { formatSpec } from "./format.js";
-import { STARTS, lineOf, makeLayer, readHash, refusalOf, shrinkSetting, startSetting, textSetting, writeHash } from "./layer.js";
+import { afterPaint, once } from "./later.js";
+import { STARTS, lineOf, makeLayer, readHash, refusalOf, reweighLayer, shrinkSetting, startSetting, textSetting, writeHash } from "./layer.js";
 import { lessonLine } from "./lessons.js";
 import { parseSpec } from "./text.js";
 import { makeControls } from "./controls.js";
@@ -36,20 +37,22 @@ class App {
       const { view } = this.stage;
       if (!view) return;
       this.kernel.show(view.layer);
-      if (this.tabs.current === "Know" && this.know.known === view.layer) this.know.follow(view);
+      if (this.tabs.current === "Know" && this.know().knows(view.layer)) this.know().follow(view);
     };
-    this.know = new Know((text, sizes, w) => this.enterText(text, sizes, w));
-    this.run = new Run();
-    this.checkerboard = new Checkerboard();
-    this.learn = new Learn((lesson) => this.openLesson(lesson), this.data.kinds);
-    this.take = new Take(this.stage);
-    /** @type {[string, HTMLElement][]} */
+    /** WebAssembly, as soon as it is ready. @type {Engine | null} */
+    this.engine = null;
+    this.know = once(() => new Know((text, sizes, w) => this.enterText(text, sizes, w)));
+    this.run = once(() => new Run());
+    this.checkerboard = once(() => new Checkerboard());
+    this.learn = once(() => new Learn((lesson) => this.openLesson(lesson), this.data.kinds));
+    this.take = once(() => new Take(this.stage));
+    /** @type {[string, () => HTMLElement][]} */
     const panels = [
-      ["Know", this.know.element],
-      ["Run on a picture", this.run.element],
-      ["Checkerboard", this.checkerboard.element],
-      ["Learn", this.learn.element],
-      ["Take along", this.take.element],
+      ["Know", () => this.know().element],
+      ["Run on a picture", () => this.run().element],
+      ["Checkerboard", () => this.checkerboard().element],
+      ["Learn", () => this.learn().element],
+      ["Take along", () => this.take().element],
     ];
     this.tabs = new Tabs(panels, (name) => this.showPanel(name));
     this.see = make("div.see", null, this.stage.element, this.kernel.element);
@@ -68,8 +71,10 @@ class App {
     const { setting, note } = this.firstSetting();
     this.setting = setting;
     this.build();
+    /** Whether the first picture is on the screen, which nothing below it delays. */
+    this.begun = false;
     this.begin(setting, note);
-    this.startEngine();
+    if (!this.embedded) this.goOn();
     window.addEventListener("hashchange", () => {
       const found = readHash(location.hash);
       if (!found) {
@@ -112,14 +117,16 @@ class App {
     return this.layer?.shape.slice(2).join("×") ?? "";
   }
 
-  /** WebAssembly takes over when it is ready. */
-  async startEngine() {
-    const engine = this.embedded ? null : await Engine.start(this.data.taps);
+  /** When the layer has been drawn: what is told about it, and WebAssembly, which takes over when it is ready. */
+  async goOn() {
+    await afterPaint();
+    this.begun = true;
+    this.tabs.open();
+    const engine = await Engine.start(this.data.taps);
     if (!engine) return;
     await engine.load(this.data.presets ?? []);
-    this.know.cost.engine = engine;
-    this.run.use(engine, this.data.mode === "served");
-    if (this.tabs.current === "Run on a picture" && this.layer) this.run.show(this.layer);
+    this.engine = engine;
+    this.showPanel(this.tabs.current);
   }
 
   build() {
@@ -179,10 +186,10 @@ class App {
   showPanel(name) {
     if (!this.layer || this.embedded) return;
     const { view } = this.stage;
-    if (name === "Know" && view) this.know.show(view);
-    if (name === "Run on a picture") this.run.show(this.layer);
-    if (name === "Checkerboard") this.checkerboard.show();
-    if (name === "Take along") this.take.show(this.layer);
+    if (name === "Know" && view) this.know().show(view, this.engine);
+    if (name === "Run on a picture") this.run().show(this.layer, this.engine, this.data.mode === "served");
+    if (name === "Checkerboard") this.checkerboard().show();
+    if (name === "Take along") this.take().show(this.layer);
   }
 
   /** Show a setting, or say why it is none and keep what is shown. @param {Setting} setting @param {boolean} redraw @param {boolean} [fresh] */
@@ -240,7 +247,7 @@ class App {
 
   weightsChanged() {
     if (!this.layer) return;
-    this.layer = makeLayer(this.layer.setting, this.layer.weights);
+    this.layer = reweighLayer(this.layer);
     if (!this.refusal.textContent) {
       this.setting = this.layer.setting;
       this.writeAddress();
@@ -252,7 +259,7 @@ class App {
     if (!this.layer) return;
     this.see.classList.toggle("wide", this.layer.plans.length > 1);
     this.stage.show(this.layer);
-    this.showPanel(this.tabs.current);
+    if (this.begun) this.tabs.open();
     if (document.activeElement !== this.line) this.line.value = formatSpec(this.layer.spec, this.layer.shape);
   }
 }

@@ -77,30 +77,34 @@ function flatten(axis) {
   };
 }
 
-/** The readings of an axis by their tap, without those of zeros: which outputs read what, and with which share. @param {Reading[][]} axis */
-function groupByTap(axis) {
-  /** @type {Map<number, {outs: number[], reads: number[], shares: number[]}>} */
-  const groups = new Map();
+/**
+ * Outputs `out`, `out + byOut`, ... that read `read`, `read + byRead`, ... through one tap, each with the same share.
+ * @typedef {{tap: number, share: number, out: number, byOut: number, read: number, byRead: number, count: number}} Stretch
+ */
+
+/** The readings of an axis without those of zeros, tap by tap, as stretches of equal steps. @param {Reading[][]} axis @returns {Stretch[]} */
+function listStretches(axis) {
+  /** @type {Map<number, Stretch[]>} */
+  const byTap = new Map();
   axis.forEach((taps, o) => {
     for (const { tap, read, share } of taps) {
       if (read < 0) continue;
-      const group = groups.get(tap) ?? { outs: [], reads: [], shares: [] };
-      groups.set(tap, group);
-      group.outs.push(o);
-      group.reads.push(read);
-      group.shares.push(share);
+      const found = byTap.get(tap) ?? [];
+      byTap.set(tap, found);
+      const last = found[found.length - 1];
+      if (last?.share === share && last.count === 1) [last.byOut, last.byRead] = [o - last.out, read - last.read];
+      if (last?.share === share && o === last.out + last.count * last.byOut && read === last.read + last.count * last.byRead) last.count += 1;
+      else found.push({ tap, share, out: o, byOut: 0, read, byRead: 0, count: 1 });
     }
   });
-  return [...groups].map(([tap, { outs, reads, shares }]) => ({
-    tap, outs: Int32Array.from(outs), reads: Int32Array.from(reads), shares: Float64Array.from(shares),
-  }));
+  return [...byTap.values()].flat();
 }
 
 /** Row by row: each tap is added to all outputs of a row that it reads for. */
 /** @param {Plan} plan @param {Part} part @param {Float64Array} x @param {Weights | undefined} weights @param {Float64Array} y */
 function addPart(plan, part, x, weights, y) {
   const [da, ha] = part.axes.slice(0, 2).map(flatten);
-  const groups = groupByTap(part.axes[2]);
+  const stretches = listStretches(part.axes[2]);
   const [D, H, W] = plan.sizesOut;
   const [, Hi, Wi] = plan.sizesIn;
   const placesIn = product(plan.sizesIn);
@@ -125,9 +129,11 @@ function addPart(plan, part, x, weights, y) {
               const line = from + (da.reads[a] * Hi + ha.reads[b]) * Wi;
               const taps = row * volume + (da.taps[a] * KH + ha.taps[b]) * KW;
               const share = da.shares[a] * ha.shares[b];
-              for (const { tap, outs, reads, shares } of groups) {
-                const factor = w ? w[taps + tap] : share;
-                for (let i = 0; i < outs.length; i++) y[out + outs[i]] += x[line + reads[i]] * (factor * shares[i]);
+              for (const stretch of stretches) {
+                const { byOut, byRead, count } = stretch;
+                const factor = (w ? w[taps + stretch.tap] : share) * stretch.share;
+                let [o, i] = [out + stretch.out, line + stretch.read];
+                for (let n = 0; n < count; n++, o += byOut, i += byRead) y[o] += x[i] * factor;
               }
             }
           }

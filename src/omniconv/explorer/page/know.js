@@ -17,6 +17,7 @@ import { MOST_WIRED, listLinks, wiringScene } from "./wiring.js";
 import { nameStep } from "./words.js";
 
 /** @import {Spec} from "./chain.js" */
+/** @import {Engine} from "./engine.js" */
 /** @import {Layer} from "./layer.js" */
 /** @import {Scene, Shape, Theme} from "./scene.js" */
 
@@ -87,9 +88,16 @@ export class Know {
     );
   }
 
-  /** Large layers are told of one figure after the other, so that the page goes on between them. @param {View} view */
-  show(view) {
+  /** Whether this is the layer that is told of; of its numbers nothing is told. @param {Layer} layer */
+  knows({ plans }) {
+    return this.known?.plans === plans;
+  }
+
+  /** Large layers are told of one figure after the other, so that the page goes on between them. @param {View} view @param {Engine | null} engine */
+  show(view, engine) {
     const { layer } = view;
+    this.cost.engine = engine;
+    if (this.knows(layer)) return;
     const turn = ++this.turn;
     this.known = layer;
     this.place = placeOf(view);
@@ -169,7 +177,7 @@ export class Know {
     this.place = place;
     clearTimeout(this.timer);
     if (!isLarge(view.layer)) this.showField(view.layer);
-    else this.timer = window.setTimeout(() => this.known === view.layer && this.showField(view.layer));
+    else this.timer = window.setTimeout(() => this.knows(view.layer) && this.showField(view.layer));
   }
 
   /** @param {Layer} layer */

@@ -111,16 +111,27 @@ export function makeLayer(setting, kept) {
   const { spec, shape, shapes } = readSetting(setting);
   const plans = planSpec(spec, shape);
   const counts = countWeights(spec);
-  const drawn = drawWeights(spec, setting.seed);
   const fits = kept?.length === counts.length && counts.every((count, i) => kept[i].w.length === count);
-  const given = !kept && setting.w?.length === sumOfCounts(counts) ? cutWeights(setting.w, counts) : drawn;
+  const given = !kept && setting.w?.length === sumOfCounts(counts) ? cutWeights(setting.w, counts) : drawWeights(spec, setting.seed);
   const weights = kept && fits ? kept : given;
   const own = setting.x?.length === product(shape) ? setting.x : null;
   const next = randomNumbers(setting.seed + 77);
   const x = own ? Float64Array.from(own) : Float64Array.from({ length: product(shape) }, () => Math.floor(next() * 10));
-  const edited = sumOfCounts(counts) <= MOST_KEPT && weights.some(({ w }, i) => w.some((value, k) => value !== drawn[i].w[k]));
-  const held = { ...setting, x: own, w: edited ? weights.flatMap(({ w }) => [...w]) : null };
+  const held = { ...setting, x: own, w: editedWeights(spec, setting.seed, weights) };
   return { setting: held, spec, shape, shapes, plans, x, weights, values: runPlans(plans, x, weights) };
+}
+
+/** The same layer after its weights were edited in place: all else stays as it is. @param {Layer} layer @returns {Layer} */
+export function reweighLayer(layer) {
+  const { setting, spec, plans, x, weights } = layer;
+  return { ...layer, setting: { ...setting, w: editedWeights(spec, setting.seed, weights) }, values: runPlans(plans, x, weights) };
+}
+
+/** Weights that the address keeps, where they are not those of the seed. @param {Spec} spec @param {number} seed @param {Weights[]} weights */
+function editedWeights(spec, seed, weights) {
+  if (sumOfCounts(weights.map(({ w }) => w.length)) > MOST_KEPT) return null;
+  const drawn = drawWeights(spec, seed);
+  return weights.some(({ w }, i) => w.some((value, k) => value !== drawn[i].w[k])) ? weights.flatMap(({ w }) => [...w]) : null;
 }
 
 /** Weights of each convolution. @param {Spec} spec */

@@ -110,13 +110,17 @@ export function asInput({ width, height, rgb }, channels) {
  * @param {number} high
  */
 export function paintPlanes(canvas, width, height, planes, low, high) {
-  [canvas.width, canvas.height] = [width, height];
+  if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const image = context.createImageData(width, height);
+  const { data } = image;
   const scale = high > low ? 255 / (high - low) : 0;
-  for (let i = 0; i < width * height; i++) {
-    for (let c = 0; c < 3; c++) image.data[4 * i + c] = scale ? (planes[c % planes.length][i] - low) * scale : 128;
-    image.data[4 * i + 3] = 255;
+  const [red, green, blue] = [0, 1, 2].map((c) => planes[c % planes.length]);
+  for (let i = 0, at = 0; i < width * height; i++, at += 4) {
+    data[at] = scale ? (red[i] - low) * scale : 128;
+    data[at + 1] = scale ? (green[i] - low) * scale : 128;
+    data[at + 2] = scale ? (blue[i] - low) * scale : 128;
+    data[at + 3] = 255;
   }
   context.putImageData(image, 0, 0);
 }

@@ -4,6 +4,7 @@ import { convsOf, inChannels, shapesOf } from "./chain.js";
 import { costOf } from "./cost.js";
 import { formatSpec } from "./format.js";
 import { runPlans } from "./evaluate.js";
+import { once } from "./later.js";
 import { planSpec } from "./plan.js";
 import { button, fill, formatCount, formatNumber, make, segmented } from "./dom.js";
 import { selectBox } from "./controls.js";
@@ -15,6 +16,7 @@ import { PICTURES, asInput, drawPicture, paintPlanes, readPicture } from "./pict
 
 /** @import {Engine} from "./engine.js" */
 /** @import {Layer} from "./layer.js" */
+/** @import {Plan} from "./plan.js" */
 /** @import {Picture} from "./pictures.js" */
 
 const MOST_PICTURE_MACS = 2 ** 28;
@@ -28,7 +30,11 @@ export class Run {
     this.file = null;
     /** @type {Layer | null} */
     this.layer = null;
+    /** What depends on the picture alone, kept while weights are edited: its channels, by how many there are. @type {Map<number, Float64Array>} */
+    this.inputs = new Map();
     this.picture = drawPicture(this.name, this.size);
+    /** The picture that is painted. @type {Picture | null} */
+    this.painted = null;
     this.before = /** @type {HTMLCanvasElement} */ (make("canvas.photo", { role: "img", "aria-label": "the picture" }));
     this.after = /** @type {HTMLCanvasElement} */ (make("canvas.photo", { role: "img", "aria-label": "the result" }));
     this.words = make("p.result", { "aria-live": "polite" });
@@ -38,9 +44,11 @@ export class Run {
     /** @type {Served | null} */
     this.served = null;
     this.timed = "";
-    this.again = () => {};
+    /** The plans of a line, made where they are wanted. @type {{text: string, plans: () => Plan[]} | null} */
+    this.planned = null;
+    this.compareLoops = () => {};
     this.compared = make("span", { role: "status" });
-    this.compare = make("p", { hidden: true }, button("Compare with a plain JavaScript loop", () => this.again()), this.compared);
+    this.compare = make("p", { hidden: true }, button("Compare with a plain JavaScript loop", () => this.compareLoops()), this.compared);
     this.channelBox = make("span");
     this.region = new RegionTables();
     for (const canvas of [this.before, this.after]) canvas.addEventListener("pointerdown", (event) => this.point(canvas, event));
@@ -51,8 +59,14 @@ export class Run {
       this.cameraButton.setAttribute("aria-pressed", String(this.camera.on));
       this.cameraButton.textContent = this.camera.on ? "Stop the camera" : "Use the camera";
     });
-    const input = /** @type {HTMLInputElement} */ (make("input", { type: "file", accept: "image/*", "aria-label": "A picture of your own" }));
-    input.addEventListener("change", () => input.files?.[0] && this.take(input.files[0]));
+    this.ownFile = /** @type {HTMLInputElement} */ (make("input", { type: "file", accept: "image/*", "aria-label": "A picture of your own" }));
+    this.ownFile.addEventListener("change", () => this.ownFile.files?.[0] && this.take(this.ownFile.files[0]));
+    this.pictures = segmented("Picture", PICTURES.map((name) => [name, name]), this.name, (name) => {
+      this.file = null;
+      this.name = name;
+      this.camera.stop("");
+      this.renew();
+    });
     this.element = make(
       "div",
       {
@@ -60,25 +74,22 @@ export class Run {
         drop: (/** @type {DragEvent} */ event) => {
           event.preventDefault();
           const file = event.dataTransfer?.files[0];
-          if (file) this.take(file);
+          if (!file) return;
+          this.ownFile.value = "";
+          this.take(file);
         },
       },
       make("p", null, "The layer above, with its weights, on a picture. Edit the kernel and watch. A picture of your own, chosen or dropped here, stays on this machine, and so do frames of the camera, which is off until you ask for it."),
       make(
         "div.choices",
         null,
-        segmented("Picture", PICTURES.map((name) => [name, name]), this.name, (name) => {
-          this.file = null;
-          this.name = name;
-          this.camera.stop("");
-          this.renew();
-        }),
+        this.pictures,
         segmented("Size", ["128", "256", "512"].map((size) => [size, size]), "256", (size) => {
           this.size = Number(size);
           if (this.camera.on) this.camera.start(this.size);
           else this.renew();
         }),
-        input,
+        this.ownFile,
         this.cameraButton,
         this.cameraTold,
         this.channelBox,
@@ -93,7 +104,20 @@ export class Run {
 
   useCamera() {
     this.file = null;
+    this.mark("");
     this.camera.start(this.size);
+  }
+
+  /** The picture that is chosen, "" for none of those that ship: each of them can be chosen then. @param {string} name */
+  mark(name) {
+    for (const input of this.pictures.querySelectorAll("input")) input.checked = input.value === name;
+    if (!this.file) this.ownFile.value = "";
+  }
+
+  /** @param {Picture} picture */
+  setPicture(picture) {
+    this.picture = picture;
+    this.inputs.clear();
   }
 
   /** A frame of the camera, as long as it is seen. @param {Picture} picture */
@@ -102,21 +126,14 @@ export class Run {
       this.camera.stop("The camera is off, since its picture was not shown.");
       return;
     }
-    this.picture = picture;
-    if (this.layer) this.show(this.layer);
+    this.setPicture(picture);
+    this.renewResult();
   }
 
   /** The numbers around a point of a canvas. @param {HTMLCanvasElement} canvas @param {PointerEvent} event */
   point(canvas, event) {
     const box = canvas.getBoundingClientRect();
     this.region.choose(((event.clientY - box.top) / box.height) * canvas.height, ((event.clientX - box.left) / box.width) * canvas.width);
-  }
-
-  /** From the next run on by WebAssembly. @param {Engine} engine @param {boolean} served whether a server compiles modules */
-  use(engine, served) {
-    this.engine = engine;
-    if (served) this.served = new Served(engine, () => this.layer && this.element.checkVisibility() && this.show(this.layer));
-    this.compare.hidden = false;
   }
 
   /** @param {Blob} file */
@@ -128,23 +145,38 @@ export class Run {
 
   async renew() {
     const wanted = this.file;
+    this.mark(wanted ? "" : this.name);
     try {
       /** @type {Picture} */
       const picture = wanted ? await readPicture(wanted, this.size) : drawPicture(this.name, this.size);
       if (wanted !== this.file) return; // another was chosen meanwhile
-      this.picture = picture;
+      this.setPicture(picture);
     } catch (error) {
       this.words.textContent = /** @type {Error} */ (error).message;
       return;
     }
-    if (this.layer) this.show(this.layer);
+    this.renewResult();
+  }
+
+  /** Run the layer that was shown last. */
+  renewResult() {
+    if (this.layer) this.run(this.layer);
+  }
+
+  /** @param {Layer} layer @param {Engine | null} engine that runs it @param {boolean} served whether a server compiles modules */
+  show(layer, engine, served) {
+    this.engine = engine;
+    if (engine && served) this.served ??= new Served(engine, () => this.element.checkVisibility() && this.renewResult());
+    this.compare.hidden = !engine;
+    this.run(layer);
   }
 
   /** @param {Layer} layer */
-  show(layer) {
+  run(layer) {
     this.layer = layer;
     const { picture } = this;
-    paintPlanes(this.before, picture.width, picture.height, picture.rgb, 0, 1);
+    if (this.painted !== picture) paintPlanes(this.before, picture.width, picture.height, picture.rgb, 0, 1);
+    this.painted = picture;
     try {
       this.compute(layer, picture);
     } catch (error) {
@@ -166,25 +198,27 @@ export class Run {
     if (macs > MOST_PICTURE_MACS || values > 2 ** 24) {
       throw specError(`${macs} MAC and ${values} values on this picture`, { need: `at most ${MOST_PICTURE_MACS} MAC and ${2 ** 24} values`, fix: "a smaller size" });
     }
-    const plans = planSpec(spec, shape);
-    const x = asInput({ width, height, ...rest }, channels);
     const { engine } = this;
     const text = formatSpec(spec, shape);
+    if (this.planned?.text !== text) this.planned = { text, plans: once(() => planSpec(spec, shape)) };
+    const { plans } = this.planned;
+    const x = this.inputs.get(channels) ?? asInput({ width, height, ...rest }, channels);
+    this.inputs.set(channels, x);
     const module = engine?.presets.get(text);
     const missing = module || !engine ? "" : this.served?.want(text) ?? "";
     const run = () => {
       if (module) return module.run(x, weights, convsOf(spec));
       const start = performance.now();
-      const all = engine ? engine.runPlans(plans, x, weights) : runPlans(plans, x, weights);
+      const all = engine ? engine.runPlans(plans(), x, weights) : runPlans(plans(), x, weights);
       return { y: all[all.length - 1], time: performance.now() - start };
     };
     const how = module ? "a WebAssembly module that Omniconv compiled for this layer" : engine ? `Omniconv's WebAssembly with ${engine.name}` : "a plain JavaScript loop in float64";
     if (this.timed !== `${how} ${text}`) run(); // the first run of a layer also makes its memory and machine code
     this.timed = `${how} ${text}`;
     const { y, time } = run();
-    this.again = () => {
-      runPlans(plans, x, weights);
-      const plain = timeRuns(() => runPlans(plans, x, weights), 1);
+    this.compareLoops = () => {
+      runPlans(plans(), x, weights);
+      const plain = timeRuns(() => runPlans(plans(), x, weights), 1);
       const own = module ? timeRuns(() => module.start()) : timeRuns(() => void run());
       const ratio = formatNumber(plain / own);
       this.compared.textContent = ` A plain JavaScript loop takes ${formatNumber(plain)} ms and this ${formatNumber(own)} ms: ${ratio} times as long.`;
@@ -209,7 +243,7 @@ export class Run {
     const names = range(Math.min(64, result[1])).map((c) => `channel ${c}`);
     fill(this.channelBox, result[1] > 1 ? selectBox("channel of the result", names, `channel ${this.channel}`, (word) => {
       this.channel = names.indexOf(word);
-      if (this.layer) this.show(this.layer);
+      this.renewResult();
     }) : null);
     this.after.setAttribute("aria-label", `channel ${this.channel} of the result, ${result[3]} by ${result[2]}, values from ${formatNumber(low)} to ${formatNumber(high)}`);
     this.words.textContent = `${time < 0.1 ? "less than 0.1" : formatNumber(Math.round(time * 10) / 10)} ms for ${formatCount(macs)} MAC, by ${how}${missing ? `; ${missing}` : ""}.`;

@@ -93,7 +93,7 @@ export class Stage {
   choose(choice) {
     if (!this.layer) return;
     const spot = this.view?.spot ?? null;
-    this.view = new View(this.layer, choice);
+    this.view = new View(this.layer, choice, this.view);
     this.view.spot = this.products.holds() ? null : spot; // a term that is framed goes with its value
     this.askDraw();
     this.where.textContent = this.view.describe();

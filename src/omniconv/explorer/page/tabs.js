@@ -2,11 +2,12 @@
 import { make } from "./dom.js";
 
 export class Tabs {
-  /** @param {[string, HTMLElement][]} panels @param {(name: string) => void} shown */
+  /** @param {[string, () => HTMLElement][]} panels what is in each, made when it is first chosen @param {(name: string) => void} shown */
   constructor(panels, shown) {
     this.names = panels.map(([name]) => name);
-    this.panels = panels.map(([name, content]) =>
-      make("div.panel", { role: "tabpanel", id: `panel-${idOf(name)}`, "aria-labelledby": `tab-${idOf(name)}`, tabindex: 0 }, content),
+    this.contents = panels.map(([, content]) => content);
+    this.panels = this.names.map((name) =>
+      make("div.panel", { role: "tabpanel", id: `panel-${idOf(name)}`, "aria-labelledby": `tab-${idOf(name)}`, tabindex: 0 }),
     );
     /** @type {HTMLElement[]} */
     this.buttons = this.names.map((name, i) =>
@@ -24,21 +25,37 @@ export class Tabs {
       ),
     );
     this.shown = shown;
-    this.current = "";
+    this.index = 0;
     this.element = make("section.card.tabs", { "aria-label": "More" }, make("div.tablist", { role: "tablist", "aria-label": "About this layer" }, this.buttons), this.panels);
-    this.choose(0);
+    this.mark(0);
+  }
+
+  get current() {
+    return this.names[this.index];
   }
 
   /** @param {number} index */
   choose(index) {
-    this.current = this.names[index];
+    this.mark(index);
+    this.open();
+    return this.buttons[index];
+  }
+
+  /** Show what is in the chosen panel. */
+  open() {
+    const panel = this.panels[this.index];
+    if (!panel.firstChild) panel.append(this.contents[this.index]());
+    this.shown(this.current);
+  }
+
+  /** @param {number} index */
+  mark(index) {
+    this.index = index;
     this.buttons.forEach((tab, i) => {
       tab.setAttribute("aria-selected", String(i === index));
       tab.tabIndex = i === index ? 0 : -1;
       this.panels[i].hidden = i !== index;
     });
-    this.shown(this.current);
-    return this.buttons[index];
   }
 }
 

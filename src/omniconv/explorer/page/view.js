@@ -14,8 +14,13 @@ import { termsOf, traceBack, traceForward } from "./taps.js";
 /** @typedef {{tensor: number, channel: number, place: number[]}} Choice tensor 0 is the input, each other the result of a step */
 
 export class View {
-  /** What lies outside of the layer is moved to the nearest value that is there. @param {Layer} layer @param {Choice} choice */
-  constructor(layer, choice) {
+  /**
+   * What lies outside of the layer is moved to the nearest value that is there.
+   * @param {Layer} layer
+   * @param {Choice} choice
+   * @param {{layer: Layer, choice: Choice, marks: Uint8Array[]} | null} [before] marks stay, where the layer differs from this one's in its numbers alone
+   */
+  constructor(layer, choice, before = null) {
     this.layer = layer;
     const { plans } = layer;
     const tensor = clampTo(choice.tensor, plans.length + 1);
@@ -23,9 +28,9 @@ export class View {
     const place = sizes.map((size, a) => clampTo(choice.place[a], size));
     /** @type {Choice} */
     this.choice = { tensor, channel: clampTo(choice.channel, channels), place };
-    const chosen = new Uint8Array(channels * product(sizes));
-    chosen[this.index(this.choice)] = 1;
-    this.marks = [...traceBack(plans.slice(0, tensor), chosen), ...traceForward(plans.slice(tensor), chosen).slice(1)];
+    const same = before?.layer.plans === plans && String(Object.values(before.choice)) === String(Object.values(this.choice));
+    /** Of what the chosen value depends on and of what depends on it, in each tensor. @type {Uint8Array[]} */
+    this.marks = same ? before.marks : this.trace();
     /** The weight whose product is framed. @type {number | null} */
     this.spot = null;
     this.padded = new Set(this.terms().map(nameTerm));
@@ -35,6 +40,16 @@ export class View {
   static middleOf({ plans }) {
     const { sizesOut } = plans[plans.length - 1];
     return { tensor: plans.length, channel: 0, place: sizesOut.map((size) => Math.floor((size - 1) / 2)) };
+  }
+
+  /** The marks of the chosen value. @returns {Uint8Array[]} */
+  trace() {
+    const { plans } = this.layer;
+    const { tensor } = this.choice;
+    const { channels, sizes } = this.extent(tensor);
+    const chosen = new Uint8Array(channels * product(sizes));
+    chosen[this.index(this.choice)] = 1;
+    return [...traceBack(plans.slice(0, tensor), chosen), ...traceForward(plans.slice(tensor), chosen).slice(1)];
   }
 
   /** Channels and sizes of a tensor. @param {number} tensor */
