@@ -20,7 +20,8 @@ const { onnxText } = await load("onnxtext.js");
 const { Engine } = await load("engine.js");
 const { planTapCalls } = await load("tapplan.js");
 const { splitKernel } = await load("separable.js");
-const { readHash, shrinkSetting, textSetting, writeHash } = await load("layer.js");
+const { makeLayer, readHash, reweighLayer, shrinkSetting, textSetting, writeHash } = await load("layer.js");
+const { runPlans } = await load("evaluate.js");
 const analysis = Object.assign({}, ...(await Promise.all(["overlap.js", "field.js", "connectivity.js", "cost.js"].map(load))));
 const { listRemedies } = await load("remedies.js");
 
@@ -87,6 +88,26 @@ const ANSWERS = {
     const { spec, shape } = parseSpec(text);
     const given = weights.map(([w, b]) => ({ w: Float64Array.from(w), b: b && Float64Array.from(b) }));
     return [...evaluate(spec, shape, Float64Array.from(x), given)];
+  },
+  // For each convolution and each of its channels: whether values after an edit are those that are computed anew, and how many changed.
+  reweigh({ text }) {
+    let layer = makeLayer(textSetting(text), null);
+    const found = [];
+    layer.plans.flatMap((plan) => plan.parts.filter(({ conv }) => conv)).forEach(({ conv, wide, narrow }, number) => {
+      const volume = conv.kernel_size.reduce((a, b) => a * b, 1);
+      const owner = (i) =>
+        conv.transposed ? Math.floor(i / (volume * narrow * wide)) * narrow + (Math.floor(i / volume) % narrow) : Math.floor(i / (volume * wide));
+      for (let own = 0; own < conv.out_channels; own++) {
+        const { w } = layer.weights[number];
+        w.forEach((value, i) => (w[i] = owner(i) === own ? value + 5 + i : value));
+        const next = reweighLayer(layer, number, own);
+        const anew = runPlans(layer.plans, layer.x, layer.weights);
+        const last = anew.length - 1;
+        found.push([anew.every((values, n) => values.every((value, i) => value === next.values[n][i])), anew[last].filter((value, i) => value !== layer.values[last][i]).length]);
+        layer = next;
+      }
+    });
+    return found;
   },
   trace({ text, output, input }) {
     const { spec, shape } = parseSpec(text);

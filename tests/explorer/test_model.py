@@ -50,6 +50,13 @@ def test_samples_of_every_kind_have_their_text_and_shape():
         assert found == {"answer": expected}, f"{kind.name}: {sample}"
 
 
+def test_an_edit_of_a_channel_changes_what_depends_on_it_alone():
+    lines = [kind.build(sample).text((1, *sample.shape[1:])) for kind, sample in SAMPLES]
+    for line, found in zip(lines, ask([{"ask": "reweigh", "text": line} for line in lines]), strict=True):
+        assert all(same for same, _ in found["answer"]), line
+        assert any(changed for _, changed in found["answer"]), line
+
+
 def test_samples_of_every_kind_have_the_values_of_the_reference():
     rng = np.random.default_rng(0)
     requests, expected = [], []

@@ -32,7 +32,7 @@ class App {
     this.layer = null;
     this.live = make("p.visually-hidden", { role: "status" });
     this.stage = new Stage({ announce: (text) => (this.live.textContent = text) });
-    this.kernel = new KernelCard(this.stage, () => this.weightsChanged());
+    this.kernel = new KernelCard(this.stage, (number, own) => this.weightsChanged(number, own));
     this.stage.chosen = () => {
       const { view } = this.stage;
       if (!view) return;
@@ -245,9 +245,10 @@ class App {
     this.enter(setting, false);
   }
 
-  weightsChanged() {
+  /** @param {number} number of the convolution @param {number} own its channel */
+  weightsChanged(number, own) {
     if (!this.layer) return;
-    this.layer = reweighLayer(this.layer);
+    this.layer = reweighLayer(this.layer, number, own);
     if (!this.refusal.textContent) {
       this.setting = this.layer.setting;
       this.writeAddress();

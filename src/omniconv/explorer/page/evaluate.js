@@ -30,6 +30,41 @@ export function runPlans(plans, x, weights) {
 }
 
 /**
+ * The values after one channel of one convolution has got other weights: only what depends on it is computed again.
+ * @param {Plan[]} plans
+ * @param {Float64Array[]} values as they were
+ * @param {Weights[]} weights
+ * @param {number} number of the convolution
+ * @param {number} own its channel
+ * @returns {Float64Array[]}
+ */
+export function rerunPlans(plans, values, weights, number, own) {
+  let used = 0;
+  const found = [values[0]];
+  for (const [index, plan] of plans.entries()) {
+    const before = found[index];
+    const convs = plan.parts.filter((part) => part.conv).length;
+    const part = plan.parts[number - used];
+    const mine = weights.slice(used, used + convs);
+    used += convs;
+    if (number >= used) found.push(values[index + 1]);
+    else if (before !== values[index] || !part) found.push(runStep(plan, before, mine));
+    else {
+      const y = values[index + 1].slice();
+      addPart(plan, part, before, weights[number], clearChannel(plan, part.firstOut + own, y), own, own + 1);
+      found.push(y);
+    }
+  }
+  return found;
+}
+
+/** @param {Plan} plan @param {number} channel @param {Float64Array} y */
+function clearChannel({ sizesOut }, channel, y) {
+  const places = product(sizesOut);
+  return y.fill(0, channel * places, (channel + 1) * places);
+}
+
+/**
  * The result for a whole batch.
  * @param {Spec} spec
  * @param {number[]} shape
@@ -100,9 +135,17 @@ function listStretches(axis) {
   return [...byTap.values()].flat();
 }
 
-/** Row by row: each tap is added to all outputs of a row that it reads for. */
-/** @param {Plan} plan @param {Part} part @param {Float64Array} x @param {Weights | undefined} weights @param {Float64Array} y */
-function addPart(plan, part, x, weights, y) {
+/**
+ * Row by row: each tap is added to all outputs of a row that it reads for.
+ * @param {Plan} plan
+ * @param {Part} part
+ * @param {Float64Array} x
+ * @param {Weights | undefined} weights
+ * @param {Float64Array} y
+ * @param {number} [first] of its output channels
+ * @param {number} [end]
+ */
+function addPart(plan, part, x, weights, y, first = 0, end = part.groups * part.narrow) {
   const [da, ha] = part.axes.slice(0, 2).map(flatten);
   const stretches = listStretches(part.axes[2]);
   const [D, H, W] = plan.sizesOut;
@@ -112,7 +155,7 @@ function addPart(plan, part, x, weights, y) {
   const [, KH, KW] = [...new Array(3 - kernel.length).fill(1), ...kernel];
   const volume = product(kernel);
   const w = part.conv && weights ? weights.w : null;
-  for (let c = 0; c < part.groups * part.narrow; c++) {
+  for (let c = first; c < end; c++) {
     const group = Math.floor(c / part.narrow);
     const base = (part.firstOut + c) * D * H * W;
     if (weights?.b) y.fill(weights.b[c], base, base + D * H * W);

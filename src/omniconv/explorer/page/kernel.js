@@ -2,6 +2,7 @@
 import { product, range } from "./integers.js";
 import { button, fill, formatNumber, make, segmented } from "./dom.js";
 import { numberBox } from "./controls.js";
+import { afterPaint } from "./later.js";
 import { PRESETS, learnedFilters, learnedSizes, presetValues } from "./presets.js";
 import { readTheme, valueColour } from "./scene.js";
 import { splitKernel } from "./separable.js";
@@ -11,12 +12,14 @@ import { splitKernel } from "./separable.js";
 /** @import {Stage} from "./stage.js" */
 
 const MOST_WEIGHTS = 75;
+/** Weights of one kernel that have boxes; of a larger one, too, what is told of it comes after the picture. */
+const MOST_BOXES = 343;
 
 /** What a brush adds to a weight, where nothing else is written. */
 const STROKE = 0.5;
 
 export class KernelCard {
-  /** @param {Stage} stage @param {() => void} changed */
+  /** @param {Stage} stage @param {(number: number, own: number) => void} changed is told the convolution and its channel */
   constructor(stage, changed) {
     this.stage = stage;
     this.changed = changed;
@@ -27,6 +30,7 @@ export class KernelCard {
     /** @type {Float64Array | null} */
     this.held = null;
     this.seed = 1;
+    this.turn = 0;
     this.learned = 0;
     /** What a stroke does to a weight: 0 nothing, since weights are typed. */
     this.brush = 0;
@@ -101,7 +105,8 @@ export class KernelCard {
     if (!view) return;
     const found = view.source();
     const { conv, number } = found ?? firstSource(layer);
-    const row = this.row(conv, found ? view.choice.channel - found.part.firstOut : 0);
+    const own = found ? view.choice.channel - found.part.firstOut : 0;
+    const row = this.row(conv, own);
     const terms = found ? view.terms() : [];
     const used = new Set(terms.map((term) => term.weight));
     const key = [number, row.join(), conv.kernel_size.join(), layer.weights[number].w.length].join("|");
@@ -111,7 +116,7 @@ export class KernelCard {
       if (!again) this.told.textContent = "";
       this.held = w; // while somebody types, the boxes stay
       this.key = key;
-      this.build(layer, conv, number, row);
+      this.build(layer, conv, number, own, row);
     }
     this.body.querySelectorAll("input").forEach((input) => {
       input.classList.toggle("used", used.has(Number(input.dataset.weight)));
@@ -149,21 +154,21 @@ export class KernelCard {
     return range(wide).map((j) => volume * (conv.transposed ? (group * wide + j) * narrow + (own % narrow) : own * wide + j));
   }
 
-  /** @param {Layer} layer @param {Conv} conv @param {number} number @param {number[]} row */
-  build(layer, conv, number, row) {
+  /** @param {Layer} layer @param {Conv} conv @param {number} number @param {number} own the channel @param {number[]} row */
+  build(layer, conv, number, own, row) {
     const volume = product(conv.kernel_size);
     const across = conv.kernel_size[conv.kernel_size.length - 1];
     const { w } = layer.weights[number];
-    this.current = { conv, number, row };
+    this.current = { conv, number, own, row };
     this.stage.frameProduct(null);
     const shown = row.slice(0, Math.max(1, Math.floor(MOST_WEIGHTS / volume)));
     const grids = shown.map((start, j) => {
-      const boxes = range(Math.min(volume, 343)).map((t) => {
+      const boxes = range(Math.min(volume, MOST_BOXES)).map((t) => {
         const place = conv.kernel_size.reduceRight((/** @type {{rest: number, at: number[]}} */ { rest, at }, size) => ({ rest: Math.floor(rest / size), at: [rest % size, ...at] }), { rest: t, at: [] });
         return numberBox(`weight ${place.at.join(", ")} of input channel ${j}`, Math.round(w[start + t] * 1000) / 1000, (value) => {
           if (typeof value !== "number") return;
           w[start + t] = value;
-          this.changed();
+          this.changed(number, own);
         }, { step: "any", "data-weight": start + t, ...this.stage.spotListeners(start + t) });
       });
       const grid = make("div.weights", null, boxes);
@@ -193,11 +198,11 @@ export class KernelCard {
   /** Other values for the kernels of the chosen channel. @param {(sizes: number[], j: number) => Float64Array} values @param {string} told */
   put(values, told) {
     if (!this.current || !this.layer) return;
-    const { conv, number, row } = this.current;
+    const { conv, number, own, row } = this.current;
     const { w } = this.layer.weights[number];
     row.forEach((start, j) => w.set(values(conv.kernel_size, j), start));
     this.told.textContent = told;
-    this.changed();
+    this.changed(number, own);
     this.show(this.layer, true);
   }
 
@@ -207,11 +212,14 @@ export class KernelCard {
     const some = learnedFilters(sizes).length > 0;
     this.learnedButton.toggleAttribute("disabled", !some);
     this.learnedButton.title = some ? "" : `there are learned filters of ${learnedSizes()}`;
-    const [high, wide] = sizes;
-    if (sizes.length !== 2 || Math.min(...sizes) < 2) {
-      fill(this.note);
-      return;
-    }
+    const turn = ++this.turn;
+    if (sizes.length !== 2 || Math.min(...sizes) < 2) fill(this.note);
+    else if (product(sizes) <= MOST_BOXES) this.describeRank(sizes, w, row);
+    else afterPaint().then(() => turn === this.turn && this.describeRank(sizes, w, row));
+  }
+
+  /** How nearly the first kernel is a column times a row. @param {number[]} sizes @param {Float64Array} w @param {number[]} row */
+  describeRank([high, wide], w, row) {
     const { energy, rank, column, row: across, singular } = splitKernel(w.subarray(row[0], row[0] + high * wide), high, wide);
     const share = formatNumber(Math.floor(energy * 1000) / 10);
     // The larger factor is shared out, so that both are numbers of the same kind.

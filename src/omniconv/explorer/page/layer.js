@@ -6,7 +6,7 @@ import { formatSpec } from "./format.js";
 import { parseSpec } from "./text.js";
 import { DEFAULTS, buildKind } from "./kinds.js";
 import { planSpec } from "./plan.js";
-import { drawWeights, randomNumbers, runPlans } from "./evaluate.js";
+import { drawWeights, randomNumbers, rerunPlans, runPlans } from "./evaluate.js";
 
 /** @import {Spec} from "./chain.js" */
 /** @import {Plan} from "./plan.js" */
@@ -121,10 +121,16 @@ export function makeLayer(setting, kept) {
   return { setting: held, spec, shape, shapes, plans, x, weights, values: runPlans(plans, x, weights) };
 }
 
-/** The same layer after its weights were edited in place: all else stays as it is. @param {Layer} layer @returns {Layer} */
-export function reweighLayer(layer) {
-  const { setting, spec, plans, x, weights } = layer;
-  return { ...layer, setting: { ...setting, w: editedWeights(spec, setting.seed, weights) }, values: runPlans(plans, x, weights) };
+/**
+ * The same layer after weights of one channel were edited in place: all else stays as it is.
+ * @param {Layer} layer
+ * @param {number} number of the convolution
+ * @param {number} own its channel
+ * @returns {Layer}
+ */
+export function reweighLayer(layer, number, own) {
+  const { setting, spec, plans, values, weights } = layer;
+  return { ...layer, setting: { ...setting, w: editedWeights(spec, setting.seed, weights) }, values: rerunPlans(plans, values, weights, number, own) };
 }
 
 /** Weights that the address keeps, where they are not those of the seed. @param {Spec} spec @param {number} seed @param {Weights[]} weights */
