@@ -48,7 +48,7 @@ def write_sources(folder: Path = SOURCE) -> None:
     for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
         text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
         (folder / name.lower()).write_text(text, encoding="utf-8")
-    explore().save(folder / "_static" / "explorer.html")
+    explore().save(folder / "_static" / "explorer.html", documentation="..")
     for page in (folder / "index.md", *(folder / "kinds" / f"{kind}.md" for kind in kinds())):
         page.write_text(embed(page.read_text(encoding="utf-8")), encoding="utf-8")
     _list_pages(folder / "kinds", sorted(kinds()))

@@ -19,6 +19,7 @@ const { kerasText } = await load("kerastext.js");
 const { onnxText } = await load("onnxtext.js");
 const { Engine } = await load("engine.js");
 const { planTapCalls } = await load("tapplan.js");
+const { LESSONS } = await load("lessons.js");
 const { splitKernel } = await load("separable.js");
 const { makeLayer, readHash, reweighLayer, shrinkSetting, textSetting, writeHash } = await load("layer.js");
 const { runPlans } = await load("evaluate.js");
@@ -83,6 +84,7 @@ const ANSWERS = {
     const { spec, shape } = parseSpec(text);
     return { same: listSame(spec, shape), modes: listModes(spec, shape) };
   },
+  lessons: () => LESSONS.map(({ compute, ...lesson }) => lesson),
   separable: ({ values, high, wide }) => splitKernel(values, high, wide),
   evaluate({ text, x, weights }) {
     const { spec, shape } = parseSpec(text);

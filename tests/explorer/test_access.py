@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from tests.axe import judge
 
@@ -131,6 +134,22 @@ def test_in_forced_colours_marks_and_choices_are_seen(open_page):
     chosen = page.locator(".segmented input:checked + span").first.evaluate(colour)
     other = page.locator(".segmented input:not(:checked) + span").first.evaluate(colour)
     assert chosen != other
+
+
+@pytest.mark.wide
+def test_in_forced_colours_small_cells_show_their_signs(open_page):
+    page = open_page("#text=convolution+ic1+oc1+kh3+kw3&sizes=1x80x80&seed=1", forced_colors="active")
+    page.click("#tab-take-along")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save it as SVG").click()
+    text = Path(saved.value.path()).read_text("utf-8")
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Save the numbers as CSV").click()
+    rows = [row.split(",") for row in Path(saved.value.path()).read_text("utf-8").split()]
+    shown = [float(value) for name, _, *values in rows if name in "xy" for value in values]
+    assert 0 < shown.count(0) < 1000
+    assert len(re.findall(r"h0v3\.5h0z", text)) == sum(value > 0 for value in shown)
+    assert len(re.findall(r"h3\.5v0h-3\.5z", text)) == len(shown) - shown.count(0)
 
 
 @pytest.mark.parametrize(("motion", "steps"), [("reduce", 0), pytest.param("no-preference", 1, marks=pytest.mark.wide)])

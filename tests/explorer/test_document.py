@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 from html import unescape
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
+from tests.explorer.model import ask, needs_node
 
 import omniconv as oc
 from omniconv.errors import OmniconvError, ShapeError, SpecError
@@ -68,6 +71,31 @@ def test_every_kind_has_its_words_parameters_and_samples():
             assert found["output"] == list(spec.output_shape(sample.shape))
         for found, sample in zip(kind["errors"], kinds()[kind["name"]].errors, strict=True):
             assert re.search(sample.match, found["message"])
+
+
+def test_documentation_and_code_that_the_page_names_are_there():
+    root = Path(__file__).parents[2]
+    data = read_data(explore("mixed").page(documentation="../docs"))
+    assert data["links"]["documentation"] == "../docs"
+    for kind in data["kinds"]:
+        assert (root / "docs" / "kinds" / f"{kind['name']}.md").is_file()
+        source = (root / "src" / Path(*kind["module"].split("."))).with_suffix(".py").read_text("utf-8")
+        head, _, body = kind["code"].partition(":\n    ")
+        assert head.startswith(f"def {kind['name']}(")
+        assert head in source
+        assert body in source
+        assert '"""' not in body
+
+
+@needs_node
+def test_lessons_name_a_kind_and_code_that_is_there():
+    [answer] = ask([{"ask": "lessons"}])
+    assert len(answer["answer"]) == 13
+    for lesson in answer["answer"]:
+        assert lesson["kind"] in kinds()
+        assert find_spec(lesson["module"]).origin.endswith(".py"), lesson["title"]
+        for line in filter(None, (lesson["open"], lesson.get("cure"))):
+            oc.parse(line)
 
 
 def test_infinite_parameters_are_texts():

@@ -226,8 +226,8 @@ def test_the_first_lesson_is_done_by_keyboard_alone(page):
 @pytest.mark.wide
 def test_every_lesson_finds_its_answer_among_its_options(page):
     page.click("#tab-learn")
-    for number in range(1, 13):
-        assert page.locator(".lesson h3").text_content().startswith(f"{number} of 12: ")
+    for number in range(1, 14):
+        assert page.locator(".lesson h3").text_content().startswith(f"{number} of 13: ")
         page.locator(".lesson .segmented label").first.click()
         page.get_by_role("button", name="Reveal").click()
         answer = page.locator(".answer p")
@@ -237,8 +237,77 @@ def test_every_lesson_finds_its_answer_among_its_options(page):
         assert said == ("✓ As you predicted" if right == options[0] else "✗ Not your prediction. It is"), number
         page.get_by_role("button", name="Show this layer above").click()
         assert page.locator(".refusal").text_content() == "", number
-        if number < 12:
+        if number < 13:
             page.get_by_role("button", name="Next lesson").click()
+
+
+def test_a_lesson_leads_to_the_holes_of_a_dilated_transposed_layer_and_to_their_cure(page):
+    page.click("#tab-learn")
+    while "holes" not in page.locator(".lesson h3").text_content():
+        page.get_by_role("button", name="Next lesson").click()
+    page.locator(".lesson .segmented label", has_text="none").click()
+    page.get_by_role("button", name="Reveal").click()
+    assert "Outputs 1, 3, 5, 7, 9 are holes" in page.locator(".answer").text_content()
+    assert "With 4 taps every output away from the border is met 2 times." in page.locator(".answer").text_content()
+    page.get_by_role("button", name="Show this layer above").click()
+    # The middle one, 5, is a hole.
+    assert page.locator(".where").text_content().startswith("output, channel 0, column 4: 123, reads 3 of 4 inputs")
+    page.locator(".stage canvas").focus()
+    page.keyboard.press("ArrowRight")
+    assert "no tap of the kernel lands here (a hole)" in page.locator(".sum").text_content()
+    page.get_by_role("button", name="Show its cure above").click()
+    assert "kw4 sw2 dw1" in page.get_by_label("The layer as one line of text").input_value()
+    assert "reads 2 of 4 inputs" in page.locator(".where").text_content()
+
+
+@pytest.mark.wide
+def test_the_value_that_is_shown_first_is_no_hole(page):
+    where = page.locator(".where")
+    page.select_option("#kind", "transposed")
+    assert where.text_content().startswith("output, channel 0, row 4, column 4: ")
+    page.locator(".stage canvas").focus()
+    page.keyboard.press("ArrowRight")
+    for axis in ("height", "width"):
+        page.get_by_label(f"dilation, {axis}").fill("2")
+    # Row 4, column 5 is a hole now; the columns beside it are as near.
+    assert where.text_content().startswith("output, channel 0, row 4, column 4: ")
+    page.locator(".stage canvas").focus()
+    page.keyboard.press("ArrowRight")
+    assert ", reads 0 of 16 inputs" in where.text_content()
+    page.get_by_label("weight 0, 0 of input channel 0").fill("9")
+    assert ", reads 0 of 16 inputs" in where.text_content()
+    page.locator(".stage canvas").focus()
+    for weight in range(2):
+        page.get_by_label(f"kernel size, {('height', 'width')[weight]}").fill("1")
+    assert ", reads 1 of 16 inputs" in where.text_content()
+
+
+@pytest.mark.wide
+def test_the_numbers_of_a_field_are_said_in_words(page):
+    enter_line(page, "transposed ic1 oc1 ih4 iw4 kh3 kw3 sh2 sw2 dh2 dw2")
+    words = page.locator("section[aria-label='Receptive field'] .small").all_text_contents()
+    [sentence] = words
+    for part in (
+        "On h and w: one output sees a stretch of 3 positions of the input.",
+        "the stretch of output 0 begins 2 before it, where there is padding or nothing.",
+        "Its centre is its middle, −1, negative because that is before the first input",
+        "With each further output it moves by 1/2, the stride. Some outputs are holes, which see nothing.",
+    ):
+        assert part in sentence
+
+
+def test_a_picture_is_chosen_again_after_one_of_the_readers_own(page):
+    page.click("#tab-run-on-a-picture")
+    panel = page.locator("#panel-run-on-a-picture")
+    before = panel.locator("canvas").first.evaluate("canvas => canvas.toDataURL()")
+    own = {"name": "x.png", "mimeType": "image/png", "buffer": make_picture(np.zeros((20, 40), np.uint8), "PNG")}
+    for _ in range(2):  # the same file twice
+        page.get_by_label("A picture of your own").set_input_files(own)
+        page.wait_for_function("() => document.querySelector('.photo').width === 40")
+        assert panel.locator("input:checked").evaluate_all("all => all.map((one) => one.value)") == ["256"]
+        panel.locator("label", has_text="shapes").click()
+        page.wait_for_function("() => document.querySelector('.photo').width === 256")
+        assert panel.locator("canvas").first.evaluate("canvas => canvas.toDataURL()") == before
 
 
 def test_a_layer_runs_on_a_picture_with_its_weights(page):
@@ -474,6 +543,11 @@ def test_the_camera_is_off_until_it_is_asked_for(browser, file):
     drawn = "() => document.querySelectorAll('.photo')[1].toDataURL()"
     first = page.evaluate(drawn)
     page.wait_for_function(f"first => ({drawn})() !== first", arg=first)
+    assert page.locator("#panel-run-on-a-picture fieldset").first.locator("input:checked").count() == 0
+    page.locator("#panel-run-on-a-picture label", has_text="shapes").click()
+    assert page.get_by_role("button", name="Use the camera").is_visible()
+    use.click()
+    page.wait_for_function(RUN_SAYS, arg="The camera is on.")
     page.click("#tab-know")
     page.wait_for_function(
         "() => document.querySelector('#panel-run-on-a-picture').textContent.includes('was not shown')"
@@ -588,10 +662,10 @@ def test_a_letter_that_is_dragged_changes_its_number(page):
 @pytest.mark.wide
 def test_lessons_link_their_sources(page):
     page.click("#tab-learn")
-    page.locator(".lesson summary").click()
+    page.locator(".lesson summary").first.click()
     link = page.locator(".lesson a").first
     assert link.get_attribute("href") == "https://arxiv.org/abs/1603.07285"
-    assert "y[c, o] = b[c] + sum_{j, t}" in page.locator(".lesson pre").text_content()
+    assert "y[c, o] = b[c] + sum_{j, t}" in page.locator(".lesson pre").first.text_content()
 
 
 @pytest.mark.wide
@@ -812,6 +886,8 @@ def test_a_weight_its_input_and_its_product_are_framed_together(page):
 @pytest.mark.wide
 def test_what_is_known_of_dilated_transposed_layers(page):
     enter_line(page, "transposed ic1 oc1 iw4 kw1 sw2")
+    page.locator(".stage canvas").focus()
+    page.keyboard.press("ArrowRight")
     assert "0 of 4 positions. It is a hole: no tap reaches it." in page.locator("#panel-know").text_content()
     enter_line(page, "transposed ic1 oc1 ih4 iw4 kh3 kw3 sh2 sw2 dh2 dw2")
     assert page.get_by_role("button", name="Cure it: use a 4x4 kernel with dilation 1x1").is_visible()

@@ -6,6 +6,7 @@
       "version": "0.1.0",
       "mode": "file" | "served",             whether POST compile is there (omniconv.explorer.server)
       "start": {"kind": name or null, "text": problem line, "shape": [n, c, ...], "spec": spec},
+      "links": {"documentation", "source": address or null},
       "kinds": [kind, ...],                  in the order of the registry
       "activations": {name: {"formula": text, "parameters": {name: default}}},
       "taps": {"simd", "relaxed": base64, "heap": bytes, "words": [name, ...]},    see omniconv.web.taps
@@ -13,7 +14,7 @@
     }
 
     kind = {
-      "name", "title", "summary", "signature": texts,
+      "name", "title", "summary", "signature", "module", "code": texts,
       "doc": {"Formula", "Use", "Legality", "Cost", "Args", "Raises", "Sources", ...: texts},
       "traits": [name, ...],
       "parameters": [{"name", "required": bool, "default": value, "typical": value, "help": text}, ...],
@@ -36,10 +37,12 @@ Values of arguments are numbers, texts, lists or null. Numbers that JSON does no
 
 from __future__ import annotations
 
+import ast
 import inspect
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 
 import omniconv
@@ -52,7 +55,9 @@ from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shape, 
 from omniconv.spec.activation import FORMULAS
 
 
-def make_data(spec: Spec, shape: Shape, *, kind: str | None = None, served: bool = False) -> dict[str, Any]:
+def make_data(
+    spec: Spec, shape: Shape, *, kind: str | None = None, served: bool = False, documentation: str | None = None
+) -> dict[str, Any]:
     """Everything that the page is given.
 
     Args:
@@ -60,11 +65,17 @@ def make_data(spec: Spec, shape: Shape, *, kind: str | None = None, served: bool
         shape: of its input.
         kind: the kind that it is of, where that is known.
         served: whether a server answers ``compile``.
+        documentation: address of the documentation, seen from the page; default: the one that the package declares.
     """
+    declared = find_addresses()
     return {
         "version": omniconv.__version__,
         "mode": "served" if served else "file",
         "start": {"kind": kind, "text": spec.text(shape), "shape": shape, "spec": describe_spec(spec)},
+        "links": {
+            "documentation": documentation or declared.get("documentation"),
+            "source": declared.get("source"),
+        },
         "kinds": [describe_kind(each) for each in kinds().values()],
         "activations": {
             name: {"formula": formula, "parameters": {key: as_json(value) for key, value in parameters.items()}}
@@ -85,6 +96,8 @@ def describe_kind(kind: Kind) -> dict[str, Any]:
         "title": kind.name.replace("_", " ").capitalize(),
         "summary": kind.summary,
         "signature": kind.signature,
+        "module": kind.constructor.__module__,
+        "code": read_code(kind.constructor),
         "doc": doc,
         "traits": sorted(kind.traits),
         "parameters": [
@@ -107,6 +120,27 @@ def describe_kind(kind: Kind) -> dict[str, Any]:
             for sample, error in list_messages(kind)
         ],
     }
+
+
+def find_addresses() -> dict[str, str]:
+    """Addresses that the installed package declares (``[project.urls]``), by their names in small letters."""
+    try:
+        declared = metadata("omniconv").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return {}
+    pairs = (entry.partition(",") for entry in declared)
+    return {name.strip().lower(): address.strip().rstrip("/") for name, _, address in pairs}
+
+
+def read_code(function: Callable[..., Any]) -> str:
+    """The code of a function without its docstring."""
+    lines = inspect.getsource(function).splitlines()
+    [definition] = ast.parse("\n".join(lines)).body
+    assert isinstance(definition, ast.FunctionDef)
+    if ast.get_docstring(definition) is not None:
+        words = definition.body[0]
+        del lines[words.lineno - 1 : words.end_lineno]
+    return "\n".join(lines)
 
 
 def describe_sample(kind: Kind, sample: Sample) -> dict[str, Any]:

@@ -29,13 +29,21 @@ class Exploration:
 
     start: Start
 
-    def page(self) -> str:
-        """The page as the text of one HTML file, which needs nothing else."""
-        spec, shape, kind = self.start
-        return make_document(make_data(spec, shape, kind=kind))
+    def page(self, documentation: str | None = None) -> str:
+        """The page as the text of one HTML file, which needs nothing else.
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
+        Args:
+            documentation: address of the documentation that it links to; default: the one that the package declares.
+        """
+        spec, shape, kind = self.start
+        return make_document(make_data(spec, shape, kind=kind, documentation=documentation))
+
+    def save(self, path: str | os.PathLike[str], *, documentation: str | None = None) -> Path:
         """Write the page, whole or not at all.
+
+        Args:
+            path: of the file.
+            documentation: as for `page`.
 
         Raises:
             OSError: a file that cannot be written.
@@ -43,7 +51,7 @@ class Exploration:
         path = Path(path)
         partial = path.with_name(f".{path.name}.partial")
         try:
-            partial.write_text(self.page(), encoding="utf-8", newline="\n")
+            partial.write_text(self.page(documentation), encoding="utf-8", newline="\n")
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)

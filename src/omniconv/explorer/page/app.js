@@ -2,9 +2,10 @@
 import { readData } from "./data.js";
 import { button, fill, make } from "./dom.js";
 import { formatSpec } from "./format.js";
+import { linkPapers, originOf } from "./origin.js";
 import { afterPaint, once } from "./later.js";
 import { STARTS, lineOf, makeLayer, readHash, refusalOf, reweighLayer, shrinkSetting, startSetting, textSetting, writeHash } from "./layer.js";
-import { lessonLine } from "./lessons.js";
+import { fullLine } from "./lessons.js";
 import { parseSpec } from "./text.js";
 import { makeControls } from "./controls.js";
 import { KernelCard } from "./kernel.js";
@@ -13,7 +14,7 @@ import { Stage } from "./stage.js";
 import { Know } from "./know.js";
 import { Run } from "./run.js";
 import { Checkerboard } from "./checkerboard.js";
-import { Learn, linkPapers } from "./learn.js";
+import { Learn } from "./learn.js";
 import { Take } from "./take.js";
 import { Tabs } from "./tabs.js";
 
@@ -44,7 +45,7 @@ class App {
     this.know = once(() => new Know((text, sizes, w) => this.enterText(text, sizes, w)));
     this.run = once(() => new Run());
     this.checkerboard = once(() => new Checkerboard());
-    this.learn = once(() => new Learn((lesson) => this.openLesson(lesson), this.data.kinds));
+    this.learn = once(() => new Learn((lesson, line) => this.openLesson(lesson, line), this.data));
     this.take = once(() => new Take(this.stage));
     /** @type {[string, () => HTMLElement][]} */
     const panels = [
@@ -164,9 +165,9 @@ class App {
     if ((parseSpec(text).shape?.[0] ?? 1) > 1 && !this.refusal.textContent) this.note.textContent = ONE_IMAGE;
   }
 
-  /** Show the layer of a lesson, where the eye and the keyboard find it. @param {Lesson} lesson */
-  openLesson(lesson) {
-    this.enter({ ...textSetting(lessonLine(lesson)), x: lesson.x ?? null, w: lesson.w ?? null }, true);
+  /** Show a layer of a lesson, where the eye and the keyboard find it. @param {Lesson} lesson @param {string} line */
+  openLesson(lesson, line) {
+    this.enter({ ...textSetting(fullLine(line)), x: lesson.x ?? null, w: line === lesson.open ? lesson.w ?? null : null }, true);
     this.stage.element.scrollIntoView();
     this.stage.canvas.focus({ preventScroll: true });
   }
@@ -229,8 +230,10 @@ class App {
         ? make(
             "details",
             null,
-            make("summary", null, "Formula, use, legality, cost, sources"),
+            make("summary", null, "Formula, use, legality, cost, sources, code"),
             ["Formula", "Use", "Legality", "Cost", "Sources"].map((part) => (words.doc[part] ? [make("h2", null, part), part === "Formula" ? make("pre", null, words.doc[part]) : make("p", null, linkPapers(words.doc[part]))] : [])).flat(),
+            make("h2", null, "Code"),
+            originOf(this.data, words),
           )
         : null,
     );

@@ -8,6 +8,8 @@
  * @property {string} title
  * @property {string} summary
  * @property {string} signature
+ * @property {string} module of Python
+ * @property {string} code of its constructor, without the words
  * @property {Record<string, string>} doc
  * @property {Parameter[]} parameters
  * @property {{shape: number[]}[]} samples
@@ -34,6 +36,7 @@
  * @property {string} version
  * @property {"file" | "served"} mode
  * @property {{kind: string | null, text: string, shape: number[]}} start
+ * @property {{documentation: string | null, source: string | null}} links addresses of the documentation and of the source tree, if there are any
  * @property {KindWords[]} kinds
  * @property {TapData} [taps]
  * @property {{module: ModuleData}[]} [presets]

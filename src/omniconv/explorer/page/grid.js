@@ -198,15 +198,21 @@ function drawColours(grid, block, look) {
   return [{ kind: "cells", x, y, w: cell, across: sizes[2], colours, inks, fill: theme.paper }];
 }
 
-/** Where colours are forced, only a dash in each cell below zero. @param {Grid} grid @param {Block} block @param {Look} look @returns {Shape[]} */
+/** Where colours are forced, a plus in each cell above zero, a dash in each below, nothing in others. @param {Grid} grid @param {Block} block @param {Look} look @returns {Shape[]} */
 function drawSigns(grid, block, look) {
   const { cell } = grid;
-  /** @type {number[]} */
-  const corners = [];
+  /** @type {[number[], number[]]} */
+  const [across, down] = [[], []];
   eachCell(grid, block, (x, y, index) => {
-    if (look.value(index) < 0) corners.push(x + cell * 0.25, y + cell / 2);
+    const value = look.value(index);
+    if (value) across.push(x + cell * 0.25, y + cell / 2);
+    if (value > 0) down.push(x + cell / 2, y + cell * 0.25);
   });
-  return [{ kind: "boxes", corners, w: cell / 2, h: 0, stroke: look.theme.ink, line: 1 }];
+  const { ink } = look.theme;
+  return [
+    { kind: "boxes", corners: across, w: cell / 2, h: 0, stroke: ink, line: 1 },
+    { kind: "boxes", corners: down, w: 0, h: cell / 2, stroke: ink, line: 1 },
+  ];
 }
 
 /** Characters of the longest number that is drawn. @param {Grid} grid @param {Look} look */

@@ -14,7 +14,7 @@ import { BorderFigures } from "./borderfigures.js";
 import { CostTable } from "./costtable.js";
 import { View } from "./view.js";
 import { MOST_WIRED, listLinks, wiringScene } from "./wiring.js";
-import { nameStep } from "./words.js";
+import { fieldWords, nameStep } from "./words.js";
 
 /** @import {Spec} from "./chain.js" */
 /** @import {Engine} from "./engine.js" */
@@ -165,6 +165,7 @@ export class Know {
           ]),
           "The field of one output, as if the input had no end",
         ),
+        ...fieldWords(axes, letters).map((words) => make("p.small", null, words)),
       ],
       () => mapTable(support, plans[0].sizesIn, `1: the ${which} output depends on it`),
     );

@@ -1,15 +1,16 @@
 /** Lessons on the page: first a prediction, then the reveal. */
 import { button, fill, make, segmented } from "./dom.js";
 import { LESSONS } from "./lessons.js";
+import { linkModule, linkPapers, originOf } from "./origin.js";
 
 /** @import {Lesson} from "./lessons.js" */
-/** @import {KindWords} from "./data.js" */
+/** @import {PageData} from "./data.js" */
 
 export class Learn {
-  /** @param {(lesson: Lesson) => void} open shows the layer of a lesson @param {KindWords[]} kinds */
-  constructor(open, kinds) {
+  /** @param {(lesson: Lesson, line: string) => void} open shows a layer of a lesson @param {PageData} data */
+  constructor(open, data) {
     this.open = open;
-    this.kinds = kinds;
+    this.data = data;
     this.number = 0;
     this.element = make("div.lesson");
     this.show();
@@ -25,7 +26,12 @@ export class Learn {
         answer,
         make("p", null, make("b", null, hit ? "✓ As you predicted: " : "✗ Not your prediction. It is: "), lesson.options[right]),
         make("p", null, words),
-        button("Show this layer above", () => this.open(lesson)),
+        make(
+          "div.bar",
+          null,
+          button("Show this layer above", () => this.open(lesson, lesson.open)),
+          lesson.cure ? button("Show its cure above", () => this.open(lesson, lesson.cure ?? "")) : null,
+        ),
       );
     }, { class: "primary", disabled: true });
     let chosen = "";
@@ -33,6 +39,7 @@ export class Learn {
     fill(
       this.element,
       heading,
+      lesson.before ? make("p", null, lesson.before) : null,
       make("p.question", null, lesson.question),
       segmented("Your prediction", lesson.options.map((option) => [option, option]), "", (option) => {
         chosen = option;
@@ -41,7 +48,7 @@ export class Learn {
       }),
       reveal,
       answer,
-      sourcesOf(this.kinds.find(({ name }) => name === lesson.kind)),
+      sourcesOf(this.data, lesson),
       make(
         "div.bar",
         null,
@@ -59,21 +66,17 @@ export class Learn {
   }
 }
 
-/** Formula and sources of a kind; papers on arXiv as links. @param {KindWords | undefined} words */
-export function sourcesOf(words) {
+/** Formula and sources of the kind of a lesson, and the code that computes the same. @param {PageData} data @param {Lesson} lesson */
+function sourcesOf(data, { kind, module }) {
+  const words = data.kinds.find(({ name }) => name === kind);
   if (!words) return null;
   return make(
     "details",
     null,
-    make("summary", null, `Formula and sources: ${words.title}`),
+    make("summary", null, `Formula, sources and code: ${words.title}`),
     make("pre", null, words.doc.Formula ?? ""),
     make("p", null, linkPapers(words.doc.Sources ?? "")),
-  );
-}
-
-/** Text with a link for each paper that it names by its number. @param {string} text */
-export function linkPapers(text) {
-  return text.split(/(arXiv:\d{4}\.\d{4,5})/).map((part, i) =>
-    i % 2 ? make("a", { href: `https://arxiv.org/abs/${part.slice(6)}`, target: "_blank", rel: "noopener noreferrer" }, part) : part,
+    make("p", null, "Python computes the answer in ", linkModule(data, module), "."),
+    originOf(data, words),
   );
 }

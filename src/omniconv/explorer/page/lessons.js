@@ -1,4 +1,4 @@
-/** Twelve lessons: a question, a prediction, and the answer computed in front of the reader. */
+/** Lessons: a question, a prediction, and the answer computed in front of the reader. */
 import { product } from "./integers.js";
 import { buildKind } from "./kinds.js";
 import { parseSpec } from "./text.js";
@@ -15,6 +15,7 @@ import { timeRuns } from "./clock.js";
 import { formatCount, formatNumber } from "./dom.js";
 
 /** @import {Spec} from "./chain.js" */
+/** @import {Conv} from "./spec.js" */
 
 /**
  * @typedef {object} Answer
@@ -26,12 +27,15 @@ import { formatCount, formatNumber } from "./dom.js";
  * @typedef {object} Lesson
  * @property {string} title
  * @property {string} kind whose formula and sources belong to it
+ * @property {string} module of Python that computes the same
+ * @property {string} [before] what has to be known first
  * @property {string} question
  * @property {string[]} options
  * @property {() => Answer} compute
  * @property {string} open a layer that shows it
  * @property {number[]} [x] numbers of its input
  * @property {number[]} [w] its weights
+ * @property {string} [cure] a layer that does better
  */
 
 /** @param {string} line */
@@ -62,6 +66,8 @@ const COUNTED = [1, 2, 3];
 const SLIDE = "convolution ic1 oc1 iw5 kw3 pl1 pr1";
 const UP3 = "transposed ic1 oc1 ih4 iw4 kh3 kw3 sh2 sw2";
 const UP4 = "transposed ic1 oc1 ih4 iw4 kh4 kw4 sh2 sw2 pt1 pb1 pl1 pr1";
+const HOLES = "transposed ic1 oc1 iw4 kw3 sw2 dw2";
+const NO_HOLES = "transposed ic1 oc1 iw4 kw4 sw2 pl1 pr1";
 const STACK124 = "chain iw24 > convolution ic1 oc1 kw3 pl1 pr1 > dilated ic1 oc1 kw3 dw2 pl2 pr2 > dilated ic1 oc1 kw3 dw4 pl4 pr4";
 const STACK222 = `chain iw24${" > dilated ic1 oc1 kw3 dw2 pl2 pr2".repeat(3)}`;
 const GROUPED2 = "chain ih4 iw4 > grouped ic8 oc8 kh3 kw3 pt1 pb1 pl1 pr1 g2 > pointwise_grouped ic8 oc8 kh1 kw1 g2";
@@ -72,6 +78,7 @@ export const LESSONS = [
   {
     title: "Correlation or convolution",
     kind: "convolution",
+    module: "omniconv.reference.evaluate",
     question: "The kernel 1 2 3 slides over 0 0 1 0 0 with padding 1. What does a true convolution give?",
     options: ["0 3 2 1 0", "0 1 2 3 0"],
     compute() {
@@ -89,6 +96,7 @@ export const LESSONS = [
   {
     title: "Kernel, filter, channel",
     kind: "cross_correlation",
+    module: "omniconv.spec.conv",
     question: "A 3×3 layer takes 3 channels and makes 8. How many weights does it hold?",
     options: ["9", "72", "216"],
     compute() {
@@ -103,6 +111,7 @@ export const LESSONS = [
   {
     title: "Output size",
     kind: "cross_correlation",
+    module: "omniconv.spec.geometry",
     question: "7 positions, a kernel of 3, stride 2 and no padding. How many outputs?",
     options: ["2", "3", "4"],
     compute() {
@@ -115,6 +124,7 @@ export const LESSONS = [
   {
     title: "Transposed layers and the checkerboard",
     kind: "transposed",
+    module: "omniconv.analysis.overlap",
     question: "A transposed 3×3 layer with stride 2: how many taps meet in its outputs, away from the border?",
     options: ["9 everywhere", "4 everywhere", "1, 2 or 4, by position"],
     compute() {
@@ -130,10 +140,12 @@ export const LESSONS = [
       };
     },
     open: UP3,
+    cure: UP4,
   },
   {
     title: "Dilation and the receptive field",
     kind: "dilated",
+    module: "omniconv.analysis.receptive_field",
     question: "Three layers of 3 taps with dilation 1, 2 and 4. How many inputs does one output see?",
     options: ["7", "9", "15"],
     compute() {
@@ -146,6 +158,7 @@ export const LESSONS = [
   {
     title: "What dilation leaves out",
     kind: "dilated",
+    module: "omniconv.analysis.coverage",
     question: "Three layers of 3 taps, each with dilation 2. Their field spans 13 positions. How much of it is read?",
     options: ["all of it", "about half", "about a quarter"],
     compute() {
@@ -159,8 +172,31 @@ export const LESSONS = [
     open: STACK222,
   },
   {
+    title: "Dilated and transposed at once: holes",
+    kind: "transposed",
+    module: "omniconv.analysis.overlap",
+    before: "A transposed layer writes where others read: each input lays its kernel over the output, and the kernels of neighbours begin a stride apart. Dilation moves the taps inside every kernel apart.",
+    question: "4 inputs, a transposed kernel of 3 taps, stride 2, dilation 2: 11 outputs. How many of them does no tap reach?",
+    options: ["none", "5", "8"],
+    compute() {
+      const met = resultOf(HOLES, [1, 1, 1, 1], [1, 1, 1]);
+      const holes = met.flatMap((n, o) => (n ? [] : [o]));
+      const { spec, shape } = read(NO_HOLES);
+      const { levels } = overlapPhases(/** @type {Conv} */ (spec), shape);
+      return {
+        right: this.options.indexOf(holes.length ? String(holes.length) : "none"),
+        words: `Input i writes to outputs 2i, 2i + 2 and 2i + 4, which are all even. Outputs ${holes.join(", ")} are holes: whatever the weights, they hold the bias alone; on two axes three quarters of all outputs do. Stride and dilation must have no common factor. The cure: dilation 1 and a kernel that the stride divides. With 4 taps every output away from the border is met ${levels.join(" or ")} times.`,
+      };
+    },
+    open: HOLES,
+    x: [1, 2, 3, 4],
+    w: [1, 10, 100],
+    cure: NO_HOLES,
+  },
+  {
     title: "Spatially separable, and when not",
     kind: "spatially_separable",
+    module: "omniconv.analysis.separability",
     question: "Sobel (1 0 −1, 2 0 −2, 1 0 −1) and Laplace (0 1 0, 1 −4 1, 0 1 0): which is a column times a row?",
     options: ["both", "only Sobel", "only Laplace"],
     compute() {
@@ -176,6 +212,7 @@ export const LESSONS = [
   {
     title: "Depthwise separable",
     kind: "depthwise_separable",
+    module: "omniconv.analysis.cost",
     question: "A dense 3×3 layer from 64 to 128 channels becomes depthwise separable. What share of the work is left?",
     options: ["about 12 %", "about 33 %", "about 50 %"],
     compute() {
@@ -192,6 +229,7 @@ export const LESSONS = [
   {
     title: "Flattened",
     kind: "flattened",
+    module: "omniconv.analysis.cost",
     question: "The same layer from 64 to 64 channels, flattened to a lateral, a vertical and a horizontal step. Its weights?",
     options: ["4 480", "12 288", "36 864"],
     compute() {
@@ -205,6 +243,7 @@ export const LESSONS = [
   {
     title: "Grouped, and shuffled",
     kind: "shuffled_grouped",
+    module: "omniconv.analysis.connectivity",
     question: "Two grouped layers in 2 groups on 8 channels, without a shuffle. How many inputs does an output channel see?",
     options: ["2", "4", "all 8"],
     compute() {
@@ -223,6 +262,7 @@ export const LESSONS = [
   {
     title: "Pointwise grouped",
     kind: "pointwise_grouped",
+    module: "omniconv.analysis.connectivity",
     question: "A pointwise layer from 64 to 64 channels in 8 groups. How many weights?",
     options: ["64", "512", "4 096"],
     compute() {
@@ -234,6 +274,7 @@ export const LESSONS = [
   {
     title: "What it costs, and what it really takes",
     kind: "depthwise_separable",
+    module: "omniconv.analysis.cost",
     question: "16 channels at 64×64: the depthwise separable layer has about 6 times fewer MAC than the dense one. Is it 6 times faster here, in a plain loop?",
     options: ["more than 6 times", "about 6 times", "clearly less"],
     compute() {
@@ -260,8 +301,8 @@ function bestTime(spec, shape) {
   return timeRuns(() => evaluate(spec, shape, x, weights));
 }
 
-/** The layer of a lesson as its full line. @param {Lesson} lesson */
-export function lessonLine(lesson) {
-  const { spec, shape } = read(lesson.open);
+/** A layer of a lesson as its full line. @param {string} line */
+export function fullLine(line) {
+  const { spec, shape } = read(line);
   return formatSpec(spec, shape);
 }

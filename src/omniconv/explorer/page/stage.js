@@ -1,5 +1,6 @@
 /** The picture of a layer: all its tensors, what the chosen value reads and feeds, the kernel that slides. */
 import { button, fill, make } from "./dom.js";
+import { formatSpec } from "./format.js";
 import { hitGrid } from "./grid.js";
 import { drawView } from "./picture.js";
 import { Products } from "./products.js";
@@ -84,8 +85,11 @@ export class Stage {
   show(layer) {
     const steps = layer.plans.length;
     const fresh = !this.layer || this.layer.setting.kind !== layer.setting.kind || this.layer.plans.length !== steps;
+    const other = !this.layer || formatSpec(this.layer.spec, this.layer.shape) !== formatSpec(layer.spec, layer.shape);
     this.layer = layer;
     this.choose(fresh || !this.view ? View.middleOf(layer) : this.view.choice);
+    // A hole reads nothing and shows nothing of the layer: of a new setting another value is shown first.
+    if (other && this.view?.isHole()) this.choose(this.view.nearestReached());
     this.showTables();
   }
 

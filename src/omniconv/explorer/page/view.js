@@ -42,6 +42,29 @@ export class View {
     return { tensor: plans.length, channel: 0, place: sizesOut.map((size) => Math.floor((size - 1) / 2)) };
   }
 
+  /** Whether the chosen value depends on no input: no tap reaches it. */
+  isHole() {
+    return this.choice.tensor > 0 && !this.marks[0].includes(1);
+  }
+
+  /** The value of the same channel that is no hole and nearest to the chosen one; of a channel of holes the same. @returns {Choice} */
+  nearestReached() {
+    const { plans } = this.layer;
+    const { tensor, channel, place } = this.choice;
+    const { sizes } = this.extent(tensor);
+    const inputs = new Uint8Array(this.marks[0].length).fill(1);
+    const reached = traceForward(plans.slice(0, tensor), inputs)[tensor];
+    let [best, least] = [place, Infinity];
+    const places = product(sizes);
+    for (let p = 0; p < places; p++) {
+      if (!reached[channel * places + p]) continue;
+      const at = [Math.floor(p / (sizes[1] * sizes[2])), Math.floor(p / sizes[2]) % sizes[1], p % sizes[2]];
+      const distance = at.reduce((sum, n, a) => sum + (n - place[a]) ** 2, 0);
+      if (distance < least) [best, least] = [at, distance];
+    }
+    return { tensor, channel, place: best };
+  }
+
   /** The marks of the chosen value. @returns {Uint8Array[]} */
   trace() {
     const { plans } = this.layer;
