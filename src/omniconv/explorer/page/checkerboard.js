@@ -101,7 +101,7 @@ export class Checkerboard {
         segmented("Weights", [["equal", "all 1"], ["random", "random"], ["icnr", "random, ICNR"]], "equal", word("weights")),
         segmented("Input", [["flat", "flat"], ["disc", "a disc"], ["picture", "a picture"]], "flat", word("input")),
       ),
-      make("div.figures", null, this.figures.map((figure) => figure.element)),
+      make("div.figures.three", null, this.figures.map((figure) => figure.element)),
       this.verdict,
     );
   }
@@ -113,7 +113,7 @@ export class Checkerboard {
       const flat = this.input === "flat";
       const text = Number.isNaN(spread) ? "every output sees the border" : `largest over smallest: ${formatNumber(spread)}`;
       this.figures[i].show(
-        (theme) => mapScene(image, sizes, `${name}: ${text}`, theme, { room: 330 }),
+        (theme) => mapScene(image, sizes, `${name}: ${text}`, theme, { room: 250 }),
         [make("p", null, name), make("p.result", null, flat ? "" : "a flat input: ", make("b", null, shown), ` — ${text}`)],
         () => ({
           heads: ["row", ...range(sizes[2]).map((w) => `column ${w}`)],

@@ -3,7 +3,7 @@ import { range } from "./integers.js";
 import { dimsOf } from "./chain.js";
 import { axisLetters, formatSpec } from "./format.js";
 import { button, formatNumber, make, table } from "./dom.js";
-import { drawGrid, layGrid } from "./grid.js";
+import { BLOCK_HEAD, drawGrid, layGrid } from "./grid.js";
 import { Figure } from "./figure.js";
 import { connectivityPaths, findBlocks } from "./connectivity.js";
 import { sumCost } from "./cost.js";
@@ -49,9 +49,12 @@ export function mapScene(all, allSizes, title, theme, { room = 300 } = {}) {
   const { values, sizes, whole } = cropMap(all, allSizes);
   const cell = Math.max(5, Math.min(30, Math.floor(room / Math.max(sizes[1], sizes[2]))));
   const grid = layGrid({ channels: 1, sizes, frame: [[0, 0], [0, 0]], cell, columns: Math.max(1, Math.floor(room / (sizes[2] * cell))), first: 0 });
+  // Blocks without a name need no room for it.
+  const head = whole && sizes[0] === 1 ? BLOCK_HEAD : 0;
+  grid.y = -head;
   const scale = Array.from(values).reduce((most, value) => Math.max(most, Math.abs(value)), 0);
   const look = { theme, value: (/** @type {number} */ i) => values[i], scale, mark: () => 0, dim: false, name: () => (whole ? "" : `the first ${sizes.slice(1).join(" × ")} of ${allSizes.slice(1).join(" × ")}`), padding: () => null };
-  return { width: grid.width + 3, height: grid.height + 3, shapes: drawGrid(grid, look), title };
+  return { width: grid.width + 3, height: grid.height - head + 3, shapes: drawGrid(grid, look), title };
 }
 
 /** @param {ArrayLike<number>} values @param {number[]} sizes @param {string} caption */
@@ -83,8 +86,9 @@ export class Know {
     this.element = make(
       "div.figures",
       null,
-      this.overlap.element, this.field.element, this.coverage.element, this.channels.element, this.wiring.element,
-      this.borders.same.element, this.borders.modes.element, this.cost.element,
+      make("div.column", null, this.overlap.element, this.coverage.element, this.borders.same.element),
+      make("div.column", null, this.field.element, this.channels.element, this.wiring.element, this.borders.modes.element),
+      this.cost.element,
     );
   }
 

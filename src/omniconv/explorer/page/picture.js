@@ -14,8 +14,11 @@ const GAP = 46;
 /** Sides of a cell, at most and at least. */
 const LARGEST_CELL = 44;
 const SMALLEST_CELL = 7;
-/** Height of a picture beside the settings. */
+/** Height of a picture beside the settings: in one row, and in two. */
 const TALLEST = 640;
+const TALLEST_ROWS = 740;
+/** A cell in which numbers of four characters are read. */
+const LEGIBLE_CELL = 24;
 
 /**
  * Where the tensors are drawn in a picture `space` wide: as large as they fit.
@@ -37,24 +40,33 @@ function layTensors(view, space) {
       const columns = countColumns(channels, sizes, upright ? Math.floor((space + 10) / wide) : null);
       return layGrid({ channels, sizes, frame, cell, columns, first: firsts[tensor] });
     });
-  /** @param {Grid[]} all */
-  const fits = (all) => {
-    if (stacked) return Math.max(...all.map((grid) => grid.width)) <= space;
-    const across = all.reduce((sum, grid) => sum + grid.width, GAP * (all.length - 1));
-    return across <= space && Math.max(...all.map((grid) => grid.height)) <= TALLEST;
+  /** The largest cells with which so many tensors in a row fit. @param {number} across @param {number} tallest */
+  const fit = (across, tallest) => {
+    let cell = LARGEST_CELL;
+    let placed = place(lay(cell), across);
+    while (cell > SMALLEST_CELL && (placed.width > space + 4 || placed.height > tallest)) placed = place(lay((cell -= 1)), across);
+    return { ...placed, cell };
   };
-  let cell = LARGEST_CELL;
-  let grids = lay(cell);
-  while (cell > SMALLEST_CELL && !fits(grids)) grids = lay((cell -= 1));
-  let [x, y] = [0, TITLE_HEAD];
-  grids.forEach((grid) => {
-    [grid.x, grid.y] = [x, y];
-    if (stacked) y += grid.height + TITLE_HEAD + 14;
-    else x += grid.width + GAP;
+  if (stacked) return { ...fit(1, Infinity), stacked };
+  const row = fit(tensors.length, TALLEST + TITLE_HEAD + 4);
+  if (row.cell >= LEGIBLE_CELL || tensors.length < 4) return { ...row, stacked };
+  const rows = fit(Math.ceil(tensors.length / 2), TALLEST_ROWS);
+  return { ...(rows.cell > row.cell ? rows : row), stacked };
+}
+
+/** Tensors in rows of so many, and the size of the picture. @param {Grid[]} grids @param {number} across */
+function place(grids, across) {
+  const wide = range(across).map((column) => Math.max(...grids.filter((_, i) => i % across === column).map((grid) => grid.width)));
+  const high = range(Math.ceil(grids.length / across)).map((row) => Math.max(...grids.slice(row * across, (row + 1) * across).map((grid) => grid.height)));
+  /** @param {number[]} sizes @param {number} count @param {number} gap */
+  const start = (sizes, count, gap) => sizes.slice(0, count).reduce((sum, size) => sum + size + gap, 0);
+  grids.forEach((grid, i) => {
+    grid.x = start(wide, i % across, GAP);
+    grid.y = TITLE_HEAD + start(high, Math.floor(i / across), TITLE_HEAD + 14);
   });
   const width = Math.max(...grids.map((grid) => grid.x + grid.width)) + 4;
   const height = Math.max(...grids.map((grid) => grid.y + grid.height)) + 4;
-  return { grids, stacked, width, height };
+  return { grids, width, height };
 }
 
 /**
