@@ -247,7 +247,9 @@ class Executable(Compiled):
         arrays = self._gather(inputs)
         room = None if out is None else self._take_room(arrays, out)
         found = dict(zip(self.outputs, self._run(arrays, room=room), strict=True))
-        return {name: np.asarray(y != 0) if name in self._truths else y for name, y in found.items()}
+        for name in self._truths:
+            found[name] = np.asarray(found[name] != 0)
+        return found
 
     def run_at(self, addresses: Sequence[int]) -> None:
         """Run on memory at addresses, without a look at what is there.

@@ -50,7 +50,7 @@ def read_names(inputs: Any, names: Collection[str], at: str, what: str = "inputs
         ShapeError: missing or unknown inputs.
         DataError: not arrays by name.
     """
-    if not isinstance(inputs, Mapping):
+    if type(inputs) is not dict and not isinstance(inputs, Mapping):  # the first question takes a fifth of the time
         raise DataError(f"{what} is a {type(inputs).__name__}", need="arrays by name", fix="{name: array}", at=at)
     if set(inputs) != set(names):
         given = sorted(map(str, inputs))

@@ -83,6 +83,7 @@ class Results:
             keeps = MOST_KEPT * LARGE <= needed <= left
             left -= needed if keeps else 0
             self._kept.append(deque(maxlen=MOST_KEPT) if keeps else None)
+        self._keeps = any(kept is not None for kept in self._kept)
 
     def _size(self, shape: Shape) -> int:
         return math.prod(shape) * self.dtype.itemsize
@@ -110,4 +111,6 @@ class Results:
 
     def take_all(self) -> list[Array]:
         """An array for every output."""
-        return [self.take(index) for index in range(len(self.shapes))]
+        if self._keeps:
+            return [self.take(index) for index in range(len(self.shapes))]
+        return [np.empty(shape, self.dtype) for shape in self.shapes]

@@ -9,10 +9,12 @@ import pytest
 from tests.compiler.harness import TARGETS, Buffer, build, check_shares, placed
 from tests.guard import guarded
 from tests.machines import V3
+from tests.registry.compiled import run_compiled
 
+import omniconv as oc
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.kernels.panel.kernel import Panel
-from omniconv.compiler.kernels.panel.tiles import PanelTile, plan_panel
+from omniconv.compiler.kernels.panel.tiles import PanelTile, cost_panel, plan_panel
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
 
@@ -81,6 +83,47 @@ def test_panels_take_turns_while_their_weights_stay_near():
     assert inner(1, 256, 256), "256 KiB, half of the second-level cache, are read in order"
     assert not inner(1, 256, 264)
     assert not inner(4, 32, 32, replace(AxisWalk.flat(9), kernel=3, taps=(3,), ostep=1)), "several taps"
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize(("vectors", "cut", "more"), [(0, False, 0), (1, True, 3), (4, False, 1)])
+def test_a_channel_that_is_left_over_is_summed_along_its_inputs(vectors, cut, more, target):
+    outputs, wide = vectors * target.lanes + 1, max(vectors // 2, 1)
+    tile = PanelTile(4, wide, 2, 2, True, cut)
+    recipe, args, y, expected = pointwise(target, 2, 2 * target.lanes + more, outputs, 14, tile)
+    assert recipe.dots
+    assert np.array_equal(check_shares(recipe, target, args, y), expected)
+    for other in (
+        replace(recipe, outputs=outputs + 1),
+        replace(recipe, outputs=outputs + wide * target.lanes - 1),
+        replace(recipe, inputs=2 * target.lanes - 1),
+        replace(recipe, inputs=257 * target.lanes),
+        replace(recipe, x_channel=2),
+        replace(recipe, mapped=True),
+    ):
+        assert not other.dots
+
+
+@pytest.mark.parametrize("target", [target.name for target in TARGETS])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_layers_of_one_channel_have_borders_and_activations(kernel, target):
+    """Integers are exact, whatever the order of a sum."""
+    layer = oc.cross_correlation(in_channels=37, out_channels=1, kernel_size=kernel, padding=kernel - 1, stride=2)
+    spec = oc.Chain((layer, oc.Activation.of("relu")))
+    rng = np.random.default_rng(kernel)
+    x = rng.integers(-4, 5, (2, 37, 9, 12)).astype(np.float32)
+    weights = [(rng.integers(-4, 5, (1, 37, kernel, kernel)).astype(np.float32), np.float32([3]))]
+    for layout in ("NCHW", "NHWC"):
+        found = run_compiled(spec, x, weights, target=target, layout=layout)
+        assert np.array_equal(found, oc.reference(spec, x, weights))
+
+
+def test_panels_leave_such_a_channel_to_itself():
+    for outputs in (17, 49, 257):
+        tile = plan_panel(Problem(1, (POINT, POINT, AxisWalk.flat(49)), 1, 64, outputs), V3)
+        assert (outputs // 8) % tile.vectors == 0, "the vectors before it fill whole panels"
+    of_many = Problem(1, (POINT, POINT, AxisWalk.flat(49)), 1, 64, 48)
+    assert cost_panel(replace(of_many, outputs=49), V3) < 1.1 * cost_panel(of_many, V3)
 
 
 @dataclass(frozen=True)

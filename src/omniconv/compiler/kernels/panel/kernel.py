@@ -5,25 +5,28 @@ r"""The panel kernel: one input value, broadcast, times a panel of output-channe
 A tile holds ``rows`` output positions by ``vectors`` vectors of output channels in registers while taps and input
 channels run past. It serves every layer whose groups fill a vector, and every other layer correctly: pointwise, dense,
 transposed, grouped. Input channels may lie anywhere (a stride or a list of positions), so shuffles and channels-first
-inputs are read in place. Positions outside the input are read from a block of zeros.
+inputs are read in place. Positions outside the input are read from a block of zeros. Vectors of an output channel
+that is left over, the last of 49, would waste all lanes but one: they run along its inputs instead.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts
-from omniconv.compiler.emit.machine import Index, Pointer, Slot
+from omniconv.compiler.emit.machine import Index, Pointer, Slot, Value
 from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
-from omniconv.compiler.kernels.panel.tiles import PanelTile
+from omniconv.compiler.emit.vectors import emit_fold
+from omniconv.compiler.kernels.panel.tiles import SPAN, PanelTile, sums_along_inputs
 from omniconv.compiler.problem.open_images import open_images
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
-from omniconv.open_size import Opener, may_exceed
+from omniconv.open_size import Opener, is_open, may_exceed
 from omniconv.program.steps import Array
 from omniconv.target.model import Target
 
@@ -33,9 +36,6 @@ ARGS = 6
 
 LINE = 64
 """A cache line [bytes]."""
-
-SPAN = 256
-"""Input channels of a sum of its own: a running sum over more of them loses digits that its parts still have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +101,14 @@ class Panel:
     def columns(self) -> int:
         """Weights of one group for one tap and input channel, spare lanes included."""
         return (self.vectors - 1) * self.lanes + self.narrow
+
+    @property
+    def dots(self) -> bool:
+        """Whether the last output channel of a group, a panel by itself, has vectors along its inputs."""
+        alone = (self.vectors - 1) % self.tile.vectors == 0
+        neighbours = not self.mapped and not is_open(self.x_channel) and self.x_channel == 1
+        taps = self.depth // self.inputs
+        return alone and neighbours and sums_along_inputs(self.inputs, taps, self.outputs, self.lanes)
 
     @property
     def panels(self) -> int:
@@ -178,15 +186,13 @@ class Panel:
         group, index = k.divmod(panel, self.panels)
         last = self.vectors - (self.panels - 1) * self.tile.vectors
         tail = self.outputs - (self.vectors - 1) * self.lanes
-        full, rest = (self.lanes,) * self.tile.vectors, ((self.lanes,) * (last - 1) + (self.narrow,))
+        full = _Held((self.lanes,) * self.tile.vectors)
+        rest = _Held((self.lanes,) * (last - 1) + (self.narrow,), tail, self.dots)
         row = _PanelRow(self, k, tables, n, od, oh, block, group, index)
-        if full == rest and tail == self.lanes:
-            row.emit(full, None)
+        if full.widths == rest.widths and tail == self.lanes:
+            row.emit(full)
         else:
-            k.both_ways(
-                k.compare("<", index, self.panels - 1),
-                lambda whole: row.emit(full, None) if whole else row.emit(rest, tail),
-            )
+            k.both_ways(k.compare("<", index, self.panels - 1), lambda whole: row.emit(full if whole else rest))
 
     @property
     def packing(self) -> Hashable:
@@ -221,6 +227,20 @@ class Panel:
         if b is not None:
             packed[:, : self.outputs] = b.reshape(self.groups, self.outputs)
         return packed.reshape(-1)
+
+
+class _Held(NamedTuple):
+    """What a panel holds.
+
+    Attributes:
+        widths: lanes of its vectors.
+        tail: output channels of the last one; ``None`` of a full one.
+        dots: whether it is one channel, summed by vectors along its inputs.
+    """
+
+    widths: tuple[int, ...]
+    tail: int | None = None
+    dots: bool = False
 
 
 class _PanelRow:
@@ -261,8 +281,8 @@ class _PanelRow:
         self.w = k.shift(weights, place)
         self.bias = k.shift(k.arg(B), k.add(k.mul(group, panel.columns), k.mul(index, panel.tile.vectors * lanes)))
 
-    def emit(self, widths: Sequence[int], tail: int | None) -> None:
-        """All tiles of the unit, for vectors of ``widths``; the last one holds ``tail`` channels when given."""
+    def emit(self, held: _Held) -> None:
+        """All tiles of the unit, for what a panel holds."""
         k, p = self.k, self.p
         axis = p.axes[2]
         with k.loop(axis.phases) as index:
@@ -276,18 +296,19 @@ class _PanelRow:
             with k.loop(k.min(end, whole) if cut else end, start=begin) as tile:
                 # The last tile overlaps the one before it, if it is not cut.
                 q = k.mul(tile, rows) if cut else k.min(k.mul(tile, rows), k.sub(phase.count, rows))
-                self._tile(phase, q, rows, widths, tail)
+                self._tile(phase, q, rows, held)
             if cut:
                 with k.when(k.compare("==", end, whole + 1)):
-                    self._tile(phase, whole * rows, rest, widths, tail)
+                    self._tile(phase, whole * rows, rest, held)
 
-    def _tile(self, phase: PhaseValues, q: Index, rows: int, widths: Sequence[int], tail: int | None) -> None:
+    def _tile(self, phase: PhaseValues, q: Index, rows: int, held: _Held) -> None:
         k, p = self.k, self.p
-        axis = p.axes[2]
+        axis, widths = p.axes[2], held.widths
         bias = [k.load(self.bias, v * p.lanes, lanes=lanes) for v, lanes in enumerate(widths)]
-        acc = [[k.variable(value.type, value) for value in bias] for _ in range(rows)]
+        first = [k.splat(0.0)] if held.dots else bias
+        acc = [[k.variable(value.type, value) for value in first] for _ in range(rows)]
         if not axis.bordered:
-            self._taps(phase, q, acc, tail, checked=False)
+            self._taps(phase, q, acc, held, checked=False)
         else:
             reach = k.mul(k.sub(phase.taps, 1), axis.ostep)
             low, high = (phase.first, k.add(phase.first, reach))
@@ -295,21 +316,27 @@ class _PanelRow:
                 low, high = high, low
             left = k.compare(">=", k.add(k.mul(q, axis.in_step), low), 0)
             right = k.compare("<", k.add(k.mul(k.add(q, rows - 1), axis.in_step), high), axis.size)
-            k.both_ways(k.both(left, right), lambda inside: self._taps(phase, q, acc, tail, checked=not inside))
+            k.both_ways(k.both(left, right), lambda inside: self._taps(phase, q, acc, held, checked=not inside))
         for r in range(rows):
             ow = k.add(phase.start, k.mul(k.add(q, r), axis.out_step))
             for v in range(len(widths)):
                 channel = k.add(self.channel, v * p.lanes)
-                count = tail if v == len(widths) - 1 else None
+                count = held.tail if v == len(widths) - 1 else None
                 at = Position(self.n, self.od, self.oh, ow, channel)
-                value = emit_epilogue(k, p.posts, k.get(acc[r][v]), at, count)
+                total = self._fold(k.get(acc[r][v]), bias[v]) if held.dots else k.get(acc[r][v])
+                value = emit_epilogue(k, p.posts, total, at, count)
                 where = k.add(k.mul(ow, p.y_strides[3]), k.add(self.column, v * p.lanes))
                 k.store(value, self.y, where, count=None if p.tail else count)
 
-    def _taps(self, phase: PhaseValues, q: Index, acc: list[list[Slot]], tail: int | None, *, checked: bool) -> None:
+    def _fold(self, sums: Value, bias: Value) -> Value:
+        """The lanes of a vector along the inputs, added to the bias of its one output channel."""
+        total = emit_fold(self.k, self.k.b.fadd, sums)
+        return self.k.b.fadd(bias, self.k.spread(total, bias.type.count))
+
+    def _taps(self, phase: PhaseValues, q: Index, acc: list[list[Slot]], held: _Held, *, checked: bool) -> None:
         k, p = self.k, self.p
         depth, height, width = p.axes
-        step = p.inputs * sum(slot.allocated_type.count for slot in acc[0])
+        step = p.inputs * sum(held.widths)
         with k.loop(self.depth.taps) as td:
             iz = k.add(k.add(k.mul(self.depth_q, depth.in_step), self.depth.first), k.mul(td, depth.ostep))
             kz = k.add(self.depth.k0, k.mul(td, depth.kstep))
@@ -326,13 +353,11 @@ class _PanelRow:
                         if not checked:
                             base = k.anchor(k.shift(row, k.mul(ix, p.x_strides[3])))
                             pixels = [k.shift(base, r * width.in_step * p.x_strides[3]) for r in range(len(acc))]
-                            self._reduce(pixels, weights, acc, tail)
+                            self._reduce(pixels, weights, acc, held)
                         else:
-                            self._reduce_inside(row, ix, weights, acc, tail)
+                            self._reduce_inside(row, ix, weights, acc, held)
 
-    def _reduce_inside(
-        self, row: Pointer, ix: Index, weights: Pointer, acc: list[list[Slot]], tail: int | None
-    ) -> None:
+    def _reduce_inside(self, row: Pointer, ix: Index, weights: Pointer, acc: list[list[Slot]], held: _Held) -> None:
         """One tap of a tile at the border: positions outside read zeros; a tap that is all outside is left out."""
         k, width = self.k, self.p.axes[2]
         reach = (len(acc) - 1) * width.in_step
@@ -343,42 +368,62 @@ class _PanelRow:
                 at = k.add(ix, r * width.in_step)
                 pixel = k.shift(row, k.mul(at, self.p.x_strides[3]))
                 pixels.append(k.choose(k.within(at, width.size), pixel, self.zero))
-            self._reduce(pixels, weights, acc, tail)
+            self._reduce(pixels, weights, acc, held)
 
-    def _reduce(self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]], tail: int | None) -> None:
+    def _reduce(self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]], held: _Held) -> None:
         """One tap of all input channels; many of them in spans, each a sum of its own that is added at its end."""
         k, inputs = self.k, self.p.inputs
+        if held.dots:
+            self._dot(pixels, weights, acc, held)
+            return
         spans, rest = divmod(inputs, SPAN)
         if rest < SPAN // 2:
             spans, rest = spans - 1, rest + SPAN
         if spans > 0:
             with k.loop(spans * SPAN, step=SPAN) as first:
-                self._add_span(pixels, weights, acc, tail, first, SPAN)
-            self._add_span(pixels, weights, acc, tail, spans * SPAN, rest)
+                self._add_span(pixels, weights, acc, held, first, SPAN)
+            self._add_span(pixels, weights, acc, held, spans * SPAN, rest)
         else:
-            self._sum(pixels, weights, acc, tail, 0, inputs)
+            self._sum(pixels, weights, acc, held, 0, inputs)
+
+    def _dot(self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]], held: _Held) -> None:
+        """One tap of all input channels of one output channel, each lane for some of them."""
+        k, p = self.k, self.p
+        line = p.w_line or sum(held.widths)
+        whole, rest = divmod(p.inputs, p.lanes)
+
+        def step(first: Index, count: int) -> None:
+            found = [k.load_scalar(weights, k.mul(k.add(first, lane), line)) for lane in range(count)]
+            w = k.gather(found + [k.splat(0.0, k.scalar)] * (p.lanes - count))
+            for pixel, [slot] in zip(pixels, acc, strict=True):
+                k.set(slot, k.fma(k.load(pixel, first, count=count), w, k.get(slot)))
+
+        with k.loop(whole * p.lanes, step=p.lanes) as first:
+            step(first, p.lanes)
+        if rest:
+            step(whole * p.lanes, rest)
 
     def _add_span(
-        self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]], tail: int | None, first: Index, size: int
+        self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]], held: _Held, first: Index, size: int
     ) -> None:
         """Add the sum over ``size`` input channels from ``first`` on."""
         k = self.k
         parts = [[k.variable(slot.allocated_type, k.splat(0.0, slot.allocated_type)) for slot in row] for row in acc]
-        self._sum(pixels, weights, parts, tail, first, size)
+        self._sum(pixels, weights, parts, held, first, size)
         for row, slots in zip(parts, acc, strict=True):
             for part, slot in zip(row, slots, strict=True):
                 k.set(slot, k.b.fadd(k.get(slot), k.get(part)))
 
     def _sum(
-        self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]], tail: int | None, start: Index, size: int
+        self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]], held: _Held, start: Index, size: int
     ) -> None:
         """One tap of ``size`` input channels from ``start`` on."""
         k, p = self.k, self.p
-        widths = [slot.allocated_type.count for slot in acc[0]]
+        widths = held.widths
         unroll = min(p.tile.unroll, size)
         rounds, rest = divmod(size, unroll)
         # What is read as it lies may end with its last column.
-        counts = [*(None for _ in widths[1:]), tail if p.w_line else None]
+        counts = [*(None for _ in widths[1:]), held.tail if p.w_line else None]
 
         def step(first: Index, number: int) -> None:
             for ahead in range(0, number * sum(widths) if p.far else 0, LINE // k.element.bytes):

@@ -12,6 +12,9 @@ from omniconv.compiler.problem.problem import Problem
 from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
+SPAN = 256
+"""Input channels of a sum of its own: a running sum over more of them loses digits that its parts still have."""
+
 WORTH_CUTTING = 0.97
 """Part of its cost that a row of tiles may keep at most for the last tile to get code of its own."""
 
@@ -29,6 +32,13 @@ def cost_panel(problem: Problem, target: Target) -> float:
 def plan_panel(problem: Problem, target: Target) -> PanelTile:
     """Tile of the panel kernel."""
     return _make_tile(problem, target, _find(problem, target))
+
+
+def sums_along_inputs(inputs: int, taps: int, outputs: int, lanes: int) -> bool:
+    """Whether an output channel that is left over is summed by vectors along its inputs, where they are neighbours:
+    there are some vectors of them, and the sum of a lane is no longer than a span.
+    """
+    return outputs % lanes == 1 < lanes and 2 * lanes <= inputs and inputs * taps <= SPAN * lanes
 
 
 class _Weighed(NamedTuple):
@@ -114,12 +124,23 @@ class _PanelCosts:
         target = self.target
         vectors = ceil_div(self.outputs, target.lanes)
         full, last = divmod(vectors - 1, wide)
-        cost = full * self._cost_step(rows, wide) + self._cost_step(rows, last + 1)
+        cost = full * self._cost_step(rows, wide)
+        if last == 0 and sums_along_inputs(self.inputs, self.taps, self.outputs, target.lanes):
+            return cost + self._cost_dots(rows)
+        cost += self._cost_step(rows, last + 1)
         # A last vector that is alone in its panel may be a shorter one.
         narrow = last == 0 and (self.outputs - 1) % target.lanes < target.lanes // 2
         if narrow and target.traits.half_vector < 1:
             cost -= max(0.0, rows - max(rows / 2 + 1, target.traits.sums_in_flight))
         return cost
+
+    def _cost_dots(self, rows: int) -> float:
+        """One step of a tile of a single channel: of a vector of inputs, all of whose weights are loaded and put into
+        their lanes one by one. In the end there are the lanes of each row to add, in halves.
+        """
+        lanes = self.target.lanes
+        folds = 2 * (lanes.bit_length() - 1) * rows
+        return (rows + 2 * lanes) / lanes + (folds + self.target.traits.panel.start) / (self.inputs * self.taps)
 
     def _cost_step(self, rows: int, held: int) -> float:
         """One step of a tile; the formula is that of :class:`omniconv.target.traits.PanelCosts`."""
