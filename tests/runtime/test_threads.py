@@ -13,7 +13,7 @@ from tests.machines import MACHINES, NEON, V3
 from tests.runtime.ring import Kernels, make_table, run_ring
 
 from omniconv.errors import SpecError
-from omniconv.runtime import driver, system, threads
+from omniconv.runtime import driver, threads
 from omniconv.runtime.threads import Team, load_driver
 from omniconv.target.model import Target
 
@@ -178,7 +178,7 @@ def test_one_allowed_processor(kernels: Kernels) -> None:
         os.sched_setaffinity(0, allowed)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or system.count_cpus() < 2, reason="needs two processors")
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity") or threads.count_cpus() < 2, reason="needs two processors")
 def test_workers_keep_off_the_processor_of_the_caller(kernels: Kernels) -> None:
     allowed = os.sched_getaffinity(0)
     team = Team(2)

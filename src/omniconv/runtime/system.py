@@ -16,14 +16,10 @@ cpu            sched_getcpu, or none     none                         none
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Final
-
-from omniconv.integers import ceil_div
 
 SEMAPHORE_BYTES: Final = 64
 """Room for a POSIX semaphore; 16 to 32 bytes where it is known."""
@@ -105,14 +101,3 @@ def current_cpu() -> int:
     """The processor that this thread runs on just now; -1 where the system does not tell."""
     get = _getcpu()
     return -1 if get is None else int(get())
-
-
-def count_cpus() -> int:
-    """Processors this process may use: those it may run on, or fewer where a container has a smaller share of them."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        count = min(count, ceil_div(int(quota), int(period)))
-    except (OSError, ValueError):  # no control groups, or no quota ("max")
-        pass
-    return max(count, 1)

@@ -25,8 +25,9 @@ import numpy.typing as npt
 from omniconv.compiler.code.build import LoadedKernel, load
 from omniconv.compiler.code.cache import open_cache
 from omniconv.integers import as_integer
+from omniconv.limits import count_cpus
 from omniconv.runtime import driver
-from omniconv.runtime.system import count_cpus, current_cpu, detect_system, free_semaphore, make_semaphore
+from omniconv.runtime.system import current_cpu, detect_system, free_semaphore, make_semaphore
 from omniconv.target.select import select_target
 
 MAX_THREADS: Final = 1024

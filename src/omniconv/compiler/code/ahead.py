@@ -13,12 +13,15 @@ T = TypeVar("T")
 
 
 class Ahead(Generic[T]):
-    """What a thread makes ahead, by key, until it is taken. Thread-safe, and empty in the child of a fork.
+    """What threads make ahead, by key, until it is taken. Thread-safe, and empty in the child of a fork.
 
-    One thread is as good as many: LLVM is entered by one at a time.
+    Args:
+        threads: how many, at most.
+        enter: what each of them does first.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = 1, enter: Callable[[], None] | None = None) -> None:
+        self._threads, self._enter = threads, enter
         own_locks(self)
 
     def begin(self, key: str, make: Callable[[], T]) -> None:
@@ -27,7 +30,7 @@ class Ahead(Generic[T]):
         """
         if key not in self._begun:
             with suppress(RuntimeError):
-                self._begun[key] = self._thread.submit(make)
+                self._begun[key] = self._pool.submit(make)
 
     def has(self, key: str) -> bool:
         """Whether something was begun that nobody has taken."""
@@ -49,6 +52,6 @@ class Ahead(Generic[T]):
                 begun.cancel()
 
     def forget_locks(self) -> None:
-        """Begin with nothing: at first, and in the child of a fork, where the thread is gone."""
+        """Begin with nothing: at first, and in the child of a fork, where the threads are gone."""
         self._begun: dict[str, Future[T]] = {}
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="omniconv-compile")
+        self._pool = ThreadPoolExecutor(self._threads, "omniconv-compile", self._enter)

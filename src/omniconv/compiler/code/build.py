@@ -29,6 +29,7 @@ import llvmlite.binding as llvm
 
 from omniconv.compiler.code.ahead import Ahead
 from omniconv.compiler.code.cache import ObjectCache
+from omniconv.compiler.code.entrance import LOCKS, count_compilers, enter
 from omniconv.compiler.memory.planner import Recipe
 from omniconv.errors import UnsupportedError
 from omniconv.target.model import Target
@@ -99,14 +100,15 @@ class Object:
 
 
 _LOCK: Final = threading.RLock()
-_AHEAD: Final[Ahead[Object]] = Ahead()
+_AHEAD: Final[Ahead[Object]] = Ahead(count_compilers(), enter)
 _LOADED: Final[WeakValueDictionary[str, LoadedKernel]] = WeakValueDictionary()
 
 
 def _hold_at_fork() -> None:
-    """Make a fork wait for the lock here and the one inside llvmlite: its child must not inherit them held."""
+    """Make a fork wait for the lock here and those before LLVM: its child must not inherit them held."""
     inner = getattr(llvm.ffi.lib, "_lock", None)
-    for lock in (_LOCK,) if inner is None else (inner, _LOCK):  # the last to be registered is the first to be taken
+    # The last to be registered is the first to be taken.
+    for lock in (*LOCKS, *((inner,) if inner is not None else ()), _LOCK):
         os.register_at_fork(
             before=lock.__enter__,
             after_in_parent=lambda lock=lock: lock.__exit__(None, None, None),
@@ -119,7 +121,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def begin(source: Source, target: Target, *, cache: ObjectCache | None) -> None:
-    """Have a thread compile what :func:`load` or :func:`build_objects` will be asked for soon."""
+    """Have threads compile what :func:`load` or :func:`build_objects` will be asked for soon."""
     digest = digest_of(source, target)
     if digest not in _LOADED:
         _AHEAD.begin(
@@ -220,7 +222,7 @@ def compile_assembly(ir: str, target: Target) -> str:
 
 def _make_objects(sources: Mapping[str, Source], target: Target, cache: ObjectCache | None) -> list[Object]:
     """The object code of all sources, in their order: what was begun ahead or is on the disk; the rest is written
-    here, while a thread compiles what has been written.
+    here, while threads compile what has been written.
     """
     found: dict[str, Object | None] = {}
     try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math as scalar
 from collections.abc import Callable
 
-from llvmlite import ir
-
+from omniconv.compiler.emit import ir
 from omniconv.compiler.emit.builder import SCALARS, Kernel, element_of
 from omniconv.compiler.emit.machine import Bits, Value
 from omniconv.program.element import FLOAT64
@@ -37,9 +36,8 @@ def integers_of(x: Value) -> ir.Type:
 
 def splat_integer(kind: ir.Type, value: int) -> Bits:
     """A constant in every lane of integers."""
-    if isinstance(kind, ir.VectorType):
-        return Bits(ir.Constant(kind, [ir.Constant(kind.element, value)] * kind.count))
-    return Bits(ir.Constant(kind, value))
+    scalar = kind.element if isinstance(kind, ir.VectorType) else kind
+    return Bits(ir.splat(kind, ir.integer(scalar, value)))
 
 
 def emit_two_sum(k: Kernel, a: Value, b: Value) -> tuple[Value, Value]:

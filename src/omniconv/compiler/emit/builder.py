@@ -1,4 +1,4 @@
-"""The kernel builder: a thin, typed layer over llvmlite's IR builder, in the vocabulary of tiled loops.
+"""The kernel builder: a thin layer over the writer of instructions, in the vocabulary of tiled loops.
 
 A lowering is Python that runs while generating (tiles, taps, unrolling); what it calls on a :class:`Kernel` runs on the
 machine. Indices may be Python integers or machine values: arithmetic on integers folds at once, so the same lowering
@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import cast
 
-from llvmlite import ir
-
+from omniconv.compiler.emit import ir
 from omniconv.compiler.emit.machine import (
     Anything,
     Bits,
@@ -21,12 +19,12 @@ from omniconv.compiler.emit.machine import (
     Condition,
     Count,
     Index,
-    IRBuilder,
     Mask,
     Pointer,
     Slot,
     Value,
 )
+from omniconv.compiler.emit.writer import Writer
 from omniconv.open_size import Expression, Known, OpenSize, least, most
 from omniconv.program.element import ELEMENTS, Element
 from omniconv.target.model import Target
@@ -34,8 +32,8 @@ from omniconv.target.model import Target
 I1 = ir.IntType(1)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
-PTR = ir.PointerType()
-SCALARS = {"float": ir.FloatType(), "double": ir.DoubleType()}
+PTR = ir.POINTER
+SCALARS = {"float": ir.FLOAT, "double": ir.DOUBLE}
 """LLVM's types of the elements, by name."""
 KNOWN = (int, OpenSize)
 """What arithmetic on indices folds."""
@@ -59,19 +57,18 @@ class Kernel:
         self.target = target
         self.element, self.scalar = target.element, SCALARS[target.element.llvm]
         self.lanes = target.lanes if lanes is None else lanes
-        self.module = ir.Module(name=name)
-        self.module.triple = target.triple
-        function = ir.Function(self.module, ir.FunctionType(ir.VoidType(), [PTR, I64, I64, I64]), name)
-        function.attributes.add("nounwind")
+        self.module = ir.Module(name, target.triple)
+        function = ir.Function(self.module, ir.FunctionType(ir.VOID, [PTR, I64, I64, I64]), name)
         args, begin, end, thread = function.args
         self._args, self.begin, self.end, self.thread = Pointer(args), Count(begin), Count(end), Count(thread)
-        self._entry = _builder(function.append_basic_block("entry"))
+        self._entry = Writer(function, function.append_basic_block("entry"))
         start = function.append_basic_block("start")
-        self.b = _builder(start)
+        self.b = Writer(function, start)
         self._start = start
         self._cache: dict[int, Pointer] = {}
         self._sizes: dict[Expression, Count] = {}
         self._numbers: dict[tuple[float, ...], Pointer] = {}
+        self._intrinsics: dict[str, ir.Function] = {}
 
     def finish(self) -> str:
         """Close the function and return the module's text."""
@@ -84,24 +81,24 @@ class Kernel:
     def arg(self, index: int) -> Pointer:
         """The buffer address at ``args[index]``, loaded once on entry."""
         if index not in self._cache:
-            slot = self._entry.gep(self._args, [self.index(index)], source_etype=PTR)
-            self._cache[index] = Pointer(self._entry.load(slot, typ=PTR))
+            slot = self._entry.gep(self._args, self.index(index), PTR)
+            self._cache[index] = Pointer(self._entry.load(slot, PTR))
         return self._cache[index]
 
     def word(self, index: int) -> Count:
         """The 32-bit integer at ``args[index]``, where addresses have 32 bits as well; loaded once on entry."""
-        slot = self._entry.gep(self._args, [self.index(index)], source_etype=I32)
-        return self._entry.sext(Bits(self._entry.load(slot, typ=I32)), I64)
+        slot = self._entry.gep(self._args, self.index(index), I32)
+        return self._entry.sext(Bits(self._entry.load(slot, I32)), I64)
 
     def lookup_word(self, table: Pointer, index: Index) -> Count:
         """``table[index]`` of 32-bit integers."""
-        place = self.b.gep(table, [self.index(index)], source_etype=I32)
-        return self.b.sext(Bits(self.b.load(place, typ=I32)), I64)
+        place = self.b.gep(table, self.index(index), I32)
+        return self.b.sext(Bits(self.b.load(place, I32)), I64)
 
     def index(self, value: Index) -> Count:
         """A machine value for an index. What follows from open sizes is computed once, on entry."""
         if isinstance(value, int):
-            return Count(ir.Constant(I64, value))
+            return Count(ir.integer(I64, value))
         if isinstance(value, OpenSize):
             return self._compute(value.tree, value.trace.at)
         return value
@@ -109,21 +106,21 @@ class Kernel:
     def _compute(self, tree: Expression, at: int) -> Count:
         """An expression of open sizes, which argument ``at`` holds."""
         if isinstance(tree, int):
-            return Count(ir.Constant(I64, tree))
+            return Count(ir.integer(I64, tree))
         if tree not in self._sizes:
             b, (operation, *parts) = self._entry, tree
             if operation == "size":
-                place = b.gep(self.arg(at), [Count(ir.Constant(I64, cast("int", parts[0])))], source_etype=I64)
-                self._sizes[tree] = Count(b.load(place, typ=I64))
+                place = b.gep(self.arg(at), self.index(cast("int", parts[0])), I64)
+                self._sizes[tree] = Count(b.load(place, I64))
                 return self._sizes[tree]
             one, other = (self._compute(cast("Expression", part), at) for part in parts)
             match operation:
                 case "+":
-                    value = b.add(one, other, flags=["nsw"])
+                    value = b.add(one, other, nsw=True)
                 case "-":
-                    value = b.sub(one, other, flags=["nsw"])
+                    value = b.sub(one, other, nsw=True)
                 case "*":
-                    value = b.mul(one, other, flags=["nsw"])
+                    value = b.mul(one, other, nsw=True)
                 case "min":
                     value = b.select(b.icmp_signed("<", one, other), one, other)
                 case "max":
@@ -143,7 +140,7 @@ class Kernel:
             return b
         if isinstance(b, int) and b == 0:
             return a
-        return self.b.add(self.index(a), self.index(b), flags=["nsw"])
+        return self.b.add(self.index(a), self.index(b), nsw=True)
 
     def sub(self, a: Index, b: Index) -> Index:
         """a - b."""
@@ -151,7 +148,7 @@ class Kernel:
             return a - b
         if isinstance(b, int) and b == 0:
             return a
-        return self.b.sub(self.index(a), self.index(b), flags=["nsw"])
+        return self.b.sub(self.index(a), self.index(b), nsw=True)
 
     def mul(self, a: Index, b: Index) -> Index:
         """a * b."""
@@ -162,7 +159,7 @@ class Kernel:
                 return 0
             if isinstance(one, int) and one == 1:
                 return other
-        return self.b.mul(self.index(a), self.index(b), flags=["nsw"])
+        return self.b.mul(self.index(a), self.index(b), nsw=True)
 
     def divmod(self, a: Index, b: Known) -> tuple[Index, Index]:
         """Quotient and remainder of a non-negative index by a positive size."""
@@ -226,31 +223,24 @@ class Kernel:
         if any(isinstance(value, OpenSize) for value in values):
             place = Pointer(self._entry.alloca(I64, len(values)))
             for number, value in enumerate(values):
-                each = self._entry.gep(place, [self.index(number)], source_etype=I64)
+                each = self._entry.gep(place, self.index(number), I64)
                 self._entry.store(cast("Value", self.index(value)), each)
             return place
-        kind = ir.ArrayType(I64, len(values))
-        name = f"{self.module.name}_table{len(self.module.globals)}"
-        variable = ir.GlobalVariable(self.module, kind, name)
-        variable.global_constant = True
-        variable.linkage = "private"
-        variable.initializer = ir.Constant(kind, [ir.Constant(I64, int(v)) for v in values])
-        return Pointer(variable)
+        return self._constants("table", ir.array(I64, [ir.integer(I64, int(value)) for value in values]))
+
+    def _constants(self, word: str, content: ir.Value) -> Pointer:
+        """A constant array of the module."""
+        return Pointer(ir.Table(self.module, content, f"{self.module.name}_{word}{len(self.module.contents)}"))
 
     def lookup(self, table: Pointer, index: Index) -> Count:
         """``table[index]`` of a :meth:`table`."""
-        return Count(self.b.load(self.b.gep(table, [self.index(index)], source_etype=I64), typ=I64))
+        return Count(self.b.load(self.b.gep(table, self.index(index), I64), I64))
 
     def numbers(self, values: tuple[float, ...]) -> Pointer:
         """A constant array of float64 numbers, made once; returns its address."""
-        if values in self._numbers:
-            return self._numbers[values]
-        kind = ir.ArrayType(SCALARS["double"], len(values))
-        variable = ir.GlobalVariable(self.module, kind, f"{self.module.name}_numbers{len(self.module.globals)}")
-        variable.global_constant = True
-        variable.linkage = "private"
-        variable.initializer = ir.Constant(kind, [ir.Constant(kind.element, value) for value in values])
-        self._numbers[values] = Pointer(variable)
+        if values not in self._numbers:
+            content = ir.array(ir.DOUBLE, [ir.number(ir.DOUBLE, value) for value in values])
+            self._numbers[values] = self._constants("numbers", content)
         return self._numbers[values]
 
     # -- control
@@ -274,7 +264,7 @@ class Kernel:
         if not isinstance(kind, ir.VectorType):
             return mask
         bits = ir.IntType(kind.count)
-        return self.b.icmp_unsigned("!=", self.b.bitcast(mask, bits), Bits(ir.Constant(bits, 0)))
+        return self.b.icmp_unsigned("!=", self.b.bitcast(mask, bits), Bits(ir.integer(bits, 0)))
 
     @contextmanager
     def loop(self, count: Index, start: Index = 0, step: int = 1) -> Iterator[Index]:
@@ -293,7 +283,7 @@ class Kernel:
         self.b.cbranch(self.b.icmp_signed("<", i, self.index(count)), body, done)
         self.b.position_at_end(body)
         yield i
-        phi.add_incoming(self.b.add(i, self.index(step), flags=["nsw"]), self.b.block)
+        phi.add_incoming(self.b.add(i, self.index(step), nsw=True), self.b.block)
         self.b.branch(head)
         self.b.position_at_end(done)
 
@@ -304,7 +294,7 @@ class Kernel:
             yield
             return
         if condition is False:
-            condition = Mask(ir.Constant(I1, 0))
+            condition = Mask(ir.integer(I1, 0))
         with self.b.if_then(condition):
             yield
 
@@ -333,7 +323,7 @@ class Kernel:
         """``pointer + elements``."""
         if isinstance(elements, int) and elements == 0:
             return pointer
-        return self.b.gep(pointer, [self.index(elements)], source_etype=self.scalar)
+        return self.b.gep(pointer, self.index(elements), self.scalar)
 
     def anchor(self, pointer: Pointer) -> Pointer:
         """The same pointer, its origin hidden from the optimiser.
@@ -356,24 +346,24 @@ class Kernel:
         if not letter:
             return value
         kind = ir.FunctionType(value.type, [value.type])
-        return Value(self.b.asm(kind, "", f"={letter},0", [value], side_effect=False))
+        return Value(self.b.asm(kind, f"={letter},0", [value], side_effect=False))
 
     def fence(self) -> None:
         """Keep what is loaded after this from being loaded before it: LLVM would gather the loads of a long block at
         its start and then run out of registers. No instruction.
         """
-        self.b.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], side_effect=True)
+        self.b.asm(ir.FunctionType(ir.VOID, []), "~{memory}", [], side_effect=True)
 
     def variable(self, kind: ir.Type, initial: Value | None = None) -> Slot:
         """A stack slot; the optimiser turns it into a register."""
-        slot = Slot(self._entry.alloca(kind))
+        slot = self._entry.alloca(kind)
         if initial is not None:
             self.b.store(initial, slot)
         return slot
 
     def get(self, slot: Slot) -> Value:
         """The content of a :meth:`variable`."""
-        return Value(self.b.load(slot, typ=slot.allocated_type))
+        return Value(self.b.load(slot, slot.allocated_type))
 
     def set(self, slot: Slot, value: Value) -> None:
         """Overwrite a :meth:`variable`."""
@@ -386,8 +376,7 @@ class Kernel:
 
     def first_lanes(self, count: int, lanes: int) -> Mask:
         """The mask of the first ``count`` of so many lanes."""
-        kind = ir.VectorType(I1, lanes)
-        return Mask(ir.Constant(kind, [ir.Constant(I1, int(lane < count)) for lane in range(lanes)]))
+        return Mask(ir.vector(I1, [lane < count for lane in range(lanes)]))
 
     def load(
         self, pointer: Pointer, elements: Index = 0, *, count: int | None = None, lanes: int | None = None
@@ -397,23 +386,19 @@ class Kernel:
         address = self.shift(pointer, elements)
         kind = self.vector_type(lanes)
         if count is None or count >= lanes:
-            value = self.b.load(address, typ=kind)
-            value.align = self.element.bytes
-            return Value(value)
+            return Value(self.b.load(address, kind, self.element.bytes))
         zero = self.splat(0.0, kind)
         if count == 1:
-            return self.b.insert_element(zero, self.load_scalar(address), ir.Constant(I32, 0))
+            return self.b.insert_element(zero, self.load_scalar(address), 0)
         mask = self.first_lanes(count, lanes)
         function = self._intrinsic(
-            f"llvm.masked.load.{self.suffix(kind)}.p0", kind, [PTR, mask.type, kind], align=(0, self.element.bytes)
+            f"llvm.masked.load.{self.suffix(kind)}.p0", kind, [PTR, mask.type, kind], aligned={0: self.element.bytes}
         )
-        return Value(self.b.call(function, [address, mask, zero], arg_attrs={0: ("noundef",)}))
+        return Value(self.b.call(function, [address, mask, zero], noundef=0))
 
     def load_scalar(self, pointer: Pointer, elements: Index = 0) -> Value:
         """Load one element."""
-        value = self.b.load(self.shift(pointer, elements), typ=self.scalar)
-        value.align = self.element.bytes
-        return Value(value)
+        return Value(self.b.load(self.shift(pointer, elements), self.scalar, self.element.bytes))
 
     def load_splat(self, pointer: Pointer, elements: Index = 0, *, lanes: int | None = None) -> Value:
         """Load one element into every lane."""
@@ -424,7 +409,7 @@ class Kernel:
         address = self.shift(pointer, elements)
         lanes = value.type.count
         if count is None or count >= lanes:
-            self.b.store(value, address, align=self.element.bytes)
+            self.b.store(value, address, self.element.bytes)
             return
         if not self.target.traits.masked_store_cheap:
             self._store_parts(value, address, count)
@@ -433,9 +418,9 @@ class Kernel:
         kind = value.type
         function = self._intrinsic(
             f"llvm.masked.store.{self.suffix(kind)}.p0",
-            ir.VoidType(),
+            ir.VOID,
             [kind, PTR, mask.type],
-            align=(1, self.element.bytes),
+            aligned={1: self.element.bytes},
         )
         self.b.call(function, [value, address, mask])
 
@@ -445,77 +430,73 @@ class Kernel:
         while first < count:
             size = 1 << ((count - first).bit_length() - 1)
             if size == 1:
-                self.store_scalar(self.b.extract_element(value, ir.Constant(I32, first)), address, first)
+                self.store_scalar(self.b.extract_element(value, first), address, first)
             else:
                 part = self.permute(value, list(range(first, first + size)))
-                self.b.store(part, self.shift(address, first), align=self.element.bytes)
+                self.b.store(part, self.shift(address, first), self.element.bytes)
             first += size
 
     def store_scalar(self, value: Value, pointer: Pointer, elements: Index = 0) -> None:
         """Store one element."""
-        self.b.store(value, self.shift(pointer, elements), align=self.element.bytes)
+        self.b.store(value, self.shift(pointer, elements), self.element.bytes)
 
     def prefetch(self, pointer: Pointer, elements: Index = 0) -> None:
         """Ask for the cache line of an address that will be read soon; the address may be anything."""
-        found = self._intrinsic("llvm.prefetch.p0", ir.VoidType(), [PTR, I32, I32, I32])
-        read, near, data = (ir.Constant(I32, value) for value in (0, 3, 1))
+        found = self._intrinsic("llvm.prefetch.p0", ir.VOID, [PTR, I32, I32, I32])
+        read, near, data = (ir.integer(I32, value) for value in (0, 3, 1))
         self.b.call(found, [self.shift(pointer, elements), read, near, data])
 
     # -- arithmetic on vectors (or scalars: the type follows the operands)
 
     def _intrinsic(
-        self, name: str, result: ir.Type, parameters: list[ir.Type], align: tuple[int, int] | None = None
+        self, name: str, result: ir.Type, parameters: list[ir.Type], aligned: dict[int, int] | None = None
     ) -> ir.Function:
-        found: ir.Function | None = self.module.globals.get(name)
-        if found is None:
-            found = ir.Function(self.module, ir.FunctionType(result, parameters), name)
-            if align is not None:
-                found.args[align[0]].attributes.align = align[1]
-        return found
+        if name not in self._intrinsics:
+            signature = ir.FunctionType(result, parameters)
+            self._intrinsics[name] = ir.Function(self.module, signature, name, aligned)
+        return self._intrinsics[name]
 
     def suffix(self, kind: ir.Type) -> str:
         """The type of floats in the names of intrinsics."""
         suffix = element_of(kind).suffix
         return f"v{kind.count}{suffix}" if isinstance(kind, ir.VectorType) else suffix
 
-    def call(self, operation: str, *values: Value) -> Value:
-        """An LLVM float intrinsic, e.g. ``call("sqrt", x)``."""
+    def call(self, operation: str, *values: Value, flags: str = "") -> Value:
+        """An LLVM float intrinsic, e.g. ``call("sqrt", x)``, with what it may assume."""
         kind = values[0].type
         name = f"llvm.{operation}.{self.suffix(kind)}"
-        return Value(self.b.call(self._intrinsic(name, kind, [kind] * len(values)), list(values)))
+        return Value(self.b.call(self._intrinsic(name, kind, [kind] * len(values)), values, flags=flags))
 
     def splat(self, value: float, like: ir.Type | None = None) -> Value:
         """A constant in every lane."""
         kind = self.vector_type() if like is None else like
-        if isinstance(kind, ir.VectorType):
-            return _splat(float(value).hex(), kind)
-        return Value(ir.Constant(kind, value))
+        scalar = kind.element if isinstance(kind, ir.VectorType) else kind
+        return Value(ir.splat(kind, ir.number(scalar, value)))
 
     def spread(self, scalar: Value, lanes: int | None = None) -> Value:
         """A scalar in every lane."""
         kind = self.vector_type(lanes)
         assert isinstance(kind, ir.VectorType)
-        undefined = Value(ir.Constant(kind, ir.Undefined))
-        first = self.b.insert_element(undefined, scalar, ir.Constant(I32, 0))
-        return self.b.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(I32, kind.count), [0] * kind.count))
+        undefined = Value(ir.undefined(kind))
+        first = self.b.insert_element(undefined, scalar, 0)
+        return self.b.shuffle_vector(first, undefined, [0] * kind.count)
 
     def gather(self, scalars: Sequence[Value]) -> Value:
         """A vector of scalars."""
-        result = Value(ir.Constant(self.vector_type(len(scalars)), ir.Undefined))
+        result = Value(ir.undefined(self.vector_type(len(scalars))))
         for lane, scalar in enumerate(scalars):
-            result = self.b.insert_element(result, scalar, ir.Constant(I32, lane))
+            result = self.b.insert_element(result, scalar, lane)
         return result
 
     def scatter(self, value: Value) -> list[Value]:
         """The scalars of a vector."""
-        return [self.b.extract_element(value, ir.Constant(I32, lane)) for lane in range(value.type.count)]
+        return [self.b.extract_element(value, lane) for lane in range(value.type.count)]
 
     def permute(self, value: Value, lanes: list[int]) -> Value:
         """``value[lanes]``, with constant lane numbers."""
         if lanes == list(range(value.type.count)):
             return value
-        index = ir.Constant(ir.VectorType(I32, len(lanes)), lanes)
-        return self.b.shuffle_vector(value, Value(ir.Constant(value.type, ir.Undefined)), index)
+        return self.b.shuffle_vector(value, Value(ir.undefined(value.type)), lanes)
 
     def fma(self, a: Value, b: Value, c: Value) -> Value:
         """a * b + c, fused where the machine can."""
@@ -534,13 +515,3 @@ class Kernel:
     def smaller(self, a: Value, b: Value) -> Value:
         """``a if a < b else b``: one instruction; a NaN in ``b`` survives, one in ``a`` does not."""
         return self.b.select(self.b.fcmp_ordered("<", a, b), a, b)
-
-
-def _builder(block: ir.Block) -> IRBuilder:
-    return cast("IRBuilder", ir.IRBuilder(block))
-
-
-@lru_cache(maxsize=1024)
-def _splat(value: str, kind: ir.VectorType) -> Value:
-    """A constant vector. It keeps its text, which is written wherever the constant is used."""
-    return Value(ir.Constant(kind, [ir.Constant(kind.element, float.fromhex(value))] * kind.count))

@@ -17,8 +17,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from llvmlite import ir
-
+from omniconv.compiler.emit import ir
 from omniconv.compiler.emit.arithmetic import (
     emit_polynomial,
     emit_two_product,
@@ -28,7 +27,7 @@ from omniconv.compiler.emit.arithmetic import (
     splat_integer,
     widen,
 )
-from omniconv.compiler.emit.builder import I32, SCALARS, Kernel
+from omniconv.compiler.emit.builder import SCALARS, Kernel
 from omniconv.compiler.emit.machine import Bits, Count, Pointer, Value
 
 _ROUND: Final = 1.5 * 2.0**52
@@ -168,15 +167,14 @@ def _gather(k: Kernel, table: Pointer, row: Bits, kind: ir.Type) -> list[Value]:
 
     def find(index: Bits, part: int) -> Value:
         place = k.b.add(k.b.shl(index, splat_integer(index.type, 2)), splat_integer(index.type, part))
-        return Value(k.b.load(k.b.gep(table, [Count(place)], source_etype=double), typ=double))
+        return Value(k.b.load(k.b.gep(table, Count(place), double), double))
 
     if not isinstance(kind, ir.VectorType):
         return [find(row, part) for part in range(_PARTS)]
     parts = [k.splat(0.0, kind) for _ in range(_PARTS)]
     for lane in range(kind.count):
-        at = ir.Constant(I32, lane)
-        index = k.b.extract_element(row, at)
-        parts = [k.b.insert_element(vector, find(index, part), at) for part, vector in enumerate(parts)]
+        index = k.b.extract_element(row, lane)
+        parts = [k.b.insert_element(vector, find(index, part), lane) for part, vector in enumerate(parts)]
     return parts
 
 

@@ -15,8 +15,7 @@ from __future__ import annotations
 import math as scalar
 from typing import Final
 
-from llvmlite import ir
-
+from omniconv.compiler.emit import ir
 from omniconv.compiler.emit.arithmetic import (
     emit_clamp,
     emit_polynomial,

@@ -66,7 +66,7 @@ def _erf(k: Kernel, x: Value) -> Value:
 def _sign(k: Kernel, x: Value) -> Value:
     zero = k.splat(0.0, x.type)
     one = k.call("copysign", k.splat(1.0, x.type), x)
-    return k.b.select(k.b.fcmp_ordered("==", x, zero), zero, k.b.select(k.b.fcmp_unordered("uno", x, x), x, one))
+    return k.b.select(k.b.fcmp_ordered("==", x, zero), zero, k.b.select(k.b.unordered(x, x), x, one))
 
 
 def _log1p_below(k: Kernel, u: Value) -> Value:

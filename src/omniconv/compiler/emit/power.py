@@ -118,7 +118,7 @@ def _pow(k: Kernel, x: Value, y: Value, *, exact: bool) -> Value:
     # No real power; -0 and -infinity have one.
     broken = k.b.select(negative, nan, result)
     result = k.b.select(odd, k.call("copysign", result, x), k.b.select(whole, result, broken))
-    result = k.b.select(k.b.fcmp_unordered("uno", x, y), nan, result)
+    result = k.b.select(k.b.unordered(x, y), nan, result)
     trivial = k.b.or_(k.b.fcmp_ordered("==", y, zero), k.b.fcmp_ordered("==", x, one))
     return k.b.select(trivial, one, result)
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from llvmlite import ir
-
-from omniconv.compiler.emit.builder import I32, Kernel
+from omniconv.compiler.emit import ir
+from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.integers import ceil_div
 from omniconv.open_size import Known, is_open, may_exceed
@@ -112,10 +111,7 @@ def smallest(k: Kernel, a: Value, b: Value) -> Value:
 
 
 def _extreme(k: Kernel, which: str, a: Value, b: Value) -> Value:
-    kind = a.type
-    name = f"llvm.{which}.{k.suffix(kind)}"
-    function = k.module.globals.get(name) or ir.Function(k.module, ir.FunctionType(kind, [kind, kind]), name)
-    return Value(k.b.call(function, [a, b], fastmath=("nsz",)))
+    return k.call(which, a, b, flags="nsz")
 
 
 def emit_fold(k: Kernel, combine: Callable[[Value, Value], Value], vector: Value) -> Value:
@@ -125,37 +121,35 @@ def emit_fold(k: Kernel, combine: Callable[[Value, Value], Value], vector: Value
         width //= 2
         upper = k.permute(vector, [lane + width for lane in range(width)])
         vector = combine(k.permute(vector, list(range(width))), upper)
-    return k.b.extract_element(vector, ir.Constant(I32, 0))
+    return k.b.extract_element(vector, 0)
 
 
 def emit_gather(k: Kernel, sources: Sequence[Value], wanted: Sequence[tuple[int, int]]) -> Value:
     """The vector whose lanes are lane l of ``sources[s]`` for ``(s, l)`` in ``wanted``, by constant shuffles."""
     used = sorted({source for source, _ in wanted})
-    undefined = Value(ir.Constant(sources[0].type, ir.Undefined))
-    kind = ir.VectorType(I32, len(wanted))
+    undefined = Value(ir.undefined(sources[0].type))
     first, *others = used
     lanes = [lane if source == first else 0 for source, lane in wanted]
     if not others:
-        return k.b.shuffle_vector(sources[first], undefined, ir.Constant(kind, lanes))
+        return k.b.shuffle_vector(sources[first], undefined, lanes)
     second, *others = others
     width = sources[0].type.count
     start = {first: 0, second: width}
     lanes = [start[source] + lane if source in start else 0 for source, lane in wanted]
-    result = k.b.shuffle_vector(sources[first], sources[second], ir.Constant(kind, lanes))
+    result = k.b.shuffle_vector(sources[first], sources[second], lanes)
     for other in others:
         lanes = [width + at[1] if at[0] == other else place for place, at in enumerate(wanted)]
-        result = k.b.shuffle_vector(result, sources[other], ir.Constant(kind, lanes))
+        result = k.b.shuffle_vector(result, sources[other], lanes)
     return result
 
 
 def emit_transpose(k: Kernel, rows: Sequence[Value]) -> list[Value]:
     """The transpose of ``lanes`` vectors, in log2(lanes) rounds of exchanges between two vectors."""
     values, lanes = list(rows), k.lanes
-    kind = ir.VectorType(I32, lanes)
     step = 1
     while step < lanes:
-        lower = ir.Constant(kind, [x if not x & step else x - step + lanes for x in range(lanes)])
-        upper = ir.Constant(kind, [x + step if not x & step else x + lanes for x in range(lanes)])
+        lower = [x if not x & step else x - step + lanes for x in range(lanes)]
+        upper = [x + step if not x & step else x + lanes for x in range(lanes)]
         for r in range(lanes):
             if not r & step:
                 a, b = values[r], values[r + step]
@@ -192,11 +186,11 @@ def emit_transpose_from(k: Kernel, rows: Sequence[Pointer]) -> list[Value]:
 def _join(k: Kernel, a: Value, b: Value) -> Value:
     """The lanes of ``a``, then those of ``b``."""
     width = 2 * a.type.count
-    return k.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, width), list(range(width))))
+    return k.b.shuffle_vector(a, b, range(width))
 
 
 def _shuffle(k: Kernel, a: Value, b: Value, wanted: tuple[int, int, int, int]) -> Value:
     """Lanes of two vectors (4 and up are those of ``b``), the same in every group of 4."""
     width = a.type.count
     lanes = [group + lane % 4 + lane // 4 * width for group in range(0, width, 4) for lane in wanted]
-    return k.b.shuffle_vector(a, b, ir.Constant(ir.VectorType(I32, width), lanes))
+    return k.b.shuffle_vector(a, b, lanes)

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llvmlite import ir
-
-from omniconv.compiler.emit.builder import I32, Kernel
+from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.elementary import emit_exp, emit_log
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.lowering.arrange import as_channels_last
@@ -125,7 +123,7 @@ class Lrn:
         if low == c:
             return loaded
         lanes = [lane - (low - c) if lane >= low - c else self.lanes for lane in range(self.lanes)]
-        return k.b.shuffle_vector(loaded, k.splat(0.0), ir.Constant(ir.VectorType(I32, self.lanes), lanes))
+        return k.b.shuffle_vector(loaded, k.splat(0.0), lanes)
 
     def _divide(self, k: Kernel, value: Value, base: Value) -> Value:
         """``value / base ** beta``."""

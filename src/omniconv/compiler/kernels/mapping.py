@@ -11,9 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from llvmlite import ir
-
-from omniconv.compiler.emit.builder import I32, Kernel
+from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
@@ -161,7 +159,7 @@ class Map:
             if self.sizes[1] % self.lanes:
                 index = k.min(index, last)
             scalar = k.load_scalar(x, k.mul(index, self.x_strides[1]))
-            value = k.b.insert_element(value, scalar, ir.Constant(I32, lane))
+            value = k.b.insert_element(value, scalar, lane)
         return value
 
 

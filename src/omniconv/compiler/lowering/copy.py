@@ -18,8 +18,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from llvmlite import ir
-
+from omniconv.compiler.emit import ir
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_gather, emit_transpose, emit_transpose_from, emit_vectors
@@ -256,7 +255,7 @@ class Copy:
             return
         count = None if self.readable or wide == lanes else wide
         rows = [k.load(_move(k, inner, k.add(j, r), x, y)[0], count=count) for r in range(short)]
-        rows += [Value(ir.Constant(k.vector_type(), ir.Undefined))] * (lanes - short)
+        rows += [Value(ir.undefined(k.vector_type()))] * (lanes - short)
         for i, value in enumerate(emit_transpose(k, rows)[:wide]):
             k.store(value, y, i * across.y, count=None if self.tail or short == lanes else short)
 

@@ -12,9 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from llvmlite import ir
-
-from omniconv.compiler.emit.builder import I32, Kernel
+from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import count_groups, emit_fold, emit_vectors
 from omniconv.integers import ceil_div
@@ -221,7 +219,7 @@ class _Runs(Unit):
         return [self.k.load_splat(numbers, self._channel)]
 
     def write(self, values: list[Value], numbers: Pointer) -> None:
-        self.k.store_scalar(self.k.b.extract_element(values[0], ir.Constant(I32, 0)), numbers, self._channel)
+        self.k.store_scalar(self.k.b.extract_element(values[0], 0), numbers, self._channel)
 
     def join(self, sums: list[Value]) -> list[Value]:
         return [self.k.spread(emit_fold(self.k, self.k.b.fadd, sums[0]))]

@@ -19,9 +19,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
-from llvmlite import ir
 
-from omniconv.compiler.emit.builder import I32, Kernel
+from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue
 from omniconv.compiler.emit.machine import Index, Pointer, Slot, Value
 from omniconv.compiler.kernels.series.tiles import SeriesTile, Span, spans
@@ -247,7 +246,7 @@ class _Block:
         for first, lanes in pieces(count):
             part = k.permute(value, list(range(first, first + lanes)))
             if lanes == 1:
-                k.store_scalar(k.b.extract_element(part, ir.Constant(I32, 0)), k.arg(Y), k.add(at, first))
+                k.store_scalar(k.b.extract_element(part, 0), k.arg(Y), k.add(at, first))
             else:
                 k.store(part, k.arg(Y), k.add(at, first))
 
