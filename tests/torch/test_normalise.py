@@ -245,14 +245,14 @@ def stack() -> nn.Module:
 def test_a_sequential_fuses_what_nobody_sees(monkeypatch) -> None:
     mine, other = stack().double(), stack().double()
     report = convert(mine)
-    assert report.fused == {"1": "2"}
+    assert report.fused == {"0": "1", "1": "2", "3.0": "3.1"}
     assert "with 2" in str(report)
     asked = []
     whole = onn.BatchNorm2d.normalise
     monkeypatch.setattr(
         onn.BatchNorm2d,
         "normalise",
-        lambda self, x, activation: (asked.append(activation), whole(self, x, activation))[1],
+        lambda self, x, activation, before=None: (asked.append(activation), whole(self, x, activation, before))[1],
     )
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     torch.testing.assert_close(mine(x), other(x))

@@ -53,22 +53,26 @@ def input_gradient_program(spec: Conv, shape: Sequence[int], *, element: Element
         ShapeError: an input that the layer does not take.
     """
     shape, result = spec.check_input(shape), spec.output_shape(shape)
-    spec = spec.resolve(shape)
     shapes = {"dy": result, "w": spec.weight_shape}
     program = Program(inputs=tuple(shapes), shapes=dict(shapes), element=element)
+    program.outputs = (add_input_gradient(program, "dy", spec, shape),)
+    return program
+
+
+def add_input_gradient(program: Program, dy: str, spec: Conv, shape: Shape) -> str:
+    """``dx`` from ``dy`` and ``w`` in a program that has both."""
+    spec = spec.resolve(shape)
     pads = _pads(spec)
     if spec.padding_mode == "zeros":
         inner, padded = spec, shape
     else:
         inner = _without_padding(spec)
         padded = (*shape[:2], *(size + sum(pair) for size, pair in zip(shape[2:], pads, strict=True)))
-    dy, inner = _drop_surplus(program, inner)
+    dy, inner = _drop_surplus(program, dy, inner)
     if spec.padding_mode == "zeros":
-        program.outputs = (program.add(ConvStep(dy, "dx", _adjoint(inner, shape), "w"), shape),)
-        return program
+        return program.add(ConvStep(dy, "dx", _adjoint(inner, shape), "w"), shape)
     copies = program.add(ConvStep(dy, "copies", _adjoint(inner, padded), "w"), padded)
-    program.outputs = (_add_copies(program, copies, spec, shape),)
-    return program
+    return _add_copies(program, copies, spec, shape)
 
 
 def weight_gradient_program(spec: Conv, shape: Sequence[int], *, bias: bool, element: Element = FLOAT32) -> Program:
@@ -78,18 +82,22 @@ def weight_gradient_program(spec: Conv, shape: Sequence[int], *, bias: bool, ele
         ShapeError: an input that the layer does not take.
     """
     shape, result = spec.check_input(shape), spec.output_shape(shape)
-    spec = spec.resolve(shape)
     program = Program(inputs=("x", "dy"), shapes={"x": shape, "dy": result}, element=element)
+    program.outputs = add_weight_gradient(program, "dy", spec, shape, bias=bias)
+    return program
+
+
+def add_weight_gradient(program: Program, dy: str, spec: Conv, shape: Shape, *, bias: bool) -> tuple[str, ...]:
+    """``dw`` and, with a bias, ``db`` from ``x`` and ``dy`` in a program that has both."""
+    spec = spec.resolve(shape)
     x = "x"
     if spec.padding_mode != "zeros":
         pads = ((0, 0), (0, 0), *_pads(spec))
         padded = tuple(size + sum(pair) for size, pair in zip(shape, pads, strict=True))
         x = program.add(PadStep("x", "padded", pads, PAD_WORDS[spec.padding_mode]), padded)
         spec = _without_padding(spec)
-    program.outputs = (program.add(WeightGradientStep(x, "dw", "dy", spec), spec.weight_shape),)
-    if bias:
-        program.outputs += (_add_bias(program, "dy"),)
-    return program
+    dw = program.add(WeightGradientStep(x, "dw", dy, spec), spec.weight_shape)
+    return (dw, _add_bias(program, dy)) if bias else (dw,)
 
 
 def _pads(spec: Conv) -> tuple[tuple[int, int], ...]:
@@ -118,18 +126,18 @@ def _adjoint(spec: Conv, shape: Shape) -> Conv:
     return replace(found, transposed=False, output_padding=none, padding=tuple(pairs), flip=not spec.flip)
 
 
-def _drop_surplus(program: Program, spec: Conv) -> tuple[str, Conv]:
+def _drop_surplus(program: Program, dy: str, spec: Conv) -> tuple[str, Conv]:
     """``dy`` without the positions that no tap reaches, where :meth:`Conv.adjoint` cannot leave them out; and the layer
     without them.
     """
     columns = zip(spec.output_padding, spec.stride, _pads(spec), strict=True)
     surplus = tuple(max(0, extra - pair[1]) if extra >= stride else 0 for extra, stride, pair in columns)
     if not any(surplus):
-        return "dy", spec
-    shape = program.shapes["dy"]
+        return dy, spec
+    shape = program.shapes[dy]
     kept = (*shape[:2], *(size - extra for size, extra in zip(shape[2:], surplus, strict=True)))
     rest = tuple(extra - drop for extra, drop in zip(spec.output_padding, surplus, strict=True))
-    step = SliceStep("dy", "reached", (0,) * len(shape), (1,) * len(shape))
+    step = SliceStep(dy, "reached", (0,) * len(shape), (1,) * len(shape))
     return program.add(step, kept), replace(spec, output_padding=rest)
 
 

@@ -1,4 +1,6 @@
-"""Batch normalisation in training and its gradient as programs, all of whose numbers are inputs."""
+"""Batch normalisation in training and its gradient as programs, all of whose numbers are inputs; and the same together
+with the convolution in front, whose result is normalised.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omniconv.program.element import FLOAT32, Element
+from omniconv.program.gradients import add_input_gradient, add_weight_gradient
 from omniconv.program.program import Program
-from omniconv.program.steps import MomentsStep, NormaliseGradientStep, NormaliseStep, NormaliseSumsStep, SliceStep
-from omniconv.spec import Activation, Shape
+from omniconv.program.steps import (
+    ConvStep,
+    MomentsStep,
+    NormaliseGradientStep,
+    NormaliseStep,
+    NormaliseSumsStep,
+    SliceStep,
+)
+from omniconv.spec import Activation, Conv, Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,26 @@ class Norm:
         return f"batch_norm {'x'.join(map(str, shape))}{behind}"
 
 
+@dataclass(frozen=True, slots=True)
+class ConvNorm:
+    """A convolution whose result is normalised by its own moments, with a factor and what is added for each channel.
+
+    Attributes:
+        conv: the layer.
+        bias: whether it has one.
+        epsilon, activation: of the normalisation, as for :class:`Norm`.
+    """
+
+    conv: Conv
+    bias: bool
+    epsilon: float
+    activation: Activation | None = None
+
+    def text(self, shape: Sequence[int]) -> str:
+        """In one line, for messages."""
+        return self.conv.text(shape)
+
+
 def normalise_program(norm: Norm, shape: Shape, *, element: Element = FLOAT32) -> Program:
     """``y`` and ``moments`` from ``x``, ``w``, ``b``; or ``y`` alone, from ``mean`` and ``variance`` too.
 
@@ -43,8 +73,7 @@ def normalise_program(norm: Norm, shape: Shape, *, element: Element = FLOAT32) -
     w, b = ("w", "b") if norm.affine else (None, None)
     if not norm.given:
         moments = program.add(MomentsStep("x", "moments"), (3, shape[1]))
-        for row, name in enumerate(("mean", "variance")):
-            program.add(SliceStep(moments, name, (row, 0), (1, 1)), (1, shape[1]))
+        _add_rows(program, moments)
         program.outputs = (moments,)
     step = NormaliseStep("x", "y", "mean", "variance", w, b, norm.epsilon, norm.activation)
     program.outputs = (program.add(step, shape), *program.outputs)
@@ -64,6 +93,58 @@ def normalise_gradient_program(norm: Norm, shape: Shape, *, element: Element = F
     step = NormaliseGradientStep("x", "dx", *common, dy="dy", sums=None if norm.given else sums)
     program.outputs = (program.add(step, shape), sums)
     return program
+
+
+def conv_norm_program(layer: ConvNorm, shape: Shape, *, element: Element = FLOAT32) -> Program:
+    """``y``, what it is made of: ``z``, the result of the convolution, and ``moments``; from ``x``, ``w``, ``b`` where
+    there is one, ``scale`` and ``shift``.
+
+    Raises:
+        ShapeError: an input that the layer does not take.
+    """
+    conv = layer.conv
+    shape, result = conv.check_input(shape), conv.output_shape(shape)
+    channels = (conv.out_channels,)
+    shapes = {"x": shape, "w": conv.weight_shape} | ({"b": channels} if layer.bias else {})
+    shapes |= {"scale": channels, "shift": channels}
+    program = Program(inputs=tuple(shapes), shapes=dict(shapes), element=element)
+    z = program.add(ConvStep("x", "z", conv.resolve(shape), "w", "b" if layer.bias else None), result)
+    moments = program.add(MomentsStep(z, "moments"), (3, *channels))
+    mean, variance = _add_rows(program, moments)
+    step = NormaliseStep(z, "y", mean, variance, "scale", "shift", layer.epsilon, layer.activation)
+    program.outputs = (program.add(step, result), z, moments)
+    return program
+
+
+def conv_norm_gradient_program(
+    layer: ConvNorm, shape: Shape, *, inner: bool = True, element: Element = FLOAT32
+) -> Program:
+    """``sums`` (of ``shift`` and ``scale``), ``dw``, ``db`` where there is a bias and, of an ``inner`` layer, ``dx``;
+    from ``dy``, ``z``, ``x``, ``w``, ``scale``, ``shift`` and ``moments``.
+
+    Raises:
+        ShapeError: an input that the layer does not take.
+    """
+    conv = layer.conv
+    shape, result = conv.check_input(shape), conv.output_shape(shape)
+    channels = (conv.out_channels,)
+    shapes = {"dy": result, "z": result, "x": shape, "w": conv.weight_shape}
+    shapes |= {"scale": channels, "shift": channels, "moments": (3, *channels)}
+    program = Program(inputs=tuple(shapes), shapes=dict(shapes), element=element)
+    common = (*_add_rows(program, "moments"), "scale", "shift", layer.epsilon, layer.activation)
+    sums = program.add(NormaliseSumsStep("z", "sums", *common, dy="dy"), (2, *channels))
+    dz = program.add(NormaliseGradientStep("z", "dz", *common, dy="dy", sums=sums), result)
+    program.outputs = (sums, *add_weight_gradient(program, dz, conv, shape, bias=layer.bias))
+    if inner:
+        program.outputs += (add_input_gradient(program, dz, conv, shape),)
+    return program
+
+
+def _add_rows(program: Program, moments: str) -> tuple[str, str]:
+    """Mean and variance among moments."""
+    for row, name in enumerate(("mean", "variance")):
+        program.add(SliceStep(moments, name, (row, 0), (1, 1)), (1, program.shapes[moments][1]))
+    return "mean", "variance"
 
 
 def _begin(shapes: dict[str, Shape], element: Element, *, affine: bool, given: bool) -> Program:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import nn
 
 from omniconv.choices import check_instance
-from omniconv.torch.nn.drop_in import DROP_INS, LAZY_NORMS, NORMS, Sequential, find_activation
+from omniconv.torch.nn.drop_in import DROP_INS, LAZY_NORMS, NORMS, Sequential, find_activation, goes_along
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,8 @@ class Conversion:
     Attributes:
         converted: paths of the layers that Omniconv computes from now on, and what they are.
         left: paths of such layers that were left as they are, and why.
-        fused: paths of the batch norms that compute the activation behind them too, in the same pass, and its path.
+        fused: paths of the batch norms that compute the activation behind them too, in the same pass, and of the
+            convolutions that run in one call with the batch norm behind them; and the path of what is behind.
     """
 
     converted: dict[str, str]
@@ -39,8 +40,8 @@ def convert(module: nn.Module) -> Conversion:
 
     The layers of `torch.nn` become those of :mod:`omniconv.torch.nn` of the same name, in place: parameters, their
     names and gradients, hooks and the module objects stay, so that optimisers and checkpoints need nothing. In a
-    `torch.nn.Sequential` a batch norm and an activation behind it become one pass, unless a hook could see the
-    difference.
+    `torch.nn.Sequential` a batch norm and an activation behind it become one pass, and in training one call with the
+    convolution before it, unless a hook could see the difference.
 
     Example:
         >>> model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
@@ -73,8 +74,8 @@ def convert(module: nn.Module) -> Conversion:
             left[path] = f"{kind.__name__} " + ("has no weights yet" if lazy else "is derived from PyTorch's layer")
     for path, part in module.named_modules():
         if type(part) is Sequential:
-            for (one, norm), (two, behind) in pairwise(part._modules.items()):  # noqa: SLF001
-                if find_activation(norm, behind) is not None:
+            for (one, layer), (two, behind) in pairwise(part._modules.items()):  # noqa: SLF001
+                if goes_along(layer, behind) or find_activation(layer, behind) is not None:
                     first, second = (f"{path}.{name}" if path else name for name in (one, two))
                     fused[first] = second
     return Conversion(converted, left, fused)

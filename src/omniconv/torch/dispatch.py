@@ -41,16 +41,21 @@ def call(name: str, *arguments: Any) -> Any:
     separate method saves, which gradients that are registered with `torch.library` do not. So they get such functions,
     and each layer of transforms calls this again, until none is left.
     """
-    if torch.compiler.is_compiling():
-        return _call_visibly(name, *arguments)
-    if _is_transformed():
-        return FUNCTIONS[name].apply(*arguments)
-    key = None if _is_watched() else find_key(name, *arguments)
+    key = find_direct(name, *arguments)
     if key is None:
+        if _is_transformed() and not torch.compiler.is_compiling():
+            return FUNCTIONS[name].apply(*arguments)
         return _call_visibly(name, *arguments)
     if torch.is_grad_enabled() and any(isinstance(each, torch.Tensor) and each.requires_grad for each in arguments):
         return DIFFERENTIABLE[name](*arguments, key)
     return VALUES[name](key, *arguments)
+
+
+def find_direct(name: str, *arguments: Any) -> Hashable | None:
+    """The key of a call that goes straight to its program; none where somebody is to see its operators."""
+    if torch.compiler.is_compiling() or _is_transformed() or _is_watched():
+        return None
+    return find_key(name, *arguments)
 
 
 def _call_visibly(name: str, *arguments: Any) -> Any:

@@ -62,10 +62,16 @@ def batch_norm(
     given = (None, None) if training else _keep(running_mean, running_var, x, weight, bias)
     y, moments = call("normalise", x, weight, bias, *given, eps, name, parameters)
     if training and running_mean is not None and running_var is not None:
-        mean, _, unbiased = moments.unbind(0)
-        for running, found in ((running_mean, mean), (running_var, unbiased)):
-            running.mul_(1 - momentum).add_(found, alpha=momentum)  # not `lerp_`, which makes NaN of what is infinite
+        keep_statistics(running_mean, running_var, moments, momentum)
     return y
+
+
+def keep_statistics(mean: torch.Tensor, variance: torch.Tensor, moments: torch.Tensor, momentum: float) -> None:
+    """Let running statistics take their part of moments."""
+    now, _, unbiased = moments.unbind(0)
+    running = [mean, variance]
+    torch._foreach_mul_(running, 1 - momentum)  # not `lerp_`, which makes NaN of what is infinite
+    torch._foreach_add_(running, [now, unbiased], alpha=momentum)
 
 
 def _keep(mean: Any, variance: Any, *others: torch.Tensor | None) -> tuple[Any, Any]:

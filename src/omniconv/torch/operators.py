@@ -47,7 +47,7 @@ _AUTOCAST: Final = {"cpu": "AutocastCPU", "cuda": "AutocastCUDA", "xpu": "Autoca
 
 
 @lru_cache(maxsize=4096)
-def _find_spec(channels: int, w: Shape, *layer: Any) -> Conv:
+def find_spec(channels: int, w: Shape, *layer: Any) -> Conv:
     """The layer with weights of shape ``w`` on an input of so many channels."""
     stride, padding, dilation, transposed, output_padding, groups, flip, padding_mode = layer
     pairs = tuple(zip(padding[::2], padding[1::2], strict=True))
@@ -70,7 +70,7 @@ def _conv(key: Hashable, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor | Non
     last = is_channels_last(x)
     if not compiles(x, w, b):
         return lay(plain.conv(x, w, b, geometry), channels_last=last)
-    spec, shape = _find_spec(x.shape[1], tuple(w.shape), *layer), tuple(x.shape)
+    spec, shape = find_spec(x.shape[1], tuple(w.shape), *layer), tuple(x.shape)
     what = "forward" if b is None else "forward_bias"
     find = PROGRAMS.reach(what, spec, shape, x.dtype, channels_last=last)
     sizes = geometry.output_sizes(list(x.shape[2:]), list(w.shape[2:]))
@@ -84,7 +84,7 @@ def _input_gradient(key: Hashable, dy: torch.Tensor, w: torch.Tensor, size: Ints
     _check_strided(dy=dy, w=w)
     if not (compiles(dy, w) and all(size)):
         return lay(plain.input_gradient(dy, w, list(size), Geometry(*layer)), channels_last=last)
-    spec = _find_spec(size[1], tuple(w.shape), *layer)
+    spec = find_spec(size[1], tuple(w.shape), *layer)
     find = PROGRAMS.reach("input_gradient", spec, tuple(size), dy.dtype, channels_last=last)
     return run_program(key, find, {"dy": (dy, last), "w": (w, False)}, {"dx": (size, last)})
 
@@ -96,7 +96,7 @@ def _weight_gradient(key: Hashable, x: torch.Tensor, dy: torch.Tensor, size: Int
     if not (compiles(x, dy) and all(size)):
         db = dy.sum([0, *range(2, dy.dim())]) if bias else dy.new_empty(0)
         return lay(plain.weight_gradient(x, dy, list(size), Geometry(*layer)), channels_last=False), db
-    spec, last = _find_spec(x.shape[1], tuple(size), *layer), is_channels_last(x)
+    spec, last = find_spec(x.shape[1], tuple(size), *layer), is_channels_last(x)
     what = "weight_gradient_bias" if bias else "weight_gradient"
     find = PROGRAMS.reach(what, spec, tuple(x.shape), x.dtype, channels_last=last)
     results = {"dw": (size, False), "db": ([spec.out_channels if bias else 0], False)}

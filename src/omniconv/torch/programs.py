@@ -20,8 +20,13 @@ import torch
 from omniconv.errors import RecompileWarning, warn
 from omniconv.forks import own_locks
 from omniconv.gradients import compile_forward, compile_input_gradient, compile_weight_gradient
-from omniconv.normalise import compile_normalise, compile_normalise_gradient
-from omniconv.program.normalise import Norm
+from omniconv.normalise import (
+    compile_conv_norm,
+    compile_conv_norm_gradient,
+    compile_normalise,
+    compile_normalise_gradient,
+)
+from omniconv.program.normalise import ConvNorm, Norm
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.kept import MOST_KEPT, Kept
@@ -47,6 +52,9 @@ _COMPILE: Final[dict[str, Callable[..., Executable]]] = {
     "weight_gradient_bias": partial(compile_weight_gradient, bias=True),
     "normalise": compile_normalise,
     "normalise_gradient": compile_normalise_gradient,
+    "conv_norm": compile_conv_norm,
+    "conv_norm_gradient": compile_conv_norm_gradient,
+    "first_conv_norm_gradient": partial(compile_conv_norm_gradient, inner=False),
 }
 
 
@@ -71,7 +79,7 @@ class _ProgramKey(NamedTuple):
     """What a program is for, apart from the shape and the threads."""
 
     what: str
-    spec: Conv | Norm
+    spec: Conv | Norm | ConvNorm
     dtype: torch.dtype
     layout: str
     image: Shape
@@ -99,7 +107,7 @@ class Programs:
         """Working memory, which all of them share."""
 
     def reach(
-        self, what: str, spec: Conv | Norm, shape: Shape, dtype: torch.dtype, *, channels_last: bool
+        self, what: str, spec: Conv | Norm | ConvNorm, shape: Shape, dtype: torch.dtype, *, channels_last: bool
     ) -> Callable[[], Executable]:
         """A call that gives the program for one input shape and the threads of now; compiled there where there is none.
 

@@ -430,11 +430,11 @@ def test_whole_images_are_taken_where_bands_would_keep_too_much() -> None:
     assert group.counts == (3, 3, 3, 3)
 
 
-def test_changes_of_layout_are_made_at_once_for_few_images() -> None:
+def test_changes_of_layout_are_made_at_once_for_few_images_that_threads_do_not_share_evenly() -> None:
     layer = Conv.of(128, 128, 1)
     for images, threads, fused in (
-        (1, 1, False),
-        (1, 2, False),
+        (1, 1, True),
+        (1, 2, True),
         (2, 2, True),
         (3, 2, False),
         (6, 4, False),

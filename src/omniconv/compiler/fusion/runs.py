@@ -41,8 +41,8 @@ MOST_COPIED = 0.25
 """Part of the values that may be copied to keep rows for the next band; half of it where every layer is as quick as a
 copy, which those are that mix no channels."""
 EVEN = 4
-"""Images for each thread from which on it does not matter that some get one more. A single image gains nothing from
-having its layout changed band by band, and threads share its rows better without."""
+"""Images for each thread from which on it does not matter that some get one more. Of a single image threads share the
+rows."""
 MOST_REPEATED = 0.05
 """Part of the multiply-adds that may be done twice, where the strips of two threads meet."""
 
@@ -220,7 +220,7 @@ def plan_bands(stages: Sequence[Stage], cache: int, threads: int) -> tuple[Inter
     changes = any(isinstance(stage, Change) for stage in stages)
     if rows < 2:
         return "there are no rows to divide"
-    if cache and changes and (images == 1 or (images % threads and images < EVEN * threads)):
+    if cache and changes and images > 1 and images % threads and images < EVEN * threads:
         return f"changes of layout are made at once for {images} images and {threads} threads"
     tile = max(stage.tile for stage in stages)
     strips = count_strips(stages, threads, 1, 1.0) if cache == 0 else count_strips(stages, threads, 2 * tile)

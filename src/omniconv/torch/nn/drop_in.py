@@ -13,8 +13,9 @@ from torch import nn
 
 from omniconv.spec import Activation
 from omniconv.torch.activations import MODULES
+from omniconv.torch.conv_norm import Numbers, conv_norm, find_call
 from omniconv.torch.layouts import PLAIN_TYPES
-from omniconv.torch.normalise import batch_norm
+from omniconv.torch.normalise import batch_norm, keep_statistics
 from omniconv.torch.operators import convolve
 
 
@@ -22,12 +23,14 @@ class _Plain:
     """What convolutions of any number of axes share."""
 
     def _conv_forward(self: Any, input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:  # noqa: A002 - its name in PyTorch
-        axes = len(self.kernel_size)
-        order, nothing = _SIDES[axes]
+        return convolve(input, weight, bias, self.list_numbers(), len(self.kernel_size))
+
+    def list_numbers(self: Any) -> tuple[Any, ...]:
+        """The numbers of the layer, as operators take them."""
+        order, nothing = _SIDES[len(self.kernel_size)]
         sides = self._reversed_padding_repeated_twice
         padding = tuple([sides[place] for place in order])
-        numbers = (self.stride, padding, self.dilation, False, nothing, self.groups, False, self.padding_mode)
-        return convolve(input, weight, bias, numbers, axes)
+        return self.stride, padding, self.dilation, False, nothing, self.groups, False, self.padding_mode
 
 
 _SIDES: Final = {
@@ -93,9 +96,22 @@ class _Norm:
         """The layer."""
         return self.normalise(input, None)
 
-    def normalise(self: Any, input: torch.Tensor, activation: Activation | None) -> torch.Tensor:  # noqa: A002
-        """The layer and an activation of its result, in one."""
-        self._check_input_dim(input)
+    def normalise(
+        self: Any,
+        input: torch.Tensor,  # noqa: A002
+        activation: Activation | None,
+        before: Any = None,
+    ) -> torch.Tensor:
+        """The layer and an activation of its result, in one; and a convolution ``before``, if they can."""
+        key, numbers = None, None
+        if before is not None:
+            numbers = Numbers.of(before.list_numbers(), self.eps, activation)
+            if self._finds_moments(input):
+                key = find_call(input, before.weight, before.bias, self.weight, self.bias, numbers)
+            if key is None:
+                input = before(input)  # noqa: A001
+        if key is None:
+            self._check_input_dim(input)
         factor = 0.0 if self.momentum is None else self.momentum
         if self.training and self.track_running_stats and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
@@ -105,9 +121,24 @@ class _Norm:
         training = self.training or (mean is None and variance is None)
         if self.training and not self.track_running_stats:
             mean = variance = None
+        if key is not None and numbers is not None:
+            y, moments = conv_norm(key, input, before.weight, before.bias, self.weight, self.bias, numbers)
+            if mean is not None:
+                keep_statistics(mean, variance, moments, factor)
+            return y
         return batch_norm(
             input, mean, variance, self.weight, self.bias, training, factor, self.eps, activation=activation
         )
+
+    def _finds_moments(self: Any, input: torch.Tensor) -> bool:  # noqa: A002
+        """Whether moments are those of the values, and statistics, where there are some, are such as it keeps."""
+        mean, variance = self.running_mean, self.running_var
+        if mean is None and variance is None:
+            return True
+        if not self.training or self.weight is None or mean is None or variance is None:
+            return False
+        like = (input.dtype, self.weight.shape, False)
+        return all((each.dtype, each.shape, each.requires_grad) == like for each in (mean, variance))
 
 
 class BatchNorm1d(_Norm, nn.BatchNorm1d):  # type: ignore[misc]
@@ -133,7 +164,8 @@ LAZY_NORMS: Final = (nn.LazyBatchNorm1d, nn.LazyBatchNorm2d, nn.LazyBatchNorm3d)
 
 
 class Sequential(nn.Sequential):  # type: ignore[misc]
-    """`torch.nn.Sequential`, in which a batch norm of ours and the activation behind it are computed in one pass.
+    """`torch.nn.Sequential`, in which a batch norm of ours and the activation behind it are computed in one pass, and
+    in training, in one call with both, the convolution of ours before it.
 
     That is so where nobody could see what is between them: no hook of either module or of all modules, no ``forward``
     of their own, and plain tensors. The modules stay as they are, and do by themselves what they did.
@@ -146,14 +178,25 @@ class Sequential(nn.Sequential):  # type: ignore[misc]
         while place < len(modules):
             module = modules[place]
             place += 1
+            before = None
             plain = place < len(modules) and type(input) in PLAIN_TYPES
+            if plain and goes_along(module, modules[place]):
+                before, module = module, modules[place]
+                place += 1
+                plain = place < len(modules)
             activation = find_activation(module, modules[place]) if plain else None
-            if activation is None:
+            if activation is None and before is None:
                 input = module(input)  # noqa: A001
             else:
-                input = module.normalise(input, activation)  # noqa: A001
-                place += 1
+                input = module.normalise(input, activation, before)  # noqa: A001
+                place += activation is not None
         return input
+
+
+def goes_along(conv: nn.Module | None, behind: nn.Module | None) -> bool:
+    """Whether a convolution and the batch norm behind it may be one call, as a `Sequential` runs them."""
+    norm = _NORM_BEHIND.get(type(conv))
+    return norm is type(behind) and norm is not None and not (_is_seen(conv) or _is_seen(behind))
 
 
 def find_activation(norm: nn.Module | None, behind: nn.Module | None) -> Activation | None:
@@ -164,15 +207,12 @@ def find_activation(norm: nn.Module | None, behind: nn.Module | None) -> Activat
 
 def _is_seen(module: nn.Module) -> bool:
     """Whether a call of a module may do more than its class says."""
-    own = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    shared = (
-        "_global_forward_hooks",
-        "_global_forward_pre_hooks",
-        "_global_backward_hooks",
-        "_global_backward_pre_hooks",
-    )
-    hooks = (*(getattr(module, name) for name in own), *(getattr(_all, name) for name in shared))
-    return any(hooks) or "forward" in module.__dict__
+    hooks = [getattr(module, name) for name in _HOOKS] + [getattr(_all, name) for name in _HOOKS_OF_ALL]
+    return any(hooks) or "forward" in module.__dict__ or "_conv_forward" in module.__dict__
 
 
+_HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+_HOOKS_OF_ALL: Final = tuple(f"_global{name}" for name in _HOOKS)
 _OWN_NORMS: Final = frozenset(NORMS.values())
+_NORM_BEHIND: Final[dict[type, type]] = {Conv1d: BatchNorm1d, Conv2d: BatchNorm2d, Conv3d: BatchNorm3d}
+"""A convolution, and the batch norm that normalises its results."""

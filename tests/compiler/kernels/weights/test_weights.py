@@ -8,8 +8,10 @@ from tests.gradient_oracle import gradients
 from tests.machines import HASWELL, NEHALEM, ZEN_4
 from tests.registry.compiled import channels_to
 
+from omniconv.compiler.kernels.weights import packed
 from omniconv.compiler.kernels.weights.lane import LaneSums, plan_lane_sums
 from omniconv.compiler.kernels.weights.lower import serves_lane
+from omniconv.compiler.kernels.weights.packed import PackedSums
 from omniconv.compiler.kernels.weights.panel import PanelSums, plan_panel_sums
 from omniconv.compiler.kernels.weights.staged import StagedSums
 from omniconv.compiler.kernels.weights.sums import SumAxis, Sums
@@ -78,6 +80,28 @@ def test_channels_last_values_are_copied_where_their_pixels_share_few_sets_of_th
         spec = Conv.of(channels, channels, 3, padding=1, groups=channels)
         f = compile_weight_gradient(spec, (8, channels, 14, 14), bias=False, layout="NHWC", target="x86-64-v3")
         assert type(f.plan.calls[-3].recipe) is kind, channels
+
+
+@pytest.mark.parametrize("channels", [(9, 13), (20, 35)], ids=str)
+def test_pointwise_values_from_afar_are_copied_and_give_the_same_bits(channels, monkeypatch):
+    spec = Conv.of(*channels, 1)
+    shape = (7, channels[0], 31, 37)
+    near = compile_weight_gradient(spec, shape, bias=False, layout="NHWC")
+    assert not any(isinstance(call.recipe, PackedSums) for call in near.plan.calls)
+    monkeypatch.setattr(packed, "FAR", 0)
+    far = [compile_weight_gradient(spec, shape, bias=False, layout="NHWC", threads=threads) for threads in (1, 2)]
+    assert all(any(isinstance(call.recipe, PackedSums) for call in each.plan.calls) for each in far)
+    rng = np.random.default_rng(0)
+    given = {
+        name: channels_to("NHWC", rng.standard_normal(size).astype(np.float32))
+        for name, size in (("x", shape), ("dy", spec.output_shape(shape)))
+    }
+    want = near.run(given)["dw"]
+    assert np.isfinite(want).all()
+    for each in far:
+        np.testing.assert_array_equal(each.run(given)["dw"], want)
+    first = compile_weight_gradient(spec, shape, bias=False, layout="NCHW")
+    assert not any(isinstance(call.recipe, PackedSums) for call in first.plan.calls)
 
 
 def test_rows_that_come_from_afar_are_asked_for_ahead():

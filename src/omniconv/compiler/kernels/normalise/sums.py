@@ -20,16 +20,14 @@ from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Mask, Pointer, Value
 from omniconv.compiler.emit.slopes import emit_pullback
 from omniconv.compiler.emit.vectors import emit_vectors
-from omniconv.compiler.kernels.normalise.channels import Channels, Numbers, emit_root
+from omniconv.compiler.kernels.normalise.channels import GROUP, Channels, Numbers, emit_root
 from omniconv.compiler.kernels.normalise.walk import Spot, Unit, Walk, emit_units
 from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
 X, DY = range(2)
-GROUP: Final = 2
-"""Vectors of channels in a unit."""
-UNROLL: Final = 2
-"""Positions in a step."""
+RUN: Final = 4
+"""Vectors in a step, where positions are neighbours: so many sums run on at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +37,14 @@ class BlockMoments:
     walk: Walk
 
     @property
+    def group(self) -> int:
+        """Vectors of channels in a unit."""
+        return GROUP
+
+    @property
     def units(self) -> int:
         """Units of work."""
-        return self.walk.count_units(GROUP)
+        return self.walk.count_units(self.group)
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
@@ -63,7 +66,7 @@ class BlockMoments:
             unit.write(means, row)
             unit.write(squares, k.shift(row, self.walk.pitch))
 
-        emit_units(k, self.walk, GROUP, UNROLL, work)
+        emit_units(k, self.walk, self.group, RUN, work)
         return k.finish()
 
 
@@ -75,9 +78,14 @@ class BlockSums:
     numbers: Numbers
 
     @property
+    def group(self) -> int:
+        """Vectors of channels in a unit."""
+        return self.numbers.group(least=4)
+
+    @property
     def units(self) -> int:
         """Units of work."""
-        return self.walk.count_units(GROUP)
+        return self.walk.count_units(self.group)
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
@@ -96,7 +104,7 @@ class BlockSums:
             unit.write(first, row)
             unit.write(second, k.shift(row, self.walk.pitch))
 
-        emit_units(k, self.walk, GROUP, UNROLL, work)
+        emit_units(k, self.walk, self.group, RUN, work)
         return k.finish()
 
 

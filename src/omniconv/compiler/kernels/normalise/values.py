@@ -25,7 +25,7 @@ class Normalise:
     @property
     def group(self) -> int:
         """Vectors of channels in a unit."""
-        return self.numbers.group(4)
+        return self.numbers.group(least=1)
 
     @property
     def units(self) -> int:
@@ -47,7 +47,7 @@ class Normalise:
 
             unit.each(visit)
 
-        emit_units(k, self.walk, self.group, 1 if self.group == 1 else 2, work)
+        emit_units(k, self.walk, self.group, 1 if self.group == 1 else 8, work)
         return k.finish()
 
 
@@ -68,7 +68,7 @@ class NormaliseGradient:
     @property
     def group(self) -> int:
         """Vectors of channels in a unit."""
-        return self.numbers.group(2)
+        return self.numbers.group(least=1)
 
     @property
     def units(self) -> int:
@@ -101,5 +101,5 @@ class NormaliseGradient:
 
             unit.each(visit)
 
-        emit_units(k, self.walk, self.group, 1, work)
+        emit_units(k, self.walk, self.group, 1 if self.group == 1 else 2, work)
         return k.finish()

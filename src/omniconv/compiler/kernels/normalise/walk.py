@@ -1,7 +1,8 @@
 """How the elements of all channels are visited: in blocks, whose sums are made in one order.
 
-Where channels lie last, a unit of work is a few neighbouring vectors of channels in a block of positions. Where they
-lie first, it is one channel in a block of images, and vectors run along its positions.
+Where channels lie last, a unit of work is some neighbouring vectors of channels in a block of positions: several lines
+of memory of each position, since single ones in large steps are foreseen by no processor. Where they lie first, it is
+one channel in a block of images, and vectors run along its positions.
 """
 
 from __future__ import annotations
@@ -162,11 +163,9 @@ class Unit(ABC):
 class _Positions(Unit):
     """Vectors of channels, which lie last, in a block of positions."""
 
-    def __init__(
-        self, k: Kernel, walk: Walk, block: Index, channel: Index, vectors: int, tail: int | None, unroll: int
-    ) -> None:
-        self.k, self.block, self.vectors, self.slots = k, block, vectors, vectors * unroll
-        self._unroll, self._pitches = unroll, walk.pitches
+    def __init__(self, k: Kernel, walk: Walk, block: Index, channel: Index, vectors: int, tail: int | None) -> None:
+        self.k, self.block, self.vectors, self.slots = k, block, vectors, vectors
+        self._pitches = walk.pitches
         self._first = k.mul(block, walk.block)
         self._end = k.min(k.add(self._first, walk.block), walk.lines)
         counts = [None] * (vectors - 1) + [tail]
@@ -184,20 +183,10 @@ class _Positions(Unit):
 
     def each(self, visit: Visit) -> None:
         k = self.k
-        many = k.sub(self._end, self._first)
-        whole = k.add(self._first, k.mul(k.divmod(many, self._unroll)[0], self._unroll))
-        with k.loop(whole, start=self._first, step=self._unroll) as row:
-            for u in range(self._unroll):
-                self._visit(visit, k.add(row, u), u)
-        if self._unroll > 1:
-            with k.loop(self._end, start=whole) as row:
-                self._visit(visit, row, 0)
-
-    def _visit(self, visit: Visit, row: Index, u: int) -> None:
-        k = self.k
-        starts = [k.mul(row, pitch) for pitch in self._pitches]
-        for v, (channel, count) in enumerate(self._channels):
-            visit(u * self.vectors + v, v, Spot(k, tuple(k.add(start, channel) for start in starts), count))
+        with k.loop(self._end, start=self._first) as row:
+            starts = [k.mul(row, pitch) for pitch in self._pitches]
+            for v, (channel, count) in enumerate(self._channels):
+                visit(v, v, Spot(k, tuple(k.add(start, channel) for start in starts), count))
 
     def count(self) -> Value:
         many = self.k.index(self.k.sub(self._end, self._first))
@@ -209,9 +198,9 @@ class _Runs(Unit):
 
     vectors = 1
 
-    def __init__(self, k: Kernel, walk: Walk, block: Index, channel: Index, unroll: int) -> None:
+    def __init__(self, k: Kernel, walk: Walk, block: Index, channel: Index, run: int) -> None:
         self.k, self._walk, self.block, self._channel = k, walk, block, channel
-        self.slots = min(unroll, 1 << (ceil_div(walk.positions, walk.lanes) - 1).bit_length())
+        self.slots = min(run, 1 << (ceil_div(walk.positions, walk.lanes) - 1).bit_length())
         self._first = k.mul(block, walk.block)
         self._end = k.min(k.add(self._first, walk.block), walk.images)
 
@@ -241,14 +230,14 @@ class _Runs(Unit):
         return self.k.spread(self.k.b.sitofp(self.k.index(many), self.k.scalar))
 
 
-def emit_units(k: Kernel, walk: Walk, group: int, unroll: int, body: Callable[[Unit], None]) -> None:
+def emit_units(k: Kernel, walk: Walk, group: int, run: int, body: Callable[[Unit], None]) -> None:
     """Run ``body`` on this thread's units.
 
     Args:
         k: the kernel.
         walk: the elements.
-        group: vectors of channels in a unit, where channels lie last, a power of two.
-        unroll: positions in a step there, a power of two. Where channels lie first, a step has as many vectors.
+        group: vectors of channels in a unit, where channels lie last.
+        run: vectors of positions in a step, where they lie first, a power of two.
         body: emits the work on a unit.
     """
     with k.loop(k.end, start=k.begin) as index:
@@ -257,9 +246,9 @@ def emit_units(k: Kernel, walk: Walk, group: int, unroll: int, body: Callable[[U
             block, part = k.split(index, walk.blocks, parts)
 
             def emit(channel: Index, vectors: int, tail: int | None) -> None:
-                body(_Positions(k, walk, block, channel, vectors, tail, unroll))
+                body(_Positions(k, walk, block, channel, vectors, tail))
 
             emit_vectors(k, walk.channels, emit, group=group, part=part, parts=parts)
         else:
             block, channel = k.split(index, walk.blocks, walk.channels)
-            body(_Runs(k, walk, block, channel, group * unroll))
+            body(_Runs(k, walk, block, channel, run))

@@ -11,6 +11,7 @@ import numpy as np
 from omniconv.compiler.kernels.reduction import Reduce
 from omniconv.compiler.kernels.series.lower import in_rows
 from omniconv.compiler.kernels.weights.lane import LaneSums, plan_lane_sums
+from omniconv.compiler.kernels.weights.packed import PackedSums
 from omniconv.compiler.kernels.weights.panel import PanelSums, plan_panel_sums
 from omniconv.compiler.kernels.weights.staged import StagedSums
 from omniconv.compiler.kernels.weights.sums import SumAxis, Sums
@@ -111,9 +112,11 @@ def _lower_panel(planner: Planner, step: WeightGradientStep, sums: Sums, narrow:
         tile=plan_panel_sums(sums, target),
         lanes=target.lanes,
     )
+    packed = PackedSums.of(recipe, target)
+    recipe = packed or recipe
     blocks = BufferRef(planner.add_buffer("arena", recipe.blocks * recipe.size + target.lanes))
     room = planner.thread_memory(recipe.room)
-    how = f"panel: {recipe.blocks} blocks of sums"
+    how = f"panel: {recipe.blocks} blocks of sums" + (", positions copied side by side" if packed else "")
     planner.call(recipe, [held.ref, read.ref, blocks, room], WORD, how=how)
     total = _add_blocks(planner, blocks, recipe.blocks, recipe.size)
     y = _result(planner, step.y)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
-from omniconv.compiler.emit.machine import Index, Pointer
+from omniconv.compiler.emit.machine import Index, Pointer, Slot
 from omniconv.compiler.kernels.weights.sums import Sums
 from omniconv.compiler.kernels.weights.turned import emit_turned
 from omniconv.integers import ceil_div
@@ -130,10 +130,10 @@ class PanelSums:
             k.store(k.splat(0.0), y, at)
         first = k.mul(block, self.tile.block)
         with k.loop(k.min(k.add(first, self.tile.block), self.passes), start=first) as number:
-            _Pass(self, k, y, panel, number).emit()
+            PanelPassEmission(self, k, y, panel, number).emit()
 
 
-class _Pass:
+class PanelPassEmission:
     """Emission of one pass: some rows of narrow, for one panel."""
 
     def __init__(self, recipe: PanelSums, k: Kernel, y: Pointer, panel: Index, number: Index) -> None:
@@ -155,7 +155,7 @@ class _Pass:
         """Gather the panel, then all taps and channels of wide."""
         k, p = self.k, self.p
         depth, height, width = p.sums.axes
-        self._gather()
+        self.gather()
         count = ceil_div(p.sums.wide, p.tile.rows)
         size, more = divmod(p.sums.wide, count)
         with k.loop(depth.kernel) as td, k.loop(height.kernel) as th, k.loop(width.kernel) as tw:
@@ -167,7 +167,7 @@ class _Pass:
                 with k.loop(count, start=more) as number:
                     self._tile(sums, k.add(k.mul(number, size), more), size, td, th, tw)
 
-    def _gather(self) -> None:
+    def gather(self) -> None:
         """The rows of the panel, its channels side by side, zeros in those that do not exist."""
         k, p = self.k, self.p
         last = p.sums.narrow - (p.panels - 1) * p.width
@@ -181,7 +181,7 @@ class _Pass:
                 place = k.add(k.mul(n, ns[0]), k.add(k.mul(od, ns[2]), k.mul(oh, ns[3])))
                 place = k.add(place, k.mul(self.left, ns[4]))
                 source = k.shift(k.arg(NARROW), k.add(place, k.mul(channel, ns[1])))
-                room = k.shift(self._own_room(), k.mul(k.sub(row, self.begin), p.columns * p.width))
+                room = k.shift(self.own_room(), k.mul(k.sub(row, self.begin), p.columns * p.width))
                 if ns[1] == 1:
                     with k.loop(k.sub(self.right, self.left)) as q:
                         self._copy(k.shift(source, k.mul(q, ns[4])), k.shift(room, k.mul(q, p.width)), channels)
@@ -193,7 +193,7 @@ class _Pass:
         else:
             k.both_ways(k.compare("<", self.index, p.panels - 1), lambda whole: body(p.width if whole else last))
 
-    def _own_room(self) -> Pointer:
+    def own_room(self) -> Pointer:
         """The memory that this thread gathers in."""
         k = self.k
         return k.shift(k.arg(ROOM), k.mul(k.thread, self.p.room))
@@ -210,9 +210,7 @@ class _Pass:
         """Some channels of wide by the panel, for one tap."""
         k, p = self.k, self.p
         depth, height, width = p.sums.axes
-        ws, vectors = p.wide_strides, range(p.tile.vectors)
-        zero = k.splat(0.0)
-        acc = [[k.variable(k.vector_type(), zero) for _ in vectors] for _ in range(rows)]
+        ws, acc = p.wide_strides, self.begin_sums(rows)
         wide = k.shift(self.wide, k.mul(first, ws[1]))
         known: list[Index] = [k.lookup(table, tw) for table in self.inside] or [0, width.count]
         low, high = k.max(known[0], self.left), k.min(known[1], self.right)
@@ -228,19 +226,34 @@ class _Pass:
                 place = k.add(k.mul(n, ws[0]), k.add(k.mul(iz, ws[2]), k.mul(iy, ws[3])))
                 start = k.sub(k.mul(tw, width.dilation), width.before)
                 line = k.shift(wide, k.add(place, k.mul(start, ws[4])))
-                room = k.shift(self._own_room(), k.mul(k.sub(row, self.begin), p.columns * p.width))
+                room = k.shift(self.own_room(), k.mul(k.sub(row, self.begin), p.columns * p.width))
                 with k.loop(high, start=low) as q:
-                    pixel = k.anchor(k.shift(line, k.mul(q, width.stride * ws[4])))
-                    panel = k.anchor(k.shift(room, k.mul(k.sub(q, self.left), p.width)))
-                    held = [k.load(panel, v * p.lanes) for v in vectors]
-                    for r in range(rows):
-                        x = k.load_splat(pixel, r * ws[1])
-                        for v in vectors:
-                            k.set(acc[r][v], k.fma(x, held[v], k.get(acc[r][v])))
-        for r in range(rows):
-            for v in vectors:
+                    pixel = k.shift(line, k.mul(q, width.stride * ws[4]))
+                    self.multiply(acc, pixel, ws[1], k.shift(room, k.mul(k.sub(q, self.left), p.width)))
+        self.add(acc, sums, first)
+
+    def begin_sums(self, channels: int) -> list[list[Slot]]:
+        """Sums of some channels of wide and all of the panel."""
+        k, zero = self.k, self.k.splat(0.0)
+        return [[k.variable(k.vector_type(), zero) for _ in range(self.p.tile.vectors)] for _ in range(channels)]
+
+    def multiply(self, acc: list[list[Slot]], pixel: Pointer, step: int, panel: Pointer) -> None:
+        """Add the products of one position: numbers of wide in steps, times the vectors of the panel."""
+        k, p = self.k, self.p
+        pixel, panel = k.anchor(pixel), k.anchor(panel)
+        held = [k.load(panel, v * p.lanes) for v in range(p.tile.vectors)]
+        for r, row in enumerate(acc):
+            x = k.load_splat(pixel, r * step)
+            for value, slot in zip(held, row, strict=True):
+                k.set(slot, k.fma(x, value, k.get(slot)))
+
+    def add(self, acc: list[list[Slot]], sums: Pointer, first: Index) -> None:
+        """Add the sums of channels from ``first`` on to those of the block."""
+        k, p = self.k, self.p
+        for r, row in enumerate(acc):
+            for v, slot in enumerate(row):
                 at = k.add(k.mul(k.add(first, r), p.width), v * p.lanes)
-                k.store(k.b.fadd(k.load(sums, at), k.get(acc[r][v])), sums, at)
+                k.store(k.b.fadd(k.load(sums, at), k.get(slot)), sums, at)
 
 
 POSITIONS: Final = 256

@@ -1,0 +1,197 @@
+r"""A convolution and the batch norm of its result, with the activation behind it, as one function of PyTorch.
+
+.. math::
+    z = A_w x + b, \qquad y = f\!\left(\frac{z - m}{\sqrt{v + \epsilon}}\, s + t\right)
+
+where m and v are the moments of z. By themselves they are two functions, and three programs on the way back; a small
+layer takes less time than the calls of these. So they are one program there, and one back, whose gradient of z never
+leaves the working memory. It is no operator: where somebody is to see operators, layers run one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, NamedTuple
+
+import torch
+
+from omniconv.program.normalise import ConvNorm
+from omniconv.spec import Activation
+from omniconv.torch.activations import as_activation
+from omniconv.torch.calls import compiles
+from omniconv.torch.dispatch import call, find_direct
+from omniconv.torch.layouts import is_channels_last
+from omniconv.torch.operators import find_spec
+from omniconv.torch.plain import Geometry
+from omniconv.torch.prepared import PreparedCall
+from omniconv.torch.programs import PROGRAMS
+
+
+class Numbers(NamedTuple):
+    """What a layer and its norm have beside tensors, all of it with a hash."""
+
+    layer: tuple[Any, ...]
+    epsilon: float
+    name: str
+    parameters: tuple[float, ...]
+
+    @classmethod
+    def of(cls, layer: tuple[Any, ...], epsilon: float, activation: Activation | None) -> Numbers:
+        """The activation by its name and numbers, as operators take it."""
+        if activation is None:
+            return cls(layer, epsilon, "", ())
+        return cls(layer, epsilon, activation.name, tuple([value for _, value in activation.parameters]))
+
+
+def find_call(x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: Numbers) -> Hashable | None:
+    """The key of a call that runs as one; none for one whose layers run one by one.
+
+    That is one that somebody sees, tensors that no code is compiled for or that do not fit one another (which the
+    layers themselves refuse), and gradients of some of the parameters alone.
+    """
+    if scale is None or shift is None or not isinstance(x, torch.Tensor):
+        return None
+    if torch.is_grad_enabled():
+        wanted = [each.requires_grad for each in (w, scale, shift)]
+        if b is not None:
+            wanted.append(b.requires_grad)
+        if not all(wanted) and (any(wanted) or x.requires_grad):
+            return None
+    key = find_direct("conv_norm", x, w, b, scale, shift, numbers)
+    if key is None or PROGRAMS.recall(key) is not None:
+        return key
+    return key if _fits(x, w, b, scale, shift, numbers) else None
+
+
+def _fits(x: torch.Tensor, w: torch.Tensor, b: Any, scale: torch.Tensor, shift: torch.Tensor, numbers: Numbers) -> bool:
+    """Whether all belong together, and there is more than one value of each channel."""
+    tensors = [x, w, scale, shift] if b is None else [x, w, b, scale, shift]
+    if x.dim() != w.dim() or not compiles(*tensors) or len({each.dtype for each in tensors}) > 1:
+        return False
+    geometry = Geometry(*numbers.layer)
+    inputs = w.shape[0] if geometry.transposed else w.shape[1] * geometry.groups
+    channels = w.shape[1] * geometry.groups if geometry.transposed else w.shape[0]
+    if x.shape[1] != inputs or any(each.shape != (channels,) for each in tensors[2:]):
+        return False
+    sizes = geometry.output_sizes(list(x.shape[2:]), list(w.shape[2:]))
+    positions = x.shape[0]
+    for size in sizes:
+        positions *= max(size, 0)
+    return positions > 1
+
+
+def conv_norm(
+    key: Hashable, x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: Numbers
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """y, and moments ``(3, C)`` without gradients.
+
+    Args:
+        key: of :func:`find_call` for these.
+        x, w, b: input, weights and bias of the convolution.
+        scale, shift: weight and bias of the batch norm.
+        numbers: the rest.
+    """
+    if torch.is_grad_enabled() and w.requires_grad:
+        found: tuple[torch.Tensor, torch.Tensor] = _apply(x, w, b, scale, shift, numbers, key)
+        return found
+    y, _, moments = _run(key, x, w, b, scale, shift, numbers)
+    return y, moments
+
+
+def _layer_of(x: torch.Tensor, w: torch.Tensor, b: Any, numbers: Numbers) -> ConvNorm:
+    activation = as_activation(numbers.name, numbers.parameters)
+    spec = find_spec(x.shape[1], tuple(w.shape), *numbers.layer)
+    return ConvNorm(spec, b is not None, numbers.epsilon, activation)
+
+
+def _run(key: Hashable, x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: Numbers) -> Any:
+    """y, z and moments."""
+    prepared = PROGRAMS.recall(key)
+    if prepared is None:
+        layer, last = _layer_of(x, w, b, numbers), is_channels_last(x)
+        find = PROGRAMS.reach("conv_norm", layer, tuple(x.shape), x.dtype, channels_last=last)
+        inputs = {"x": (x, last), "w": (w, False)} | ({} if b is None else {"b": (b, False)})
+        inputs |= {"scale": (scale, False), "shift": (shift, False)}
+        result, channels = layer.conv.output_shape(tuple(x.shape)), layer.conv.out_channels
+        results = {"y": (result, last), "z": (result, last), "moments": ((3, channels), False)}
+        prepared = PreparedCall(find, inputs, results)
+        PROGRAMS.remember(key, prepared)
+    return prepared.run([x, w, scale, shift] if b is None else [x, w, b, scale, shift])
+
+
+def _run_back(
+    dy: Any, z: Any, x: Any, w: Any, b: Any, scale: Any, shift: Any, moments: Any, numbers: Numbers, *, inner: bool
+) -> Any:
+    """sums, dw, db where there is a bias and, of an inner layer, dx; none for a call that somebody sees."""
+    what = "conv_norm_gradient" if inner else "first_conv_norm_gradient"
+    tensors = [dy, z, x, w, scale, shift, moments]
+    key = find_direct(what, *tensors, numbers, b is not None)
+    if key is None:
+        return None
+    prepared = PROGRAMS.recall(key)
+    if prepared is None:
+        layer, last = _layer_of(x, w, b, numbers), is_channels_last(x)
+        find = PROGRAMS.reach(what, layer, tuple(x.shape), x.dtype, channels_last=last)
+        names = ("dy", "z", "x", "w", "scale", "shift", "moments")
+        inputs = {name: (each, last and name in ("dy", "z", "x")) for name, each in zip(names, tensors, strict=True)}
+        results = {"sums": ((2, layer.conv.out_channels), False), "dw": (tuple(w.shape), False)}
+        results |= {} if b is None else {"db": (tuple(b.shape), False)}
+        results |= {"dx": (tuple(x.shape), last)} if inner else {}
+        prepared = PreparedCall(find, inputs, results)
+        PROGRAMS.remember(key, prepared)
+    return prepared.run(tensors)
+
+
+def _forward(ctx: Any, *arguments: Any) -> Any:
+    *tensors, numbers, key = arguments
+    y, z, moments = _run(key, *tensors, numbers)
+    ctx.mark_non_differentiable(moments)
+    ctx.save_for_backward(*tensors, z, moments)
+    ctx.numbers = numbers
+    return y, moments
+
+
+def _backward(ctx: Any, dy: torch.Tensor, _: Any) -> tuple[Any, ...]:
+    x, w, b, scale, shift, z, moments = ctx.saved_tensors
+    numbers = ctx.numbers
+    if torch.is_grad_enabled():
+        return (*_differentiate(dy, [x, w, b, scale, shift], numbers), None, None)
+    inner = ctx.needs_input_grad[0]
+    found = _run_back(dy, z, x, w, b, scale, shift, moments, numbers, inner=inner)
+    if found is None:
+        return (*_by_parts(dy, z, x, w, b, scale, shift, moments, numbers, inner=inner), None, None)
+    sums, dw, *rest = found
+    dt, ds = sums.unbind(0)
+    dx = rest[-1] if inner else None
+    return dx, dw, None if b is None else rest[0], ds, dt, None, None
+
+
+def _by_parts(
+    dy: Any, z: Any, x: Any, w: Any, b: Any, scale: Any, shift: Any, moments: Any, numbers: Numbers, *, inner: bool
+) -> tuple[Any, ...]:
+    """The gradients by the operators of both layers."""
+    mean, variance, _ = moments.unbind(0)
+    rest = (numbers.epsilon, numbers.name, numbers.parameters, False)
+    dz, sums = call("normalise_gradient", dy, z, scale, shift, mean, variance, *rest)
+    dt, ds = sums.unbind(0)
+    dx = None
+    if inner:
+        dx = call("conv_input_gradient", dz, w, tuple(x.shape), *numbers.layer, is_channels_last(x))
+    dw, db = call("conv_weight_gradient", x, dz, tuple(w.shape), *numbers.layer, b is not None)
+    return dx, dw, None if b is None else db, ds, dt
+
+
+def _differentiate(dy: torch.Tensor, tensors: list[Any], numbers: Numbers) -> list[Any]:
+    """Gradients that have gradients: those of the operators of both layers."""
+    x, w, b, scale, shift = tensors
+    z = call("conv", x, w, b, *numbers.layer)
+    y, _ = call("normalise", z, scale, shift, None, None, numbers.epsilon, numbers.name, numbers.parameters)
+    wanted = [each for each in tensors if each is not None and each.requires_grad]
+    found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True))
+    return [next(found) if each is not None and each.requires_grad else None for each in tensors]
+
+
+_function = type(
+    "ConvNorm", (torch.autograd.Function,), {"forward": staticmethod(_forward), "backward": staticmethod(_backward)}
+)
+_apply: Any = super(torch.autograd.Function, _function).apply  # without the part in Python, as for operators

@@ -1,0 +1,153 @@
+"""A convolution and the batch norm behind it as one call: its values, gradients and statistics, and when it is none."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from omniconv.errors import ShapeError
+
+torch = pytest.importorskip("torch")
+nn = torch.nn
+
+from omniconv.torch import convert  # noqa: E402
+from omniconv.torch.layouts import is_channels_last  # noqa: E402
+
+LAYERS = {
+    "pointwise": lambda: nn.Conv2d(5, 19, 1, bias=False),
+    "bias, stride": lambda: nn.Conv2d(5, 8, 3, stride=2, padding=1),
+    "depthwise": lambda: nn.Conv2d(5, 5, 3, padding=1, groups=5, bias=False),
+    "circular": lambda: nn.Conv2d(5, 6, 3, padding=1, padding_mode="circular"),
+    "series": lambda: nn.Conv1d(5, 8, 3, dilation=2),
+}
+WIDE = {"circular", "series"}
+
+
+def pair(layer, activation=nn.ReLU6, **options):
+    """A model of ours and PyTorch's, in float64."""
+    torch.manual_seed(0)
+    conv = layer()
+    norm = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d}[len(conv.kernel_size)](conv.out_channels, **options)
+    nn.init.normal_(norm.weight), nn.init.normal_(norm.bias)
+    other = nn.Sequential(conv, norm, *([] if activation is None else [activation()])).double()
+    mine = copy.deepcopy(other)
+    convert(mine)
+    return mine, other
+
+
+def draw(model, *, last: bool = False):
+    x = torch.randn(3, 5, *(9, 7)[: len(model[0].kernel_size)], dtype=torch.float64) + 1
+    return x.movedim(1, -1).contiguous().movedim(-1, 1) if last else x
+
+
+def is_one(y) -> bool:
+    return type(y.grad_fn).__name__.startswith("ConvNorm")
+
+
+def gradients(model, x, *, inner: bool = True):
+    """Values, gradients of all that has some, and statistics."""
+    x = x.detach().requires_grad_(inner)
+    y = model(x)
+    dy = torch.randn(y.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).to(y.dtype)
+    wanted = [each for each in (x, *model.parameters()) if each.requires_grad]
+    return y, [y.detach(), *torch.autograd.grad(y, wanted, dy), *model.buffers()]
+
+
+def assert_close(got, want) -> None:
+    for mine, other in zip(got, want, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+@pytest.mark.parametrize(
+    "name", [pytest.param(each, marks=pytest.mark.wide) if each in WIDE else each for each in LAYERS]
+)
+def test_values_gradients_and_statistics_are_torchs(name, last) -> None:
+    mine, other = pair(LAYERS[name])
+    for step in range(2):
+        x = draw(mine, last=last)
+        y, got = gradients(mine, x, inner=step == 0)
+        assert is_one(y)
+        assert is_channels_last(y) is last
+        assert_close(got, gradients(other, x, inner=step == 0)[1])
+    again = mine(x.requires_grad_())
+    with torch.autograd.profiler.profile():  # which is to see the operators of both layers
+        seen = torch.autograd.grad(again, [x, *mine.parameters()], y.detach())
+    plain = other(x)
+    assert_close(seen, torch.autograd.grad(plain, [x, *other.parameters()], y.detach()))
+
+
+def test_gradients_have_gradients() -> None:
+    mine, other = pair(LAYERS["bias, stride"], nn.SiLU)
+    found = []
+    for model in (mine, other):
+        x = draw(model) if not found else found[0][0].detach()
+        x.requires_grad_()
+        (dx,) = torch.autograd.grad((model(x) ** 2).sum(), x, create_graph=True)
+        found.append([x, *torch.autograd.grad((dx**2).sum(), [x, *model.parameters()])])
+    # The bias has no gradient but rounding.
+    keep = [place for place in range(len(found[0])) if place != 3]
+    assert_close([found[0][place] for place in keep], [found[1][place] for place in keep])
+
+
+def test_momentum_and_missing_statistics() -> None:
+    for options in ({"momentum": None}, {"track_running_stats": False}):
+        mine, other = pair(LAYERS["pointwise"], None, **options)
+        for _ in range(2):
+            x = draw(mine)
+            y, got = gradients(mine, x)
+            assert is_one(y)
+            assert_close(got, gradients(other, x)[1])
+
+
+def test_layers_run_one_by_one_where_they_have_to() -> None:
+    """Each with the result of PyTorch: inference, a frozen weight, a hook, other types."""
+
+    def freeze(model) -> None:
+        model[0].weight.requires_grad_(False)
+
+    def hook(model) -> None:
+        model[0].register_forward_hook(lambda _, __, z: 2 * z)
+
+    def cast(model) -> None:
+        model.to(torch.bfloat16)
+
+    for way in (lambda model: model.eval(), freeze, hook, cast):
+        mine, other = pair(LAYERS["pointwise"])
+        way(mine), way(other)
+        x = draw(mine).to(mine[0].weight.dtype)
+        y, got = gradients(mine, x)
+        assert not is_one(y)
+        for one, two in zip(got, gradients(other, x)[1], strict=True):
+            torch.testing.assert_close(one, two)
+    mine, _ = pair(LAYERS["pointwise"])
+    with torch.no_grad():
+        before = mine[1].running_mean.clone()
+        assert mine(draw(mine)).grad_fn is None
+    assert not torch.equal(before, mine[1].running_mean)
+
+
+def test_inputs_that_do_not_fit_are_refused_as_by_the_layers() -> None:
+    mine, _ = pair(LAYERS["pointwise"])
+    with pytest.raises(ShapeError):
+        mine(torch.zeros(2, 4, 3, 3, dtype=torch.float64))
+    with pytest.raises(ShapeError, match="more than 1 value"):
+        mine(torch.zeros(1, 5, 1, 1, dtype=torch.float64))
+    with pytest.raises(ValueError, match="4D"):
+        mine(torch.zeros(5, 3, 3, dtype=torch.float64))
+    assert int(mine[1].num_batches_tracked) <= 1
+
+
+def test_threads_do_not_change_a_bit() -> None:
+    mine, _ = pair(LAYERS["pointwise"])
+    mine = mine.float()
+    many, found = torch.get_num_threads(), []
+    x = torch.randn(4, 5, 40, 40)
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append([each.clone() for each in gradients(mine, x)[1][: 1 + 4]])
+    finally:
+        torch.set_num_threads(many)
+    assert all(torch.equal(one, two) for one, two in zip(*found, strict=True))
