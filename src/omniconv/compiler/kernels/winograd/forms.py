@@ -1,0 +1,98 @@
+"""The forms in which a layer's kernel can be filtered: outputs of a block and taps of a part, along each axis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid
+from omniconv.compiler.kernels.winograd.matrices import POINTS
+from omniconv.compiler.problem.problem import Problem
+from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.integers import ceil_div
+
+LONGEST = len(POINTS)
+"""Taps of a part at most: with all points there are two outputs of it."""
+PLANES = (8, 16, 32)
+"""Planes that are summed directly in one slab, at most."""
+
+
+def list_forms(problem: Problem) -> Iterator[BlockGrid]:
+    """All forms worth a thought, one block to a slab; none where the layer cannot be filtered.
+
+    Axes with the same kernel have the same form.
+    """
+    depth, *plane = problem.axes
+    direct = depth.kernel > 1 and any(axis.kernel > 1 for axis in plane)
+    seen: dict[tuple[int, int], int] = {}
+    alike = [seen.setdefault((axis.kernel, axis.in_step), len(seen)) for axis in problem.axes[direct:]]
+    for sizes in product(*(_list_parts(*kind) for kind in seen)):
+        filtered = [_filter(axis, *sizes[index]) for axis, index in zip(problem.axes[direct:], alike, strict=True)]
+        for planes in _list_planes(depth) if direct else [None]:
+            found = filtered if planes is None else [_keep(depth, planes), *filtered]
+            yield BlockGrid(problem.batch, (found[0], found[1], found[2]), 1)
+
+
+def reject_forms(problem: Problem) -> str | None:
+    """Why a layer has no form."""
+    if problem.taps == 1:
+        return "the kernel is a single tap"
+    if not problem.static:
+        return "the taps are not the same for every output"
+    if problem.axes[0].in_step > 1:
+        return "the stride along the depth is not 1"
+    for axis in problem.axes:
+        if axis.in_step > 1 and axis.kernel <= axis.in_step:
+            return "the kernel is no longer than its stride"
+        if axis.in_step > 1 and (axis.ostep != 1 or axis.kernel > LONGEST * axis.in_step):
+            return "the kernel has a stride and is dilated or long"
+    return None
+
+
+def _list_parts(kernel: int, stride: int) -> list[tuple[int, int]]:
+    """Outputs and taps (m, r) of an axis: for a kernel in one part all m, for one of several those that save most."""
+    if kernel == 1:
+        return [(1, 1)] if stride == 1 else []
+    if stride > 1:
+        lengths = [ceil_div(kernel, stride)]
+    else:
+        lengths = [kernel] if kernel <= LONGEST else [3, 4, 5]
+    found = [(m, r) for r in lengths if 1 < r <= LONGEST for m in range(2, LONGEST + 3 - r)]
+    if stride == 1 and kernel > LONGEST:
+        found.sort(key=lambda form: ceil_div(kernel, form[1]) * (sum(form) - 1) / form[0])
+        return found[:2]
+    return found
+
+
+def _list_planes(depth: AxisWalk) -> Sequence[int]:
+    """How many planes are summed directly in one slab."""
+    rows = ceil_div(depth.output, max(abs(depth.ostep), 1))
+    return sorted({ceil_div(rows, ceil_div(rows, most)) for most in PLANES})
+
+
+def _filter(axis: AxisWalk, m: int, r: int) -> BlockAxis:
+    """An axis in blocks of m outputs, with parts of r taps."""
+    stride = axis.in_step
+    parts = tuple(range(stride)) if stride > 1 else tuple(range(0, axis.kernel, r))
+    return _place(axis, m, r, parts)
+
+
+def _keep(axis: AxisWalk, planes: int) -> BlockAxis:
+    """An axis whose taps are summed as they are."""
+    return _place(axis, planes, axis.kernel, (0,), direct=True)
+
+
+def _place(axis: AxisWalk, m: int, r: int, parts: tuple[int, ...], *, direct: bool = False) -> BlockAxis:
+    return BlockAxis(
+        size=axis.size,
+        output=axis.output,
+        before=-min(axis.first[0], axis.first[0] + (axis.kernel - 1) * axis.ostep),
+        kernel=axis.kernel,
+        dilation=abs(axis.ostep) or 1,
+        stride=axis.in_step,
+        m=m,
+        r=r,
+        parts=parts,
+        direct=direct,
+        pointwise=axis.pointwise,
+    )
