@@ -180,6 +180,11 @@ class BlockGrid:
         return math.prod(len(axis.parts) for axis in self.axes)
 
     @property
+    def growth(self) -> float:
+        """How much larger roundings are expected to be than those of a direct sum."""
+        return math.prod(axis.filtering.growth for axis in self.axes if axis.filtered)
+
+    @property
     def saving(self) -> float:
         """Multiplications of the direct sum for each one of whole blocks."""
         depth, taps = self.axes[0], math.prod(axis.kernel for axis in self.axes)

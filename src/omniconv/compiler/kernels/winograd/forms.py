@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import product
+from typing import Final
 
 from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid
-from omniconv.compiler.kernels.winograd.matrices import POINTS
+from omniconv.compiler.kernels.winograd.matrices import NUMBERS, find_filtering
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 
-LONGEST = len(POINTS)
+GROWTH: Final = find_filtering(4, 3).growth ** 2
+"""Growth of rounding errors at most: that of F(4x4, 3x3). Eight points along one axis stay below it."""
+LONGEST: Final = max(NUMBERS) - 1
 """Taps of a part at most: with all points there are two outputs of it."""
-PLANES = (8, 16, 32)
+UNDIVIDED: Final = 5
+"""Taps of a kernel that is not taken apart."""
+PLANES: Final = (8, 16, 32)
 """Planes that are summed directly in one slab, at most."""
 
 
@@ -26,7 +32,8 @@ def list_forms(problem: Problem) -> Iterator[BlockGrid]:
     direct = depth.kernel > 1 and any(axis.kernel > 1 for axis in plane)
     seen: dict[tuple[int, int], int] = {}
     alike = [seen.setdefault((axis.kernel, axis.in_step), len(seen)) for axis in problem.axes[direct:]]
-    for sizes in product(*(_list_parts(*kind) for kind in seen)):
+    passes = sum(axis.kernel > 1 for axis in problem.axes[direct:])
+    for sizes in product(*(_list_parts(*kind, _share(passes)) for kind in seen)):
         filtered = [_filter(axis, *sizes[index]) for axis, index in zip(problem.axes[direct:], alike, strict=True)]
         for planes in _list_planes(depth) if direct else [None]:
             found = filtered if planes is None else [_keep(depth, planes), *filtered]
@@ -44,21 +51,30 @@ def reject_forms(problem: Problem) -> str | None:
     for axis in problem.axes:
         if axis.in_step > 1 and axis.kernel <= axis.in_step:
             return "the kernel is no longer than its stride"
-        if axis.in_step > 1 and (axis.ostep != 1 or axis.kernel > LONGEST * axis.in_step):
+        if axis.in_step > 1 and (axis.ostep != 1 or axis.kernel > UNDIVIDED * axis.in_step):
             return "the kernel has a stride and is dilated or long"
     return None
 
 
-def _list_parts(kernel: int, stride: int) -> list[tuple[int, int]]:
-    """Outputs and taps (m, r) of an axis: for a kernel in one part all m, for one of several those that save most."""
+def _share(passes: int) -> float:
+    """The growth along each of so many axes, at most."""
+    return (1 + 1e-9) * GROWTH ** (1 / passes)
+
+
+@lru_cache(maxsize=1024)
+def _list_parts(kernel: int, stride: int, growth: float) -> Sequence[tuple[int, int]]:
+    """Outputs and taps (m, r) of an axis whose errors grow by no more than that: for a kernel in one part all, for one
+    that is taken apart those that save most.
+    """
     if kernel == 1:
         return [(1, 1)] if stride == 1 else []
     if stride > 1:
         lengths = [ceil_div(kernel, stride)]
     else:
-        lengths = [kernel] if kernel <= LONGEST else [3, 4, 5]
-    found = [(m, r) for r in lengths if 1 < r <= LONGEST for m in range(2, LONGEST + 3 - r)]
-    if stride == 1 and kernel > LONGEST:
+        lengths = [kernel] if kernel <= UNDIVIDED else list(range(3, LONGEST + 1))
+    found = [(n - r + 1, r) for r in lengths for n in NUMBERS if 1 < r < n]
+    found = [(m, r) for m, r in found if find_filtering(m, r).growth <= growth]
+    if stride == 1 and kernel > UNDIVIDED:
         found.sort(key=lambda form: ceil_div(kernel, form[1]) * (sum(form) - 1) / form[0])
         return found[:2]
     return found

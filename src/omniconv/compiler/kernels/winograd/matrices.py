@@ -1,14 +1,14 @@
 r"""The matrices of minimal filtering F(m, r), and products with them in the fewest operations.
 
-F(m, r) computes m outputs of a kernel of r taps by n = m + r - 1 multiplications. It multiplies two polynomials by their
-values at n - 1 points and at infinity, transposed:
+F(m, r) computes m outputs of a kernel of r taps by n = m + r - 1 multiplications. It multiplies two polynomials by
+their values at n - 1 points and at infinity, transposed:
 
 .. math:: y = A^T [ (G g) \odot (B^T d) ], \quad A^T_{ij} = p_j^i, \quad G_{ij} = p_i^j / N_i,
     \quad (B^T)_i = \prod_{k \neq i} (x - p_k), \quad N_i = \prod_{k \neq i} (p_i - p_k)
 
 where a row of B^T is the coefficients of a polynomial, and the last row and columns are those of infinity: the leading
-coefficients, and the product over all points. Points come in pairs +-a (but for the last one where n is odd), whose rows
-of B^T and columns of A^T differ in the signs of the odd terms only: both share their even and odd halves.
+coefficients, and the product over all points. Points come in pairs +-a (but for the last one of five), whose rows of
+B^T and columns of A^T differ in the signs of the odd terms only: both share their even and odd halves.
 
 Sources: Winograd, Arithmetic complexity of computations, 1980; Lavin and Gray, Fast algorithms for convolutional neural
 networks, 2015.
@@ -32,8 +32,10 @@ from omniconv.program.steps import Array
 Matrix: TypeAlias = tuple[tuple[float, ...], ...]
 Exact: TypeAlias = tuple[tuple[Fraction, ...], ...]
 
-POINTS: Final = tuple(Fraction(p) for p in (0, 1, -1, 2, -2))
+POINTS: Final = tuple(Fraction(p) for p in (0, 1, -1, 2, -2, "1/2", "-1/2"))
 """Points of the transforms beside infinity, in the order in which they are taken."""
+NUMBERS: Final = (3, 4, 5, 6, 8)
+"""How many points there may be, infinity included. With seven of them no two would share anything."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,18 @@ class Filtering:
         """G."""
         return np.asarray(self.factors)[:, None] * np.asarray(self.powers)
 
+    @property
+    def growth(self) -> float:
+        r"""Root mean square of the terms of an output over that of a direct sum, for the worst output of a block: what
+        roundings grow by.
+
+        .. math:: \max_i \sqrt{\frac{1}{r} \sum_j (A^T_{ij})^2 \sum_k G_{jk}^2 \sum_k (B^T_{jk})^2}
+
+        for inputs and weights that are independent and of one size. Axes multiply.
+        """
+        terms = (np.square(self.kernel).sum(axis=1) * np.square(self.data).sum(axis=1)) @ np.square(self.result).T
+        return float(np.sqrt(terms.max() / len(self.powers[0])))
+
 
 @lru_cache(maxsize=256)
 def construct_filtering(
@@ -63,7 +77,7 @@ def construct_filtering(
     """
     assert len(set(points)) == len(points) == m + r - 2
     zero, one = Fraction(0), Fraction(1)
-    data = [_multiply_out([q for q in points if q != p]) + (zero,) for p in points] + [_multiply_out(points)]
+    data = [(*_multiply_out([q for q in points if q != p]), zero) for p in points] + [_multiply_out(points)]
     factors = [
         1 / reduce(lambda product, q, p=p: product * (p - q), [q for q in points if q != p], one) for p in points
     ]

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import groupby
 from typing import Final
 
 from omniconv.compiler.kernels.lane.grouping import Grouping
@@ -32,8 +33,12 @@ CALLS: Final = 6000
 """Cost of the three calls of a slab: about a microsecond."""
 BLOCK: Final = 600
 """Cost of finding the places of one block, in both transforms."""
+ALONG: Final = 0.1
+"""Part of that where blocks lie along one axis only."""
 WEIGHT: Final = 4.0
 """Cost of one weight of one point that is transformed when the code runs."""
+MAP: Final = 0.4
+"""Cost of a byte of an input or a result beyond the second-level cache."""
 NEAR: Final = 2**23
 """Weights beyond this size are read from memory, or miss in the tables of pages [bytes]."""
 
@@ -49,7 +54,8 @@ def cost_direct(problem: Problem, target: Target, *, lane: bool) -> float:
         row = each * width.output / Grouping.of(problem, target).groups
     else:
         row = _cost_step(problem, target)
-    return rows * taps * problem.inputs * row + _cost_far(weights)
+    waits = _cost_maps(problem, target) if lane else 0
+    return rows * taps * problem.inputs * row + waits + _cost_far(weights)
 
 
 def list_slabs(problem: Problem, target: Target) -> Iterator[Candidate[BlockGrid]]:
@@ -107,14 +113,25 @@ def _cost_slabs(problem: Problem, target: Target, blocks: BlockGrid) -> float:
     filtered = [axis for axis in blocks.axes if axis.filtered]
     spread, gather = 2 + sum(a.reads + 1 for a in filtered) / 2, 1 + sum(a.m for a in filtered) / 2
     moves = before * spread * vectors[0] + after * gather * vectors[1]
-    places = before * blocks.parts + after
+    places = (before * blocks.parts + after) * (1 if len(filtered) > 1 else ALONG)
     cost += BLOCK / 2 * places * blocks.count * (problem.groups // blocks.groups)
     cost += target.traits.transform * blocks.count * problem.groups * blocks.points * moves
+    cost += _cost_maps(problem, target)
     slab = target.element.bytes * blocks.groups * _count_held(problem, blocks)
     if slab > target.cache_bytes:
         cost += turns * slab / 12
     weights = target.element.bytes * blocks.points * problem.groups * depth * inputs * problem.outputs
     return cost + turns * (CALLS + weights / 32) + _cost_far(weights)
+
+
+def _cost_maps(problem: Problem, target: Target) -> float:
+    """Cost of maps that the second-level cache does not hold: transforms and the lane kernel wait for what the panel
+    kernel reads beside its multiplications.
+    """
+    channels = target.element.bytes * problem.batch * problem.groups
+    before = channels * problem.inputs * math.prod(axis.size for axis in problem.axes)
+    after = channels * problem.outputs * math.prod(axis.output for axis in problem.axes)
+    return MAP * sum(max(0, size - target.cache_bytes) for size in (before, after))
 
 
 @lru_cache(maxsize=4096)
@@ -147,9 +164,9 @@ def plan_winograd(problem: Problem, target: Target) -> tuple[BlockGrid | None, t
     """
     direct = cost_direct(problem, target, lane=reject_lane(problem, target) is None)
     best: dict[str, Candidate[BlockGrid]] = {}
-    for slabs in list_slabs(problem, target):
-        name = slabs.tile.name
-        best[name] = min(best.get(name, slabs), slabs, key=lambda each: each.cost)
+    for _, form in groupby(list_slabs(problem, target), key=lambda each: id(each.tile.axes)):
+        cheapest = min(form, key=lambda each: each.cost)
+        best[cheapest.tile.name] = cheapest
     chosen = min(best.values(), key=lambda each: each.cost)
     if chosen.cost > MARGIN * direct:
         return None, tuple(

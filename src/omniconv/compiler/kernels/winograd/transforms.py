@@ -2,12 +2,12 @@ r"""Minimal filtering: fewer multiplications, paid for with additions.
 
 .. math:: Y = A^T \Big[ \sum_c (G\, g_c\, G^T) \odot (B^T d_c\, B) \Big] A
 
-for two axes, each with matrices of its own; along one axis there is one pass of each transform. An m x m block of outputs
-of a kernel of r x r taps takes :math:`(m + r - 1)^2` products a channel pair instead of :math:`r^2 m^2`: a quarter for
-m = 4, r = 3. The products of all blocks are as many dense layers, which the panel kernel computes as its groups; here
-are the two transforms around it. Dilation d is a stride-1 layer on every d-th position, so only the positions of a block
-change. A kernel of several parts (:mod:`omniconv.compiler.kernels.winograd.blocks`) is one with as many times the input
-channels. Along a depth that is summed directly the products have a kernel of their own.
+for two axes, each with matrices of its own; along one axis there is one pass of each transform. An m x m block of
+outputs of a kernel of r x r taps takes :math:`(m + r - 1)^2` products a channel pair instead of :math:`r^2 m^2`: a
+quarter for m = 4, r = 3. The products of all blocks are as many dense layers, which the panel kernel computes as its
+groups; here are the two transforms around it. Dilation d is a stride-1 layer on every d-th position, so only the
+positions of a block change. A kernel of several parts (:mod:`omniconv.compiler.kernels.winograd.blocks`) is one with as
+many times the input channels. Along a depth that is summed directly the products have a kernel of their own.
 
 Blocks are worked off in slabs that stay in the cache. Rounding: the transforms multiply by up to 16 and divide by up to
 24 (docs/guide/numerics.md).
@@ -18,6 +18,7 @@ Source: Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import product
@@ -41,7 +42,7 @@ class _Walk:
         self.starts = [_start(k, axis, digit) for axis, digit in zip(blocks.axes, digits, strict=True)]
 
     def fits(self, k: Kernel, blocks: BlockGrid) -> Condition:
-        """Whether all outputs of the block exist, along the axes that are filtered; a Python bool where that is known."""
+        """Whether all outputs exist along the axes that are filtered; a Python bool where that is known."""
         found: Condition = True
         for axis, start in zip(blocks.axes, self.starts, strict=True):
             if axis.filtered and (is_open(axis.output) or max(axis.starts) + axis.reach >= axis.output):
@@ -103,12 +104,14 @@ class WinogradInput:
             ]
             if blocks.axes[0].direct:
                 origins[0] = k.add(origins[0], k.mul(plane, blocks.axes[0].spacing))
-            for part, taps in enumerate(product(*(axis.parts for axis in blocks.axes))):
-                begins = [
-                    k.add(origin, tap * axis.dilation)
-                    for axis, origin, tap in zip(blocks.axes, origins, taps, strict=True)
-                ]
-                self._part(k, image, strides, begins, k.shift(target_row, part * self.channels))
+            with ExitStack() as loops:
+                part: Index = 0
+                for at, axis in enumerate(blocks.axes):
+                    if len(axis.parts) > 1:
+                        index = loops.enter_context(k.loop(len(axis.parts)))
+                        part = k.add(k.mul(part, len(axis.parts)), index)
+                        origins[at] = k.add(origins[at], k.mul(index, axis.parts[1] * axis.dilation))
+                self._part(k, image, strides, origins, k.shift(target_row, k.mul(part, self.channels)))
         return k.finish()
 
     def _part(self, k: Kernel, image: Pointer, strides: Sequence[int], begins: list[Index], row: Pointer) -> None:
