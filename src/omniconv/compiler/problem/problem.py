@@ -65,6 +65,7 @@ class Facts:
         exact: whether only direct sums are allowed, in which every product appears as it is.
         x_rows, y_rows: whether the input has, and the result may have, neighbours along the last axis side by side.
         computed: whether the weights are a value, not a constant.
+        overflowing: whether the weights are constants too large to be transformed.
         merged: the problem with all positions in one row, where the layouts of a pointwise layer allow it.
     """
 
@@ -72,6 +73,7 @@ class Facts:
     x_rows: bool = False
     y_rows: bool = False
     computed: bool = False
+    overflowing: bool = False
     merged: Problem | None = None
 
 

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.machines import V3
 from tests.registry.filtered import filtered_magnitude, form_bound, forms_of, scale_of
 
+import omniconv as oc
 from omniconv.compiler.kernels.winograd.matrices import NUMBERS, construct_filtering, find_filtering
 from omniconv.compiler.kernels.winograd.slabs import list_slabs
+from omniconv.compiler.planning.choice import choose
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.tuning import Tuning
@@ -80,14 +83,16 @@ LAYERS = [
 NAMES = [spec.text(shape) for spec, shape in LAYERS]
 
 
-def compile_forms(spec, shape, weights, *, threads=1, target="native"):
-    """Every form of a layer, in the slabs that are expected to be fastest."""
+def compile_forms(spec, shape, weights, *, only=None, threads=1, target="native"):
+    """Every form of a layer, or the one with a name, in the slabs that are expected to be fastest."""
     machine = select_target(target)
     problem = Problem.of(spec.resolve(shape), shape)
     best = {}
     for each in list_slabs(problem, machine):
         best[each.tile.name] = min(best.get(each.tile.name, each), each, key=lambda item: item.cost)
-    for each in best.values():
+    for name, each in best.items():
+        if only not in (None, name):
+            continue
         tuning = Tuning(machine, {problem.text(): each.tile.text()})
         f = Executable.of(program_of(spec, shape, [weights]), machine, Options(threads=threads, tuning=tuning))
         yield each.tile, f
@@ -127,8 +132,8 @@ def test_every_form_is_exact_where_numbers_are_whole(spec, shape):
     for form in {form.name: form for form in forms_of(spec, shape)}.values():
         weights = (scale_of(form) * signs).astype(np.float32), np.zeros(spec.out_channels, np.float32)
         small = filtered_magnitude(spec, x, *weights, form) <= 2.0 ** (24 if scale_of(form) <= 576 else 14)
-        for found, f in compile_forms(spec, shape, weights):
-            if found.name == form.name and is_spread(f):
+        for _, f in compile_forms(spec, shape, weights, only=form.name):
+            if is_spread(f):
                 assert (f(x) == reference(spec, x, weights))[small].all(), form.name
 
 
@@ -142,3 +147,46 @@ def test_threads_change_no_bit_of_any_form(spec, shape, target):
     for t in (2, 3):
         for one, other in zip(several[1], several[t], strict=True):
             np.testing.assert_array_equal(one.view(np.uint32), other.view(np.uint32))
+
+
+# What is said, and what is not filtered
+
+
+@pytest.mark.parametrize("value", [np.float32(3.2e38), np.float32(np.inf), np.float32(np.nan)])
+def test_weights_that_would_overflow_are_summed_directly(value):
+    """A 5x5 adds up 31/24 of a weight along each axis."""
+    spec, shape = Conv.of(32, 16, 5, padding=2), (1, 32, 21, 24)
+    rng = np.random.default_rng(0)
+    x = (2.0**-20 * rng.standard_normal(shape)).astype(np.float32)
+    w, b = random_weights(spec, rng)[0]
+    usual = oc.compile(spec, shape, [(w, b)], target="x86-64-v3")
+    assert "winograd m=2 slab=" in usual.explain()
+    w = w.copy()
+    w[3, 5, 2, 2] = value
+    f = oc.compile(spec, shape, [(w, b)], target="x86-64-v3")
+    assert "rejected winograd: the weights are so large that transformed ones may exceed float32" in f.explain()
+    with np.errstate(all="ignore"):
+        got, want = f(x), reference(spec, x, [(w, b)])
+    others = np.arange(16) != 3
+    np.testing.assert_allclose(got[:, others], want[:, others], rtol=1e-4, atol=1e-5)
+    assert np.array_equal(np.isfinite(got[:, 3]), np.isfinite(want[:, 3].astype(np.float32)))
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "name"),
+    [
+        (Conv.of(64, 64, 5, padding=2), (1, 64, 28, 28), "winograd m=2 slab="),
+        (Conv.of(64, 64, 4, padding=1), (1, 64, 28, 28), "winograd m=3 slab="),
+        (Conv.of(64, 64, (3, 1), padding=((1, 1), (0, 0))), (1, 64, 64, 64), "winograd m=6x1 slab="),
+        (Conv.of(192, 192, (1, 7), padding=((0, 0), (3, 3))), (1, 192, 17, 17), "winograd m=1x5 taps=4 slab="),
+        (Conv.of(96, 96, 3, padding=8, dilation=8, dims=1), (1, 96, 6000), "winograd m=1x6 slab="),
+        (Conv.of(48, 64, 3, padding=1, dims=3), (1, 48, 12, 24, 24), "winograd m=4 planes="),
+        (Conv.of(64, 128, 4, padding=1, stride=2), (1, 64, 64, 64), "winograd m=4 slab="),
+        (Conv.of(64, 64, 3, padding=1, stride=3), (1, 64, 57, 57), None),
+        (Conv.of(128, 256, 3, padding=1, stride=2), (1, 128, 14, 14), None),
+    ],
+)
+def test_forms_that_measure_fastest_are_chosen(spec, shape, name):
+    choice = choose(Problem.of(spec.resolve(shape), shape), V3)
+    assert (choice.family.name == "winograd") == (name is not None)
+    assert name is None or choice.tile.text().startswith(name)

@@ -14,7 +14,9 @@ from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 
 GROWTH: Final = find_filtering(4, 3).growth ** 2
-"""Growth of rounding errors at most: that of F(4x4, 3x3). Eight points along one axis stay below it."""
+"""Growth of rounding errors at most: that of F(4x4, 3x3)."""
+MOST: Final = {1: 8, 2: 6}
+"""Points at most along one axis, and along each of two."""
 LONGEST: Final = max(NUMBERS) - 1
 """Taps of a part at most: with all points there are two outputs of it."""
 UNDIVIDED: Final = 5
@@ -33,7 +35,7 @@ def list_forms(problem: Problem) -> Iterator[BlockGrid]:
     seen: dict[tuple[int, int], int] = {}
     alike = [seen.setdefault((axis.kernel, axis.in_step), len(seen)) for axis in problem.axes[direct:]]
     passes = sum(axis.kernel > 1 for axis in problem.axes[direct:])
-    for sizes in product(*(_list_parts(*kind, _share(passes)) for kind in seen)):
+    for sizes in product(*(_list_parts(*kind, MOST[passes], GROWTH ** (1 / passes)) for kind in seen)):
         filtered = [_filter(axis, *sizes[index]) for axis, index in zip(problem.axes[direct:], alike, strict=True)]
         for planes in _list_planes(depth) if direct else [None]:
             found = filtered if planes is None else [_keep(depth, planes), *filtered]
@@ -56,15 +58,10 @@ def reject_forms(problem: Problem) -> str | None:
     return None
 
 
-def _share(passes: int) -> float:
-    """The growth along each of so many axes, at most."""
-    return (1 + 1e-9) * GROWTH ** (1 / passes)
-
-
 @lru_cache(maxsize=1024)
-def _list_parts(kernel: int, stride: int, growth: float) -> Sequence[tuple[int, int]]:
-    """Outputs and taps (m, r) of an axis whose errors grow by no more than that: for a kernel in one part all, for one
-    that is taken apart those that save most.
+def _list_parts(kernel: int, stride: int, most: int, growth: float) -> Sequence[tuple[int, int]]:
+    """Outputs and taps (m, r) of an axis, with so many points at most, whose errors grow by no more than that: for a
+    kernel in one part all, for one that is taken apart those that save most.
     """
     if kernel == 1:
         return [(1, 1)] if stride == 1 else []
@@ -72,8 +69,8 @@ def _list_parts(kernel: int, stride: int, growth: float) -> Sequence[tuple[int, 
         lengths = [ceil_div(kernel, stride)]
     else:
         lengths = [kernel] if kernel <= UNDIVIDED else list(range(3, LONGEST + 1))
-    found = [(n - r + 1, r) for r in lengths for n in NUMBERS if 1 < r < n]
-    found = [(m, r) for m, r in found if find_filtering(m, r).growth <= growth]
+    found = [(n - r + 1, r) for r in lengths for n in NUMBERS if 1 < r < n <= most]
+    found = [(m, r) for m, r in found if find_filtering(m, r).growth <= (1 + 1e-9) * growth]
     if stride == 1 and kernel > UNDIVIDED:
         found.sort(key=lambda form: ceil_div(kernel, form[1]) * (sum(form) - 1) / form[0])
         return found[:2]

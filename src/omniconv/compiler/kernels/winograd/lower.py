@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -213,6 +214,12 @@ def _lay_out(planner: Planner, layer: Layer, weights: BufferRef) -> BufferRef:
     return laid
 
 
+def _holds(blocks: BlockGrid, w: Array) -> bool:
+    """Whether all transformed weights are finite: a point adds up the taps with factors of its own along each axis."""
+    most = math.prod(float(np.abs(axis.filtering.kernel).sum(axis=1).max()) for axis in blocks.axes if axis.filtered)
+    return bool(max(float(w.max()), -float(w.min())) * most <= float(np.finfo(w.dtype).max))
+
+
 def _pad_bias(b: Array | None, size: int) -> Array:
     padded = np.zeros(size, np.float32 if b is None else b.dtype)
     if b is not None:
@@ -228,4 +235,5 @@ FAMILY = Family(
     place=_place,
     lower=_lower,
     settle=settle_slabs,
+    holds=_holds,
 )

@@ -194,6 +194,8 @@ def reject_winograd(problem: Problem, target: Target, facts: Facts) -> str | Non
     held = Grouping.of(problem, target).groups
     if held > 1 and reject_lane(problem, target) is None:
         return f"{held} groups share a vector"
+    if facts.overflowing:
+        return f"the weights are so large that transformed ones may exceed {target.element}"
     if facts.computed:
         return _reject_computed(problem, target)
     return None
