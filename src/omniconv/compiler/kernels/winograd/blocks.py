@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from omniconv.compiler.kernels.winograd.matrices import Filtering, find_filtering
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
+
+Taps: TypeAlias = tuple[int | None, ...]
+"""Taps of the kernel, in the order of the positions that they read; ``None`` where there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockAxis:
     """Blocks along one axis: outputs ``starts[i] + dilation * j``, j < m, as far as they exist.
 
-    The taps of the kernel are those of one or more *parts*, r taps each, whose results add up. Part p has the taps
-    ``parts[p] + i * stride``, i < r, as far as they exist: those that read one phase of the input where the layer has a
-    stride; without, those that lie together. A block reads n = m + r - 1 positions for each part.
+    The taps of the kernel are those of one or more *parts*, r taps each, whose results add up: those that read one
+    phase of the input where the layer has a stride; without, those that lie together. A block reads n = m + r - 1
+    positions for each part.
+
+    The output of a transposed layer with a stride has *phases*, each with taps of its own. Blocks are then such of
+    positions q, and phase f of a block has the outputs ``phases * (starts[i] + shifts[f] + j) + f``: shifted so that
+    the blocks of all phases read the same.
 
     Attributes:
-        size, output, before: of the layer's axis.
+        size, output, before: of the layer's axis; the first block reads from ``-before`` on.
         kernel: taps of the layer.
         dilation, stride: of the layer; one of them is 1.
         m, r: outputs of a block, and taps of a part.
-        parts: the first tap of each.
+        taps: for each phase and each part.
+        between: distance between the first positions that parts read [inputs].
+        shifts: of each phase.
         direct: whether the products of these taps are summed as they are, and nothing is transformed along the axis.
         pointwise: whether each output reads the one input at its own place.
     """
@@ -36,7 +46,9 @@ class BlockAxis:
     stride: int
     m: int
     r: int
-    parts: tuple[int, ...] = (0,)
+    taps: tuple[tuple[Taps, ...], ...]
+    between: int = 0
+    shifts: tuple[int, ...] = (0,)
     direct: bool = False
     pointwise: bool = False
 
@@ -52,12 +64,31 @@ class BlockAxis:
     @property
     def count(self) -> int:
         """Blocks along the axis."""
-        return ceil_div(self.output, self.m) if self.dilation == 1 else len(self.starts)
+        if self.dilation > 1:
+            return len(self.starts)
+        return ceil_div(ceil_div(self.output, self.phases) - min(self.shifts), self.m)
 
     @property
-    def reach(self) -> int:
-        """Distance from the first to the last output of a block."""
-        return (self.m - 1) * self.dilation
+    def phases(self) -> int:
+        """Phases of the output."""
+        return len(self.taps)
+
+    @property
+    def parts(self) -> int:
+        """Parts of the kernel."""
+        return len(self.taps[0])
+
+    @property
+    def apart(self) -> int:
+        """Distance between neighbouring outputs of a block."""
+        return self.dilation * self.phases
+
+    @property
+    def whole(self) -> bool:
+        """Whether all outputs of all blocks exist."""
+        if self.phases > 1:
+            return self.output % self.phases == 0 == min(self.shifts) and (self.output // self.phases) % self.m == 0
+        return max(self.starts) + (self.m - 1) * self.dilation < self.output
 
     @property
     def reads(self) -> int:
@@ -127,7 +158,7 @@ class BlockGrid:
             sizes = f"m={self.axes[0].m}x{outputs[0]}x{outputs[1]}"
         if self.axes[0].direct:
             sizes += f" planes={self.axes[0].m}"
-        taps = [axis for axis in self.axes if len(axis.parts) > 1 and axis.stride == 1]
+        taps = [axis for axis in self.axes if axis.parts > 1 and axis.stride == 1]
         return sizes + (f" taps={'x'.join(str(axis.r) for axis in taps)}" if taps else "")
 
     @property
@@ -135,7 +166,7 @@ class BlockGrid:
         """What the filtering is called: outputs and taps along each filtered axis."""
         filtered = [axis for axis in self.axes if axis.filtered]
         outputs, taps = ("x".join(str(n) for n in each) for each in ([a.m for a in filtered], [a.r for a in filtered]))
-        parts = f" in {self.parts} parts" if self.parts > 1 else ""
+        parts = f" in {self.parts} parts" if self.parts > 1 else f" in {self.phases} phases" if self.phases > 1 else ""
         planes = f", {self.axes[0].m} planes at a time" if self.axes[0].direct else ""
         return f"winograd F({outputs}, {taps}){parts}{planes}"
 
@@ -177,7 +208,12 @@ class BlockGrid:
     @property
     def parts(self) -> int:
         """Parts of the kernel that are filtered apart, over all axes."""
-        return math.prod(len(axis.parts) for axis in self.axes)
+        return math.prod(axis.parts for axis in self.axes)
+
+    @property
+    def phases(self) -> int:
+        """Phases of the output, over all axes."""
+        return math.prod(axis.phases for axis in self.axes)
 
     @property
     def growth(self) -> float:
@@ -189,4 +225,4 @@ class BlockGrid:
         """Multiplications of the direct sum for each one of whole blocks."""
         depth, taps = self.axes[0], math.prod(axis.kernel for axis in self.axes)
         outputs = math.prod(axis.m for axis in self.axes if not axis.direct)
-        return outputs * taps / (self.points * self.parts * (depth.r if depth.direct else 1))
+        return outputs * taps / (self.points * self.parts * self.phases * (depth.r if depth.direct else 1))

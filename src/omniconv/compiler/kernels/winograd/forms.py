@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from typing import Final
 
-from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid
+from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid, Taps
 from omniconv.compiler.kernels.winograd.matrices import NUMBERS, find_filtering
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
@@ -32,9 +33,11 @@ def list_forms(problem: Problem) -> Iterator[BlockGrid]:
     """
     depth, *plane = problem.axes
     direct = depth.kernel > 1 and any(axis.kernel > 1 for axis in plane)
-    seen: dict[tuple[int, int], int] = {}
-    alike = [seen.setdefault((axis.kernel, axis.in_step), len(seen)) for axis in problem.axes[direct:]]
+    seen: dict[tuple[int, int, int], int] = {}
+    alike = [seen.setdefault((axis.kernel, axis.in_step, axis.phases), len(seen)) for axis in problem.axes[direct:]]
     passes = sum(axis.kernel > 1 for axis in problem.axes[direct:])
+    if passes not in MOST:
+        return
     for sizes in product(*(_list_parts(*kind, MOST[passes], GROWTH ** (1 / passes)) for kind in seen)):
         filtered = [_filter(axis, *sizes[index]) for axis, index in zip(problem.axes[direct:], alike, strict=True)]
         for planes in _list_planes(depth) if direct else [None]:
@@ -46,12 +49,13 @@ def reject_forms(problem: Problem) -> str | None:
     """Why a layer has no form."""
     if problem.taps == 1:
         return "the kernel is a single tap"
-    if not problem.static:
-        return "the taps are not the same for every output"
-    if problem.axes[0].in_step > 1:
+    for axis in problem.axes:
+        if not axis.static and not (axis.phases == axis.out_step and axis.ostep == -1 and min(axis.taps) > 0):
+            return "outputs have taps of different distances"
+    if problem.axes[0].in_step > 1 or problem.axes[0].phases > 1:
         return "the stride along the depth is not 1"
     for axis in problem.axes:
-        if axis.in_step > 1 and axis.kernel <= axis.in_step:
+        if axis.kernel <= max(axis.in_step, axis.phases) > 1:
             return "the kernel is no longer than its stride"
         if axis.in_step > 1 and (axis.ostep != 1 or axis.kernel > UNDIVIDED * axis.in_step):
             return "the kernel has a stride and is dilated or long"
@@ -59,19 +63,19 @@ def reject_forms(problem: Problem) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def _list_parts(kernel: int, stride: int, most: int, growth: float) -> Sequence[tuple[int, int]]:
+def _list_parts(kernel: int, stride: int, phases: int, most: int, growth: float) -> Sequence[tuple[int, int]]:
     """Outputs and taps (m, r) of an axis, with so many points at most, whose errors grow by no more than that: for a
     kernel in one part all, for one that is taken apart those that save most.
     """
     if kernel == 1:
         return [(1, 1)] if stride == 1 else []
-    if stride > 1:
-        lengths = [ceil_div(kernel, stride)]
+    if stride > 1 or phases > 1:
+        lengths = [ceil_div(kernel, stride * phases)]
     else:
         lengths = [kernel] if kernel <= UNDIVIDED else list(range(3, LONGEST + 1))
     found = [(n - r + 1, r) for r in lengths for n in NUMBERS if 1 < r < n <= most]
     found = [(m, r) for m, r in found if find_filtering(m, r).growth <= (1 + 1e-9) * growth]
-    if stride == 1 and kernel > UNDIVIDED:
+    if stride == phases == 1 and kernel > UNDIVIDED:
         found.sort(key=lambda form: ceil_div(kernel, form[1]) * (sum(form) - 1) / form[0])
         return found[:2]
     return found
@@ -85,27 +89,73 @@ def _list_planes(depth: AxisWalk) -> Sequence[int]:
 
 def _filter(axis: AxisWalk, m: int, r: int) -> BlockAxis:
     """An axis in blocks of m outputs, with parts of r taps."""
+    if axis.phases > 1:
+        return _share_phases(axis, m, r)
     stride = axis.in_step
-    parts = tuple(range(stride)) if stride > 1 else tuple(range(0, axis.kernel, r))
-    return _place(axis, m, r, parts)
+    firsts = range(stride) if stride > 1 else range(0, axis.kernel, r)
+    order = range(axis.kernel)[:: -1 if axis.ostep < 0 else 1]
+    dilation = abs(axis.ostep) or 1
+    return _place(
+        axis,
+        m,
+        r,
+        before=-min(axis.first[0], axis.first[0] + (axis.kernel - 1) * axis.ostep),
+        dilation=dilation,
+        taps=(tuple(_fill(order[first::stride][:r], r) for first in firsts),),
+        between=(1 if stride > 1 else r) * dilation,
+    )
+
+
+def _share_phases(axis: AxisWalk, m: int, r: int) -> BlockAxis:
+    """A transposed axis in blocks whose phases read the same. Taps are counted from the last position that is read."""
+    lows = [first - taps + 1 for first, taps in zip(axis.first, axis.taps, strict=True)]
+    taps = [
+        _fill([k0 + axis.kstep * t for t in reversed(range(count))], r)
+        for k0, count in zip(axis.k0, axis.taps, strict=True)
+    ]
+    return _place(
+        axis,
+        m,
+        r,
+        before=-min(lows),
+        dilation=1,
+        taps=tuple((each,) for each in taps),
+        shifts=tuple(min(lows) - low for low in lows),
+    )
 
 
 def _keep(axis: AxisWalk, planes: int) -> BlockAxis:
     """An axis whose taps are summed as they are."""
-    return _place(axis, planes, axis.kernel, (0,), direct=True)
+    return replace(_filter(axis, planes, axis.kernel), direct=True)
 
 
-def _place(axis: AxisWalk, m: int, r: int, parts: tuple[int, ...], *, direct: bool = False) -> BlockAxis:
+def _fill(taps: Sequence[int], r: int) -> Taps:
+    """So many taps, the last of which may be none."""
+    return (*taps, *[None] * (r - len(taps)))
+
+
+def _place(
+    axis: AxisWalk,
+    m: int,
+    r: int,
+    *,
+    before: int,
+    dilation: int,
+    taps: tuple[tuple[Taps, ...], ...],
+    between: int = 0,
+    shifts: tuple[int, ...] = (0,),
+) -> BlockAxis:
     return BlockAxis(
         size=axis.size,
         output=axis.output,
-        before=-min(axis.first[0], axis.first[0] + (axis.kernel - 1) * axis.ostep),
+        before=before,
         kernel=axis.kernel,
-        dilation=abs(axis.ostep) or 1,
+        dilation=dilation,
         stride=axis.in_step,
         m=m,
         r=r,
-        parts=parts,
-        direct=direct,
+        taps=taps,
+        between=between,
+        shifts=shifts,
         pointwise=axis.pointwise,
     )

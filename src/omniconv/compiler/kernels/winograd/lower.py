@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.kernels.panel.tiles import plan_panel
-from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid
+from omniconv.compiler.kernels.winograd.blocks import BlockGrid
 from omniconv.compiler.kernels.winograd.computed import DirectSums, WinogradWeights
-from omniconv.compiler.kernels.winograd.matrices import transform_weights
+from omniconv.compiler.kernels.winograd.constant import transform_weights
 from omniconv.compiler.kernels.winograd.slabs import (
     list_slabs,
     plan_winograd,
@@ -54,7 +53,8 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
     strips, blocks = share_slabs(choice.tile, problem, planner.threads, kept=planner.shared is not None)
     lanes, products = planner.target.lanes, blocks.groups * blocks.points
     inputs, outputs = problem.inputs, problem.outputs
-    wide, narrow = plan_pitch(blocks.parts * inputs, planner.target), plan_pitch(outputs, planner.target)
+    sums = blocks.phases * outputs
+    wide, narrow = plan_pitch(blocks.parts * inputs, planner.target), plan_pitch(sums, planner.target)
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), _walk_planes(blocks))
     before, after = blocks.stride(wide, blocks.planes[0]), blocks.stride(narrow, blocks.planes[1])
     depth = axes[2].kernel * blocks.parts * inputs
@@ -71,7 +71,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
         axes=axes,
         groups=products,
         inputs=blocks.parts * inputs,
-        outputs=outputs,
+        outputs=sums,
         x_strides=(0, 0, 0, wide),
         y_strides=(0, 0, 0, narrow),
         x_channel=1,
@@ -80,9 +80,9 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
         mapped=False,
         tail=True,
         posts=(),
-        tile=plan_panel(Problem(1, axes, products, blocks.parts * inputs, outputs), planner.target),
+        tile=plan_panel(Problem(1, axes, products, blocks.parts * inputs, sums), planner.target),
         lanes=lanes,
-        far=planner.target.element.bytes * products * depth * outputs > FAR,
+        far=planner.target.element.bytes * products * depth * sums > FAR,
     )
     flip = _flips(layer)
     source_weights = layer.weights.source
@@ -108,8 +108,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
     size, turns = products * panel.depth * panel.columns, problem.groups // blocks.groups
 
     def pack(w: Array) -> Array:
-        kernels = [_spread_kernel(axis) for axis in blocks.axes]
-        points = transform_weights(_plain_weights(layer, w), kernels, problem.groups)
+        points = transform_weights(_order_weights(layer, w), blocks.axes, problem.groups)
         points = points.reshape(*points.shape[:2], 1, 1, axes[2].kernel)
         return replace(panel, groups=turns * products).pack_weights(points, transposed=False, flip=False)
 
@@ -166,29 +165,14 @@ def _walk_planes(blocks: BlockGrid) -> AxisWalk:
     return AxisWalk.of(Axis(depth.r, dilation=blocks.slab), depth.reads * blocks.slab)
 
 
-def _spread_kernel(axis: BlockAxis) -> list[npt.NDArray[np.float64]] | None:
-    """G of every part of an axis, spread over the taps of the kernel; ``None`` where they are summed directly."""
-    if axis.direct:
-        return None
-    found = []
-    for first in axis.parts:
-        spread = np.zeros((axis.points, axis.kernel))
-        places = range(first, axis.kernel, axis.stride)[: axis.r]
-        spread[:, places] = axis.filtering.kernel[:, : len(places)] if axis.filtered else 1
-        found.append(spread)
-    return found
-
-
-def _plain_weights(layer: Layer, w: Array) -> Array:
-    """Weights as of a cross-correlation along three axes. A transposed layer of stride 1 is a plain one with its kernel
-    turned round.
-    """
+def _order_weights(layer: Layer, w: Array) -> Array:
+    """Weights as ``(out, in of a group, depth, height, width)``, their taps as walks number them."""
     spec, problem = layer.spec, layer.problem
     taps = tuple(axis.kernel for axis in problem.axes)
     if spec.transposed:
         w = w.reshape(spec.groups, problem.inputs, problem.outputs, *taps).swapaxes(1, 2)
     w = w.reshape(spec.out_channels, problem.inputs, *taps)
-    return w[:, :, ::-1, ::-1, ::-1] if _flips(layer) else w
+    return w[:, :, ::-1, ::-1, ::-1] if spec.flip else w
 
 
 def _flips(layer: Layer) -> bool:

@@ -27,7 +27,6 @@ import numpy.typing as npt
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Value
-from omniconv.program.steps import Array
 
 Matrix: TypeAlias = tuple[tuple[float, ...], ...]
 Exact: TypeAlias = tuple[tuple[Fraction, ...], ...]
@@ -162,34 +161,3 @@ def emit_result(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Valu
         _combine(k, [column[i] for column, _, _ in terms], [odd if i % 2 else even for _, even, odd in terms])
         for i in range(len(matrix))
     ]
-
-
-def transform_weights(w: Array, axes: Sequence[tuple[npt.NDArray[np.float64], ...] | None], groups: int = 1) -> Array:
-    """G g G^T in float64, rounded once.
-
-    Args:
-        w: ``(out, in of a group, *taps)``.
-        axes: for each axis of the taps, G of every part, spread over the taps of the kernel; ``None`` where the taps
-            stay as they are.
-        groups: of the layer.
-
-    Returns:
-        ``(groups * points * out of a group, parts * in of a group, *taps that stay)``.
-    """
-    u: npt.NDArray[np.float64] = w.astype(np.float64)[None, None]  # (points, parts, out, in, taps)
-    kept: list[int] = []
-    for matrices in axes:
-        if matrices is None:
-            u = np.moveaxis(u, 4, -1)
-            kept.append(u.shape[-1])
-            continue
-        spread = np.tensordot(
-            np.stack(matrices, 1), u, axes=(2, 4)
-        )  # (points of the axis, its parts, points, parts, ...)
-        u = spread.transpose(2, 0, 3, 1, *range(4, spread.ndim))
-        u = u.reshape(u.shape[0] * u.shape[1], u.shape[2] * u.shape[3], *u.shape[4:])
-    points, parts, outputs, inputs = u.shape[:4]
-    grouped = u.reshape(points, parts, groups, outputs // groups, inputs, *kept)
-    ordered = grouped.transpose(2, 0, 3, 1, 4, *range(5, grouped.ndim))
-    transformed: Array = ordered.reshape(points * outputs, parts * inputs, *kept).astype(w.dtype)
-    return transformed

@@ -46,8 +46,9 @@ NEAR: Final = 2**23
 def cost_direct(problem: Problem, target: Target, *, lane: bool) -> float:
     """Cost of the direct sum, by the lane kernel or the panel kernel."""
     depth, height, width = problem.axes
-    rows = problem.batch * depth.output * height.output * problem.groups
-    taps = problem.taps * depth.share_inside * height.share_inside * width.share_inside
+    # The cost of a row is that of one phase.
+    rows = problem.batch * depth.output * height.output * width.phases * problem.groups
+    taps = math.prod(_count_taps(axis) * axis.share_inside for axis in problem.axes)
     weights = target.element.bytes * problem.taps * problem.groups * problem.inputs * problem.outputs
     if lane:  # one multiply-add for as many groups as a vector holds
         each = LANE * 2 / target.traits.fma_per_cycle
@@ -56,6 +57,11 @@ def cost_direct(problem: Problem, target: Target, *, lane: bool) -> float:
         row = _cost_step(problem, target)
     waits = _cost_maps(problem, target) if lane else 0
     return rows * taps * problem.inputs * row + waits + _cost_far(weights)
+
+
+def _count_taps(axis: AxisWalk) -> float:
+    """Taps of an output, in the mean over the phases."""
+    return sum(taps * count for taps, count in zip(axis.taps, axis.counts, strict=True)) / axis.output
 
 
 def list_slabs(problem: Problem, target: Target) -> Iterator[Candidate[BlockGrid]]:
@@ -98,29 +104,35 @@ def _groups(problem: Problem, target: Target, blocks: BlockGrid) -> int:
 def _count_held(problem: Problem, blocks: BlockGrid) -> int:
     """Numbers that a slab holds for one group: transformed data and products."""
     before, after = blocks.planes
-    return blocks.points * blocks.slab * (before * blocks.parts * problem.inputs + after * problem.outputs)
+    return (
+        blocks.points * blocks.slab * (before * blocks.parts * problem.inputs + after * blocks.phases * problem.outputs)
+    )
 
 
 def _cost_slabs(problem: Problem, target: Target, blocks: BlockGrid) -> float:
     turns = problem.groups // blocks.groups * ceil_div(blocks.count, blocks.slab)
     products, (before, after) = blocks.groups * blocks.points, blocks.planes
     depth, inputs = blocks.axes[0].r if blocks.axes[0].direct else 1, blocks.parts * problem.inputs
+    outputs = blocks.phases * problem.outputs
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(after * blocks.slab))
-    step = _cost_step(Problem(1, axes, products, depth * inputs, problem.outputs), target)
+    step = _cost_step(Problem(1, axes, products, depth * inputs, outputs), target)
     cost = turns * products * depth * inputs * step
     # Transforms are additions and moves, measured for one vector of one point.
-    vectors = blocks.parts * ceil_div(problem.inputs, target.lanes), ceil_div(problem.outputs, target.lanes)
+    vectors = (
+        blocks.parts * ceil_div(problem.inputs, target.lanes),
+        blocks.phases * ceil_div(problem.outputs, target.lanes),
+    )
     filtered = [axis for axis in blocks.axes if axis.filtered]
     spread, gather = 2 + sum(a.reads + 1 for a in filtered) / 2, 1 + sum(a.m for a in filtered) / 2
     moves = before * spread * vectors[0] + after * gather * vectors[1]
-    places = (before * blocks.parts + after) * (1 if len(filtered) > 1 else ALONG)
+    places = (before * blocks.parts + after * blocks.phases) * (1 if len(filtered) > 1 else ALONG)
     cost += BLOCK / 2 * places * blocks.count * (problem.groups // blocks.groups)
     cost += target.traits.transform * blocks.count * problem.groups * blocks.points * moves
     cost += _cost_maps(problem, target)
     slab = target.element.bytes * blocks.groups * _count_held(problem, blocks)
     if slab > target.cache_bytes:
         cost += turns * slab / 12
-    weights = target.element.bytes * blocks.points * problem.groups * depth * inputs * problem.outputs
+    weights = target.element.bytes * blocks.points * problem.groups * depth * inputs * outputs
     return cost + turns * (CALLS + weights / 32) + _cost_far(weights)
 
 
@@ -206,8 +218,8 @@ def _reject_computed(problem: Problem, target: Target) -> str | None:
     lane = reject_lane(problem, target) is None
     best = find_cheapest(list_slabs(problem, target))
     assert best is not None
-    if best.tile.parts > 1:
-        return "the weights are computed, and would be filtered in several parts"
+    if best.tile.parts * best.tile.phases > 1:
+        return "the weights are computed, and would be filtered in several parts or phases"
     depth = best.tile.axes[0]
     points = best.tile.points * (depth.r if depth.direct else 1)
     weights = WEIGHT * points * problem.groups * problem.inputs * problem.outputs

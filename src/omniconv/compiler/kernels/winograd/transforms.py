@@ -45,8 +45,10 @@ class _Walk:
         """Whether all outputs exist along the axes that are filtered; a Python bool where that is known."""
         found: Condition = True
         for axis, start in zip(blocks.axes, self.starts, strict=True):
-            if axis.filtered and (is_open(axis.output) or max(axis.starts) + axis.reach >= axis.output):
-                found = k.both(found, k.compare("<", k.add(start, axis.reach), axis.output))
+            if axis.filtered and (is_open(axis.output) or not axis.whole):
+                if axis.phases > 1:
+                    found = k.both(found, k.compare("<=", 0, start))
+                found = k.both(found, k.compare("<", k.add(start, (axis.m - 1) * axis.apart), axis.output))
         return found
 
 
@@ -107,10 +109,10 @@ class WinogradInput:
             with ExitStack() as loops:
                 part: Index = 0
                 for at, axis in enumerate(blocks.axes):
-                    if len(axis.parts) > 1:
-                        index = loops.enter_context(k.loop(len(axis.parts)))
-                        part = k.add(k.mul(part, len(axis.parts)), index)
-                        origins[at] = k.add(origins[at], k.mul(index, axis.parts[1] * axis.dilation))
+                    if axis.parts > 1:
+                        index = loops.enter_context(k.loop(axis.parts))
+                        part = k.add(k.mul(part, axis.parts), index)
+                        origins[at] = k.add(origins[at], k.mul(index, axis.between))
                 self._part(k, image, strides, origins, k.shift(target_row, k.mul(part, self.channels)))
         return k.finish()
 
@@ -172,6 +174,13 @@ class WinogradInput:
             # Lanes behind the last channel of a group may hold anything: the products do not read them. Behind a part
             # there is the next one.
             emit_vectors(k, self.channels, body, masked=not self.readable or blocks.parts > 1)
+
+
+def _exists(k: Kernel, axis: BlockAxis, position: Index) -> Condition:
+    """Whether there is an output at a position that a block gets to."""
+    if not axis.filtered:
+        return True
+    return k.within(position, axis.output) if axis.phases > 1 else k.compare("<", position, axis.output)
 
 
 def _spread(k: Kernel, axis: BlockAxis, values: Sequence[Value]) -> Sequence[Value]:
@@ -248,8 +257,18 @@ class WinogradOutput:
         return k.finish()
 
     def _block(self, k: Kernel, at: _Walk, unit: Index, channel: Index) -> None:
+        """All phases of the outputs of a block."""
         source = k.shift(k.arg(0), k.mul(unit, self.pitch))
-        k.both_ways(at.fits(k, self.blocks), lambda inside: self._channels(k, at, source, channel, inside=inside))
+        with ExitStack() as loops:
+            phase: Index = 0
+            for index, axis in enumerate(self.blocks.axes):
+                if axis.phases > 1:
+                    each = loops.enter_context(k.loop(axis.phases))
+                    phase = k.add(k.mul(phase, axis.phases), each)
+                    moved = k.add(at.starts[index], k.lookup(k.table(axis.shifts), each))
+                    at.starts[index] = k.add(k.mul(moved, axis.phases), each)
+            source = k.shift(source, k.mul(phase, self.channels))
+            k.both_ways(at.fits(k, self.blocks), lambda inside: self._channels(k, at, source, channel, inside=inside))
 
     def _channels(self, k: Kernel, at: _Walk, source: Pointer, first: Index, *, inside: bool) -> None:
         with k.loop(self.blocks.groups) as group:
@@ -290,14 +309,14 @@ class WinogradOutput:
         down = blocks.axes.index(blocks.down)
         for i, line in enumerate(zip(*columns, strict=True)):
             place = list(at.starts)
-            place[down] = k.add(place[down], i * blocks.down.dilation)
+            place[down] = k.add(place[down], i * blocks.down.apart)
             values = _gather(k, blocks.across, line)
             if self.direct is not None:  # 0 times all of them adds up to 0 where all are finite
                 sums = [k.fma(value, zero, total) for value, total in zip(values, sums, strict=True)]
-            with k.when(inside or not blocks.down.filtered or k.compare("<", place[down], blocks.down.output)):
+            with k.when(inside or _exists(k, blocks.down, place[down])):
                 for j, value in enumerate(values):
-                    ow = k.add(at.starts[2], j * blocks.across.dilation)
-                    with k.when(inside or not blocks.across.filtered or k.compare("<", ow, blocks.across.output)):
+                    ow = k.add(at.starts[2], j * blocks.across.apart)
+                    with k.when(inside or _exists(k, blocks.across, ow)):
                         finish(k.b.fadd(value, bias), (*place[:2], ow))
         if self.direct is None:
             return
