@@ -13,7 +13,9 @@ each axis in place of the one: so many additions, and a rounded factor.
 
 from __future__ import annotations
 
+import itertools
 import math
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,17 +36,55 @@ def scale_of(form):
     return math.prod(24 if axis.reads < 8 else 1440 for axis in form.axes if axis.filtered)
 
 
-def _matrices(axis):
-    """|B^T|, |G| of every part over the taps of the kernel, and |A^T|."""
-    if not axis.filtered:  # an axis that is direct is a sum of its taps for every output
-        return np.eye(axis.r), [np.eye(axis.r)], np.ones((1, axis.r))
-    spread = []
-    for first in axis.parts:
-        g = np.zeros((axis.reads, axis.kernel))
-        taps = [first + i * axis.stride for i in range(axis.r) if first + i * axis.stride < axis.kernel]
-        g[:, taps] = axis.filtering.kernel[:, : len(taps)]
-        spread.append(np.abs(g))
-    return np.abs(axis.filtering.data), spread, np.abs(axis.filtering.result)
+@dataclass
+class View:
+    """One phase of one axis: what its blocks read and write.
+
+    Attributes:
+        reads: input positions, ``(parts, blocks, points)``.
+        data, kernels, result: absolute values of B^T, of G of every part over the taps of the kernel, and of A^T.
+        outputs: for each output that there is, its position, block and place in the block.
+    """
+
+    reads: np.ndarray
+    data: np.ndarray
+    kernels: np.ndarray
+    result: np.ndarray
+    outputs: list[tuple[int, int, int]]
+
+
+def _view(axis, spec_axis, size, phases, phase):
+    """An axis that is not transformed has blocks of one output, whose points are its taps."""
+    taps = sorted(phase.taps, key=lambda tap: tap[1])
+    low = min(offset for each in phases for _, offset in each.taps)
+    m, r, dilation = (axis.m if axis.filtered else 1), axis.r, spec_axis.dilation
+    parts = [taps[p :: phase.in_step] for p in range(phase.in_step)]
+    if phase.in_step == len(phases) == 1:
+        parts = [taps[p : p + r] for p in range(0, len(taps), r)]
+    if len(phases) > 1:
+        shift, blocks = low - taps[0][1], axis.count
+        starts, firsts = [b * m + shift for b in range(blocks)], [[b * m + low for b in range(blocks)]]
+    else:
+        starts = [o + dilation * i for o in range(dilation) for i in range(0, -((o - phase.count) // dilation), m)]
+        firsts = [[start * phase.in_step + part[0][1] for start in starts] for part in parts]
+    step = dilation * phase.in_step if len(phases) == 1 else 1
+    points = m + r - 1
+    kernels = np.zeros((len(parts), points, spec_axis.kernel))
+    for part, members in enumerate(parts):
+        for column, (tap, _) in enumerate(members):
+            kernels[part, :, tap] = np.abs(axis.filtering.kernel[:, column]) if axis.filtered else np.eye(r)[column]
+    outputs = [
+        (phase.start + phase.step * q, block, j)
+        for block, start in enumerate(starts)
+        for j in range(m)
+        for q in [start + (dilation if len(phases) == 1 else 1) * j]
+        if 0 <= q < phase.count
+    ]
+    data, result = (np.eye(r), np.ones((1, r)))
+    if axis.filtered:
+        data, result = np.abs(axis.filtering.data), np.abs(axis.filtering.result)
+    reads = np.asarray(firsts)[:, :, None] + step * np.arange(points)
+    return View(reads, data, kernels, result, sorted(outputs))
 
 
 def filtered_magnitude(conv, x, w, b, form):
@@ -53,64 +93,41 @@ def filtered_magnitude(conv, x, w, b, form):
     n, _, *outputs = conv.output_shape(x.shape)
     groups, inputs = conv.groups, conv.in_channels // conv.groups
     taps, w = conv.weight_shape[2:], np.abs(w.astype(np.float64))
-    padding = conv.padding
-    if conv.transposed:  # with stride 1: a plain layer with its kernel turned round
-        w = w.reshape(groups, inputs, -1, *taps).swapaxes(1, 2)
-        padding = [(k * d - d - a, k * d - d - c) for (a, c), d, k in zip(padding, conv.dilation, taps, strict=True)]
-    w = w.reshape(groups, -1, inputs, *taps)
-    if conv.flip != conv.transposed:
-        w = w[(..., *(slice(None, None, -1) for _ in taps))]
+    w = w.reshape(groups, inputs, -1, *taps).swapaxes(1, 2) if conv.transposed else w.reshape(groups, -1, inputs, *taps)
     x = np.abs(x.astype(np.float64))
     if conv.padding_mode != "zeros":
         mode = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}[conv.padding_mode]
-        x, padding = np.pad(x, [(0, 0), (0, 0), *padding], mode=mode), [(0, 0)] * len(taps)
-    axes = form.axes[-len(taps) :]
-    values = x.reshape(n, groups, inputs, *x.shape[2:])
-    weights, starts = w, []
-    for axis, (before, _), output, dilation in zip(axes, padding, outputs, conv.dilation, strict=True):
-        data, kernels, _ = _matrices(axis)
-        m = axis.m if axis.filtered else 1
-        first = [
-            residue + dilation * i
-            for residue in range(dilation)
-            for i in range(0, -((residue - output) // dilation), m)
-        ]
-        starts.append(first)
-        reads = np.asarray(
-            [
-                [s * axis.stride + i * dilation * axis.stride for i in range(axis.reads if axis.filtered else axis.r)]
-                for s in first
-            ]
-        )
-        reads = np.stack([reads + part * dilation for part in axis.parts])
-        room = max(0, int(reads.max()) - before - values.shape[3] + 1)
-        wide = np.pad(values, [(0, 0)] * 3 + [(before, room)] + [(0, 0)] * (values.ndim - 4))
-        # Axes that are done go to the end, as (parts, blocks, points) of values and (parts, points) of weights.
-        values = np.einsum("ngcpbi...,ki->ngc...pbk", wide[:, :, :, reads], data)
-        weights = np.einsum("goct...,pkt->goc...pk", weights, np.stack(kernels))
-    sums = {1: "ngcpbk,gocpk->ngobk", 2: "ngcpbkqdl,gocpkql->ngobkdl", 3: "ngcpbkqdlrem,gocpkqlrm->ngobkdlem"}
-    products = np.einsum(sums[len(axes)], values, weights, optimize=True)
-    for axis in axes:  # the first pair that is left, (blocks, points), becomes (blocks, outputs) at the end
-        products = np.einsum("ngobk...,ik->ngo...bi", products, _matrices(axis)[2])
-    y = np.zeros((n, products.shape[1] * products.shape[2], *outputs))
-    places = []
-    for axis, first, output in zip(axes, starts, outputs, strict=True):
-        m = axis.m if axis.filtered else 1
-        places.append(
-            [
-                (b, i, s + i * axis.dilation)
-                for b, s in enumerate(first)
-                for i in range(m)
-                if s + i * axis.dilation < output
-            ]
-        )
-    picked = products
-    for at, place in enumerate(places):
-        shape = (*picked.shape[: 3 + at], -1, *picked.shape[5 + at :])
-        order = sorted((o, b * picked.shape[4 + at] + i) for b, i, o in place)
-        picked = np.take(picked.reshape(shape), [index for _, index in order], axis=3 + at)
-    y += picked.reshape(y.shape)
+        x = np.pad(x, [(0, 0), (0, 0), *conv.padding], mode=mode)
+        conv = replace(conv, padding=((0, 0),) * len(taps), padding_mode="zeros")
+    views = []
+    for axis, spec_axis, size in zip(form.axes[-len(taps) :], conv.axes(), x.shape[2:], strict=True):
+        phases = spec_axis.phases(size)
+        views.append([_view(axis, spec_axis, size, phases, phase) for phase in phases])
+    y = np.zeros((n, groups * w.shape[1], *outputs))
+    for each in itertools.product(*views):
+        places = np.ix_(range(n), range(y.shape[1]), *([o for o, _, _ in view.outputs] for view in each))
+        y[places] = _magnitude_of(x.reshape(n, groups, inputs, *x.shape[2:]), w, each)
     return y if b is None else y + np.abs(b.astype(np.float64)).reshape(-1, *(1 for _ in outputs))
+
+
+def _magnitude_of(values, weights, views):
+    """The magnitudes of the outputs of one phase along each axis."""
+    for view in views:
+        size = values.shape[3]
+        before, after = max(0, -int(view.reads.min())), max(0, int(view.reads.max()) - size + 1)
+        wide = np.pad(values, [(0, 0)] * 3 + [(before, after)] + [(0, 0)] * (values.ndim - 4))
+        # Axes that are done go to the end, as (parts, blocks, points) of values and (parts, points) of weights.
+        values = np.einsum("ngcpbi...,ki->ngc...pbk", wide[:, :, :, view.reads + before], view.data)
+        weights = np.einsum("goct...,pkt->goc...pk", weights, view.kernels)
+    sums = {1: "ngcpbk,gocpk->ngobk", 2: "ngcpbkqdl,gocpkql->ngobkdl", 3: "ngcpbkqdlrem,gocpkqlrm->ngobkdlem"}
+    products = np.einsum(sums[len(views)], values, weights, optimize=True)
+    for view in views:  # the first pair that is left, (blocks, points), becomes (blocks, outputs) at the end
+        products = np.einsum("ngobk...,ik->ngo...bi", products, view.result)
+    for at, view in enumerate(views, 3):
+        m = products.shape[at + 1]
+        merged = products.reshape(*products.shape[:at], -1, *products.shape[at + 2 :])
+        products = np.take(merged, [block * m + j for _, block, j in view.outputs], axis=at)
+    return products.reshape(products.shape[0], -1, *products.shape[3:])
 
 
 def count_roundings(form, *, computed=False):

@@ -10,14 +10,16 @@ from typing import Final
 
 from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid, Taps
 from omniconv.compiler.kernels.winograd.matrices import NUMBERS, find_filtering
-from omniconv.compiler.problem.problem import Problem
+from omniconv.compiler.problem.problem import USUAL, Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 
-GROWTH: Final = find_filtering(4, 3).growth ** 2
-"""Growth of rounding errors at most: that of F(4x4, 3x3)."""
-MOST: Final = {1: 8, 2: 6}
-"""Points at most along one axis, and along each of two."""
+LIMITS: Final = {
+    "close": ((8, 8), 2.0),
+    USUAL: ((8, 6), find_filtering(4, 3).growth ** 2),
+    "wide": ((8, 8), find_filtering(6, 3).growth ** 2),
+}
+"""Points at most, along one axis and along each of two, and growth of rounding errors at most, for each accuracy."""
 LONGEST: Final = max(NUMBERS) - 1
 """Taps of a part at most: with all points there are two outputs of it."""
 UNDIVIDED: Final = 5
@@ -36,9 +38,10 @@ def list_forms(problem: Problem) -> Iterator[BlockGrid]:
     seen: dict[tuple[int, int, int], int] = {}
     alike = [seen.setdefault((axis.kernel, axis.in_step, axis.phases), len(seen)) for axis in problem.axes[direct:]]
     passes = sum(axis.kernel > 1 for axis in problem.axes[direct:])
-    if passes not in MOST:
+    most, growth = LIMITS[problem.accuracy]
+    if passes > len(most):
         return
-    for sizes in product(*(_list_parts(*kind, MOST[passes], GROWTH ** (1 / passes)) for kind in seen)):
+    for sizes in product(*(_list_parts(*kind, most[passes - 1], growth ** (1 / passes)) for kind in seen)):
         filtered = [_filter(axis, *sizes[index]) for axis, index in zip(problem.axes[direct:], alike, strict=True)]
         for planes in _list_planes(depth) if direct else [None]:
             found = filtered if planes is None else [_keep(depth, planes), *filtered]

@@ -16,10 +16,11 @@ networks, 2015.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache, reduce
+from functools import lru_cache
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -49,7 +50,8 @@ class Filtering:
     @property
     def kernel(self) -> npt.NDArray[np.float64]:
         """G."""
-        return np.asarray(self.factors)[:, None] * np.asarray(self.powers)
+        powers: npt.NDArray[np.float64] = np.asarray(self.powers)
+        return np.asarray(self.factors)[:, None] * powers
 
     @property
     def growth(self) -> float:
@@ -77,9 +79,7 @@ def construct_filtering(
     assert len(set(points)) == len(points) == m + r - 2
     zero, one = Fraction(0), Fraction(1)
     data = [(*_multiply_out([q for q in points if q != p]), zero) for p in points] + [_multiply_out(points)]
-    factors = [
-        1 / reduce(lambda product, q, p=p: product * (p - q), [q for q in points if q != p], one) for p in points
-    ]
+    factors = [1 / math.prod((p - q for q in points if q != p), start=one) for p in points]
     powers = [tuple(p**j for j in range(r)) for p in points] + [(zero,) * (r - 1) + (one,)]
     result = [(*(p**i for p in points), one if i == m - 1 else zero) for i in range(m)]
     return tuple(data), (*factors, one), tuple(powers), tuple(result)

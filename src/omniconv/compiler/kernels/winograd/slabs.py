@@ -208,6 +208,8 @@ def reject_winograd(problem: Problem, target: Target, facts: Facts) -> str | Non
         return f"{held} groups share a vector"
     if facts.overflowing:
         return f"the weights are so large that transformed ones may exceed {target.element}"
+    if next(list_forms(problem), None) is None:
+        return f"no form of the kernel has the accuracy {problem.accuracy!r}"
     if facts.computed:
         return _reject_computed(problem, target)
     return None

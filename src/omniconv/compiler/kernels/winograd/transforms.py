@@ -108,11 +108,11 @@ class WinogradInput:
                 origins[0] = k.add(origins[0], k.mul(plane, blocks.axes[0].spacing))
             with ExitStack() as loops:
                 part: Index = 0
-                for at, axis in enumerate(blocks.axes):
+                for number, axis in enumerate(blocks.axes):
                     if axis.parts > 1:
                         index = loops.enter_context(k.loop(axis.parts))
                         part = k.add(k.mul(part, axis.parts), index)
-                        origins[at] = k.add(origins[at], k.mul(index, axis.between))
+                        origins[number] = k.add(origins[number], k.mul(index, axis.between))
                 self._part(k, image, strides, origins, k.shift(target_row, k.mul(part, self.channels)))
         return k.finish()
 
