@@ -14,6 +14,7 @@ from omniconv.choices import as_choice
 from omniconv.compiler.planning.options import LAYOUTS, Options
 from omniconv.compiler.planning.shared import Shared
 from omniconv.compiler.planning.tuning_store import open_tuning
+from omniconv.compiler.problem.problem import ACCURACIES, USUAL
 from omniconv.errors import HostWarning, OmniconvError, ShapeError, SpecError, UnsupportedError, warn
 from omniconv.integers import as_flag, as_integer, as_shape
 from omniconv.limits import check_memory
@@ -50,6 +51,7 @@ def compile(  # noqa: A001 - the name of the public interface
     threads: int = 1,
     layout: str = "NCHW",
     exact: bool = False,
+    accuracy: str = USUAL,
     tuned: bool = False,
     target: str | None = None,
     dtype: Any = "float32",
@@ -82,6 +84,9 @@ def compile(  # noqa: A001 - the name of the public interface
             Everything else, such as tokens (N, T, C), masks, boxes and weights, has the axes that the model declares.
         exact: forbid Winograd filtering, whose rounding errors are about three times those of a direct sum;
             float64 never uses it.
+        accuracy: how far filtering may go where it is not forbidden: ``"usual"``; ``"close"`` for forms whose errors
+            are expected to be at most twice those of a direct sum; ``"wide"`` for such of eight points along two axes
+            too, whose errors are about twice the usual ones.
         tuned: use the choices that ``omniconv tune`` has measured and kept on this machine, where there are some.
         target: instruction set (``"native"``, ``"x86-64-v3"``, ``"aarch64"`` ...); default: ``OMNICONV_TARGET``, else
             this machine's. What it cannot run is compiled all the same, and refuses to be called.
@@ -98,13 +103,16 @@ def compile(  # noqa: A001 - the name of the public interface
         LimitError: more memory than allowed; nothing has been allocated then.
     """
     layout = as_choice("layout", layout, LAYOUTS)
+    accuracy = as_choice("accuracy", accuracy, ACCURACIES)
     exact, tuned, strict = as_flag("exact", exact), as_flag("tuned", tuned), as_flag("strict", strict)
     threads = as_integer("threads", threads, 1, MAX_THREADS)
     element = find_element(dtype)
     chosen = select_target(target).of(element)
     store = open_tuning(chosen) if tuned else None
     tuning = None if store is None else store.load()
-    options = Options(layout=layout, threads=threads, exact=exact, tuning=tuning, memory_limit=memory_limit)
+    options = Options(
+        layout=layout, threads=threads, exact=exact, accuracy=accuracy, tuning=tuning, memory_limit=memory_limit
+    )
     if isinstance(model, Conv | Chain):
         if shape is None or weights is None:
             raise ShapeError(

@@ -8,11 +8,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.machines import MACHINES, V2, V3, V4
 from tests.registry.compiled import TARGETS, run_compiled
-from tests.registry.filtered import filtered_bound, filtered_magnitude
+from tests.registry.filtered import filtered_bound, filtered_magnitude, forms_of
 from tests.registry.properties import DOUBLE, PROPERTIES, SINGLE, Case, Engine
 from tests.strategies import HALVES, Problem, problems
 
-from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
 from omniconv.compiler.planning.plan import plan
 from omniconv.kinds import kinds
 from omniconv.program.from_spec import program_of
@@ -266,7 +265,7 @@ def test_random_filtered(target, half, tally):
         x = rng.integers(-1, 2, problem.shape).astype(np.float32)
         w = (576 * rng.integers(-1, 2, spec.weight_shape) * (rng.random(spec.weight_shape) < 0.1)).astype(np.float32)
         b = rng.integers(-4, 5, spec.out_channels).astype(np.float32)
-        magnitude = np.max([filtered_magnitude(spec, x, w, b, m) for m in FILTERINGS], axis=0)
+        magnitude = np.max([filtered_magnitude(spec, x, w, b, form) for form in forms_of(spec, x.shape)], axis=0)
         small = magnitude <= 2.0**24
         got = run_compiled(spec, x, (w, b), **options)
         # The weights are transformed in float64, where 1/6 is not exact: what should be 0 may be 1e-15.

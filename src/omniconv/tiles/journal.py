@@ -46,6 +46,7 @@ def describe(plan: TilePlan, dtype: str) -> dict[str, Any]:
         "result": list(plan.output_shape),
         "tile": list(plan.tile),
         "exact": options.exact,
+        "accuracy": options.accuracy,
         "target": str(target),
     }
 

@@ -118,7 +118,7 @@ def _open_compiled(net: Network | Executable) -> TileSubject:
         options = replace(net.options, layout="NCHW", row_major=frozenset())
         return _of_dims(net.signature, net.lower, options, net.target, repr(net))
     truths = frozenset(name for name, dtype in net.output_dtypes.items() if dtype.kind == "b")
-    options = Options(threads=net.threads, exact=net.plan.exact)
+    options = Options(threads=net.threads, exact=net.plan.exact, accuracy=net.plan.accuracy)
     return _of_program(net.plan.program, truths, options, net.target, repr(net))
 
 

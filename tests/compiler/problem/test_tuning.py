@@ -173,7 +173,7 @@ def test_filtering_can_be_chosen_and_refused() -> None:
     found = plan_with(DENSE, 28, V3, direct)
     assert [call.what for call in found.calls] == ["panel"]
     assert any(why.startswith("winograd ") and why.endswith(": measured slower") for why in found.calls[0].why)
-    strided = Conv.of(32, 48, 3, padding=1, stride=2)
+    strided = Conv.of(32, 48, 3, padding=1, stride=3)
     assert not decide(plan_with(strided, 28, V3, filtered[0])).tuned
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from omniconv.compiler.memory.layout import Layout, channels_last, plan_pitch, row_major
 from omniconv.compiler.memory.storage import Buffer, BufferRef, Stored
-from omniconv.compiler.problem.problem import Problem
+from omniconv.compiler.problem.problem import USUAL, Problem
 from omniconv.compiler.problem.tuning import Tuning
 from omniconv.program.program import Program
 from omniconv.spec import Shape
@@ -103,6 +103,7 @@ class Planner:
     tuning: Tuning | None = None
     threads: int = 1
     shared: Choices | None = None
+    accuracy: str = USUAL
     groups: list[Group] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)

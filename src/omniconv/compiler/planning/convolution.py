@@ -26,8 +26,12 @@ from omniconv.spec import Conv
 def lower_conv(planner: Planner, step: ConvStep) -> None:
     """A convolution of any kind."""
     step, x = _pad(planner, step)
-    problem = Problem.of(step.spec, x.layout.shape)
-    choice = planner.settle(_choose(planner, problem, _look_around(planner, step, x, problem)))
+    problem = replace(Problem.of(step.spec, x.layout.shape), accuracy=planner.accuracy)
+    facts = _look_around(planner, step, x, problem)
+    choice = _choose(planner, problem, facts)
+    if not isinstance(step.w, str) and choice.family.holds and not choice.family.holds(choice.tile, step.w):
+        choice = _choose(planner, problem, replace(facts, overflowing=True))
+    choice = planner.settle(choice)
     layer = choice.family.place(planner, step, x, problem, choice.tile)
     assert layer.problem.axes == choice.problem.axes, "the layouts are not those that were foreseen"
     choice.family.lower(planner, layer, choice)

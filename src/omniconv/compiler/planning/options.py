@@ -6,6 +6,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from omniconv.compiler.problem.problem import USUAL
 from omniconv.compiler.problem.tuning import Tuning
 
 LAYOUTS: Final = ("NCHW", "NHWC")
@@ -43,8 +44,8 @@ class Options:
         row_major: names of those that are row major in any layout.
         threads: threads that share each call: decides how fused and filtered layers are divided, never what they
             compute.
-        exact: keep to direct sums, in which every product appears as it is; without, 3x3 layers may use Winograd
-            filtering.
+        exact: keep to direct sums, in which every product appears as it is; without, layers may use Winograd filtering.
+        accuracy: how far filtering may go, one of :data:`omniconv.compiler.problem.problem.ACCURACIES`.
         tuning: choices for convolutions that were measured on the target, in place of estimates.
         cache: size that values between fused layers overflow [bytes]; ``None`` for that of the target's second-level
             cache.
@@ -55,6 +56,7 @@ class Options:
     row_major: frozenset[str] = frozenset()
     threads: int = 1
     exact: bool = False
+    accuracy: str = USUAL
     tuning: Tuning | None = None
     cache: int | None = None
     memory_limit: int | None = None

@@ -21,6 +21,7 @@ from omniconv.compiler.memory.storage import Buffer, Stored, plan_arena
 from omniconv.compiler.planning.options import Options, is_channels_last
 from omniconv.compiler.planning.shared import Shared
 from omniconv.compiler.planning.table import lower
+from omniconv.compiler.problem.problem import USUAL
 from omniconv.errors import SpecError
 from omniconv.program.program import Program
 from omniconv.program.steps import ChannelStep, ConcatStep, RearrangeStep, SliceStep
@@ -38,6 +39,7 @@ class Plan:
     Attributes:
         inputs, outputs: layouts of the caller's arrays; ``row_major`` names those that are so in any layout.
         exact: whether it keeps to direct sums.
+        accuracy: how far filtering may go.
     """
 
     program: Program
@@ -53,6 +55,7 @@ class Plan:
     outputs: dict[str, Layout]
     row_major: frozenset[str] = frozenset()
     exact: bool = False
+    accuracy: str = USUAL
 
     @property
     def constant_bytes(self) -> int:
@@ -77,7 +80,7 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
     tuning, threads = options.tuning, options.threads
     if tuning is not None and tuning.target != target:
         raise SpecError(f"the tuning is for {tuning.target}", need=f"one for {target}")
-    planner = Planner(program, target, options.exact, tuning, threads, shared)
+    planner = Planner(program, target, options.exact, tuning, threads, shared, options.accuracy)
     inputs, outputs = {}, {}
     for index, name in enumerate(program.inputs):
         inputs[name] = _boundary(options, name, program.shapes[name])
@@ -116,6 +119,7 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
         outputs,
         options.row_major,
         options.exact,
+        options.accuracy,
     )
 
 

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Final
 
 from omniconv.compiler.problem.walk import AxisWalk, walks
 from omniconv.spec import Conv, Shape
+
+USUAL: Final = "usual"
+ACCURACIES: Final = ("close", USUAL, "wide")
+"""Filtering whose rounding errors are nearly those of direct sums; as those of F(4x4, 3x3) at most; by eight points
+along each of two axes as well.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +23,7 @@ class Problem:
     Attributes:
         rows: whether the layer stands between channels-first values and may be computed there, so that every other way
             costs two changes of layout.
+        accuracy: how far filtering may go, one of :data:`ACCURACIES`.
     """
 
     batch: int
@@ -24,6 +32,7 @@ class Problem:
     inputs: int
     outputs: int
     rows: bool = False
+    accuracy: str = USUAL
 
     @classmethod
     def of(cls, spec: Conv, shape: Shape) -> Problem:
@@ -54,7 +63,11 @@ class Problem:
             'n1 g1 ic960 oc320 | 1 | 1 | 49'
         """
         axes = " | ".join(map(_describe_axis, self.axes))
-        return f"n{self.batch} g{self.groups} ic{self.inputs} oc{self.outputs} | {axes}" + " | rows" * self.rows
+        return (
+            f"n{self.batch} g{self.groups} ic{self.inputs} oc{self.outputs} | {axes}"
+            + " | rows" * self.rows
+            + (f" | {self.accuracy}" if self.accuracy != USUAL else "")
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +78,7 @@ class Facts:
         exact: whether only direct sums are allowed, in which every product appears as it is.
         x_rows, y_rows: whether the input has, and the result may have, neighbours along the last axis side by side.
         computed: whether the weights are a value, not a constant.
+        overflowing: whether the weights are constants too large to be transformed.
         merged: the problem with all positions in one row, where the layouts of a pointwise layer allow it.
     """
 
@@ -72,6 +86,7 @@ class Facts:
     x_rows: bool = False
     y_rows: bool = False
     computed: bool = False
+    overflowing: bool = False
     merged: Problem | None = None
 
 

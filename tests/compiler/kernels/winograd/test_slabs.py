@@ -12,7 +12,6 @@ from tests.machines import V4 as WIDE
 
 import omniconv as oc
 from omniconv.compiler.code.build import compile_assembly
-from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
 from omniconv.compiler.kernels.winograd.slabs import SIZES, list_slabs, plan_winograd, reject_winograd, share_slabs
 from omniconv.compiler.kernels.winograd.transforms import WinogradInput, WinogradOutput
 from omniconv.compiler.planning.choice import choose
@@ -52,8 +51,8 @@ def problem(inputs: int, outputs: int, size: int, *, batch: int = 1, groups: int
 )
 def test_what_measures_fastest_is_chosen(layer: Problem, m: int | None, target: Target) -> None:
     blocks, why = plan_winograd(layer, target)
-    assert (blocks.m if blocks else None) == m
-    expected = [f"winograd F({size}x{size}, 3x3)" for size in FILTERINGS]
+    assert (blocks.axes[2].m if blocks else None) == m
+    expected = [f"winograd F({size}x{size}, 3x3)" for size in (2, 3, 4)]
     if m is not None:
         expected = ["direct sum", *(name for name in expected if f"F({m}x{m}," not in name)]
     assert [text.split(":")[0] for text in why] == expected
@@ -63,13 +62,18 @@ def test_what_measures_fastest_is_chosen(layer: Problem, m: int | None, target: 
 @pytest.mark.parametrize(
     ("layer", "reason"),
     [
-        (problem(64, 64, 56, stride=2), "the stride is not 1"),
+        (problem(64, 64, 56, stride=3), "the kernel is no longer than its stride"),
+        (problem(64, 64, 56, stride=2, dilation=2), "the kernel has a stride and is dilated or long"),
         (problem(4, 64, 56), "fewer than 8 channels"),
         (problem(56, 56, 28, groups=8), "fewer than 8 channels a group"),
-        (Problem(1, walks(Conv.of(64, 64, 5), (28, 28)), 1, 64, 64), "the kernel is not 3x3"),
+        (Problem(1, walks(Conv.of(64, 64, 1), (28, 28)), 1, 64, 64), "the kernel is a single tap"),
         (
-            Problem(1, walks(Conv.of(64, 64, 3, dims=3), (9, 28, 28)), 1, 64, 64),
-            "the kernel is not 3x3",
+            Problem(1, walks(Conv.of(64, 64, 3, stride=2, dilation=2, transposed=True), (28, 28)), 1, 64, 64),
+            "outputs have taps of different distances",
+        ),
+        (
+            Problem(1, walks(Conv.of(64, 64, 3, stride=(2, 1, 1), dims=3), (9, 28, 28)), 1, 64, 64),
+            "the stride along the depth is not 1",
         ),
     ],
 )
@@ -114,7 +118,7 @@ def test_groups_that_fill_a_vector_are_filtered_where_the_lane_kernel_is_slower(
 ) -> None:
     for target, m in ((SHORT, short), (WIDE, wide)):
         choice = choose(layer, target)
-        assert (choice.tile.m if choice.family.name == "winograd" else None) == m
+        assert (choice.tile.axes[2].m if choice.family.name == "winograd" else None) == m
         if target is WIDE and m is None:
             assert choice.family.name == "lane"
             assert "winograd: 2 groups share a vector" in choice.rejected
@@ -162,7 +166,7 @@ def test_transforms_use_whole_vectors(target: Target, register: str) -> None:
     blocks, _ = plan_winograd(problem(64, 96, 20, groups=2), target)
     assert blocks is not None
     shared = {"blocks": blocks, "pitch": 48, "lanes": target.lanes}
-    forward = WinogradInput(channels=32, x_strides=(0, 1280, 64), readable=True, **shared)
-    back = WinogradOutput(channels=48, y_strides=(0, 1920, 96), tail=False, posts=(), **shared)
+    forward = WinogradInput(channels=32, x_strides=(0, 0, 1280, 64), readable=True, **shared)
+    back = WinogradOutput(channels=48, y_strides=(0, 0, 1920, 96), tail=False, posts=(), **shared)
     for recipe in (forward, back):
         assert register in compile_assembly(recipe.emit("k", target), target)

@@ -11,17 +11,18 @@ Both read the weights *laid out*: ``[group][input][tap][output]``, taps as in me
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position
-from omniconv.compiler.emit.machine import Index, Pointer, Value
-from omniconv.compiler.kernels.winograd.matrices import FILTERINGS, emit_data
-from omniconv.compiler.kernels.winograd.slabs import BlockAxis, BlockGrid
+from omniconv.compiler.emit.machine import Condition, Index, Pointer, Value
+from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid
+from omniconv.compiler.kernels.winograd.matrices import emit_data
 from omniconv.open_size import Opener
 from omniconv.target.model import Target
-
-TAPS = 9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ class WinogradWeights:
     Args of the kernel: the weights laid out, and the transformed ones.
 
     Attributes:
-        m: outputs of a block along each axis.
+        axes: the blocks along each axis; their sizes do not matter.
         groups: of the layer.
         inputs, outputs: channels of a group.
         columns: weights of a product for one input channel, spare lanes included.
@@ -39,7 +40,7 @@ class WinogradWeights:
         flip: whether taps are taken from the last to the first.
     """
 
-    m: int
+    axes: tuple[BlockAxis, BlockAxis, BlockAxis]
     groups: int
     inputs: int
     outputs: int
@@ -57,49 +58,70 @@ class WinogradWeights:
         """Input channels of all groups."""
         return self.groups * self.inputs
 
+    @property
+    def taps(self) -> int:
+        """Taps of the kernel."""
+        return math.prod(axis.kernel for axis in self.axes)
+
+    @property
+    def planes(self) -> int:
+        """Taps that are summed directly."""
+        return self.axes[0].r if self.axes[0].direct else 1
+
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target)
-        width, product = self.panel * self.lanes, self.inputs * self.columns
+        width, depth = self.panel * self.lanes, self.planes * self.inputs
+        product, points = depth * self.columns, math.prod(axis.points for axis in self.axes)
         whole = self.outputs // width
+        rest, wide = self.outputs - whole * width, self.columns - whole * width
         with k.loop(k.end, start=k.begin) as unit:
             group, channel = k.split(unit, self.groups, self.inputs)
-            source = k.shift(k.arg(0), k.mul(unit, TAPS * self.outputs))
-            target_group = k.shift(k.arg(1), k.mul(group, (self.m + 2) ** 2 * product))
-            with k.loop(whole) as index:
-                first = k.mul(index, width)
-                place = k.shift(target_group, k.add(k.mul(first, self.inputs), k.mul(channel, width)))
-                self._panel(k, k.shift(source, first), place, width, width)
-            rest, wide = self.outputs - whole * width, self.columns - whole * width
-            if rest:
-                place = k.shift(target_group, k.add(whole * width * self.inputs, k.mul(channel, wide)))
-                self._panel(k, k.shift(source, whole * width), place, rest, wide)
+            weights = k.shift(k.arg(0), k.mul(unit, self.taps * self.outputs))
+            target_group = k.shift(k.arg(1), k.mul(group, points * product))
+            for plane in range(self.planes):
+                source = k.shift(weights, self._numbers(plane)[0] * self.outputs)
+                line = k.add(plane * self.inputs, channel)
+                with k.loop(whole) as index:
+                    first = k.mul(index, width)
+                    place = k.shift(target_group, k.add(k.mul(first, depth), k.mul(line, width)))
+                    self._panel(k, k.shift(source, first), place, width, width)
+                if rest:
+                    place = k.shift(target_group, k.add(whole * width * depth, k.mul(line, wide)))
+                    self._panel(k, k.shift(source, whole * width), place, rest, wide)
         return k.finish()
+
+    def _numbers(self, plane: int) -> range:
+        """The taps of a plane as they are numbered, in the order of what is filtered."""
+        each = self.taps // self.planes
+        plane = self.planes - 1 - plane if self.flip else plane
+        return range(plane * each, (plane + 1) * each)
 
     def _panel(self, k: Kernel, source: Pointer, place: Pointer, outputs: int, wide: int) -> None:
         """The transformed weights of one panel for one input channel; lanes behind the last output are zeros."""
+        depth, across = (self.axes[0] if self.axes[0].filtered else self.axes[1]), self.axes[2]
+        product = self.planes * self.inputs * self.columns
         for first in range(0, wide, self.lanes):
             count = max(0, min(self.lanes, outputs - first))
-            taps = [k.load(source, tap * self.outputs + first, count=count) for tap in range(TAPS)]
+            taps = [k.load(source, tap * self.outputs + first, count=count) for tap in range(self.taps // self.planes)]
             if self.flip:
                 taps.reverse()
-            columns = [_transform(k, self.m, taps[column::3]) for column in range(3)]
+            columns = [_transform(k, depth, taps[column :: across.r]) for column in range(across.r)]
             point = 0
             for row in zip(*columns, strict=True):
-                for value in _transform(k, self.m, row):
-                    k.store(
-                        value, place, point * self.inputs * self.columns + first, count=min(self.lanes, wide - first)
-                    )
+                for value in _transform(k, across, row):
+                    k.store(value, place, point * product + first, count=min(self.lanes, wide - first))
                     point += 1
 
 
-def _transform(k: Kernel, m: int, values: tuple[Value, ...] | list[Value]) -> list[Value]:
+def _transform(k: Kernel, axis: BlockAxis, values: Sequence[Value]) -> Sequence[Value]:
     """``G @ values``."""
-    factors = [next(c for c in row if c) for row in FILTERINGS[m].kernel]
-    whole = tuple(tuple(c / factor for c in row) for row, factor in zip(FILTERINGS[m].kernel, factors, strict=True))
-    sums = emit_data(k, whole, values)
+    if not axis.filtered:
+        return values
+    sums = emit_data(k, axis.filtering.powers, values)
     return [
-        value if factor == 1 else k.b.fmul(value, k.splat(factor)) for value, factor in zip(sums, factors, strict=True)
+        value if factor == 1 else k.b.fmul(value, k.splat(factor))
+        for value, factor in zip(sums, axis.filtering.factors, strict=True)
     ]
 
 
@@ -111,43 +133,54 @@ class DirectSums:
 
     Attributes:
         x, w: positions of the input and of the weights laid out in ``args``.
-        x_strides: N, H, W strides [elements].
+        x_strides: N, D, H, W strides [elements].
         inputs, outputs: channels of a group.
         flip: whether taps are taken from the last to the first.
     """
 
     x: int
     w: int
-    x_strides: tuple[int, int, int]
+    x_strides: tuple[int, int, int, int]
     inputs: int
     outputs: int
     flip: bool
 
     def opened(self, opener: Opener) -> DirectSums:
         """The same for images of any size."""
-        n, h, w = self.x_strides
-        return replace(self, x_strides=(opener(n), opener(h), w))
+        n, d, h, w = self.x_strides
+        return replace(self, x_strides=(opener(n), opener(d), opener(h), w))
 
     def emit_vector(self, k: Kernel, blocks: BlockGrid, place: Position, bias: Value, count: int | None) -> Value:
         """One vector of output channels at a position."""
-        sn, sh, sw = self.x_strides
+        sn, *strides = self.x_strides
+        count_taps = math.prod(axis.kernel for axis in blocks.axes)
         group, within = k.divmod(place.c, self.outputs)
         image = k.shift(k.arg(self.x), k.add(k.mul(place.n, sn), k.mul(group, self.inputs)))
-        weights = k.shift(k.arg(self.w), k.add(k.mul(group, self.inputs * TAPS * self.outputs), within))
+        weights = k.shift(k.arg(self.w), k.add(k.mul(group, self.inputs * count_taps * self.outputs), within))
         total = k.variable(k.vector_type(), bias)
-        with k.loop(3) as i, k.loop(3) as j:
-            iy, ix = _read(k, blocks.height, place.h, i), _read(k, blocks.width, place.w, j)
-            with k.when(k.both(k.within(iy, blocks.height.size), k.within(ix, blocks.width.size))):
-                pixel = k.shift(image, k.add(k.mul(iy, sh), k.mul(ix, sw)))
-                tap = k.add(k.mul(i, 3), j)
-                tap = k.sub(TAPS - 1, tap) if self.flip else tap
-                row = k.shift(weights, k.mul(tap, self.outputs))
+        with ExitStack() as loops:
+            taps = [loops.enter_context(k.loop(axis.kernel)) for axis in blocks.axes]
+            reads = [
+                _read(k, axis, output, tap)
+                for axis, output, tap in zip(blocks.axes, (place.d, place.h, place.w), taps, strict=True)
+            ]
+            inside: Condition = True
+            pixel, number = image, taps[0]
+            for axis, read, stride in zip(blocks.axes, reads, strides, strict=True):
+                inside = k.both(inside, axis.pointwise or k.within(read, axis.size))
+                pixel = k.shift(pixel, k.mul(read, stride))
+            for axis, tap in zip(blocks.axes[1:], taps[1:], strict=True):
+                number = k.add(k.mul(number, axis.kernel), tap)
+            if self.flip:
+                number = k.sub(count_taps - 1, number)
+            with k.when(inside):
+                row = k.shift(weights, k.mul(number, self.outputs))
                 with k.loop(self.inputs) as channel:
-                    w = k.load(row, k.mul(channel, TAPS * self.outputs), count=count)
+                    w = k.load(row, k.mul(channel, count_taps * self.outputs), count=count)
                     k.set(total, k.fma(k.load_splat(pixel, channel), w, k.get(total)))
         return k.get(total)
 
 
 def _read(k: Kernel, axis: BlockAxis, output: Index, tap: Index) -> Index:
     """The input position that an output reads through a tap."""
-    return k.add(k.sub(output, axis.before), k.mul(tap, axis.dilation))
+    return k.add(k.sub(k.mul(output, axis.stride), axis.before), k.mul(tap, axis.dilation))

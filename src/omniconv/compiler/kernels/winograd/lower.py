@@ -1,7 +1,8 @@
-"""Winograd filtering: slabs of blocks through two transforms and the panel kernel."""
+"""Minimal filtering: slabs of blocks through two transforms and the panel kernel."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -9,10 +10,10 @@ import numpy as np
 
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.kernels.panel.tiles import plan_panel
-from omniconv.compiler.kernels.winograd.computed import TAPS, DirectSums, WinogradWeights
-from omniconv.compiler.kernels.winograd.matrices import transform_weights
+from omniconv.compiler.kernels.winograd.blocks import BlockGrid
+from omniconv.compiler.kernels.winograd.computed import DirectSums, WinogradWeights
+from omniconv.compiler.kernels.winograd.constant import transform_weights
 from omniconv.compiler.kernels.winograd.slabs import (
-    BlockGrid,
     list_slabs,
     plan_winograd,
     reject_winograd,
@@ -22,7 +23,7 @@ from omniconv.compiler.kernels.winograd.slabs import (
 from omniconv.compiler.kernels.winograd.transforms import WinogradInput, WinogradOutput
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.lowering.family import Choice, Family
-from omniconv.compiler.lowering.layer import Layer, place_layer, with_neighbours
+from omniconv.compiler.lowering.layer import Layer, place_layer, strides_of, with_neighbours
 from omniconv.compiler.lowering.weights import pack_bias
 from omniconv.compiler.memory.layout import plan_pitch
 from omniconv.compiler.memory.planner import Group, Planner
@@ -31,6 +32,7 @@ from omniconv.compiler.problem.candidate import Candidate
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.program.steps import Array, ConvStep
+from omniconv.spec.geometry import Axis
 from omniconv.target.model import Target
 
 OUTPUT_ARGS = 4
@@ -50,14 +52,16 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
     problem, x, y = layer.problem, layer.x, layer.y
     strips, blocks = share_slabs(choice.tile, problem, planner.threads, kept=planner.shared is not None)
     lanes, products = planner.target.lanes, blocks.groups * blocks.points
-    source, result = x.layout.grid, y.layout.grid
     inputs, outputs = problem.inputs, problem.outputs
-    wide, narrow = plan_pitch(inputs, planner.target), plan_pitch(outputs, planner.target)
-    axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
+    sums = blocks.phases * outputs
+    wide, narrow = plan_pitch(blocks.parts * inputs, planner.target), plan_pitch(sums, planner.target)
+    axes = (AxisWalk.flat(1), AxisWalk.flat(1), _walk_planes(blocks))
+    before, after = blocks.stride(wide, blocks.planes[0]), blocks.stride(narrow, blocks.planes[1])
+    depth = axes[2].kernel * blocks.parts * inputs
     forward = WinogradInput(
         blocks=blocks,
         channels=inputs,
-        x_strides=(source.sn, *source.strides[1:]),
+        x_strides=strides_of(x.layout),
         readable=x.layout.readable,
         pitch=wide,
         lanes=lanes,
@@ -66,19 +70,19 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
         batch=1,
         axes=axes,
         groups=products,
-        inputs=inputs,
-        outputs=outputs,
+        inputs=blocks.parts * inputs,
+        outputs=sums,
         x_strides=(0, 0, 0, wide),
         y_strides=(0, 0, 0, narrow),
         x_channel=1,
-        x_group=blocks.stride(wide),
-        y_group=blocks.stride(narrow),
+        x_group=before,
+        y_group=after,
         mapped=False,
         tail=True,
         posts=(),
-        tile=plan_panel(Problem(1, axes, products, inputs, outputs), planner.target),
+        tile=plan_panel(Problem(1, axes, products, blocks.parts * inputs, sums), planner.target),
         lanes=lanes,
-        far=planner.target.element.bytes * products * inputs * outputs > FAR,
+        far=planner.target.element.bytes * products * depth * sums > FAR,
     )
     flip = _flips(layer)
     source_weights = layer.weights.source
@@ -95,7 +99,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
         blocks=blocks,
         channels=outputs,
         pitch=narrow,
-        y_strides=(result.sn, *result.strides[1:]),
+        y_strides=strides_of(y.layout),
         tail=y.layout.tail and problem.groups == 1,
         posts=layer.posts_behind(OUTPUT_ARGS + 2 * computed),
         lanes=lanes,
@@ -104,18 +108,19 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
     size, turns = products * panel.depth * panel.columns, problem.groups // blocks.groups
 
     def pack(w: Array) -> Array:
-        points = transform_weights(_plain_weights(layer, w), blocks.m, problem.groups)[:, :, None, None]
+        points = transform_weights(_order_weights(layer, w), blocks.axes, problem.groups)
+        points = points.reshape(*points.shape[:2], 1, 1, axes[2].kernel)
         return replace(panel, groups=turns * products).pack_weights(points, transposed=False, flip=False)
 
     more: list[BufferRef] = []
     if source_weights is None:
-        key = "weights", blocks.m, turns, panel.packing
+        key = "weights", blocks.sizes, turns, panel.packing
         weights = layer.weights.pack(planner, turns * size, pack, key)
     else:
         laid = _lay_out(planner, layer, source_weights)
         weights = BufferRef(planner.add_buffer("arena", turns * size + lanes))
         transform = WinogradWeights(
-            m=blocks.m,
+            axes=blocks.axes,
             groups=problem.groups,
             inputs=inputs,
             outputs=outputs,
@@ -140,8 +145,8 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
     places = iter([BufferRef(starts.buffer, words * index) for index in range(len(table))])
     decision = choice.decision
     for strip in range(strips):
-        spread = BufferRef(planner.add_buffer("arena", products * blocks.stride(wide) + lanes))
-        gathered = BufferRef(planner.add_buffer("arena", products * blocks.stride(narrow) + lanes))
+        spread = BufferRef(planner.add_buffer("arena", products * before + lanes))
+        gathered = BufferRef(planner.add_buffer("arena", products * after + lanes))
         for turn, _ in slabs[strip * len(slabs) // strips : (strip + 1) * len(slabs) // strips]:
             part = BufferRef(weights.buffer, weights.offset + turn * size)
             planner.call(forward, [x.ref, spread, zero, next(places)], "winograd_input", choice.rejected, decision, how)
@@ -152,13 +157,22 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
             )
 
 
-def _plain_weights(layer: Layer, w: Array) -> Array:
-    """Weights as of a cross-correlation. A transposed layer of stride 1 is a plain one with its kernel turned round."""
+def _walk_planes(blocks: BlockGrid) -> AxisWalk:
+    """The blocks of a slab, plane after plane, as one axis: a tap of a plane is as far away as there are blocks."""
+    depth = blocks.axes[0]
+    if not depth.direct:
+        return AxisWalk.flat(blocks.slab)
+    return AxisWalk.of(Axis(depth.r, dilation=blocks.slab), depth.reads * blocks.slab)
+
+
+def _order_weights(layer: Layer, w: Array) -> Array:
+    """Weights as ``(out, in of a group, depth, height, width)``, their taps as walks number them."""
     spec, problem = layer.spec, layer.problem
+    taps = tuple(axis.kernel for axis in problem.axes)
     if spec.transposed:
-        w = w.reshape(spec.groups, problem.inputs, problem.outputs, 3, 3).swapaxes(1, 2)
-        w = w.reshape(spec.out_channels, problem.inputs, 3, 3)
-    return w[:, :, ::-1, ::-1] if _flips(layer) else w
+        w = w.reshape(spec.groups, problem.inputs, problem.outputs, *taps).swapaxes(1, 2)
+    w = w.reshape(spec.out_channels, problem.inputs, *taps)
+    return w[:, :, ::-1, ::-1, ::-1] if spec.flip else w
 
 
 def _flips(layer: Layer) -> bool:
@@ -169,18 +183,25 @@ def _flips(layer: Layer) -> bool:
 def _lay_out(planner: Planner, layer: Layer, weights: BufferRef) -> BufferRef:
     """Computed weights as ``[group][input][tap][output]``."""
     groups, inputs, outputs = layer.problem.groups, layer.problem.inputs, layer.problem.outputs
-    size = groups * inputs * outputs * TAPS
+    taps = layer.problem.taps
+    size = groups * inputs * outputs * taps
     # In memory: (group, output, input, tap), or of a transposed layer (group, input, output, tap).
-    apart = (TAPS, outputs * TAPS) if layer.spec.transposed else (inputs * TAPS, TAPS)
+    apart = (taps, outputs * taps) if layer.spec.transposed else (inputs * taps, taps)
     laid = BufferRef(planner.add_buffer("arena", size + planner.target.lanes))
     dims = (
-        (groups, inputs * outputs * TAPS, inputs * outputs * TAPS),
-        (inputs, apart[1], TAPS * outputs),
-        (TAPS, 1, outputs),
+        (groups, inputs * outputs * taps, inputs * outputs * taps),
+        (inputs, apart[1], taps * outputs),
+        (taps, 1, outputs),
         (outputs, apart[0], 1),
     )
     planner.call(Copy.of(dims, planner.target.lanes), [weights, laid], "pack")
     return laid
+
+
+def _holds(blocks: BlockGrid, w: Array) -> bool:
+    """Whether all transformed weights are finite: a point adds up the taps with factors of its own along each axis."""
+    most = math.prod(float(np.abs(axis.filtering.kernel).sum(axis=1).max()) for axis in blocks.axes if axis.filtered)
+    return bool(max(float(w.max()), -float(w.min())) * most <= float(np.finfo(w.dtype).max))
 
 
 def _pad_bias(b: Array | None, size: int) -> Array:
@@ -198,4 +219,5 @@ FAMILY = Family(
     place=_place,
     lower=_lower,
     settle=settle_slabs,
+    holds=_holds,
 )

@@ -1,73 +1,109 @@
-"""The matrices of Winograd's minimal filtering F(m x m, 3 x 3), and products with them in the fewest operations.
+r"""The matrices of minimal filtering F(m, r), and products with them in the fewest operations.
 
-Points of the transforms come in pairs +-a (but for the point 2 of m = 3), whose rows of B^T and columns of A^T differ
-in the signs of the odd terms only: both share their even and odd halves.
+F(m, r) computes m outputs of a kernel of r taps by n = m + r - 1 multiplications. It multiplies two polynomials by
+their values at n - 1 points and at infinity, transposed:
 
-Source: Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
+.. math:: y = A^T [ (G g) \odot (B^T d) ], \quad A^T_{ij} = p_j^i, \quad G_{ij} = p_i^j / N_i,
+    \quad (B^T)_i = \prod_{k \neq i} (x - p_k), \quad N_i = \prod_{k \neq i} (p_i - p_k)
+
+where a row of B^T is the coefficients of a polynomial, and the last row and columns are those of infinity: the leading
+coefficients, and the product over all points. Points come in pairs +-a (but for the last one of five), whose rows of
+B^T and columns of A^T differ in the signs of the odd terms only: both share their even and odd halves.
+
+Sources: Winograd, Arithmetic complexity of computations, 1980; Lavin and Gray, Fast algorithms for convolutional neural
+networks, 2015.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from fractions import Fraction
+from functools import lru_cache
+from typing import Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Value
-from omniconv.program.steps import Array
 
-Matrix = tuple[tuple[float, ...], ...]
+Matrix: TypeAlias = tuple[tuple[float, ...], ...]
+Exact: TypeAlias = tuple[tuple[Fraction, ...], ...]
+
+POINTS: Final = tuple(Fraction(p) for p in (0, 1, -1, 2, -2, "1/2", "-1/2"))
+"""Points of the transforms beside infinity, in the order in which they are taken."""
+NUMBERS: Final = (3, 4, 5, 6, 8)
+"""How many points there may be, infinity included. With seven of them no two would share anything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filtering:
-    """The matrices of F(m x m, 3 x 3): ``data`` is B^T, ``kernel`` is G, ``result`` is A^T."""
+    """The matrices of F(m, r): ``data`` is B^T, ``result`` is A^T, and G has the rows ``factors[i] * powers[i]``."""
 
     data: Matrix
-    kernel: Matrix
+    factors: tuple[float, ...]
+    powers: Matrix
     result: Matrix
 
+    @property
+    def kernel(self) -> npt.NDArray[np.float64]:
+        """G."""
+        powers: npt.NDArray[np.float64] = np.asarray(self.powers)
+        return np.asarray(self.factors)[:, None] * powers
 
-FILTERINGS: Final = {
-    2: Filtering(
-        data=((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),
-        kernel=((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),
-        result=((1, 1, 1, 0), (0, 1, -1, -1)),
-    ),
-    3: Filtering(
-        data=((2, -1, -2, 1, 0), (0, -2, -1, 1, 0), (0, 2, -3, 1, 0), (0, -1, 0, 1, 0), (0, 2, -1, -2, 1)),
-        kernel=(
-            (1 / 2, 0, 0),
-            (-1 / 2, -1 / 2, -1 / 2),
-            (-1 / 6, 1 / 6, -1 / 6),
-            (1 / 6, 1 / 3, 2 / 3),
-            (0, 0, 1),
-        ),
-        result=((1, 1, 1, 1, 0), (0, 1, -1, 2, 0), (0, 1, 1, 4, 1)),
-    ),
-    4: Filtering(
-        data=(
-            (4, 0, -5, 0, 1, 0),
-            (0, -4, -4, 1, 1, 0),
-            (0, 4, -4, -1, 1, 0),
-            (0, -2, -1, 2, 1, 0),
-            (0, 2, -1, -2, 1, 0),
-            (0, 4, 0, -5, 0, 1),
-        ),
-        kernel=(
-            (1 / 4, 0, 0),
-            (-1 / 6, -1 / 6, -1 / 6),
-            (-1 / 6, 1 / 6, -1 / 6),
-            (1 / 24, 1 / 12, 1 / 6),
-            (1 / 24, -1 / 12, 1 / 6),
-            (0, 0, 1),
-        ),
-        result=((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1)),
-    ),
-}
+    @property
+    def growth(self) -> float:
+        r"""Root mean square of the terms of an output over that of a direct sum, for the worst output of a block: what
+        roundings grow by.
+
+        .. math:: \max_i \sqrt{\frac{1}{r} \sum_j (A^T_{ij})^2 \sum_k G_{jk}^2 \sum_k (B^T_{jk})^2}
+
+        for inputs and weights that are independent and of one size. Axes multiply.
+        """
+        terms = (np.square(self.kernel).sum(axis=1) * np.square(self.data).sum(axis=1)) @ np.square(self.result).T
+        return float(np.sqrt(terms.max() / len(self.powers[0])))
+
+
+@lru_cache(maxsize=256)
+def construct_filtering(
+    m: int, r: int, points: tuple[Fraction, ...]
+) -> tuple[Exact, tuple[Fraction, ...], Exact, Exact]:
+    """B^T, the factors and the powers of G, and A^T, exactly.
+
+    Args:
+        m, r: outputs and taps.
+        points: m + r - 2 different ones; infinity is one more.
+    """
+    assert len(set(points)) == len(points) == m + r - 2
+    zero, one = Fraction(0), Fraction(1)
+    data = [(*_multiply_out([q for q in points if q != p]), zero) for p in points] + [_multiply_out(points)]
+    factors = [1 / math.prod((p - q for q in points if q != p), start=one) for p in points]
+    powers = [tuple(p**j for j in range(r)) for p in points] + [(zero,) * (r - 1) + (one,)]
+    result = [(*(p**i for p in points), one if i == m - 1 else zero) for i in range(m)]
+    return tuple(data), (*factors, one), tuple(powers), tuple(result)
+
+
+def _multiply_out(roots: Sequence[Fraction]) -> tuple[Fraction, ...]:
+    """The coefficients of the product of all x - q, that of the lowest power first."""
+    coefficients = [Fraction(1)]
+    for q in roots:
+        coefficients = [
+            a - q * b for a, b in zip([Fraction(0), *coefficients], [*coefficients, Fraction(0)], strict=True)
+        ]
+    return tuple(coefficients)
+
+
+@lru_cache(maxsize=256)
+def find_filtering(m: int, r: int) -> Filtering:
+    """F(m, r) by the first of :data:`POINTS`."""
+    data, factors, powers, result = construct_filtering(m, r, POINTS[: m + r - 2])
+    return Filtering(_round(data), tuple(map(float, factors)), _round(powers), _round(result))
+
+
+def _round(matrix: Exact) -> Matrix:
+    return tuple(tuple(map(float, row)) for row in matrix)
 
 
 def _combine(k: Kernel, row: Sequence[float], values: Sequence[Value]) -> Value:
@@ -125,14 +161,3 @@ def emit_result(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Valu
         _combine(k, [column[i] for column, _, _ in terms], [odd if i % 2 else even for _, even, odd in terms])
         for i in range(len(matrix))
     ]
-
-
-def transform_weights(w: Array, m: int, groups: int = 1) -> Array:
-    """G g G^T in float64, rounded once: ``(out, in of a group, 3, 3)`` to ``(groups * points * out of a group, in of a
-    group)``.
-    """
-    g: npt.NDArray[np.float64] = np.asarray(FILTERINGS[m].kernel)
-    u = np.kron(g, g) @ w.reshape(-1, 9).astype(np.float64).T
-    grouped = u.reshape(len(u), groups, -1, w.shape[1]).transpose(1, 0, 2, 3)
-    transformed: Array = grouped.reshape(-1, w.shape[1]).astype(w.dtype)
-    return transformed

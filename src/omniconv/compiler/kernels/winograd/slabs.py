@@ -1,4 +1,4 @@
-"""The slabs of blocks that a 3x3 layer can be filtered in, and what each is expected to cost.
+"""The slabs of blocks that a layer can be filtered in, and what each is expected to cost.
 
 The products of a slab are one call of the panel kernel, so their cost and that of the direct sum come from its list of
 tiles. Costs, also those of the direct sum that slabs are compared with, are in half cycles of the whole layer.
@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
+from itertools import groupby
 from typing import Final
 
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.kernels.lane.tiles import reject_lane
 from omniconv.compiler.kernels.panel.tiles import cost_panel
-from omniconv.compiler.kernels.winograd.matrices import FILTERINGS
+from omniconv.compiler.kernels.winograd.blocks import BlockGrid
+from omniconv.compiler.kernels.winograd.forms import list_forms, reject_forms
 from omniconv.compiler.problem.candidate import Candidate, find_cheapest
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
-from omniconv.open_size import Opener
 from omniconv.program.element import FLOAT32
 from omniconv.target.model import Target
 
@@ -32,8 +33,12 @@ CALLS: Final = 6000
 """Cost of the three calls of a slab: about a microsecond."""
 BLOCK: Final = 600
 """Cost of finding the places of one block, in both transforms."""
+ALONG: Final = 0.1
+"""Part of that where blocks lie along one axis only."""
 WEIGHT: Final = 4.0
 """Cost of one weight of one point that is transformed when the code runs."""
+MAP: Final = 0.4
+"""Cost of a byte of an input or a result beyond the second-level cache."""
 NEAR: Final = 2**23
 """Weights beyond this size are read from memory, or miss in the tables of pages [bytes]."""
 
@@ -41,27 +46,32 @@ NEAR: Final = 2**23
 def cost_direct(problem: Problem, target: Target, *, lane: bool) -> float:
     """Cost of the direct sum, by the lane kernel or the panel kernel."""
     depth, height, width = problem.axes
-    rows = problem.batch * depth.output * height.output * problem.groups
-    taps = 9 * height.share_inside * width.share_inside
-    weights = target.element.bytes * 9 * problem.groups * problem.inputs * problem.outputs
+    # The cost of a row is that of one phase.
+    rows = problem.batch * depth.output * height.output * width.phases * problem.groups
+    taps = math.prod(_count_taps(axis) * axis.share_inside for axis in problem.axes)
+    weights = target.element.bytes * problem.taps * problem.groups * problem.inputs * problem.outputs
     if lane:  # one multiply-add for as many groups as a vector holds
         each = LANE * 2 / target.traits.fma_per_cycle
         row = each * width.output / Grouping.of(problem, target).groups
     else:
         row = _cost_step(problem, target)
-    return rows * taps * problem.inputs * row + _cost_far(weights)
+    waits = _cost_maps(problem, target) if lane else 0
+    return rows * taps * problem.inputs * row + waits + _cost_far(weights)
+
+
+def _count_taps(axis: AxisWalk) -> float:
+    """Taps of an output, in the mean over the phases."""
+    return sum(taps * count for taps, count in zip(axis.taps, axis.counts, strict=True)) / axis.output
 
 
 def list_slabs(problem: Problem, target: Target) -> Iterator[Candidate[BlockGrid]]:
-    """Every size of blocks, number of groups at a time, and size of a slab worth a thought."""
-    for m in FILTERINGS:
-        height, width = (
-            BlockAxis(a.size, a.output, -min(a.first[0], a.first[0] + 2 * a.ostep), abs(a.ostep), m)
-            for a in problem.axes[1:]
-        )
-        blocks = BlockGrid(m, problem.batch, height, width, 1)
-        for slab in sorted({ceil_div(blocks.count, ceil_div(blocks.count, size)) for size in SIZES}):
-            groups = _groups(problem, target, blocks.points * slab)
+    """Every form, number of groups at a time, and size of a slab worth a thought."""
+    for blocks in list_forms(problem):
+        # Calls take as long whatever is in a slab: few points, or few planes, want more blocks.
+        times = max(1, 16 // blocks.points)
+        sizes = {max(1, times * size // blocks.planes[1]) for size in SIZES}
+        for slab in sorted({ceil_div(blocks.count, ceil_div(blocks.count, size)) for size in sizes}):
+            groups = _groups(problem, target, replace(blocks, slab=slab))
             found = replace(blocks, slab=slab, groups=groups)
             yield Candidate(_cost_slabs(problem, target, found), found)
 
@@ -79,33 +89,61 @@ def share_slabs(blocks: BlockGrid, problem: Problem, threads: int, *, kept: bool
     each = threads // math.gcd(turns, threads)
     wanted = ceil_div(ceil_div(blocks.count, blocks.slab), each) * each
     slab = ceil_div(blocks.count, wanted)
-    if turns * ceil_div(blocks.count, slab) % threads or (slab < blocks.slab and slab < SIZES[0]):
+    least = ceil_div(SIZES[0], blocks.planes[1])
+    if turns * ceil_div(blocks.count, slab) % threads or (slab < blocks.slab and slab < least):
         return 1, blocks
     return threads, replace(blocks, slab=slab)
 
 
-def _groups(problem: Problem, target: Target, products: int) -> int:
+def _groups(problem: Problem, target: Target, blocks: BlockGrid) -> int:
     """Groups at a time: as many as stay in the second-level cache, in equal turns."""
-    fits = target.cache_bytes // (target.element.bytes * products * (problem.inputs + problem.outputs))
+    fits = target.cache_bytes // (target.element.bytes * _count_held(problem, blocks))
     return max(g for g in range(1, problem.groups + 1) if problem.groups % g == 0 and g <= max(fits, 1))
+
+
+def _count_held(problem: Problem, blocks: BlockGrid) -> int:
+    """Numbers that a slab holds for one group: transformed data and products."""
+    before, after = blocks.planes
+    return (
+        blocks.points * blocks.slab * (before * blocks.parts * problem.inputs + after * blocks.phases * problem.outputs)
+    )
 
 
 def _cost_slabs(problem: Problem, target: Target, blocks: BlockGrid) -> float:
     turns = problem.groups // blocks.groups * ceil_div(blocks.count, blocks.slab)
-    products = blocks.groups * blocks.points
-    axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(blocks.slab))
-    step = _cost_step(Problem(1, axes, products, problem.inputs, problem.outputs), target)
-    cost = turns * products * problem.inputs * step
+    products, (before, after) = blocks.groups * blocks.points, blocks.planes
+    depth, inputs = blocks.axes[0].r if blocks.axes[0].direct else 1, blocks.parts * problem.inputs
+    outputs = blocks.phases * problem.outputs
+    axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(after * blocks.slab))
+    step = _cost_step(Problem(1, axes, products, depth * inputs, outputs), target)
+    cost = turns * products * depth * inputs * step
     # Transforms are additions and moves, measured for one vector of one point.
-    vectors = ceil_div(problem.inputs, target.lanes), ceil_div(problem.outputs, target.lanes)
-    moves = (blocks.m + 5) * vectors[0] + (blocks.m + 1) * vectors[1]
-    cost += BLOCK * blocks.count * (problem.groups // blocks.groups)
+    vectors = (
+        blocks.parts * ceil_div(problem.inputs, target.lanes),
+        blocks.phases * ceil_div(problem.outputs, target.lanes),
+    )
+    filtered = [axis for axis in blocks.axes if axis.filtered]
+    spread, gather = 2 + sum(a.reads + 1 for a in filtered) / 2, 1 + sum(a.m for a in filtered) / 2
+    moves = before * spread * vectors[0] + after * gather * vectors[1]
+    places = (before * blocks.parts + after * blocks.phases) * (1 if len(filtered) > 1 else ALONG)
+    cost += BLOCK / 2 * places * blocks.count * (problem.groups // blocks.groups)
     cost += target.traits.transform * blocks.count * problem.groups * blocks.points * moves
-    slab = target.element.bytes * products * blocks.slab * (problem.inputs + problem.outputs)
+    cost += _cost_maps(problem, target)
+    slab = target.element.bytes * blocks.groups * _count_held(problem, blocks)
     if slab > target.cache_bytes:
         cost += turns * slab / 12
-    weights = target.element.bytes * blocks.points * problem.groups * problem.inputs * problem.outputs
+    weights = target.element.bytes * blocks.points * problem.groups * depth * inputs * outputs
     return cost + turns * (CALLS + weights / 32) + _cost_far(weights)
+
+
+def _cost_maps(problem: Problem, target: Target) -> float:
+    """Cost of maps that the second-level cache does not hold: transforms and the lane kernel wait for what the panel
+    kernel reads beside its multiplications.
+    """
+    channels = target.element.bytes * problem.batch * problem.groups
+    before = channels * problem.inputs * math.prod(axis.size for axis in problem.axes)
+    after = channels * problem.outputs * math.prod(axis.output for axis in problem.axes)
+    return MAP * sum(max(0, size - target.cache_bytes) for size in (before, after))
 
 
 @lru_cache(maxsize=4096)
@@ -137,17 +175,16 @@ def plan_winograd(problem: Problem, target: Target) -> tuple[BlockGrid | None, t
     and what they were compared with.
     """
     direct = cost_direct(problem, target, lane=reject_lane(problem, target) is None)
-    best: dict[int, Candidate[BlockGrid]] = {}
-    for slabs in list_slabs(problem, target):
-        m = slabs.tile.m
-        best[m] = min(best.get(m, slabs), slabs, key=lambda each: each.cost)
+    best: dict[str, Candidate[BlockGrid]] = {}
+    for _, form in groupby(list_slabs(problem, target), key=lambda each: id(each.tile.axes)):
+        cheapest = min(form, key=lambda each: each.cost)
+        best[cheapest.tile.name] = cheapest
     chosen = min(best.values(), key=lambda each: each.cost)
     if chosen.cost > MARGIN * direct:
         return None, tuple(
-            f"winograd F({m}x{m}, 3x3): {each.cost / direct:.2f} of the direct sum's time expected"
-            for m, each in best.items()
+            f"{name}: {each.cost / direct:.2f} of the direct sum's time expected" for name, each in best.items()
         )
-    others = {f"winograd F({m}x{m}, 3x3)": each.cost for m, each in best.items() if each is not chosen}
+    others = {name: each.cost for name, each in best.items() if each is not chosen}
     return chosen.tile, tuple(
         f"{name}: {cost / chosen.cost:.2f} times the time expected"
         for name, cost in ({"direct sum": direct} | others).items()
@@ -158,19 +195,21 @@ def reject_winograd(problem: Problem, target: Target, facts: Facts) -> str | Non
     """Why a layer cannot be filtered, or never gains from it; ``None`` where it can."""
     if facts.exact:
         return "exact=True"
-    depth, height, width = problem.axes
     if target.element != FLOAT32:
         return f"{target.element} is asked for its accuracy, which filtering would lose some of"
-    if depth.kernel > 1 or depth.size > 1 or (height.kernel, width.kernel) != (3, 3):
-        return "the kernel is not 3x3 in two dimensions"
-    if not (height.static and width.static) or height.in_step > 1 or width.in_step > 1:
-        return "the stride is not 1"
+    why = reject_forms(problem)
+    if why is not None:
+        return why
     least = target.lanes if problem.groups == 1 else LEAST
     if min(problem.inputs, problem.outputs) < least:
         return f"fewer than {least} channels" + (" a group" if problem.groups > 1 else "")
     held = Grouping.of(problem, target).groups
     if held > 1 and reject_lane(problem, target) is None:
         return f"{held} groups share a vector"
+    if facts.overflowing:
+        return f"the weights are so large that transformed ones may exceed {target.element}"
+    if next(list_forms(problem), None) is None:
+        return f"no form of the kernel has the accuracy {problem.accuracy!r}"
     if facts.computed:
         return _reject_computed(problem, target)
     return None
@@ -181,7 +220,11 @@ def _reject_computed(problem: Problem, target: Target) -> str | None:
     lane = reject_lane(problem, target) is None
     best = find_cheapest(list_slabs(problem, target))
     assert best is not None
-    weights = WEIGHT * best.tile.points * problem.groups * problem.inputs * problem.outputs
+    if best.tile.parts * best.tile.phases > 1:
+        return "the weights are computed, and would be filtered in several parts or phases"
+    depth = best.tile.axes[0]
+    points = best.tile.points * (depth.r if depth.direct else 1)
+    weights = WEIGHT * points * problem.groups * problem.inputs * problem.outputs
     ratio = (best.cost + weights) / cost_direct(problem, target, lane=lane)
     if ratio <= MARGIN:
         return None
@@ -196,86 +239,9 @@ def settle_slabs(blocks: BlockGrid, known: Sequence[BlockGrid]) -> BlockGrid:
     def excess(slab: int) -> float:
         return ceil_div(blocks.count, slab) * slab / blocks.count
 
-    sizes = [each.slab for each in known if (each.m, each.groups) == (blocks.m, blocks.groups)]
+    sizes = [each.slab for each in known if (each.sizes, each.groups) == (blocks.sizes, blocks.groups)]
     best = min(sizes, key=excess, default=0)
     if best and excess(best) <= MOST_EXCESS:
         return replace(blocks, slab=best)
-    return replace(blocks, slab=ceil_div(blocks.slab, ROUND) * ROUND)
-
-
-@dataclass(frozen=True, slots=True)
-class BlockAxis:
-    """Blocks along one axis: outputs ``starts[i] + dilation * j``, j < m, as far as they exist."""
-
-    size: int
-    output: int
-    before: int
-    dilation: int
-    m: int
-
-    @property
-    def starts(self) -> tuple[int, ...]:
-        """The first output of every block: those of each residue of the output position modulo the dilation."""
-        return tuple(
-            residue + self.dilation * first
-            for residue in range(min(self.dilation, self.output))
-            for first in range(0, ceil_div(self.output - residue, self.dilation), self.m)
-        )
-
-    @property
-    def count(self) -> int:
-        """Blocks along the axis."""
-        return ceil_div(self.output, self.m) if self.dilation == 1 else len(self.starts)
-
-    @property
-    def reach(self) -> int:
-        """Distance from the first to the last output of a block."""
-        return (self.m - 1) * self.dilation
-
-    def opened(self, opener: Opener) -> BlockAxis:
-        """The same blocks along an axis of any size; those of a dilated layer are a table, which is for one size."""
-        if self.dilation > 1:
-            return self
-        return replace(self, size=opener(self.size), output=opener(self.output))
-
-
-@dataclass(frozen=True, slots=True)
-class BlockGrid:
-    """All blocks of a layer, and how many of them, in how many channel groups, are worked on together: a slab."""
-
-    m: int
-    batch: int
-    height: BlockAxis
-    width: BlockAxis
-    slab: int
-    groups: int = 1
-
-    def opened(self, opener: Opener) -> BlockGrid:
-        """The same slabs of images of any size."""
-        height, width = self.height.opened(opener), self.width.opened(opener)
-        return replace(self, batch=opener(self.batch), height=height, width=width)
-
-    def text(self) -> str:
-        """The text of Winograd filtering in these blocks."""
-        return f"winograd m={self.m} slab={self.slab} groups={self.groups}"
-
-    def form(self) -> str:
-        """The same: the number of blocks is all that is read when the code runs."""
-        return self.text()
-
-    def stride(self, pitch: int) -> int:
-        """Distance between the points of a group in a slab [elements]: an odd number of lines, so that points share no
-        cache set.
-        """
-        lines = ceil_div(self.slab * pitch, 16)
-        return 16 * (lines + 1 - lines % 2)
-
-    @property
-    def count(self) -> int:
-        """Blocks of all images."""
-        return self.batch * self.height.count * self.width.count
-
-    @property
-    def points(self) -> int:
-        """Products of one block and channel pair."""
-        return (self.m + 2) ** 2
+    unit = ceil_div(ROUND, blocks.planes[1])
+    return replace(blocks, slab=ceil_div(blocks.slab, unit) * unit)

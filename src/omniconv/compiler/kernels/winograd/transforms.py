@@ -1,159 +1,215 @@
-r"""Winograd's minimal filtering for 3x3 kernels of stride 1: fewer multiplications, paid for with additions.
+r"""Minimal filtering: fewer multiplications, paid for with additions.
 
 .. math:: Y = A^T \Big[ \sum_c (G\, g_c\, G^T) \odot (B^T d_c\, B) \Big] A
 
-An m x m block of outputs takes :math:`(m + 2)^2` products a channel pair instead of :math:`9 m^2`: a quarter for m = 4.
-The products of all blocks are :math:`(m + 2)^2` dense layers, which the panel kernel computes as its groups; here are
-the two transforms around it. Dilation d is a stride-1 layer on every d-th position, so only the positions of a block
-change.
+for two axes, each with matrices of its own; along one axis there is one pass of each transform. An m x m block of
+outputs of a kernel of r x r taps takes :math:`(m + r - 1)^2` products a channel pair instead of :math:`r^2 m^2`: a
+quarter for m = 4, r = 3. The products of all blocks are as many dense layers, which the panel kernel computes as its
+groups; here are the two transforms around it. Dilation d is a stride-1 layer on every d-th position, so only the
+positions of a block change. A kernel of several parts (:mod:`omniconv.compiler.kernels.winograd.blocks`) is one with as
+many times the input channels. Along a depth that is summed directly the products have a kernel of their own.
 
-Blocks are worked off in slabs that stay in the cache. Rounding: the transforms multiply by up to 8 and divide by up to
-24; the relative error against the direct sum grows by about 3 for m = 4 (docs/guide/numerics.md).
+Blocks are worked off in slabs that stay in the cache. Rounding: the transforms multiply by up to 16 and divide by up to
+24 (docs/guide/numerics.md).
 
 Source: Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import product
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
+from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid
 from omniconv.compiler.kernels.winograd.computed import DirectSums
-from omniconv.compiler.kernels.winograd.matrices import FILTERINGS, emit_data, emit_result
-from omniconv.compiler.kernels.winograd.slabs import BlockAxis, BlockGrid
+from omniconv.compiler.kernels.winograd.matrices import emit_data, emit_result
 from omniconv.open_size import Opener, is_open
 from omniconv.target.model import Target
 
 
 class _Walk:
-    """The position of one block on the machine."""
+    """The position of one block on the machine: its image, and its first output along every axis."""
 
     def __init__(self, k: Kernel, blocks: BlockGrid, block: Index) -> None:
-        n, y, x = k.split(block, blocks.batch, blocks.height.count, blocks.width.count)
-        self.n = n
-        self.y = self._start(k, blocks.height, y)
-        self.x = self._start(k, blocks.width, x)
+        self.n, *digits = k.split(block, blocks.batch, *(axis.count for axis in blocks.axes))
+        self.starts = [_start(k, axis, digit) for axis, digit in zip(blocks.axes, digits, strict=True)]
 
     def fits(self, k: Kernel, blocks: BlockGrid) -> Condition:
-        """Whether all outputs of the block exist; a Python bool where that is known."""
+        """Whether all outputs exist along the axes that are filtered; a Python bool where that is known."""
         found: Condition = True
-        for axis, start in ((blocks.height, self.y), (blocks.width, self.x)):
-            if is_open(axis.output) or max(axis.starts) + axis.reach >= axis.output:
-                found = k.both(found, k.compare("<", k.add(start, axis.reach), axis.output))
+        for axis, start in zip(blocks.axes, self.starts, strict=True):
+            if axis.filtered and (is_open(axis.output) or not axis.whole):
+                if axis.phases > 1:
+                    found = k.both(found, k.compare("<=", 0, start))
+                found = k.both(found, k.compare("<", k.add(start, (axis.m - 1) * axis.apart), axis.output))
         return found
 
-    def _start(self, k: Kernel, axis: BlockAxis, index: Index) -> Index:
-        if axis.dilation == 1:
-            return k.mul(index, axis.m)
-        steps = {b - a for a, b in zip(axis.starts, axis.starts[1:], strict=False)}
-        if len(steps) <= 1:
-            return k.mul(index, steps.pop()) if steps else axis.starts[0]
-        return k.lookup(k.table(list(axis.starts)), index)
+
+def _start(k: Kernel, axis: BlockAxis, index: Index) -> Index:
+    if axis.dilation == 1:
+        return k.mul(index, axis.m)
+    steps = {b - a for a, b in zip(axis.starts, axis.starts[1:], strict=False)}
+    if len(steps) <= 1:
+        return k.mul(index, steps.pop()) if steps else axis.starts[0]
+    return k.lookup(k.table(list(axis.starts)), index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinogradInput:
-    """The recipe of B^T d B for a slab of blocks: x to ``[group][point][block][channel of the group]``.
+    """The recipe of B^T d B for a slab of blocks: x to ``[group][point][plane][block][part][channel of the group]``.
 
     Args of the kernel: x, the transformed slab, zeros, and a table with the first block and the first channel of the
     slab.
+
+    Attributes:
+        x_strides: N, D, H, W strides [elements].
     """
 
     blocks: BlockGrid
     channels: int
-    x_strides: tuple[int, int, int]
+    x_strides: tuple[int, int, int, int]
     readable: bool
     pitch: int
     lanes: int
 
     def opened(self, opener: Opener) -> WinogradInput:
         """The same kernel for images of any size."""
-        n, h, w = self.x_strides
-        return replace(self, blocks=self.blocks.opened(opener), x_strides=(opener(n), opener(h), w))
+        n, d, h, w = self.x_strides
+        return replace(self, blocks=self.blocks.opened(opener), x_strides=(opener(n), opener(d), opener(h), w))
 
     @property
     def units(self) -> int:
-        """Blocks in a slab."""
-        return self.blocks.slab
+        """Blocks in a slab, one for each plane."""
+        return self.blocks.slab * self.blocks.planes[0]
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target)
-        blocks, (sn, sh, sw) = self.blocks, self.x_strides
+        blocks, (sn, *strides) = self.blocks, self.x_strides
         first, channel = k.lookup(k.arg(3), 0), k.lookup(k.arg(3), 1)
-        size, step = blocks.m + 2, blocks.width.dilation
         with k.loop(k.end, start=k.begin) as unit:
+            plane, index = k.divmod(unit, blocks.slab) if blocks.planes[0] > 1 else (0, unit)
             # Past the last block of the layer, the last one is transformed again.
-            at = _Walk(k, blocks, k.min(k.add(first, unit), blocks.count - 1))
-            iy, ix = k.sub(at.y, blocks.height.before), k.sub(at.x, blocks.width.before)
+            at = _Walk(k, blocks, k.min(k.add(first, index), blocks.count - 1))
             image = k.shift(k.arg(0), k.add(k.mul(at.n, sn), channel))
-            origin = k.shift(image, k.add(k.mul(iy, sh), k.mul(ix, sw)))
             target_row = k.shift(k.arg(1), k.mul(unit, self.pitch))
-            rows = [k.within(k.add(iy, i * blocks.height.dilation), blocks.height.size) for i in range(size)]
-            columns = [k.within(k.add(ix, j * step), blocks.width.size) for j in range(size)]
-            inside = rows[0]
-            for condition in (rows[-1], columns[0], columns[-1]):
-                inside = k.both(inside, condition)
-
-            def emit(*, checked: bool) -> None:
-                pixels = [
-                    [
-                        k.choose(k.both(rows[i], columns[j]), pixel, k.arg(2)) if checked else pixel
-                        for j in range(size)
-                        for pixel in [k.shift(origin, i * blocks.height.dilation * sh + j * step * sw)]
-                    ]
-                    for i in range(size)
-                ]
-                self._channels(k, pixels, target_row)
-
-            if isinstance(inside, bool):
-                emit(checked=not inside)
-            else:
-                with k.branches(inside) as (fast, slow):
-                    with fast:
-                        emit(checked=False)
-                    with slow:
-                        emit(checked=True)
+            origins = [
+                k.sub(k.mul(start, axis.stride), axis.before)
+                for axis, start in zip(blocks.axes, at.starts, strict=True)
+            ]
+            if blocks.axes[0].direct:
+                origins[0] = k.add(origins[0], k.mul(plane, blocks.axes[0].spacing))
+            with ExitStack() as loops:
+                part: Index = 0
+                for number, axis in enumerate(blocks.axes):
+                    if axis.parts > 1:
+                        index = loops.enter_context(k.loop(axis.parts))
+                        part = k.add(k.mul(part, axis.parts), index)
+                        origins[number] = k.add(origins[number], k.mul(index, axis.between))
+                self._part(k, image, strides, origins, k.shift(target_row, k.mul(part, self.channels)))
         return k.finish()
 
-    def _channels(self, k: Kernel, pixels: list[list[Pointer]], row: Pointer) -> None:
-        data, stride = FILTERINGS[self.blocks.m].data, self.blocks.stride(self.pitch)
-        with k.loop(self.blocks.groups) as group:
+    def _part(self, k: Kernel, image: Pointer, strides: Sequence[int], begins: list[Index], row: Pointer) -> None:
+        """The block of one part, whose first position along each axis is given."""
+        axes = self.blocks.axes
+        conditions = [
+            [
+                axis.pointwise or k.within(k.add(begin, i * axis.spacing), axis.size)
+                for i in range(1 if axis.direct else axis.reads)
+            ]
+            for axis, begin in zip(axes, begins, strict=True)
+        ]
+        inside: Condition = True
+        for line in conditions:
+            for condition in {0: line[0], len(line) - 1: line[-1]}.values():
+                inside = k.both(inside, condition)
+        origin = image
+        for begin, stride in zip(begins, strides, strict=True):
+            origin = k.shift(origin, k.mul(begin, stride))
+
+        def emit(*, checked: bool) -> None:
+            pixels = []
+            for places in product(*map(range, map(len, conditions))):
+                offset: Index = 0
+                there: Condition = True
+                for axis, place, stride, line in zip(axes, places, strides, conditions, strict=True):
+                    offset = k.add(offset, place * axis.spacing * stride)
+                    there = k.both(there, line[place])
+                pixel = k.shift(origin, offset)
+                pixels.append(k.choose(there, pixel, k.arg(2)) if checked else pixel)
+            self._channels(k, pixels, row)
+
+        if isinstance(inside, bool):
+            emit(checked=not inside)
+        else:
+            with k.branches(inside) as (fast, slow):
+                with fast:
+                    emit(checked=False)
+                with slow:
+                    emit(checked=True)
+
+    def _channels(self, k: Kernel, pixels: list[Pointer], row: Pointer) -> None:
+        blocks = self.blocks
+        stride, across = blocks.stride(self.pitch, blocks.planes[0]), blocks.across.points
+        with k.loop(blocks.groups) as group:
 
             def body(within: Index, _vectors: int, count: int | None) -> None:
                 channel = k.add(k.mul(group, self.channels), within)
                 columns = [
-                    emit_data(k, data, [k.load(pixel, channel, count=count) for pixel in column])
-                    for column in zip(*pixels, strict=True)
+                    _spread(k, blocks.down, [k.load(pixel, channel, count=count) for pixel in pixels[j::across]])
+                    for j in range(across)
                 ]
-                target = k.shift(row, k.add(k.mul(group, self.blocks.points * stride), within))
+                target = k.shift(row, k.add(k.mul(group, blocks.points * stride), within))
                 for i, line in enumerate(zip(*columns, strict=True)):
-                    for j, value in enumerate(emit_data(k, data, line)):
-                        k.store(value, target, (i * len(line) + j) * stride)
+                    for j, value in enumerate(_spread(k, blocks.across, line)):
+                        k.store(value, target, (i * across + j) * stride, count=count if blocks.parts > 1 else None)
 
-            # Lanes behind the last channel of a group may hold anything: the products do not read them.
-            emit_vectors(k, self.channels, body, masked=not self.readable)
+            # Lanes behind the last channel of a group may hold anything: the products do not read them. Behind a part
+            # there is the next one.
+            emit_vectors(k, self.channels, body, masked=not self.readable or blocks.parts > 1)
+
+
+def _exists(k: Kernel, axis: BlockAxis, position: Index) -> Condition:
+    """Whether there is an output at a position that a block gets to."""
+    if not axis.filtered:
+        return True
+    return k.within(position, axis.output) if axis.phases > 1 else k.compare("<", position, axis.output)
+
+
+def _spread(k: Kernel, axis: BlockAxis, values: Sequence[Value]) -> Sequence[Value]:
+    """``B^T @ values``."""
+    return emit_data(k, axis.filtering.data, values) if axis.filtered else values
+
+
+def _gather(k: Kernel, axis: BlockAxis, values: Sequence[Value]) -> Sequence[Value]:
+    """``A^T @ values``."""
+    return emit_result(k, axis.filtering.result, values) if axis.filtered else values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinogradOutput:
-    """The recipe of A^T m A, bias and epilogue for a slab of blocks: ``[group][point][block][channel]`` to y.
+    """The recipe of A^T m A, bias and epilogue for a slab of blocks: ``[group][point][plane][block][channel]``
+    to y.
 
     Args of the kernel: the products, bias, y, and a table with the first block and the first channel of the slab; then
     what direct sums read, and the epilogue's operands.
 
     Attributes:
+        y_strides: N, D, H, W strides [elements].
         direct: how outputs are computed that do not come out finite; ``None`` where they stay as they are.
     """
 
     blocks: BlockGrid
     channels: int
     pitch: int
-    y_strides: tuple[int, int, int]
+    y_strides: tuple[int, int, int, int]
     tail: bool
     posts: tuple[Post, ...]
     lanes: int
@@ -161,35 +217,63 @@ class WinogradOutput:
 
     def opened(self, opener: Opener) -> WinogradOutput:
         """The same kernel for images of any size."""
-        n, h, w = self.y_strides
+        n, d, h, w = self.y_strides
         return replace(
             self,
             blocks=self.blocks.opened(opener),
-            y_strides=(opener(n), opener(h), w),
+            y_strides=(opener(n), opener(d), opener(h), w),
             posts=open_posts(self.posts, opener),
             direct=self.direct and self.direct.opened(opener),
         )
 
     @property
+    def _stride(self) -> int:
+        """Distance between the points of a group [elements]."""
+        return self.blocks.stride(self.pitch, self.blocks.planes[1])
+
+    @property
     def units(self) -> int:
-        """Blocks in a slab."""
-        return self.blocks.slab
+        """Blocks in a slab, one for each plane of products."""
+        return self.blocks.slab * self.blocks.planes[1]
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target)
         blocks = self.blocks
         first, channel = k.lookup(k.arg(3), 0), k.lookup(k.arg(3), 1)
-        with k.loop(k.min(k.end, k.sub(blocks.count, first)), start=k.begin) as unit:
-            at = _Walk(k, blocks, k.add(first, unit))
-            source = k.shift(k.arg(0), k.mul(unit, self.pitch))
-            k.both_ways(at.fits(k, blocks), lambda inside: self._channels(k, at, source, channel, inside=inside))
+        if blocks.planes[1] == 1:
+            with k.loop(k.min(k.end, k.sub(blocks.count, first)), start=k.begin) as unit:
+                self._block(k, _Walk(k, blocks, k.add(first, unit)), unit, channel)
+            return k.finish()
+        depth = blocks.axes[0]
+        with k.loop(k.end, start=k.begin) as unit:
+            plane, index = k.divmod(unit, blocks.slab)
+            block = k.add(first, index)
+            with k.when(k.compare("<", block, blocks.count)):
+                at = _Walk(k, blocks, block)
+                at.starts[0] = k.add(at.starts[0], k.mul(plane, depth.dilation))
+                with k.when(k.compare("<", at.starts[0], depth.output)):
+                    self._block(k, at, unit, channel)
         return k.finish()
+
+    def _block(self, k: Kernel, at: _Walk, unit: Index, channel: Index) -> None:
+        """All phases of the outputs of a block."""
+        source = k.shift(k.arg(0), k.mul(unit, self.pitch))
+        with ExitStack() as loops:
+            phase: Index = 0
+            for index, axis in enumerate(self.blocks.axes):
+                if axis.phases > 1:
+                    each = loops.enter_context(k.loop(axis.phases))
+                    phase = k.add(k.mul(phase, axis.phases), each)
+                    moved = k.add(at.starts[index], k.lookup(k.table(axis.shifts), each))
+                    at.starts[index] = k.add(k.mul(moved, axis.phases), each)
+            source = k.shift(source, k.mul(phase, self.channels))
+            k.both_ways(at.fits(k, self.blocks), lambda inside: self._channels(k, at, source, channel, inside=inside))
 
     def _channels(self, k: Kernel, at: _Walk, source: Pointer, first: Index, *, inside: bool) -> None:
         with k.loop(self.blocks.groups) as group:
             channel = k.add(first, k.mul(group, self.channels))
-            products = k.shift(source, k.mul(group, self.blocks.points * self.blocks.stride(self.pitch)))
+            products = k.shift(source, k.mul(group, self.blocks.points * self._stride))
 
             def body(within: Index, _vectors: int, count: int | None) -> None:
                 self._vector(k, at, k.shift(products, within), k.add(channel, within), count, inside=inside)
@@ -199,39 +283,52 @@ class WinogradOutput:
     def _vector(
         self, k: Kernel, at: _Walk, source: Pointer, channel: Index, count: int | None, *, inside: bool
     ) -> None:
-        blocks, (sn, sh, sw) = self.blocks, self.y_strides
-        size, stride, matrix = blocks.m + 2, blocks.stride(self.pitch), FILTERINGS[blocks.m].result
+        blocks, (sn, *strides) = self.blocks, self.y_strides
+        across = blocks.across.points
         columns = [
-            emit_result(k, matrix, [k.load(source, (i * size + j) * stride) for i in range(size)]) for j in range(size)
+            _gather(
+                k,
+                blocks.down,
+                [k.load(source, (i * across + j) * self._stride) for i in range(blocks.points // across)],
+            )
+            for j in range(across)
         ]
         bias = k.load(k.arg(1), channel)
         image = k.shift(k.arg(2), k.mul(at.n, sn))
 
-        def finish(value: Value, oh: Index, ow: Index) -> None:
-            result = emit_epilogue(k, self.posts, value, Position(at.n, 0, oh, ow, channel), count)
-            where = k.add(k.add(k.mul(oh, sh), k.mul(ow, sw)), channel)
+        def finish(value: Value, place: Sequence[Index]) -> None:
+            od, oh, ow = place
+            result = emit_epilogue(k, self.posts, value, Position(at.n, od, oh, ow, channel), count)
+            where: Index = channel
+            for position, stride in zip(place, strides, strict=True):
+                where = k.add(where, k.mul(position, stride))
             k.store(result, image, where, count=None if self.tail else count)
 
         zero = k.splat(0.0)
-        sums = [zero] * blocks.m
+        sums = [zero] * blocks.across.m
+        down = blocks.axes.index(blocks.down)
         for i, line in enumerate(zip(*columns, strict=True)):
-            oh = k.add(at.y, i * blocks.height.dilation)
-            values = emit_result(k, matrix, line)
+            place = list(at.starts)
+            place[down] = k.add(place[down], i * blocks.down.apart)
+            values = _gather(k, blocks.across, line)
             if self.direct is not None:  # 0 times all of them adds up to 0 where all are finite
                 sums = [k.fma(value, zero, total) for value, total in zip(values, sums, strict=True)]
-            with k.when(True if inside else k.compare("<", oh, blocks.height.output)):
+            with k.when(inside or _exists(k, blocks.down, place[down])):
                 for j, value in enumerate(values):
-                    ow = k.add(at.x, j * blocks.width.dilation)
-                    with k.when(True if inside else k.compare("<", ow, blocks.width.output)):
-                        finish(k.b.fadd(value, bias), oh, ow)
+                    ow = k.add(at.starts[2], j * blocks.across.apart)
+                    with k.when(inside or _exists(k, blocks.across, ow)):
+                        finish(k.b.fadd(value, bias), (*place[:2], ow))
         if self.direct is None:
             return
         odd = k.b.fcmp_unordered("!=", reduce(k.b.fadd, sums), zero)
         if count is not None:
             odd = k.b.and_(odd, k.first_lanes(count, k.lanes))
-        with k.when(k.any(odd)), k.loop(blocks.m) as row, k.loop(blocks.m) as column:
-            oh = k.add(at.y, k.mul(row, blocks.height.dilation))
-            ow = k.add(at.x, k.mul(column, blocks.width.dilation))
-            with k.when(k.both(k.compare("<", oh, blocks.height.output), k.compare("<", ow, blocks.width.output))):
-                place = Position(at.n, 0, oh, ow, channel)
-                finish(self.direct.emit_vector(k, blocks, place, bias, count), oh, ow)
+        with k.when(k.any(odd)), k.loop(blocks.down.m) as row, k.loop(blocks.across.m) as column:
+            place = list(at.starts)
+            for axis, index in ((down, row), (2, column)):
+                place[axis] = k.add(place[axis], k.mul(index, blocks.axes[axis].dilation))
+            here = k.compare("<", place[down], blocks.down.output)
+            with k.when(k.both(here, k.compare("<", place[2], blocks.across.output))):
+                od, oh, ow = place
+                position = Position(at.n, od, oh, ow, channel)
+                finish(self.direct.emit_vector(k, blocks, position, bias, count), place)
