@@ -51,7 +51,7 @@ def test_tiles_are_the_whole_bit_for_bit(seed):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_what_is_refused_reads_all_positions(seed):
-    program = draw_net(seed, gate=True)
+    program = draw_net(seed, gate="mean")
     x = draw_image(program, seed)
     with pytest.raises(UnsupportedError, match="mean over all positions 'squeeze'"):
         plan_tiles(program, x.shape)
