@@ -25,11 +25,13 @@ class ProgramPart:
         program: with one output; its inputs are those that the value depends on.
         box: of the value.
         reads: for each input, the box that it is given.
+        boxes: of every value that is computed or read.
     """
 
     program: Program
     box: Box
     reads: dict[str, Box]
+    boxes: dict[str, Box]
 
 
 def cut_program(program: Program, tensor: str, box: Box) -> ProgramPart:
@@ -60,7 +62,7 @@ def cut_program(program: Program, tensor: str, box: Box) -> ProgramPart:
         for step, shape in expand(cut.step.reading(names), part.shapes, box_shape(cut.box)):
             part.add(step, shape, label)
     part.outputs = (_take(part, tensor, held[tensor], box, "tile"),)
-    return ProgramPart(part, box, {name: held[name] for name in inputs})
+    return ProgramPart(part, box, {name: held[name] for name in inputs}, held)
 
 
 def _take(part: Program, name: str, held: Box, need: Box, label: str) -> str:

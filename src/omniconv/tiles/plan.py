@@ -320,7 +320,9 @@ class _Planner:
                 fix="larger tiles, or a part of the image",
                 at=subject.at,
             )
-        lines = tuple(cut_line(whole, axis, size) for axis, size in enumerate(sizes))
+        lines = tuple(
+            cut_line(whole, n, size, axis.grid) for n, (size, axis) in enumerate(zip(sizes, found.axes, strict=True))
+        )
         kinds = math.prod(len({piece.kind for piece in line}) for line in lines)
         if kinds > MOST_KINDS:
             raise UnsupportedError(

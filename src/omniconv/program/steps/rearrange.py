@@ -70,7 +70,7 @@ class RearrangeStep(Step):
             cut = [digit for digit in group if digits[digit] != (0, self.split[digit])]
             if cut:
                 digit, inner = _outermost(group, self.split)
-                if cut != [digit] and axis == 1:
+                if cut != [digit] and axis == 1 and len(source) == len(result):
                     for number, places in enumerate(after):
                         if {self.perm[n] for n in places} & set(cut):
                             outputs[number] = (0, result[number])
