@@ -22,6 +22,8 @@ from omniconv.tiles.plan import ImageTile, TilePlan, plan_aligned
 from omniconv.tiles.results import Destination, find_chunks, open_result
 from omniconv.tiles.storage import check_apart, is_dask, open_image, storing
 from omniconv.tiles.subject import open_subject
+from omniconv.tiles.sums import Partial
+from omniconv.tiles.sweeping import finish_sweep, name_statistics, take_part
 
 _PATIENCE: Final = 0.1
 """How long a thread waits before it looks whether another has failed [s]."""
@@ -32,15 +34,17 @@ class TileJob:
     """One tile of one plane.
 
     Attributes:
-        number: among all.
+        number: among all of the result, or of a sweep over the plane.
         plane, tile: where it is.
-        key: a digest of what it reads, where there is a journal.
+        key: a digest of what it depends on, where there is a journal.
+        sweep: the number of the sweep that it belongs to; ``None`` for a tile of the result.
     """
 
     number: int
     plane: tuple[int, ...]
     tile: ImageTile
     key: str
+    sweep: int | None = None
 
 
 def tiled(
@@ -52,6 +56,7 @@ def tiled(
     tile: Sequence[int] | None = None,
     axes: str | None = None,
     output: str | None = None,
+    two_pass: bool = False,
     resume: bool = True,
     progress: bool = True,
     weights: Sequence[Any] | None = None,
@@ -71,7 +76,7 @@ def tiled(
         True
 
     Args:
-        net, tile, axes, output, weights, threads, exact, dtype: as for :func:`plan_tiles`.
+        net, tile, axes, output, two_pass, weights, threads, exact, dtype: as for :func:`plan_tiles`.
         x: a NumPy array or memmap, a Zarr array (format 2 or 3), a Dask array, or a path: ``.npy``, ``.zarr`` (a group,
             as of OME-Zarr, for its first resolution), ``.tif``. Types that the network's type holds are converted.
         out: where the result goes: nothing for new memory, a NumPy array, a memmap, a Zarr array whose chunks tiles can
@@ -92,14 +97,16 @@ def tiled(
     Numerics:
         With ``exact=True`` the result is that of the whole to the last bit where sums are exact, as those of whole
         numbers are, and within the bound of direct sums otherwise. Without it, layers of 3x3 may be filtered
-        (Winograd), in blocks that begin with the tile: the result is then within the bound of that form.
+        (Winograd), in blocks that begin with the tile: the result is then within the bound of that form. With
+        ``two_pass`` sums over all positions are exact, whatever the tiles, and rounded once; of the whole they are
+        within the bound of its sums.
     """
     resume, progress = as_flag("resume", resume), as_flag("progress", progress)
     subject = open_subject(net, weights, threads, dtype, exact=exact)
     image = open_image(x)
     _check_type(image.dtype, subject.target.element.dtype)
     chunks = find_chunks(out)
-    plan = plan_aligned(subject, tuple(image.shape), memory, axes, output, chunks, tile=tile)
+    plan = plan_aligned(subject, tuple(image.shape), memory, axes, output, chunks, tile=tile, two_pass=two_pass)
     if is_dask(image):
         if out is not None:
             raise DataError("out= with a Dask array", need="no out: the result is a Dask array", fix="y.to_zarr(path)")
@@ -167,20 +174,21 @@ class _Run:
         self.plan, self.image, self.result, self.journal = plan, image, result, journal
         self.read: queue.Queue[tuple[TileJob, Array] | None] = queue.Queue(1)
         self.computed: queue.Queue[tuple[TileJob, Array] | None] = queue.Queue(1)
+        self.swept: queue.Queue[str] = queue.Queue(1)  # digests of what sweeps have found, plane by plane
         self.failed, self.written = threading.Event(), threading.Event()
         self.error: BaseException | None = None
 
     def go(self, *, progress: bool) -> None:
         """Compute all tiles that are not finished."""
         compiled = CompiledTiles(self.plan)
-        with _show(self.plan.planes * self.plan.tiles, shown=progress) as advance:
+        with _show(self.plan.planes * self.plan.all_tiles, shown=progress) as advance:
             threads = [
                 threading.Thread(target=self._guard, args=(work,), name=f"omniconv tiles {name}", daemon=True)
                 for name, work in (("read", lambda: self._read(advance)), ("write", lambda: self._write(advance)))
             ]
             for thread in threads:
                 thread.start()
-            self._guard(lambda: self._compute(compiled))
+            self._guard(lambda: self._compute(compiled, advance))
             for thread in threads:
                 thread.join()
         if self.error is not None:
@@ -198,18 +206,30 @@ class _Run:
             self.failed.set()
 
     def _read(self, advance: Callable[[], None]) -> None:
-        dtype = self.plan.whole.program.element.dtype
-        planes = np.ndindex(*self.plan.axes.planes(self.plan.shape))
-        for number, (plane, tile) in enumerate((plane, tile) for plane in planes for tile in self.plan):
-            where = slices(self.plan.axes.names, self.plan, plane, tile.reads)
-            with storing(f"reading {where}"):
-                part = np.asarray(self.image[where])
-                job = TileJob(number, plane, tile, "" if self.journal is None else digest(part))
-            if self._is_finished(job):
-                advance()
-                continue
-            self._put(self.read, (job, inwards(self.plan, part, dtype)))
+        number = 0
+        for plane in np.ndindex(*self.plan.axes.planes(self.plan.shape)):
+            for sweep, item in enumerate(self.plan.sweeps):
+                for count, tile in enumerate(item.plan):
+                    part = self._read_part(plane, tile)
+                    self._put(self.read, (TileJob(count, plane, tile, "", sweep), self._inwards(part)))
+            statistics = self._get(self.swept) if self.plan.sweeps else ""
+            for tile in self.plan:
+                part = self._read_part(plane, tile)
+                job = TileJob(number, plane, tile, "" if self.journal is None else digest(part, statistics))
+                number += 1
+                if self._is_finished(job):
+                    advance()
+                else:
+                    self._put(self.read, (job, self._inwards(part)))
         self._put(self.read, None)
+
+    def _read_part(self, plane: tuple[int, ...], tile: ImageTile) -> Array:
+        where = slices(self.plan.axes.names, self.plan, plane, tile.reads)
+        with storing(f"reading {where}"):
+            return np.asarray(self.image[where])
+
+    def _inwards(self, part: Array) -> Array:
+        return inwards(self.plan, part, self.plan.whole.program.element.dtype)
 
     def _is_finished(self, job: TileJob) -> bool:
         """Whether a tile was computed from the same part of the image, and its outputs are still there."""
@@ -220,10 +240,22 @@ class _Run:
         with storing(f"reading {where} of the result", fix="resume=False, which begins anew"):
             return digest(np.asarray(self.result.array[where])) == known[1]
 
-    def _compute(self, compiled: CompiledTiles) -> None:
+    def _compute(self, compiled: CompiledTiles, advance: Callable[[], None]) -> None:
+        known: dict[str, Array] = {}
+        parts: Partial | None = None
         while (item := self._get(self.read)) is not None:
             job, x = item
-            self._put(self.computed, (job, compiled(job.tile, x)))
+            if job.sweep is None:
+                self._put(self.computed, (job, compiled(job.tile, x, known)))
+            else:
+                sweep = self.plan.sweeps[job.sweep]
+                part = take_part(sweep, compiled.sweeps[job.sweep](job.tile, x, known))
+                parts = part if parts is None or job.number == 0 else parts + part
+                if job.number == sweep.plan.tiles - 1:
+                    known = finish_sweep(sweep, parts, known if job.sweep else {})
+                    if job.sweep == len(self.plan.sweeps) - 1:
+                        self._put(self.swept, name_statistics(known))
+                advance()
             del item, x
         self._put(self.computed, None)
         # An interrupt comes here rather than in a join, after which the thread would be left alone with the journal.
