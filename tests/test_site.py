@@ -130,6 +130,11 @@ def test_pages_work_alone_and_open_the_explorer(browser, site, served, how):
     page.get_by_role("link", name="The whole explorer with this kind").click()
     page.locator("#tab-know").wait_for()
     assert page.locator("#kind").input_value() == "shuffled_grouped"
+    page.locator(".words summary").first.click()
+    with context.expect_page() as opened:
+        page.get_by_role("link", name="docs/kinds/shuffled_grouped.md").click()
+    assert opened.value.url == f"{start}kinds/shuffled_grouped.html"
+    assert "shuffled_grouped" in opened.value.locator("h1").text_content()
     page.goto(f"{start}search.html?q=checkerboard")
     page.locator("#search-results li a", has_text="transposed").first.wait_for()
     page.goto(f"{start}guide/analysis.html")
