@@ -29,7 +29,7 @@ from omniconv.program.program import Program
 from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena, ArenaPool
 from omniconv.runtime.compiled import Compiled, show_boundary
-from omniconv.runtime.inputs import Array, arrange, read_array, read_names
+from omniconv.runtime.inputs import Array, arrange, read_array, read_names, serves
 from omniconv.runtime.report import StepProfile, describe_call, merge_calls
 from omniconv.runtime.results import Results
 from omniconv.runtime.strips import load_strips
@@ -337,13 +337,21 @@ class Executable(Compiled):
         return np.asarray(result != 0) if self._truths else result
 
     def _gather(self, inputs: Mapping[str, Any]) -> list[Array]:
+        if type(inputs) is dict and len(inputs) == len(self.inputs):
+            given: Callable[[str], Any] = inputs.get
+            found: list[Array] = [
+                x for name, shape in self.inputs.items() if serves(x := given(name), shape, self.dtype)
+            ]
+            if len(found) == len(inputs):
+                return found
         read_names(inputs, self.inputs, self._at)
         return [self._check(name, inputs[name]) for name in self.inputs]
 
     def _check(self, name: str, x: Any) -> Array:
         """An input as a contiguous array of the expected type and shape. Other orders in memory are copied."""
-        if type(x) is np.ndarray and x.dtype is self.dtype and x.shape == self.inputs[name] and x.flags.carray:
-            return x
+        if serves(x, self.inputs[name], self.dtype):
+            found: Array = x
+            return found
         array = read_array(name, x, self.dtype, self._at)
         if array.shape != self.inputs[name]:
             raise ShapeError(

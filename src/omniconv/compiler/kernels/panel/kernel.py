@@ -330,8 +330,9 @@ class _PanelRow:
 
     def _fold(self, sums: Value, bias: Value) -> Value:
         """The lanes of a vector along the inputs, added to the bias of its one output channel."""
-        total = emit_fold(self.k, self.k.b.fadd, sums)
-        return self.k.b.fadd(bias, self.k.spread(total, bias.type.count))
+        k = self.k
+        spare = [k.splat(0.0, k.scalar)] * (bias.type.count - 1)
+        return k.b.fadd(bias, k.gather([emit_fold(k, k.b.fadd, sums), *spare]))
 
     def _taps(self, phase: PhaseValues, q: Index, acc: list[list[Slot]], held: _Held, *, checked: bool) -> None:
         k, p = self.k, self.p
