@@ -10,6 +10,7 @@ leaves the working memory. It is no operator: where somebody is to see operators
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
@@ -69,15 +70,10 @@ def _fits(x: torch.Tensor, w: torch.Tensor, b: Any, scale: torch.Tensor, shift: 
     if x.dim() != w.dim() or not compiles(*tensors) or len({each.dtype for each in tensors}) > 1:
         return False
     geometry = Geometry(*numbers.layer)
-    inputs = w.shape[0] if geometry.transposed else w.shape[1] * geometry.groups
-    channels = w.shape[1] * geometry.groups if geometry.transposed else w.shape[0]
-    if x.shape[1] != inputs or any(each.shape != (channels,) for each in tensors[2:]):
+    if x.shape[1] != w.shape[1] * geometry.groups or any(each.shape != w.shape[:1] for each in tensors[2:]):
         return False
     sizes = geometry.output_sizes(list(x.shape[2:]), list(w.shape[2:]))
-    positions = x.shape[0]
-    for size in sizes:
-        positions *= max(size, 0)
-    return positions > 1
+    return min(sizes) > 0 and x.shape[0] * math.prod(sizes) > 1
 
 
 def conv_norm(
@@ -143,10 +139,10 @@ def _run_back(
 
 
 def _forward(ctx: Any, *arguments: Any) -> Any:
-    *tensors, numbers, key = arguments
-    y, z, moments = _run(key, *tensors, numbers)
+    x, w, b, scale, shift, numbers, key = arguments
+    y, z, moments = _run(key, x, w, b, scale, shift, numbers)
     ctx.mark_non_differentiable(moments)
-    ctx.save_for_backward(*tensors, z, moments)
+    ctx.save_for_backward(x, w, b, scale, shift, z, moments)
     ctx.numbers = numbers
     return y, moments
 

@@ -195,8 +195,12 @@ class Sequential(nn.Sequential):  # type: ignore[misc]
 
 def goes_along(conv: nn.Module | None, behind: nn.Module | None) -> bool:
     """Whether a convolution and the batch norm behind it may be one call, as a `Sequential` runs them."""
-    norm = _NORM_BEHIND.get(type(conv))
-    return norm is type(behind) and norm is not None and not (_is_seen(conv) or _is_seen(behind))
+    return (
+        conv is not None
+        and behind is not None
+        and _NORM_BEHIND.get(type(conv)) is type(behind)
+        and not (_is_seen(conv) or _is_seen(behind))
+    )
 
 
 def find_activation(norm: nn.Module | None, behind: nn.Module | None) -> Activation | None:
