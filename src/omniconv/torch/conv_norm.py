@@ -10,6 +10,7 @@ leaves the working memory. It is no operator: where somebody is to see operators
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ from omniconv.torch.prepared import PreparedCall
 from omniconv.torch.programs import PROGRAMS
 
 
-class Numbers(NamedTuple):
+class FixedNumbers(NamedTuple):
     """What a layer and its norm have beside tensors, all of it with a hash."""
 
     layer: tuple[Any, ...]
@@ -36,14 +37,14 @@ class Numbers(NamedTuple):
     parameters: tuple[float, ...]
 
     @classmethod
-    def of(cls, layer: tuple[Any, ...], epsilon: float, activation: Activation | None) -> Numbers:
+    def of(cls, layer: tuple[Any, ...], epsilon: float, activation: Activation | None) -> FixedNumbers:
         """The activation by its name and numbers, as operators take it."""
         if activation is None:
             return cls(layer, epsilon, "", ())
         return cls(layer, epsilon, activation.name, tuple([value for _, value in activation.parameters]))
 
 
-def find_call(x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: Numbers) -> Hashable | None:
+def find_call(x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: FixedNumbers) -> Hashable | None:
     """The key of a call that runs as one; none for one whose layers run one by one.
 
     That is one that somebody sees, tensors that no code is compiled for or that do not fit one another (which the
@@ -63,25 +64,22 @@ def find_call(x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: Numbers) 
     return key if _fits(x, w, b, scale, shift, numbers) else None
 
 
-def _fits(x: torch.Tensor, w: torch.Tensor, b: Any, scale: torch.Tensor, shift: torch.Tensor, numbers: Numbers) -> bool:
+def _fits(
+    x: torch.Tensor, w: torch.Tensor, b: Any, scale: torch.Tensor, shift: torch.Tensor, numbers: FixedNumbers
+) -> bool:
     """Whether all belong together, and there is more than one value of each channel."""
     tensors = [x, w, scale, shift] if b is None else [x, w, b, scale, shift]
     if x.dim() != w.dim() or not compiles(*tensors) or len({each.dtype for each in tensors}) > 1:
         return False
     geometry = Geometry(*numbers.layer)
-    inputs = w.shape[0] if geometry.transposed else w.shape[1] * geometry.groups
-    channels = w.shape[1] * geometry.groups if geometry.transposed else w.shape[0]
-    if x.shape[1] != inputs or any(each.shape != (channels,) for each in tensors[2:]):
+    if x.shape[1] != w.shape[1] * geometry.groups or any(each.shape != w.shape[:1] for each in tensors[2:]):
         return False
     sizes = geometry.output_sizes(list(x.shape[2:]), list(w.shape[2:]))
-    positions = x.shape[0]
-    for size in sizes:
-        positions *= max(size, 0)
-    return positions > 1
+    return min(sizes) > 0 and x.shape[0] * math.prod(sizes) > 1
 
 
 def conv_norm(
-    key: Hashable, x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: Numbers
+    key: Hashable, x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: FixedNumbers
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """y, and moments ``(3, C)`` without gradients.
 
@@ -98,13 +96,13 @@ def conv_norm(
     return y, moments
 
 
-def _layer_of(x: torch.Tensor, w: torch.Tensor, b: Any, numbers: Numbers) -> ConvNorm:
+def _layer_of(x: torch.Tensor, w: torch.Tensor, b: Any, numbers: FixedNumbers) -> ConvNorm:
     activation = as_activation(numbers.name, numbers.parameters)
     spec = find_spec(x.shape[1], tuple(w.shape), *numbers.layer)
     return ConvNorm(spec, b is not None, numbers.epsilon, activation)
 
 
-def _run(key: Hashable, x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: Numbers) -> Any:
+def _run(key: Hashable, x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: FixedNumbers) -> Any:
     """y, z and moments."""
     prepared = PROGRAMS.recall(key)
     if prepared is None:
@@ -120,7 +118,7 @@ def _run(key: Hashable, x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers:
 
 
 def _run_back(
-    dy: Any, z: Any, x: Any, w: Any, b: Any, scale: Any, shift: Any, moments: Any, numbers: Numbers, *, inner: bool
+    dy: Any, z: Any, x: Any, w: Any, b: Any, scale: Any, shift: Any, moments: Any, numbers: FixedNumbers, *, inner: bool
 ) -> Any:
     """sums, dw, db where there is a bias and, of an inner layer, dx; none for a call that somebody sees."""
     what = "conv_norm_gradient" if inner else "first_conv_norm_gradient"
@@ -143,10 +141,10 @@ def _run_back(
 
 
 def _forward(ctx: Any, *arguments: Any) -> Any:
-    *tensors, numbers, key = arguments
-    y, z, moments = _run(key, *tensors, numbers)
+    x, w, b, scale, shift, numbers, key = arguments
+    y, z, moments = _run(key, x, w, b, scale, shift, numbers)
     ctx.mark_non_differentiable(moments)
-    ctx.save_for_backward(*tensors, z, moments)
+    ctx.save_for_backward(x, w, b, scale, shift, z, moments)
     ctx.numbers = numbers
     return y, moments
 
@@ -167,7 +165,7 @@ def _backward(ctx: Any, dy: torch.Tensor, _: Any) -> tuple[Any, ...]:
 
 
 def _by_parts(
-    dy: Any, z: Any, x: Any, w: Any, b: Any, scale: Any, shift: Any, moments: Any, numbers: Numbers, *, inner: bool
+    dy: Any, z: Any, x: Any, w: Any, b: Any, scale: Any, shift: Any, moments: Any, numbers: FixedNumbers, *, inner: bool
 ) -> tuple[Any, ...]:
     """The gradients by the operators of both layers."""
     mean, variance, _ = moments.unbind(0)
@@ -181,7 +179,7 @@ def _by_parts(
     return dx, dw, None if b is None else db, ds, dt
 
 
-def _differentiate(dy: torch.Tensor, tensors: list[Any], numbers: Numbers) -> list[Any]:
+def _differentiate(dy: torch.Tensor, tensors: list[Any], numbers: FixedNumbers) -> list[Any]:
     """Gradients that have gradients: those of the operators of both layers."""
     x, w, b, scale, shift = tensors
     z = call("conv", x, w, b, *numbers.layer)

@@ -13,7 +13,7 @@ from torch import nn
 
 from omniconv.spec import Activation
 from omniconv.torch.activations import MODULES
-from omniconv.torch.conv_norm import Numbers, conv_norm, find_call
+from omniconv.torch.conv_norm import FixedNumbers, conv_norm, find_call
 from omniconv.torch.layouts import PLAIN_TYPES
 from omniconv.torch.normalise import batch_norm, keep_statistics
 from omniconv.torch.operators import convolve
@@ -105,7 +105,7 @@ class _Norm:
         """The layer and an activation of its result, in one; and a convolution ``before``, if they can."""
         key, numbers = None, None
         if before is not None:
-            numbers = Numbers.of(before.list_numbers(), self.eps, activation)
+            numbers = FixedNumbers.of(before.list_numbers(), self.eps, activation)
             if self._finds_moments(input):
                 key = find_call(input, before.weight, before.bias, self.weight, self.bias, numbers)
             if key is None:
@@ -195,8 +195,12 @@ class Sequential(nn.Sequential):  # type: ignore[misc]
 
 def goes_along(conv: nn.Module | None, behind: nn.Module | None) -> bool:
     """Whether a convolution and the batch norm behind it may be one call, as a `Sequential` runs them."""
-    norm = _NORM_BEHIND.get(type(conv))
-    return norm is type(behind) and norm is not None and not (_is_seen(conv) or _is_seen(behind))
+    return (
+        conv is not None
+        and behind is not None
+        and _NORM_BEHIND.get(type(conv)) is type(behind)
+        and not (_is_seen(conv) or _is_seen(behind))
+    )
 
 
 def find_activation(norm: nn.Module | None, behind: nn.Module | None) -> Activation | None:
