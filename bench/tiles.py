@@ -36,9 +36,10 @@ WAYS: Final = ("tiles", "monai", "overlap")
 
 def make_image(size: int, path: Path) -> None:
     """A Zarr array ``(size, size, 3)`` of bytes, written chunk by chunk."""
+    import skimage.data
     import zarr
-    from skimage import data
 
+    data: Any = skimage.data
     pictures = [data.astronaut(), data.coffee()[:, :400], data.cat()[:, :400], data.rocket()[:400, :400]]
     rows = [np.concatenate([p[:300, :400], p[:300, 399::-1]], 1) for p in pictures]
     motif = np.concatenate([*rows, *(row[::-1] for row in rows)])
@@ -116,10 +117,11 @@ def run_overlap(name: str, model: Path, image: Any, out: Path, args: argparse.Na
 
     def infer(source: Any, target: Path) -> None:
         array = da.from_array(source, chunks=(WINDOW, WINDOW, 3))
-        chunks = (*array.chunks[:2], (2,))
         depth = {0: HALO, 1: HALO, 2: 0}
-        y = da.map_overlap(one, array, depth=depth, boundary="none", chunks=chunks, dtype="float32")
-        y.to_zarr(str(target), overwrite=True)
+        # What map_overlap does; its argument chunks= means the sizes with the halo, which only this way are at hand.
+        wide = da.overlap.overlap(array, depth, "none")
+        y = wide.map_blocks(one, chunks=(*wide.chunks[:2], (2,)), dtype="float32")
+        da.overlap.trim_internal(y, depth, "none").to_zarr(str(target), overwrite=True)
 
     with dask.config.set(scheduler="threads", num_workers=args.threads):
         infer(image[:SMALL, :SMALL], out.with_name("small.zarr"))
