@@ -91,7 +91,7 @@ def tiled(
 
     Numerics:
         With ``exact=True`` the result is that of the whole to the last bit where sums are exact, as those of whole
-        numbers are, and within the bound of direct sums otherwise. Without it, layers of 3x3 may be filtered
+        numbers are, and within the bound of direct sums otherwise. Without it, layers may be filtered
         (Winograd), in blocks that begin with the tile: the result is then within the bound of that form.
     """
     resume, progress = as_flag("resume", resume), as_flag("progress", progress)
