@@ -96,8 +96,7 @@ def tiled(
 
     Numerics:
         With ``exact=True`` the result is that of the whole to the last bit where sums are exact, as those of whole
-        numbers are, and within the bound of direct sums otherwise. Without it, layers of 3x3 may be filtered
-        (Winograd), in blocks that begin with the tile: the result is then within the bound of that form. With
+        numbers are, and within the bound of direct sums otherwise. Without it, layers may be filtered (Winograd), in blocks that begin with the tile: the result is then within the bound of that form. With
         ``two_pass`` sums over all positions are exact, whatever the tiles, and rounded once; of the whole they are
         within the bound of its sums.
     """

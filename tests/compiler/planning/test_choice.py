@@ -117,6 +117,7 @@ def test_options_have_the_defaults_of_compile() -> None:
         "layout": defaults["layout"],
         "threads": defaults["threads"],
         "exact": defaults["exact"],
+        "accuracy": defaults["accuracy"],
         "memory_limit": defaults["memory_limit"],
     }
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from omniconv.compiler.kernels.winograd.matrices import Filtering, find_filtering
+from omniconv.compiler.kernels.winograd.matrices import POINTS, Filtering, find_filtering
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
 
@@ -169,6 +169,13 @@ class BlockGrid:
         parts = f" in {self.parts} parts" if self.parts > 1 else f" in {self.phases} phases" if self.phases > 1 else ""
         planes = f", {self.axes[0].m} planes at a time" if self.axes[0].direct else ""
         return f"winograd F({outputs}, {taps}){parts}{planes}"
+
+    def describe(self) -> str:
+        """Form, points and saving in one line."""
+        counts = [axis.points for axis in self.axes if axis.filtered]
+        points = ", ".join(str(point) for point in POINTS[: max(counts) - 1])
+        numbers = "x".join(str(count) for count in counts)
+        return f"{self.name}: {numbers} points, {points} and infinity; multiplies {self.saving:.2f} times less often"
 
     def stride(self, pitch: int, planes: int = 1) -> int:
         """Distance between the points of a group in a slab [elements]: an odd number of lines, so that points share no

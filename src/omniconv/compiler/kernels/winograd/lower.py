@@ -151,7 +151,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
             part = BufferRef(weights.buffer, weights.offset + turn * size)
             planner.call(forward, [x.ref, spread, zero, next(places)], "winograd_input", choice.rejected, decision, how)
             args = [spread, part, nothing, gathered, zero, zero]
-            planner.call(panel, args, "panel", (), decision, fixed=True)
+            planner.call(panel, args, "panel", (), decision, blocks.describe(), fixed=True)
             planner.call(
                 back, [gathered, bias, y.ref, next(places), *more, *layer.refs], "winograd_output", (), decision
             )
