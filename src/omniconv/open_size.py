@@ -211,6 +211,11 @@ class Opener:
         n, d, h, w = strides
         return self(n), self(d), self(h), w
 
+    def all(self, strides: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
+        """Strides of images, planes, rows and pixels, opened."""
+        n, d, h, w = strides
+        return self(n), self(d), self(h), self(w)
+
 
 def may_exceed(size: Known, bound: int) -> bool:
     """Whether a size is larger than a bound, or may be so on the machine."""

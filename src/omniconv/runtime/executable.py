@@ -17,6 +17,7 @@ from omniconv.compiler.code.build import LoadedKernel, Object, Source, build_obj
 from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.code.opened import OpenKernel
 from omniconv.compiler.memory.storage import ALIGNMENT
+from omniconv.compiler.planning.alike import share_code
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan
 from omniconv.compiler.planning.plan import plan as make_plan
@@ -189,8 +190,9 @@ class Executable(Compiled):
         pool: ArenaPool | None = None,
     ) -> Executable:
         """Plan and compile a program; the rest is as for the class."""
+        plan = make_plan(program, target, options, shared)
         return cls(
-            make_plan(program, target, options, shared),
+            share_code(plan) if shared is None else plan,
             threads=options.threads,
             layout=options.layout,
             memory_limit=options.memory_limit,
@@ -324,7 +326,7 @@ class Executable(Compiled):
             chosen = f"    {call.what} kernel, {call.recipe.units} units"
             if call.decision is not None:
                 chosen += f", {call.decision.choice}" + (", tuned" if call.decision.tuned else "")
-            chosen += ", for images of any size" if isinstance(call.recipe, OpenKernel) else ""
+            chosen += f", for {call.recipe.serves}" if isinstance(call.recipe, OpenKernel) else ""
             lines.append(chosen + (f", {len(calls)} calls" if len(calls) > 1 else ""))
             lines += [f"    {call.how}"] if call.how else []
             lines += [f"    rejected {reason}" for reason in call.why]

@@ -96,9 +96,10 @@ def tiled(
 
     Numerics:
         With ``exact=True`` the result is that of the whole to the last bit where sums are exact, as those of whole
-        numbers are, and within the bound of direct sums otherwise. Without it, layers may be filtered (Winograd), in blocks that begin with the tile: the result is then within the bound of that form. With
-        ``two_pass`` sums over all positions are exact, whatever the tiles, and rounded once; of the whole they are
-        within the bound of its sums.
+        numbers are, and within the bound of direct sums otherwise. Without it, layers may be filtered (Winograd), in
+        blocks that begin with the tile: the result is then within the bound of that form. With ``two_pass`` sums over
+        all positions are exact, whatever the tiles, and rounded once; of the whole they are within the bound of its
+        sums.
     """
     resume, progress = as_flag("resume", resume), as_flag("progress", progress)
     subject = open_subject(net, weights, threads, dtype, exact=exact)

@@ -1,10 +1,14 @@
-"""Machine code that reads the sizes of images when it runs, and the sizes for which each piece of it is right."""
+"""Machine code that reads sizes when it runs, and the sizes for which each piece of it is right.
+
+Recipes say which. A method ``opened(opener)`` opens those that follow from the size of an image, for networks of images
+of any size; ``shared(opener)`` those that no inner loop depends on, for calls of one plan.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple, Protocol, Self, cast
+from typing import Final, NamedTuple
 
 from omniconv.compiler.memory.planner import Recipe
 from omniconv.open_size import Guard, Opener, Trace, holds
@@ -13,13 +17,7 @@ from omniconv.target.model import Target
 MOST_VARIANTS: Final = 16
 """Pieces of code that are kept of one recipe, each right for other sizes."""
 _NAME: Final = "oc_symbol_of_an_open_kernel"
-
-
-class Openable(Recipe, Protocol):
-    """A recipe whose sizes can be read when the kernel runs."""
-
-    def opened(self, opener: Opener) -> Self:
-        """The same recipe with those sizes opened that follow from the size of an image."""
+_SERVES: Final = {"opened": "images of any size", "shared": "several sizes"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +29,13 @@ class OpenKernel:
             the guards, what has to hold of them for the code to be right.
         written: its IR, under another name.
         units: units of work, shared out over the threads.
+        serves: what it is right for, in words.
     """
 
     text: str
     written: str = field(compare=False)
     units: int
+    serves: str = field(compare=False)
 
     def __repr__(self) -> str:
         return self.text
@@ -63,22 +63,31 @@ class Opened(NamedTuple):
 
 
 class OpenKernels:
-    """The kernels that were written for some sizes, to be found again for others."""
+    """The kernels that were written for some sizes, to be found again for others.
 
-    def __init__(self) -> None:
+    Args:
+        method: of the recipes, the one that opens their sizes: ``opened`` or ``shared``.
+    """
+
+    def __init__(self, method: str = "opened") -> None:
+        self._method = method
         self._found: dict[tuple[str, int, Target], list[_Written]] = {}
+
+    def describe(self, recipe: Recipe) -> str | None:
+        """What the code of a recipe with its sizes opened depends on; ``None`` where none can be opened."""
+        opener = Opener(Trace())
+        opened = self._open(recipe, opener)
+        return None if opened is None else repr(opened)
 
     def find(self, recipe: Recipe, at: int, target: Target) -> Opened | None:
         """The kernel of a recipe and the sizes that it is given at argument ``at``; ``None`` where none can be opened.
 
         Code is written where none of what there is serves these sizes.
         """
-        if not hasattr(recipe, "opened"):
-            return None
         trace = Trace(at)
         opener = Opener(trace)
-        opened = cast("Openable", recipe).opened(opener)
-        if not opener.values:
+        opened = self._open(recipe, opener)
+        if opened is None:
             return None
         text = repr(opened)
         variants = self._found.setdefault((text, at, target), [])
@@ -89,4 +98,12 @@ class OpenKernels:
             variant = _Written(guards, f"open kernel of {text}, sizes at {at}, {guards}", written)
             variants.append(variant)
             del variants[:-MOST_VARIANTS]
-        return Opened(OpenKernel(variant.text, variant.written, recipe.units), opener.values, fresh)
+        return Opened(
+            OpenKernel(variant.text, variant.written, recipe.units, _SERVES[self._method]), opener.values, fresh
+        )
+
+    def _open(self, recipe: Recipe, opener: Opener) -> Recipe | None:
+        if not hasattr(recipe, self._method):
+            return None
+        opened: Recipe = getattr(recipe, self._method)(opener)
+        return opened if opener.values else None

@@ -36,6 +36,12 @@ class PlacedOperand:
         n, d, h, w = opener.strides((n, d, h, w))
         return self.along(n, c, d, h, w)
 
+    def shared(self, opener: Opener) -> PlacedOperand:
+        """The same operand with all strides opened but that of channels, which are neighbours or one."""
+        n, c, d, h, w = self.strides
+        n, d, h, w = opener.all((n, d, h, w))
+        return self.along(n, c, d, h, w)
+
     def along(self, n: int, c: int, d: int, h: int, w: int) -> PlacedOperand:
         """The same operand with other strides."""
         return PlacedOperand(self.arg, (n, c, d, h, w), self.readable)
@@ -71,6 +77,11 @@ class Post:
 def open_posts(posts: Sequence[Post], opener: Opener) -> tuple[Post, ...]:
     """An epilogue with the strides of its operands opened."""
     return tuple(post if post.operand is None else post.reading(post.operand.opened(opener)) for post in posts)
+
+
+def share_posts(posts: Sequence[Post], opener: Opener) -> tuple[Post, ...]:
+    """The same with the strides of pixels opened, too."""
+    return tuple(post if post.operand is None else post.reading(post.operand.shared(opener)) for post in posts)
 
 
 class Position(NamedTuple):

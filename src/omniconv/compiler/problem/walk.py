@@ -104,6 +104,14 @@ class AxisWalk:
         sizes = opener.any(self.size), opener.any(self.output)
         return replace(self, size=sizes[0], output=sizes[1], counts=counts, first=first)
 
+    def placed(self, opener: Opener) -> AxisWalk:
+        """The same walk with that opened which tells where its outputs lie in the image: what there is of the input
+        around them.
+        """
+        if self.phases > 1 or self.kernel == 1:
+            return self
+        return replace(self, size=opener.any(self.size), first=tuple(map(opener.any, self.first)))
+
     @property
     def phases(self) -> int:
         """Number of phases."""

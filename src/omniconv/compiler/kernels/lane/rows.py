@@ -149,6 +149,13 @@ class Lane:
             tile=replace(self.tile, block=opener.any(self.tile.block), split=opener.any(self.tile.split)),
         )
 
+    def shared(self, opener: Opener) -> Self:
+        """The same kernel for bands of the layer, wherever they lie. Strides and channels stay in the code: there are
+        no registers left for them in loops over vectors of channels.
+        """
+        depth, height, width = self.axes
+        return replace(self, axes=(depth, height.placed(opener), width))
+
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target)

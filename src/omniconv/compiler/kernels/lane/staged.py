@@ -48,6 +48,10 @@ class Staged(Lane):
         opened = Lane.opened(self, opener)
         return replace(opened, source=opener.strides(self.source), tile=replace(opened.tile, split=split))
 
+    def shared(self, _opener: Opener) -> Staged:
+        """The kernel itself: what it copies is as large as its memory."""
+        return self
+
     @property
     def pixel(self) -> int:
         """Channels of a part."""

@@ -29,7 +29,7 @@ class Stencil(Lane):
     def tiles(self) -> tuple[TileAxis, TileAxis]:
         """Tiles along height and width."""
         return (
-            TileAxis(self.axes[1], self.tile.rows, self.tile.spread[0], cautious=True),
+            TileAxis(self.axes[1], self.tile.rows, self.tile.spread[0]),
             TileAxis(self.axes[2], self.tile.columns, self.tile.spread[1]),
         )
 

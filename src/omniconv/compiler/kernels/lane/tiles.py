@@ -261,14 +261,11 @@ class TileAxis:
 
     Tiles come in blocks of ``spread`` that fill ``count * spread`` neighbouring outputs. The last block overlaps the
     one before it as far as the phases allow; what then still hangs over is not stored.
-
-    ``cautious`` tiles of an axis whose size is open always look whether they hang over.
     """
 
     walk: AxisWalk
     count: int
     spread: int
-    cautious: bool = False
 
     @property
     def extent(self) -> int:
@@ -289,8 +286,6 @@ class TileAxis:
     @property
     def guarded(self) -> bool:
         """Whether some tile hangs over the end of the output."""
-        if self.cautious and is_open(self.walk.output):
-            return self.extent > 1
         return self.last + self.extent > self.walk.output
 
     @property

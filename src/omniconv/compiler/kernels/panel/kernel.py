@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from omniconv.compiler.emit.builder import Kernel
-from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts
+from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts, share_posts
 from omniconv.compiler.emit.machine import Index, Pointer, Slot, Value
 from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.emit.vectors import emit_fold
@@ -142,6 +142,24 @@ class Panel:
             x_group=opener(self.x_group) if apart else self.x_group,
             posts=open_posts(self.posts, opener),
             tile=replace(self.tile, block=opener.any(self.tile.block), cut=False),
+        )
+
+    def shared(self, opener: Opener) -> Panel:
+        """The same kernel for layers of other sizes and channels, as far as its tiles and their sums are alike."""
+        if self.tile.cut or self.mapped or self.w_line:
+            return self
+        depth, height, width = self.axes
+        return replace(
+            self,
+            axes=(depth.opened(opener), height.opened(opener), width.opened(opener) if width.pointwise else width),
+            inputs=opener(self.inputs),
+            outputs=opener(self.outputs),
+            x_strides=opener.all(self.x_strides),
+            y_strides=opener.all(self.y_strides),
+            x_group=opener(self.x_group),
+            y_group=opener(self.y_group),
+            posts=share_posts(self.posts, opener),
+            tile=replace(self.tile, block=opener.any(self.tile.block)),
         )
 
     def emit(self, name: str, target: Target) -> str:

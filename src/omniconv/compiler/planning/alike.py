@@ -1,0 +1,69 @@
+"""Machine code that several calls of one plan share.
+
+Most calls of a network for one size have machine code of their own, into which all of their sizes are written. Some
+differ in nothing but sizes that no inner loop depends on: the bands of a layer at the upper border, inside and at the
+lower border, pointwise layers of several channel counts in tiles of one form. These get one kernel, which is given the
+sizes. It is written with the sizes *opened* (:mod:`omniconv.open_size`), so that it is right for each of them or not
+used; and it does the same operations in the same order, so that no bit changes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from omniconv.compiler.code.opened import Opened, OpenKernels
+from omniconv.compiler.memory.planner import Recipe
+from omniconv.compiler.memory.storage import Buffer, BufferRef
+from omniconv.compiler.planning.plan import Plan
+from omniconv.target.model import Target
+
+
+class _Key(NamedTuple):
+    """What identifies the machine code of a call: its recipe, where the sizes would be given, and its word."""
+
+    recipe: Recipe
+    at: int
+    what: str
+
+
+def share_code(plan: Plan) -> Plan:
+    """The plan with one kernel in the place of each set that differs in nothing but sizes that a kernel can be given.
+    What nothing else is like stays as it is.
+    """
+    keys = [_Key(call.recipe, len(call.args), call.what) for call in plan.calls]
+    kernels = _find_shared(dict.fromkeys(keys), plan.target)
+    if not kernels:
+        return plan
+    sizes: list[int] = []
+    places: dict[_Key, int] = {}
+    for key, opened in kernels.items():
+        places[key] = len(sizes)
+        sizes += opened.sizes
+    table, words = len(plan.buffers), 8 // plan.target.element.bytes
+    calls = [
+        call.open(kernels[key].kernel, BufferRef(table, words * places[key])) if key in kernels else call
+        for key, call in zip(keys, plan.calls, strict=True)
+    ]
+    buffer = Buffer("constant", 8 * len(sizes), make=lambda: np.asarray(sizes, np.int64))
+    return replace(plan, calls=tuple(calls), buffers=(*plan.buffers, buffer), offsets=(*plan.offsets, 0))
+
+
+def _find_shared(keys: Iterable[_Key], target: Target) -> dict[_Key, Opened]:
+    """The kernels that serve several of these."""
+    kernels = OpenKernels("shared")
+    found: dict[_Key, Opened] = {}
+    alike: defaultdict[tuple[str, int, str], list[_Key]] = defaultdict(list)
+    for key in keys:
+        text = kernels.describe(key.recipe)
+        if text is not None:
+            alike[text, key.at, key.what].append(key)
+    for group in alike.values():
+        if len(group) > 1:
+            found |= {key: opened for key in group if (opened := kernels.find(key.recipe, key.at, target)) is not None}
+    users = Counter((opened.kernel.text, key.what) for key, opened in found.items())
+    return {key: opened for key, opened in found.items() if users[opened.kernel.text, key.what] > 1}

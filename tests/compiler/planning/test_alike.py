@@ -1,0 +1,67 @@
+"""Calls of one plan that share machine code: the same bits from fewer kernels; what nothing is like stays as it is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.graph.small_models import Graph
+
+from omniconv.compiler.code.opened import OpenKernel
+from omniconv.compiler.planning.alike import share_code
+from omniconv.compiler.planning.options import Options
+from omniconv.compiler.planning.plan import plan
+from omniconv.graph import to_program
+from omniconv.program.element import FLOAT64
+from omniconv.runtime.executable import Executable
+from omniconv.target.select import select_target
+
+TARGET = select_target(None)
+
+
+def mobile_network(channels, height, width):
+    """Blocks as MobileNet has them: pointwise to more channels, depthwise, pointwise to fewer, added."""
+    g, before = Graph(), channels[0]
+    x = g.input("x", 1, before, height, width)
+    for after in channels:
+        wide = 6 * before
+        y = g.node("Clip", g.conv(x, wide, before, k=1), g.const(0.0), g.const(6.0))
+        y = g.node("Relu", g.conv(y, wide, wide, group=wide))
+        y = g.conv(y, after, wide, k=1)
+        x, before = (g.node("Add", y, x) if after == before else y), after
+    return g.model(x)
+
+
+def both(program, target, options):
+    """The plan as it is and with shared code, run on the same values; the numbers of kernels."""
+    alone = plan(program, target, options)
+    shared = share_code(alone)
+    x = {
+        name: np.random.default_rng(7).standard_normal(program.shapes[name]).astype(program.element.dtype)
+        for name in program.inputs
+    }
+    found = [Executable(each, threads=options.threads) for each in (alone, shared)]
+    for name, want in found[0].run(x).items():
+        np.testing.assert_array_equal(found[1].run(x)[name], want)
+    return found
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("size", [(64, 48), (33, 29)])
+def test_bands_and_layers_share_kernels_and_keep_their_bits(size, threads):
+    program = to_program(mobile_network((16, 16, 24, 24, 32), *size))
+    alone, shared = both(program, TARGET, Options(threads=threads, cache=2**18))
+    assert shared.kernels < alone.kernels
+    assert "for several sizes" in shared.explain()
+    assert any(isinstance(call.recipe, OpenKernel) for call in shared.plan.calls)
+
+
+def test_elements_of_eight_bytes():
+    program = replace(to_program(mobile_network((16, 16, 24, 24), 40, 24)), element=FLOAT64)
+    alone, shared = both(program, TARGET, Options(cache=2**18))
+    assert shared.kernels < alone.kernels
+
+
+def test_what_nothing_is_like_stays_as_it_is():
+    g = Graph()
+    found = plan(to_program(g.model(g.conv(g.input("x", 1, 8, 9, 9), 8, 8))), TARGET)
+    assert share_code(found) is found
