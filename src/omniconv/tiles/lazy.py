@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import uuid
 from typing import Any, Final
 
 import numpy as np
@@ -31,8 +32,9 @@ def tile_lazily(plan: TilePlan, image: Any) -> Any:
             need=f"at most {MOST_BLOCKS}",
             fix="a part of the image, or more memory",
         )
-    compiled = CompiledTiles(plan)
-    compute = delayed(_compute, pure=True)
+    # A value of its own: under a scheduler of several machines it is sent to each of them once, not with each tile.
+    compiled = delayed(CompiledTiles(plan), name=f"omniconv-tiles-{uuid.uuid4()}", traverse=False)
+    compute = delayed(_compute)
     blocks: Any = np.empty([len(_blocks(plan, name)) for name in plan.axes.result], object)
     planes = list(itertools.product(*map(range, plan.axes.planes(plan.shape))))
     letters = [name for name in plan.axes.names if plan.axes.is_plane(name)]

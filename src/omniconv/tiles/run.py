@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
+from omniconv.cluster import open_client
 from omniconv.errors import DataError, ShapeError
 from omniconv.integers import as_flag
+from omniconv.overlap import overlap
 from omniconv.tiles.axes import CHANNEL
+from omniconv.tiles.cluster import run_on_cluster
 from omniconv.tiles.compiled import Array, CompiledTiles
 from omniconv.tiles.journal import Journal, describe, digest
 from omniconv.tiles.lazy import tile_lazily
@@ -22,9 +23,6 @@ from omniconv.tiles.plan import ImageTile, TilePlan, plan_aligned
 from omniconv.tiles.results import Destination, find_chunks, open_result
 from omniconv.tiles.storage import check_apart, is_dask, open_image, storing
 from omniconv.tiles.subject import open_subject
-
-_PATIENCE: Final = 0.1
-"""How long a thread waits before it looks whether another has failed [s]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +56,7 @@ def tiled(
     threads: int | None = None,
     exact: bool | None = None,
     dtype: Any = None,
+    cluster: Any = None,
 ) -> Any:
     """Run a network over an image of any size: the same result as of the whole, whatever the tiles.
 
@@ -80,6 +79,9 @@ def tiled(
         resume: go on with a result on disk that was not finished. A file ``.tiles`` beside it is the journal, which
             goes when the result is whole.
         progress: show a bar on standard error, where that is a terminal.
+        cluster: a ``dask.distributed.Client``, or the address of a scheduler, whose workers compute the tiles;
+            ``None`` for the client that is open in this process, if there is one, and ``False`` for this process. Each
+            job of a worker takes ``memory``; without ``threads`` it takes the cores of a machine over its jobs.
 
     Returns:
         The result. Of a Dask array a Dask array, computed when it is asked for; ``out`` has no meaning then.
@@ -87,7 +89,7 @@ def tiled(
     Raises:
         UnsupportedError, LimitError, ShapeError, SpecError, DataError: as :func:`plan_tiles`; and a journal of another
             run, or chunks that tiles would straddle.
-        StorageError: reading or writing failed. What is finished is kept, and the same call goes on.
+        StorageError: reading or writing failed, or a cluster did. What is finished is kept, and the same call goes on.
 
     Numerics:
         With ``exact=True`` the result is that of the whole to the last bit where sums are exact, as those of whole
@@ -114,7 +116,11 @@ def tiled(
             journal = Journal(result.journal, describe(plan, str(image.dtype)), resume=resume)
     try:
         result.begin(old=journal is not None and bool(journal.done))
-        _Run(plan, image, result, journal).go(progress=progress)
+        with open_client(cluster) as client, _show(plan.planes * plan.tiles, shown=progress) as advance:
+            if client is None:
+                _Run(plan, image, result, journal).go(advance)
+            else:
+                run_on_cluster(client, plan, x, image, result, journal, threads, advance)
         with storing("finishing the result"):
             found = result.finish()
             if journal is not None:
@@ -165,39 +171,18 @@ class _Run:
 
     def __init__(self, plan: TilePlan, image: Any, result: Destination, journal: Journal | None) -> None:
         self.plan, self.image, self.result, self.journal = plan, image, result, journal
-        self.read: queue.Queue[tuple[TileJob, Array] | None] = queue.Queue(1)
-        self.computed: queue.Queue[tuple[TileJob, Array] | None] = queue.Queue(1)
-        self.failed, self.written = threading.Event(), threading.Event()
-        self.error: BaseException | None = None
 
-    def go(self, *, progress: bool) -> None:
-        """Compute all tiles that are not finished."""
+    def go(self, advance: Callable[[], None]) -> None:
+        """Compute all tiles that are not finished; ``advance`` is called after each."""
         compiled = CompiledTiles(self.plan)
-        with _show(self.plan.planes * self.plan.tiles, shown=progress) as advance:
-            threads = [
-                threading.Thread(target=self._guard, args=(work,), name=f"omniconv tiles {name}", daemon=True)
-                for name, work in (("read", lambda: self._read(advance)), ("write", lambda: self._write(advance)))
-            ]
-            for thread in threads:
-                thread.start()
-            self._guard(lambda: self._compute(compiled))
-            for thread in threads:
-                thread.join()
-        if self.error is not None:
-            raise self.error
+        overlap(
+            self._read(advance),
+            lambda item: (item[0], compiled(item[0].tile, item[1])),
+            lambda item: self._write(*item, advance),
+            "omniconv tiles",
+        )
 
-    def _guard(self, work: Callable[[], None]) -> None:
-        """Run a thread's work; the first failure ends all."""
-        try:
-            work()
-        except _StoppedError:
-            pass
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that called
-            if self.error is None:
-                self.error = error
-            self.failed.set()
-
-    def _read(self, advance: Callable[[], None]) -> None:
+    def _read(self, advance: Callable[[], None]) -> Iterator[tuple[TileJob, Array]]:
         dtype = self.plan.whole.program.element.dtype
         planes = np.ndindex(*self.plan.axes.planes(self.plan.shape))
         for number, (plane, tile) in enumerate((plane, tile) for plane in planes for tile in self.plan):
@@ -208,8 +193,8 @@ class _Run:
             if self._is_finished(job):
                 advance()
                 continue
-            self._put(self.read, (job, inwards(self.plan, part, dtype)))
-        self._put(self.read, None)
+            yield job, inwards(self.plan, part, dtype)
+            del part
 
     def _is_finished(self, job: TileJob) -> bool:
         """Whether a tile was computed from the same part of the image, and its outputs are still there."""
@@ -220,50 +205,15 @@ class _Run:
         with storing(f"reading {where} of the result", fix="resume=False, which begins anew"):
             return digest(np.asarray(self.result.array[where])) == known[1]
 
-    def _compute(self, compiled: CompiledTiles) -> None:
-        while (item := self._get(self.read)) is not None:
-            job, x = item
-            self._put(self.computed, (job, compiled(job.tile, x)))
-            del item, x
-        self._put(self.computed, None)
-        # An interrupt comes here rather than in a join, after which the thread would be left alone with the journal.
-        while not self.failed.is_set() and not self.written.wait(_PATIENCE):
-            pass
-
-    def _write(self, advance: Callable[[], None]) -> None:
-        while (item := self._get(self.computed)) is not None:
-            job, y = item
-            where = slices(self.plan.axes.result, self.plan, job.plane, job.tile.outputs)
-            y = outwards(self.plan, y)
-            with storing(f"writing {where}"):
-                self.result.array[where] = y
-                if self.journal is not None:
-                    self.result.flush()
-                    self.journal.add(job.number, job.key, digest(y))
-            advance()
-            del item, y
-        self.written.set()
-
-    def _put(self, place: queue.Queue[Any], item: object) -> None:
-        while not self.failed.is_set():
-            try:
-                place.put(item, timeout=_PATIENCE)
-            except queue.Full:
-                continue
-            return
-        raise _StoppedError
-
-    def _get(self, place: queue.Queue[Any]) -> Any:
-        while not self.failed.is_set():
-            try:
-                return place.get(timeout=_PATIENCE)
-            except queue.Empty:
-                continue
-        raise _StoppedError
-
-
-class _StoppedError(Exception):
-    """Another thread has failed."""
+    def _write(self, job: TileJob, y: Array, advance: Callable[[], None]) -> None:
+        where = slices(self.plan.axes.result, self.plan, job.plane, job.tile.outputs)
+        y = outwards(self.plan, y)
+        with storing(f"writing {where}"):
+            self.result.array[where] = y
+            if self.journal is not None:
+                self.result.flush()
+                self.journal.add(job.number, job.key, digest(y))
+        advance()
 
 
 @contextmanager

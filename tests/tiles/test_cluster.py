@@ -1,0 +1,110 @@
+"""Tiles on a cluster of Dask: the same bytes, wherever images and results are; and workers that are lost or refused."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from tests.tiles.test_run import NET, SHAPE, WEIGHTS, WHOLE, X, run
+
+import omniconv as oc
+from omniconv.cluster import Fleet, open_client
+from omniconv.errors import DataError, LimitError, StorageError, UnsupportedError
+from omniconv.tiles.compiled import CompiledTiles
+from omniconv.tiles.journal import Journal
+
+distributed = pytest.importorskip("distributed")
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two workers, each a process of its own."""
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("out", ["npy", "zarr", None])
+def test_the_same_bytes_from_and_to_everywhere(client, tmp_path, out):
+    np.save(tmp_path / "x.npy", X)
+    x = X if out == "npy" else tmp_path / "x.npy"
+    y = run(x, None if out is None else tmp_path / f"y.{out}", cluster=client)
+    assert np.array_equal(y[:], WHOLE)
+    assert not list(tmp_path.glob("*.tiles"))
+
+
+def test_a_stopped_run_goes_on_with_what_is_missing(client, tmp_path, monkeypatch):
+    add, lines = Journal.add, []
+
+    def stop(self, *line):
+        add(self, *line)
+        lines.append(line)
+        if len(lines) == 4:
+            raise OSError("pulled out")
+
+    for ending in ("npy", "zarr"):
+        lines.clear()
+        out = tmp_path / f"y.{ending}"
+        with monkeypatch.context() as patched:
+            patched.setattr(Journal, "add", stop)
+            with pytest.raises(StorageError, match="pulled out"):
+                run(X, out, cluster=client)
+        finished = {line[0] for line in lines}
+        monkeypatch.setattr(Journal, "add", lambda self, *line: (lines.append(line), add(self, *line)))
+        lines.clear()
+        assert np.array_equal(run(X, out, cluster=client)[:], WHOLE)
+        assert {line[0] for line in lines} == set(range(9)) - finished
+
+
+def test_dask_arrays_of_a_cluster_carry_the_network_once(client):
+    da = pytest.importorskip("dask.array")
+    y = run(da.from_array(X, chunks=(1, 2, 30, 30)))
+    assert np.array_equal(client.compute(y).result(), WHOLE)
+
+
+def test_workers_that_do_not_fit_are_refused(client, monkeypatch):
+    plan = oc.plan_tiles(NET, SHAPE, tile=(24, 32), weights=WEIGHTS)
+    with pytest.raises(LimitError, match=r"may take .* for 1 jobs of 8.0 TiB; need memory for all jobs"):
+        Fleet(client, plan.subject.target, 2**43, None)
+    assert set(Fleet(client, plan.subject.target, 1, 3).threads.values()) == {3}
+    monkeypatch.setattr("omniconv.__version__", "99.0")
+    with pytest.raises(
+        UnsupportedError, match=r"worker tcp.* has Omniconv .*, and this process 99.0; need one version"
+    ):
+        run(X, cluster=client)
+
+
+def test_clusters_that_are_none():
+    with pytest.raises(DataError, match=r"cluster is int; need a dask\.distributed\.Client"):
+        run(X, cluster=3)
+    with pytest.raises(StorageError, match="no scheduler of Dask at 'nowhere'"):
+        run(X, cluster="nowhere")
+    with open_client(False) as client:
+        assert client is None
+
+
+@pytest.mark.wide
+def test_a_killed_worker_loses_nothing(tmp_path, monkeypatch):
+    """The client that is open is used; one of its two workers is killed while tiles are computed."""
+    add, killed = Journal.add, []
+    with (
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        victims = list(client.run(os.getpid).values())
+
+        def kill(self, *line):
+            add(self, *line)
+            if len(killed) < 2 and line[0] >= 3:
+                killed.append(victims[len(killed)])
+                os.kill(killed[-1], signal.SIGKILL)
+
+        monkeypatch.setattr(Journal, "add", kill)
+        monkeypatch.setattr(CompiledTiles, "__call__", None)  # this process computes nothing
+        y = run(X, tmp_path / "y.zarr", tile=(8, 8))
+    assert len(killed) == 2
+    assert np.array_equal(y[:], WHOLE)
