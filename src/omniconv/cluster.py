@@ -13,7 +13,7 @@ import threading
 import time
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -212,7 +212,7 @@ class Fleet:
                 fix=f'memory="{max(1, most // answer["slots"] // 2**20)}M", or fewer threads for each worker',
             )
 
-    def do(self, work: ClusterWork, jobs: Iterable[Any]) -> Iterator[Any]:
+    def do(self, work: ClusterWork, jobs: Iterable[Any]) -> Generator[Any, None, None]:
         """Results of jobs, as they are ready. Few jobs are taken ahead of those that are done.
 
         Raises:
@@ -266,7 +266,8 @@ class Fleet:
 
     def _count(self) -> int:
         """Jobs that are given out at once: two for each that is computed."""
-        return 2 * max(1, sum(self.client.nthreads().values()))
+        slots: dict[str, int] = self.client.nthreads()
+        return 2 * max(1, sum(slots.values()))
 
 
 def _carry(shipment: Shipment) -> Shipment:

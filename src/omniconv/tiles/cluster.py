@@ -169,7 +169,7 @@ def run_on_cluster(
     source, written = _find_source(given, image), result.array if _is_in_folder(result.array) else None
     work = TileWork(plan, source, image.dtype, written, seen)
     jobs = _list_jobs(plan, None if source is not None else image, result, written is None, journal)
-    with closing(fleet.do(work, jobs)) as results:  # type: ignore[type-var]
+    with closing(fleet.do(work, jobs)) as results:
         for found in results:
             _keep(plan, found, result, journal)
             advance()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +13,7 @@ from omniconv.errors import DataError, ShapeError
 from omniconv.integers import as_flag
 from omniconv.overlap import overlap
 from omniconv.tiles.axes import CHANNEL
+from omniconv.tiles.bar import show_bar
 from omniconv.tiles.cluster import run_on_cluster
 from omniconv.tiles.compiled import Array, CompiledTiles
 from omniconv.tiles.journal import Journal, describe, digest
@@ -116,7 +116,7 @@ def tiled(
             journal = Journal(result.journal, describe(plan, str(image.dtype)), resume=resume)
     try:
         result.begin(old=journal is not None and bool(journal.done))
-        with open_client(cluster) as client, _show(plan.planes * plan.tiles, shown=progress) as advance:
+        with open_client(cluster) as client, show_bar(plan.planes * plan.tiles, "tiles", shown=progress) as advance:
             if client is None:
                 _Run(plan, image, result, journal).go(advance)
             else:
@@ -214,21 +214,3 @@ class _Run:
                 self.result.flush()
                 self.journal.add(job.number, job.key, digest(y))
         advance()
-
-
-@contextmanager
-def _show(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """A bar on standard error; what it gives counts a tile."""
-    if not shown:
-        yield lambda: None
-        return
-    import sys
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(file=sys.stderr)
-    columns = (TextColumn("tiles"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("tiles", total=total)
-        yield lambda: bar.advance(task)

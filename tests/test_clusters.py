@@ -1,4 +1,6 @@
-"""Tiles on a cluster of Dask: the same bytes, wherever images and results are; and workers that are lost or refused."""
+"""Tiles and many images on a cluster of Dask: the same bytes, wherever images and results are; workers that are lost or
+refused.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from omniconv.tiles.compiled import CompiledTiles
 from omniconv.tiles.journal import Journal
 
 distributed = pytest.importorskip("distributed")
+RNG = np.random.default_rng(2)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +31,7 @@ def client():
         yield client
 
 
-@pytest.mark.parametrize("out", ["npy", "zarr", None])
+@pytest.mark.parametrize("out", [pytest.param("npy", marks=pytest.mark.wide), "zarr", None])
 def test_the_same_bytes_from_and_to_everywhere(client, tmp_path, out):
     np.save(tmp_path / "x.npy", X)
     x = X if out == "npy" else tmp_path / "x.npy"
@@ -37,6 +40,7 @@ def test_the_same_bytes_from_and_to_everywhere(client, tmp_path, out):
     assert not list(tmp_path.glob("*.tiles"))
 
 
+@pytest.mark.wide
 def test_a_stopped_run_goes_on_with_what_is_missing(client, tmp_path, monkeypatch):
     add, lines = Journal.add, []
 
@@ -60,10 +64,40 @@ def test_a_stopped_run_goes_on_with_what_is_missing(client, tmp_path, monkeypatc
         assert {line[0] for line in lines} == set(range(9)) - finished
 
 
+@pytest.mark.wide
 def test_dask_arrays_of_a_cluster_carry_the_network_once(client):
     da = pytest.importorskip("dask.array")
     y = run(da.from_array(X, chunks=(1, 2, 30, 30)))
     assert np.array_equal(client.compute(y).result(), WHOLE)
+
+
+def test_many_images(client, tmp_path):
+    """Paths, arrays and functions go there, results come here or are written there, bad files are reported."""
+    images = [RNG.integers(-3, 4, (2, 30 + n % 2, 20)).astype(np.float32) for n in range(11)]
+    wanted = [oc.compile(NET, (1, *x.shape), WEIGHTS, exact=True)(x[None])[0] for x in images]
+    (tmp_path / "in").mkdir()
+    for n, x in enumerate(images):
+        np.save(tmp_path / "in" / f"{n:02}.npy", x)
+    (tmp_path / "in" / "99.npy").write_bytes(b"")
+    options = {"weights": WEIGHTS, "exact": True, "progress": False, "cluster": client, "batch": 2}
+    for again in (False, True):
+        report = oc.map(NET, tmp_path / "in", tmp_path / "out", **options)
+        assert [record.name for record in report.failed] == ["99.npy"]
+        assert [record.old for record in report] == [again] * 11 + [False]
+        assert all(np.array_equal(np.load(path), y) for path, y in zip(report.results, wanted, strict=False))
+    report = oc.map(NET, iter(images), preprocess=lambda x: x + 1, postprocess=lambda y: y.shape, **options)
+    assert report.results == [y.shape for y in wanted]
+    with pytest.raises(StorageError, match=r"99\.npy"):
+        oc.map(NET, tmp_path / "in", errors="raise", **options)
+
+
+def test_a_disk_that_workers_do_not_see_is_refused(client, tmp_path, monkeypatch):
+    for module in ("tiles", "mapping"):
+        monkeypatch.setattr(f"omniconv.{module}.cluster.hash_head", lambda path: "of another disk")
+    with pytest.raises(StorageError, match="a worker does not see"):
+        run(X, tmp_path / "y.zarr", cluster=client)
+    with pytest.raises(StorageError, match="a worker does not see"):
+        oc.map(NET, [X[0]], tmp_path / "out", weights=WEIGHTS, progress=False, cluster=client)
 
 
 def test_workers_that_do_not_fit_are_refused(client, monkeypatch):
