@@ -13,7 +13,7 @@ import pytest
 from tests.graph.small_models import Graph
 
 import omniconv as oc
-from omniconv.errors import DataError, LimitError, OmniconvError, ShapeError, SpecError, StorageError
+from omniconv.errors import DataError, LimitError, OmniconvError, ShapeError, SpecError, StorageError, UnsupportedError
 from omniconv.mapping import network as network_module
 from omniconv.mapping import results as results_module
 from omniconv.mapping.network import MapNetwork
@@ -337,6 +337,41 @@ def test_networks_that_are_compiled_or_have_several_outputs(tmp_path):
     report = oc.map(fixed, [*images, np.zeros((3, 5, 5), np.float32)], progress=False)
     assert [record.error is None for record in report] == [True, True, True, False]
     assert isinstance(report.failed[0].error, ShapeError)
+
+
+def test_a_network_that_cannot_be_compiled_ends_the_run(folder):
+    g = Graph()
+    model = g.model(g.node("NonZero", g.input("x", "n", 3, "h", "w"), name="y"), y=7)
+    with pytest.raises(UnsupportedError, match="NonZero"):
+        oc.map(model.SerializeToString(), folder, progress=False)
+
+
+def test_tiff_files_by_their_axes(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    tifffile.imwrite(tmp_path / "0.tif", PICTURES[0])
+    tifffile.imwrite(tmp_path / "1.tif", np.moveaxis(PICTURES[0], -1, 0), metadata={"axes": "CYX"}, ome=True)
+    tifffile.imwrite(tmp_path / "2.tif", PICTURES[0], compression="zlib")
+    whole = (tmp_path / "0.tif").read_bytes()
+    (tmp_path / "3.tif").write_bytes(whole[:-9])
+    large = bytearray(whole)
+    with tifffile.TiffFile(tmp_path / "0.tif") as file:
+        for name in ("ImageWidth", "ImageLength", "RowsPerStrip"):
+            struct.pack_into("<I", large, file.pages[0].tags[name].valueoffset, 50000)
+    (tmp_path / "4.tif").write_bytes(large)
+    tifffile.imwrite(tmp_path / "5.tif", np.zeros((4, 3, 8, 8), np.uint8), metadata={"axes": "TCYX"}, ome=True)
+    report = run(tmp_path)
+    assert all(np.array_equal(y, WANTED[0]) for y in report.results[:3])
+    words = ["failed to read", "50000x50000x3 values takes 34.9 GiB", "is several images"]
+    assert all(word in str(record.error) for word, record in zip(words, report.failed, strict=True))
+
+
+def test_arrays_of_other_libraries():
+    torch = pytest.importorskip("torch")
+    x = np.moveaxis(PICTURES[0], -1, 0).astype(np.float32)
+    masked, wanted = np.ma.asarray(x), WANTED[0]
+    report = run([torch.from_numpy(x).requires_grad_(), masked, x[None], [[1]], b"x", {"a": 1}, x.astype(complex)])
+    assert all(np.array_equal(y, wanted) for y in report.results[:3])
+    assert all(isinstance(record.error, DataError) for record in report.records[3:])
 
 
 def test_memory_bounds_what_waits(monkeypatch):

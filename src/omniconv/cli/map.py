@@ -55,7 +55,9 @@ def map(  # noqa: A001 - the name of the command
     exact: Annotated[bool, typer.Option("--exact", help="Keep to direct sums, as compile(exact=True) does.")] = False,
     threads: Annotated[
         int | None,
-        typer.Option("--threads", "-t", help="Threads of a batch.", show_default="1; on a cluster its cores"),
+        typer.Option(
+            "--threads", "-t", min=1, max=1024, help="Threads of a batch.", show_default="1; on a cluster its cores"
+        ),
     ] = None,
     dtype: Dtype = "float32",
     cluster: Cluster = None,

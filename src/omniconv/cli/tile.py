@@ -37,7 +37,10 @@ def tile(
     ] = True,
     exact: Annotated[bool, typer.Option("--exact", help="Keep to direct sums, as compile(exact=True) does.")] = False,
     threads: Annotated[
-        int | None, typer.Option("--threads", "-t", help="Threads of a tile.", show_default="1; on a cluster its cores")
+        int | None,
+        typer.Option(
+            "--threads", "-t", min=1, max=1024, help="Threads of a tile.", show_default="1; on a cluster its cores"
+        ),
     ] = None,
     dtype: Dtype = "float32",
     cluster: Cluster = None,

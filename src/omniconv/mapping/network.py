@@ -51,12 +51,18 @@ class MapNetwork:
         self._apart: set[Shape] = set()
 
     def compute(self, images: Sequence[Array]) -> list[Outputs | OmniconvError]:
-        """The outputs of each image, or why there are none. All have one shape ``(C, *spatial)``."""
+        """The outputs of each image, or why there are none. All have one shape ``(C, *spatial)``.
+
+        Raises:
+            UnsupportedError: an operator that is not compiled, before any image could be computed.
+        """
         shape = (len(images), *images[0].shape)
         try:
             run = self._find(shape)
         except OmniconvError as error:
             if len(images) == 1:
+                if isinstance(error, UnsupportedError) and self._kept.last is None:
+                    raise  # the network is in the way, and not this image
                 return [error]
             run = None
         if run is None:

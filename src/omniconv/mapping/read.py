@@ -72,7 +72,7 @@ class ImageReader:
             return self._open_path(content)
         if type(content).__module__.startswith("PIL."):
             return convert(content, self.channels, self.check)
-        if not isinstance(content, np.ndarray) and not hasattr(content, "__array__"):
+        if hasattr(content, "__dlpack__") or not hasattr(content, "__array__"):
             content = open_image(content)
         self._check_array(content)
         return np.asarray(content), None

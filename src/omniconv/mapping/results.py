@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from omniconv.errors import DataError, OmniconvError, StorageError
 from omniconv.tiles.journal import open_locked, unlock
-from omniconv.tiles.storage import need_package
+from omniconv.tiles.storage import need_package, storing
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -228,6 +228,11 @@ class ResultFolder:
     def _write(self, line: dict[str, str]) -> None:
         self._file.write(json.dumps(line).encode() + b"\n")
 
+    def _note(self, line: dict[str, str]) -> None:
+        with storing(f"writing {str(self.journal)!r}"):
+            self._write(line)
+            self._file.flush()
+
     def claim(self, place: str) -> tuple[str, str] | None:
         """Take the name of a result; what is known of one there, that may still be right.
 
@@ -241,15 +246,13 @@ class ResultFolder:
                         f"{place!r} is there already, and no run has written it", need="another out=", fix="remove it"
                     )
                 self._claimed.add(place)
-                self._write({"claim": place})
-                self._file.flush()
+                self._note({"claim": place})
             return self._done.get(place)
 
     def finish(self, place: str, read: str, written: str) -> None:
         """Note that a result is finished, by the digests of its image and its file."""
         with self._lock:
-            self._write({"done": place, "read": read, "written": written})
-            self._file.flush()
+            self._note({"done": place, "read": read, "written": written})
 
     def close(self) -> None:
         """Let others have it."""
