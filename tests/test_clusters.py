@@ -10,6 +10,8 @@ import signal
 import numpy as np
 import pytest
 from tests.tiles.test_run import NET, SHAPE, WEIGHTS, WHOLE, X, run
+from tests.tiles.test_two_pass import NETS, model
+from tests.tiles.test_two_pass import X as IMAGE
 
 import omniconv as oc
 from omniconv.cluster import Fleet, open_client
@@ -62,6 +64,18 @@ def test_a_stopped_run_goes_on_with_what_is_missing(client, tmp_path, monkeypatc
         lines.clear()
         assert np.array_equal(run(X, out, cluster=client)[:], WHOLE)
         assert {line[0] for line in lines} == set(range(9)) - finished
+
+
+@pytest.mark.wide
+def test_sweeps_before_the_result(client, tmp_path):
+    net = model(NETS["nested"])
+    x = np.concatenate([IMAGE, IMAGE[:, :, ::-1]])
+    options = {"tile": (9, 11), "two_pass": True, "exact": True, "progress": False}
+    want = oc.tiled(net, x, cluster=False, **options)
+    assert np.array_equal(oc.tiled(net, x, tmp_path / "y.npy", cluster=client, **options), want)
+    da = pytest.importorskip("dask.array")
+    lazy = oc.tiled(net, da.from_array(x, chunks=(1, x.shape[1], 30, 30)), **options)
+    assert np.array_equal(client.compute(lazy).result(), want)
 
 
 @pytest.mark.wide

@@ -212,14 +212,10 @@ class Fleet:
                 fix=f'memory="{max(1, most // answer["slots"] // 2**20)}M", or fewer threads for each worker',
             )
 
-    def do(self, work: ClusterWork, jobs: Iterable[Any]) -> Generator[Any, None, None]:
-        """Results of jobs, as they are ready. Few jobs are taken ahead of those that are done.
-
-        Raises:
-            StorageError: jobs that were lost or failed more than once, in other ways than by errors of Omniconv.
-        """
+    @contextmanager
+    def send(self, work: ClusterWork) -> Iterator[Any]:
+        """Carry a work to all workers; what it gives is for :meth:`do`."""
         import cloudpickle
-        from distributed import as_completed
 
         data = cloudpickle.dumps(work)
         digest = hashlib.blake2b(data, digest_size=16).hexdigest()
@@ -228,23 +224,40 @@ class Fleet:
             warnings.filterwarnings("ignore", "Sending large graph")
             # A job of its own rather than scattered data: should all who hold it be lost, it is sent again.
             carried = self.client.submit(_carry, shipment, key=f"omniconv-{digest}-{time.time_ns()}", pure=False)
-        held = {carried}
-        left = iter(jobs)
         try:
-            carried.result()
-            self.client.replicate([carried])
-            coming = as_completed(loop=self.client.loop)
-            most, looked = self._count(), time.monotonic()
+            with _guard():
+                carried.result()
+                self.client.replicate([carried])
+            yield carried
+        finally:
+            self.client.cancel([carried], force=True)
 
-            def feed(count: int) -> None:
-                for job in itertools.islice(left, count):
-                    future = self.client.submit(_do, carried, job, pure=False, retries=RETRIES)
-                    held.add(future)
-                    coming.add(future)
+    def do(self, carried: Any, jobs: Iterable[Any]) -> Generator[Any, None, None]:
+        """Results of jobs, as they are ready. Few jobs are taken ahead of those that are done.
 
+        Args:
+            carried: the work, see :meth:`send`.
+            jobs: what it is called with.
+
+        Raises:
+            StorageError: jobs that were lost or failed more than once, in other ways than by errors of Omniconv.
+        """
+        from distributed import as_completed
+
+        coming, left, held = as_completed(loop=self.client.loop), iter(jobs), set()
+
+        def feed(count: int) -> None:
+            for job in itertools.islice(left, count):
+                future = self.client.submit(_do, carried, job, pure=False, retries=RETRIES)
+                held.add(future)
+                coming.add(future)
+
+        most, looked = self._count(), time.monotonic()
+        try:
             feed(most)
             for future in coming:
-                result = future.result()
+                with _guard():
+                    result = future.result()
                 held.discard(future)
                 future.release()
                 yield result
@@ -253,14 +266,6 @@ class Fleet:
                     before, most, looked = most, self._count(), time.monotonic()
                     more += max(0, most - before)
                 feed(more)
-        except (OmniconvError, KeyboardInterrupt, GeneratorExit):
-            raise
-        except Exception as error:
-            raise StorageError(
-                f"a job of the cluster failed: {type(error).__name__}: {error}",
-                need="workers that live, and enough memory for each",
-                fix="the same call again, which goes on where it stopped",
-            ) from error
         finally:
             self.client.cancel(list(held), force=True)
 
@@ -268,6 +273,21 @@ class Fleet:
         """Jobs that are given out at once: two for each that is computed."""
         slots: dict[str, int] = self.client.nthreads()
         return 2 * max(1, sum(slots.values()))
+
+
+@contextmanager
+def _guard() -> Iterator[None]:
+    """Say of what goes wrong on a cluster, but for errors of Omniconv, that it did."""
+    try:
+        yield
+    except OmniconvError:
+        raise
+    except Exception as error:
+        raise StorageError(
+            f"a job of the cluster failed: {type(error).__name__}: {error}",
+            need="workers that live, and enough memory for each",
+            fix="the same call again, which goes on where it stopped",
+        ) from error
 
 
 def _carry(shipment: Shipment) -> Shipment:

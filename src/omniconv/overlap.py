@@ -14,11 +14,22 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def overlap(read: Iterable[A], work: Callable[[A], B], write: Callable[[B], object], name: str = "omniconv") -> None:
+def overlap(
+    read: Iterable[A],
+    work: Callable[[A], B],
+    write: Callable[[B], object],
+    name: str = "omniconv",
+    relay: Relay | None = None,
+) -> None:
     """Write what work makes of what is read, in order.
 
     ``read`` goes on in a thread and ``write`` is called in another, while the caller's thread works. The first failure,
     or an interrupt, ends all three and is raised; nothing of them goes on after that.
+
+    Args:
+        read, work, write: what is done.
+        name: of the threads.
+        relay: by which they wait for one another, should they do so by themselves, too.
 
     Example:
         >>> found = []
@@ -26,7 +37,7 @@ def overlap(read: Iterable[A], work: Callable[[A], B], write: Callable[[B], obje
         >>> found
         [0, 1, 4, 9]
     """
-    relay = _Relay()
+    relay = relay or Relay()
     given: queue.Queue[Any] = queue.Queue(1)
     made: queue.Queue[Any] = queue.Queue(1)
     written = threading.Event()
@@ -65,7 +76,7 @@ def overlap(read: Iterable[A], work: Callable[[A], B], write: Callable[[B], obje
         raise relay.error
 
 
-class _Relay:
+class Relay:
     """Hands items over until something fails."""
 
     def __init__(self) -> None:

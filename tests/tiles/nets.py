@@ -163,24 +163,24 @@ class Net:
         same = [name for name in self.values if self.shape(name) == self.shape(x)]
         self.add(MapStep(x, y, (PostOp("add", self.r.choice(same)),)), self.shape(x))
 
-    def gate(self, x, y):
+    def gate(self, x, y, op):
         """Squeeze and excitation: every output depends on all positions."""
         shape = self.shape(x)
-        pooled = self.program.add(ReduceStep(x, f"{y} mean", "mean"), (*shape[:2], *(1,) * self.dims), "squeeze")
+        pooled = self.program.add(ReduceStep(x, f"{y} {op}", op), (*shape[:2], *(1,) * self.dims), "squeeze")
         self.add(MapStep(x, y, (PostOp("mul", pooled),)), shape)
 
 
 OPS = ("conv", "conv", "conv", "transposed", "pool", "resize", "concat", "shuffle", "crop", "pad", "add_both")
 
 
-def draw_net(seed: int, *, gate: bool = False) -> Program:
-    """A network of some layers; where that is wanted a gate follows the first of them, a convolution of ones."""
+def draw_net(seed: int, *, gate: str = "") -> Program:
+    """A network of some layers; where one is wanted a gate follows the first of them, a convolution of ones."""
     r = Random(seed)
     net = Net(r, r.choice((1, 2, 2, 3)))
     if gate:
         spec = Conv.of(net.shape("x")[1], 2, 3, dims=net.dims, padding=1)
         net.add(ConvStep("x", "first", spec, np.ones(spec.weight_shape, np.float32)), spec.output_shape(net.shape("x")))
-        net.gate("first", "gate")
+        net.gate("first", "gate", gate)
     for n in range(r.randint(2, 7)):
         name = r.choice(net.values[-2:]) if n and not gate and r.random() < 0.3 else net.values[-1]
         getattr(net, r.choice(OPS))(name, f"v{n}")

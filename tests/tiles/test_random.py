@@ -9,12 +9,15 @@ import pytest
 from tests.program_oracle import run_program
 from tests.tiles.nets import draw_image, draw_net
 
+import omniconv as oc
 from omniconv.analysis.tiling import tiling
 from omniconv.compiler.planning.options import Options
 from omniconv.errors import UnsupportedError
+from omniconv.program.keep_axes import keep_axes
 from omniconv.runtime.executable import Executable
 from omniconv.target.select import select_target
 from omniconv.tiles import plan_tiles, tiled
+from omniconv.tiles.lines import Whole, cut_line
 
 WIDE = [pytest.param(seed, marks=pytest.mark.wide) for seed in range(20, 320)]
 
@@ -40,6 +43,37 @@ def test_tiles_compute_what_the_whole_computes_in_exact_arithmetic(seed):
     np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("seed", [*range(8), *WIDE])
+def test_pieces_that_are_not_cut_are_those_that_would_be(seed, monkeypatch):
+    """Of a longer image, on the grid: what is told from the two ends against cutting every piece."""
+    program = draw_net(seed)
+    whole = Whole(keep_axes(program, program.outputs), program.outputs[0])
+    for axis, found in enumerate(tiling(program).axes):
+        told = cut_line(whole, axis, found.grid, found.grid)
+        monkeypatch.setattr("omniconv.tiles.lines._LOOKS", 0)
+        assert [(one.outputs, one.reads) for one in told] == [
+            (one.outputs, one.reads) for one in cut_line(whole, axis, found.grid, found.grid)
+        ]
+        every = cut_line(whole, axis, found.grid, found.grid)
+        assert len({(a.kind, b.kind) for a, b in zip(told, every, strict=True)}) == len({a.kind for a in every})
+        monkeypatch.undo()
+
+
+def test_few_pieces_of_a_long_line_are_cut(monkeypatch):
+    layers = (
+        oc.Conv.of(1, 2, 5, padding=2, stride=2),
+        oc.Resize(2, "linear"),
+        oc.Conv.of(2, 1, 3, padding=2, dilation=2),
+    )
+    cut = []
+    part = Whole.part
+    monkeypatch.setattr(Whole, "part", lambda self, spans: cut.append(spans) or part(self, spans))
+    plan = plan_tiles(oc.Chain(layers), (1, 1, 64, 40000), "200K")
+    assert plan.tiles > 200
+    assert plan.kinds <= 9
+    assert len(cut) < 80
+
+
 @pytest.mark.parametrize("seed", [*range(2), *WIDE])
 def test_tiles_are_the_whole_bit_for_bit(seed):
     program = draw_net(seed)
@@ -51,7 +85,7 @@ def test_tiles_are_the_whole_bit_for_bit(seed):
 
 @pytest.mark.parametrize("seed", range(12))
 def test_what_is_refused_reads_all_positions(seed):
-    program = draw_net(seed, gate=True)
+    program = draw_net(seed, gate="mean")
     x = draw_image(program, seed)
     with pytest.raises(UnsupportedError, match="mean over all positions 'squeeze'"):
         plan_tiles(program, x.shape)

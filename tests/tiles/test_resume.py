@@ -193,6 +193,8 @@ def test_absurd_sizes_are_refused_before_anything_is_made(tmp_path):
     most = 2**31 - 1
     with pytest.raises(LimitError, match="65536 along an axis"):
         oc.plan_tiles(oc.Conv.of(1, 1, 3, padding=1), (1, 1, most, most), "1MB")
+    with pytest.raises(LimitError, match="the tables of a resize"):
+        oc.plan_tiles(oc.Chain((oc.Conv.of(1, 1, 3, padding=1), oc.Resize(2, "linear"))), (1, 1, most, 64))
     sizes, chunks = (2**30, 2**30, *SHAPE[1:]), (1, 1, *SHAPE[1:])
     with pytest.raises(LimitError, match="blocks of a Dask array"):
         run(da.zeros((2**20, 2**20, *SHAPE[1:]), chunks=(2**20, 2**20, *SHAPE[1:]), dtype="f4"), axes="TZCYX")

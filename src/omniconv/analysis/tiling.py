@@ -19,6 +19,7 @@ from omniconv.analysis.reach import Demand, find_phases
 from omniconv.analysis.record import Record
 from omniconv.analysis.subject import find_source, find_tensor
 from omniconv.errors import UnsupportedError
+from omniconv.program.keep_axes import keep_axes
 from omniconv.program.part import cut_program
 from omniconv.program.program import Program
 
@@ -68,6 +69,7 @@ def tiling(program: Program, tensor: str | None = None, source: str | None = Non
         SpecError: no such value or input.
     """
     tensor, source = find_tensor(program, tensor), find_source(program, source)
+    program = keep_axes(program, (tensor,))
     shape, given = program.shapes[tensor], program.shapes[source]
     phases = find_phases(program, tensor)
     found = _find_obstacles(tensor, list(phases.demands.values()), source)

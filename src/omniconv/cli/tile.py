@@ -31,6 +31,9 @@ def tile(
         str | None, typer.Option("--shape", "-s", metavar="N,C,H,W", help="With --plan: a shape in place of IN.")
     ] = None,
     output: Annotated[str | None, typer.Option("--output", help="The output, where the model has several.")] = None,
+    two_pass: Annotated[
+        bool, typer.Option("--two-pass", help="Find reductions over all positions by passes before the result.")
+    ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Show the tiles, and compute nothing but one of them.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume/--restart", help="Go on where an earlier run stopped, or begin anew.")
@@ -50,7 +53,14 @@ def tile(
 
     What is read beyond a tile follows from the layers. OUT appears when it is whole; a run that was stopped goes on.
     """
-    options: dict[str, Any] = {"axes": axes, "output": output, "threads": threads, "exact": exact, "dtype": dtype}
+    options: dict[str, Any] = {
+        "axes": axes,
+        "output": output,
+        "two_pass": two_pass,
+        "threads": threads,
+        "exact": exact,
+        "dtype": dtype,
+    }
     if plan:
         show(_plan(model, image, shape, memory, options), json=json)
         return

@@ -62,7 +62,7 @@ def map_on_cluster(
     """Do jobs on the workers of a client, and give what became of each to ``finish``."""
     fleet = Fleet(client, settings.origin.target, settings.memory, threads)
     work = MapWork(settings, None if journal is None else (journal, hash_head(journal)))
-    with closing(fleet.do(work, _chunk(jobs, max(settings.batch, 4)))) as results:
+    with fleet.send(work) as carried, closing(fleet.do(carried, _chunk(jobs, max(settings.batch, 4)))) as results:
         for outcomes in results:
             for outcome in outcomes:
                 finish(outcome)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
+from omniconv.limits import check_memory
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.program import Program
-from omniconv.program.sampling import Sampling, plan_axis
+from omniconv.program.sampling import TABLE_BYTES, Sampling, count_taps, plan_axis
 from omniconv.program.steps import Array, ChannelStep, ConcatStep, ConvStep, MapStep, PostOp, RearrangeStep, ResizeStep
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shape, Shuffle, Spec, Split
 
@@ -94,7 +95,13 @@ def _pixel_shuffle(step: PixelShuffle, x: str, y: str, shape: Shape) -> Rearrang
 
 
 def plan_resize(step: Resize, x: str, y: str, shape: Shape) -> ResizeStep:
-    """Index and weight tables of a `Resize`."""
+    """Index and weight tables of a `Resize`.
+
+    Raises:
+        LimitError: tables that would not fit into memory.
+    """
     how = Sampling(step.mode, "asymmetric" if step.mode == "nearest" else "half_pixel")
+    taps = count_taps(how, step.factor)[1]
+    check_memory(TABLE_BYTES * taps * step.factor * sum(shape[2:]), "the tables of a resize", at=repr(step))
     tables = [plan_axis(how, size, size * step.factor) for size in shape[2:]]
     return ResizeStep(x, y, tuple(index for index, _ in tables), tuple(weight for _, weight in tables))

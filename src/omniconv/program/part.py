@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from omniconv.errors import UnsupportedError
 from omniconv.program.cut import Box, Cut, box_shape, hull
+from omniconv.program.keep_axes import expand
 from omniconv.program.program import Program
 from omniconv.program.steps import SliceStep
 
@@ -24,11 +25,13 @@ class ProgramPart:
         program: with one output; its inputs are those that the value depends on.
         box: of the value.
         reads: for each input, the box that it is given.
+        boxes: of every value that is computed or read.
     """
 
     program: Program
     box: Box
     reads: dict[str, Box]
+    boxes: dict[str, Box]
 
 
 def cut_program(program: Program, tensor: str, box: Box) -> ProgramPart:
@@ -56,9 +59,10 @@ def cut_program(program: Program, tensor: str, box: Box) -> ProgramPart:
         names = [
             _take(part, name, held[name], need, label) for name, need in zip(cut.step.reads, cut.reads, strict=True)
         ]
-        part.add(cut.step.reading(names), box_shape(cut.box), label)
+        for step, shape in expand(cut.step.reading(names), part.shapes, box_shape(cut.box)):
+            part.add(step, shape, label)
     part.outputs = (_take(part, tensor, held[tensor], box, "tile"),)
-    return ProgramPart(part, box, {name: held[name] for name in inputs})
+    return ProgramPart(part, box, {name: held[name] for name in inputs}, held)
 
 
 def _take(part: Program, name: str, held: Box, need: Box, label: str) -> str:

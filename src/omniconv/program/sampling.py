@@ -54,6 +54,8 @@ EXACT: Final = 2**24
 """Integers up to here, and so their products as well, are float32's as they are."""
 UNNAMED: Final = "ceil_when_shrinking"
 """The rounding of nearest before it had a name in the format: ceil where s < 1, else floor."""
+TABLE_BYTES: Final = 64
+"""What an entry of a table takes while tables are made and looked at [bytes]."""
 HALF: Final = float(np.float32(1e-6))
 """How far from halfway between two positions still counts as halfway [positions]."""
 

@@ -6,6 +6,7 @@ import math
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from omniconv.compiler.planning.shared import Shared
 from omniconv.errors import UnsupportedError
 from omniconv.forks import own_locks
+from omniconv.program.cut import Box, take
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.spec import Shape
@@ -41,39 +43,44 @@ class CompiledTiles:
 
     Attributes:
         plan: the tiles.
+        sweeps: those of the sweeps before, with the same machine code, weights and memory.
     """
 
-    def __init__(self, plan: TilePlan) -> None:
+    def __init__(self, plan: TilePlan, beside: tuple[Shared, ArenaPool] | None = None) -> None:
         self.plan = plan
-        self._begin()
+        self._begin(beside)
 
-    def _begin(self) -> None:
-        self._shared, self._pool = Shared(), ArenaPool()
-        self._made: dict[tuple[int, ...], Executable] = {}
+    def _begin(self, beside: tuple[Shared, ArenaPool] | None = None) -> None:
+        self._shared, self._pool = beside or (Shared(), ArenaPool())
+        self._made: dict[tuple[int, ...], tuple[Executable, dict[str, Box]]] = {}
         own_locks(self)
+        self.sweeps = tuple(CompiledTiles(sweep.plan, (self._shared, self._pool)) for sweep in self.plan.sweeps)
 
     def forget_locks(self) -> None:
         """See :mod:`omniconv.forks`."""
         self._lock = threading.Lock()
 
     def __getstate__(self) -> TilePlan:
-        return replace(self.plan, _subject=replace(self.plan.subject, lower=_refuse))
+        return _without_lowering(self.plan)
 
     def __setstate__(self, plan: TilePlan) -> None:
         self.plan = plan
         self._begin()
 
-    def __call__(self, tile: ImageTile, x: Array) -> Array:
-        """The outputs of a tile ``(1, C, *spatial)``, given what it reads."""
-        run = self.find(tile)
-        ((source, _),), ((name, shape),) = run.inputs.items(), run.outputs.items()
+    def __call__(self, tile: ImageTile, x: Array, statistics: Mapping[str, Array] | None = None) -> Array:
+        """The outputs of a tile ``(1, C, *spatial)``, given what it reads, and what sweeps have found."""
+        run, reads = self.find(tile)
+        source = self.plan.whole.source
+        inputs = {name: take(array, reads[name]) for name, array in (statistics or {}).items() if name in reads}
+        inputs[source] = take(x, (*reads[source][:2], *((0, size) for size in x.shape[2:])))
+        ((name, shape),) = run.outputs.items()
         # Memory of its own: what an executable keeps for its next results, it would keep for each kind of tile.
         y = np.empty(shape, run.dtype)
-        run.run({source: x}, {name: y})
+        run.run(inputs, {name: y})
         return y != 0 if self.plan.dtype.kind == "b" else y
 
-    def find(self, tile: ImageTile) -> Executable:
-        """The executable of tiles of its kind."""
+    def find(self, tile: ImageTile) -> tuple[Executable, dict[str, Box]]:
+        """The executable of tiles of its kind, and the boxes of its inputs."""
         with self._lock:
             found = self._made.get(tile.kind)
             if found is None:
@@ -81,7 +88,7 @@ class CompiledTiles:
                 part = plan.whole.part(tile.outputs)
                 # What a plan says of one axis holds for all others: each is cut by itself.
                 assert plan.whole.reads(part) == tile.reads
-                found = self._made[tile.kind] = Executable.of(
+                made = Executable.of(
                     part.program,
                     plan.subject.target,
                     plan.subject.options,
@@ -89,6 +96,7 @@ class CompiledTiles:
                     shared=self._shared,
                     pool=self._pool,
                 )
+                found = self._made[tile.kind] = made, part.reads
         return found
 
     def measure_seconds(self) -> float:
@@ -98,12 +106,19 @@ class CompiledTiles:
             kinds = [piece.kind for piece in line]
             commonest.append(kinds.index(Counter(kinds).most_common(1)[0][0]))
         tile = self.plan.tile_at(tuple(commonest))
-        run = self.find(tile)
-        x = np.zeros(next(iter(run.inputs.values())), run.dtype)
+        run, _ = self.find(tile)
+        inputs = {name: np.zeros(shape, run.dtype) for name, shape in run.inputs.items()}
         times = []
         for _ in range(3):
             started = time.perf_counter()
-            run(x)
+            run.run(inputs)
             times.append(time.perf_counter() - started)
         one = math.prod(b - a for a, b in tile.reads)
-        return min(times) * self.plan.planes * self.plan.read / one
+        before = sum(sweep.measure_seconds() for sweep in self.sweeps)
+        return before + min(times) * self.plan.planes * self.plan.read / one
+
+
+def _without_lowering(plan: TilePlan) -> TilePlan:
+    """A plan that can be sent to another process."""
+    sweeps = tuple(replace(sweep, plan=_without_lowering(sweep.plan)) for sweep in plan.sweeps)
+    return replace(plan, sweeps=sweeps, _subject=replace(plan.subject, lower=_refuse))

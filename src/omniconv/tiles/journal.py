@@ -50,10 +50,10 @@ def describe(plan: TilePlan, dtype: str) -> dict[str, Any]:
     }
 
 
-def digest(part: Array) -> str:
-    """What tells a part of an array from others: its bytes in row-major order."""
+def digest(part: Array, more: str = "") -> str:
+    """What tells a part of an array from others: its bytes in row-major order; and what else it goes with."""
     data = np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
-    return hashlib.blake2b(data, digest_size=16).hexdigest()
+    return hashlib.blake2b(data, digest_size=16, key=more.encode()).hexdigest()
 
 
 class Journal:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
+import operator
 import uuid
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -12,6 +14,10 @@ from omniconv.errors import LimitError
 from omniconv.tiles.compiled import Array, CompiledTiles
 from omniconv.tiles.moves import inwards, outwards, slices
 from omniconv.tiles.plan import ImageTile, TilePlan
+from omniconv.tiles.sums import Partial
+from omniconv.tiles.sweeping import finish_sweep, take_part
+
+Statistics: TypeAlias = dict[str, Array] | None
 
 MOST_BLOCKS: Final = 2**20
 """Tiles that a graph of Dask holds."""
@@ -26,9 +32,9 @@ def tile_lazily(plan: TilePlan, image: Any) -> Any:
     import dask.array as da
     from dask import delayed
 
-    if plan.planes * plan.tiles > MOST_BLOCKS:
+    if plan.planes * plan.all_tiles > MOST_BLOCKS:
         raise LimitError(
-            f"{plan.planes * plan.tiles} tiles as blocks of a Dask array",
+            f"{plan.planes * plan.all_tiles} tiles as blocks of a Dask array",
             need=f"at most {MOST_BLOCKS}",
             fix="a part of the image, or more memory",
         )
@@ -39,11 +45,13 @@ def tile_lazily(plan: TilePlan, image: Any) -> Any:
     planes = list(itertools.product(*map(range, plan.axes.planes(plan.shape))))
     letters = [name for name in plan.axes.names if plan.axes.is_plane(name)]
     for plane, tile in itertools.product(planes, list(plan)):
+        if tile.index == (0,) * len(tile.index):
+            statistics = _sweep_lazily(plan, compiled, plane, image)
         part = image[slices(plan.axes.names, plan, plane, tile.reads)]
         where = slices(plan.axes.result, plan, plane, tile.outputs)
         shape = tuple(len(range(*cut.indices(size))) for cut, size in zip(where, plan.output_shape, strict=True))
         place = dict(zip(letters, plane, strict=True)) | dict(zip(plan.axes.spatial, tile.index, strict=True))
-        block = da.from_delayed(compute(compiled, tile, part), shape, plan.dtype)
+        block = da.from_delayed(compute(compiled, tile, part, statistics), shape, plan.dtype)
         blocks[tuple(place.get(name, 0) for name in plan.axes.result)] = block
     return da.block(blocks.tolist())
 
@@ -55,7 +63,33 @@ def _blocks(plan: TilePlan, name: str) -> range:
     return range(plan.output_shape[plan.axes.result.index(name)] if plan.axes.is_plane(name) else 1)
 
 
-def _compute(compiled: CompiledTiles, tile: ImageTile, part: Array) -> Array:
+def _sweep_lazily(plan: TilePlan, compiled: Any, plane: tuple[int, ...], image: Any) -> Any:
+    """What the sweeps over a plane find: values that come when they are asked for."""
+    from dask import delayed
+
+    known = None
+    for number, sweep in enumerate(plan.sweeps):
+        parts = [
+            delayed(_take_part)(compiled, number, tile, image[slices(plan.axes.names, plan, plane, tile.reads)], known)
+            for tile in sweep.plan
+        ]
+        known = delayed(_finish)(compiled, number, parts, known)
+    return known
+
+
+def _take_part(compiled: CompiledTiles, sweep: int, tile: ImageTile, part: Array, known: Statistics) -> Partial:
+    """What one tile of a sweep contributes."""
+    tiles = compiled.sweeps[sweep]
+    x = inwards(tiles.plan, np.asarray(part), tiles.plan.whole.program.element.dtype)
+    return take_part(compiled.plan.sweeps[sweep], tiles(tile, x, known))
+
+
+def _finish(compiled: CompiledTiles, sweep: int, parts: list[Partial], known: Statistics) -> dict[str, Array]:
+    return finish_sweep(compiled.plan.sweeps[sweep], functools.reduce(operator.add, parts), known or {})
+
+
+def _compute(compiled: CompiledTiles, tile: ImageTile, part: Array, known: Statistics) -> Array:
     """One tile of the result."""
     plan = compiled.plan
-    return outwards(plan, compiled(tile, inwards(plan, np.asarray(part), plan.whole.program.element.dtype)))
+    x = inwards(plan, np.asarray(part), plan.whole.program.element.dtype)
+    return outwards(plan, compiled(tile, x, known))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from omniconv.cluster import open_client
 from omniconv.errors import DataError, ShapeError
 from omniconv.integers import as_flag
-from omniconv.overlap import overlap
+from omniconv.overlap import Relay, overlap
 from omniconv.tiles.axes import CHANNEL
 from omniconv.tiles.bar import show_bar
 from omniconv.tiles.cluster import run_on_cluster
@@ -23,6 +24,8 @@ from omniconv.tiles.plan import ImageTile, TilePlan, plan_aligned
 from omniconv.tiles.results import Destination, find_chunks, open_result
 from omniconv.tiles.storage import check_apart, is_dask, open_image, storing
 from omniconv.tiles.subject import open_subject
+from omniconv.tiles.sums import Partial
+from omniconv.tiles.sweeping import finish_sweep, name_statistics, take_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +33,17 @@ class TileJob:
     """One tile of one plane.
 
     Attributes:
-        number: among all.
+        number: among all of the result, or of a sweep over the plane.
         plane, tile: where it is.
-        key: a digest of what it reads, where there is a journal.
+        key: a digest of what it depends on, where there is a journal.
+        sweep: the number of the sweep that it belongs to; ``None`` for a tile of the result.
     """
 
     number: int
     plane: tuple[int, ...]
     tile: ImageTile
     key: str
+    sweep: int | None = None
 
 
 def tiled(
@@ -50,6 +55,7 @@ def tiled(
     tile: Sequence[int] | None = None,
     axes: str | None = None,
     output: str | None = None,
+    two_pass: bool = False,
     resume: bool = True,
     progress: bool = True,
     weights: Sequence[Any] | None = None,
@@ -70,7 +76,7 @@ def tiled(
         True
 
     Args:
-        net, tile, axes, output, weights, threads, exact, dtype: as for :func:`plan_tiles`.
+        net, tile, axes, output, two_pass, weights, threads, exact, dtype: as for :func:`plan_tiles`.
         x: a NumPy array or memmap, a Zarr array (format 2 or 3), a Dask array, or a path: ``.npy``, ``.zarr`` (a group,
             as of OME-Zarr, for its first resolution), ``.tif``. Types that the network's type holds are converted.
         out: where the result goes: nothing for new memory, a NumPy array, a memmap, a Zarr array whose chunks tiles can
@@ -94,14 +100,16 @@ def tiled(
     Numerics:
         With ``exact=True`` the result is that of the whole to the last bit where sums are exact, as those of whole
         numbers are, and within the bound of direct sums otherwise. Without it, layers of 3x3 may be filtered
-        (Winograd), in blocks that begin with the tile: the result is then within the bound of that form.
+        (Winograd), in blocks that begin with the tile: the result is then within the bound of that form. With
+        ``two_pass`` sums over all positions are exact, whatever the tiles, and rounded once; of the whole they are
+        within the bound of its sums.
     """
     resume, progress = as_flag("resume", resume), as_flag("progress", progress)
     subject = open_subject(net, weights, threads, dtype, exact=exact)
     image = open_image(x)
     _check_type(image.dtype, subject.target.element.dtype)
     chunks = find_chunks(out)
-    plan = plan_aligned(subject, tuple(image.shape), memory, axes, output, chunks, tile=tile)
+    plan = plan_aligned(subject, tuple(image.shape), memory, axes, output, chunks, tile=tile, two_pass=two_pass)
     if is_dask(image):
         if out is not None:
             raise DataError("out= with a Dask array", need="no out: the result is a Dask array", fix="y.to_zarr(path)")
@@ -116,7 +124,7 @@ def tiled(
             journal = Journal(result.journal, describe(plan, str(image.dtype)), resume=resume)
     try:
         result.begin(old=journal is not None and bool(journal.done))
-        with open_client(cluster) as client, show_bar(plan.planes * plan.tiles, "tiles", shown=progress) as advance:
+        with open_client(cluster) as client, show_bar(plan.planes * plan.all_tiles, "tiles", shown=progress) as advance:
             if client is None:
                 _Run(plan, image, result, journal).go(advance)
             else:
@@ -171,30 +179,39 @@ class _Run:
 
     def __init__(self, plan: TilePlan, image: Any, result: Destination, journal: Journal | None) -> None:
         self.plan, self.image, self.result, self.journal = plan, image, result, journal
+        self.relay = Relay()
+        self.swept: queue.Queue[str] = queue.Queue(1)  # digests of what sweeps have found, plane by plane
 
     def go(self, advance: Callable[[], None]) -> None:
         """Compute all tiles that are not finished; ``advance`` is called after each."""
-        compiled = CompiledTiles(self.plan)
-        overlap(
-            self._read(advance),
-            lambda item: (item[0], compiled(item[0].tile, item[1])),
-            lambda item: self._write(*item, advance),
-            "omniconv tiles",
-        )
+        compute = self._start_computing(CompiledTiles(self.plan), advance)
+        overlap(self._read(advance), compute, lambda y: self._write(y, advance), "omniconv tiles", self.relay)
 
     def _read(self, advance: Callable[[], None]) -> Iterator[tuple[TileJob, Array]]:
-        dtype = self.plan.whole.program.element.dtype
-        planes = np.ndindex(*self.plan.axes.planes(self.plan.shape))
-        for number, (plane, tile) in enumerate((plane, tile) for plane in planes for tile in self.plan):
-            where = slices(self.plan.axes.names, self.plan, plane, tile.reads)
-            with storing(f"reading {where}"):
-                part = np.asarray(self.image[where])
-                job = TileJob(number, plane, tile, "" if self.journal is None else digest(part))
-            if self._is_finished(job):
-                advance()
-                continue
-            yield job, inwards(self.plan, part, dtype)
-            del part
+        number = 0
+        for plane in np.ndindex(*self.plan.axes.planes(self.plan.shape)):
+            for sweep, item in enumerate(self.plan.sweeps):
+                for count, tile in enumerate(item.plan):
+                    part = self._read_part(plane, tile)
+                    yield TileJob(count, plane, tile, "", sweep), self._inwards(part)
+            statistics = self.relay.get(self.swept) if self.plan.sweeps else ""
+            for tile in self.plan:
+                part = self._read_part(plane, tile)
+                job = TileJob(number, plane, tile, "" if self.journal is None else digest(part, statistics))
+                number += 1
+                if self._is_finished(job):
+                    advance()
+                else:
+                    yield job, self._inwards(part)
+                del part
+
+    def _read_part(self, plane: tuple[int, ...], tile: ImageTile) -> Array:
+        where = slices(self.plan.axes.names, self.plan, plane, tile.reads)
+        with storing(f"reading {where}"):
+            return np.asarray(self.image[where])
+
+    def _inwards(self, part: Array) -> Array:
+        return inwards(self.plan, part, self.plan.whole.program.element.dtype)
 
     def _is_finished(self, job: TileJob) -> bool:
         """Whether a tile was computed from the same part of the image, and its outputs are still there."""
@@ -205,7 +222,34 @@ class _Run:
         with storing(f"reading {where} of the result", fix="resume=False, which begins anew"):
             return digest(np.asarray(self.result.array[where])) == known[1]
 
-    def _write(self, job: TileJob, y: Array, advance: Callable[[], None]) -> None:
+    def _start_computing(
+        self, compiled: CompiledTiles, advance: Callable[[], None]
+    ) -> Callable[[tuple[TileJob, Array]], tuple[TileJob, Array] | None]:
+        """What computes tiles, in order: of sweeps it keeps what they find, and the tiles after them are given that."""
+        known: dict[str, Array] = {}
+        parts: Partial | None = None
+
+        def compute(item: tuple[TileJob, Array]) -> tuple[TileJob, Array] | None:
+            nonlocal known, parts
+            job, x = item
+            if job.sweep is None:
+                return job, compiled(job.tile, x, known)
+            sweep = self.plan.sweeps[job.sweep]
+            part = take_part(sweep, compiled.sweeps[job.sweep](job.tile, x, known))
+            parts = part if parts is None or job.number == 0 else parts + part
+            if job.number == sweep.plan.tiles - 1:
+                known = finish_sweep(sweep, parts, known if job.sweep else {})
+                if job.sweep == len(self.plan.sweeps) - 1:
+                    self.relay.put(self.swept, name_statistics(known))
+            advance()
+            return None
+
+        return compute
+
+    def _write(self, item: tuple[TileJob, Array] | None, advance: Callable[[], None]) -> None:
+        if item is None:
+            return
+        job, y = item
         where = slices(self.plan.axes.result, self.plan, job.plane, job.tile.outputs)
         y = outwards(self.plan, y)
         with storing(f"writing {where}"):

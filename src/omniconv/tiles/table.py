@@ -9,7 +9,7 @@ from omniconv.limits import format_size
 
 if TYPE_CHECKING:
     from omniconv.tiles.lines import Piece
-    from omniconv.tiles.plan import TilePlan
+    from omniconv.tiles.plan import SweepPlan, TilePlan
 
 
 def write_table(plan: TilePlan) -> str:
@@ -29,7 +29,15 @@ def write_table(plan: TilePlan) -> str:
         f"memory: {format_size(plan.needed)} of {format_size(plan.memory)}",
         f"work: {plan.recompute:.3f} times that of the whole",
     ]
+    text[-3:-3] = [_say_sweep(number, sweep) for number, sweep in enumerate(plan.sweeps, 1)]
     return "\n".join(text)
+
+
+def _say_sweep(number: int, sweep: SweepPlan) -> str:
+    """A pass before the result, with its share of the work."""
+    ops = ", ".join(dict.fromkeys(statistic.op for statistic in sweep.statistics))
+    share = f", work {sweep.plan.recompute:.3f} times that of its layers" if sweep.plan.whole_macs else ""
+    return f"pass {number}: {ops} over all positions {sweep.label!r}, {sweep.plan.tiles} tiles{share}"
 
 
 def draw_lines(plan: TilePlan, width: int) -> str:

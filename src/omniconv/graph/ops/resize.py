@@ -24,6 +24,7 @@ from omniconv.program.sampling import (
     COORDINATES,
     CROP,
     NEAREST,
+    TABLE_BYTES,
     UNNAMED,
     Sampling,
     count_outside,
@@ -73,7 +74,7 @@ def _emit(
         taps = count_taps(how, ratio)[1]
         if taps > MAX_TAPS:
             raise UnsupportedError(f"antialias of a reduction by {1 / ratio}", need=f"at most {MAX_TAPS} taps")
-        build.budget.take((taps, output), 64, "a resize table")
+        build.budget.take((taps, output), TABLE_BYTES, "a resize table")
     if crop is not None:
         return _emit_part(x, sizes, scales, how, build, crop)
     index, weight = [], []

@@ -45,7 +45,10 @@ class RearrangeStep(Step):
         return Dependence((Part(self.x, (form,)),), linear=True)
 
     def cut(self, shapes: Shapes, box: Box) -> Cut:
-        """Axes are cut at their outermost digits, in whole numbers of what these count."""
+        """Axes are cut at their outermost digits, in whole numbers of what these count.
+
+        An axis whose positions are all made of channels is not cut: there are no more of them in a larger image.
+        """
         source, result = shapes[self.x], shapes[self.y]
         if box == whole(result):
             return Cut(self, box, (whole(source),))
@@ -67,6 +70,12 @@ class RearrangeStep(Step):
             cut = [digit for digit in group if digits[digit] != (0, self.split[digit])]
             if cut:
                 digit, inner = _outermost(group, self.split)
+                if cut != [digit] and axis == 1 and len(source) == len(result):
+                    for number, places in enumerate(after):
+                        if {self.perm[n] for n in places} & set(cut):
+                            outputs[number] = (0, result[number])
+                    digits = [(0, self.split[n]) if n in cut else span for n, span in enumerate(digits)]
+                    continue
                 if cut != [digit]:
                     raise refusal
                 reads[axis] = _times(digits[digit], inner)
