@@ -1,128 +1,30 @@
-"""A cluster of Dask: which workers it has, what each is sent once, and jobs whose results come as they are ready.
+"""`Fleet`: the workers of a cluster, and the jobs that they do.
 
-What jobs need is pickled once, carried to every worker, and opened there once a process, by its digest. A worker that
-is lost has its jobs done by another; the results that matter are kept where the caller puts them.
+A worker that is lost has its jobs done by another; the results that matter are kept where the caller puts them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import sys
-import threading
 import time
 import warnings
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from importlib.util import find_spec
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import omniconv
-from omniconv.errors import DataError, LimitError, OmniconvError, StorageError, UnsupportedError
+from omniconv.cluster.shipment import ClusterWork, carry, do_job, pack, refuse_here
+from omniconv.errors import LimitError, OmniconvError, StorageError, UnsupportedError
 from omniconv.limits import format_size
 from omniconv.target.model import Target
-from omniconv.target.select import detect_host, reject_host
 
-EXTRA: Final = 'pip install "omniconv[tiles]"'
 PATIENCE: Final = 60.0
 """How long a cluster may take to have a first worker [s]."""
 LOOK: Final = 5.0
 """How often the number of workers is asked for, so that those that join are fed [s]."""
 RETRIES: Final = 2
 """How often a job that fails is tried again."""
-MOST_OPEN: Final = 2
-"""Works that a process of a worker keeps open."""
-
-
-class ClusterWork(Protocol):
-    """What workers are sent: it is called with each job. To be pickled."""
-
-    def begin(self, threads: int) -> None:
-        """Make ready in a worker's process, where each job may use so many threads."""
-
-    def __call__(self, job: Any) -> Any:
-        """The result of a job; called by several threads at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shipment:
-    """A `ClusterWork` on its way.
-
-    Attributes:
-        version: of the Omniconv that sent it.
-        target: machines that may compute it.
-        threads: for the address of each worker, threads of a job.
-        digest, data: the pickled work.
-    """
-
-    version: str
-    target: Target
-    threads: Mapping[str, int]
-    digest: str
-    data: bytes = field(repr=False)
-
-
-@contextmanager
-def open_client(cluster: Any) -> Iterator[Any]:
-    """The client of a cluster, where there is one to use; otherwise ``None``.
-
-    Args:
-        cluster: ``None`` for the client that is open in this process, if any; a client; the address of a scheduler;
-            ``False`` for none.
-
-    Raises:
-        DataError: something else.
-        StorageError: no scheduler at the address.
-        UnsupportedError: Dask's ``distributed`` is not installed, or an asynchronous client.
-    """
-    if cluster is False or (cluster is None and "distributed" not in sys.modules):
-        yield None
-        return
-    if find_spec("distributed") is None:
-        raise UnsupportedError("distributed is not installed", need=EXTRA)
-    import distributed
-
-    if isinstance(cluster, str):
-        with _connect(cluster) as client:
-            yield client
-        return
-    client = _find_current() if cluster is None else cluster
-    if client is not None and not isinstance(client, distributed.Client):
-        raise DataError(
-            f"cluster is {type(cluster).__name__}",
-            need="a dask.distributed.Client, the address of a scheduler, or False",
-            fix='cluster="tcp://host:8786"',
-        )
-    if client is not None and client.asynchronous:
-        raise UnsupportedError("an asynchronous client of Dask", need="a synchronous one", fix="Client(address)")
-    yield client
-
-
-def _find_current() -> Any:
-    """The client of this process. A job of a worker has none: it is computed where it is."""
-    import distributed
-
-    try:
-        distributed.get_worker()
-    except ValueError:
-        try:
-            return distributed.default_client()
-        except ValueError:
-            return None
-    return None
-
-
-def _connect(address: str) -> Any:
-    import distributed
-
-    try:
-        return distributed.Client(address, set_as_default=False, timeout=10)
-    except (OSError, ValueError, TypeError, UnicodeError) as error:
-        raise StorageError(
-            f"no scheduler of Dask at {address!r}: {error}", need="the address that it says", fix="tcp://host:8786"
-        ) from error
 
 
 def _make_greeting() -> Callable[..., dict[str, Any]]:
@@ -148,10 +50,6 @@ def _make_greeting() -> Callable[..., dict[str, Any]]:
         }
 
     return greet
-
-
-def _refuse_here(target: Target) -> str | None:
-    return reject_host(target, detect_host())
 
 
 class Fleet:
@@ -181,7 +79,7 @@ class Fleet:
         found = client.run(_make_greeting(), on_error="return")
         for address, answer in found.items():
             self._check(address, answer, needed)
-        for address, answer in client.run(_refuse_here, target, on_error="return").items():
+        for address, answer in client.run(refuse_here, target, on_error="return").items():
             if answer is not None:
                 raise UnsupportedError(
                     f"worker {address} cannot compute: {answer}",
@@ -215,15 +113,11 @@ class Fleet:
     @contextmanager
     def send(self, work: ClusterWork) -> Iterator[Any]:
         """Carry a work to all workers; what it gives is for :meth:`do`."""
-        import cloudpickle
-
-        data = cloudpickle.dumps(work)
-        digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-        shipment = Shipment(omniconv.__version__, self.target, self.threads, digest, data)
+        shipment = pack(work, self.target, self.threads)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")
             # A job of its own rather than scattered data: should all who hold it be lost, it is sent again.
-            carried = self.client.submit(_carry, shipment, key=f"omniconv-{digest}-{time.time_ns()}", pure=False)
+            carried = self.client.submit(carry, shipment, key=f"omniconv-{shipment.key}", pure=False)
         try:
             with _guard():
                 carried.result()
@@ -248,7 +142,7 @@ class Fleet:
 
         def feed(count: int) -> None:
             for job in itertools.islice(left, count):
-                future = self.client.submit(_do, carried, job, pure=False, retries=RETRIES)
+                future = self.client.submit(do_job, carried, job, pure=False, retries=RETRIES)
                 held.add(future)
                 coming.add(future)
 
@@ -288,49 +182,3 @@ def _guard() -> Iterator[None]:
             need="workers that live, and enough memory for each",
             fix="the same call again, which goes on where it stopped",
         ) from error
-
-
-def _carry(shipment: Shipment) -> Shipment:
-    return shipment
-
-
-_OPEN: Final[OrderedDict[str, ClusterWork]] = OrderedDict()
-_LOCK: Final = threading.Lock()
-
-
-def _do(shipment: Shipment, job: Any) -> Any:
-    """Do a job in a worker."""
-    return _open(shipment)(job)
-
-
-def _open(shipment: Shipment) -> ClusterWork:
-    """The work of a shipment, opened by the first job that needs it.
-
-    Raises:
-        UnsupportedError: it was sent by another version, or for another machine. Workers that were there when the run
-            began have been asked; this one came later.
-    """
-    import cloudpickle
-    from distributed import get_worker
-
-    address = get_worker().address
-    if shipment.version != omniconv.__version__:
-        raise UnsupportedError(
-            f"worker {address} has Omniconv {omniconv.__version__}, and the client {shipment.version}",
-            need="one version everywhere",
-            fix=f"pip install omniconv=={shipment.version} on all machines",
-        )
-    refusal = _refuse_here(shipment.target)
-    if refusal is not None:
-        raise UnsupportedError(f"worker {address} cannot compute: {refusal}", need="a target that all workers have")
-    with _LOCK:
-        found = _OPEN.get(shipment.digest)
-        if found is None:
-            work: ClusterWork = cloudpickle.loads(shipment.data)
-            work.begin(shipment.threads.get(address) or min(shipment.threads.values()))
-            found = _OPEN[shipment.digest] = work
-            while len(_OPEN) > MOST_OPEN:
-                _OPEN.popitem(last=False)
-        else:
-            _OPEN.move_to_end(shipment.digest)
-        return found
