@@ -164,6 +164,15 @@ def png(width, height):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(999)))
 
 
+BAD = {
+    "cut.png": "truncated", "empty.png": "cannot identify", "huge.png": "DecompressionBomb",
+    "large.png": 'need at most 128.0 MiB for each, e.g. memory="', "other.npy": "opening", "text.jpg": "identify",
+    "double.npy": "float64 for a network of float32", "objects.npy": "opening", "none.npy": "at least one value",
+    "grey.npy": "say 1 channels; need 3", "gone.png": "No such file", "pipe.png": "is no file",
+}  # fmt: skip
+"""What is said of each of some bad images."""
+
+
 def test_bad_images_are_reported_and_skipped(folder, tmp_path):
     whole = (folder / "p0.png").read_bytes()
     (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -183,12 +192,7 @@ def test_bad_images_are_reported_and_skipped(folder, tmp_path):
     report = run(folder, tmp_path / "out")
     failed = {record.name: str(record.error) for record in report.failed}
     assert len(report) - len(failed) == 7
-    for name, words in {
-        "cut.png": "truncated", "empty.png": "cannot identify", "huge.png": "DecompressionBomb",
-        "large.png": 'need at most 128.0 MiB for each, e.g. memory="', "other.npy": "opening", "text.jpg": "identify",
-        "double.npy": "float64 for a network of float32", "objects.npy": "opening", "none.npy": "at least one value",
-        "grey.npy": "say 1 channels; need 3", "gone.png": "No such file", "pipe.png": "is no file",
-    }.items():  # fmt: skip
+    for name, words in BAD.items():
         assert words in failed.pop(name)
     assert not failed
     assert "7 of 19 images" in str(report)

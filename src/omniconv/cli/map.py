@@ -17,7 +17,7 @@ from omniconv.mapping import map as run_map
 
 
 @dataclass(frozen=True, slots=True)
-class Normalise:
+class Scaling:
     """``(x scale - mean) / std``, with a mean and a standard deviation for all channels or for each; channels last."""
 
     scale: float
@@ -69,7 +69,7 @@ def map(  # noqa: A001 - the name of the command
     """
     prepare = None
     if (scale, mean, std) != (1.0, "0", "1"):
-        prepare = Normalise(scale, _read_numbers("--mean", mean), _read_numbers("--std", std))
+        prepare = Scaling(scale, _read_numbers("--mean", mean), _read_numbers("--std", std))
         if 0.0 in prepare.std:
             raise UsageProblemError(f"--std {std}; need numbers that are not zero")
     report = run_map(

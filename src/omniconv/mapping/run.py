@@ -18,7 +18,7 @@ from omniconv.mapping.cluster import map_on_cluster
 from omniconv.mapping.pipeline import MapJob, MapSettings, Outcome, Pipeline
 from omniconv.mapping.report import MapRecord, MapReport
 from omniconv.mapping.results import ResultFolder, check_suffix
-from omniconv.mapping.source import MapItem, Source, open_source
+from omniconv.mapping.source import MapItem, MapSource, open_source
 from omniconv.tiles.bar import show_bar
 from omniconv.tiles.lines import describe_value
 from omniconv.tiles.subject import find_origin
@@ -196,7 +196,7 @@ class _MapRun:
         stop: at the first image that fails.
     """
 
-    def __init__(self, settings: MapSettings, images: Source, results: ResultFolder | None, *, stop: bool) -> None:
+    def __init__(self, settings: MapSettings, images: MapSource, results: ResultFolder | None, *, stop: bool) -> None:
         self.settings, self.images, self.results, self.stop = settings, images, results, stop
         self.records: list[MapRecord] = []
         self._names: dict[str, tuple[int, str]] = {}

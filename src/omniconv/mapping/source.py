@@ -37,7 +37,7 @@ class MapItem:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class MapSource:
     """Images that can be gone through once.
 
     Attributes:
@@ -49,7 +49,7 @@ class Source:
     total: int | None
 
 
-def open_source(source: Any, pattern: str | None, out: Path | None) -> Source:
+def open_source(source: Any, pattern: str | None, out: Path | None) -> MapSource:
     """Anything that :func:`omniconv.map` takes.
 
     Args:
@@ -68,7 +68,7 @@ def open_source(source: Any, pattern: str | None, out: Path | None) -> Source:
     if pattern is not None:
         raise DataError(f"pattern={pattern!r} with a {type(source).__name__}", need="a pattern for folders only")
     if type(source).__module__.startswith("dask.bag"):
-        return Source(_number(_items_of_bag(source)), None)
+        return MapSource(_number(_items_of_bag(source)), None)
     none = (bytes, bytearray, memoryview, Mapping, AbstractSet)
     if isinstance(source, none) or hasattr(source, "__array__") or not isinstance(source, Iterable):
         raise DataError(
@@ -77,9 +77,9 @@ def open_source(source: Any, pattern: str | None, out: Path | None) -> Source:
             fix="[image]",
         )
     if not isinstance(source, list | tuple):
-        return Source(_number(source), None)
+        return MapSource(_number(source), None)
     paths = [_absolute(item) for item in source if isinstance(item, str | os.PathLike)]
-    return Source(_number(source, _find_common(paths)), len(source))
+    return MapSource(_number(source, _find_common(paths)), len(source))
 
 
 def _absolute(path: str | os.PathLike[str]) -> str:
@@ -127,7 +127,7 @@ def _find_scheduler() -> str | None:
     return None if get_scheduler() is not None else "threads"
 
 
-def _open_path(path: str, pattern: str | None, out: Path | None) -> Source:
+def _open_path(path: str, pattern: str | None, out: Path | None) -> MapSource:
     try:
         folder, there = os.path.isdir(path), os.path.lexists(path)  # noqa: PTH112
     except ValueError:  # a path that no file can have
@@ -139,11 +139,11 @@ def _open_path(path: str, pattern: str | None, out: Path | None) -> Source:
                 f"no images in {path!r}",
                 need=f"files like {pattern}" if pattern else "files that end in " + ", ".join(sorted(KNOWN)),
             )
-        return Source(iter(items), len(items))
+        return MapSource(iter(items), len(items))
     if pattern is not None:
         raise DataError(f"pattern={pattern!r} with {path!r}", need="a pattern for folders only")
     if there:
-        return Source(_number([path]), 1)
+        return MapSource(_number([path]), 1)
     found = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else []  # noqa: PTH207 - takes ** and roots
     if not found:
         raise StorageError(f"no file or folder {path!r}", need="images that exist")
