@@ -116,10 +116,11 @@ def run_overlap(name: str, model: Path, image: Any, out: Path, args: argparse.Na
 
     def infer(source: Any, target: Path) -> None:
         array = da.from_array(source, chunks=(WINDOW, WINDOW, 3))
-        chunks = (*array.chunks[:2], (2,))
         depth = {0: HALO, 1: HALO, 2: 0}
-        y = da.map_overlap(one, array, depth=depth, boundary="none", chunks=chunks, dtype="float32")
-        y.to_zarr(str(target), overwrite=True)
+        # What map_overlap does; its argument chunks= means the sizes with the halo, which only this way are at hand.
+        wide = da.overlap.overlap(array, depth, "none")
+        y = wide.map_blocks(one, chunks=(*wide.chunks[:2], (2,)), dtype="float32")
+        da.overlap.trim_internal(y, depth, "none").to_zarr(str(target), overwrite=True)
 
     with dask.config.set(scheduler="threads", num_workers=args.threads):
         infer(image[:SMALL, :SMALL], out.with_name("small.zarr"))
