@@ -320,6 +320,7 @@ def test_descriptions_are_copied_and_pickled(thing: Any) -> None:
 def test_errors_are_copied_and_pickled(error: type[OmniconvError]) -> None:
     """Errors cross the borders of processes, e.g. those of a pool of workers."""
     made = error("problem", need="rule", fix="value", at="line")
+    assert type(error.__new__(error)) is error  # as `tblib` makes them, by which Dask brings errors of workers home
     for other in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
         assert type(other) is error
         assert (str(other), other.problem, other.need, other.fix, other.at) == (
