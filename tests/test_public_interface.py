@@ -145,6 +145,9 @@ def doors() -> Iterator[tuple[str, Door]]:
     yield from each_argument("separability", oc.separability, {"w": KERNELS})
     yield from each_argument("plan_tiles", oc.plan_tiles, {"net": SPEC, "shape": SHAPE})
     yield from each_argument("tiled", oc.tiled, {"net": SPEC, "x": X, "weights": WEIGHTS, "progress": False})
+    for_map = {"net": SPEC, "source": [X], "weights": WEIGHTS, "progress": False}
+    # A text for out= makes a folder of that name; tests/mapping has it.
+    yield from ((name, door) for name, door in each_argument("map", oc.map, for_map) if "(out=)" not in name)
     yield from each_argument("explore", oc.explore, {"spec": SPEC, "shape": SHAPE})
     yield from each_argument("required_input", oc.required_input, {"x": SPEC, "box": ((0, 1),) * 2, "shape": SHAPE})
     for name in ("cost", "receptive_field", "overlap", "coverage", "connectivity"):
@@ -317,6 +320,7 @@ def test_descriptions_are_copied_and_pickled(thing: Any) -> None:
 def test_errors_are_copied_and_pickled(error: type[OmniconvError]) -> None:
     """Errors cross the borders of processes, e.g. those of a pool of workers."""
     made = error("problem", need="rule", fix="value", at="line")
+    assert type(error.__new__(error)) is error  # as `tblib` makes them, by which Dask brings errors of workers home
     for other in (copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
         assert type(other) is error
         assert (str(other), other.problem, other.need, other.fix, other.at) == (

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         sub_pixel,
         transposed,
     )
+    from omniconv.mapping import map  # noqa: A004 - the name of the public interface
     from omniconv.reference import random_weights, reference
     from omniconv.tiles import plan_tiles, tiled
 
@@ -97,6 +98,7 @@ __all__ = [
     "flattened",
     "grouped",
     "kinds",
+    "map",
     "mixed",
     "overlap",
     "parse",
@@ -123,6 +125,7 @@ _LAZY: Final = {
     "coverage": "omniconv.inspection",
     "explore": "omniconv.explorer",
     "kinds": "omniconv.kinds",
+    "map": "omniconv.mapping",
     "overlap": "omniconv.inspection",
     "plan_tiles": "omniconv.tiles",
     "random_weights": "omniconv.reference",

@@ -59,6 +59,10 @@ class DataError(OmniconvError, TypeError):
 class LimitError(OmniconvError, MemoryError):
     """A request that would take more memory than allowed. It is refused before anything is allocated."""
 
+    def __new__(cls, *arguments: object, **_: object) -> Self:
+        """Make one; that of `MemoryError`, which would be found first, refuses to when it is asked by unpickling."""
+        return Exception.__new__(cls, *arguments)
+
 
 class ModelError(OmniconvError, ValueError):
     """A model file that is damaged, inconsistent or unsafe to open."""

@@ -30,7 +30,19 @@ def test_help_names_every_command_and_every_exit_code(invoke):
     found = invoke("--help")
     assert found.code == 0
     text = " ".join(found.out.split())
-    assert COMMANDS == ["bench", "compare", "demo", "explain", "explore", "inspect", "kinds", "run", "tile", "tune"]
+    assert COMMANDS == [
+        "bench",
+        "compare",
+        "demo",
+        "explain",
+        "explore",
+        "inspect",
+        "kinds",
+        "map",
+        "run",
+        "tile",
+        "tune",
+    ]
     assert all(f" {command} " in text for command in COMMANDS)
     assert all(f"{int(code)} {meaning}" in text for code, meaning in MEANINGS.items())
     assert set(MEANINGS) == set(Exit)

@@ -10,7 +10,7 @@ import typer
 
 from omniconv.cli.console import format_time, out, print_json
 from omniconv.cli.exits import UsageProblemError
-from omniconv.cli.options import Dtype, Json, Model, Threads
+from omniconv.cli.options import Cluster, Dtype, Json, Model
 from omniconv.tiles import TilePlan, plan_tiles, tiled
 from omniconv.tiles.storage import open_image
 
@@ -39,8 +39,14 @@ def tile(
         bool, typer.Option("--resume/--restart", help="Go on where an earlier run stopped, or begin anew.")
     ] = True,
     exact: Annotated[bool, typer.Option("--exact", help="Keep to direct sums, as compile(exact=True) does.")] = False,
-    threads: Threads = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads", "-t", min=1, max=1024, help="Threads of a tile.", show_default="1; on a cluster its cores"
+        ),
+    ] = None,
     dtype: Dtype = "float32",
+    cluster: Cluster = None,
     json: Json = False,
 ) -> None:
     """Run a [bold]model[/bold] over an image of any size, tile by tile: the same result as of the whole.
@@ -61,7 +67,7 @@ def tile(
     if image is None or result is None or shape is not None:
         raise UsageProblemError("tile needs MODEL IN OUT; or --plan, with IN or --shape")
     start = time.perf_counter()
-    found = tiled(str(model), image, result, memory=memory, resume=resume, **options)
+    found = tiled(str(model), image, result, memory=memory, resume=resume, cluster=cluster or False, **options)
     seconds = time.perf_counter() - start
     if json:
         print_json({"model": model.name, "result": str(result), "shape": found.shape, "seconds": seconds})

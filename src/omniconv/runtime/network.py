@@ -89,6 +89,11 @@ class Network(Compiled):
         return show_boundary(self, inputs, outputs)
 
     @property
+    def graph(self) -> Graph:
+        """What is compiled."""
+        return self._graph
+
+    @property
     def executable(self) -> AnyExecutable:
         """The executable that was used last.
 

@@ -76,7 +76,7 @@ class Journal:
     def __init__(self, path: Path, content: dict[str, Any], *, resume: bool) -> None:
         self.path = path
         self.done: dict[int, tuple[str, str]] = {}
-        self._file = _open_locked(path)
+        self._file = open_locked(path)
         try:
             head = json.dumps(content, sort_keys=True).encode() + b"\n"
             whole = self._read(head, content) if resume else b""
@@ -118,7 +118,7 @@ class Journal:
     def close(self) -> None:
         """Keep it for another run."""
         if not self._file.closed:
-            _unlock(self._file)
+            unlock(self._file)
             self._file.close()
 
     def finish(self) -> None:
@@ -129,7 +129,7 @@ class Journal:
         self.close()
 
 
-def _open_locked(path: Path) -> IO[bytes]:
+def open_locked(path: Path) -> IO[bytes]:
     """A file that is there, or a new one, which no other run holds; what is written goes to its end."""
     while True:
         file = path.open("a+b")
@@ -168,7 +168,7 @@ def _lock(file: IO[bytes]) -> None:
             raise
 
 
-def _unlock(file: IO[bytes]) -> None:
+def unlock(file: IO[bytes]) -> None:
     """Unlock it, in processes too that were forked meanwhile."""
     if sys.platform != "win32":
         import fcntl

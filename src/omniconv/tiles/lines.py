@@ -7,7 +7,7 @@ tiles of pieces that are alike on every axis are computed by one program.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Final, TypeAlias
 
@@ -169,11 +169,23 @@ def describe_program(program: Program, known: Collection[int] = ()) -> bytes:
     return state.digest()
 
 
+def describe_value(value: object) -> str:
+    """A hash of what a checked graph, a spec or the arrays of one hold, whatever objects hold it."""
+    state = hashlib.blake2b(digest_size=16)
+    state.update(describe_program(value)) if isinstance(value, Program) else _feed(state, value, ())
+    return state.hexdigest()
+
+
 def _feed(state: Any, value: object, known: Collection[int]) -> None:
     """Add something that a step holds to a hash."""
     if isinstance(value, np.ndarray):
         state.update(repr((value.shape, value.dtype.str)).encode())
-        state.update(repr(id(value)).encode() if id(value) in known else np.ascontiguousarray(value).tobytes())
+        if id(value) in known:
+            state.update(repr(id(value)).encode())
+        else:
+            state.update(
+                repr(value.tolist()).encode() if value.dtype.hasobject else np.ascontiguousarray(value).tobytes()
+            )
     elif is_dataclass(value) and not isinstance(value, type):
         state.update(type(value).__name__.encode())
         for each in fields(value):
@@ -182,6 +194,8 @@ def _feed(state: Any, value: object, known: Collection[int]) -> None:
         state.update(f"({len(value)}".encode())
         for each in value:
             _feed(state, each, known)
+    elif isinstance(value, Mapping):
+        _feed(state, tuple(sorted(value.items())), known)
     else:
         state.update(repr(value).encode() + b";")
 

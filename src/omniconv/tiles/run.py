@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
+from omniconv.cluster import open_client
 from omniconv.errors import DataError, ShapeError
 from omniconv.integers import as_flag
+from omniconv.overlap import Relay, overlap
 from omniconv.tiles.axes import CHANNEL
+from omniconv.tiles.bar import show_bar
+from omniconv.tiles.cluster import run_on_cluster
 from omniconv.tiles.compiled import Array, CompiledTiles
 from omniconv.tiles.journal import Journal, describe, digest
 from omniconv.tiles.lazy import tile_lazily
@@ -24,9 +26,6 @@ from omniconv.tiles.storage import check_apart, is_dask, open_image, storing
 from omniconv.tiles.subject import open_subject
 from omniconv.tiles.sums import Partial
 from omniconv.tiles.sweeping import finish_sweep, name_statistics, take_part
-
-_PATIENCE: Final = 0.1
-"""How long a thread waits before it looks whether another has failed [s]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +62,7 @@ def tiled(
     threads: int | None = None,
     exact: bool | None = None,
     dtype: Any = None,
+    cluster: Any = None,
 ) -> Any:
     """Run a network over an image of any size: the same result as of the whole, whatever the tiles.
 
@@ -85,6 +85,9 @@ def tiled(
         resume: go on with a result on disk that was not finished. A file ``.tiles`` beside it is the journal, which
             goes when the result is whole.
         progress: show a bar on standard error, where that is a terminal.
+        cluster: a ``dask.distributed.Client``, or the address of a scheduler, whose workers compute the tiles;
+            ``None`` for the client that is open in this process, if there is one, and ``False`` for this process. Each
+            job of a worker takes ``memory``; without ``threads`` it takes the cores of a machine over its jobs.
 
     Returns:
         The result. Of a Dask array a Dask array, computed when it is asked for; ``out`` has no meaning then.
@@ -92,7 +95,7 @@ def tiled(
     Raises:
         UnsupportedError, LimitError, ShapeError, SpecError, DataError: as :func:`plan_tiles`; and a journal of another
             run, or chunks that tiles would straddle.
-        StorageError: reading or writing failed. What is finished is kept, and the same call goes on.
+        StorageError: reading or writing failed, or a cluster did. What is finished is kept, and the same call goes on.
 
     Numerics:
         With ``exact=True`` the result is that of the whole to the last bit where sums are exact, as those of whole
@@ -121,7 +124,11 @@ def tiled(
             journal = Journal(result.journal, describe(plan, str(image.dtype)), resume=resume)
     try:
         result.begin(old=journal is not None and bool(journal.done))
-        _Run(plan, image, result, journal).go(progress=progress)
+        with open_client(cluster) as client, show_bar(plan.planes * plan.all_tiles, "tiles", shown=progress) as advance:
+            if client is None:
+                _Run(plan, image, result, journal).go(advance)
+            else:
+                run_on_cluster(client, plan, x, image, result, journal, threads, advance)
         with storing("finishing the result"):
             found = result.finish()
             if journal is not None:
@@ -172,47 +179,22 @@ class _Run:
 
     def __init__(self, plan: TilePlan, image: Any, result: Destination, journal: Journal | None) -> None:
         self.plan, self.image, self.result, self.journal = plan, image, result, journal
-        self.read: queue.Queue[tuple[TileJob, Array] | None] = queue.Queue(1)
-        self.computed: queue.Queue[tuple[TileJob, Array] | None] = queue.Queue(1)
+        self.relay = Relay()
         self.swept: queue.Queue[str] = queue.Queue(1)  # digests of what sweeps have found, plane by plane
-        self.failed, self.written = threading.Event(), threading.Event()
-        self.error: BaseException | None = None
 
-    def go(self, *, progress: bool) -> None:
-        """Compute all tiles that are not finished."""
-        compiled = CompiledTiles(self.plan)
-        with _show(self.plan.planes * self.plan.all_tiles, shown=progress) as advance:
-            threads = [
-                threading.Thread(target=self._guard, args=(work,), name=f"omniconv tiles {name}", daemon=True)
-                for name, work in (("read", lambda: self._read(advance)), ("write", lambda: self._write(advance)))
-            ]
-            for thread in threads:
-                thread.start()
-            self._guard(lambda: self._compute(compiled, advance))
-            for thread in threads:
-                thread.join()
-        if self.error is not None:
-            raise self.error
+    def go(self, advance: Callable[[], None]) -> None:
+        """Compute all tiles that are not finished; ``advance`` is called after each."""
+        compute = self._start_computing(CompiledTiles(self.plan), advance)
+        overlap(self._read(advance), compute, lambda y: self._write(y, advance), "omniconv tiles", self.relay)
 
-    def _guard(self, work: Callable[[], None]) -> None:
-        """Run a thread's work; the first failure ends all."""
-        try:
-            work()
-        except _StoppedError:
-            pass
-        except BaseException as error:  # noqa: BLE001 - raised again by the thread that called
-            if self.error is None:
-                self.error = error
-            self.failed.set()
-
-    def _read(self, advance: Callable[[], None]) -> None:
+    def _read(self, advance: Callable[[], None]) -> Iterator[tuple[TileJob, Array]]:
         number = 0
         for plane in np.ndindex(*self.plan.axes.planes(self.plan.shape)):
             for sweep, item in enumerate(self.plan.sweeps):
                 for count, tile in enumerate(item.plan):
                     part = self._read_part(plane, tile)
-                    self._put(self.read, (TileJob(count, plane, tile, "", sweep), self._inwards(part)))
-            statistics = self._get(self.swept) if self.plan.sweeps else ""
+                    yield TileJob(count, plane, tile, "", sweep), self._inwards(part)
+            statistics = self.relay.get(self.swept) if self.plan.sweeps else ""
             for tile in self.plan:
                 part = self._read_part(plane, tile)
                 job = TileJob(number, plane, tile, "" if self.journal is None else digest(part, statistics))
@@ -220,8 +202,8 @@ class _Run:
                 if self._is_finished(job):
                     advance()
                 else:
-                    self._put(self.read, (job, self._inwards(part)))
-        self._put(self.read, None)
+                    yield job, self._inwards(part)
+                del part
 
     def _read_part(self, plane: tuple[int, ...], tile: ImageTile) -> Array:
         where = slices(self.plan.axes.names, self.plan, plane, tile.reads)
@@ -240,77 +222,39 @@ class _Run:
         with storing(f"reading {where} of the result", fix="resume=False, which begins anew"):
             return digest(np.asarray(self.result.array[where])) == known[1]
 
-    def _compute(self, compiled: CompiledTiles, advance: Callable[[], None]) -> None:
+    def _start_computing(
+        self, compiled: CompiledTiles, advance: Callable[[], None]
+    ) -> Callable[[tuple[TileJob, Array]], tuple[TileJob, Array] | None]:
+        """What computes tiles, in order: of sweeps it keeps what they find, and the tiles after them are given that."""
         known: dict[str, Array] = {}
         parts: Partial | None = None
-        while (item := self._get(self.read)) is not None:
+
+        def compute(item: tuple[TileJob, Array]) -> tuple[TileJob, Array] | None:
+            nonlocal known, parts
             job, x = item
             if job.sweep is None:
-                self._put(self.computed, (job, compiled(job.tile, x, known)))
-            else:
-                sweep = self.plan.sweeps[job.sweep]
-                part = take_part(sweep, compiled.sweeps[job.sweep](job.tile, x, known))
-                parts = part if parts is None or job.number == 0 else parts + part
-                if job.number == sweep.plan.tiles - 1:
-                    known = finish_sweep(sweep, parts, known if job.sweep else {})
-                    if job.sweep == len(self.plan.sweeps) - 1:
-                        self._put(self.swept, name_statistics(known))
-                advance()
-            del item, x
-        self._put(self.computed, None)
-        # An interrupt comes here rather than in a join, after which the thread would be left alone with the journal.
-        while not self.failed.is_set() and not self.written.wait(_PATIENCE):
-            pass
-
-    def _write(self, advance: Callable[[], None]) -> None:
-        while (item := self._get(self.computed)) is not None:
-            job, y = item
-            where = slices(self.plan.axes.result, self.plan, job.plane, job.tile.outputs)
-            y = outwards(self.plan, y)
-            with storing(f"writing {where}"):
-                self.result.array[where] = y
-                if self.journal is not None:
-                    self.result.flush()
-                    self.journal.add(job.number, job.key, digest(y))
+                return job, compiled(job.tile, x, known)
+            sweep = self.plan.sweeps[job.sweep]
+            part = take_part(sweep, compiled.sweeps[job.sweep](job.tile, x, known))
+            parts = part if parts is None or job.number == 0 else parts + part
+            if job.number == sweep.plan.tiles - 1:
+                known = finish_sweep(sweep, parts, known if job.sweep else {})
+                if job.sweep == len(self.plan.sweeps) - 1:
+                    self.relay.put(self.swept, name_statistics(known))
             advance()
-            del item, y
-        self.written.set()
+            return None
 
-    def _put(self, place: queue.Queue[Any], item: object) -> None:
-        while not self.failed.is_set():
-            try:
-                place.put(item, timeout=_PATIENCE)
-            except queue.Full:
-                continue
+        return compute
+
+    def _write(self, item: tuple[TileJob, Array] | None, advance: Callable[[], None]) -> None:
+        if item is None:
             return
-        raise _StoppedError
-
-    def _get(self, place: queue.Queue[Any]) -> Any:
-        while not self.failed.is_set():
-            try:
-                return place.get(timeout=_PATIENCE)
-            except queue.Empty:
-                continue
-        raise _StoppedError
-
-
-class _StoppedError(Exception):
-    """Another thread has failed."""
-
-
-@contextmanager
-def _show(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
-    """A bar on standard error; what it gives counts a tile."""
-    if not shown:
-        yield lambda: None
-        return
-    import sys
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(file=sys.stderr)
-    columns = (TextColumn("tiles"), BarColumn(bar_width=30), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("tiles", total=total)
-        yield lambda: bar.advance(task)
+        job, y = item
+        where = slices(self.plan.axes.result, self.plan, job.plane, job.tile.outputs)
+        y = outwards(self.plan, y)
+        with storing(f"writing {where}"):
+            self.result.array[where] = y
+            if self.journal is not None:
+                self.result.flush()
+                self.journal.add(job.number, job.key, digest(y))
+        advance()

@@ -46,14 +46,14 @@ def storing(what: str, fix: str = "the same call again goes on where it stopped"
         ) from error
 
 
-def need_package(package: str) -> None:
+def need_package(package: str, name: str = "") -> None:
     """Refuse what needs a package that is not installed.
 
     Raises:
         UnsupportedError: it is not.
     """
     if find_spec(package) is None:
-        raise UnsupportedError(f"{package} is not installed", need=EXTRA)
+        raise UnsupportedError(f"{name or package} is not installed", need=EXTRA)
 
 
 def open_image(x: Any) -> Any:

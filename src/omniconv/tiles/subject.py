@@ -27,6 +27,7 @@ from omniconv.target.model import Target
 from omniconv.target.select import select_target
 
 if TYPE_CHECKING:
+    from omniconv.graph.nodes import Graph
     from omniconv.graph.program import Lowered
 
 Lowering: TypeAlias = tuple[Program, frozenset[str]]
@@ -53,15 +54,57 @@ class TileSubject:
     at: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Origin:
+    """What a subject is made of, so that it can be made again: also in another process, to which this is sent.
+
+    Attributes:
+        source: a checked graph, a spec or a program of known shapes.
+        weights: of a spec.
+        truths: outputs of a program that are boolean to the model.
+        options, target, at: as of the subject.
+    """
+
+    source: Graph | Program | Chain | Conv
+    options: Options
+    target: Target
+    at: str
+    weights: tuple[Any, ...] | None = None
+    truths: frozenset[str] = frozenset()
+
+    def open(self) -> TileSubject:
+        """The subject.
+
+        Raises:
+            ShapeError: a network with several inputs.
+        """
+        if isinstance(self.source, Conv | Chain):
+            return _of_spec(self.source, self)
+        if isinstance(self.source, Program):
+            return _of_program(self.source, self)
+        from omniconv.graph.program import lower_in_parts
+
+        dims = {info.name: info.dims for info in self.source.inputs}
+        limit, element = self.options.memory_limit, self.target.element
+        lower = partial(lower_in_parts, self.source, memory_limit=limit, element=element)
+        return _of_dims(dims, lower, self)
+
+
 def open_subject(
     net: Any, weights: Sequence[Any] | None, threads: int | None, dtype: Any, *, exact: bool | None
 ) -> TileSubject:
-    """Anything that :func:`omniconv.tiled` takes.
+    """Anything that :func:`omniconv.tiled` takes; see :func:`find_origin`."""
+    return find_origin(net, weights, threads, dtype, exact=exact).open()
+
+
+def find_origin(
+    net: Any, weights: Sequence[Any] | None, threads: int | None, dtype: Any, *, exact: bool | None
+) -> Origin:
+    """Anything that :func:`omniconv.tiled` takes, in a form that can be sent elsewhere.
 
     Raises:
         DataError: something else.
         SpecError: choices that a compiled network has made already, or weights with anything but a spec.
-        ShapeError: a network with several inputs.
     """
     if weights is not None and not isinstance(net, Conv | Chain):
         raise SpecError(f"weights= with a {type(net).__name__}", need="weights for a spec only")
@@ -72,7 +115,7 @@ def open_subject(
                 need="none of them for a network that is compiled already",
                 fix="omniconv.compile(model, exact=True)",
             )
-        return _open_compiled(net)
+        return _find_compiled(net)
     element = find_element("float32" if dtype is None else dtype)
     options = Options(
         threads=as_integer("threads", 1 if threads is None else threads, 1, MAX_THREADS),
@@ -80,51 +123,52 @@ def open_subject(
     )
     target = select_target(None).of(element)
     if isinstance(net, Conv | Chain):
-        first = net if isinstance(net, Conv) else next(step for step in net.steps if isinstance(step, Conv))
         pairs = (
             None
             if weights is None
-            else [
+            else tuple(
                 (np.asarray(w, element.dtype), None if b is None else np.asarray(b, element.dtype))
                 for w, b in check_weights(net, weights)
-            ]
+            )
         )
-
-        def lower_spec(shape: Shape) -> Lowering:
-            found = as_program(net, shape, element) if pairs is None else program_of(net, shape, pairs, element)
-            return found, frozenset()
-
-        return TileSubject(2 + first.dims, net.in_channels, lower_spec, options, target, net.text())
+        return Origin(net, options, target, net.text(), pairs)
     if isinstance(net, Program):
-        return _of_program(net, frozenset(), options, target.of(net.element), "program")
+        return Origin(net, options, target.of(net.element), "program")
     if isinstance(net, str | os.PathLike | bytes) or type(net).__name__ == "ModelProto":
         from omniconv.graph import prepare
-        from omniconv.graph.program import lower_in_parts
 
         at = f"file {os.fspath(net)!r}" if isinstance(net, str | os.PathLike) else "model"
-        graph = prepare(net)
-        dims = {info.name: info.dims for info in graph.inputs}
-        lower = partial(lower_in_parts, graph, memory_limit=None, element=element)
-        return _of_dims(dims, lower, options, target, at)
+        return Origin(prepare(net), options, target, at)
     raise DataError(
         f"cannot compute {type(net).__name__} in tiles",
         need="a model (path, bytes, ModelProto), a spec with weights, or what omniconv.compile returned",
     )
 
 
-def _open_compiled(net: Network | Executable) -> TileSubject:
+def _find_compiled(net: Network | Executable) -> Origin:
     """A network that is compiled already, with what was asked of it."""
     if isinstance(net, Network):
-        options = replace(net.options, layout="NCHW", row_major=frozenset())
-        return _of_dims(net.signature, net.lower, options, net.target, repr(net))
+        return Origin(net.graph, replace(net.options, layout="NCHW", row_major=frozenset()), net.target, repr(net))
     truths = frozenset(name for name, dtype in net.output_dtypes.items() if dtype.kind == "b")
     options = Options(threads=net.threads, exact=net.plan.exact, accuracy=net.plan.accuracy)
-    return _of_program(net.plan.program, truths, options, net.target, repr(net))
+    return Origin(net.plan.program, options, net.target, repr(net), truths=truths)
 
 
-def _of_program(program: Program, truths: frozenset[str], options: Options, target: Target, at: str) -> TileSubject:
+def _of_spec(spec: Chain | Conv, origin: Origin) -> TileSubject:
+    first = spec if isinstance(spec, Conv) else next(step for step in spec.steps if isinstance(step, Conv))
+    pairs, element = origin.weights, origin.target.element
+
+    def lower(shape: Shape) -> Lowering:
+        found = as_program(spec, shape, element) if pairs is None else program_of(spec, shape, pairs, element)
+        return found, frozenset()
+
+    return TileSubject(2 + first.dims, spec.in_channels, lower, origin.options, origin.target, origin.at)
+
+
+def _of_program(program: Program, origin: Origin) -> TileSubject:
     """A program of known shapes."""
     dims = {name: program.shapes[name] for name in program.inputs}
+    at = origin.at
 
     def lower(shape: Shape) -> Lowering:
         if shape != (own := program.shapes[program.inputs[0]]):
@@ -134,21 +178,19 @@ def _of_program(program: Program, truths: frozenset[str], options: Options, targ
                 fix="omniconv.compile(model) of one that was exported with dynamic sizes",
                 at=at,
             )
-        return program, truths
+        return program, origin.truths
 
-    return TileSubject(*_find_rank(dims, at), lower, options, target, at)
+    return TileSubject(*_find_rank(dims, at), lower, origin.options, origin.target, at)
 
 
-def _of_dims(
-    dims: Mapping[str, Any], lower: Callable[[Mapping[str, Shape]], Lowered], options: Options, target: Target, at: str
-) -> TileSubject:
+def _of_dims(dims: Mapping[str, Any], lower: Callable[[Mapping[str, Shape]], Lowered], origin: Origin) -> TileSubject:
     """A graph whose sizes are open."""
 
     def lower_for(shape: Shape) -> Lowering:
         found = lower({next(iter(dims)): shape})
         return found.program, found.truths
 
-    return TileSubject(*_find_rank(dims, at), lower_for, options, target, at)
+    return TileSubject(*_find_rank(dims, origin.at), lower_for, origin.options, origin.target, origin.at)
 
 
 def _find_rank(dims: Mapping[str, Any], at: str) -> tuple[int, int | None]:

@@ -1,0 +1,120 @@
+"""``omniconv map``: run a model over many images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import numpy.typing as npt
+import typer
+
+from omniconv.cli.console import format_time, out, print_json
+from omniconv.cli.exits import Exit, UsageProblemError
+from omniconv.cli.options import Cluster, Dtype, Json, Model
+from omniconv.mapping import map as run_map
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """``(x scale - mean) / std``, with a mean and a standard deviation for all channels or for each; channels last."""
+
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __call__(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Of one picture."""
+        mean, std = np.asarray(self.mean), np.asarray(self.std)
+        return np.asarray((x * self.scale - mean) / std, np.float64)
+
+
+def map(  # noqa: A001 - the name of the command
+    model: Model,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A folder, a file, or a pattern in quotes.", show_default=False)
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="The folder of the results.", show_default=False)],
+    suffix: Annotated[
+        str, typer.Option("--suffix", help="How results are written: .npy, .npz, .zarr, .tif, .png.")
+    ] = ".npy",
+    pattern: Annotated[str | None, typer.Option("--pattern", help='Files to take, such as "*.png".')] = None,
+    axes: Annotated[str | None, typer.Option("--axes", help="A letter for each axis of an array, e.g. YXC.")] = None,
+    scale: Annotated[float, typer.Option("--scale", help="Multiply values, e.g. 0.00392157 for 1/255.")] = 1.0,
+    mean: Annotated[str, typer.Option("--mean", help="Subtract, for all channels or each, after --scale.")] = "0",
+    std: Annotated[str, typer.Option("--std", help="Divide by, for all channels or each, after --mean.")] = "1",
+    labels: Annotated[bool, typer.Option("--labels", help="Write the channel that is largest, in 8 bits.")] = False,
+    output: Annotated[str | None, typer.Option("--output", help="The output, where the model has several.")] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Most images of one shape computed together.")] = 8,
+    memory: Annotated[str, typer.Option("--memory", "-m", help="What all of it may take, e.g. 500M.")] = "2GB",
+    resume: Annotated[
+        bool, typer.Option("--resume/--restart", help="Leave out what is finished, or compute all anew.")
+    ] = True,
+    strict: Annotated[bool, typer.Option("--raise", help="Stop at the first image that fails.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Keep to direct sums, as compile(exact=True) does.")] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads", "-t", min=1, max=1024, help="Threads of a batch.", show_default="1; on a cluster its cores"
+        ),
+    ] = None,
+    dtype: Dtype = "float32",
+    cluster: Cluster = None,
+    json: Json = False,
+) -> None:
+    """Run a [bold]model[/bold] over many images of mixed sizes: those of a folder, into another.
+
+    Images that fail are skipped, listed at the end, and make the exit code 3. A run that was stopped goes on.
+    """
+    prepare = None
+    if (scale, mean, std) != (1.0, "0", "1"):
+        prepare = Scaling(scale, _read_numbers("--mean", mean), _read_numbers("--std", std))
+        if 0.0 in prepare.std:
+            raise UsageProblemError(f"--std {std}; need numbers that are not zero")
+    report = run_map(
+        str(model),
+        source,
+        folder,
+        suffix=suffix,
+        pattern=pattern,
+        axes=axes,
+        preprocess=prepare,
+        postprocess=label if labels else None,
+        output=output,
+        batch=batch,
+        memory=memory,
+        errors="raise" if strict else "skip",
+        resume=resume,
+        threads=threads,
+        exact=exact,
+        dtype=dtype,
+        cluster=cluster or False,
+    )
+    if json:
+        print_json({"model": model.name, "out": str(folder), **report.to_dict()})
+    else:
+        console = out()
+        console.print(str(report), markup=False, highlight=False, soft_wrap=True)
+        time = format_time(report.seconds)
+        console.print(f"written to {folder} in {time}", markup=False, highlight=False, soft_wrap=True)
+    if report.failed:
+        raise typer.Exit(int(Exit.BAD_INPUT))
+
+
+def label(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The channel that is largest.
+
+    Raises:
+        ValueError: more channels than 8 bits hold.
+    """
+    if y.ndim < 1 or y.shape[0] > 256:
+        raise ValueError(f"labels of a result of shape {y.shape}; need at most 256 channels")
+    return np.asarray(y.argmax(0), np.uint8)
+
+
+def _read_numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(item) for item in text.split(","))
+    except ValueError:
+        raise UsageProblemError(f"{option} {text}; need numbers, e.g. 0.485,0.456,0.406") from None
