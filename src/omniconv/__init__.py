@@ -23,6 +23,7 @@ from omniconv.errors import (
     ShapeError,
     SpecError,
     StorageError,
+    StreamError,
     UnsupportedError,
     VerificationError,
 )
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         transposed,
     )
     from omniconv.reference import random_weights, reference
+    from omniconv.runtime.stream import Stream
     from omniconv.tiles import plan_tiles, tiled
 
 __version__ = "0.1.0"
@@ -78,6 +80,8 @@ __all__ = [
     "SpecError",
     "Split",
     "StorageError",
+    "Stream",
+    "StreamError",
     "UnsupportedError",
     "VerificationError",
     "asymmetric",
@@ -129,6 +133,7 @@ _LAZY: Final = {
     "receptive_field": "omniconv.inspection",
     "reference": "omniconv.reference",
     "required_input": "omniconv.inspection",
+    "Stream": "omniconv.runtime.stream",
     "separability": "omniconv.analysis",
     "tiled": "omniconv.tiles",
 }
