@@ -17,6 +17,7 @@ from omniconv.cli.explore import explore
 from omniconv.cli.inspect import inspect
 from omniconv.cli.kinds import kinds
 from omniconv.cli.run import run
+from omniconv.cli.stream import stream
 from omniconv.cli.tile import tile
 from omniconv.cli.tune import tune
 
@@ -63,5 +64,6 @@ app.command(rich_help_panel=SEE)(compare)
 app.command(rich_help_panel=MODELS)(inspect)
 app.command(rich_help_panel=MODELS)(run)
 app.command(rich_help_panel=MODELS)(tile)
+app.command(rich_help_panel=MODELS)(stream)
 app.command(rich_help_panel=MODELS)(bench)
 app.command(rich_help_panel=MODELS)(tune)

@@ -29,6 +29,10 @@ MOST_PERIOD: Final = 1024
 NEED: Final = "dependences that are local along the axis of a stream"
 
 
+class _WholeError(Exception):
+    """A step reads all positions of a value."""
+
+
 class TooShortError(Exception):
     """The program is for too few positions to see how they flow."""
 
@@ -93,7 +97,7 @@ class Flow:
             TooShortError: too few positions to see.
         """
         rank = len(program.shapes[tensor])
-        refusal: UnsupportedError | None = None
+        refusal = None if rank else UnsupportedError(f"{tensor!r} is one number", need=NEED)
         for found in sorted(range(rank), key=lambda n: (n != axis, n)):
             try:
                 flow = _trace(program, tensor, source, found)
@@ -101,7 +105,7 @@ class Flow:
                 refusal = refusal or error
                 continue
             if flow.axes[source] == axis:
-                flow._measure()
+                flow.measure()
                 return flow
             problem = f"axis {found} of {tensor!r} moves with axis {flow.axes[source]} of {source!r}, not with {axis}"
             refusal = refusal or UnsupportedError(problem, need=NEED)
@@ -168,6 +172,24 @@ class Flow:
             found[link.step.y] = at
         return found
 
+    def is_clear(self, first: int, last: int) -> bool:
+        """Whether steps, while so many positions of the input come, read neither end of any value."""
+        before, after = self.ready(first), self.ready(last)
+        for link in self.links:
+            y = link.step.y
+            low, high = before[y], after[y]
+            tail = link.carry.tail if link.carry else 0
+            if high >= self.size(y) - tail or high - low != self.rates[y] * (last - first):
+                return False
+            spans = zip(link.moving, self.reads(link, low)[1], self.reads(link, high - 1)[1], strict=True)
+            if not all(a[0] > 0 and b[1] < self.size(name) for (_, name, _), a, b in spans):
+                return False
+        return True
+
+    def delay(self, count: int) -> Fraction:
+        """Positions of the input that must come after that which a result stands at, seen where so many have come."""
+        return count - self.ready(count)[self.tensor] / self.rates[self.tensor]
+
     def _end(self, link: Link, count: int) -> int:
         """Positions that a value has if the input has so many."""
         y = link.step.y
@@ -180,7 +202,7 @@ class Flow:
     def _is_ready(self, link: Link, position: int, there: list[int]) -> bool:
         return all(span[1] <= have for span, have in zip(self.reads(link, position)[1], there, strict=True))
 
-    def _measure(self) -> None:
+    def measure(self) -> None:
         """Find the period of each step, the rate of each value, and the hop."""
         self.rates[self.source] = Fraction(1)
         for link in self.links:
@@ -241,8 +263,25 @@ def _trace(program: Program, tensor: str, source: str, axis: int) -> Flow:
             # What a step says of tiles holds here too; what would help does not.
             need = error.need if "forward" in error.need or "lens" in error.need else NEED
             raise UnsupportedError(error.problem, need=need, fix=error.fix, at=label) from None
+        except _WholeError:
+            why, at = _find_whole(program, step, label)
+            raise UnsupportedError(why, need=NEED, at=at) from None
         links.append(link)
     return Flow(program, tensor, source, axes, links[::-1])
+
+
+def _find_whole(program: Program, step: ProgramStep, label: str) -> tuple[str, str]:
+    """Which step makes one position of a result depend on all: this one, or the nearest behind what it reads."""
+    made = {other.y: (other, name) for other, name in zip(program.steps, program.labels, strict=True)}
+    waiting = [(step, label)]
+    for found, at in waiting:
+        for part in program.dependence(found).parts:
+            for form in part.forms:
+                why = getattr(getattr(form, "blocks", form), "why", "")
+                if why:
+                    return why if "positions" in why else f"{why} reads all positions", at
+        waiting += [made.pop(name) for name in found.reads if name in made]
+    return f"{step.word} reads all positions of what enters it", label
 
 
 def _link(program: Program, step: ProgramStep, label: str, axes: dict[str, int], moving: set[str]) -> Link:
@@ -257,7 +296,7 @@ def _link(program: Program, step: ProgramStep, label: str, axes: dict[str, int],
     else:
         cut = step.cut(shapes, _span(shapes[step.y], axis, (size // 2, size // 2 + 1)))
         sources = [
-            _source(step, name, read, shapes[name], name in moving)
+            _source(step, read, shapes[name], moves=name in moving)
             for name, read in zip(step.reads, cut.reads, strict=True)
         ]
         _check_constants(step, cut)
@@ -267,15 +306,15 @@ def _link(program: Program, step: ProgramStep, label: str, axes: dict[str, int],
     return Link(step, label, axis, tuple(sources), carry)
 
 
-def _source(step: ProgramStep, name: str, read: Box, shape: tuple[int, ...], moves: bool) -> int | None:
+def _source(step: ProgramStep, read: Box, shape: tuple[int, ...], *, moves: bool) -> int | None:
     """The axis of a value along which one position of the result reads a part."""
     parts = [n for n, (span, size) in enumerate(zip(read, shape, strict=True)) if span != (0, size)]
     if moves and len(parts) == 1:
         return parts[0]
+    if moves and parts:
+        raise UnsupportedError(f"{step.word} reads a part along several axes")
     if moves:
-        raise UnsupportedError(
-            f"{step.word} reads {'several axes' if parts else 'all positions'} of a value of shape {tuple(shape)}"
-        )
+        raise _WholeError
     if parts:
         raise UnsupportedError(f"a constant of shape {tuple(shape)} has a value for each position")
     return None

@@ -38,8 +38,8 @@ class Stretch:
         program: without steps where nothing becomes ready.
         result: the value that holds new positions of the result; ``None`` where there are none.
         reads: its inputs: name -> the value of which it holds what was kept, or new positions.
-        kept: value -> the output that holds what is kept of it afterwards, or ``None`` for the end of what was kept; and
-            how many positions.
+        kept: value -> the output that holds what is kept of it afterwards, or ``None`` for the end of what was kept;
+            and how many positions.
         states: the outputs that hold the states that steps go on with, by name of the input that they will be.
     """
 
@@ -208,7 +208,7 @@ class _Builder:
         """Some positions of a value, out of what was kept of it and what is new."""
         first, middle = self.before.kept[name]
         end = self._new(name)[1]
-        assert first <= span[0] and span[1] <= end, (name, span, first, end)
+        assert first <= span[0] < span[1] <= end, (name, span, first, end)
         if span[0] >= middle:
             base, start, stop = name, middle, end
         elif span[1] <= middle:

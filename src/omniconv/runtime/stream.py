@@ -43,7 +43,7 @@ class Stream:
 
     def __init__(self, plan: StreamPlan, chunk: int, *, last: bool = False) -> None:
         self.plan, self.chunk, self._last = plan, chunk, last
-        self._most = max(chunk // plan.hop, 1)
+        self._most = min(max(chunk // plan.hop, 1), plan.most)
         self.reset()
 
     @property
@@ -169,12 +169,9 @@ class Stream:
                 raise ShapeError(problem, need=f"{plan.dtype} of shape {shape}", at=plan.at)
         self._position, self.pushed, self.given, self._over = position, pushed, done, bool(over)
         self._queue = np.array(queue, order="C")
-        self._kept = {
-            name[len(_KEPT) :]: np.array(x, order="C") for name, x in arrays.items() if name.startswith(_KEPT)
-        }
-        self._states = {
-            name[len(_STATE) :]: np.array(x, order="C") for name, x in arrays.items() if name.startswith(_STATE)
-        }
+        own = {name: np.array(array, order="C") for name, array in arrays.items()}
+        self._kept = {name[len(_KEPT) :]: array for name, array in own.items() if name.startswith(_KEPT)}
+        self._states = {name[len(_STATE) :]: array for name, array in own.items() if name.startswith(_STATE)}
 
     def __repr__(self) -> str:
         plan = self.plan

@@ -23,7 +23,7 @@ from omniconv.forks import own_locks
 from omniconv.integers import ceil_div
 from omniconv.program.cut import whole
 from omniconv.program.describe import describe_program
-from omniconv.program.flow import NEED, Flow, Link, TooShortError
+from omniconv.program.flow import NEED, Flow, TooShortError
 from omniconv.program.part import cut_program
 from omniconv.program.program import Program
 from omniconv.program.steps import ResizeStep
@@ -37,7 +37,7 @@ from omniconv.target.model import Target
 Lower: TypeAlias = Callable[[Shape], tuple[Program, frozenset[str]]]
 """The program for an input of some shape, which is never run as a whole, and which of its outputs are boolean."""
 
-LENGTHS: Final = tuple(2880 * 4**n for n in range(7))
+LENGTHS: Final = tuple(11520 * 4**n for n in range(6))
 """Positions of the programs that are looked at: multiples of all small strides."""
 TABLE_STEPS: Final = 2.0**20
 """Weights of a resize are told apart in steps of 1 / this: those of equal phases differ by the rounding of
@@ -85,6 +85,7 @@ class StreamPlan:
 
     Attributes:
         hop: positions of the input that are computed together, or multiples of it.
+        most: hops that one stretch may have.
         steady: from here on all stretches are steady [positions].
         source, tensor: names of the input and the output.
         dtype: NumPy's type of both; ``truth`` says whether the output is boolean.
@@ -123,13 +124,17 @@ class StreamPlan:
     @property
     def delay(self) -> Fraction:
         """Positions of the input that must come after that which a result stands at."""
-        ready, rate = self._at_middle.kept[self.tensor][1], self.flow.rates[self.tensor]
-        return self.middle - ready / rate
+        return self.flow.delay(self.middle)
 
     def room(self, count: int) -> Shape:
         """The shape of so many positions of the result."""
         shape, axis = self.flow.program.shapes[self.tensor], self.out_axis
         return (*shape[:axis], count, *shape[axis + 1 :])
+
+    @property
+    def rate(self) -> Fraction:
+        """Positions of the result for one of the input."""
+        return self.flow.rates[self.tensor]
 
     @property
     def out_axis(self) -> int:
@@ -142,7 +147,7 @@ class StreamPlan:
 
     def on(self, position: int, count: int) -> Compiled:
         """The stretch of so many positions from a position on; both are multiples of the hop."""
-        return self._find(min(position, self.middle) if position < self.steady else self.middle, count, last=False)
+        return self._find(position if position < self.steady else self.middle, count, last=False)
 
     def end(self, position: int, count: int) -> Compiled:
         """The stretch of the last positions, of which there are fewer than a hop.
@@ -217,12 +222,13 @@ class StreamPlan:
             try:
                 flow = Flow.of(program, tensor, program.inputs[0], self.axis)
                 middle = length // 2 // flow.hop * flow.hop
-                if middle and _is_clear(flow, middle, middle + 2 * flow.hop):
+                self.most = length // 4 // flow.hop
+                if self.most >= 2 and flow.is_clear(middle, middle + self.most * flow.hop):
                     return flow, middle
             except TooShortError:
                 continue
         raise UnsupportedError(
-            f"results read or wait for more than {LENGTHS[-1] // 4} positions", need=NEED, at=self.at
+            f"results read or wait for more than about {LENGTHS[-1] // 4} positions", need=NEED, at=self.at
         )
 
     def _check_alike(self) -> bytes:
@@ -316,22 +322,6 @@ def find_output(program: Program, output: str | None, at: str) -> str:
         given = "no output is named" if output is None else f"output={output!r}"
         raise ShapeError(f"{given} of {list(names)}", need="one of them", fix=f"output={names[0]!r}", at=at)
     return output
-
-
-def _is_clear(flow: Flow, first: int, last: int) -> bool:
-    """Whether steps between two positions of the input read neither end of any value."""
-    before, after = flow.ready(first), flow.ready(last)
-
-    def is_clear(link: Link) -> bool:
-        y = link.step.y
-        tail = link.carry.tail if link.carry else 0
-        low, high = before[y], after[y]
-        if high >= flow.size(y) - tail or high - low != flow.rates[y] * (last - first):
-            return False
-        spans = zip(link.moving, flow.reads(link, low)[1], flow.reads(link, high - 1)[1], strict=True)
-        return all(a[0] > 0 and b[1] < flow.size(name) for (_, name, _), a, b in spans)
-
-    return all(map(is_clear, flow.links))
 
 
 def _rounded(program: Program) -> Program:
