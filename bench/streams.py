@@ -61,11 +61,8 @@ class Builder:
 
     def model(self, y: str) -> bytes:
         """The network."""
-        ends = [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, dims)
-            for name, dims in (("x", [1, 1, "T"]), (y, None))
-        ]
-        graph = helper.make_graph(self.nodes, "g", [ends[0]], [ends[1]], self.constants)
+        x, result = (helper.make_tensor_value_info(n, TensorProto.FLOAT, d) for n, d in (("x", [1, 1, "T"]), (y, None)))
+        graph = helper.make_graph(self.nodes, "g", [x], [result], self.constants)
         opset = [helper.make_opsetid("", 17)]
         return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()  # type: ignore[no-any-return]
 
@@ -122,11 +119,12 @@ def measure(name: str, chunk: int, seconds: int) -> dict[str, Any]:
     ready = time.perf_counter() - start
     stream.reset()
     parts = [stream.push(x[..., at : at + chunk]) for at in range(0, total, chunk)]
+    kept = sum(array.nbytes for array in stream.state().values())
     got, whole = np.concatenate([*parts, stream.flush()], 2), net(x)
     rate = stream.plan.rate
-    kept = sum(array.nbytes for array in stream.state().values())
     field = receptive_field(to_program(model, shapes={"x": (1, 1, 4 * RATE)}))
-    reach = RATE if field.whole else -(-field.size[0] // stream.hop) * stream.hop
+    recurrent = b"LSTM" in model
+    reach = RATE if recurrent else -(-field.size[0] // stream.hop) * stream.hop
     again: Any = oc.compile(model, shapes={"x": (1, 1, reach + chunk)})
     padded = np.concatenate([np.zeros((1, 1, reach), np.float32), x], 2)
     count = int(chunk * rate)
@@ -148,7 +146,7 @@ def measure(name: str, chunk: int, seconds: int) -> dict[str, Any]:
     medians = {key: float(np.median(found)) for key, found in times.items()}
     return {
         "network": name,
-        "receptive_field": None if field.whole else field.size[0],
+        "receptive_field": None if recurrent else field.size[0],
         "latency": stream.latency.samples,
         "hop": stream.hop,
         "bit_equal": bool(np.array_equal(got, whole)),
@@ -178,12 +176,13 @@ def main() -> None:
         return
     print(f"{options.chunk} samples at {RATE} Hz; {machine}")
     for row in rows:
+        equal = "equal bit for bit" if row["bit_equal"] else f"error {row['error']:.1e}"
         print(
             f"{row['network']:13} push {row['push_us']:8.0f} us (99 %: {row['push_us_99']:.0f}), "
             f"{row['real_time_factor']:.4f} of real time; overlap {row['overlap_us']:8.0f} us, "
-            f"{row['overlap_us'] / row['push_us']:.1f} times as long; latency {row['latency']} samples; "
-            f"{'equal bit for bit' if row['bit_equal'] else 'error'} {row['error']:.1e}, overlap {row['overlap_error']:.1e}; "
-            f"{row['kept_bytes']} bytes kept; first push after {row['begin_seconds']:.2f} s"
+            f"{row['overlap_us'] / row['push_us']:.1f} times as long; latency {row['latency']} samples; {equal}, "
+            f"overlap {row['overlap_error']:.1e}; {row['kept_bytes']} bytes kept; "
+            f"first push after {row['begin_seconds']:.2f} s"
         )
 
 

@@ -59,7 +59,7 @@ def stream(
         raise UsageProblemError("--rate and --channels belong to IN -; a WAV file says its own")
     with ExitStack() as stack:
         if source == PIPE:
-            sound, size, file = Sound(channels, rate or 1, form or "f32le"), None, sys.stdin.buffer
+            sound, size, file = Sound(channels, rate or 1, form or "f32le"), None, stdin()
         else:
             file = stack.enter_context(Path(source).open("rb"))
             sound, size = read_header(file, source)
@@ -78,6 +78,16 @@ def stream(
         *([f"{report['clipped']} samples beyond 16 bits"] if report["clipped"] else []),
     )
     out().print("; ".join((first, *rest)), markup=False, highlight=False, soft_wrap=True)
+
+
+def stdin() -> IO[bytes]:
+    """Where samples come in."""
+    return sys.stdin.buffer
+
+
+def stdout() -> IO[bytes]:
+    """Where samples go out."""
+    return sys.stdout.buffer
 
 
 class _Net:
@@ -137,7 +147,7 @@ class _Net:
 
 def _run(net: _Net, blocks: Iterator[Array], result: str, sound: Sound) -> dict[str, Any]:
     """Write what the blocks become, and say how it went."""
-    pipe: IO[bytes] | None = sys.stdout.buffer if result == PIPE else None
+    pipe: IO[bytes] | None = stdout() if result == PIPE else None
     path = None if pipe is not None else Path(result)
     writer = SoundWriter(path, pipe, sound, raw=pipe is not None)
     seconds, came, samples = 0.0, 0, 0
