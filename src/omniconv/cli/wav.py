@@ -198,10 +198,10 @@ class SoundWriter:
     def _header(self, size: int) -> bytes:
         sound, code = self.sound, _PCM if self.sound.form == "s16le" else _FLOAT
         bits = 8 * FORMATS[sound.form].itemsize
-        return struct.pack(
-            "<4sI4s4sIHHIIHH4sI", b"RIFF", 36 + size + size % 2, b"WAVE", b"fmt ", 16, code, sound.channels, sound.rate,
-            sound.rate * sound.frame, sound.frame, bits, b"data", size,
-        )  # fmt: skip
+        head = struct.pack("<4sI4s", b"RIFF", 36 + size + size % 2, b"WAVE")
+        second, frame = sound.rate * sound.frame, sound.frame
+        form = struct.pack("<4sIHHIIHH", b"fmt ", 16, code, sound.channels, sound.rate, second, frame, bits)
+        return head + form + struct.pack("<4sI", b"data", size)
 
 
 def check_format(form: str) -> str:

@@ -38,7 +38,7 @@ class TooShortError(Exception):
 
 
 @dataclass(slots=True, eq=False)
-class Link:
+class FlowStep:
     """A step along the way.
 
     Attributes:
@@ -82,7 +82,7 @@ class Flow:
     tensor: str
     source: str
     axes: dict[str, int]
-    links: list[Link]
+    links: list[FlowStep]
     rates: dict[str, Fraction] = field(default_factory=dict)
     hop: int = 1
     ends: tuple[int, dict[str, int]] | None = None
@@ -133,7 +133,7 @@ class Flow:
         """Positions of a moving value."""
         return self.program.shapes[name][self.axes[name]]
 
-    def cut(self, link: Link, span: Interval) -> Cut:
+    def cut(self, link: FlowStep, span: Interval) -> Cut:
         """A span of a step's result."""
         shapes = self.program.shapes
         box = _span(shapes[link.step.y], link.axis, span)
@@ -145,7 +145,7 @@ class Flow:
             reads.append(whole(shape) if axis is None else _span(shape, axis, (span[0], min(span[1], shape[axis]))))
         return Cut(link.step, box, tuple(reads))
 
-    def reads(self, link: Link, position: int) -> tuple[Interval, tuple[Interval, ...]]:
+    def reads(self, link: FlowStep, position: int) -> tuple[Interval, tuple[Interval, ...]]:
         """What one position of a step's result is computed with, and what that reads of each value that moves."""
         key = link.step.y, position
         found = self._known.get(key)
@@ -190,7 +190,7 @@ class Flow:
         """Positions of the input that must come after that which a result stands at, seen where so many have come."""
         return count - self.ready(count)[self.tensor] / self.rates[self.tensor]
 
-    def _end(self, link: Link, count: int) -> int:
+    def _end(self, link: FlowStep, count: int) -> int:
         """Positions that a value has if the input has so many."""
         y = link.step.y
         size = self.size(y)
@@ -199,7 +199,7 @@ class Flow:
             size = max(min(int(sizes[y] + self.rates[y] * (count - base)), size), 0)
         return max(size - (link.carry.tail if link.carry else 0), 0)
 
-    def _is_ready(self, link: Link, position: int, there: list[int]) -> bool:
+    def _is_ready(self, link: FlowStep, position: int, there: list[int]) -> bool:
         return all(span[1] <= have for span, have in zip(self.reads(link, position)[1], there, strict=True))
 
     def measure(self) -> None:
@@ -215,7 +215,7 @@ class Flow:
             for (_, name, _), move in zip(link.moving, moves, strict=True):
                 self.hop = math.lcm(self.hop, (self.rates[name] / move).denominator)
 
-    def _find_period(self, link: Link) -> tuple[int, tuple[int, ...]]:
+    def _find_period(self, link: FlowStep) -> tuple[int, tuple[int, ...]]:
         """The least number of positions after which a step repeats itself."""
         size = self.size(link.step.y)
         if link.carry is not None:
@@ -232,7 +232,7 @@ class Flow:
             f"{link.step.word} does not repeat itself within {MOST_PERIOD} positions", need=NEED, at=link.label
         )
 
-    def _move(self, link: Link, a: int, b: int) -> tuple[int, ...] | None:
+    def _move(self, link: FlowStep, a: int, b: int) -> tuple[int, ...] | None:
         """By how much all that is read moves from one position to another; ``None`` where it changes."""
         (box, spans), (later, others) = self.reads(link, a), self.reads(link, b)
         pairs = list(zip(((box), *spans), ((later), *others), strict=True))
@@ -284,7 +284,7 @@ def _find_whole(program: Program, step: ProgramStep, label: str) -> tuple[str, s
     return f"{step.word} reads all positions of what enters it", label
 
 
-def _link(program: Program, step: ProgramStep, label: str, axes: dict[str, int], moving: set[str]) -> Link:
+def _link(program: Program, step: ProgramStep, label: str, axes: dict[str, int], moving: set[str]) -> FlowStep:
     """A step, and the axes of what it reads, which are noted."""
     shapes, axis = program.shapes, axes[step.y]
     size = shapes[step.y][axis]
@@ -303,7 +303,7 @@ def _link(program: Program, step: ProgramStep, label: str, axes: dict[str, int],
     for name, found in zip(step.reads, sources, strict=True):
         if found is not None and axes.setdefault(name, found) != found:
             raise UnsupportedError(f"{name!r} is read along axis {axes[name]} and along axis {found}")
-    return Link(step, label, axis, tuple(sources), carry)
+    return FlowStep(step, label, axis, tuple(sources), carry)
 
 
 def _source(step: ProgramStep, read: Box, shape: tuple[int, ...], *, moves: bool) -> int | None:

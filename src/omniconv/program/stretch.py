@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from omniconv.program.carry import run_on, tail_of
 from omniconv.program.cut import Interval
-from omniconv.program.flow import Flow, Link
+from omniconv.program.flow import Flow, FlowStep
 from omniconv.program.passes.drop_dead import drop_dead
 from omniconv.program.program import Program
 from omniconv.program.steps import ConcatStep, ProgramStep, SliceStep
@@ -31,13 +31,12 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Stretch:
+class StreamPart:
     """From one mark to another.
 
     Attributes:
         program: without steps where nothing becomes ready.
         result: the value that holds new positions of the result; ``None`` where there are none.
-        reads: its inputs: name -> the value of which it holds what was kept, or new positions.
         kept: value -> the output that holds what is kept of it afterwards, or ``None`` for the end of what was kept;
             and how many positions.
         states: the outputs that hold the states that steps go on with, by name of the input that they will be.
@@ -76,7 +75,7 @@ def keep(flow: Flow, ready: Mapping[str, int], margins: Mapping[str, int]) -> Ma
     return Mark({name: (max(first[name] - margins.get(name, 0), 0), at) for name, at in ready.items()})
 
 
-def cut_stretch(flow: Flow, before: Mark, after: Mark | None) -> Stretch:
+def cut_stretch(flow: Flow, before: Mark, after: Mark | None) -> StreamPart:
     """The stretch from one mark to another, or to the end.
 
     Args:
@@ -86,11 +85,11 @@ def cut_stretch(flow: Flow, before: Mark, after: Mark | None) -> Stretch:
     Raises:
         UnsupportedError: a step that cannot be computed in parts; its label is in ``at``.
     """
-    return _Builder(flow, before, after).build()
+    return _PartBuilder(flow, before, after).build()
 
 
 @dataclass(slots=True, eq=False)
-class _Builder:
+class _PartBuilder:
     flow: Flow
     before: Mark
     after: Mark | None
@@ -99,7 +98,7 @@ class _Builder:
     inputs: list[str] = field(default_factory=list)
     states: dict[str, str] = field(default_factory=dict)
 
-    def build(self) -> Stretch:
+    def build(self) -> StreamPart:
         flow = self.flow
         self._read(flow.source, self._shape(flow.source, self._new(flow.source)))
         produced = {link.step.y for link in flow.links}
@@ -124,7 +123,7 @@ class _Builder:
             *(name for name, _ in kept.values() if name is not None),
             *self.states.values(),
         ]
-        return Stretch(self._finish(outputs), result, kept, self.states)
+        return StreamPart(self._finish(outputs), result, kept, self.states)
 
     def _finish(self, outputs: Sequence[str]) -> Program:
         names = {*outputs, *(name for step, _, _ in self.items for name in step.reads)}
@@ -160,7 +159,7 @@ class _Builder:
         self.shapes[step.y] = shape
         return step.y
 
-    def _link(self, link: Link) -> None:
+    def _link(self, link: FlowStep) -> None:
         """The new positions of a step's result."""
         y, flow = link.step.y, self.flow
         if link.carry is not None:
@@ -181,7 +180,7 @@ class _Builder:
         self._add(step.renamed({y: wide}), self._shape(y, cut.box[link.axis]), link.label)
         self._slice(wide, y, span[0] - cut.box[link.axis][0], y, span, link.label)
 
-    def _carry(self, link: Link) -> None:
+    def _carry(self, link: FlowStep) -> None:
         """The new positions of the result of a step that goes on, and the states after them."""
         carry, y, last = link.carry, link.step.y, self.after is None
         assert carry is not None

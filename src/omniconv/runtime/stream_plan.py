@@ -27,7 +27,7 @@ from omniconv.program.flow import NEED, Flow, TooShortError
 from omniconv.program.part import cut_program
 from omniconv.program.program import Program
 from omniconv.program.steps import ResizeStep
-from omniconv.program.stretch import Mark, Stretch, cut_stretch, keep, state_name
+from omniconv.program.stretch import Mark, StreamPart, cut_stretch, keep, state_name
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.inputs import Array
@@ -65,10 +65,10 @@ class Latency:
 
 
 @dataclass(slots=True, eq=False)
-class Compiled:
+class CompiledPart:
     """A stretch and its machine code; none where nothing is computed."""
 
-    stretch: Stretch
+    stretch: StreamPart
     run: Executable | None
 
 
@@ -112,7 +112,7 @@ class StreamPlan:
 
     def _begin(self) -> None:
         self._shared, self._pool = Shared(), ArenaPool()
-        self._made: dict[tuple[int, int, bool], Compiled] = {}
+        self._made: dict[tuple[int, int, bool], CompiledPart] = {}
         own_locks(self)
 
     def forget_locks(self) -> None:
@@ -145,11 +145,11 @@ class StreamPlan:
         """The shape of so many positions of the input."""
         return (*self.shape[: self.axis], count, *self.shape[self.axis + 1 :])
 
-    def on(self, position: int, count: int) -> Compiled:
+    def on(self, position: int, count: int) -> CompiledPart:
         """The stretch of so many positions from a position on; both are multiples of the hop."""
         return self._find(position if position < self.steady else self.middle, count, last=False)
 
-    def end(self, position: int, count: int) -> Compiled:
+    def end(self, position: int, count: int) -> CompiledPart:
         """The stretch of the last positions, of which there are fewer than a hop.
 
         Raises:
@@ -188,7 +188,7 @@ class StreamPlan:
     def _stand(self, position: int) -> Mark:
         return self._at_middle if position >= self.steady else self.mark(position)
 
-    def _find(self, position: int, count: int, *, last: bool) -> Compiled:
+    def _find(self, position: int, count: int, *, last: bool) -> CompiledPart:
         key = position, count, last
         with self._lock:
             found = self._made.get(key)
@@ -200,11 +200,11 @@ class StreamPlan:
                 found = self._made[key] = self._compile(cut_stretch(flow, self.mark(position), after))
         return found
 
-    def _compile(self, stretch: Stretch) -> Compiled:
+    def _compile(self, stretch: StreamPart) -> CompiledPart:
         if not stretch.program.outputs:
-            return Compiled(stretch, None)
+            return CompiledPart(stretch, None)
         run = Executable.of(stretch.program, self.target, self.options, self.at, shared=self._shared, pool=self._pool)
-        return Compiled(stretch, run)
+        return CompiledPart(stretch, run)
 
     def _program(self, count: int) -> Program:
         program, truths = self._lower(self.part_shape(count))
