@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Builder:
     def constant(self, value: Any) -> str:
         """The name of an array."""
         self.constants.append(numpy_helper.from_array(np.asarray(value), f"c{len(self.constants)}"))
-        return self.constants[-1].name
+        return str(self.constants[-1].name)
 
     def random(self, *shape: int, scale: float) -> str:
         """Random weights."""
@@ -104,7 +105,7 @@ def build_silero(hidden: int = 64) -> bytes:
     return g.model(g.node("Sigmoid", g.conv(g.node("Transpose", y, perm=[1, 2, 0]), 1, hidden)))
 
 
-NETS = {"TCN": build_tcn, "WaveNet-like": build_wavenet, "silero-like": build_silero}
+NETS: dict[str, Callable[[], bytes]] = {"TCN": build_tcn, "WaveNet-like": build_wavenet, "silero-like": build_silero}
 
 
 def measure(name: str, chunk: int, seconds: int) -> dict[str, Any]:

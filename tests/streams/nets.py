@@ -151,10 +151,9 @@ class Net:
             many = (-(-room // s) if ceil else room // s) + 1
             many -= (many - 1) * s >= shape[self.axis] + pad
             result = (*shape[: self.axis], many, *shape[self.axis + 1 :])
-            step = PoolStep(
-                x, y, op, tuple(self.along(k, 1)), tuple(self.along(s, 1)), (1,) * self.dims,
-                tuple(self.along((pad, pad), (0, 0))), count,
-            )  # fmt: skip
+            kernel, stride, padding = (self.along(*pair) for pair in ((k, 1), (s, 1), ((pad, pad), (0, 0))))
+            ones = (1,) * self.dims
+            step = PoolStep(x, y, op, tuple(kernel), tuple(stride), ones, tuple(padding), count)
             p.add(step, result)
 
         self.add(layer, y)

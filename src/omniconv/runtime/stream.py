@@ -10,7 +10,7 @@ import numpy as np
 from omniconv.errors import DataError, ShapeError, StreamError
 from omniconv.program.stretch import before_name
 from omniconv.runtime.inputs import Array, arrange, read_array
-from omniconv.runtime.stream_plan import CompiledPart, Latency, StreamPlan
+from omniconv.runtime.stream_plan import Latency, Leg, StreamPlan
 
 VERSION: Final = 1
 """Of states."""
@@ -216,7 +216,7 @@ class Stream:
             y = y != 0
         return np.ascontiguousarray(np.moveaxis(y, 1, -1)) if self._last else y
 
-    def _run(self, compiled: CompiledPart, x: Array) -> Array:
+    def _run(self, compiled: Leg, x: Array) -> Array:
         """One stretch: what it makes of the result; what it leaves takes the place of what was kept."""
         plan, stretch = self.plan, compiled.stretch
         found: dict[str, Array] = {}

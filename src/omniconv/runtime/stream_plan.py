@@ -65,8 +65,8 @@ class Latency:
 
 
 @dataclass(slots=True, eq=False)
-class CompiledPart:
-    """A stretch and its machine code; none where nothing is computed."""
+class Leg:
+    """A stretch, and its machine code; none where nothing is computed."""
 
     stretch: StreamPart
     run: Executable | None
@@ -112,7 +112,7 @@ class StreamPlan:
 
     def _begin(self) -> None:
         self._shared, self._pool = Shared(), ArenaPool()
-        self._made: dict[tuple[int, int, bool], CompiledPart] = {}
+        self._made: dict[tuple[int, int, bool], Leg] = {}
         own_locks(self)
 
     def forget_locks(self) -> None:
@@ -145,11 +145,11 @@ class StreamPlan:
         """The shape of so many positions of the input."""
         return (*self.shape[: self.axis], count, *self.shape[self.axis + 1 :])
 
-    def on(self, position: int, count: int) -> CompiledPart:
+    def on(self, position: int, count: int) -> Leg:
         """The stretch of so many positions from a position on; both are multiples of the hop."""
         return self._find(position if position < self.steady else self.middle, count, last=False)
 
-    def end(self, position: int, count: int) -> CompiledPart:
+    def end(self, position: int, count: int) -> Leg:
         """The stretch of the last positions, of which there are fewer than a hop.
 
         Raises:
@@ -188,7 +188,7 @@ class StreamPlan:
     def _stand(self, position: int) -> Mark:
         return self._at_middle if position >= self.steady else self.mark(position)
 
-    def _find(self, position: int, count: int, *, last: bool) -> CompiledPart:
+    def _find(self, position: int, count: int, *, last: bool) -> Leg:
         key = position, count, last
         with self._lock:
             found = self._made.get(key)
@@ -200,11 +200,11 @@ class StreamPlan:
                 found = self._made[key] = self._compile(cut_stretch(flow, self.mark(position), after))
         return found
 
-    def _compile(self, stretch: StreamPart) -> CompiledPart:
+    def _compile(self, stretch: StreamPart) -> Leg:
         if not stretch.program.outputs:
-            return CompiledPart(stretch, None)
+            return Leg(stretch, None)
         run = Executable.of(stretch.program, self.target, self.options, self.at, shared=self._shared, pool=self._pool)
-        return CompiledPart(stretch, run)
+        return Leg(stretch, run)
 
     def _program(self, count: int) -> Program:
         program, truths = self._lower(self.part_shape(count))
