@@ -159,6 +159,10 @@ def doors() -> Iterator[tuple[str, Door]]:
         # What analysis calls element is dtype here, and comes above.
         for key in sorted(set(parameters(getattr(analysis, name))) - {"x", "tensor", "shape", "element"}):
             yield f"{name}({key}=)", lambda v, function=function, key=key: function(SPEC, shape=SHAPE, **{key: v})
+    stream = LAYER.stream(2, 4)
+    yield from each_argument("Stream of a layer", LAYER.stream, {"axis": 2, "chunk": 4})
+    yield "Stream.push", stream.push
+    yield "Stream.restore", stream.restore
     if torch is not None:
         yield "to_torch(spec)", of_torch.to_torch
         yield "to_torch(weights)", lambda v: of_torch.to_torch(SPEC, v)

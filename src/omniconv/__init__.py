@@ -23,6 +23,7 @@ from omniconv.errors import (
     ShapeError,
     SpecError,
     StorageError,
+    StreamError,
     UnsupportedError,
     VerificationError,
 )
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     )
     from omniconv.mapping import map  # noqa: A004 - the name of the public interface
     from omniconv.reference import random_weights, reference
+    from omniconv.runtime.stream import Stream
     from omniconv.tiles import plan_tiles, tiled
 
 __version__ = "0.1.0"
@@ -79,6 +81,8 @@ __all__ = [
     "SpecError",
     "Split",
     "StorageError",
+    "Stream",
+    "StreamError",
     "UnsupportedError",
     "VerificationError",
     "asymmetric",
@@ -132,6 +136,7 @@ _LAZY: Final = {
     "receptive_field": "omniconv.inspection",
     "reference": "omniconv.reference",
     "required_input": "omniconv.inspection",
+    "Stream": "omniconv.runtime.stream",
     "separability": "omniconv.analysis",
     "tiled": "omniconv.tiles",
 }

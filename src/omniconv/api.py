@@ -26,7 +26,7 @@ from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.pace import while_planning
 from omniconv.runtime.threads import MAX_THREADS
-from omniconv.spec import Chain, Conv, Spec
+from omniconv.spec import Chain, Conv, Shape, Spec
 from omniconv.target.model import Target
 from omniconv.target.select import select_target
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from omniconv.graph.nodes import Graph
     from omniconv.graph.open_program import OpenPrograms
+    from omniconv.program.program import Program
     from omniconv.runtime.mixed import MixedExecutable
     from omniconv.runtime.network import Network
 
@@ -232,5 +233,11 @@ def _compile_spec(
         (np.asarray(w, element.dtype), None if b is None else np.asarray(b, element.dtype))
         for w, b in check_weights(spec, weights)
     )
+
+    def lengthen(other: Shape) -> tuple[Program, frozenset[str]]:
+        return program_of(spec, other, pairs, element), frozenset()
+
     with while_planning():
-        return Executable.of(program_of(spec, shape, pairs, element), target, options, at)
+        found = Executable.of(program_of(spec, shape, pairs, element), target, options, at)
+    found.lengthen = lengthen
+    return found

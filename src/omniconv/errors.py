@@ -80,6 +80,10 @@ class StorageError(OmniconvError, OSError):
     """Data that cannot be read or written where they are stored. What was finished before is kept."""
 
 
+class StreamError(OmniconvError, ValueError):
+    """A stream that is asked for what it cannot do where it stands."""
+
+
 class VerificationError(OmniconvError, AssertionError):
     """Two implementations that must agree do not."""
 

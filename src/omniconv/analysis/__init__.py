@@ -14,6 +14,7 @@ from omniconv.analysis.record import Record
 from omniconv.analysis.remedies import Remedy, find_remedies, icnr
 from omniconv.analysis.required import RequiredInput, required_input
 from omniconv.analysis.separability import Separability, Unfolding, separability
+from omniconv.analysis.streaming import AxisStreaming, streaming
 from omniconv.analysis.support import find_support
 from omniconv.analysis.tiling import AxisTiling, Tiling, tiling
 from omniconv.program.steps.conv import count_executed
@@ -22,6 +23,7 @@ __all__ = [
     "TOPICS",
     "AxisCoverage",
     "AxisField",
+    "AxisStreaming",
     "AxisTiling",
     "Connectivity",
     "Cost",
@@ -67,6 +69,7 @@ __all__ = [
     "receptive_field",
     "required_input",
     "separability",
+    "streaming",
     "suggest_rates",
     "tiling",
 ]

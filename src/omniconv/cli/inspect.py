@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from omniconv.analysis import Tiling
+from omniconv.analysis import AxisStreaming, Tiling
 from omniconv.bench.machine import describe_machine
 from omniconv.bench.profile import KindTotal, TimedStep, take_profile, total_by_kind
 from omniconv.bench.roofline import measure_roofline
@@ -143,6 +143,8 @@ def show(found: Inspection, parts: Sequence[str], totals: list[KindTotal], netwo
         console.print(visible(say(finding)), markup=False, highlight=False, soft_wrap=True)
     if found.tiling is not None:
         console.print(visible(say_tiling(found.tiling)), markup=False, highlight=False, soft_wrap=True)
+    for axis in found.streaming:
+        console.print(visible(say_streaming(axis)), markup=False, highlight=False, soft_wrap=True)
     cost = found.cost
     line = f"\n{format_count(cost.parameters)} parameters, {format_count(cost.macs)} MACs, "
     line += f"{cost.executed_macs / cost.macs:.1%} of them executed, " if cost.macs else ""
@@ -171,6 +173,19 @@ def say_tiling(found: Tiling) -> str:
     halos = [f"{axis.halo[0]} + {axis.halo[1]}" for axis in found.axes]
     grids = [str(axis.grid) for axis in found.axes]
     return f"Tiles: halo {', '.join(halos)} input positions; they begin at multiples of {', '.join(grids)}"
+
+
+def say_streaming(found: AxisStreaming) -> str:
+    """Whether a model runs along an axis as its input comes, and how.
+
+    Example:
+        >>> say_streaming(AxisStreaming(2, 4, Fraction(5, 2), ""))
+        'Streams along axis 2: 5/2 positions late, in hops of 4'
+    """
+    if found.obstacle:
+        return f"In the way of streams along axis {found.axis}: {found.obstacle}"
+    late = f"{found.delay} positions late" if found.delay > 0 else "at once"
+    return f"Streams along axis {found.axis}: {late}, in hops of {found.hop}"
 
 
 def kinds_table(title: str, totals: list[KindTotal]) -> Any:

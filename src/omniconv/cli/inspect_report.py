@@ -175,6 +175,7 @@ def describe(
         "findings": to_plain(found.findings),
         "problems": to_plain(found.problems),
         "tiling": to_plain(found.tiling),
+        "streaming": to_plain(found.streaming),
         "threads": threads,
         "analysis_seconds": dict(found.seconds),
     }

@@ -15,13 +15,14 @@ from omniconv.errors import LimitError, OmniconvError, UnsupportedError
 from omniconv.limits import format_size
 from omniconv.mapping.memory import COMPUTING, SHARES
 from omniconv.program.cut import whole
+from omniconv.program.describe import describe_program
 from omniconv.program.part import cut_program
 from omniconv.program.program import Program
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.kept import Kept
 from omniconv.spec import Shape
-from omniconv.tiles.lines import Whole, describe_program
+from omniconv.tiles.lines import Whole
 from omniconv.tiles.subject import Origin, find_output
 
 Array: TypeAlias = npt.NDArray[Any]

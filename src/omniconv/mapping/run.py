@@ -19,8 +19,8 @@ from omniconv.mapping.pipeline import MapJob, MapSettings, Outcome, Pipeline
 from omniconv.mapping.report import MapRecord, MapReport
 from omniconv.mapping.results import ResultFolder, check_suffix
 from omniconv.mapping.source import MapItem, MapSource, open_source
+from omniconv.program.describe import describe_value
 from omniconv.tiles.bar import show_bar
-from omniconv.tiles.lines import describe_value
 from omniconv.tiles.subject import find_origin
 
 

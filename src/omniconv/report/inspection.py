@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from omniconv.analysis import (
+    AxisStreaming,
     Connectivity,
     Cost,
     Coverage,
@@ -25,6 +26,7 @@ from omniconv.analysis import (
     last_spatial,
     overlaps,
     receptive_field,
+    streaming,
     tiling,
 )
 from omniconv.bench.roofline import Roofline
@@ -96,6 +98,7 @@ class Inspection(Record):
         runs: grouped layers one behind the other.
         spectra: every kernel of at least two axes.
         tiling: whether the first output is computed in tiles, with which halo, and what stands in the way.
+        streaming: whether it runs along each axis as its input comes, with which delay, and what stands in the way.
         seconds: what each part took [s].
     """
 
@@ -113,6 +116,7 @@ class Inspection(Record):
     runs: tuple[GroupedRun, ...] | None = None
     spectra: tuple[LayerSpectrum, ...] | None = None
     tiling: Tiling | None = None
+    streaming: tuple[AxisStreaming, ...] = ()
     seconds: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
@@ -178,8 +182,10 @@ def inspect_program(
     if "connectivity" in wanted and source is not None and tensor is not None:
         joined = clock.run("connectivity", lambda: connectivity(program, tensor, source=source))
     spectra = clock.run("separability", lambda: find_spectra(program)) if "separability" in wanted else None
-    cut = None
+    cut: Tiling | None = None
+    flows: tuple[AxisStreaming, ...] = ()
     if source is not None and program.outputs:
+        flows = clock.run("streaming", lambda: streaming(program, program.outputs[0], source))
         cut = clock.run("tiling", lambda: tiling(program, program.outputs[0], source))
     evidence = Evidence(program, rows, problems, runs, spectra or ())
     findings = clock.run("findings", lambda: find_all(evidence))
@@ -198,6 +204,7 @@ def inspect_program(
         runs if "connectivity" in wanted else None,
         spectra,
         cut,
+        flows,
         clock.seconds,
     )
 

@@ -42,6 +42,8 @@ from omniconv.target.select import available_targets, detect_host, reject_host
 
 if TYPE_CHECKING:
     from omniconv.graph.tiers import Tiers
+    from omniconv.runtime.stream import Stream
+    from omniconv.runtime.stream_plan import Lower
 
 Words: TypeAlias = npt.NDArray[np.int64]
 
@@ -106,6 +108,7 @@ class Executable(Compiled):
         arena_bytes, constant_bytes: memory of each concurrent caller, and of weights and tables [bytes].
         tiers: for a model, how many of its nodes are compiled and how many folded.
         plan, target: what was chosen, and the machine it is for.
+        lengthen: the program for another shape of the input, where it is known.
         layout: of the caller's arrays, but for those that ``row_major`` names.
 
     A copy, also a deep one, is the executable itself. It cannot be pickled.
@@ -126,6 +129,7 @@ class Executable(Compiled):
     tiers: Tiers | None
     dtypes: dict[str, np.dtype[Any]]
     output_dtypes: dict[str, np.dtype[Any]]
+    lengthen: Lower | None = None
 
     def __init__(
         self,
@@ -306,6 +310,41 @@ class Executable(Compiled):
         """
         self._pool, self._parallel = pool, parallel
         self._idle.clear()
+
+    def stream(self, axis: int, chunk: int, *, shape: Sequence[int] | None = None, output: str | None = None) -> Stream:
+        """Run along one axis on whatever has come so far; see `omniconv.Stream`.
+
+        The plan is made for the first stream of an axis; further ones share its code and weights.
+
+        Args:
+            axis: of the input, such as time.
+            chunk: positions that pushes usually have; any number is taken.
+            shape: sizes of the input where they are open; that along the axis means nothing.
+            output: the name of one of the outputs, where there are several.
+
+        Raises:
+            UnsupportedError: an operator that is not local along the axis, by name; a model whose size along the axis
+                is fixed.
+            ShapeError: several inputs, or sizes that do not fit.
+        """
+        from omniconv.runtime.streams import open_stream
+
+        if self.lengthen is None:
+            raise UnsupportedError(
+                "a network that was compiled for one size does not say what it computes for another one",
+                need="an open size along the axis",
+                fix="compile(model, shapes={name: (1, 1, None)}) of a model exported with dynamic sizes",
+                at=self._at,
+            )
+        name, known = next(iter(self.plan.inputs.items()))
+        options = Options(
+            layout=self.layout,
+            row_major=self.row_major,
+            threads=self.threads,
+            exact=self.plan.exact,
+            memory_limit=self._limit,
+        )
+        return open_stream(self, self.lengthen, name, known.shape, options, axis, chunk, shape, output)
 
     @property
     def layers(self) -> list[LayerInfo]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from omniconv.compiler.planning.options import Options
-from omniconv.errors import ShapeError
+from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.graph.schedule import Schedule, Unknown
 from omniconv.graph.tiers import Tiers
 from omniconv.integers import as_integer
@@ -78,6 +78,19 @@ class MixedExecutable(Compiled):
             self.output_dtypes[name] = self.dtype if dtype == given.dtype else dtype
         self.pieces = Pieces(schedule, context)
         self.compile_seconds = time.perf_counter() - started
+
+    def stream(self, axis: int, chunk: int, **options: Any) -> NoReturn:
+        """Not possible where operators run on the host.
+
+        Raises:
+            UnsupportedError: always; it names them.
+        """
+        del axis, chunk, options
+        raise UnsupportedError(
+            self.schedule.describe_host() or "parts of the model depend on data",
+            need="a model that is compiled as a whole, to stream",
+            at=self._at,
+        )
 
     def __repr__(self) -> str:
         inputs = {name: (self.dtypes[name], shape) for name, shape in self.inputs.items()}

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from omniconv.graph.nodes import Dims, Graph
     from omniconv.graph.program import Lowered
     from omniconv.program.element import Element
+    from omniconv.program.program import Program
     from omniconv.runtime.inputs import Array
     from omniconv.runtime.report import StepProfile
+    from omniconv.runtime.stream import Stream
     from omniconv.spec import Shape
     from omniconv.target.model import Target
 
@@ -141,6 +143,25 @@ class Network(Compiled):
             UnsupportedError: an operator that is not compiled.
         """
         return lower_in_parts(self._graph, shapes, self.options.memory_limit, self.target.element)
+
+    def stream(self, axis: int, chunk: int, *, shape: Sequence[int] | None = None, output: str | None = None) -> Stream:
+        """Run along one axis on whatever has come so far; see `Executable.stream` and `omniconv.Stream`."""
+        from omniconv.runtime.streams import open_stream
+
+        if len(self.signature) != 1:
+            problem = f"inputs {list(self.signature)}"
+            raise ShapeError(problem, need="one input", fix="constants={name: array} in compile", at=self._at)
+        ((name, dims),) = self.signature.items()
+        if dims is None:
+            raise ShapeError(f"input {name!r} of unknown rank", need="known axes", at=self._at)
+
+        graph, limit, element = self._graph, self.options.memory_limit, self.target.element
+
+        def lower(given: Shape) -> tuple[Program, frozenset[str]]:
+            found = lower_in_parts(graph, {name: given}, limit, element)
+            return found.program, found.truths
+
+        return open_stream(self, lower, name, dims, self.options, axis, chunk, shape, output)
 
     def fix(self, shapes: Mapping[str, Sequence[int]]) -> AnyExecutable:
         """The executable for inputs of these shapes; compiled now where none is kept.

@@ -24,8 +24,8 @@ import numpy as np
 
 import omniconv
 from omniconv.errors import DataError, StorageError
+from omniconv.program.describe import describe_program
 from omniconv.tiles.compiled import Array
-from omniconv.tiles.lines import describe_program
 
 if TYPE_CHECKING:
     from omniconv.tiles.plan import TilePlan

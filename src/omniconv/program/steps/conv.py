@@ -95,6 +95,12 @@ class ConvStep(Posted):
         part = replace(self, spec=replace(spec, padding=padding, output_padding=extra), post=post)
         return Cut(part, wide, (tuple(reads), *(whole(shapes[name]) for name in self.factors), *operands))
 
+    @property
+    def border(self) -> float | None:
+        """Zeros, unless a weight would make something else of them."""
+        plain = self.spec.transposed or self.spec.padding_mode == "zeros"
+        return 0.0 if plain and isinstance(self.w, np.ndarray) and np.isfinite(self.w).all() else None
+
     def _depend_on_factors(self, shapes: Shapes) -> list[Part]:
         """Weights multiply the input; a bias is added."""
         result, parts = shapes[self.y], []

@@ -38,6 +38,11 @@ class PadStep(Step):
         forms = pad_forms(shapes[self.x], self.pads, self.mode)
         return Dependence((Part(self.x, forms),), linear=True)
 
+    @property
+    def border(self) -> float | None:
+        """The constant."""
+        return self.value if self.mode == "constant" else None
+
     def cut(self, shapes: Shapes, box: Box) -> Cut:
         """The padding that remains where a box touches the border, and at least one position that is none."""
         rows = zip(self.pads, shapes[self.x], shapes[self.y], box, strict=True)

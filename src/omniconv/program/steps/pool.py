@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -64,6 +65,13 @@ class PoolStep(Step):
             taps = Axis(axis.kernel, axis.stride, axis.dilation, (before, after))
             forms.append(Window(n, size, taps, average=True))
         return Dependence((Part(self.x, tuple(forms)),), linear=self.op == "mean")
+
+    @property
+    def border(self) -> float | None:
+        """What no maximum takes, or zeros that count."""
+        if self.op == "max":
+            return -math.inf
+        return 0.0 if self.count_padding else None
 
     def cut(self, shapes: Shapes, box: Box) -> Cut:
         """Windows along space. Where they hang over the padded border of the whole they do so in the part."""

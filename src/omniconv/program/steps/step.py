@@ -123,6 +123,13 @@ class Step(ABC):
             raise UnsupportedError(f"{self.word} cannot be computed in parts", need="steps that can, before tiles end")
         return Cut(self, box, tuple(whole(shapes[name]) for name in self.reads))
 
+    @property
+    def border(self) -> float | None:
+        """What may stand before the first position of x so that it computes there what it computes at the border;
+        ``None`` where no number does. Steps that read nothing there need not say.
+        """
+        return None
+
     def work(self, shapes: Shapes) -> Work:
         """What it costs; steps without weights count nothing."""
         del shapes
