@@ -62,7 +62,7 @@ class Preset {
     const begin = performance.now();
     this.start();
     const time = performance.now() - begin;
-    return { y: new Float64Array(new Float32Array(buffer, output.offset, product(output.shape))), time };
+    return { y: new Float32Array(buffer, output.offset, product(output.shape)).slice(), time };
   }
 }
 

@@ -122,6 +122,13 @@ function drawTitle(view, tensor, grid, room, theme) {
   });
 }
 
+/** The largest absolute value. @param {Float64Array} values */
+function largestSize(values) {
+  let most = 0;
+  for (let i = 0; i < values.length; i++) most = Math.max(most, Math.abs(values[i]));
+  return most;
+}
+
 /** @param {View} view @param {number} tensor @param {Grid} grid @param {Theme} theme */
 function drawTensor(view, tensor, grid, theme) {
   const { choice } = view;
@@ -133,7 +140,7 @@ function drawTensor(view, tensor, grid, theme) {
   return drawGrid(grid, {
     theme,
     value: (i) => held[i],
-    scale: held.reduce((most, value) => Math.max(most, Math.abs(value)), 0),
+    scale: largestSize(held),
     mark: (i) => (met && tensor === choice.tensor - 1 && i === met.input ? 4 : marks[i] ? own : 0),
     dim: true,
     name: (channel) => view.nameChannel(tensor, channel, narrow),

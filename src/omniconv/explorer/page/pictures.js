@@ -101,7 +101,7 @@ export function asInput({ width, height, rgb }, channels) {
 }
 
 /**
- * Paint planes: three as colours, one as grey; `low` is black and `high` white.
+ * Paint planes: three as colours, one as grey; `low` is black and `high` white, grey all where they are equal.
  * @param {HTMLCanvasElement} canvas
  * @param {number} width
  * @param {number} height
@@ -115,12 +115,21 @@ export function paintPlanes(canvas, width, height, planes, low, high) {
   const image = context.createImageData(width, height);
   const { data } = image;
   const scale = high > low ? 255 / (high - low) : 0;
-  const [red, green, blue] = [0, 1, 2].map((c) => planes[c % planes.length]);
-  for (let i = 0, at = 0; i < width * height; i++, at += 4) {
-    data[at] = scale ? (red[i] - low) * scale : 128;
-    data[at + 1] = scale ? (green[i] - low) * scale : 128;
-    data[at + 2] = scale ? (blue[i] - low) * scale : 128;
-    data[at + 3] = 255;
+  if (planes.length === 1) {
+    const [plane] = planes;
+    const pixels = new Uint32Array(data.buffer);
+    for (let i = 0; i < pixels.length; i++) {
+      const grey = scale ? Math.max(0, Math.min(255, ((plane[i] - low) * scale + 0.5) | 0)) : 128;
+      pixels[i] = 0xff000000 + 0x10101 * grey;
+    }
+  } else {
+    const [red, green, blue] = planes;
+    for (let i = 0, at = 0; i < width * height; i++, at += 4) {
+      data[at] = (red[i] - low) * scale;
+      data[at + 1] = (green[i] - low) * scale;
+      data[at + 2] = (blue[i] - low) * scale;
+      data[at + 3] = 255;
+    }
   }
   context.putImageData(image, 0, 0);
 }

@@ -228,9 +228,9 @@ export class Run {
     const places = result[2] * result[3];
     const plane = y.subarray(this.channel * places, (this.channel + 1) * places);
     let [low, high] = [Infinity, -Infinity];
-    for (const value of plane) {
-      low = Math.min(low, value);
-      high = Math.max(high, value);
+    for (let i = 0; i < plane.length; i++) {
+      low = Math.min(low, plane[i]);
+      high = Math.max(high, plane[i]);
     }
     const most = Math.max(Math.abs(low), Math.abs(high));
     const signed = low < 0;
