@@ -135,6 +135,45 @@ def test_a_network(options):
     assert sum(isinstance(recipe, OpenKernel) for recipe in recipes) >= 15
 
 
+@pytest.mark.parametrize(
+    ("spec", "shapes"),
+    [
+        pytest.param(
+            Conv.of(32, 24, 5, padding=2),
+            [(1, 32, 28, 31), (2, 32, 25, 19), (1, 32, 40, 23)],
+            id="5x5",
+            marks=pytest.mark.wide,
+        ),
+        pytest.param(
+            Conv.of(32, 48, (1, 7), padding=((0, 0), (3, 3))),
+            [(1, 32, 17, 43), (1, 32, 20, 31), (3, 32, 9, 50)],
+            id="1x7",
+            marks=pytest.mark.wide,
+        ),
+        pytest.param(
+            Conv.of(32, 48, 4, padding=1, stride=2),
+            [(1, 32, 44, 40), (1, 32, 41, 47), (2, 32, 30, 33)],
+            id="strided",
+            marks=pytest.mark.wide,
+        ),
+        pytest.param(
+            Conv.of(32, 24, 4, padding=1, stride=2, transposed=True),
+            [(1, 32, 16, 17), (1, 32, 21, 13), (2, 32, 9, 20)],
+            id="transposed",
+        ),
+        pytest.param(
+            Conv.of(16, 24, 3, padding=1, dims=3),
+            [(1, 16, 8, 15, 17), (1, 16, 11, 18, 13), (2, 16, 5, 9, 21)],
+            id="3-D",
+        ),
+    ],
+)
+def test_filtered_layers(spec, shapes):
+    weights, target = random_weights(spec, np.random.default_rng(0)), select_target("x86-64-v2")
+    found = agree(lambda shape: program_of(spec, shape, weights), shapes, Options(), target)
+    assert any(call.what == "winograd_output" for f in found for call in f.plan.calls)
+
+
 @pytest.mark.wide
 def test_bits_do_not_depend_on_the_sizes_before():
     model = detector()

@@ -118,7 +118,7 @@ def some(first, step):
     ]
 
 
-@pytest.mark.parametrize(("spec", "shape"), some(0, 2))
+@pytest.mark.parametrize(("spec", "shape"), some(0, 3))
 def test_every_form_keeps_its_bound(spec, shape, tally):
     rng = np.random.default_rng(0)
     x, (w, b) = rng.standard_normal(shape, np.float32), random_weights(spec, rng)[0]
@@ -132,7 +132,7 @@ def test_every_form_keeps_its_bound(spec, shape, tally):
     assert seen in (0, len({form.name for form in forms_of(spec, shape)}))
 
 
-@pytest.mark.parametrize(("spec", "shape"), some(1, 4))
+@pytest.mark.parametrize(("spec", "shape"), some(1, 6))
 def test_every_form_is_exact_where_numbers_are_whole(spec, shape):
     rng = np.random.default_rng(1)
     x = rng.integers(-1, 2, shape).astype(np.float32)
