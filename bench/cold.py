@@ -83,7 +83,8 @@ def main(arguments: list[str]) -> int:
     compile_bytecode()
     records = []
     for path in options.models:
-        shape, found = declared(path), {}
+        shape = declared(path)
+        found: dict[str, list[dict[str, Any]]] = {}
         for _ in range(options.rounds):
             for name in options.runtime:
                 with tempfile.TemporaryDirectory() as cache:
