@@ -13,7 +13,7 @@ def _conv(inputs: int, outputs: int, *, stride: int = 1, dilation: int = 1) -> n
     return nn.Sequential(nn.Conv2d(inputs, outputs, 3, stride, dilation, dilation), nn.ReLU())
 
 
-class UNet(nn.Module):
+class UNet(nn.Module):  # type: ignore[misc]
     """Two convolutions a level, pooling down, transposed convolutions up, skips between."""
 
     def __init__(self, width: int = 4, levels: int = 3, classes: int = 2) -> None:
@@ -34,10 +34,10 @@ class UNet(nn.Module):
             skips.append(x)
         for up, join, skip in zip(self.up, self.join, skips[-2::-1], strict=True):
             x = join(torch.cat((up(x), skip), 1))
-        return self.last(x)  # type: ignore[no-any-return]
+        return self.last(x)
 
 
-class DeepLab(nn.Module):
+class DeepLab(nn.Module):  # type: ignore[misc]
     """A quarter of the size, dilated layers, a pyramid of dilations, and bilinear enlargement.
 
     Args:

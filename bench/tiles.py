@@ -36,9 +36,10 @@ WAYS: Final = ("tiles", "monai", "overlap")
 
 def make_image(size: int, path: Path) -> None:
     """A Zarr array ``(size, size, 3)`` of bytes, written chunk by chunk."""
+    import skimage.data
     import zarr
-    from skimage import data
 
+    data: Any = skimage.data
     pictures = [data.astronaut(), data.coffee()[:, :400], data.cat()[:, :400], data.rocket()[:400, :400]]
     rows = [np.concatenate([p[:300, :400], p[:300, 399::-1]], 1) for p in pictures]
     motif = np.concatenate([*rows, *(row[::-1] for row in rows)])

@@ -19,7 +19,9 @@ from omniconv.analysis.tiling import tiling
 from omniconv.compiler.planning.options import Options
 from omniconv.errors import UnsupportedError
 from omniconv.program.keep_axes import keep_axes
+from omniconv.program.program import Program
 from omniconv.program.statistics import Statistic, split_program
+from omniconv.program.steps import RearrangeStep
 from omniconv.runtime.executable import Executable
 from omniconv.target.select import select_target
 from omniconv.tiles import plan_tiles, tiled
@@ -31,6 +33,7 @@ SCALE, BIAS = RNG.standard_normal((2, 4)).astype(np.float32)
 W3, W1 = (RNG.standard_normal((4, 4, n, n)).astype(np.float32) / (2 * n) for n in (3, 1))
 CONSTANTS = {
     "s": SCALE, "b": BIAS, "one": np.ones(2, np.float32), "nil": np.zeros(2, np.float32), "h0": np.array(2),
+    "one1": np.array([0, 1]), "three": np.array([1, 3]),
     "s3": SCALE.reshape(4, 1, 1), "w3": W3, "w1": W1, "hw": np.array([2, 3]), "c": np.array([1]),
     "chw": np.array([1, 2, 3]), "h": np.array([2]), "groups": np.array([0, 2, -1]), "form": np.array([0, 4, 31, 40]),
 }  # fmt: skip
@@ -225,3 +228,18 @@ def test_a_variance_loses_nothing_to_a_large_mean():
     found = total.find(wanted[0], np.dtype(np.float64))
     assert found[0, 0, 0, 0] == float(sum((n - mean) ** 2 for n in exact) / 3000)
     assert math.isclose(total.find(wanted[1], np.dtype(np.float64)).item(), x.astype(np.float64).var(), rel_tol=1e-9)
+
+
+def test_positions_that_are_made_of_channels_are_computed_together():
+    """Of one position that becomes two along each axis there is no part to tile."""
+    step = RearrangeStep("x", "y", (1, 2, 2, 2, 1, 1), (0, 1, 4, 2, 5, 3))
+    program = Program(("x",), ("y",), {"x": (1, 8, 1, 1)})
+    program.add(step, (1, 2, 2, 2))
+    x = np.arange(8, dtype=np.float32).reshape(1, 8, 1, 1)
+    y = tiled(program, x, tile=(1, 1), progress=False)
+    assert np.array_equal(y, run_program(program, {"x": x})["y"])
+
+
+def test_a_network_that_reads_some_channels_of_its_image():
+    nodes = [N("Slice", ["x", "one1", "three"], ["a"]), N("Neg", ["a"], ["y"])]
+    assert np.array_equal(tiled(model(nodes), X, tile=(9, 11), progress=False), -X[:, 1:3])

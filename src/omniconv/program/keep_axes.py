@@ -46,7 +46,7 @@ class ReduceAxesStep(Step):
         stated = tuple(shapes.get(self.y, kept))
         if [size for size in stated if size > 1] != [size for size in kept if size > 1]:
             raise ShapeError(
-                f"{self.op} over axes {self.axes} of {shapes[self.x]} with a result of {stated}", need=kept
+                f"{self.op} over axes {self.axes} of {shapes[self.x]} with a result of {stated}", need=f"{kept}"
             )
         return stated
 
