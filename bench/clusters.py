@@ -1,18 +1,18 @@
-"""Two workers of Dask against one, on one machine: tiles of a U-Net, and many images.
+"""Two workers of Dask against one, on one machine: tiles of an image, and many images, through six layers of 3x3.
 
 Both clusters are open at once and take turns, each worker a process that computes with one thread; medians are
 compared. Imports are done before; what a call sends and compiles on each worker counts. What the two give is compared
 first.
 
-    python bench/clusters.py [tiled map] [--size 7168] [--images 1600] [--rounds 3]
+    python bench/clusters.py [tiled map] [--size 3072] [--images 400] [--rounds 3]
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
-import runpy
 import statistics
 import tempfile
 import time
@@ -26,7 +26,7 @@ from distributed import Client, LocalCluster
 
 import omniconv as oc
 
-MODEL = Path(__file__).resolve().parents[1] / "examples" / "tiles.py"
+CHANNELS = (1, 32, 32, 32, 32, 32, 2)
 
 
 def compare(what: str, rounds: int, call: Callable[[int], Any]) -> None:
@@ -46,12 +46,13 @@ def main() -> None:
     """Measure."""
     parser = argparse.ArgumentParser()
     parser.add_argument("what", nargs="*", default=["tiled", "map"], help="tiled, map")
-    parser.add_argument("--size", type=int, default=7168, help="of the image for tiles [pixels]")
-    parser.add_argument("--images", type=int, default=1600, help="for map, of 256 x 256")
+    parser.add_argument("--size", type=int, default=3072, help="of the image for tiles [pixels]")
+    parser.add_argument("--images", type=int, default=400, help="for map, of 256 x 256")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    model = runpy.run_path(str(MODEL))["build_model"]().SerializeToString()
     rng = np.random.default_rng(0)
+    net = oc.Chain(tuple(oc.Conv.of(a, b, 3, padding=1) for a, b in itertools.pairwise(CHANNELS)))
+    weights = oc.random_weights(net, rng)
     with ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
         top, clients = Path(folder), {}
         for workers in (1, 2):
@@ -61,13 +62,29 @@ def main() -> None:
         def tile(workers: int) -> Any:
             out, client = top / f"{workers}.zarr", clients[workers]
             return oc.tiled(
-                model, top / "x.npy", out, tile=(512, 512), resume=False, progress=False, threads=1, cluster=client
+                net,
+                top / "x.npy",
+                out,
+                weights=weights,
+                tile=(512, 512),
+                resume=False,
+                progress=False,
+                threads=1,
+                cluster=client,
             )
 
         def run(workers: int) -> list[Path]:
             out, client = top / f"{workers}", clients[workers]
             return oc.map(
-                model, top / "in", out, resume=False, progress=False, errors="raise", threads=1, cluster=client
+                net,
+                top / "in",
+                out,
+                weights=weights,
+                errors="raise",
+                resume=False,
+                progress=False,
+                threads=1,
+                cluster=client,
             ).results
 
         if "tiled" in options.what:
