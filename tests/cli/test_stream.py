@@ -132,3 +132,12 @@ def test_headers_that_do_not_fit(form, message):
 def test_a_header_without_samples():
     with pytest.raises(StorageError, match="ends before its samples"):
         read_header(io.BytesIO(b"RIFF\0\0\0\0WAVEjunk\xff\xff\xff\xff"), "x.wav")
+
+
+def test_inspect_says_it(invoke, tmp_path):
+    onnx.save(build_denoiser(), str(tmp_path / "net.onnx"))
+    onnx.save(build_global(), str(tmp_path / "global.onnx"))
+    found = invoke("inspect", tmp_path / "net.onnx", "--shape", "1,1,200", "--no-time")
+    assert "Streams along axis 2: 2 positions late, in hops of 1" in found.out
+    found = invoke("inspect", tmp_path / "global.onnx", "--shape", "1,2,200", "--no-time")
+    assert "In the way of streams along axis 2: mean over all positions" in found.out

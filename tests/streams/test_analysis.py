@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import onnx
 import pytest
 from tests.streams.models import build_denoiser, build_global, build_recurrent
 
@@ -46,12 +45,3 @@ def test_networks_as_their_streams(model, hop, words):
 def test_a_program_that_is_too_short_says_so():
     short = along(oc.Conv.of(1, 1, 31, dims=1, padding=15), 1, 1, 20)[2]
     assert short.obstacle == "20 positions are too few to see all that is read"
-
-
-def test_inspect_says_it(invoke, tmp_path):
-    onnx.save(build_denoiser(), str(tmp_path / "net.onnx"))
-    onnx.save(build_global(), str(tmp_path / "global.onnx"))
-    found = invoke("inspect", tmp_path / "net.onnx", "--shape", "1,1,200", "--no-time")
-    assert "Streams along axis 2: 2 positions late, in hops of 1" in found.out
-    found = invoke("inspect", tmp_path / "global.onnx", "--shape", "1,2,200", "--no-time")
-    assert "In the way of streams along axis 2: mean over all positions" in found.out

@@ -271,7 +271,11 @@ def _trace(program: Program, tensor: str, source: str, axis: int) -> Flow:
 
 
 def _find_whole(program: Program, step: ProgramStep, label: str) -> tuple[str, str]:
-    """Which step makes one position of a result depend on all: this one, or the nearest behind what it reads."""
+    """Which step makes one position of a result depend on all: this one, or the nearest behind what it reads.
+
+    Raises:
+        TooShortError: none, so that there are only too few positions.
+    """
     made = {other.y: (other, name) for other, name in zip(program.steps, program.labels, strict=True)}
     waiting = [(step, label)]
     for found, at in waiting:
@@ -281,7 +285,8 @@ def _find_whole(program: Program, step: ProgramStep, label: str) -> tuple[str, s
                 if why:
                     return why if "positions" in why else f"{why} reads all positions", at
         waiting += [made.pop(name) for name in found.reads if name in made]
-    return f"{step.word} reads all positions of what enters it", label
+    # Windows that reach over both ends.
+    raise TooShortError
 
 
 def _link(program: Program, step: ProgramStep, label: str, axes: dict[str, int], moving: set[str]) -> FlowStep:
