@@ -43,7 +43,7 @@ def test_tiles_compute_what_the_whole_computes_in_exact_arithmetic(seed):
     np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("seed", [*range(8), *WIDE])
+@pytest.mark.parametrize("seed", [*range(3), *WIDE])
 def test_pieces_that_are_not_cut_are_those_that_would_be(seed, monkeypatch):
     """Of a longer image, on the grid: what is told from the two ends against cutting every piece."""
     program = draw_net(seed)
