@@ -21,7 +21,7 @@ LAYERS = {
     "circular": lambda: nn.Conv2d(5, 6, 3, padding=1, padding_mode="circular"),
     "series": lambda: nn.Conv1d(5, 8, 3, dilation=2),
 }
-WIDE = {"circular", "series"}
+WIDE = {"depthwise", "circular", "series"}
 
 
 def pair(layer, activation=nn.ReLU6, **options):

@@ -18,7 +18,7 @@ from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import count_groups, emit_fold, emit_vectors
 from omniconv.integers import ceil_div
 
-_LEAST_ROWS: Final = 256
+_LEAST_ROWS: Final = 128
 """Positions in a block at least, so that few sums are left to be added up."""
 _ELEMENTS: Final = 2**13
 """Elements of a channel in a block of images, about: a block is read twice, from the second-level cache."""
