@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import Any, Final
 from omniconv.errors import DataError, StorageError, UnsupportedError
 
 EXTRA: Final = 'pip install "omniconv[tiles]"'
+TIMEOUT: Final = 10
+"""Seconds to wait for a scheduler."""
 
 
 @contextmanager
@@ -65,10 +68,14 @@ def _find_current() -> Any:
 
 def _connect(address: str) -> Any:
     import distributed
+    from distributed.comm import get_address_host_port
 
     try:
-        return distributed.Client(address, set_as_default=False, timeout=10)
-    except (OSError, ValueError, TypeError, UnicodeError) as error:
+        if address.partition("://")[0] in ("tcp", "tls", address):
+            # A client that finds nobody leaves a thread behind; with several of them, no further one starts.
+            socket.create_connection(get_address_host_port(address), timeout=TIMEOUT).close()
+        return distributed.Client(address, set_as_default=False, timeout=TIMEOUT)
+    except (OSError, ValueError, TypeError, OverflowError, RuntimeError) as error:
         raise StorageError(
             f"no scheduler of Dask at {address!r}: {error}", need="the address that it says", fix="tcp://host:8786"
         ) from error

@@ -62,7 +62,7 @@ class Sweep:
 
 
 @dataclass(slots=True)
-class Split:
+class SweptProgram:
     """A program and the sweeps before it.
 
     Attributes:
@@ -74,7 +74,7 @@ class Split:
     sweeps: list[Sweep] = field(default_factory=list)
 
 
-def split_program(program: Program) -> Split:
+def split_program(program: Program) -> SweptProgram:
     """Make the reductions over all positions inputs, in a program whose axes are kept apart.
 
     Only those that can be put together from parts: a product over all positions stays, as all else does that reads
@@ -94,10 +94,10 @@ class _Splitter:
         self.sweeps: dict[str, Sweep] = {}
         self.means: dict[str, tuple[str, Statistic]] = {}  # statistics by name, with the values that they are of
 
-    def split(self) -> Split:
+    def split(self) -> SweptProgram:
         for step, label in with_labels(self.old):
             self._take(step, label)
-        return Split(self.new, self._needed())
+        return SweptProgram(self.new, self._needed())
 
     def _take(self, step: ProgramStep, label: str) -> None:
         found = self._find(step) if any(name in self.local for name in step.reads) else None

@@ -18,7 +18,7 @@ from omniconv.limits import parse_size
 from omniconv.program.cut import Box
 from omniconv.program.keep_axes import keep_axes
 from omniconv.program.program import Program
-from omniconv.program.statistics import Split, Statistic, split_program
+from omniconv.program.statistics import Statistic, SweptProgram, split_program
 from omniconv.spec import Shape
 from omniconv.tiles.axes import Axes, read_axes
 from omniconv.tiles.fit import count_macs, count_tiles_macs, fit_sizes
@@ -251,7 +251,7 @@ def plan_aligned(
     tensor = find_output(program, output, subject.at)
     planner = _Planner(subject, given, axes, allowed, truths)
     program = keep_axes(program, (tensor,))
-    split = split_program(program) if two_pass else Split(program)
+    split = split_program(program) if two_pass else SweptProgram(program)
     _check_tiling(split, tensor, subject, program, two_pass=two_pass)
     sweeps = []
     for sweep in split.sweeps:
@@ -260,7 +260,7 @@ def plan_aligned(
     return planner.plan(split.program, tensor, align, tile, tuple(sweeps))
 
 
-def _check_tiling(split: Split, tensor: str, subject: TileSubject, program: Program, *, two_pass: bool) -> None:
+def _check_tiling(split: SweptProgram, tensor: str, subject: TileSubject, program: Program, *, two_pass: bool) -> None:
     """Refuse what needs all positions.
 
     Raises:
@@ -278,7 +278,7 @@ def _check_tiling(split: Split, tensor: str, subject: TileSubject, program: Prog
     )
 
 
-def _find_obstacles(split: Split, tensor: str) -> tuple[str, ...]:
+def _find_obstacles(split: SweptProgram, tensor: str) -> tuple[str, ...]:
     """What needs all positions, among the sweeps and the result."""
     tensors = [*(sweep.tensor for sweep in split.sweeps), tensor]
     return tuple(dict.fromkeys(one for name in tensors for one in tiling(split.program, name).obstacles))

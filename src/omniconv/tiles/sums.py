@@ -23,7 +23,7 @@ import numpy.typing as npt
 from omniconv.program.statistics import Statistic
 
 Float64: TypeAlias = npt.NDArray[np.float64]
-Whole: TypeAlias = npt.NDArray[np.object_]
+Integers: TypeAlias = npt.NDArray[np.object_]
 """Whole numbers of any size."""
 
 UNIT: Final = 1074
@@ -33,14 +33,14 @@ _HUGE: Final = 2.0**500
 _SQUARES: Final = ("variance", "deviation")
 
 
-def add_exactly(x: Float64) -> Whole:
+def add_exactly(x: Float64) -> Integers:
     """The sum of each row of finite numbers, in units of 2^-1074.
 
     Example:
         >>> [float(Fraction(int(n), 2**UNIT)) for n in add_exactly(np.array([[1e30, 1.0, -1e30], [0.5, 0.25, 0.0]]))]
         [1.0, 0.75]
     """
-    total: Whole = np.zeros(len(x), object)
+    total: Integers = np.zeros(len(x), object)
     if x.size == 0:
         return total
     rest = x
@@ -59,7 +59,7 @@ def add_exactly(x: Float64) -> Whole:
     return total
 
 
-def _square_exactly(x: Float64) -> tuple[Whole, Float64]:
+def _square_exactly(x: Float64) -> tuple[Integers, Float64]:
     """The sum of the squares of each row; and what is added to it where squares overflow."""
     high = (x.view(np.int64) & np.int64(-(2**27))).view(np.float64)
     low = x - high  # 27 bits each, so that no product is rounded
@@ -67,7 +67,7 @@ def _square_exactly(x: Float64) -> tuple[Whole, Float64]:
         parts = [high * high, 2 * high * low, low * low] if low.any() else [high * high]
         over = ~np.isfinite(parts[0])
     extra = np.where(over.any(1), np.inf, 0.0)
-    total: Whole = np.zeros(len(x), object)
+    total: Integers = np.zeros(len(x), object)
     for part in parts:
         total = total + add_exactly(np.where(over, 0.0, part))
     return total, extra
@@ -85,8 +85,8 @@ class Partial:
     """
 
     count: int
-    sums: Whole
-    squares: Whole
+    sums: Integers
+    squares: Integers
     odd: Float64
     odd_squares: Float64
     lowest: Float64
@@ -97,7 +97,7 @@ class Partial:
         """What a tile ``(1, C, *spatial)`` knows for some statistics."""
         x = np.ascontiguousarray(y.reshape(y.shape[1], -1), np.float64)
         ops = {statistic.op for statistic in statistics}
-        nothing: Whole = np.zeros(len(x), object)
+        nothing: Integers = np.zeros(len(x), object)
         sums, squares, none = nothing, nothing, np.zeros(len(x))
         odd, odd_squares, lowest, highest = none, none, none, none
         if ops - {"max", "min"}:
