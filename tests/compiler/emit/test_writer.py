@@ -19,8 +19,8 @@ VALUES = [0.0, -0.0, 1.0, 0.1, -1e-45, 3.4e38, 1e-310, math.inf, -math.inf, math
 
 def write_values(kind, name):
     """A module that stores all values behind its argument, each in two lanes."""
-    module = ir.Module(name, "")
-    function = ir.Function(module, ir.FunctionType(ir.VOID, [ir.POINTER]), name)
+    module = ir.CodeUnit(name, "")
+    function = ir.Routine(module, ir.FunctionType(ir.VOID, [ir.POINTER]), name)
     b = Writer(function, function.append_basic_block("start"))
     for number, value in enumerate(VALUES):
         constant = Value(ir.splat(ir.VectorType(kind, 2), ir.number(kind, value)))
@@ -32,7 +32,7 @@ def write_values(kind, name):
 @pytest.fixture
 def function():
     """A function that writes behind a pointer."""
-    return ir.Function(ir.Module("m", ""), ir.FunctionType(ir.VOID, [ir.POINTER]), "f")
+    return ir.Routine(ir.CodeUnit("m", ""), ir.FunctionType(ir.VOID, [ir.POINTER]), "f")
 
 
 def test_constants_are_what_was_meant():
@@ -50,7 +50,7 @@ def test_operands_of_different_types_are_refused(function):
     b = Writer(function, function.append_basic_block("start"))
     one, two = Value(ir.number(ir.FLOAT, 1.0)), Value(ir.number(ir.DOUBLE, 1.0))
     condition = Mask(ir.integer(ir.IntType(1), 1))
-    square = ir.Function(ir.Module("n", ""), ir.FunctionType(ir.FLOAT, [ir.FLOAT]), "square")
+    square = ir.Routine(ir.CodeUnit("n", ""), ir.FunctionType(ir.FLOAT, [ir.FLOAT]), "square")
     for mix in (
         lambda: b.fadd(one, two),
         lambda: b.fcmp_ordered("<", one, two),
@@ -65,7 +65,7 @@ def test_operands_of_different_types_are_refused(function):
 
 
 def test_a_symbol_stands_for_one_thing():
-    module = ir.Module("n", "")
-    ir.Function(module, ir.FunctionType(ir.FLOAT, [ir.FLOAT]), "square")
+    module = ir.CodeUnit("n", "")
+    ir.Routine(module, ir.FunctionType(ir.FLOAT, [ir.FLOAT]), "square")
     with pytest.raises(KeyError, match="square"):
-        ir.Table(module, ir.array(I64, [ir.integer(I64, 1)]), "square")
+        ir.ConstantArray(module, ir.array(I64, [ir.integer(I64, 1)]), "square")

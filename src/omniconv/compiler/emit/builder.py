@@ -57,8 +57,8 @@ class Kernel:
         self.target = target
         self.element, self.scalar = target.element, SCALARS[target.element.llvm]
         self.lanes = target.lanes if lanes is None else lanes
-        self.module = ir.Module(name, target.triple)
-        function = ir.Function(self.module, ir.FunctionType(ir.VOID, [PTR, I64, I64, I64]), name)
+        self.module = ir.CodeUnit(name, target.triple)
+        function = ir.Routine(self.module, ir.FunctionType(ir.VOID, [PTR, I64, I64, I64]), name)
         args, begin, end, thread = function.args
         self._args, self.begin, self.end, self.thread = Pointer(args), Count(begin), Count(end), Count(thread)
         self._entry = Writer(function, function.append_basic_block("entry"))
@@ -68,7 +68,7 @@ class Kernel:
         self._cache: dict[int, Pointer] = {}
         self._sizes: dict[Expression, Count] = {}
         self._numbers: dict[tuple[float, ...], Pointer] = {}
-        self._intrinsics: dict[str, ir.Function] = {}
+        self._intrinsics: dict[str, ir.Routine] = {}
 
     def finish(self) -> str:
         """Close the function and return the module's text."""
@@ -228,9 +228,9 @@ class Kernel:
             return place
         return self._constants("table", ir.array(I64, [ir.integer(I64, int(value)) for value in values]))
 
-    def _constants(self, word: str, content: ir.Value) -> Pointer:
+    def _constants(self, word: str, content: ir.NamedValue) -> Pointer:
         """A constant array of the module."""
-        return Pointer(ir.Table(self.module, content, f"{self.module.name}_{word}{len(self.module.contents)}"))
+        return Pointer(ir.ConstantArray(self.module, content, f"{self.module.name}_{word}{len(self.module.contents)}"))
 
     def lookup(self, table: Pointer, index: Index) -> Count:
         """``table[index]`` of a :meth:`table`."""
@@ -450,10 +450,10 @@ class Kernel:
 
     def _intrinsic(
         self, name: str, result: ir.Type, parameters: list[ir.Type], aligned: dict[int, int] | None = None
-    ) -> ir.Function:
+    ) -> ir.Routine:
         if name not in self._intrinsics:
             signature = ir.FunctionType(result, parameters)
-            self._intrinsics[name] = ir.Function(self.module, signature, name, aligned)
+            self._intrinsics[name] = ir.Routine(self.module, signature, name, aligned)
         return self._intrinsics[name]
 
     def suffix(self, kind: ir.Type) -> str:

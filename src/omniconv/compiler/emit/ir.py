@@ -78,7 +78,7 @@ FLOAT: Final = Type("float")
 DOUBLE: Final = Type("double")
 
 
-class Value:
+class NamedValue:
     """A result, an argument or a constant: how instructions name it."""
 
     __slots__ = ("text", "type")
@@ -92,7 +92,7 @@ class Value:
         return f"{self.type.text} {self.text}"
 
 
-class Variable(Value):
+class Variable(NamedValue):
     """The address of a stack slot, and what the slot holds."""
 
     __slots__ = ("allocated_type",)
@@ -112,7 +112,7 @@ class Block:
         self.lines: list[str | Phi] = []
 
 
-class Phi(Value):
+class Phi(NamedValue):
     """A value that depends on the block that was left last."""
 
     __slots__ = ("_incoming",)
@@ -121,7 +121,7 @@ class Phi(Value):
         super().__init__(kind, text)
         self._incoming: list[str] = []
 
-    def add_incoming(self, value: Value, block: Block) -> None:
+    def add_incoming(self, value: NamedValue, block: Block) -> None:
         """What it is behind a block."""
         self._incoming.append(f"[{value.text}, %{block.name}]")
 
@@ -131,11 +131,11 @@ class Phi(Value):
         return f"{self.text} = phi {self.type.text} {', '.join(self._incoming)}"
 
 
-class Function(Value):
+class Routine(NamedValue):
     """A function of a module: one that is written here where it has blocks, else one from elsewhere.
 
     Args:
-        module: where it is.
+        unit: where it is.
         kind: what it takes and returns.
         name: its symbol.
         aligned: alignment of what an argument points to, by the argument's number [bytes].
@@ -143,14 +143,14 @@ class Function(Value):
 
     __slots__ = ("_aligned", "args", "blocks", "count", "signature")
 
-    def __init__(self, module: Module, kind: FunctionType, name: str, aligned: dict[int, int] | None = None) -> None:
+    def __init__(self, unit: CodeUnit, kind: FunctionType, name: str, aligned: dict[int, int] | None = None) -> None:
         super().__init__(POINTER, f"@{name}")
         self.signature, self._aligned = kind, aligned or {}
         self.blocks: list[Block] = []
-        self.args = tuple(Value(each, f"%a{number}") for number, each in enumerate(kind.parameters))
+        self.args = tuple(NamedValue(each, f"%a{number}") for number, each in enumerate(kind.parameters))
         self.count = 0
         """Names that were given out."""
-        module.add(name, self)
+        unit.add(name, self)
 
     def name(self) -> str:
         """A name that no other value or block of the function has."""
@@ -180,12 +180,12 @@ class Function(Value):
         yield "}"
 
 
-class Table(Value):
+class ConstantArray(NamedValue):
     """The address of a constant array of a module, which only that sees."""
 
     __slots__ = ("_content",)
 
-    def __init__(self, module: Module, content: Value, name: str) -> None:
+    def __init__(self, module: CodeUnit, content: NamedValue, name: str) -> None:
         super().__init__(POINTER, f"@{name}")
         self._content = content
         module.add(name, self)
@@ -195,14 +195,14 @@ class Table(Value):
         yield f"{self.text} = private constant {self._content}"
 
 
-class Module:
+class CodeUnit:
     """Functions and tables by their names, for one kind of machine."""
 
     def __init__(self, name: str, triple: str) -> None:
         self.name, self.triple = name, triple
-        self.contents: dict[str, Function | Table] = {}
+        self.contents: dict[str, Routine | ConstantArray] = {}
 
-    def add(self, name: str, item: Function | Table) -> None:
+    def add(self, name: str, item: Routine | ConstantArray) -> None:
         """Put something in.
 
         Raises:
@@ -223,35 +223,35 @@ class Module:
 
 
 @lru_cache(maxsize=4096)
-def integer(kind: Type, value: int) -> Value:
+def integer(kind: Type, value: int) -> NamedValue:
     """An integer."""
-    return Value(kind, str(int(value)))
+    return NamedValue(kind, str(int(value)))
 
 
-def number(kind: Type, value: float) -> Value:
+def number(kind: Type, value: float) -> NamedValue:
     """A float, rounded to its type."""
-    return Value(kind, _write_float(kind, value))
+    return NamedValue(kind, _write_float(kind, value))
 
 
-def splat(kind: Type, scalar: Value) -> Value:
+def splat(kind: Type, scalar: NamedValue) -> NamedValue:
     """A constant in every lane of a vector; the constant itself where the type is no vector."""
-    return Value(kind, f"splat ({scalar})") if isinstance(kind, VectorType) else scalar
+    return NamedValue(kind, f"splat ({scalar})") if isinstance(kind, VectorType) else scalar
 
 
-def vector(element: Type, items: Sequence[int]) -> Value:
+def vector(element: Type, items: Sequence[int]) -> NamedValue:
     """A vector of integers."""
     each = element.text
-    return Value(VectorType(element, len(items)), f"<{', '.join(f'{each} {item:d}' for item in items)}>")
+    return NamedValue(VectorType(element, len(items)), f"<{', '.join(f'{each} {item:d}' for item in items)}>")
 
 
-def array(element: Type, items: Sequence[Value]) -> Value:
+def array(element: Type, items: Sequence[NamedValue]) -> NamedValue:
     """An array of constants."""
-    return Value(ArrayType(element, len(items)), f"[{', '.join(map(str, items))}]")
+    return NamedValue(ArrayType(element, len(items)), f"[{', '.join(map(str, items))}]")
 
 
-def undefined(kind: Type) -> Value:
+def undefined(kind: Type) -> NamedValue:
     """Any value."""
-    return Value(kind, "undef")
+    return NamedValue(kind, "undef")
 
 
 def _write_float(kind: Type, value: float) -> str:

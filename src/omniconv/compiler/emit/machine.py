@@ -13,15 +13,15 @@ from typing import NewType, TypeAlias, TypeVar
 from omniconv.compiler.emit import ir
 from omniconv.open_size import OpenSize
 
-Value = NewType("Value", ir.Value)
+Value = NewType("Value", ir.NamedValue)
 """An element, or a vector of them."""
-Pointer = NewType("Pointer", ir.Value)
+Pointer = NewType("Pointer", ir.NamedValue)
 """An address."""
-Mask = NewType("Mask", ir.Value)
+Mask = NewType("Mask", ir.NamedValue)
 """An i1, or a vector of them."""
-Count = NewType("Count", ir.Value)
+Count = NewType("Count", ir.NamedValue)
 """An i64: a size or a position."""
-Bits = NewType("Bits", ir.Value)
+Bits = NewType("Bits", ir.NamedValue)
 """The bits of a :data:`Value`: an integer as wide as the element, or a vector of them."""
 Slot = NewType("Slot", ir.Variable)
 """A variable that holds a :data:`Value`."""

@@ -32,7 +32,7 @@ _RELATIONS: Final = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq", "
 class Writer:
     """Writes at the end of a block of a function."""
 
-    def __init__(self, function: ir.Function, block: ir.Block) -> None:
+    def __init__(self, function: ir.Routine, block: ir.Block) -> None:
         self.function = function
         self.position_at_end(block)
 
@@ -41,25 +41,25 @@ class Writer:
         self.block = block
         self._line = block.lines.append
 
-    def _put(self, kind: ir.Type, instruction: str) -> ir.Value:
+    def _put(self, kind: ir.Type, instruction: str) -> ir.NamedValue:
         """An instruction that has a result."""
         function = self.function
         function.count += 1
         name = f"%v{function.count}"
         self._line(f"{name} = {instruction}")
-        return ir.Value(kind, name)
+        return ir.NamedValue(kind, name)
 
     def _binary(self, operation: str, a: Anything, b: Anything) -> Anything:
         """An instruction with two operands of one type, and a result of that type."""
         kind = _same(a, b)
         return cast("Anything", self._put(kind, f"{operation} {kind.text} {a.text}, {b.text}"))
 
-    def _compare(self, operation: str, a: ir.Value, b: ir.Value) -> Mask:
+    def _compare(self, operation: str, a: ir.NamedValue, b: ir.NamedValue) -> Mask:
         kind = _same(a, b)
         result = ir.VectorType(_I1, kind.count) if isinstance(kind, ir.VectorType) else _I1
         return Mask(self._put(result, f"{operation} {kind.text} {a.text}, {b.text}"))
 
-    def _convert(self, operation: str, value: ir.Value, kind: ir.Type) -> ir.Value:
+    def _convert(self, operation: str, value: ir.NamedValue, kind: ir.Type) -> ir.NamedValue:
         if value.type == kind:
             return value
         return self._put(kind, f"{operation} {value} to {kind.text}")
@@ -119,7 +119,7 @@ class Writer:
         """The address of an element of an array of this type."""
         return Pointer(self._put(ir.POINTER, f"getelementptr {kind.text}, ptr {pointer.text}, {index}"))
 
-    def load(self, pointer: Pointer | Slot, kind: ir.Type, align: int | None = None) -> ir.Value:
+    def load(self, pointer: Pointer | Slot, kind: ir.Type, align: int | None = None) -> ir.NamedValue:
         """What is at an address."""
         aligned = "" if align is None else f", align {align}"
         return self._put(kind, f"load {kind.text}, ptr {pointer.text}{aligned}")
@@ -131,7 +131,9 @@ class Writer:
 
     # -- calls, whose types are those of the function
 
-    def call(self, function: ir.Function, args: Sequence[ir.Value], *, flags: str = "", noundef: int = -1) -> ir.Value:
+    def call(
+        self, function: ir.Routine, args: Sequence[ir.NamedValue], *, flags: str = "", noundef: int = -1
+    ) -> ir.NamedValue:
         """Call a function, of which argument ``noundef`` is defined.
 
         Raises:
@@ -147,16 +149,16 @@ class Writer:
         return self._call(signature, f"call {flags and flags + ' '}{signature.result.text} {function.text}({given})")
 
     def asm(
-        self, signature: ir.FunctionType, constraint: str, args: Sequence[ir.Value], *, side_effect: bool
-    ) -> ir.Value:
+        self, signature: ir.FunctionType, constraint: str, args: Sequence[ir.NamedValue], *, side_effect: bool
+    ) -> ir.NamedValue:
         """An empty piece of assembly, which says what it reads and changes."""
         effect, given = " sideeffect" if side_effect else "", ", ".join(map(str, args))
         return self._call(signature, f'call {signature.result.text} asm{effect} "", "{constraint}"({given})')
 
-    def _call(self, signature: ir.FunctionType, instruction: str) -> ir.Value:
+    def _call(self, signature: ir.FunctionType, instruction: str) -> ir.NamedValue:
         if signature.result is ir.VOID:
             self._line(instruction)
-            return ir.Value(ir.VOID, "")
+            return ir.NamedValue(ir.VOID, "")
         return self._put(signature.result, instruction)
 
     # -- integers; ``nsw``: the result is known to fit
@@ -263,7 +265,7 @@ class Writer:
     def bitcast(self, value: Value | Mask, kind: ir.Type) -> Bits: ...
     @overload
     def bitcast(self, value: Bits, kind: ir.Type) -> Value: ...
-    def bitcast(self, value: Value | Bits | Mask, kind: ir.Type) -> ir.Value:
+    def bitcast(self, value: Value | Bits | Mask, kind: ir.Type) -> ir.NamedValue:
         """The same bits as another type."""
         return self._convert("bitcast", value, kind)
 
@@ -299,7 +301,7 @@ class Writer:
         return Value(self._put(kind, f"shufflevector {a}, {b}, {ir.vector(_I32, lanes)}"))
 
 
-def _same(a: ir.Value, b: ir.Value) -> ir.Type:
+def _same(a: ir.NamedValue, b: ir.NamedValue) -> ir.Type:
     """The type of two values.
 
     Raises:

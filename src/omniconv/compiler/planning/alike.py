@@ -23,7 +23,7 @@ from omniconv.compiler.planning.plan import Plan
 from omniconv.target.model import Target
 
 
-class _Key(NamedTuple):
+class _CallKey(NamedTuple):
     """What identifies the machine code of a call: its recipe, where the sizes would be given, and its word."""
 
     recipe: Recipe
@@ -35,12 +35,12 @@ def share_code(plan: Plan) -> Plan:
     """The plan with one kernel in the place of each set that differs in nothing but sizes that a kernel can be given.
     What nothing else is like stays as it is.
     """
-    keys = [_Key(call.recipe, len(call.args), call.what) for call in plan.calls]
+    keys = [_CallKey(call.recipe, len(call.args), call.what) for call in plan.calls]
     kernels = _find_shared(dict.fromkeys(keys), plan.target)
     if not kernels:
         return plan
     sizes: list[int] = []
-    places: dict[_Key, int] = {}
+    places: dict[_CallKey, int] = {}
     for key, opened in kernels.items():
         places[key] = len(sizes)
         sizes += opened.sizes
@@ -53,11 +53,11 @@ def share_code(plan: Plan) -> Plan:
     return replace(plan, calls=tuple(calls), buffers=(*plan.buffers, buffer), offsets=(*plan.offsets, 0))
 
 
-def _find_shared(keys: Iterable[_Key], target: Target) -> dict[_Key, Opened]:
+def _find_shared(keys: Iterable[_CallKey], target: Target) -> dict[_CallKey, Opened]:
     """The kernels that serve several of these."""
     kernels = OpenKernels("shared")
-    found: dict[_Key, Opened] = {}
-    alike: defaultdict[tuple[str, int, str], list[_Key]] = defaultdict(list)
+    found: dict[_CallKey, Opened] = {}
+    alike: defaultdict[tuple[str, int, str], list[_CallKey]] = defaultdict(list)
     for key in keys:
         text = kernels.describe(key.recipe)
         if text is not None:
