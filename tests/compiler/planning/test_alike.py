@@ -31,6 +31,16 @@ def mobile_network(channels, height, width):
     return g.model(x)
 
 
+def joined_network(channels):
+    """Pointwise layers from few and from many channels, whose results are joined side by side."""
+    g = Graph()
+    x = g.input("x", 1, channels, 9, 7)
+    wide = g.node("Relu", g.conv(x, 2 * channels, channels, k=1))
+    parts = [g.conv(x, channels, channels, k=1), g.conv(wide, channels, 2 * channels, k=1)]
+    joined = g.node("Concat", *(g.node("Relu", part) for part in parts), axis=1)
+    return g.model(g.node("Relu", g.conv(joined, 8, 2 * channels, k=1)))
+
+
 def both(program, target, options):
     """The plan as it is and with shared code, run on the same values; the numbers of kernels."""
     alone = plan(program, target, options)
@@ -59,6 +69,20 @@ def test_elements_of_eight_bytes():
     program = replace(to_program(mobile_network((16, 16, 24, 24), 40, 24)), element=FLOAT64)
     alone, shared = both(program, TARGET, Options(cache=2**18))
     assert shared.kernels < alone.kernels
+
+
+@pytest.mark.parametrize("name", ["x86-64-v4", "x86-64-v3", "x86-64-v2", "neon"])
+def test_a_shared_kernel_that_may_not_write_past_its_channels_can_be_written_for_every_target(name):
+    program = to_program(joined_network(58))
+    alone = plan(program, select_target(name))
+    shared = share_code(alone)
+    assert [call.recipe.units for call in shared.calls] == [call.recipe.units for call in alone.calls]
+
+
+@pytest.mark.parametrize("channels", [29, 58])
+def test_results_side_by_side_keep_their_bits(channels):
+    alone, shared = both(to_program(joined_network(channels)), TARGET, Options())
+    assert shared.kernels <= alone.kernels
 
 
 def test_what_nothing_is_like_stays_as_it_is():

@@ -387,6 +387,7 @@ class Kernel:
         kind = self.vector_type(lanes)
         if count is None or count >= lanes:
             return Value(self.b.load(address, kind, self.element.bytes))
+        count = int(count)  # one that is open is pinned: masks and parts are of a known number
         zero = self.splat(0.0, kind)
         if count == 1:
             return self.b.insert_element(zero, self.load_scalar(address), 0)
@@ -411,6 +412,7 @@ class Kernel:
         if count is None or count >= lanes:
             self.b.store(value, address, self.element.bytes)
             return
+        count = int(count)  # as in `load`
         if not self.target.traits.masked_store_cheap:
             self._store_parts(value, address, count)
             return
