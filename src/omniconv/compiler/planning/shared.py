@@ -25,7 +25,7 @@ from omniconv.compiler.code.build import LoadedKernel, Source, begin
 from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.code.opened import OpenKernel, OpenKernels
 from omniconv.compiler.lowering.family import Choice
-from omniconv.compiler.memory.planner import Call
+from omniconv.compiler.memory.planner import Call, Recipe
 from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.compiler.problem.candidate import Tile, find_cheapest
 from omniconv.forks import own_locks
@@ -152,21 +152,26 @@ class Shared:
         sizes: list[int] = []
         table, words = len(buffers), 8 // target.element.bytes
         found = []
-        kernels: dict[tuple[int, int], tuple[OpenKernel, int] | None] = {}
+        # A layer in slabs is many calls of one recipe, and like layers have equal ones; to compare these takes longer.
+        same: dict[tuple[int, int, str], tuple[OpenKernel, int] | None] = {}
+        equal: dict[tuple[Recipe, int, str], tuple[OpenKernel, int] | None] = {}
         with self.lock:
             for call in calls:
                 if call.fixed:
                     found.append(call)
                     continue
-                key = id(call.recipe), len(call.args)  # a layer in slabs is many calls of one recipe
-                if key not in kernels:
-                    opened = self._kernels.find(call.recipe, len(call.args), target)
-                    kernels[key] = None if opened is None else (opened.kernel, len(sizes))
+                at = len(call.args)
+                known, key = (id(call.recipe), at, call.what), (call.recipe, at, call.what)
+                if known not in same and key not in equal:
+                    opened = self._kernels.find(call.recipe, at, target)
+                    equal[key] = None if opened is None else (opened.kernel, len(sizes))
                     if opened is not None:
                         sizes += opened.sizes
                         if opened.fresh:
                             begin(Source.of(opened.kernel, call.what, target), target, cache=open_cache())
-                kernel = kernels[key]
+                if known not in same:
+                    same[known] = equal[key]
+                kernel = same[known]
                 found.append(call if kernel is None else call.open(kernel[0], BufferRef(table, words * kernel[1])))
         buffers.append(Buffer("constant", 8 * len(sizes), make=lambda: np.asarray(sizes, np.int64)))
         return tuple(found)

@@ -85,10 +85,22 @@ def _split_rows(problem: Problem, target: Target) -> int:
 
 def list_stencils(problem: Problem, target: Target) -> Iterator[Candidate[StencilTile]]:
     """Every tile of the stencil; none where the kernel is too long or a group has several input channels."""
+    for sides in _weigh_stencils(problem, target):
+        yield Candidate(sides.cost, _make_stencil(problem, target, sides))
+
+
+def _find_stencil(problem: Problem, target: Target) -> StencilTile | None:
+    """The cheapest of them: of the many that are compared, only this one has to be made."""
+    found = find_cheapest(_weigh_stencils(problem, target))
+    return None if found is None else _make_stencil(problem, target, found)
+
+
+def _weigh_stencils(problem: Problem, target: Target) -> Iterator[_Sides]:
+    """What every tile of the stencil costs."""
     height, width = problem.axes[1], problem.axes[2]
     if max(height.taps) * max(width.taps) > 9 or problem.inputs > 1:
         return
-    spread, vectors = (_spread(height), _spread(width)), _count_vectors(problem, target)
+    spread = _spread(height), _spread(width)
     wide = [_TileSide.of(width, count, spread[1]) for count in _counts(width, spread[1], target.traits.stencil_sums)]
     for rows in _counts(height, spread[0], 4):
         tall = _TileSide.of(height, rows, spread[0])
@@ -96,23 +108,38 @@ def list_stencils(problem: Problem, target: Target) -> Iterator[Candidate[Stenci
         for side in wide:
             if side.axis.count > widest:
                 break
-            block, split = _share(problem, vectors, tall.axis.tiles, side.axis.tiles)
-            tile = StencilTile(side.axis.count, 1, block, split, rows, spread)
-            yield Candidate(_cost_stencil(problem, tall, side), tile)
+            yield _Sides(_cost_stencil(problem, tall, side), tall, side)
+
+
+def _make_stencil(problem: Problem, target: Target, sides: _Sides) -> StencilTile:
+    """The tile with these sides."""
+    tall, wide = sides.tall.axis, sides.wide.axis
+    block, split = _share(problem, _count_vectors(problem, target), tall.tiles, wide.tiles)
+    return StencilTile(wide.count, 1, block, split, tall.count, (tall.spread, wide.spread))
 
 
 class _TileSide(NamedTuple):
-    """One side of a tile: how many different offsets it reads, and its taps."""
+    """One side of a tile: how many different offsets it reads, its taps, and how many there are."""
 
     axis: TileAxis
     reads: int
     taps: int
+    tiles: int
 
     @classmethod
+    @lru_cache(maxsize=4096)
     def of(cls, walk: AxisWalk, count: int, spread: int) -> _TileSide:
         axis = TileAxis(walk, count, spread)
         taps = axis.taps()
-        return cls(axis, len(axis.offsets), sum(map(len, taps)))
+        return cls(axis, len(axis.offsets), sum(map(len, taps)), axis.tiles)
+
+
+class _Sides(NamedTuple):
+    """The sides of a tile, and its cost."""
+
+    cost: float
+    tall: _TileSide
+    wide: _TileSide
 
 
 def _cost_stencil(problem: Problem, tall: _TileSide, wide: _TileSide) -> float:
@@ -128,7 +155,7 @@ def _cost_stencil(problem: Problem, tall: _TileSide, wide: _TileSide) -> float:
     if width.in_step > 1:
         # Rows come from a farther cache than columns, which the neighbouring tile has just read.
         cost += lines * width.in_step * wide.axis.count * problem.axes[0].kernel
-    return cost * tall.axis.tiles * wide.axis.tiles
+    return cost * tall.tiles * wide.tiles
 
 
 def _spread(axis: AxisWalk) -> int:
@@ -189,8 +216,10 @@ def reject_lane(problem: Problem, target: Target) -> str | None:
 
 def plan_lane(problem: Problem, target: Target) -> LaneTile:
     """Tile of the lane family: a stencil where the kernel is short, else a row of outputs with loops over the taps."""
-    stencil = None if _streams_well(problem, target) else find_cheapest(list_stencils(problem, target))
-    found: Candidate[LaneTile] | None = stencil or find_cheapest(list_rows(problem, target))
+    stencil = None if _streams_well(problem, target) else _find_stencil(problem, target)
+    if stencil is not None:
+        return stencil
+    found = find_cheapest(list_rows(problem, target))
     assert found is not None
     return found.tile
 

@@ -143,7 +143,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
     table = [(first, turn * blocks.groups * channels) for turn, first in slabs for channels in (inputs, outputs)]
     starts, words = planner.table([number for pair in table for number in pair]), 16 // planner.target.element.bytes
     places = iter([BufferRef(starts.buffer, words * index) for index in range(len(table))])
-    decision = choice.decision
+    decision, why = choice.decision, blocks.describe()
     for strip in range(strips):
         spread = BufferRef(planner.add_buffer("arena", products * before + lanes))
         gathered = BufferRef(planner.add_buffer("arena", products * after + lanes))
@@ -151,7 +151,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
             part = BufferRef(weights.buffer, weights.offset + turn * size)
             planner.call(forward, [x.ref, spread, zero, next(places)], "winograd_input", choice.rejected, decision, how)
             args = [spread, part, nothing, gathered, zero, zero]
-            planner.call(panel, args, "panel", (), decision, blocks.describe(), fixed=True)
+            planner.call(panel, args, "panel", (), decision, why, fixed=True)
             planner.call(
                 back, [gathered, bias, y.ref, next(places), *more, *layer.refs], "winograd_output", (), decision
             )

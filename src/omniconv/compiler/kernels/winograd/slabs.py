@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from typing import Final
@@ -67,13 +67,13 @@ def _count_taps(axis: AxisWalk) -> float:
 def list_slabs(problem: Problem, target: Target) -> Iterator[Candidate[BlockGrid]]:
     """Every form, number of groups at a time, and size of a slab worth a thought."""
     for blocks in list_forms(problem):
+        costs = _FormCosts.of(problem, target, blocks)
         # Calls take as long whatever is in a slab: few points, or few planes, want more blocks.
         times = max(1, 16 // blocks.points)
         sizes = {max(1, times * size // blocks.planes[1]) for size in SIZES}
         for slab in sorted({ceil_div(blocks.count, ceil_div(blocks.count, size)) for size in sizes}):
-            groups = _groups(problem, target, replace(blocks, slab=slab))
-            found = replace(blocks, slab=slab, groups=groups)
-            yield Candidate(_cost_slabs(problem, target, found), found)
+            groups = costs.find_groups(slab)
+            yield Candidate(costs.add_up(slab, groups), BlockGrid(blocks.batch, blocks.axes, slab, groups))
 
 
 def share_slabs(blocks: BlockGrid, problem: Problem, threads: int, *, kept: bool = False) -> tuple[int, BlockGrid]:
@@ -95,45 +95,79 @@ def share_slabs(blocks: BlockGrid, problem: Problem, threads: int, *, kept: bool
     return threads, replace(blocks, slab=slab)
 
 
-def _groups(problem: Problem, target: Target, blocks: BlockGrid) -> int:
-    """Groups at a time: as many as stay in the second-level cache, in equal turns."""
-    fits = target.cache_bytes // (target.element.bytes * _count_held(problem, blocks))
-    return max(g for g in range(1, problem.groups + 1) if problem.groups % g == 0 and g <= max(fits, 1))
+@dataclass(frozen=True, slots=True)
+class _FormCosts:
+    """Costs of the slabs of one form: what does not depend on their sizes is worked out once.
 
+    Attributes:
+        problem, target: the layer and the machine.
+        count, points: blocks of all images, and products of one block.
+        planes: of the transformed data and of the products, in a slab.
+        inputs, outputs: channels that a product sums and has, over all parts, taps along the planes, and phases.
+        held: numbers that a block of a slab holds for one group: transformed data and products.
+        moves: of the transforms, all groups and blocks together.
+        places: of a block that are found, in both transforms.
+        maps: see :func:`_cost_maps`.
+    """
 
-def _count_held(problem: Problem, blocks: BlockGrid) -> int:
-    """Numbers that a slab holds for one group: transformed data and products."""
-    before, after = blocks.planes
-    return (
-        blocks.points * blocks.slab * (before * blocks.parts * problem.inputs + after * blocks.phases * problem.outputs)
-    )
+    problem: Problem
+    target: Target
+    count: int
+    points: int
+    planes: tuple[int, int]
+    inputs: int
+    outputs: int
+    held: int
+    moves: float
+    places: float
+    maps: float
 
+    @classmethod
+    def of(cls, problem: Problem, target: Target, blocks: BlockGrid) -> _FormCosts:
+        """Those of a form."""
+        (before, after), parts, phases = blocks.planes, blocks.parts, blocks.phases
+        depth = blocks.axes[0].r if blocks.axes[0].direct else 1
+        # Transforms are additions and moves, measured for one vector of one point.
+        vectors = parts * ceil_div(problem.inputs, target.lanes), phases * ceil_div(problem.outputs, target.lanes)
+        filtered = [axis for axis in blocks.axes if axis.filtered]
+        spread, gather = 2 + sum(a.reads + 1 for a in filtered) / 2, 1 + sum(a.m for a in filtered) / 2
+        count, points = blocks.count, blocks.points
+        moves = before * spread * vectors[0] + after * gather * vectors[1]
+        return cls(
+            problem=problem,
+            target=target,
+            count=count,
+            points=points,
+            planes=(before, after),
+            inputs=depth * parts * problem.inputs,
+            outputs=phases * problem.outputs,
+            held=points * (before * parts * problem.inputs + after * phases * problem.outputs),
+            moves=target.traits.transform * count * problem.groups * points * moves,
+            places=(before * parts + after * phases) * (1 if len(filtered) > 1 else ALONG),
+            maps=_cost_maps(problem, target),
+        )
 
-def _cost_slabs(problem: Problem, target: Target, blocks: BlockGrid) -> float:
-    turns = problem.groups // blocks.groups * ceil_div(blocks.count, blocks.slab)
-    products, (before, after) = blocks.groups * blocks.points, blocks.planes
-    depth, inputs = blocks.axes[0].r if blocks.axes[0].direct else 1, blocks.parts * problem.inputs
-    outputs = blocks.phases * problem.outputs
-    axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(after * blocks.slab))
-    step = _cost_step(Problem(1, axes, products, depth * inputs, outputs), target)
-    cost = turns * products * depth * inputs * step
-    # Transforms are additions and moves, measured for one vector of one point.
-    vectors = (
-        blocks.parts * ceil_div(problem.inputs, target.lanes),
-        blocks.phases * ceil_div(problem.outputs, target.lanes),
-    )
-    filtered = [axis for axis in blocks.axes if axis.filtered]
-    spread, gather = 2 + sum(a.reads + 1 for a in filtered) / 2, 1 + sum(a.m for a in filtered) / 2
-    moves = before * spread * vectors[0] + after * gather * vectors[1]
-    places = (before * blocks.parts + after * blocks.phases) * (1 if len(filtered) > 1 else ALONG)
-    cost += BLOCK / 2 * places * blocks.count * (problem.groups // blocks.groups)
-    cost += target.traits.transform * blocks.count * problem.groups * blocks.points * moves
-    cost += _cost_maps(problem, target)
-    slab = target.element.bytes * blocks.groups * _count_held(problem, blocks)
-    if slab > target.cache_bytes:
-        cost += turns * slab / 12
-    weights = target.element.bytes * blocks.points * problem.groups * depth * inputs * outputs
-    return cost + turns * (CALLS + weights / 32) + _cost_far(weights)
+    def find_groups(self, slab: int) -> int:
+        """Groups at a time: as many as stay in the second-level cache, in equal turns."""
+        groups = self.problem.groups
+        fits = self.target.cache_bytes // (self.target.element.bytes * self.held * slab)
+        return max(g for g in range(1, groups + 1) if groups % g == 0 and g <= max(fits, 1))
+
+    def add_up(self, slab: int, groups: int) -> float:
+        """Cost of all slabs of a size, so many groups at a time."""
+        times = self.problem.groups // groups
+        turns, products = times * ceil_div(self.count, slab), groups * self.points
+        axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(self.planes[1] * slab))
+        step = _cost_step(Problem(1, axes, products, self.inputs, self.outputs), self.target)
+        cost = turns * products * self.inputs * step
+        cost += BLOCK / 2 * self.places * self.count * times
+        cost += self.moves
+        cost += self.maps
+        size = self.target.element.bytes * groups * self.held * slab
+        if size > self.target.cache_bytes:
+            cost += turns * size / 12
+        weights = self.target.element.bytes * self.points * self.problem.groups * self.inputs * self.outputs
+        return cost + turns * (CALLS + weights / 32) + _cost_far(weights)
 
 
 def _cost_maps(problem: Problem, target: Target) -> float:
