@@ -65,6 +65,17 @@ def test_bands_and_layers_share_kernels_and_keep_their_bits(size, threads):
     assert any(isinstance(call.recipe, OpenKernel) for call in shared.plan.calls)
 
 
+def test_layers_with_several_taps_keep_their_channels_in_their_code():
+    g = Graph()
+    x = g.node("Relu", g.conv(g.input("x", 1, 3, 224, 224), 32, 3, strides=[2, 2]))
+    program = to_program(g.model(g.conv(g.node("Relu", g.conv(x, 32, 32, group=32)), 16, 32, k=1)))
+    alone = plan(program, TARGET)
+    first = [call for call in alone.calls if call.step == 0]
+    kept = [call for call in share_code(alone).calls if call.step == 0]
+    assert first
+    assert kept == first
+
+
 def test_elements_of_eight_bytes():
     program = replace(to_program(mobile_network((16, 16, 24, 24), 40, 24)), element=FLOAT64)
     alone, shared = both(program, TARGET, Options(cache=2**18))

@@ -201,6 +201,22 @@ def test_machine_code_and_weights_are_shared():
     assert len(first & second & third) == 2, "weights and bias"
 
 
+def test_equal_layers_read_their_sizes_in_one_place():
+    g = Graph()
+    x = g.conv(g.input("x", 1, 8, 20, 24), 16, 8)
+    for _ in range(3):
+        x = g.node("Relu", g.conv(x, 16, 16))
+    found = plan(to_program(g.model(g.conv(x, 8, 16))), TARGET, Options(exact=True), Shared())
+    layers = [call for call in found.calls if call.decision is not None]
+    assert len(layers) == 5
+    assert len({call.args[-1] for call in layers[1:4]}) == 1
+    assert len({call.args[-1] for call in layers}) == 3
+    table = found.buffers[layers[0].args[-1].buffer].make()
+    first, step = layers[1].args[-1].offset, 8 // TARGET.element.bytes
+    sizes = table[first // step :][: len(table) // 3].tolist()
+    assert {20, 24} <= set(sizes)
+
+
 def test_weights_are_hashed_and_packed_once(monkeypatch):
     """Of three sizes of a network the first one alone works on its weights."""
     hashed, packed = [], []

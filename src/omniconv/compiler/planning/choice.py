@@ -82,7 +82,8 @@ def _offer(problem: Problem, target: Target, facts: Facts) -> tuple[list[_Offer]
         if reason is not None:
             rejected.append(f"{family.name}: {reason}")
         else:
-            problem = replace(problem, rows=problem.rows or family is series.FAMILY)
+            if family is series.FAMILY and not problem.rows:
+                problem = replace(problem, rows=True)
             offers.append(_Offer(family, merged or problem))
     return offers, rejected
 

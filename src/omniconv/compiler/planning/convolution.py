@@ -26,7 +26,9 @@ from omniconv.spec import Conv
 def lower_conv(planner: Planner, step: ConvStep) -> None:
     """A convolution of any kind."""
     step, x = _pad(planner, step)
-    problem = replace(Problem.of(step.spec, x.layout.shape), accuracy=planner.accuracy)
+    problem = Problem.of(step.spec, x.layout.shape)
+    if planner.accuracy != problem.accuracy:
+        problem = replace(problem, accuracy=planner.accuracy)
     facts = _look_around(planner, step, x, problem)
     choice = _choose(planner, problem, facts)
     if not isinstance(step.w, str) and choice.family.holds and not choice.family.holds(choice.tile, step.w):

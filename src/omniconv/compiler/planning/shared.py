@@ -123,7 +123,7 @@ class Shared:
             settle = choice.family.settle
             tile = settle(choice.tile, tuple(known.values())) if settle else _settle(choice, known.keys(), target)
             known.setdefault(tile.form(), tile)
-        return replace(choice, tile=tile)
+        return choice if tile is choice.tile else replace(choice, tile=tile)
 
     def name_packed(self, plan: Plan) -> dict[int, Hashable]:
         """For each buffer of packed weights, what its content depends on: the numbers of its step, and how they are

@@ -145,13 +145,21 @@ class Panel:
         )
 
     def shared(self, opener: Opener) -> Panel:
-        """The same kernel for layers of other sizes and channels, as far as its tiles and their sums are alike."""
-        if self.tile.cut or self.mapped or self.w_line:
-            return self
+        """The same kernel for pointwise layers of other sizes and channels, as far as its tiles and their sums are
+        alike. Others stay as they are: their loops over taps and a few channels take a fifth longer where they read
+        how long they are.
+        """
         depth, height, width = self.axes
+        if (
+            self.tile.cut
+            or self.mapped
+            or self.w_line
+            or not (depth.pointwise and height.pointwise and width.pointwise)
+        ):
+            return self
         return replace(
             self,
-            axes=(depth.opened(opener), height.opened(opener), width.opened(opener) if width.pointwise else width),
+            axes=(depth.opened(opener), height.opened(opener), width.opened(opener)),
             inputs=opener(self.inputs),
             outputs=opener(self.outputs),
             x_strides=opener.all(self.x_strides),
