@@ -1,8 +1,8 @@
 """Machine code that several calls of one plan share.
 
 Most calls of a network for one size have machine code of their own, into which all of their sizes are written. Some
-differ in nothing but sizes that no inner loop depends on: the bands of a depthwise layer at the upper border, inside and
-at the lower border, pointwise layers of several channel counts in tiles of one form. These get one kernel, which is
+differ in nothing but sizes that no inner loop depends on: the bands of a depthwise layer at the upper border, inside
+and at the lower border, pointwise layers of several channel counts in tiles of one form. These get one kernel, which is
 given the sizes. It is written with the sizes *opened* (:mod:`omniconv.open_size`), so that it is right for each of them
 or not used; and it does the same operations in the same order, so that no bit changes.
 """
