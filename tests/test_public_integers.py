@@ -148,6 +148,8 @@ INTEGER_DOORS: dict[str, Door] = {
         dims=n(2),
     ),
     "tiled": lambda n: oc.tiled(SPEC, X, weights=WEIGHTS, tile=(n(2), n(3)), threads=n(1), progress=False),
+    "map": lambda n: oc.map(SPEC, [X[0]], weights=WEIGHTS, batch=n(1), threads=n(1), progress=False).results,
+    "Stream": lambda n: streamed(oc.compile(SPEC, X.shape, WEIGHTS).stream(n(3), n(2))),
     "Conv.of, transposed": lambda n: Conv.of(
         n(4), n(8), n(3), stride=(n(2),), output_padding=n(1), transposed=True, padding=n(1)
     ),
@@ -195,6 +197,11 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, tuple | list):
         return len(a) == len(b) and all(map(same, a, b))
     return bool(a == b)
+
+
+def streamed(stream: Any) -> Any:
+    """What can be compared of a stream."""
+    return stream.hop, stream.latency.exact, stream.push(X[:, :, :, :5]), stream.flush()
 
 
 def planned(plan: TilePlan) -> tuple[Any, ...]:

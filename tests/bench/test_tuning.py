@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.bench.told_times import compare_by_tile
 from tests.compiler.planning.test_plan import check_arena
 from tests.graph.small_models import Graph
 
@@ -168,6 +169,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_bad_default_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     spoil(monkeypatch)
+    monkeypatch.setattr(module, "compare", compare_by_tile)
     site = find_site(Conv.of(64, 64, 1), 1, 64, 14, 14)
     assert site.default.startswith("panel rows=1 vectors=1 ")
     found = search(site, select_target(None))

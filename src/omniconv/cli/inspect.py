@@ -179,6 +179,7 @@ def say_streaming(found: AxisStreaming) -> str:
     """Whether a model runs along an axis as its input comes, and how.
 
     Example:
+        >>> from fractions import Fraction
         >>> say_streaming(AxisStreaming(2, 4, Fraction(5, 2), ""))
         'Streams along axis 2: 5/2 positions late, in hops of 4'
     """

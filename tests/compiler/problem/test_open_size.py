@@ -71,7 +71,7 @@ def test_the_machine_computes_the_same(functions, sizes, others):
         k = Kernel(name, target)
         table = k.table([f if is_open(f) else int(f) for f in found])
         with k.loop(len(found)) as index:
-            place = k.b.gep(k.arg(0), [k.index(index)], source_etype=I64)
+            place = k.b.gep(k.arg(0), k.index(index), I64)
             k.b.store(k.lookup(table, index), place)
         return k.finish()
 
