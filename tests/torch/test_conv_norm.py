@@ -10,6 +10,7 @@ from omniconv.errors import ShapeError
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
+from torch.utils.checkpoint import checkpoint  # noqa: E402
 
 from omniconv.torch import convert  # noqa: E402
 from omniconv.torch.layouts import is_channels_last  # noqa: E402
@@ -78,6 +79,7 @@ def test_values_gradients_and_statistics_are_torchs(name, last) -> None:
     assert_close(seen, torch.autograd.grad(plain, [x, *other.parameters()], y.detach()))
 
 
+@pytest.mark.wide
 def test_gradients_have_gradients() -> None:
     mine, other = pair(LAYERS["bias, stride"], nn.SiLU)
     found = []
@@ -89,6 +91,51 @@ def test_gradients_have_gradients() -> None:
     # The bias has no gradient but rounding.
     keep = [place for place in range(len(found[0])) if place != 3]
     assert_close([found[0][place] for place in keep], [found[1][place] for place in keep])
+
+
+def test_gradients_of_shared_layers_have_gradients() -> None:
+    """The input of the second call is made from the very weights of it."""
+    mine, other = pair(lambda: nn.Conv2d(5, 5, 1, bias=False), nn.SiLU)
+    found, first = [], draw(mine)
+    for model in (mine, other):
+        twice = type(model)(*model, *model)
+        wanted = [first.clone().requires_grad_(), *model.parameters()]
+        got = torch.autograd.grad((twice(wanted[0]) ** 2).sum(), wanted, create_graph=True)
+        found.append([*(each.detach() for each in got)])
+        found[-1] += torch.autograd.grad(sum(each.sin().sum() for each in got), wanted)
+    assert_close(*found)
+
+
+@pytest.mark.parametrize("training", [True, pytest.param(False, marks=pytest.mark.wide)], ids=["one", "apart"])
+def test_gradients_of_many_directions_within_a_transform(training) -> None:
+    mine, other = pair(LAYERS["pointwise"])
+    x, found = draw(mine).requires_grad_(), []
+    for model in (mine, other):
+        y = model.train(training)(x)
+        dy = torch.randn(3, *y.shape, dtype=y.dtype, generator=torch.Generator().manual_seed(3))
+        wanted = [x, *model.parameters()]
+        pull = lambda one, y=y, wanted=wanted: torch.autograd.grad(y, wanted, one, retain_graph=True)
+        found.append(torch.func.vmap(pull)(dy))
+    assert_close(*found)
+
+
+@pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.wide)], ids=["one", "norm alone"])
+def test_statistics_take_part_in_both_passes_of_a_checkpoint(first) -> None:
+    """Also those of the last layer, which ends the second pass by what it saves."""
+    mine, other = pair(LAYERS["pointwise"])
+    for reentrant in (False, True):
+        x = draw(mine).repeat(1, 4, 1, 1)[:, : 19 if first else 5].requires_grad_()
+        for model in (mine, other):
+            checkpoint(model[first:], x, use_reentrant=reentrant).sum().backward()
+        assert_close(mine.buffers(), other.buffers())
+
+
+def test_a_trace_does_not_depend_on_whether_gradients_are_wanted() -> None:
+    mine, other = pair(LAYERS["pointwise"])
+    mine.eval(), other.eval()
+    x = draw(mine)
+    traced = torch.jit.trace(mine, x)  # which compares its graph with one without gradients
+    torch.testing.assert_close(traced(x), other(x))
 
 
 def test_momentum_and_missing_statistics() -> None:
@@ -137,6 +184,10 @@ def test_inputs_that_do_not_fit_are_refused_as_by_the_layers() -> None:
     with pytest.raises(ValueError, match="4D"):
         mine(torch.zeros(5, 3, 3, dtype=torch.float64))
     assert int(mine[1].num_batches_tracked) <= 1
+    padded, _ = pair(lambda: nn.Conv2d(5, 6, 3, padding=3, padding_mode="reflect"))
+    with pytest.raises(ShapeError, match="reflect"):
+        padded(torch.zeros(2, 5, 3, 3, dtype=torch.float64))
+    assert int(padded[1].num_batches_tracked) == 0  # the convolution refuses, before the norm is asked
 
 
 def test_threads_do_not_change_a_bit() -> None:

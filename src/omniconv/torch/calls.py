@@ -77,13 +77,15 @@ def _direct(name: str, save: Callable[..., None], backward: Callable[..., Any]) 
     """What is called in the place of an operator where gradients are wanted, and nobody else is to see it."""
 
     def forward(ctx: Any, *arguments: Any) -> Any:
-        *given, key = arguments
+        *given, then, key = arguments
         found = _value(name, key, *given)
+        if then is not None:
+            then(found)
         save(ctx, given, found)
         return found
 
     def back(ctx: Any, *gradients: Any) -> Any:
-        return (*backward(ctx, *gradients), None)
+        return (*backward(ctx, *gradients), None, None)
 
     body = {"forward": staticmethod(forward), "backward": staticmethod(back)}
     function = type(f"Direct_{name}", (torch.autograd.Function,), body)

@@ -11,21 +11,25 @@ leaves the working memory. It is no operator: where somebody is to see operators
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, TypeAlias
 
 import torch
 
+from omniconv.errors import OmniconvError
 from omniconv.program.normalise import ConvNorm
 from omniconv.spec import Activation
 from omniconv.torch.activations import as_activation
 from omniconv.torch.calls import compiles
 from omniconv.torch.dispatch import call, find_direct
 from omniconv.torch.layouts import is_channels_last
+from omniconv.torch.normalise import find_gradient
 from omniconv.torch.operators import find_spec
-from omniconv.torch.plain import Geometry
 from omniconv.torch.prepared import PreparedCall
 from omniconv.torch.programs import PROGRAMS
+
+Keep: TypeAlias = Callable[[torch.Tensor], None]
+"""Takes the moments of a call."""
 
 
 class FixedNumbers(NamedTuple):
@@ -71,29 +75,36 @@ def _fits(
     tensors = [x, w, scale, shift] if b is None else [x, w, b, scale, shift]
     if x.dim() != w.dim() or not compiles(*tensors) or len({each.dtype for each in tensors}) > 1:
         return False
-    geometry = Geometry(*numbers.layer)
-    if x.shape[1] != w.shape[1] * geometry.groups or any(each.shape != w.shape[:1] for each in tensors[2:]):
+    if any(each.shape != w.shape[:1] for each in tensors[2:]):
         return False
-    sizes = geometry.output_sizes(list(x.shape[2:]), list(w.shape[2:]))
-    return min(sizes) > 0 and x.shape[0] * math.prod(sizes) > 1
+    try:
+        conv = find_spec(x.shape[1], tuple(w.shape), *numbers.layer)
+        images, _, *sizes = conv.output_shape(conv.check_input(tuple(x.shape)))
+    except OmniconvError:
+        return False
+    return conv.weight_shape == tuple(w.shape) and images * math.prod(sizes) > 1
 
 
 def conv_norm(
-    key: Hashable, x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: FixedNumbers
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """y, and moments ``(3, C)`` without gradients.
+    key: Hashable, x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: FixedNumbers, keep: Keep | None
+) -> torch.Tensor:
+    """y.
 
     Args:
         key: of :func:`find_call` for these.
         x, w, b: input, weights and bias of the convolution.
         scale, shift: weight and bias of the batch norm.
         numbers: the rest.
+        keep: is called with the moments ``(3, C)``, before anything is saved for the way back: a checkpoint ends its
+            second forward pass there, and statistics take part in both.
     """
     if torch.is_grad_enabled() and w.requires_grad:
-        found: tuple[torch.Tensor, torch.Tensor] = _apply(x, w, b, scale, shift, numbers, key)
+        found: torch.Tensor = _apply(x, w, b, scale, shift, numbers, key, keep)
         return found
     y, _, moments = _run(key, x, w, b, scale, shift, numbers)
-    return y, moments
+    if keep is not None:
+        keep(moments)
+    return y
 
 
 def _layer_of(x: torch.Tensor, w: torch.Tensor, b: Any, numbers: FixedNumbers) -> ConvNorm:
@@ -141,52 +152,44 @@ def _run_back(
 
 
 def _forward(ctx: Any, *arguments: Any) -> Any:
-    x, w, b, scale, shift, numbers, key = arguments
+    x, w, b, scale, shift, numbers, key, keep = arguments
     y, z, moments = _run(key, x, w, b, scale, shift, numbers)
-    ctx.mark_non_differentiable(moments)
+    if keep is not None:
+        keep(moments)
     ctx.save_for_backward(x, w, b, scale, shift, z, moments)
     ctx.numbers = numbers
-    return y, moments
+    return y
 
 
-def _backward(ctx: Any, dy: torch.Tensor, _: Any) -> tuple[Any, ...]:
+def _backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:
     x, w, b, scale, shift, z, moments = ctx.saved_tensors
-    numbers = ctx.numbers
-    if torch.is_grad_enabled():
-        return (*_differentiate(dy, [x, w, b, scale, shift], numbers), None, None)
-    inner = ctx.needs_input_grad[0]
-    found = _run_back(dy, z, x, w, b, scale, shift, moments, numbers, inner=inner)
+    numbers, inner = ctx.numbers, ctx.needs_input_grad[0]
+    found = None
+    if not torch.is_grad_enabled():
+        found = _run_back(dy, z, x, w, b, scale, shift, moments, numbers, inner=inner)
     if found is None:
-        return (*_by_parts(dy, z, x, w, b, scale, shift, moments, numbers, inner=inner), None, None)
+        return (*_by_parts(dy, z, x, w, b, scale, shift, moments, numbers, inner=inner), *[None] * 3)
     sums, dw, *rest = found
     dt, ds = sums.unbind(0)
     dx = rest[-1] if inner else None
-    return dx, dw, None if b is None else rest[0], ds, dt, None, None
+    return dx, dw, None if b is None else rest[0], ds, dt, *[None] * 3
 
 
 def _by_parts(
     dy: Any, z: Any, x: Any, w: Any, b: Any, scale: Any, shift: Any, moments: Any, numbers: FixedNumbers, *, inner: bool
 ) -> tuple[Any, ...]:
-    """The gradients by the operators of both layers."""
+    """The gradients by the operators of both layers; where they have gradients themselves, from z as x gives it."""
+    if torch.is_grad_enabled():
+        z = call("conv", x, w, b, *numbers.layer)
     mean, variance, _ = moments.unbind(0)
-    rest = (numbers.epsilon, numbers.name, numbers.parameters, False)
-    dz, sums = call("normalise_gradient", dy, z, scale, shift, mean, variance, *rest)
+    rest = (numbers.epsilon, numbers.name, numbers.parameters)
+    dz, sums = find_gradient(dy, z, scale, shift, mean, variance, *rest, given=False)
     dt, ds = sums.unbind(0)
     dx = None
     if inner:
         dx = call("conv_input_gradient", dz, w, tuple(x.shape), *numbers.layer, is_channels_last(x))
     dw, db = call("conv_weight_gradient", x, dz, tuple(w.shape), *numbers.layer, b is not None)
     return dx, dw, None if b is None else db, ds, dt
-
-
-def _differentiate(dy: torch.Tensor, tensors: list[Any], numbers: FixedNumbers) -> list[Any]:
-    """Gradients that have gradients: those of the operators of both layers."""
-    x, w, b, scale, shift = tensors
-    z = call("conv", x, w, b, *numbers.layer)
-    y, _ = call("normalise", z, scale, shift, None, None, numbers.epsilon, numbers.name, numbers.parameters)
-    wanted = [each for each in tensors if each is not None and each.requires_grad]
-    found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True))
-    return [next(found) if each is not None and each.requires_grad else None for each in tensors]
 
 
 _function = type(

@@ -31,11 +31,14 @@ FUNCTIONS: Final[dict[str, type[torch.autograd.Function]]] = {}
 VALUES: Final[dict[str, Callable[..., Any]]] = {}
 """Name of an operator -> its values, from the key of the call and its arguments."""
 DIFFERENTIABLE: Final[dict[str, Callable[..., Any]]] = {}
-"""Name of an operator -> its values with gradients, from its arguments and the key of the call."""
+"""Name of an operator -> its values with gradients, from its arguments, what follows and the key of the call."""
 
 
-def call(name: str, *arguments: Any) -> Any:
+def call(name: str, *arguments: Any, then: Callable[[Any], None] | None = None) -> Any:
     """An operator on its arguments. Sequences among the numbers of a layer are tuples.
+
+    ``then`` is called with the result, and where the call is direct, before anything is saved for the way back: a
+    checkpoint ends its second forward pass where that is the last.
 
     PyTorch's transforms (`torch.func.grad`, `vmap` ...) take gradients of functions that keep nothing but what a
     separate method saves, which gradients that are registered with `torch.library` do not. So they get such functions,
@@ -43,12 +46,15 @@ def call(name: str, *arguments: Any) -> Any:
     """
     key = find_direct(name, *arguments)
     if key is None:
-        if _is_transformed() and not torch.compiler.is_compiling():
-            return FUNCTIONS[name].apply(*arguments)
-        return _call_visibly(name, *arguments)
-    if torch.is_grad_enabled() and any(isinstance(each, torch.Tensor) and each.requires_grad for each in arguments):
-        return DIFFERENTIABLE[name](*arguments, key)
-    return VALUES[name](key, *arguments)
+        transformed = _is_transformed() and not torch.compiler.is_compiling()
+        found = FUNCTIONS[name].apply(*arguments) if transformed else _call_visibly(name, *arguments)
+    elif torch.is_grad_enabled() and any(isinstance(each, torch.Tensor) and each.requires_grad for each in arguments):
+        return DIFFERENTIABLE[name](*arguments, then, key)
+    else:
+        found = VALUES[name](key, *arguments)
+    if then is not None:
+        then(found)
+    return found
 
 
 def find_direct(name: str, *arguments: Any) -> Hashable | None:

@@ -10,7 +10,7 @@ from the same formula in its own operators.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import torch
 from torch.nn import functional as F  # noqa: N812 - its usual name
@@ -60,13 +60,16 @@ def batch_norm(
     name = "" if activation is None else activation.name
     parameters = () if activation is None else tuple([value for _, value in activation.parameters])
     given = (None, None) if training else _keep(running_mean, running_var, x, weight, bias)
-    y, moments = call("normalise", x, weight, bias, *given, eps, name, parameters)
-    if training and running_mean is not None and running_var is not None:
-        keep_statistics(running_mean, running_var, moments, momentum)
-    return y
+
+    def keep(found: tuple[torch.Tensor, torch.Tensor]) -> None:
+        if training and running_mean is not None and running_var is not None:
+            keep_statistics(running_mean, running_var, momentum, found[1])
+
+    y, _ = call("normalise", x, weight, bias, *given, eps, name, parameters, then=keep)
+    return cast("torch.Tensor", y)
 
 
-def keep_statistics(mean: torch.Tensor, variance: torch.Tensor, moments: torch.Tensor, momentum: float) -> None:
+def keep_statistics(mean: torch.Tensor, variance: torch.Tensor, momentum: float, moments: torch.Tensor) -> None:
     """Let running statistics take their part of moments."""
     now, _, unbiased = moments.unbind(0)
     running = [mean, variance]
@@ -75,8 +78,13 @@ def keep_statistics(mean: torch.Tensor, variance: torch.Tensor, moments: torch.T
 
 
 def _keep(mean: Any, variance: Any, *others: torch.Tensor | None) -> tuple[Any, Any]:
-    """Running statistics as a gradient will read them, also where the layer is trained before it is asked for."""
-    if torch.is_grad_enabled() and any(each is not None and each.requires_grad for each in others):
+    """Running statistics as a gradient will read them, also where the layer is trained before it is asked for.
+
+    Not in a trace by `torch.jit`, whose graph does not depend on whether gradients are wanted.
+    """
+    if torch.jit.is_tracing() or not torch.is_grad_enabled():
+        return mean, variance
+    if any(each is not None and each.requires_grad for each in others):
         return mean.clone(), variance.clone()
     return mean, variance
 
@@ -221,6 +229,28 @@ def _plain(
     return lay(y, channels_last=last), moments
 
 
+def find_gradient(
+    dy: torch.Tensor,
+    x: torch.Tensor,
+    w: Any,
+    b: Any,
+    mean: Any,
+    variance: Any,
+    epsilon: float,
+    name: str,
+    parameters: tuple[float, ...],
+    *,
+    given: bool,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """dx, and db and dw as ``(2, C)``: by the operator; where they are differentiated on, and within transforms, of
+    which the operator knows nothing, by PyTorch's.
+    """
+    if torch.is_grad_enabled() or (is_transformed() and not torch.compiler.is_compiling()):
+        return plain_gradient(dy, x, w, b, mean, variance, epsilon, as_activation(name, parameters), given=given)
+    dx, sums = call("normalise_gradient", dy, x, w, b, mean, variance, epsilon, name, parameters, given)
+    return dx, sums
+
+
 def plain_gradient(
     dy: torch.Tensor,
     x: torch.Tensor,
@@ -267,7 +297,7 @@ def _save(ctx: Any, inputs: Sequence[Any], output: Any) -> None:
 
 
 def _backward(ctx: Any, dy: torch.Tensor, _: Any) -> tuple[Any, ...]:
-    """All gradients at once, by the operator; where they are differentiated on, by PyTorch's operators.
+    """All gradients at once.
 
     Raises:
         UnsupportedError: one of moments that are given.
@@ -275,14 +305,9 @@ def _backward(ctx: Any, dy: torch.Tensor, _: Any) -> tuple[Any, ...]:
     if any(ctx.needs_input_grad[3:5]):
         raise UnsupportedError("gradients of given moments", need="moments that need none", fix="mean.detach()")
     x, w, b, mean, variance, moments = ctx.saved_tensors
-    if torch.is_grad_enabled():
-        epsilon, name, parameters = ctx.rest
-        activation = as_activation(name, parameters)
-        dx, sums = plain_gradient(dy, x, w, b, mean, variance, epsilon, activation, given=ctx.given)
-    else:
-        if not ctx.given:
-            mean, variance, _ = moments.unbind(0)
-        dx, sums = call("normalise_gradient", dy, x, w, b, mean, variance, *ctx.rest, ctx.given)
+    if not ctx.given:
+        mean, variance, _ = moments.unbind(0)
+    dx, sums = find_gradient(dy, x, w, b, mean, variance, *ctx.rest, given=ctx.given)
     db, dw = sums.unbind(0)
     return dx, None if w is None else dw, None if b is None else db, *[None] * 5
 

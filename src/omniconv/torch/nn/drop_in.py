@@ -5,6 +5,7 @@ Each is a subclass of the layer that it replaces, so that what looks for ``torch
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -122,10 +123,8 @@ class _Norm:
         if self.training and not self.track_running_stats:
             mean = variance = None
         if key is not None and numbers is not None:
-            y, moments = conv_norm(key, input, before.weight, before.bias, self.weight, self.bias, numbers)
-            if mean is not None:
-                keep_statistics(mean, variance, moments, factor)
-            return y
+            keep = None if mean is None else partial(keep_statistics, mean, variance, factor)
+            return conv_norm(key, input, before.weight, before.bias, self.weight, self.bias, numbers, keep)
         return batch_norm(
             input, mean, variance, self.weight, self.bias, training, factor, self.eps, activation=activation
         )
