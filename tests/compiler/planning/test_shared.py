@@ -165,6 +165,7 @@ def test_a_network(options):
             Conv.of(16, 24, 3, padding=1, dims=3),
             [(1, 16, 8, 15, 17), (1, 16, 11, 18, 13), (2, 16, 5, 9, 21)],
             id="3-D",
+            marks=pytest.mark.wide,
         ),
     ],
 )

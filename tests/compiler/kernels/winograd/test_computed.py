@@ -155,3 +155,19 @@ def test_a_layer_whose_weights_outweigh_its_positions_is_summed_directly():
     f = compile_forward(Conv.of(512, 512, 3, padding=1), (1, 512, 7, 7))
     assert "winograd: the weights are computed and transformed at every call: 1." in f.explain()
     assert not any("winograd" in call.what for call in f.plan.calls)
+
+
+def test_a_kernel_that_may_be_taken_apart_is_summed_directly_whatever_was_measured():
+    """A measurement of the same layer with constant weights knows forms in several parts."""
+    spec, shape, machine = Conv.of(32, 32, 6, padding=3, dims=1), (1, 32, 256), select_target("x86-64-v2")
+    problem = Problem.of(spec, shape)
+    tile = next(each.tile for each in list_slabs(problem, machine) if each.tile.parts == 2)
+    tuning = Tuning(machine, {problem.text(): tile.text()})
+    options = Options(row_major=PARAMETERS, tuning=tuning)
+    f = Executable.of(forward_program(spec, shape, bias=True), machine, options)
+    assert "would be filtered in several parts or phases" in f.explain()
+    given = draw(spec, shape, integer=False)
+    weights = [(given["w"], given["b"])]
+    assert (
+        np.abs(run(f, given, "NCHW") - reference(spec, given["x"], weights)) <= bound_of(spec, given["x"], weights)
+    ).all()
