@@ -157,15 +157,15 @@ def test_a_layer_whose_weights_outweigh_its_positions_is_summed_directly():
     assert not any("winograd" in call.what for call in f.plan.calls)
 
 
-def test_a_kernel_that_may_be_taken_apart_is_summed_directly_whatever_was_measured():
-    """A measurement of the same layer with constant weights knows forms in several parts."""
-    spec, shape, machine = Conv.of(32, 32, 6, padding=3, dims=1), (1, 32, 256), select_target("x86-64-v2")
+def test_a_form_that_was_measured_with_constant_weights_is_not_used_in_several_parts():
+    spec, shape, machine = Conv.of(32, 32, (1, 6)), (1, 32, 8, 32), select_target("x86-64-v2")
     problem = Problem.of(spec, shape)
     tile = next(each.tile for each in list_slabs(problem, machine) if each.tile.parts == 2)
     tuning = Tuning(machine, {problem.text(): tile.text()})
     options = Options(row_major=PARAMETERS, tuning=tuning)
     f = Executable.of(forward_program(spec, shape, bias=True), machine, options)
-    assert "would be filtered in several parts or phases" in f.explain()
+    assert f"tuned {tile.text()}: not a choice here" in f.explain()
+    assert "winograd F(3, 6)" in f.explain()
     given = draw(spec, shape, integer=False)
     weights = [(given["w"], given["b"])]
     assert (
