@@ -7,10 +7,12 @@ from functools import partial
 import numpy as np
 import pytest
 
+import omniconv as oc
 from omniconv.compiler.code.build import Source, load
 from omniconv.compiler.emit import ir
 from omniconv.compiler.emit.machine import Count, Mask, Pointer, Value
 from omniconv.compiler.emit.writer import Writer
+from omniconv.errors import UnsupportedError
 from omniconv.target.select import select_target
 
 I64 = ir.IntType(64)
@@ -44,6 +46,18 @@ def test_constants_are_what_was_meant():
         expected = np.repeat(np.array(VALUES).astype(dtype), 2)
         np.testing.assert_array_equal(found, expected)
         np.testing.assert_array_equal(np.signbit(found), np.signbit(expected))
+
+
+def test_a_number_that_the_type_does_not_have_is_refused():
+    assert ir.number(ir.FLOAT, 3.4028235677973362e38).text == ir.number(ir.FLOAT, 3.4028234663852886e38).text
+    for value in (3.4028235677973366e38, -1e39):
+        with pytest.raises(UnsupportedError, match=r"is beyond float32; need a smaller number, or float64"):
+            ir.number(ir.FLOAT, value)
+        assert ir.number(ir.DOUBLE, value).text.startswith("0x")
+    layer = oc.cross_correlation(in_channels=8, out_channels=8, kernel_size=1)
+    spec = oc.Chain((layer, oc.Activation.of("elu", alpha=1e39)))
+    with pytest.raises(UnsupportedError, match=r"1e\+39 is beyond float32"):
+        oc.compile(spec, (1, 8, 3, 3), oc.random_weights(spec, np.random.default_rng(0)))
 
 
 def test_operands_of_different_types_are_refused(function):

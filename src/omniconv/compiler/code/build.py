@@ -29,7 +29,7 @@ import llvmlite.binding as llvm
 
 from omniconv.compiler.code.ahead import Ahead
 from omniconv.compiler.code.cache import ObjectCache
-from omniconv.compiler.code.entrance import LOCKS, count_compilers, enter
+from omniconv.compiler.code.entrance import LOCKS, count_compilers, enter, find_inner
 from omniconv.compiler.memory.planner import Recipe
 from omniconv.errors import UnsupportedError
 from omniconv.target.model import Target
@@ -105,10 +105,13 @@ _LOADED: Final[WeakValueDictionary[str, LoadedKernel]] = WeakValueDictionary()
 
 
 def _hold_at_fork() -> None:
-    """Make a fork wait for the lock here and those before LLVM: its child must not inherit them held."""
-    inner = getattr(llvm.ffi.lib, "_lock", None)
+    """Make a fork wait for the lock here and those before LLVM: its child must not inherit them held.
+
+    They are taken in the order in which a thread may come to hold several: one that compiles holds a lock of its own
+    while the garbage collector frees, through llvmlite's, what it finds.
+    """
     # The last to be registered is the first to be taken.
-    for lock in (*LOCKS, *((inner,) if inner is not None else ()), _LOCK):
+    for lock in (*find_inner(), *LOCKS, _LOCK):
         os.register_at_fork(
             before=lock.__enter__,
             after_in_parent=lambda lock=lock: lock.__exit__(None, None, None),
@@ -187,7 +190,8 @@ def symbol_of(source: Source, digest: str) -> str:
 def compile_object(ir: str, target: Target) -> bytes:
     """Optimise LLVM IR and compile it to relocatable object code, for any machine."""
     machine = _make_machine(target)
-    return bytes(machine.emit_object(_optimise(ir, machine)))
+    with _optimise(ir, machine) as module:
+        return bytes(machine.emit_object(module))
 
 
 def build_together(kernels: Mapping[str, Source], main: str, target: Target, *, cache: ObjectCache | None) -> bytes:
@@ -206,18 +210,20 @@ def build_together(kernels: Mapping[str, Source], main: str, target: Target, *, 
 def compile_together(irs: Sequence[str], main: str, target: Target) -> bytes:
     """One relocatable object of several modules, each optimised by itself, and of ``main``, which calls them."""
     machine, context = _make_machine(target), llvm.create_context()
-    whole = llvm.parse_assembly(main, context=context)
-    whole.triple, whole.data_layout = machine.triple, str(machine.target_data)
-    for ir in irs:
-        whole.link_in(_optimise(ir, machine, context))
-    whole.verify()
-    return bytes(machine.emit_object(whole))
+    with llvm.parse_assembly(main, context=context) as whole:
+        whole.triple, whole.data_layout = machine.triple, str(machine.target_data)
+        for ir in irs:
+            with _optimise(ir, machine, context) as module:
+                whole.link_in(module)
+        whole.verify()
+        return bytes(machine.emit_object(whole))
 
 
 def compile_assembly(ir: str, target: Target) -> str:
     """The assembly text of what :func:`compile_object` makes, for reading."""
     machine = _make_machine(target)
-    return str(machine.emit_assembly(_optimise(ir, machine)))
+    with _optimise(ir, machine) as module:
+        return str(machine.emit_assembly(module))
 
 
 def _make_objects(sources: Mapping[str, Source], target: Target, cache: ObjectCache | None) -> list[Object]:
@@ -264,7 +270,7 @@ def _write(source: Source, digest: str) -> _Emitted:
     """Write one source."""
     start, name = time.perf_counter(), symbol_of(source, digest)
     ir = source.emit(name)
-    if f"@{name}(" not in ir and f'@"{name}"(' not in ir:
+    if f"@{name}(" not in ir:
         raise RuntimeError(f"IR of {source.key!r} does not define {name}")  # LLVM would abort
     return _Emitted(name, ir, time.perf_counter() - start)
 
@@ -304,10 +310,25 @@ def _link(objects: Sequence[Object], target: Target) -> list[LoadedKernel]:
 def _optimise(ir: str, machine: llvm.TargetMachine, context: llvm.ContextRef | None = None) -> llvm.ModuleRef:
     """Parse, check and optimise IR.
 
+    Returns the module for a ``with``: it is freed at once, also where anything is raised. The garbage collector would
+    free what it finds in a cycle, such as an error that is kept with its traceback, in any order: a context before its
+    module, which is then in memory that is gone.
+    """
+    module = llvm.parse_assembly(ir, context=context or llvm.create_context())
+    try:
+        _run_passes(module, machine)
+    except BaseException:
+        module.close()
+        raise
+    return module
+
+
+def _run_passes(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
+    """Check and optimise a module.
+
     Kernels come as the vectors, tiles and unrolled loops that they shall be, with accumulators in stack slots. A short
     list of passes makes of that what LLVM's level 2 makes of it, in a third of the time.
     """
-    module = llvm.parse_assembly(ir, context=context or llvm.create_context())
     module.triple = machine.triple
     module.data_layout = str(machine.target_data)
     module.verify()
@@ -324,7 +345,6 @@ def _optimise(ir: str, machine: llvm.TargetMachine, context: llvm.ContextRef | N
     passes.add_loop_rotate_pass()
     passes.add_simplify_cfg_pass()
     passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2)))
-    return module
 
 
 def _make_machine(target: Target) -> llvm.TargetMachine:

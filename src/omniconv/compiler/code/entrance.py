@@ -53,11 +53,18 @@ def enter() -> None:
     _own.lock = LOCKS[next(_number) % MOST]
 
 
+def find_inner() -> list[AbstractContextManager[Any]]:
+    """llvmlite's own lock; none where llvmlite keeps it elsewhere."""
+    with suppress(AttributeError):
+        return [llvm.ffi.lib._lock]  # noqa: SLF001
+    return []
+
+
 def _open() -> None:
     """Put a door before each call; where llvmlite keeps its lock elsewhere, threads go on queuing."""
     for name in CALLS:
-        call = getattr(llvm.ffi.lib, name)
         with suppress(AttributeError):
+            call = getattr(llvm.ffi.lib, name)
             call._lock = _Door(call._lock)  # noqa: SLF001
 
 

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
+from omniconv.errors import UnsupportedError
+
 
 class Type:
     """A type. Equal ones are written alike."""
@@ -229,7 +231,11 @@ def integer(kind: Type, value: int) -> IRValue:
 
 
 def number(kind: Type, value: float) -> IRValue:
-    """A float, rounded to its type."""
+    """A float, rounded to its type.
+
+    Raises:
+        UnsupportedError: it is finite, and rounds to infinity.
+    """
     return IRValue(kind, _write_float(kind, value))
 
 
@@ -257,6 +263,9 @@ def undefined(kind: Type) -> IRValue:
 def _write_float(kind: Type, value: float) -> str:
     """A float as the bits of float64, which LLVM takes for float32, too, where that has the value."""
     if kind == FLOAT and math.isfinite(value):
-        (value,) = struct.unpack("<f", struct.pack("<f", value))
+        try:
+            (value,) = struct.unpack("<f", struct.pack("<f", value))
+        except OverflowError as error:
+            raise UnsupportedError(f"{value!r} is beyond float32", need="a smaller number, or float64") from error
     (bits,) = struct.unpack("<Q", struct.pack("<d", value))
     return f"0x{bits:016x}"

@@ -33,6 +33,7 @@ class Family(Generic[T]):
         settle: for images of many sizes, a tile like the one it would take, of a form like those of other images; by
             default that is the cheapest of the list that has such a form.
         holds: whether constant weights can be used with a tile; by default any can.
+        computes: whether weights that are computed can be used with a tile; by default any can.
         merges: whether it computes :attr:`Facts.merged` in place of the problem, where there is one.
     """
 
@@ -45,6 +46,7 @@ class Family(Generic[T]):
     merges: bool = False
     settle: Callable[[T, Sequence[T]], T] | None = None
     holds: Callable[[T, Array], bool] | None = None
+    computes: Callable[[T], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

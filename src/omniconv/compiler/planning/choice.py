@@ -55,6 +55,8 @@ def choose(
         return choice
     rivals = [offer for offer in offers if offer.problem == choice.problem]
     measured = _choose_measured(rivals, rejected, target, wanted)
+    if measured and facts.computed and measured.family.computes and not measured.family.computes(measured.tile):
+        measured = None  # it was measured with constant weights
     return measured or replace(choice, rejected=(*choice.rejected, f"tuned {wanted}: not a choice here"))
 
 

@@ -155,3 +155,19 @@ def test_a_layer_whose_weights_outweigh_its_positions_is_summed_directly():
     f = compile_forward(Conv.of(512, 512, 3, padding=1), (1, 512, 7, 7))
     assert "winograd: the weights are computed and transformed at every call: 1." in f.explain()
     assert not any("winograd" in call.what for call in f.plan.calls)
+
+
+def test_a_form_that_was_measured_with_constant_weights_is_not_used_in_several_parts():
+    spec, shape, machine = Conv.of(32, 32, (1, 6)), (1, 32, 8, 32), select_target("x86-64-v2")
+    problem = Problem.of(spec, shape)
+    tile = next(each.tile for each in list_slabs(problem, machine) if each.tile.parts == 2)
+    tuning = Tuning(machine, {problem.text(): tile.text()})
+    options = Options(row_major=PARAMETERS, tuning=tuning)
+    f = Executable.of(forward_program(spec, shape, bias=True), machine, options)
+    assert f"tuned {tile.text()}: not a choice here" in f.explain()
+    assert "winograd F(3, 6)" in f.explain()
+    given = draw(spec, shape, integer=False)
+    weights = [(given["w"], given["b"])]
+    assert (
+        np.abs(run(f, given, "NCHW") - reference(spec, given["x"], weights)) <= bound_of(spec, given["x"], weights)
+    ).all()

@@ -52,6 +52,8 @@ def reject_forms(problem: Problem) -> str | None:
     """Why a layer has no form."""
     if problem.taps == 1:
         return "the kernel is a single tap"
+    if not all(axis.share_inside for axis in problem.axes):
+        return "no tap of the kernel lands in the input"
     for axis in problem.axes:
         if not axis.static and not (axis.phases == axis.out_step and axis.ostep == -1 and min(axis.taps) > 0):
             return "outputs have taps of different distances"

@@ -17,6 +17,7 @@ from omniconv.compiler.kernels.winograd.slabs import (
     list_slabs,
     plan_winograd,
     reject_winograd,
+    serves_computed,
     settle_slabs,
     share_slabs,
 )
@@ -220,4 +221,5 @@ FAMILY = Family(
     lower=_lower,
     settle=settle_slabs,
     holds=_holds,
+    computes=serves_computed,
 )

@@ -249,12 +249,17 @@ def reject_winograd(problem: Problem, target: Target, facts: Facts) -> str | Non
     return None
 
 
+def serves_computed(blocks: BlockGrid) -> bool:
+    """Whether weights can be transformed at every call."""
+    return blocks.parts == blocks.phases == 1
+
+
 def _reject_computed(problem: Problem, target: Target) -> str | None:
     """Why a layer is not filtered whose weights are computed, and so are transformed at every call."""
     lane = reject_lane(problem, target) is None
     best = find_cheapest(list_slabs(problem, target))
     assert best is not None
-    if best.tile.parts * best.tile.phases > 1:
+    if not serves_computed(best.tile):
         return "the weights are computed, and would be filtered in several parts or phases"
     depth = best.tile.axes[0]
     points = best.tile.points * (depth.r if depth.direct else 1)
