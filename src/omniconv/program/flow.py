@@ -204,7 +204,7 @@ class Flow:
         return max(size - (link.carry.tail if link.carry else 0), 0)
 
     def _head(self, link: FlowStep) -> tuple[tuple[int, ...], ...]:
-        """For each moving read, how far the first positions of a result, those that touch its beginning, read up to each.
+        """Where each moving read of the first positions ends, up to each of them: of those that touch the beginning.
 
         Where padding reflects, the first position waits for more than those behind it.
         """
