@@ -18,9 +18,9 @@ PARSER_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[2]
 
 def run_guarded(arguments: Sequence[str] | None) -> NoReturn:
     """Run the application; turn errors into one line on standard error and a documented exit code."""
-    from omniconv.cli.app import app
-
     try:
+        from omniconv.cli.app import app
+
         code = app(args=None if arguments is None else list(arguments), prog_name="omniconv", standalone_mode=False)
     except VerificationError as error:
         _leave(Exit.DISAGREEMENT, error)
