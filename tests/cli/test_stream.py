@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import struct
+import sys
 import wave
 
 import numpy as np
@@ -104,6 +106,19 @@ def test_what_does_not_fit(invoke, net, tmp_path, monkeypatch, words, code, mess
     assert found.code == code, found.err
     assert message in found.err
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_pipe_that_closes_is_no_error(invoke, net, monkeypatch):
+    class Closed(io.BytesIO):
+        def write(self, content):
+            raise BrokenPipeError(errno.EPIPE, "closed")
+
+    monkeypatch.setattr("omniconv.cli.stream.stdin", lambda: io.BytesIO(bytes(4000)))
+    monkeypatch.setattr("omniconv.cli.stream.stdout", Closed)
+    monkeypatch.setattr(sys.stdout, "fileno", lambda: 1, raising=False)
+    monkeypatch.setattr("omniconv.cli.guard.os.dup2", lambda *_: None)
+    found = invoke("stream", net, "-", "-", "--rate", 8000)
+    assert (found.code, found.err) == (0, "")
 
 
 def test_sound_without_samples(invoke, net, tmp_path):

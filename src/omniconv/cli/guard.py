@@ -35,7 +35,10 @@ def run_guarded(arguments: Sequence[str] | None) -> NoReturn:
         _leave(Exit.USAGE, f"{message}; see {command} --help")
     except MissingPackageError as error:
         _leave(Exit.MISSING_PACKAGE, error)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
+        # The option parser has a code of its own for a pipe that closes.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(int(Exit.OK))
     except OSError as error:
