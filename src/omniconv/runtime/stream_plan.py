@@ -192,6 +192,9 @@ class StreamPlan:
 
     def _find(self, position: int, count: int, *, last: bool) -> Leg:
         key = position, count, last
+        made = self._made.get(key)
+        if made is not None:  # nobody waits while another stream compiles something else
+            return made
         with self._lock:
             found = self._made.get(key)
             if found is None:
