@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import struct
+import sys
 import wave
 
 import numpy as np
@@ -88,7 +90,9 @@ def test_pipes(invoke, net, tmp_path, monkeypatch):
         (("in.wav", "out.wav", "--format", "mp3"), 2, "s16le"),
         (("missing.wav", "out.wav"), 3, "missing.wav"),
         (("bad.wav", "out.wav"), 3, "is no WAV file"),
-        (("cut.wav", "out.wav"), 3, "ends too early"),
+        (("cut.wav", "out.wav"), 3, "ends too early: 10 bytes missing"),
+        (("odd.wav", "out.wav"), 3, "part of a frame missing"),
+        (("in.wav", "."), 3, "'.' is a folder"),
     ],
 )
 def test_what_does_not_fit(invoke, net, tmp_path, monkeypatch, words, code, message):
@@ -97,10 +101,38 @@ def test_what_does_not_fit(invoke, net, tmp_path, monkeypatch, words, code, mess
     whole = (tmp_path / "in.wav").read_bytes()
     (tmp_path / "bad.wav").write_bytes(b"OggS" + whole[4:])
     (tmp_path / "cut.wav").write_bytes(whole[:-10])
+    (tmp_path / "odd.wav").write_bytes(whole[:40] + struct.pack("<I", 101) + whole[44:] + b"\0\0")
     found = invoke("stream", net, *words)
     assert found.code == code, found.err
     assert message in found.err
     assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_pipe_that_closes_is_no_error(invoke, net, monkeypatch):
+    class Closed(io.BytesIO):
+        def write(self, content):
+            raise BrokenPipeError(errno.EPIPE, "closed")
+
+    monkeypatch.setattr("omniconv.cli.stream.stdin", lambda: io.BytesIO(bytes(4000)))
+    monkeypatch.setattr("omniconv.cli.stream.stdout", Closed)
+    monkeypatch.setattr(sys.stdout, "fileno", lambda: 1, raising=False)
+    monkeypatch.setattr("omniconv.cli.guard.os.dup2", lambda *_: None)
+    found = invoke("stream", net, "-", "-", "--rate", 8000)
+    assert (found.code, found.err) == (0, "")
+
+
+def test_sound_without_samples(invoke, net, tmp_path):
+    write_wav(tmp_path / "in.wav", RNG.integers(-9, 9, (0, 2)))
+    found = invoke("stream", net, tmp_path / "in.wav", tmp_path / "out.wav")
+    assert (found.code, found.out[:24]) == (0, "0 samples of 2 channels "), found.err
+
+
+def test_where_samples_end():
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, 1, 1, 8000, 16000, 2, 16)
+    tail = b"LIST\4\0\0\0abcd"
+    for riff, size, want in ((36, 0, None), (48, 0, 0), (2**32 - 1, 0, None), (0, 2**32 - 1, None), (40, 4, 4)):
+        head = struct.pack("<4sI4s", b"RIFF", riff, b"WAVE") + form + struct.pack("<4sI", b"data", size)
+        assert read_header(io.BytesIO(head + tail), "x.wav")[1] == want
 
 
 def test_a_global_model_is_refused(invoke, tmp_path):

@@ -154,14 +154,50 @@ def test_modes_of_pictures(tmp_path):
                 assert np.array_equal(array if array.ndim == 2 else array[..., 1], grey)
 
 
-def png(width, height):
+def png(width, height, bits=8, kind=2, data=bytes(999)):
     """A picture of some hundred bytes that says it is so large."""
 
     def chunk(name, data):
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(999)))
+    header = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
+
+
+def test_pictures_of_16_bits_are_whole_or_refused(tmp_path):
+    values = np.arange(0, 48000, 1000).astype(np.uint16)
+    for name, kind, count in (("rgb", 2, 3), ("rgba", 6, 4), ("la", 4, 2)):
+        rows = values.reshape(2, -1, count).astype(">u2")
+        data = b"".join(b"\0" + row.tobytes() for row in rows)
+        (tmp_path / f"{name}.png").write_bytes(png(rows.shape[1], 2, 16, kind, data))
+    (tmp_path / "p6.ppm").write_bytes(b"P6 8 2 1023\n" + values.astype(">u2").tobytes())
+    for name in ("rgb.png", "rgba.png", "la.png", "p6.ppm"):
+        for channels in (None, 1, 3):
+            with pytest.raises(DataError, match="colour of 16 bits; need a picture of 8 bits"):
+                read_picture(tmp_path / name, channels, lambda *_: None)
+    (tmp_path / "p5.pgm").write_bytes(b"P5 24 2 65535\n" + values.astype(">u2").tobytes())
+    array, names = read_picture(tmp_path / "p5.pgm", 1, lambda *_: None)
+    assert (array.dtype, names) == (np.uint16, "YX")
+    assert np.array_equal(array.reshape(-1), values)
+
+
+def test_small_images_in_large_pieces_are_refused_before_they_are_unpacked(tmp_path):
+    zarr, tifffile = pytest.importorskip("zarr"), pytest.importorskip("tifffile")
+    zarr.create_array(tmp_path / "x.zarr", shape=(3, 8, 8), chunks=(3, 9000, 9000), dtype="uint8")
+    tifffile.imwrite(tmp_path / "x.tif", np.zeros((8, 8, 3), np.uint8), tile=(4096, 4096))
+    for name in ("x.zarr", "x.tif"):
+        (record,) = run([tmp_path / name], memory="256MB")
+        assert isinstance(record.error, LimitError), record
+
+
+def test_what_a_generator_gave_before_it_failed_is_finished(tmp_path):
+    def give():
+        yield from (np.moveaxis(picture, -1, 0) for picture in PICTURES[:3])
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        run(give(), tmp_path / "out")
+    assert [np.array_equal(np.load(tmp_path / "out" / f"{n:06}.npy"), WANTED[n]) for n in range(3)] == [True] * 3
 
 
 BAD = {
@@ -251,6 +287,10 @@ def test_results_inside_the_folder_of_the_images(folder):
     for _ in range(2):
         check(run(folder, folder / "results"), folder)
     assert len(run(folder, folder / "results")) == 7
+    for _ in range(2):
+        report = run(str(folder / "**" / "*.png"), folder / "masks", suffix=".png", postprocess=lambda y: y[0] > 0)
+        assert len(report) == 7
+        assert not report.failed
 
 
 def test_a_full_disk_ends_all_and_what_is_finished_stays(folder, tmp_path, monkeypatch):

@@ -67,6 +67,37 @@ def test_results_come_as_soon_as_they_are_ready(denoiser):
     assert np.array_equal(stream.flush(), want[..., given:])
 
 
+@pytest.mark.parametrize("pad", [2, 5])
+def test_where_padding_reflects_the_first_position_waits_longest(pad):
+    g = Graph()
+    y = g.node("Pad", g.input("x", 1, 1, None), g.const([0, 0, pad, 0, 0, 1], np.int64), mode="reflect", name="y")
+    net = oc.compile(g.model(y))
+    x = whole_numbers((1, 1, 12))
+    stream, want = net.stream(2, 1), net(x)
+    parts = [stream.push(x[..., n : n + 1]) for n in range(12)]
+    assert [part.shape[2] for part in parts[: pad + 2]] == [0] * pad + [2 * pad + 1, 1]
+    assert np.array_equal(np.concatenate([*parts, stream.flush()], 2), want)
+
+
+def test_the_beginning_takes_few_programs_however_it_comes():
+    layers = tuple(oc.Conv.of(1, 1, 3, dims=1, dilation=2**n, padding=2**n) for n in range(3))
+    net = oc.compile(oc.Chain(layers), (1, 1, 64), [(whole_numbers(each.weight_shape), None) for each in layers])
+    x = whole_numbers((1, 1, 64))
+    for sizes in ([1], [3, 0, 2], [5], [2, 4]):
+        stream, at, parts = net.stream(2, 4), 0, []
+        for size in sizes * 64:
+            parts.append(stream.push(x[..., at : at + size]))
+            at += size
+        assert stream.given == 64 - 7
+        assert np.array_equal(np.concatenate([*parts, stream.flush()], 2), net(x))
+    assert len(stream.plan._made) <= 5  # the first, the last, and from then on 1, 2, 4
+    state = net.stream(2, 4)
+    state.push(x[..., :6])
+    other = net.stream(2, 1)
+    other.restore(state.state())
+    assert np.array_equal(np.concatenate([other.push(x[..., 6:]), other.flush()], 2), net(x))
+
+
 @pytest.mark.parametrize(("op", "layers"), [("LSTM", 2), ("GRU", 1), ("RNN", 1)])
 def test_recurrent_layers_carry_their_state(op, layers):
     net = oc.compile(build_recurrent(op, layers=layers, start=layers == 2))

@@ -18,9 +18,9 @@ PARSER_ERROR: Final[type[Exception]] = typer.BadParameter.__mro__[2]
 
 def run_guarded(arguments: Sequence[str] | None) -> NoReturn:
     """Run the application; turn errors into one line on standard error and a documented exit code."""
-    from omniconv.cli.app import app
-
     try:
+        from omniconv.cli.app import app
+
         code = app(args=None if arguments is None else list(arguments), prog_name="omniconv", standalone_mode=False)
     except VerificationError as error:
         _leave(Exit.DISAGREEMENT, error)
@@ -35,7 +35,10 @@ def run_guarded(arguments: Sequence[str] | None) -> NoReturn:
         _leave(Exit.USAGE, f"{message}; see {command} --help")
     except MissingPackageError as error:
         _leave(Exit.MISSING_PACKAGE, error)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit) as error:
+        # The option parser has a code of its own for a pipe that closes.
+        if isinstance(error, SystemExit) and not isinstance(error.__context__, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(int(Exit.OK))
     except OSError as error:

@@ -19,6 +19,7 @@ from omniconv.cli.exits import UsageProblemError
 from omniconv.cli.options import Dtype, Json, Model, Threads
 from omniconv.cli.wav import MOST_CHANNELS, Sound, SoundWriter, check_format, read_blocks, read_header
 from omniconv.errors import ShapeError, UnsupportedError
+from omniconv.runtime.streams import MOST_CHUNK
 
 if TYPE_CHECKING:
     from omniconv.runtime.inputs import Array
@@ -34,7 +35,7 @@ def stream(
     source: Annotated[str, typer.Argument(metavar="IN", help="A WAV file, or - for samples on standard input.")],
     result: Annotated[str, typer.Argument(metavar="OUT", help="A WAV file, or - for samples on standard output.")],
     chunk: Annotated[
-        int | None, typer.Option("--chunk", min=1, max=2**20, help="Samples of a push; default 10 ms.")
+        int | None, typer.Option("--chunk", min=1, max=MOST_CHUNK, help="Samples of a push; default 10 ms.")
     ] = None,
     form: Annotated[str | None, typer.Option("--format", help="Samples on pipes, or of OUT: f32le or s16le.")] = None,
     rate: Annotated[int | None, typer.Option("--rate", min=1, help="With IN -: samples a second.")] = None,
@@ -106,7 +107,7 @@ class _Net:
         inside = dims[1] if len(dims) == 3 and isinstance(dims[1], int) else 1
         if inside not in (1, sound.channels):
             raise ShapeError(f"{sound.channels} channels for a model of {inside}", need=f"{inside}", at=model.name)
-        self.chunk = chunk or max(sound.rate * MILLISECONDS // 1000, 1)
+        self.chunk = chunk or min(max(sound.rate * MILLISECONDS // 1000, 1), MOST_CHUNK)
         self._rank, self._inside = len(dims), inside
         shape = (1, inside, 1)[: len(dims)] if len(dims) == 3 else (1, 1)
         many = sound.channels // inside
@@ -142,7 +143,7 @@ class _Net:
         return np.ascontiguousarray(part if self._rank == 2 else part[None], self._dtype)
 
     def _leave(self, parts: Sequence[Array]) -> Array:
-        return np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts])
+        return np.concatenate([part.reshape(math.prod(part.shape[:-1]), part.shape[-1]) for part in parts])
 
 
 def _run(net: _Net, blocks: Iterator[Array], result: str, sound: Sound) -> dict[str, Any]:

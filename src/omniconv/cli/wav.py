@@ -24,6 +24,7 @@ FORMATS: Final[dict[str, np.dtype[Any]]] = {"s16le": np.dtype("<i2"), "f32le": n
 MOST_CHANNELS: Final = 1024
 MOST_BYTES: Final = 2**32 - 64
 """A WAV file holds so much [bytes]."""
+UNKNOWN: Final = 2**32 - 1
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 _FULL: Final = 2.0**15
 
@@ -48,8 +49,10 @@ class Sound:
         return self.channels * FORMATS[self.form].itemsize
 
 
-def read_header(file: IO[bytes], name: str) -> tuple[Sound, int]:
-    """The form of a WAV file and the bytes of its samples, which come next.
+def read_header(file: IO[bytes], name: str) -> tuple[Sound, int | None]:
+    """The form of a WAV file and the bytes of its samples, which come next; ``None`` for all up to the end.
+
+    Programs that do not know how many there will be write 2^32 - 1, or 0 where nothing else follows.
 
     Raises:
         StorageError: no WAV file, or one of another form.
@@ -58,6 +61,7 @@ def read_header(file: IO[bytes], name: str) -> tuple[Sound, int]:
     if len(head) < 12 or head[:4] not in (b"RIFF", b"RF64") or head[8:] != b"WAVE":
         raise StorageError(f"{name} is no WAV file", need="RIFF ... WAVE", fix="--format s16le for raw samples")
     found: Sound | None = None
+    end, at = struct.unpack("<I", head[4:8])[0] + 8, 12
     while True:
         label = file.read(8)
         if len(label) < 8:
@@ -66,11 +70,13 @@ def read_header(file: IO[bytes], name: str) -> tuple[Sound, int]:
         if kind == b"data":
             if found is None:
                 raise StorageError(f"{name} has samples before it says of which form", need="fmt before data")
-            return found, size
+            at += 8
+            return found, None if size == UNKNOWN or (size == 0 and (end <= at or end == 8 + UNKNOWN)) else size
         content = file.read(min(size, 64))
         if kind == b"fmt ":
             found = _read_format(content, name)
         _skip(file, size + size % 2 - len(content))
+        at += 8 + size + size % 2
 
 
 def _read_format(content: bytes, name: str) -> Sound:
@@ -104,20 +110,21 @@ def read_blocks(file: IO[bytes], sound: Sound, size: int | None, frames: int, na
     Args:
         file: at the first sample.
         sound: their form.
-        size: bytes that there are; ``None``, and 0 or 2^32 - 1 as programs write that do not know: up to the end.
+        size: bytes that there are; ``None`` for all up to the end.
         frames: of a block.
         name: for messages.
 
     Raises:
         StorageError: it ends within a frame, or before it should.
     """
-    left = None if size in (None, 0, 2**32 - 1) else size
+    left = size
     dtype = FORMATS[sound.form]
     while left is None or left:
         wanted = frames * sound.frame if left is None else min(frames * sound.frame, left)
         found = _read_full(file, wanted)
         if len(found) % sound.frame or (left is not None and len(found) < wanted):
-            missing = f"{wanted - len(found)} bytes" if left is not None else "part of a frame"
+            short = left is not None and len(found) < wanted
+            missing = f"{(left or 0) - len(found)} bytes" if short else "part of a frame"
             raise StorageError(f"{name} ends too early: {missing} missing", need="whole samples of every channel")
         if not found:
             return
@@ -153,6 +160,8 @@ class SoundWriter:
             self._file: IO[Any] = pipe
         else:
             assert path is not None
+            if not path.name or path.is_dir():
+                raise StorageError(f"{str(path)!r} is a folder", need="the path of a file", fix="out.wav")
             self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
             self._file = self._part.open("wb")
         if not raw:

@@ -23,7 +23,6 @@ MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}
 """What a picture of 8 bits becomes for a network of so many channels."""
 WIDE: Final = {"I": 4, "F": 4}
 """Modes of more than 8 bits, beside those that begin with ``I;16`` [bytes a value]."""
-
 Check: TypeAlias = Callable[[tuple[int, ...], int, int], None]
 """Refuses a shape with so many bytes for each value, and so many more."""
 
@@ -35,6 +34,9 @@ def read_picture(path: Path, channels: int | None, check: Check) -> tuple[npt.ND
         path: of the file.
         channels: that are wanted: grey, colour, colour with transparency; ``None`` for those that it has.
         check: called before pixels are read.
+
+    Raises:
+        DataError: 16 bits where 8 are wanted.
     """
     need_package("PIL", "pillow")
     from PIL import Image
@@ -46,17 +48,30 @@ def read_picture(path: Path, channels: int | None, check: Check) -> tuple[npt.ND
 def convert(picture: Any, channels: int | None, check: Check) -> tuple[npt.NDArray[Any], str]:
     """The same of a picture that is open; see :func:`read_picture`."""
     own, (width, height) = picture.mode, picture.size
+    deep = _is_deep(picture)
     if own in WIDE or own.startswith("I;16"):
+        bits = 16 if deep else 8 * WIDE.get(own, 2)
         check((height, width), WIDE.get(own, 2), 0)
         if channels not in (None, 1):
-            raise DataError(
-                f"grey of {8 * WIDE.get(own, 2)} bits for {channels} channels", need="a picture of 8 bits, or an array"
-            )
-        return np.asarray(picture), "YX"
+            raise DataError(f"grey of {bits} bits for {channels} channels", need="a picture of 8 bits, or an array")
+        return np.asarray(picture, np.uint16 if bits == 16 else None), "YX"
+    if deep:
+        raise DataError("colour of 16 bits", need="a picture of 8 bits, grey of 16, or an array")
     mode = MODES.get(channels or 0) or {"1": "L", "L": "L", "RGBA": "RGBA"}.get(own, "RGB")
     # Both exist at once, the picture and what it becomes.
     check((height, width, len(mode)), 1, 0 if mode == own else height * width * len(picture.getbands()))
     return np.asarray(picture if mode == own else picture.convert(mode)), "YX" if mode == "L" else "YXC"
+
+
+def _is_deep(picture: Any) -> bool:
+    """Whether samples have 16 bits in the file. Where a pixel has several, Pillow would give half of each."""
+    for codec, _, _, found in getattr(picture, "tile", ()):
+        words = found if isinstance(found, tuple) else (found,)
+        if any(isinstance(word, str) and ";16" in word for word in words):
+            return True
+        if codec.startswith("ppm") and any(isinstance(word, int) and word > 255 for word in words):
+            return True  # the largest value that the file says it has
+    return False
 
 
 def read_tiff(path: Path, check: Check) -> tuple[npt.NDArray[Any], str | None]:
@@ -72,7 +87,9 @@ def read_tiff(path: Path, check: Check) -> tuple[npt.NDArray[Any], str | None]:
         if not file.series:
             raise ShapeError(f"no image in {path.name!r}", need="one")
         series = file.series[0]
-        check(tuple(series.shape), series.dtype.itemsize, 0)
+        # Tiles are unpacked whole, also those that are larger than the image.
+        tile = math.prod(series.keyframe.chunks) if series.keyframe.is_tiled else 0
+        check(tuple(series.shape), series.dtype.itemsize, tile * series.dtype.itemsize)
         # Samples of a pixel are channels; pages that nothing is said about lie above one another.
         names = str(series.axes).replace("S", "C").replace("Q", "Z").replace("I", "Z")
         array = series.asarray()

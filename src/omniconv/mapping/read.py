@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from omniconv.errors import DataError, OmniconvError, ShapeError
 from omniconv.mapping.pictures import PICTURES, check_size, convert, read_picture, read_tiff
 from omniconv.tiles.axes import CHANNEL, read_axes
-from omniconv.tiles.storage import TIFF, open_image, storing
+from omniconv.tiles.storage import TIFF, is_zarr, open_image, storing
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -101,7 +102,10 @@ class ImageReader:
         """Refuse one that is too large, before it is copied or read."""
         shape, dtype = getattr(array, "shape", None), getattr(array, "dtype", None)
         if isinstance(shape, tuple) and all(isinstance(size, int) for size in shape):
-            self.check(shape, getattr(dtype, "itemsize", 8), 0)
+            itemsize = getattr(dtype, "itemsize", 8)
+            # Zarr unpacks whole chunks, which may be larger than the array.
+            chunk = (getattr(array, "shards", None) or array.chunks) if is_zarr(array) else ()
+            self.check(shape, itemsize, math.prod(chunk) * itemsize if chunk else 0)
 
     def _prepare(self, array: Array) -> Array:
         assert self.preprocess is not None

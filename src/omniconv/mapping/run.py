@@ -204,6 +204,8 @@ class _MapRun:
     def go(self, pipeline: Pipeline, client: Any, threads: int | None, *, progress: bool) -> MapReport:
         """Do all images."""
         started = time.perf_counter()
+        failures: list[Exception] = []
+        jobs = _until_failure(self._list_jobs(), failures)
         with show_bar(self.images.total, "images", shown=progress) as advance:
 
             def finish(outcome: Outcome) -> None:
@@ -211,10 +213,12 @@ class _MapRun:
                 advance()
 
             if client is None:
-                pipeline.do(self._list_jobs(), finish)
+                pipeline.do(jobs, finish)
             else:
                 journal = None if self.results is None else self.results.journal
-                map_on_cluster(client, self.settings, self._list_jobs(), journal, threads, finish)
+                map_on_cluster(client, self.settings, jobs, journal, threads, finish)
+        if failures:
+            raise failures[0]
         self.records.sort(key=lambda record: record.index)
         return MapReport(tuple(self.records), time.perf_counter() - started)
 
@@ -226,7 +230,7 @@ class _MapRun:
                 try:
                     self._check_name(item, place)
                     known = self.results.claim(place)
-                except OmniconvError as error:
+                except DataError as error:
                     content = error
             yield MapJob(item.index, item.name, content, place, known)
 
@@ -249,3 +253,11 @@ class _MapRun:
             if not outcome.old:
                 self.results.finish(job.place, outcome.read, outcome.written)
         self.records.append(MapRecord(job.index, job.name, outcome.shape, result, outcome.error, outcome.old))
+
+
+def _until_failure(jobs: Iterator[MapJob], failures: list[Exception]) -> Iterator[MapJob]:
+    """Jobs up to the first that there is not, as a caller's generator raises; those before it are still done."""
+    try:
+        yield from jobs
+    except Exception as error:  # noqa: BLE001 - raised when they are
+        failures.append(error)

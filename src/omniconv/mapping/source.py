@@ -55,7 +55,7 @@ def open_source(source: Any, pattern: str | None, out: Path | None) -> MapSource
     Args:
         source: as there.
         pattern: of names in folders.
-        out: a folder that is left out where it lies in that of the images.
+        out: a folder that is left out where it lies in that of the images, or a pattern leads into it.
 
     Raises:
         DataError: something else.
@@ -145,6 +145,7 @@ def _open_path(path: str, pattern: str | None, out: Path | None) -> MapSource:
     if there:
         return MapSource(_number([path]), 1)
     found = sorted(glob.glob(path, recursive=True)) if glob.has_magic(path) else []  # noqa: PTH207 - takes ** and roots
+    found = [name for name in found if out is None or not Path(os.path.realpath(Path(name).parent)).is_relative_to(out)]
     if not found:
         raise StorageError(f"no file or folder {path!r}", need="images that exist")
     return open_source(found, None, out)

@@ -13,6 +13,7 @@ and all that a step reads moves by whole positions too: from hop to hop, it is t
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -87,6 +88,7 @@ class Flow:
     hop: int = 1
     ends: tuple[int, dict[str, int]] | None = None
     _known: dict[tuple[str, int], tuple[Interval, tuple[Interval, ...]]] = field(default_factory=dict, repr=False)
+    _heads: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(cls, program: Program, tensor: str, source: str, axis: int) -> Flow:
@@ -169,7 +171,9 @@ class Flow:
                 at += 1
             while at > 0 and not self._is_ready(link, at - 1, there):
                 at -= 1
-            found[link.step.y] = at
+            heads = zip(self._head(link), there, strict=True)
+            limits = [n for ends, have in heads if (n := bisect_right(ends, have)) < len(ends)]
+            found[link.step.y] = min([at, *limits])
         return found
 
     def is_clear(self, first: int, last: int) -> bool:
@@ -198,6 +202,24 @@ class Flow:
             base, sizes = self.ends
             size = max(min(int(sizes[y] + self.rates[y] * (count - base)), size), 0)
         return max(size - (link.carry.tail if link.carry else 0), 0)
+
+    def _head(self, link: FlowStep) -> tuple[tuple[int, ...], ...]:
+        """Where each moving read of the first positions ends, up to each of them: of those that touch the beginning.
+
+        Where padding reflects, the first position waits for more than those behind it.
+        """
+        found = self._heads.get(link.step.y)
+        if found is None:
+            most = [0 for _ in link.moving]
+            rows = []
+            for position in range(self.size(link.step.y)):
+                spans = self.reads(link, position)[1]
+                if all(span[0] > 0 for span in spans):
+                    break
+                most = [max(end, span[1]) for end, span in zip(most, spans, strict=True)]
+                rows.append(most)
+            found = self._heads[link.step.y] = tuple(zip(*rows, strict=True)) if rows else tuple(() for _ in most)
+        return found
 
     def _is_ready(self, link: FlowStep, position: int, there: list[int]) -> bool:
         return all(span[1] <= have for span, have in zip(self.reads(link, position)[1], there, strict=True))

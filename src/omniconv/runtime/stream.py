@@ -80,10 +80,10 @@ class Stream:
         queue = np.concatenate([self._queue, x], axis) if self._queue.shape[axis] else x
         size, at, found = queue.shape[axis], 0, []
         try:
-            while size - at >= plan.hop:
+            while size - at >= (least := self._find_least(self._position)):
                 hops = (size - at) // plan.hop
                 hops = self._most if hops >= self._most else 1 << (hops.bit_length() - 1)
-                count = hops * plan.hop
+                count = hops * plan.hop if least == plan.hop else least
                 part = queue[(*(slice(None),) * axis, slice(at, at + count))]
                 found.append(self._run(plan.on(self._position, count), part))
                 self._position += count
@@ -153,7 +153,8 @@ class Stream:
             waiting, whole = 0, position == pushed
         else:
             whole = position % plan.hop == 0 and position + waiting == pushed
-        if not fits or over not in (0, 1) or min(position, done) < 0 or not whole or waiting >= plan.hop > 1:
+        most = self._find_least(position)
+        if not fits or over not in (0, 1) or min(position, done) < 0 or not whole or waiting >= most:
             raise ShapeError(f"counts {counts.tolist()} that do not fit", need="a state as it was", at=plan.at)
         expected = {"queue": plan.part_shape(queue.shape[plan.axis])}
         if not over:
@@ -182,6 +183,10 @@ class Stream:
         )
 
     # -- inside
+
+    def _find_least(self, position: int) -> int:
+        """Positions that are computed at once, at least: fewer wait."""
+        return self.plan.start if position == 0 else self.plan.hop
 
     def _check_open(self) -> None:
         if self._over:

@@ -87,6 +87,7 @@ class StreamPlan:
         hop: positions of the input that are computed together, or multiples of it.
         most: hops that one stretch may have.
         steady: from here on all stretches are steady [positions].
+        start: so many positions are computed first, at once: with fewer there is no result [positions].
         source, tensor: names of the input and the output.
         dtype: NumPy's type of both; ``truth`` says whether the output is boolean.
 
@@ -108,6 +109,7 @@ class StreamPlan:
         self.digest = self._check_alike()
         self._at_middle = self.mark(self.middle)
         self.steady = self._find_steady()
+        self.start = self._find_start()
         self.states = self._first_states()
 
     def _begin(self) -> None:
@@ -190,6 +192,9 @@ class StreamPlan:
 
     def _find(self, position: int, count: int, *, last: bool) -> Leg:
         key = position, count, last
+        made = self._made.get(key)
+        if made is not None:  # nobody waits while another stream compiles something else
+            return made
         with self._lock:
             found = self._made.get(key)
             if found is None:
@@ -272,6 +277,16 @@ class StreamPlan:
             if self._fills is not None:
                 return position
         raise UnsupportedError("the beginning is not like the middle", need=NEED, at=self.at)
+
+    def _find_start(self) -> int:
+        """The first hop at which there is a result, or that is steady: what comes before it waits.
+
+        So the beginning takes few programs, in whatever parts it comes.
+        """
+        for position in range(self.hop, self.steady, self.hop):
+            if self.flow.ready(position)[self.tensor]:
+                return position
+        return max(self.hop, self.steady)
 
     def _find_fills(self, position: int) -> dict[str, float] | None:
         """For each value what stands before its first position; ``None`` where the stretch is not yet steady."""
