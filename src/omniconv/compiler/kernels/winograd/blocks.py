@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from omniconv.compiler.kernels.winograd.matrices import POINTS, Filtering, find_filtering
+from omniconv.compiler.problem.problem import Problem
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
 
@@ -230,6 +231,14 @@ class BlockGrid:
     @property
     def saving(self) -> float:
         """Multiplications of the direct sum for each one of whole blocks."""
-        depth, taps = self.axes[0], math.prod(axis.kernel for axis in self.axes)
-        outputs = math.prod(axis.m for axis in self.axes if not axis.direct)
-        return outputs * taps / (self.points * self.parts * self.phases * (depth.r if depth.direct else 1))
+        return math.prod(axis.m * axis.kernel for axis in self.axes) / self._products
+
+    def count_multiplications(self, problem: Problem) -> int:
+        """Products of transformed values that a layer takes, those of the outputs that do not exist among them."""
+        return self.count * self._products * problem.groups * problem.inputs * problem.outputs
+
+    @property
+    def _products(self) -> int:
+        """Products of one block and channel pair."""
+        depth = self.axes[0]
+        return self.points * self.parts * self.phases * (depth.m * depth.r if depth.direct else 1)

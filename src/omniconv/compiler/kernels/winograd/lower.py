@@ -143,7 +143,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
     table = [(first, turn * blocks.groups * channels) for turn, first in slabs for channels in (inputs, outputs)]
     starts, words = planner.table([number for pair in table for number in pair]), 16 // planner.target.element.bytes
     places = iter([BufferRef(starts.buffer, words * index) for index in range(len(table))])
-    decision = choice.decision
+    decision = replace(choice.decision, multiplications=blocks.count_multiplications(problem))
     for strip in range(strips):
         spread = BufferRef(planner.add_buffer("arena", products * before + lanes))
         gathered = BufferRef(planner.add_buffer("arena", products * after + lanes))
