@@ -11,8 +11,12 @@ from tests.machines import V3
 import omniconv as oc
 from omniconv import inspection
 from omniconv.analysis import Machine
+from omniconv.compiler.kernels.winograd.constant import transform_weights
+from omniconv.compiler.kernels.winograd.forms import list_forms
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
+from omniconv.compiler.problem.problem import Problem
+from omniconv.compiler.problem.walk import walks
 from omniconv.program.from_spec import program_of
 from omniconv.reference import random_weights
 from omniconv.report.comparison import LayerSizes, compare_kinds
@@ -24,6 +28,7 @@ LAYERS = {
     "groups": (Conv.of(128, 128, 3, padding=1, groups=4), (1, 128, 20, 20)),
     "axis": (Conv.of(64, 64, (1, 7), padding=(0, 3)), (1, 64, 17, 17)),
     "parts": (Conv.of(64, 96, 5, padding=2, stride=2), (1, 64, 28, 28)),
+    "parts of one axis": (Conv.of(32, 64, (3, 5), padding=(1, 2), stride=(1, 2)), (1, 32, 40, 40)),
     "phases": (Conv.of(64, 64, 4, padding=1, stride=2, transposed=True), (1, 64, 19, 19)),
     "volume": (Conv.of(32, 32, 3, padding=1, dims=3), (1, 32, 9, 20, 20)),
 }
@@ -42,6 +47,8 @@ def test_they_are_the_products_of_the_panel_kernel(name: str) -> None:
         for each in panels
     )
     slabs = math.ceil(blocks.count / blocks.slab)
+    calls = sum(call.what == "winograd_input" for call in found.calls)
+    assert len(panels) == calls * len(blocks.sets)
     assert found.filtered == {0: done * blocks.count // (slabs * blocks.slab)}
     assert spec.count_macs(shape) / found.filtered[0] <= blocks.saving * (1 + 1e-9)
 
@@ -72,3 +79,26 @@ def test_least_times_are_those_of_what_is_compiled() -> None:
     assert measured.multiplications < planned.cost.macs
     assert measured.bound_seconds == pytest.approx(2 * measured.multiplications / machine.flops)
     assert measured.bound_seconds < planned.bound_seconds
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "m", "saving"),
+    [(3, 2, 4, 144 / 81), (5, 2, 4, 400 / 121), (5, 3, 3, 225 / 121), (4, 2, 4, 256 / 100)],
+)
+def test_a_part_that_is_a_tap_shorter_has_no_product_at_infinity(
+    kernel: int, stride: int, m: int, saving: float
+) -> None:
+    """Every product is of a point and a part whose weights are not all zero there, and no such one is left out."""
+    spec = Conv.of(16, 16, kernel, stride=stride, padding=kernel // 2)
+    problem = Problem(1, walks(spec, (40, 40)), 1, 16, 16)
+    [blocks] = [each for each in list_forms(problem) if each.axes[1].m == m]
+    assert blocks.saving == pytest.approx(saving)
+    whole = [(range(axis.points), range(axis.parts)) for axis in blocks.axes]
+    w = np.random.default_rng(0).uniform(1, 2, (1, 1, 1, kernel, kernel))
+    used = transform_weights(w, blocks.axes, whole).reshape(blocks.points, blocks.parts) != 0
+    taken = np.zeros_like(used)
+    rows, starts = np.argsort(blocks.slots), np.argsort(blocks.order)
+    for each in blocks.sets:
+        points = starts[each.first : each.first + each.points]
+        taken[np.ix_(points, rows[each.slot : each.slot + each.parts])] = True
+    assert np.array_equal(used, taken)

@@ -30,7 +30,7 @@ SIZES: Final = (12, 16, 24, 32, 48, 64)
 LANE: Final = 1.2
 """Cost of a multiply-add in the lane kernel, with all that comes with it."""
 CALLS: Final = 6000
-"""Cost of the three calls of a slab: about a microsecond."""
+"""Cost of three calls of a slab: about a microsecond."""
 BLOCK: Final = 600
 """Cost of finding the places of one block, in both transforms."""
 ALONG: Final = 0.1
@@ -111,12 +111,15 @@ def _count_held(problem: Problem, blocks: BlockGrid) -> int:
 
 def _cost_slabs(problem: Problem, target: Target, blocks: BlockGrid) -> float:
     turns = problem.groups // blocks.groups * ceil_div(blocks.count, blocks.slab)
-    products, (before, after) = blocks.groups * blocks.points, blocks.planes
-    depth, inputs = blocks.axes[0].r if blocks.axes[0].direct else 1, blocks.parts * problem.inputs
+    (before, after), sets = blocks.planes, blocks.sets
+    depth = blocks.axes[0].r if blocks.axes[0].direct else 1
     outputs = blocks.phases * problem.outputs
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(after * blocks.slab))
-    step = _cost_step(Problem(1, axes, products, depth * inputs, outputs), target)
-    cost = turns * products * depth * inputs * step
+    cost = weights = 0.0
+    for each in sets:
+        products, inputs = blocks.groups * each.points, depth * each.parts * problem.inputs
+        cost += turns * products * inputs * _cost_step(Problem(1, axes, products, inputs, outputs), target)
+        weights += target.element.bytes * each.points * problem.groups * inputs * outputs
     # Transforms are additions and moves, measured for one vector of one point.
     vectors = (
         blocks.parts * ceil_div(problem.inputs, target.lanes),
@@ -132,8 +135,7 @@ def _cost_slabs(problem: Problem, target: Target, blocks: BlockGrid) -> float:
     slab = target.element.bytes * blocks.groups * _count_held(problem, blocks)
     if slab > target.cache_bytes:
         cost += turns * slab / 12
-    weights = target.element.bytes * blocks.points * problem.groups * depth * inputs * outputs
-    return cost + turns * (CALLS + weights / 32) + _cost_far(weights)
+    return cost + turns * (CALLS * (2 + len(sets)) / 3 + weights / 32) + _cost_far(weights)
 
 
 def _cost_maps(problem: Problem, target: Target) -> float:
@@ -152,7 +154,7 @@ def _cost_step(problem: Problem, target: Target) -> float:
     return cost_panel(problem, target) * 2 / target.traits.fma_per_cycle  # the list counts multiply-adds
 
 
-def _cost_far(weights: int) -> float:
+def _cost_far(weights: float) -> float:
     """Cost of reading weights that no cache near a core holds."""
     return max(0, weights - NEAR) / 3
 
