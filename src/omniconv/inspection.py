@@ -34,15 +34,7 @@ def open_subject(
         ModelError, UnsupportedError, ShapeError, LimitError: as for :func:`omniconv.compile`.
         DataError: something else.
     """
-    if shapes is not None and not _is_model(x):
-        network = sys.modules.get("omniconv.runtime.network")
-        if network is None or not isinstance(x, network.Network):
-            raise SpecError(
-                f"shapes= with a {type(x).__name__}",
-                need="shapes= for models and open networks only",
-                fix="shape=(N, C, *spatial) for a spec",
-            )
-        x = x.fix(shapes)
+    x = _fix(x, shapes)
     if isinstance(x, Conv | Chain | Program):
         return x
     program = getattr(getattr(x, "plan", None), "program", None)
@@ -56,6 +48,20 @@ def open_subject(
         f"cannot analyse {type(x).__name__}",
         need="a spec, a path, bytes, an onnx.ModelProto or a compiled layer or network of known shapes",
     )
+
+
+def _fix(x: Any, shapes: Shapes | None) -> Any:
+    """An open network at the shapes that are given; anything else as it is."""
+    if shapes is None or _is_model(x):
+        return x
+    network = sys.modules.get("omniconv.runtime.network")
+    if network is None or not isinstance(x, network.Network):
+        raise SpecError(
+            f"shapes= with a {type(x).__name__}",
+            need="shapes= for models and open networks only",
+            fix="shape=(N, C, *spatial) for a spec",
+        )
+    return x.fix(shapes)
 
 
 def _check_shape(subject: Subject, shape: Sequence[int] | None) -> Subject:
@@ -74,13 +80,17 @@ def _is_model(x: Any) -> bool:
 def cost(x: Any, shape: Sequence[int] | None = None, *, shapes: Shapes | None = None, dtype: Any = None) -> Cost:
     """:func:`omniconv.analysis.cost` of anything; bytes are those of ``dtype``, by default float32.
 
-    What is compiled already has a type of its own, and takes no other.
+    What is compiled already has a type of its own, and takes no other; of its layers that are filtered the
+    multiplications are known that are done.
 
     Example:
         >>> cost(Conv.of(3, 8, 3), (1, 3, 8, 8)).macs
         7776
     """
-    return analysis.cost(open_subject(x, shapes=shapes, dtype=dtype), shape, _find_element(dtype))
+    if not _is_model(x):
+        x, shapes = _fix(x, shapes), None
+    filtered = getattr(getattr(x, "plan", None), "filtered", None)
+    return analysis.cost(open_subject(x, shapes=shapes, dtype=dtype), shape, _find_element(dtype), filtered)
 
 
 def receptive_field(

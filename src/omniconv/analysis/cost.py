@@ -7,12 +7,15 @@ A convolution of any kind with output positions :math:`O`, input positions :math
 nominally; a transposed one meets each input with each tap, so there the nominal figure has :math:`I` in place of
 :math:`O`. Published tables differ on that, so both are given by name (:data:`CONVENTIONS`). Executed ones are only
 those whose tap lands inside the input, counted from the phases in integers. 1 MAC = 2 FLOP, always.
+
+Minimal filtering does fewer multiplications than there are multiply-accumulates. How many only a plan knows: of what is
+compiled they are given beside, and the roofline is by them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,6 +77,7 @@ class LayerCost(Record):
         input_macs, output_macs: counted by input and by output positions [MAC].
         activations: values that it writes.
         bytes_read, bytes_written, bytes_weights: each tensor once, in the program's element [bytes].
+        filtered: multiplications that minimal filtering leaves; ``None`` of a direct sum, or where nothing is compiled.
     """
 
     name: str
@@ -91,6 +95,12 @@ class LayerCost(Record):
     bytes_read: int
     bytes_written: int
     bytes_weights: int
+    filtered: int | None = None
+
+    @property
+    def multiplications(self) -> int:
+        """Those done: what filtering leaves, or one for each nominal multiply-accumulate."""
+        return self.macs if self.filtered is None else self.filtered
 
     @property
     def parameters(self) -> int:
@@ -114,12 +124,12 @@ class LayerCost(Record):
         return int(getattr(self, "macs" if convention == "nominal" else f"{convention}_macs"))
 
     def roofline_seconds(self, machine: Machine) -> float:
-        """The least time: arithmetic or memory, whichever takes longer, of the nominal work [s]."""
-        return max(2 * self.macs / machine.flops, self.bytes / machine.bandwidth)
+        """The least time: arithmetic or memory, whichever takes longer, of the multiplications done [s]."""
+        return max(2 * self.multiplications / machine.flops, self.bytes / machine.bandwidth)
 
     def bound(self, machine: Machine) -> str:
         """``"compute"`` or ``"memory"``."""
-        return "compute" if 2 * self.macs / machine.flops >= self.bytes / machine.bandwidth else "memory"
+        return "compute" if 2 * self.multiplications / machine.flops >= self.bytes / machine.bandwidth else "memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +170,11 @@ class Cost(Record):
         """Those whose tap lands inside [MAC]."""
         return sum(layer.executed_macs for layer in self.layers)
 
+    @property
+    def multiplications(self) -> int:
+        """Those done, fewer than MACs where compiled layers are filtered."""
+        return sum(layer.multiplications for layer in self.layers)
+
     def count_macs(self, convention: str) -> int:
         """Multiply-accumulates by the name of a convention, see :data:`CONVENTIONS` [MAC]."""
         return sum(layer.count_macs(convention) for layer in self.layers)
@@ -189,13 +204,18 @@ class Cost(Record):
         return sum(layer.roofline_seconds(machine) for layer in self.layers)
 
 
-def cost(x: Subject, shape: Sequence[int] | None = None, element: Element | None = None) -> Cost:
+def cost(
+    x: Subject,
+    shape: Sequence[int] | None = None,
+    element: Element | None = None,
+    filtered: Mapping[int, int] | None = None,
+) -> Cost:
     """What a layer, a chain or a network costs.
 
     Formula:
         macs: N O K (in / g) out, transposed N I K (in / g) out; executed_macs: without taps that land outside.
         bytes: size of an element times (inputs + weights + output), each once for each step.
-        roofline_seconds(machine): max(2 macs / flops, bytes / bandwidth), summed over the steps.
+        roofline_seconds(machine): max(2 multiplications / flops, bytes / bandwidth), summed over the steps.
 
     Example:
         >>> from omniconv.spec import Conv
@@ -207,6 +227,7 @@ def cost(x: Subject, shape: Sequence[int] | None = None, element: Element | None
         x: a `Conv`, a `Chain` (counted without biases) or a `Program`.
         shape: of the input, for a spec.
         element: what a spec is computed with; default float32. A program has its own.
+        filtered: multiplications that a plan of the program does for steps that it filters, by their index.
 
     Raises:
         SpecError: a program with another element than its own.
@@ -218,14 +239,14 @@ def cost(x: Subject, shape: Sequence[int] | None = None, element: Element | None
     layers = []
     for index, step in enumerate(program.steps):
         work = step.work(program.shapes)
-        layers.append(_layer(program, index, work))
+        layers.append(_layer(program, index, work, (filtered or {}).get(index)))
         weights += work.weights if id(work.w) not in seen else 0
         biases += work.biases if id(work.b) not in seen else 0
         seen.update((id(work.w), id(work.b)))
     return Cost(tuple(layers), weights, biases)
 
 
-def _layer(program: Program, index: int, work: Work) -> LayerCost:
+def _layer(program: Program, index: int, work: Work, filtered: int | None) -> LayerCost:
     info, step = describe_step(program, index), program.steps[index]
     read = sum(math.prod(program.shapes[item]) for item in set(step.reads))
     written = math.prod(info.output_shape)
@@ -246,4 +267,5 @@ def _layer(program: Program, index: int, work: Work) -> LayerCost:
         bytes_read=size * read,
         bytes_written=size * written if step.reads else 0,
         bytes_weights=size * (work.parameters + work.constants),
+        filtered=filtered,
     )

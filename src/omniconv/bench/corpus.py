@@ -60,6 +60,7 @@ class Measured:
         peak: the peak of multiply-adds, measured in turns with the contenders [FLOP/s].
         slow: whether that is far below the peak measured at the start: others used the machine.
         peak_scaling: the peak on all threads over that on one, in the same turns.
+        multiplications: that our fastest contender does, where it filters; ``None`` where it does not.
     """
 
     case: Case
@@ -72,6 +73,7 @@ class Measured:
     peak: float = 0.0
     slow: bool = False
     peak_scaling: float | None = None
+    multiplications: int | None = None
 
     def ours(self, layout: str, *, exact: bool = False) -> Result | None:
         """Our contender in one layout, where it ran and is right."""
@@ -166,6 +168,7 @@ class Measured:
             "why_slower": self.why_slower,
             "peak_meanwhile_gflop_per_second": self.peak * 1e-9,
             "nominal_macs": self.nominal_macs,
+            "multiplications": self.multiplications,
             "working_set_bytes": self.working_set,
             "limit_ms": self.bound.seconds * 1e3,
             "limit_is": self.bound.limiter,
@@ -192,14 +195,15 @@ def measure_case(
     workload = problem_workload(case.line, case.spec, case.shape, seed, case.title)
     executed = count_executed_macs(case.spec, case.shape)
     exactly = "exact" in (case.goals or {})
+    done: dict[str, int] = {}
     ours = [
-        contender(workload, layout, threads=threads, target=target, exact=exact, tuned=tuned)
+        contender(workload, layout, done, threads=threads, target=target, exact=exact, tuned=tuned)
         for exact in ((False, True) if exactly else (False,))
         for layout in LAYOUTS
     ]
     if threads > 1:
         ours += [
-            contender(workload, layout, threads=1, target=target, exact=False, tuned=tuned, solo=True)
+            contender(workload, layout, done, threads=1, target=target, exact=False, tuned=tuned, solo=True)
             for layout in LAYOUTS
         ]
     expected: list[Array] | None = None
@@ -221,7 +225,9 @@ def measure_case(
     alone = compared.probes.get(PROBE_ALONE)
     peak = roofline.probe_flops / probe.median if probe else 0.0
     read, written = count_traffic(case.spec, case.shape)
-    bound = roofline.bound(2 * executed, read, written)
+    best = compared.our_best
+    multiplications = None if best is None else done.get(best.name)
+    bound = roofline.bound(2 * (executed if multiplications is None else multiplications), read, written)
     return Measured(
         case,
         compared,
@@ -232,16 +238,28 @@ def measure_case(
         peak=peak,
         slow=probe is not None and peak < SLOW * roofline.peak,
         peak_scaling=threads * alone.median / probe.median if probe and alone else None,
+        multiplications=multiplications,
     )
 
 
 def contender(
-    workload: Workload, layout: str, *, threads: int, target: str | None, exact: bool, tuned: bool, solo: bool = False
+    workload: Workload,
+    layout: str,
+    done: dict[str, int],
+    *,
+    threads: int,
+    target: str | None,
+    exact: bool,
+    tuned: bool,
+    solo: bool = False,
 ) -> Contender:
-    """Omniconv on arrays of one layout, outputs as channels-first views."""
+    """Omniconv on arrays of one layout, outputs as channels-first views. The multiplications of a filtered one are put
+    into ``done``, by its name.
+    """
 
     def load() -> TimedCall:
         from omniconv.api import compile as compile_spec
+        from omniconv.inspection import cost
 
         assert workload.spec is not None
         x = workload.inputs["x"]
@@ -255,6 +273,9 @@ def contender(
             tuned=tuned,
             target=target,
         )
+        steps = cost(compiled).layers
+        if any(step.filtered is not None for step in steps):
+            done[name] = sum(step.executed_macs if step.filtered is None else step.filtered for step in steps)
         if layout == "NCHW":
             return lambda: [compiled(x)]
         last = np.ascontiguousarray(np.moveaxis(x, 1, -1))

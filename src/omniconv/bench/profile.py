@@ -27,6 +27,10 @@ class StepTime(Protocol):
     def macs(self) -> int:
         """Multiply-accumulates [MAC]."""
 
+    @property
+    def multiplications(self) -> int:
+        """Those done: fewer than MACs where the layer is filtered."""
+
 
 class CompiledLayer(Protocol):
     """What a compiled network says about one layer."""
@@ -68,6 +72,7 @@ class TimedStep:
     kind: str
     seconds: float
     macs: int
+    multiplications: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,13 @@ def take_profile(profile: Callable[[], Iterable[StepTime]], repeats: int = 3) ->
     """Profile ``repeats`` times (each is a median already) and keep the median time of each step."""
     runs = [list(profile()) for _ in range(max(repeats, 1))]
     return [
-        TimedStep(same[0].name, same[0].kind, statistics.median(step.seconds for step in same), same[0].macs)
+        TimedStep(
+            same[0].name,
+            same[0].kind,
+            statistics.median(step.seconds for step in same),
+            same[0].macs,
+            same[0].multiplications,
+        )
         for same in zip(*runs, strict=True)
     ]
 

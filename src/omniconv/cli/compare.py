@@ -16,7 +16,8 @@ from omniconv.report.comparison import Alternative, LayerComparison, LayerSizes,
 
 NOTES = (
     "all make an output of the same shape, without biases; 1 MAC = 2 FLOP; executed: only taps that land inside",
-    "least time: for the arithmetic of a direct sum or to move each tensor once; Winograd filtering may take less",
+    "multiplications: those done, fewer than MACs where filtering saves some",
+    "least time: for the multiplications or to move each tensor once",
     "fewer, faster: how many times, against the standard layer in the first row; times are channels last, batch 1",
 )
 
@@ -76,7 +77,7 @@ def show(found: LayerComparison) -> None:
     paper = ("kind", "parameters", "MACs", "executed", "values", "bytes", "FLOP/byte", "fewer par.", "fewer MACs")
     rows = [paper_row(found, item) for item in found.alternatives]
     console.print(make_table(f"{found.layer.text}: on paper", paper, rows))
-    columns = ("kind", "how it differs", "least time", "time", "reached", "faster")
+    columns = ("kind", "how it differs", "multiplications", "least time", "time", "reached", "faster")
     if limits is not None:
         rows = [time_row(found, item) for item in found.alternatives]
         console.print(make_table("On this machine", columns, rows, left=2))
@@ -107,10 +108,11 @@ def paper_row(found: LayerComparison, item: Alternative) -> list[str]:
 def time_row(found: LayerComparison, item: Alternative) -> list[str]:
     """What one kind takes."""
     least, taken, faster = item.bound_seconds or 0.0, item.seconds, found.savings(item)["time"]
+    done = "" if item.multiplications is None else format_count(item.multiplications)
     if taken is None or faster is None:
-        return [item.kind, ", ".join(item.notes), format_time(least), "", "", ""]
+        return [item.kind, ", ".join(item.notes), done, format_time(least), "", "", ""]
     times = [format_time(least), format_time(taken), f"{least / taken:.0%}", f"{faster:.3g}x"]
-    return [item.kind, ", ".join(item.notes), *times]
+    return [item.kind, ", ".join(item.notes), done, *times]
 
 
 def describe(found: LayerComparison, machine: dict[str, Any]) -> dict[str, Any]:
@@ -139,6 +141,7 @@ def describe_kind(found: LayerComparison, item: Alternative) -> dict[str, Any]:
         "parameters": cost.parameters,
         "macs": cost.macs,
         "executed_macs": cost.executed_macs,
+        "multiplications": item.multiplications,
         "activations": cost.activations,
         "bytes": cost.bytes,
         "intensity": cost.intensity,

@@ -123,7 +123,9 @@ def take_times(
     for step in steps:
         layers[step.name] = layers.get(step.name, 0.0) + step.seconds
     boundary = layers.pop(BOUNDARY, 0.0)
-    return steps, Times(layers, boundary, threads, str(network.target), limits, describe_machine(threads))
+    machine = describe_machine(threads)
+    filtered = {step.name: step.multiplications for step in steps if step.multiplications != step.macs}
+    return steps, Times(layers, boundary, threads, str(network.target), limits, machine, filtered)
 
 
 def show(found: Inspection, parts: Sequence[str], totals: list[KindTotal], network: CompiledModel | None) -> None:
@@ -148,6 +150,7 @@ def show(found: Inspection, parts: Sequence[str], totals: list[KindTotal], netwo
     cost = found.cost
     line = f"\n{format_count(cost.parameters)} parameters, {format_count(cost.macs)} MACs, "
     line += f"{cost.executed_macs / cost.macs:.1%} of them executed, " if cost.macs else ""
+    line += f"{format_count(cost.multiplications)} multiplications done, " if cost.multiplications != cost.macs else ""
     line += f"{format_count(cost.bytes)}B moved"
     if network is not None:
         line += (

@@ -27,7 +27,7 @@ def show_layers(console: Console, found: Inspection) -> None:
     """One table: a row for each layer."""
     timed = found.times is not None
     columns = ["layer", "kind", "output", "params", "MACs", "exec.", "bytes", "FLOP/B"]
-    columns += ["time", "roof"] * timed + ["field/stride"]
+    columns += ["mult.", "time", "roof"] * timed + ["field/stride"]
     longest = max(20, 20 + (console.width - 120) // 2)
     table = RichTable(title=Text(visible(found.name)), collapse_padding=True, **STYLE)
     for index, column in enumerate(columns):
@@ -46,6 +46,7 @@ def make_row(row: LayerRow, timed: bool, longest: int) -> list[str]:
     cells += [f"{row.intensity:.1f}" if work else ""]
     if timed:
         share = row.roofline_share
+        cells += [format_count(row.multiplications) if work and row.multiplications is not None else ""]
         cells += [format_time(row.seconds) if row.seconds else "", "" if share is None else f"{share:.0%}"]
     strides = "x".join(dict.fromkeys(str(stride) for stride in row.field_stride if stride is not None))
     size = "all" if row.whole else "x".join(map(str, dict.fromkeys(row.field_size)))
@@ -167,6 +168,7 @@ def describe(
         "parameters": found.cost.parameters,
         "macs": found.cost.macs,
         "executed_macs": found.cost.executed_macs,
+        "multiplications": None if found.times is None else found.cost.multiplications,
         "activations": found.cost.activations,
         "bytes": found.cost.bytes,
         "intensity": found.cost.intensity,

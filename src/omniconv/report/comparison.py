@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
 
@@ -133,6 +133,7 @@ class Alternative(Record):
         cost: parameters (without biases), MACs, bytes.
         bound_seconds: least time on the machine of its convolutions, one after the other [s].
         seconds: measured, channels last [s].
+        multiplications: that the compiled layer does; ``None`` if it was not compiled.
     """
 
     kind: str
@@ -143,6 +144,7 @@ class Alternative(Record):
     cost: Cost | None = None
     bound_seconds: float | None = None
     seconds: float | None = None
+    multiplications: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,14 +211,10 @@ def compare_kinds(
     roofline = None if limits is None else as_roofline(limits)
     found = [_build(kind, layer, wanted, roofline) for kind in kinds().values()]
     fitting = [item for item in found if item.spec is not None]
-    times = _measure(fitting, threads, rounds, turn, on_round) if measure else {}
-    timed = [
-        Alternative(
-            item.kind, item.spec, item.shape, item.notes, "", item.cost, item.bound_seconds, times.get(item.kind)
-        )
-        for item in sorted(fitting, key=_order)
-    ]
-    return LayerComparison(layer, tuple(timed), tuple(item for item in found if item.spec is None), threads, roofline)
+    fitting.sort(key=_order)
+    if measure:
+        fitting = _measure(fitting, roofline, threads, rounds, turn, on_round)
+    return LayerComparison(layer, tuple(fitting), tuple(item for item in found if item.spec is None), threads, roofline)
 
 
 def _order(item: Alternative) -> tuple[bool, bool, int]:
@@ -250,8 +248,11 @@ def _build(kind: Kind, layer: LayerSizes, wanted: Shape, limits: Roofline | None
     if split > 1:
         notes.append(f"{split} groups")
     price = cost(spec, shape)
-    bound = None if limits is None else sum(bound_layer(step, limits).seconds for step in price.layers if step.macs)
-    return Alternative(kind.name, spec, shape, tuple(notes), "", price, bound)
+    return Alternative(kind.name, spec, shape, tuple(notes), "", price, _bound(price, limits))
+
+
+def _bound(price: Cost, limits: Roofline | None) -> float | None:
+    return None if limits is None else sum(bound_layer(step, limits).seconds for step in price.layers if step.macs)
 
 
 def construct(kind: Kind, arguments: Mapping[str, Any]) -> tuple[Spec, Mapping[str, Any]]:
@@ -275,15 +276,18 @@ def _times(sizes: Sequence[int]) -> str:
 
 def _measure(
     items: Sequence[Alternative],
+    limits: Roofline | None,
     threads: int,
     rounds: int,
     turn: float,
     on_round: Callable[[int, float], None] | None,
-) -> dict[str, float]:
-    """Median times of all compiled layers, channels last, in turns."""
+) -> list[Alternative]:
+    """All with the median times of the compiled layers, channels last, in turns, and their multiplications."""
+    from omniconv import inspection
     from omniconv.api import compile as compile_spec
     from omniconv.reference import random_weights
 
+    compiled: dict[str, Cost] = {}
     calls: dict[str, Callable[[], object]] = {}
     for item in items:
         assert item.spec is not None
@@ -294,5 +298,14 @@ def _measure(
         run = compile_spec(item.spec, item.shape, weights, threads=threads, layout="NHWC")
         x = rng.standard_normal((item.shape[0], *item.shape[2:], item.shape[1]), np.float32)
         calls[item.kind] = partial(run, x)
+        compiled[item.kind] = inspection.cost(run)
     timings = interleave(calls, rounds=rounds, seconds=0.0, turn=turn, on_round=on_round)
-    return {name: timing.median for name, timing in timings.items()}
+    return [
+        replace(
+            item,
+            bound_seconds=_bound(compiled[item.kind], limits),
+            seconds=timings[item.kind].median,
+            multiplications=compiled[item.kind].multiplications,
+        )
+        for item in items
+    ]

@@ -34,7 +34,7 @@ from omniconv.graph import Gap
 from omniconv.program.program import Program
 from omniconv.report.findings import Evidence, find_all
 from omniconv.report.groups import GroupedRun, find_runs
-from omniconv.report.layers import LayerRow, as_roofline, find_fields, make_rows
+from omniconv.report.layers import LayerRow, as_roofline, find_fields, find_heaviest, make_rows
 from omniconv.report.spectra import LayerSpectrum, find_spectra
 from omniconv.spec import Chain
 
@@ -55,6 +55,7 @@ class Times(Record):
         target: the instruction set.
         roofline: what the machine can do at most, or ``None`` where that was not measured.
         details: machine and versions, for reports.
+        multiplications: of layers that are filtered, by name: how many are done.
     """
 
     layers: Mapping[str, float]
@@ -63,6 +64,7 @@ class Times(Record):
     target: str = ""
     roofline: Roofline | None = None
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    multiplications: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def total(self) -> float:
@@ -166,7 +168,7 @@ def inspect_program(
     roofline = None if limits is None else as_roofline(limits)
     if roofline is None and times is not None:
         roofline = times.roofline
-    costs = clock.run("cost", lambda: cost(program))
+    costs = clock.run("cost", lambda: _cost(program, times))
     fields = clock.run("field", lambda: find_fields(program, source))
     rows = make_rows(
         program, costs.layers, times=None if times is None else times.layers, limits=roofline, fields=fields
@@ -207,6 +209,15 @@ def inspect_program(
         flows,
         clock.seconds,
     )
+
+
+def _cost(program: Program, times: Times | None) -> Cost:
+    """The cost, with the multiplications of layers that are filtered where the network was measured."""
+    found = cost(program)
+    if times is None or not times.multiplications:
+        return found
+    heaviest = find_heaviest(found.layers)
+    return cost(program, filtered={heaviest[name]: n for name, n in times.multiplications.items() if name in heaviest})
 
 
 def _find_source(program: Program) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -22,6 +22,7 @@ class LayerRow(Record):
         input_shape, output_shape: channels first.
         parameters: weights and biases.
         macs, executed_macs: nominal, and those whose tap lands inside [MAC].
+        multiplications: those done, fewer than ``macs`` where the compiled layer is filtered; ``None`` if not compiled.
         activations: values that it writes.
         bytes: each tensor once [bytes].
         intensity: [FLOP/byte].
@@ -49,10 +50,11 @@ class LayerRow(Record):
     field_size: tuple[int, ...] = ()
     field_stride: tuple[Fraction | None, ...] = ()
     whole: tuple[str, ...] = ()
+    multiplications: int | None = None
 
     @property
     def roofline_share(self) -> float | None:
-        """Least time over measured time; Winograd filtering may exceed 1."""
+        """Least time of the multiplications done over measured time."""
         if self.seconds is None or self.bound_seconds is None or not self.seconds or not self.macs:
             return None
         return self.bound_seconds / self.seconds
@@ -72,8 +74,8 @@ def as_roofline(limits: Roofline | Machine) -> Roofline:
 
 
 def bound_layer(layer: LayerCost, limits: Roofline) -> Bound:
-    """The least time of one layer, all its tensors moved once."""
-    return limits.bound(2.0 * layer.macs, layer.bytes_read + layer.bytes_weights, layer.bytes_written)
+    """The least time of one layer's multiplications, all its tensors moved once."""
+    return limits.bound(2.0 * layer.multiplications, layer.bytes_read + layer.bytes_weights, layer.bytes_written)
 
 
 def find_fields(program: Program, source: str | None) -> dict[str, tuple[AxisField, ...]]:
@@ -87,6 +89,15 @@ def find_fields(program: Program, source: str | None) -> dict[str, tuple[AxisFie
     }
 
 
+def find_heaviest(costs: Sequence[LayerCost]) -> dict[str, int]:
+    """For each name the index of the step that does most of the work: what is measured of a name belongs to it."""
+    heaviest: dict[str, int] = {}
+    for index, layer in enumerate(costs):
+        if layer.name not in heaviest or layer.macs > costs[heaviest[layer.name]].macs:
+            heaviest[layer.name] = index
+    return heaviest
+
+
 def make_rows(
     program: Program,
     costs: tuple[LayerCost, ...],
@@ -95,11 +106,8 @@ def make_rows(
     limits: Roofline | None = None,
     fields: Mapping[str, tuple[AxisField, ...]] | None = None,
 ) -> tuple[LayerRow, ...]:
-    """All rows. A time belongs to the step of its name that does most of the work."""
-    heaviest: dict[str, int] = {}
-    for index, layer in enumerate(costs):
-        if layer.name not in heaviest or layer.macs > costs[heaviest[layer.name]].macs:
-            heaviest[layer.name] = index
+    """All rows."""
+    heaviest = find_heaviest(costs)
     rows = []
     for index, (step, layer) in enumerate(zip(program.steps, costs, strict=True)):
         bound = None if limits is None else bound_layer(layer, limits)
@@ -124,6 +132,7 @@ def make_rows(
                 tuple(axis.size for axis in axes),
                 tuple(axis.stride for axis in axes),
                 tuple(sorted({name for axis in axes for name in axis.whole})),
+                None if times is None else layer.multiplications,
             )
         )
     return tuple(rows)

@@ -116,7 +116,8 @@ def make_texts(found: Inspection, date: str) -> dict[str, Any]:
     note = ""
     if roofline is not None:
         roofs = ", ".join(f"{level.name} {level.copy * 1e-9:.0f} GB/s" for level in roofline.levels)
-        note = f"Measured: {roofline.peak * 1e-9:.0f} GFLOP/s; copies {roofs}. Winograd filtering may exceed the roof."
+        note = f"Measured: {roofline.peak * 1e-9:.0f} GFLOP/s; copies {roofs}."
+        note += " Speed counts the MACs of direct sums: filtered layers may exceed the roof."
     machine = ""
     if times is not None:
         cpu = times.details.get("cpu", "")

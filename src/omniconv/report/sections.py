@@ -51,6 +51,7 @@ COLUMNS: Final = (
     ("parameters", "number"),
     ("MACs", "number"),
     ("executed", "number"),
+    ("multiplications", "number"),
     ("bytes", "number"),
     ("FLOP/byte", "number"),
     ("time", "number"),
@@ -68,7 +69,7 @@ def make_rows(rows: Sequence[LayerRow]) -> list[list[Cell]]:
 
 
 def _cells(index: int, row: LayerRow, heaviest: int, slowest: float) -> list[Cell]:
-    share = row.roofline_share
+    share, done = row.roofline_share, row.multiplications
     stride = [str(value) for value in row.field_stride if value is not None]
     first = next((value for value in row.field_stride if value is not None), None)
     return [
@@ -79,6 +80,7 @@ def _cells(index: int, row: LayerRow, heaviest: int, slowest: float) -> list[Cel
         Cell(count_words(row.parameters) if row.parameters else "", str(row.parameters)),
         Cell(count_words(row.macs) if row.macs else "", str(row.macs), "", _bar(row.macs, heaviest)),
         Cell(f"{row.executed_macs / row.macs:.1%}" if row.macs else "", _ratio(row.executed_macs, row.macs)),
+        Cell(count_words(done) if row.macs and done is not None else "", str(done or 0)),
         Cell(count_words(row.bytes), str(row.bytes)),
         Cell(f"{row.intensity:.1f}" if row.macs else "", number(row.intensity) if row.macs else ""),
         Cell(

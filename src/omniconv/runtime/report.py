@@ -11,7 +11,9 @@ from omniconv.program.layers import describe_step
 
 @dataclass(frozen=True, slots=True)
 class StepProfile:
-    """Time of the calls of one kernel for a layer: name, kind and problem line, seconds, MACs, share of the total."""
+    """Time of the calls of one kernel for a layer: name, kind and problem line, seconds, MACs, share of the total, and
+    the multiplications done, which are fewer than the MACs where the layer is filtered.
+    """
 
     name: str
     kind: str
@@ -19,6 +21,7 @@ class StepProfile:
     seconds: float
     macs: int
     share: float
+    multiplications: int = 0
 
 
 def merge_calls(plan: Plan) -> list[list[int]]:
@@ -40,4 +43,6 @@ def describe_call(plan: Plan, call: Call, seconds: float, share: float) -> StepP
     main = call.what in ("lane", "panel", "series")
     if not main and layer.macs:
         return StepProfile(layer.name, call.what, "", seconds, 0, share)
-    return StepProfile(layer.name, layer.kind, layer.text, seconds, layer.macs, share)
+    filtered = None if call.decision is None else call.decision.multiplications
+    done = layer.macs if filtered is None else filtered
+    return StepProfile(layer.name, layer.kind, layer.text, seconds, layer.macs, share, done)

@@ -34,11 +34,14 @@ class Recipe(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was decided for a convolution: the problem, the text of the choice, and whether a measurement made it."""
+    """What was decided for a convolution: the problem, the text of the choice, and whether a measurement made it; of a
+    filtered one how many multiplications are left.
+    """
 
     problem: Problem
     choice: str
     tuned: bool
+    multiplications: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,12 @@ class Plan:
     accuracy: str = USUAL
 
     @property
+    def filtered(self) -> dict[int, int]:
+        """Multiplications that minimal filtering leaves of a layer, by the index of its step; no others are here."""
+        decisions = ((call.step, call.decision) for call in self.calls if call.decision is not None)
+        return {step: made.multiplications for step, made in decisions if made.multiplications is not None}
+
+    @property
     def constant_bytes(self) -> int:
         """Size of weights and tables [bytes]."""
         return sum(buffer.size for buffer in self.buffers if buffer.kind == "constant")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from itertools import product
+from typing import Literal, TypeAlias
 
 from omniconv.compiler.kernels.winograd.matrices import POINTS, Filtering, find_filtering
+from omniconv.compiler.problem.problem import Problem
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
 
+Line: TypeAlias = tuple[range, range]
+"""Points along one axis, and the parts of that axis whose weights are not all zero there."""
 Taps: TypeAlias = tuple[int | None, ...]
 """Taps of the kernel, in the order of the positions that they read; ``None`` where there is none."""
 
@@ -79,6 +84,17 @@ class BlockAxis:
         return len(self.taps[0])
 
     @property
+    def lines(self) -> tuple[Line, ...]:
+        """The points, divided by the parts that they have. At infinity there is the last of r taps alone: a part of the
+        layer's stride that has one tap less takes no products there.
+        """
+        long = sum(taps[-1] is not None for taps in self.taps[0])
+        if self.stride == 1 or long == self.parts:
+            return ((range(self.points), range(self.parts)),)
+        last = self.points - 1
+        return (range(last), range(self.parts)), (range(last, self.points), range(long))
+
+    @property
     def apart(self) -> int:
         """Distance between neighbouring outputs of a block."""
         return self.dilation * self.phases
@@ -120,6 +136,32 @@ class BlockAxis:
         if self.dilation > 1 or self.size == self.output == self.kernel == 1:
             return self
         return replace(self, size=opener(self.size), output=opener(self.output))
+
+
+@dataclass(frozen=True, slots=True)
+class PointSet:
+    """Points whose products sum the same parts, and parts, as ranges along every axis.
+
+    Attributes:
+        lines: along each axis.
+        first, slot: where the first point of them is in a slab, and the first part of them in a row.
+        order: the parts by their places in a row, numbered as those of the last axis are neighbours.
+    """
+
+    lines: tuple[Line, Line, Line]
+    first: int
+    slot: int
+    order: tuple[int, ...]
+
+    @property
+    def points(self) -> int:
+        """Number of points."""
+        return math.prod(len(points) for points, _ in self.lines)
+
+    @property
+    def parts(self) -> int:
+        """Number of parts."""
+        return math.prod(len(parts) for _, parts in self.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +272,64 @@ class BlockGrid:
     @property
     def saving(self) -> float:
         """Multiplications of the direct sum for each one of whole blocks."""
-        depth, taps = self.axes[0], math.prod(axis.kernel for axis in self.axes)
-        outputs = math.prod(axis.m for axis in self.axes if not axis.direct)
-        return outputs * taps / (self.points * self.parts * self.phases * (depth.r if depth.direct else 1))
+        return math.prod(axis.m * axis.kernel for axis in self.axes) / self._products
+
+    def count_multiplications(self, problem: Problem) -> int:
+        """Products of transformed values that a layer takes, those of the outputs that do not exist among them."""
+        return self.count * self._products * problem.groups * problem.inputs * problem.outputs
+
+    @property
+    def _products(self) -> int:
+        """Products of one block and channel pair."""
+        depth = self.axes[0]
+        points = sum(each.points * each.parts for each in self.sets)
+        return points * self.phases * (depth.m * depth.r if depth.direct else 1)
+
+    @property
+    def sets(self) -> tuple[PointSet, ...]:
+        """The points, divided by the parts that they have; where groups are worked on together they all have all."""
+        if self.groups > 1:
+            whole = [((range(axis.points), range(axis.parts)),) for axis in self.axes]
+        else:
+            whole = [axis.lines for axis in self.axes]
+        found: list[PointSet] = []
+        for depth, height, width in product(*whole):
+            parts = _list_places(self.axes, [depth[1], height[1], width[1]], "parts")
+            slots = [self.slots[part] for part in parts]
+            order = tuple(sorted(range(len(parts)), key=slots.__getitem__))
+            found.append(PointSet((depth, height, width), sum(each.points for each in found), min(slots), order))
+        return tuple(found)
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Where each point is in a slab: those of a set lie together."""
+        places = [
+            point
+            for each in self.sets
+            for point in _list_places(self.axes, [points for points, _ in each.lines], "points")
+        ]
+        return tuple(sorted(range(self.points), key=places.__getitem__))
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """Where each part is in a row: those of any set lie together, since those that are long along one axis alone
+        stand before and behind those that are so along both.
+        """
+        long = [len(axis.lines[-1][1]) for axis in self.axes]
+
+        def key(place: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+            _, height, width = (index < limit for index, limit in zip(place, long, strict=True))
+            return (1 if width else 0) if height else (2 if width else 3), place
+
+        places = list(product(*(range(axis.parts) for axis in self.axes)))
+        ordered = {place: slot for slot, place in enumerate(sorted(places, key=key))}
+        return tuple(ordered[place] for place in places)
+
+
+def _list_places(axes: Sequence[BlockAxis], ranges: Sequence[range], what: Literal["points", "parts"]) -> list[int]:
+    """Numbers of the points, or parts, in a range along each axis: those of the last axis are neighbours."""
+    found = [0]
+    for axis, indices in zip(axes, ranges, strict=True):
+        count = axis.points if what == "points" else axis.parts
+        found = [place * count + index for place in found for index in indices]
+    return found

@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.kernels.winograd.blocks import BlockAxis
+from omniconv.compiler.kernels.winograd.blocks import BlockAxis, Line
 from omniconv.program.steps import Array
 
 
-def transform_weights(w: Array, axes: Sequence[BlockAxis], groups: int = 1) -> Array:
-    """G g G^T of every phase and part, in float64, rounded once.
+def transform_weights(w: Array, axes: Sequence[BlockAxis], lines: Sequence[Line], groups: int = 1) -> Array:
+    """G g G^T of every phase, at some points of some parts, in float64, rounded once.
 
     Args:
         w: ``(out, in of a group, *taps)``.
         axes: blocks along each axis of the taps.
+        lines: points and parts along each.
         groups: of the layer.
 
     Returns:
@@ -26,19 +27,20 @@ def transform_weights(w: Array, axes: Sequence[BlockAxis], groups: int = 1) -> A
     # (points, phases, parts, out, in, taps); each axis takes the first of the taps that are left.
     u: npt.NDArray[np.float64] = w.astype(np.float64)[None, None, None]
     kept: list[int] = []
-    for axis in axes:
+    for axis, (points, parts) in zip(axes, lines, strict=True):
         if axis.direct:
             u = np.moveaxis(u.take(axis.taps[0][0], axis=5), 5, -1)  # type: ignore[arg-type]
             kept.append(u.shape[-1])
             continue
-        spread = np.tensordot(_spread_kernels(axis), u, axes=(3, 5))  # (phases, parts, points of the axis, *u)
+        matrix = _spread_kernels(axis)[:, parts.start : parts.stop, points.start : points.stop]
+        spread = np.tensordot(matrix, u, axes=(3, 5))  # (phases, parts, points of the axis, *u)
         u = spread.transpose(3, 2, 4, 0, 5, 1, *range(6, spread.ndim))
-        points, more, phases, other, parts, last, *rest = u.shape
-        u = u.reshape(points * more, phases * other, parts * last, *rest)
-    points, phases, parts, outputs, inputs = u.shape[:5]
-    grouped = u.reshape(points, phases, parts, groups, outputs // groups, inputs, *kept)
+        before, now, phases, other, first, last, *rest = u.shape
+        u = u.reshape(before * now, phases * other, first * last, *rest)
+    count, phases, joined, outputs, inputs = u.shape[:5]
+    grouped = u.reshape(count, phases, joined, groups, outputs // groups, inputs, *kept)
     ordered = grouped.transpose(3, 0, 1, 4, 2, 5, *range(6, grouped.ndim))
-    transformed: Array = ordered.reshape(points * phases * outputs, parts * inputs, *kept).astype(w.dtype)
+    transformed: Array = ordered.reshape(count * phases * outputs, joined * inputs, *kept).astype(w.dtype)
     return transformed
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.kernels.panel.tiles import plan_panel
-from omniconv.compiler.kernels.winograd.blocks import BlockGrid
+from omniconv.compiler.kernels.winograd.blocks import BlockGrid, PointSet
 from omniconv.compiler.kernels.winograd.computed import DirectSums, WinogradWeights
 from omniconv.compiler.kernels.winograd.constant import transform_weights
 from omniconv.compiler.kernels.winograd.slabs import (
@@ -58,7 +59,6 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
     wide, narrow = plan_pitch(blocks.parts * inputs, planner.target), plan_pitch(sums, planner.target)
     axes = (AxisWalk.flat(1), AxisWalk.flat(1), _walk_planes(blocks))
     before, after = blocks.stride(wide, blocks.planes[0]), blocks.stride(narrow, blocks.planes[1])
-    depth = axes[2].kernel * blocks.parts * inputs
     forward = WinogradInput(
         blocks=blocks,
         channels=inputs,
@@ -67,24 +67,28 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
         pitch=wide,
         lanes=lanes,
     )
-    panel = Panel(
-        batch=1,
-        axes=axes,
-        groups=products,
-        inputs=blocks.parts * inputs,
-        outputs=sums,
-        x_strides=(0, 0, 0, wide),
-        y_strides=(0, 0, 0, narrow),
-        x_channel=1,
-        x_group=before,
-        y_group=after,
-        mapped=False,
-        tail=True,
-        posts=(),
-        tile=plan_panel(Problem(1, axes, products, blocks.parts * inputs, sums), planner.target),
-        lanes=lanes,
-        far=planner.target.element.bytes * products * depth * sums > FAR,
-    )
+    sets = blocks.sets
+    panels = [
+        Panel(
+            batch=1,
+            axes=axes,
+            groups=blocks.groups * each.points,
+            inputs=each.parts * inputs,
+            outputs=sums,
+            x_strides=(0, 0, 0, wide),
+            y_strides=(0, 0, 0, narrow),
+            x_channel=1,
+            x_group=before,
+            y_group=after,
+            mapped=False,
+            tail=True,
+            posts=(),
+            tile=plan_panel(Problem(1, axes, blocks.groups * each.points, each.parts * inputs, sums), planner.target),
+            lanes=lanes,
+            far=planner.target.element.bytes * products * axes[2].kernel * blocks.parts * inputs * sums > FAR,
+        )
+        for each in sets
+    ]
     flip = _flips(layer)
     source_weights = layer.weights.source
     computed = source_weights is not None
@@ -106,20 +110,26 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
         lanes=lanes,
         direct=direct if computed else None,
     )
-    size, turns = products * panel.depth * panel.columns, problem.groups // blocks.groups
+    sizes, turns = [panel.groups * panel.depth * panel.columns for panel in panels], problem.groups // blocks.groups
 
-    def pack(w: Array) -> Array:
-        points = transform_weights(_order_weights(layer, w), blocks.axes, problem.groups)
-        points = points.reshape(*points.shape[:2], 1, 1, axes[2].kernel)
-        return replace(panel, groups=turns * products).pack_weights(points, transposed=False, flip=False)
+    def pack(panel: Panel, each: PointSet, w: Array) -> Array:
+        points = transform_weights(_order_weights(layer, w), blocks.axes, each.lines, problem.groups)
+        points = points.reshape(points.shape[0], each.parts, -1)[:, each.order]
+        points = points.reshape(points.shape[0], panel.inputs, 1, 1, axes[2].kernel)
+        return replace(panel, groups=turns * panel.groups).pack_weights(points, transposed=False, flip=False)
 
     more: list[BufferRef] = []
     if source_weights is None:
-        key = "weights", blocks.sizes, turns, panel.packing
-        weights = layer.weights.pack(planner, turns * size, pack, key)
+        weights = [
+            layer.weights.pack(
+                planner, turns * size, partial(pack, panel, each), ("weights", blocks.sizes, turns, each, panel.packing)
+            )
+            for size, panel, each in zip(sizes, panels, sets, strict=True)
+        ]
     else:
+        [panel], [size] = panels, sizes  # filtered in one part
         laid = _lay_out(planner, layer, source_weights)
-        weights = BufferRef(planner.add_buffer("arena", turns * size + lanes))
+        weights = [BufferRef(planner.add_buffer("arena", turns * size + lanes))]
         transform = WinogradWeights(
             axes=blocks.axes,
             groups=problem.groups,
@@ -130,32 +140,39 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
             flip=flip,
             lanes=lanes,
         )
-        planner.call(transform, [laid, weights], "winograd_weights")
+        planner.call(transform, [laid, *weights], "winograd_weights")
         more = [x.ref, laid]
-    nothing = planner.constant(products * panel.columns, lambda: panel.pack_bias(None), packed="zeros")
+    most = max(panels, key=lambda panel: panel.groups)
+    nothing = planner.constant(most.groups * most.columns, lambda: most.pack_bias(None), packed="zeros")
     width = problem.groups * outputs + lanes
     bias = pack_bias(planner, layer.bias, width, lambda b: _pad_bias(b, width), "bias")
     zero = planner.zeros(max(problem.groups * inputs, wide) + 2 * lanes)
     slabs = [(turn, first) for turn in range(turns) for first in range(0, blocks.count, blocks.slab)]
     how = f"in {strips} strips, one for each thread" if strips > 1 else ""
     if strips > 1:
-        planner.groups.append(Group(len(planner.calls), (3 * len(slabs) // strips,) * strips))
+        planner.groups.append(Group(len(planner.calls), ((2 + len(sets)) * len(slabs) // strips,) * strips))
     # Where each slab begins: its first block, and its first channel of the input and of the result.
     table = [(first, turn * blocks.groups * channels) for turn, first in slabs for channels in (inputs, outputs)]
     starts, words = planner.table([number for pair in table for number in pair]), 16 // planner.target.element.bytes
     places = iter([BufferRef(starts.buffer, words * index) for index in range(len(table))])
-    decision, why = choice.decision, blocks.describe()
+    decision, why = replace(choice.decision, multiplications=blocks.count_multiplications(problem)), blocks.describe()
     for strip in range(strips):
         spread = BufferRef(planner.add_buffer("arena", products * before + lanes))
         gathered = BufferRef(planner.add_buffer("arena", products * after + lanes))
         for turn, _ in slabs[strip * len(slabs) // strips : (strip + 1) * len(slabs) // strips]:
-            part = BufferRef(weights.buffer, weights.offset + turn * size)
             planner.call(forward, [x.ref, spread, zero, next(places)], "winograd_input", choice.rejected, decision, how)
-            args = [spread, part, nothing, gathered, zero, zero]
-            planner.call(panel, args, "panel", (), decision, why, fixed=True)
+            for panel, each, size, packed in zip(panels, sets, sizes, weights, strict=True):
+                taken = _shift(spread, each.first * before + each.slot * inputs)
+                made, part = _shift(gathered, each.first * after), _shift(packed, turn * size)
+                args = [taken, part, nothing, made, zero, zero]
+                planner.call(panel, args, "panel", (), decision, why, fixed=True)
             planner.call(
                 back, [gathered, bias, y.ref, next(places), *more, *layer.refs], "winograd_output", (), decision
             )
+
+
+def _shift(ref: BufferRef, elements: int) -> BufferRef:
+    return BufferRef(ref.buffer, ref.offset + elements)
 
 
 def _walk_planes(blocks: BlockGrid) -> AxisWalk:

@@ -30,7 +30,7 @@ SIZES: Final = (12, 16, 24, 32, 48, 64)
 LANE: Final = 1.2
 """Cost of a multiply-add in the lane kernel, with all that comes with it."""
 CALLS: Final = 6000
-"""Cost of the three calls of a slab: about a microsecond."""
+"""Cost of three calls of a slab: about a microsecond."""
 BLOCK: Final = 600
 """Cost of finding the places of one block, in both transforms."""
 ALONG: Final = 0.1
@@ -101,9 +101,11 @@ class _FormCosts:
 
     Attributes:
         problem, target: the layer and the machine.
-        count, points: blocks of all images, and products of one block.
+        count: blocks of all images.
         planes: of the transformed data and of the products, in a slab.
-        inputs, outputs: channels that a product sums and has, over all parts, taps along the planes, and phases.
+        alone, together: points of each set and the channels that a product of them sums, over its parts and the taps
+            along the planes: where groups are worked on one by one, and where there are several at a time.
+        outputs: channels that a product has, over all phases.
         held: numbers that a block of a slab holds for one group: transformed data and products.
         moves: of the transforms, all groups and blocks together.
         places: of a block that are found, in both transforms.
@@ -113,9 +115,9 @@ class _FormCosts:
     problem: Problem
     target: Target
     count: int
-    points: int
     planes: tuple[int, int]
-    inputs: int
+    alone: tuple[tuple[int, int], ...]
+    together: tuple[tuple[int, int], ...]
     outputs: int
     held: int
     moves: float
@@ -137,9 +139,9 @@ class _FormCosts:
             problem=problem,
             target=target,
             count=count,
-            points=points,
             planes=(before, after),
-            inputs=depth * parts * problem.inputs,
+            alone=tuple((each.points, depth * each.parts * problem.inputs) for each in replace(blocks, groups=1).sets),
+            together=((points, depth * parts * problem.inputs),),
             outputs=phases * problem.outputs,
             held=points * (before * parts * problem.inputs + after * phases * problem.outputs),
             moves=target.traits.transform * count * problem.groups * points * moves,
@@ -156,18 +158,19 @@ class _FormCosts:
     def add_up(self, slab: int, groups: int) -> float:
         """Cost of all slabs of a size, so many groups at a time."""
         times = self.problem.groups // groups
-        turns, products = times * ceil_div(self.count, slab), groups * self.points
+        turns = times * ceil_div(self.count, slab)
         axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(self.planes[1] * slab))
-        step = _cost_step(Problem(1, axes, products, self.inputs, self.outputs), self.target)
-        cost = turns * products * self.inputs * step
-        cost += BLOCK / 2 * self.places * self.count * times
-        cost += self.moves
-        cost += self.maps
+        sets = self.alone if groups == 1 else self.together
+        cost, weights = self.moves + self.maps + BLOCK / 2 * self.places * self.count * times, 0
+        for points, inputs in sets:
+            products = groups * points
+            step = _cost_step(Problem(1, axes, products, inputs, self.outputs), self.target)
+            cost += turns * products * inputs * step
+            weights += self.target.element.bytes * points * self.problem.groups * inputs * self.outputs
         size = self.target.element.bytes * groups * self.held * slab
         if size > self.target.cache_bytes:
             cost += turns * size / 12
-        weights = self.target.element.bytes * self.points * self.problem.groups * self.inputs * self.outputs
-        return cost + turns * (CALLS + weights / 32) + _cost_far(weights)
+        return cost + turns * (CALLS * (2 + len(sets)) / 3 + weights / 32) + _cost_far(weights)
 
 
 def _cost_maps(problem: Problem, target: Target) -> float:
@@ -186,7 +189,7 @@ def _cost_step(problem: Problem, target: Target) -> float:
     return cost_panel(problem, target) * 2 / target.traits.fma_per_cycle  # the list counts multiply-adds
 
 
-def _cost_far(weights: int) -> float:
+def _cost_far(weights: float) -> float:
     """Cost of reading weights that no cache near a core holds."""
     return max(0, weights - NEAR) / 3
 

@@ -113,6 +113,8 @@ class WinogradInput:
                         index = loops.enter_context(k.loop(axis.parts))
                         part = k.add(k.mul(part, axis.parts), index)
                         origins[number] = k.add(origins[number], k.mul(index, axis.between))
+                if blocks.slots != tuple(range(blocks.parts)):
+                    part = k.lookup(k.table(blocks.slots), part)
                 self._part(k, image, strides, origins, k.shift(target_row, k.mul(part, self.channels)))
         return k.finish()
 
@@ -157,7 +159,7 @@ class WinogradInput:
 
     def _channels(self, k: Kernel, pixels: list[Pointer], row: Pointer) -> None:
         blocks = self.blocks
-        stride, across = blocks.stride(self.pitch, blocks.planes[0]), blocks.across.points
+        stride, across, order = blocks.stride(self.pitch, blocks.planes[0]), blocks.across.points, blocks.order
         with k.loop(blocks.groups) as group:
 
             def body(within: Index, _vectors: int, count: int | None) -> None:
@@ -169,7 +171,8 @@ class WinogradInput:
                 target = k.shift(row, k.add(k.mul(group, blocks.points * stride), within))
                 for i, line in enumerate(zip(*columns, strict=True)):
                     for j, value in enumerate(_spread(k, blocks.across, line)):
-                        k.store(value, target, (i * across + j) * stride, count=count if blocks.parts > 1 else None)
+                        place = order[i * across + j] * stride
+                        k.store(value, target, place, count=count if blocks.parts > 1 else None)
 
             # Lanes behind the last channel of a group may hold anything: the products do not read them. Behind a part
             # there is the next one.
@@ -284,13 +287,9 @@ class WinogradOutput:
         self, k: Kernel, at: _Walk, source: Pointer, channel: Index, count: int | None, *, inside: bool
     ) -> None:
         blocks, (sn, *strides) = self.blocks, self.y_strides
-        across = blocks.across.points
+        across, order = blocks.across.points, blocks.order
         columns = [
-            _gather(
-                k,
-                blocks.down,
-                [k.load(source, (i * across + j) * self._stride) for i in range(blocks.points // across)],
-            )
+            _gather(k, blocks.down, [k.load(source, place * self._stride) for place in order[j::across]])
             for j in range(across)
         ]
         bias = k.load(k.arg(1), channel)
