@@ -6,7 +6,7 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from fractions import Fraction
 
 import numpy as np
 
@@ -15,37 +15,73 @@ from omniconv.analysis.tiling import AxisTiling
 from omniconv.program.cut import Box
 from omniconv.program.statistics import Statistic
 from omniconv.spec import Shape
-from omniconv.tiles.axes import Axes
+from omniconv.tiles.axes import CHANNEL, Axes
 from omniconv.tiles.lines import Piece, Whole
 from omniconv.tiles.subject import TileSubject
 
 
 @dataclass(frozen=True, slots=True)
 class ImageTile:
-    """One tile of one image.
+    """One tile of one plane.
 
     Attributes:
         index: its place on each spatial axis.
-        outputs, reads: what it computes and reads on each spatial axis.
+        outputs: what it computes of each output on each spatial axis; a smaller output may have no part in it.
+        reads: what it reads of each image.
         kind: tiles of one kind are computed by one program.
     """
 
     index: tuple[int, ...]
-    outputs: Box
-    reads: Box
+    outputs: dict[str, Box]
+    reads: dict[str, Box]
     kind: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TiledInput:
+    """An array that is read in tiles.
+
+    Attributes:
+        shape, axes: of the array.
+        tiling: for each spatial axis the halo, the grid of positions that tiles begin at, and the positions of this
+            input for each of the first output.
+    """
+
+    shape: Shape
+    axes: Axes
+    tiling: tuple[AxisTiling, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TiledOutput:
+    """An array that is computed in tiles.
+
+    Attributes:
+        shape, axes, dtype: of the array.
+        tile: its positions in a tile on each spatial axis; a fraction where a tile of the first output begins between
+            two of them.
+    """
+
+    shape: Shape
+    axes: Axes
+    dtype: str
+    tile: tuple[Fraction, ...]
+
+    def tile_shape(self) -> tuple[Fraction, ...]:
+        """The shape of a tile in the array."""
+        sizes = dict(zip(self.axes.spatial, self.tile, strict=True))
+        sizes[CHANNEL] = Fraction(dict(zip(self.axes.names, self.shape, strict=True)).get(CHANNEL, 1))
+        return tuple(sizes.get(name, Fraction(1)) for name in self.axes.names)
 
 
 @dataclass(frozen=True, eq=False)
 class TilePlan(Record):
-    """How an image is computed in tiles; ``print(plan)`` is a table, ``plan.picture()`` a picture.
+    """How images are computed in tiles; ``print(plan)`` is a table, ``plan.picture()`` a picture.
 
     Attributes:
-        shape, output_shape: of the arrays, along ``axes.names`` and ``axes.result``.
-        axes: which axis is what.
-        tile: output positions of a tile on each spatial axis; the last may be smaller.
-        tiling: for each spatial axis the halo, the grid of positions that tiles begin at, and the input positions for
-            each output position.
+        inputs, outputs: the arrays, by name.
+        sides: shapes of the inputs that every tile is given as a whole.
+        tile: positions of the first output in a tile on each spatial axis; the last may be smaller.
         lines: for each spatial axis its pieces.
         memory, needed: what tiles may take, and take: working memory, weights, and the inputs and outputs of the tiles
             that are read, computed and written at once [bytes].
@@ -53,11 +89,10 @@ class TilePlan(Record):
         sweeps: what is computed before the result, one after the other: reductions over all positions.
     """
 
-    shape: Shape
-    output_shape: Shape
-    axes: Axes
+    inputs: dict[str, TiledInput]
+    outputs: dict[str, TiledOutput]
+    sides: dict[str, Shape]
     tile: tuple[int, ...]
-    tiling: tuple[AxisTiling, ...]
     lines: tuple[tuple[Piece, ...], ...]
     memory: int
     needed: int
@@ -66,7 +101,6 @@ class TilePlan(Record):
     sweeps: tuple[SweepPlan, ...]
     _whole: Whole = field(repr=False)
     _subject: TileSubject = field(repr=False)
-    _truths: frozenset[str] = field(repr=False)
 
     @property
     def whole(self) -> Whole:
@@ -79,14 +113,24 @@ class TilePlan(Record):
         return self._subject
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """NumPy's type of the result."""
-        return np.dtype(bool) if self._whole.tensor in self._truths else self._whole.program.element.dtype
+    def first(self) -> TiledInput:
+        """The image that says which planes there are."""
+        return next(iter(self.inputs.values()))
+
+    @property
+    def tiling(self) -> tuple[AxisTiling, ...]:
+        """Halo, grid and rate of the first image on each spatial axis."""
+        return self.first.tiling
 
     @property
     def planes(self) -> int:
         """Images that are computed one by one."""
-        return math.prod(self.axes.planes(self.shape))
+        return math.prod(self.first.axes.planes(self.first.shape).values())
+
+    def list_planes(self) -> list[dict[str, int]]:
+        """Where each of them is, the last axis first."""
+        sizes = self.first.axes.planes(self.first.shape)
+        return [dict(zip(sizes, place, strict=True)) for place in np.ndindex(*sizes.values())]
 
     @property
     def tiles(self) -> int:
@@ -109,12 +153,12 @@ class TilePlan(Record):
         if self.whole_macs:
             return self.macs / self.whole_macs
         read = self.read + sum(sweep.plan.read for sweep in self.sweeps)
-        return read / math.prod(self.axes.inside(self.shape)[2:])
+        return read / math.prod(self.first.axes.inside(self.first.shape)[2:])
 
     @property
     def read(self) -> int:
-        """Input positions that the tiles of one image read, together; without sweeps."""
-        return math.prod(sum(piece.reads[1] - piece.reads[0] for piece in line) for line in self.lines)
+        """Positions of the first image that the tiles of one plane read, together; without sweeps."""
+        return math.prod(sum(piece.reads[0][1] - piece.reads[0][0] for piece in line) for line in self.lines)
 
     def __iter__(self) -> Iterator[ImageTile]:
         """The tiles of one image, the last axis first."""
@@ -124,10 +168,12 @@ class TilePlan(Record):
     def tile_at(self, index: tuple[int, ...]) -> ImageTile:
         """The tile at a place on each spatial axis."""
         pieces = [line[n] for line, n in zip(self.lines, index, strict=True)]
+        outputs = zip(self.outputs, zip(*(piece.outputs for piece in pieces), strict=True), strict=True)
+        reads = zip(self.inputs, zip(*(piece.reads for piece in pieces), strict=True), strict=True)
         return ImageTile(
             index,
-            tuple(piece.outputs for piece in pieces),
-            tuple(piece.reads for piece in pieces),
+            {name: box for name, box in outputs if all(first < stop for first, stop in box)},
+            dict(reads),
             tuple(piece.kind for piece in pieces),
         )
 
