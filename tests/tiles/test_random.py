@@ -35,10 +35,11 @@ def test_tiles_compute_what_the_whole_computes_in_exact_arithmetic(seed):
     want = run_program(program, {"x": x})[program.outputs[0]]
     got = np.full(want.shape, np.nan)
     for tile in plan:
-        part = plan.whole.part(tile.outputs)
-        inside = (slice(None), slice(None), *(slice(*span) for span in tile.reads))
-        where = (slice(None), slice(None), *(slice(*span) for span in tile.outputs))
-        assert plan.whole.reads(part) == tile.reads
+        (box,) = tile.outputs.values()
+        part = plan.whole.part(box)
+        inside = (slice(None), slice(None), *(slice(*span) for span in tile.reads["x"]))
+        where = (slice(None), slice(None), *(slice(*span) for span in box))
+        assert plan.whole.reads(part) == (tile.reads["x"],)
         got[where] = run_program(part.program, {"x": x[inside]})[part.program.outputs[0]]
     np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
@@ -47,7 +48,7 @@ def test_tiles_compute_what_the_whole_computes_in_exact_arithmetic(seed):
 def test_pieces_that_are_not_cut_are_those_that_would_be(seed, monkeypatch):
     """Of a longer image, on the grid: what is told from the two ends against cutting every piece."""
     program = draw_net(seed)
-    whole = Whole(keep_axes(program, program.outputs), program.outputs[0])
+    whole = Whole(keep_axes(program, program.outputs), program.outputs, ("x",))
     for axis, found in enumerate(tiling(program).axes):
         told = cut_line(whole, axis, found.grid, found.grid)
         monkeypatch.setattr("omniconv.tiles.lines._LOOKS", 0)

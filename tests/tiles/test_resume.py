@@ -202,7 +202,7 @@ def test_absurd_sizes_are_refused_before_anything_is_made(tmp_path):
     with pytest.raises(LimitError, match=r'a result of .* in memory.*out="result\.zarr"'):
         run(x, axes="TZCYX")
     out = zarr.create_array(tmp_path / "y.zarr", shape=(3, 58, 70), chunks=(3, 24, 32), dtype="f4")
-    with pytest.raises(ShapeError, match="an array of 3 axes for the result"):
+    with pytest.raises(ShapeError, match="an array of 3 axes for output"):
         run(X, out)
     with pytest.raises(ShapeError, match="a letter for each axis"):
         oc.plan_tiles(NET, SHAPE, axes="NÇYX")
@@ -212,6 +212,7 @@ def test_memory_is_any_number_of_bytes_and_a_tile_takes_its_own():
     plan = oc.plan_tiles(NET, (1, 2, 600, 600), 2**33, tile=(300, 300), weights=WEIGHTS)
     assert plan.memory == 2**33
     compiled, tile = CompiledTiles(plan), next(iter(plan))
-    x = np.zeros((1, 2, *(b - a for a, b in tile.reads)), np.float32)
-    assert compiled(tile, x).nbytes >= 2**20
-    assert compiled(tile, x).flags.owndata  # an executable keeps none of it for a next result
+    x = np.zeros((1, 2, *(b - a for a, b in tile.reads["x"])), np.float32)
+    (y,) = compiled(tile, {"x": x}).values()
+    assert y.nbytes >= 2**20
+    assert y.flags.owndata  # an executable keeps none of it for a next result

@@ -49,7 +49,7 @@ def test_a_plan_says_what_tiles_cost():
     assert plan.to_dict()["tile"] == list(plan.tile)
     for tile in plan:
         for (first, stop), (low, high), axis, size in zip(
-            tile.outputs, tile.reads, plan.tiling, (3000, 4000), strict=True
+            *tile.outputs.values(), tile.reads["x"], plan.tiling, (3000, 4000), strict=True
         ):
             before, after = axis.halo
             assert low >= max(0, first - before)
@@ -148,9 +148,10 @@ def test_tiles_are_computed_in_another_process():
     plan = oc.plan_tiles(NET, SHAPE, tile=(24, 32), weights=WEIGHTS, exact=True)
     there = pickle.loads(pickle.dumps(CompiledTiles(plan)))
     for tile in list(plan)[:1]:
-        part = X[(slice(None), slice(None), *(slice(*span) for span in tile.reads))]
-        where = (slice(None), slice(None), *(slice(*span) for span in tile.outputs))
-        assert np.array_equal(there(tile, part), WHOLE[where])
+        part = X[(slice(None), slice(None), *(slice(*span) for span in tile.reads["x"]))]
+        ((name, box),) = tile.outputs.items()
+        where = (slice(None), slice(None), *(slice(*span) for span in box))
+        assert np.array_equal(there(tile, {"x": part})[name], WHOLE[where])
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def _try_part(program: Program, tensor: str, source: str) -> list[str]:
         for first in dict.fromkeys((0, shape[axis] // 2, shape[axis] - 1)):
             box = tuple((first, first + 1) if n == axis else (0, size) for n, size in enumerate(shape))
             try:
-                part = cut_program(program, tensor, box)
+                part = cut_program(program, {tensor: box})
             except UnsupportedError as error:
                 found.append(f"{error.problem} {error.at!r}")
                 break

@@ -23,7 +23,7 @@ from omniconv.runtime.executable import Executable
 from omniconv.runtime.kept import Kept
 from omniconv.spec import Shape
 from omniconv.tiles.lines import Whole
-from omniconv.tiles.subject import Origin, find_output
+from omniconv.tiles.subject import Origin, find_outputs
 
 Array: TypeAlias = npt.NDArray[Any]
 Outputs: TypeAlias = dict[str, Array]
@@ -45,6 +45,7 @@ class MapNetwork:
         self._allowed = memory * COMPUTING // SHARES
         self._share = memory // SHARES
         self.subject = replace(origin, options=replace(origin.options, memory_limit=self._allowed)).open()
+        self.image = self.subject.find_only()
         self.dtype: np.dtype[Any] = self.subject.target.element.dtype
         self._output = output
         self._shared, self._pool = Shared(), ArenaPool()
@@ -94,9 +95,9 @@ class MapNetwork:
 
     def _make(self, shape: Shape) -> Executable:
         subject = self.subject
-        program, truths = subject.lower(shape)
+        program, truths = subject.lower({self.image.name: shape})
         if self._output is not None:
-            find_output(program, self._output, subject.at)
+            find_outputs(program, self._output, subject.at)
         outputs = sum(math.prod(program.shapes[name]) for name in program.outputs) * self.dtype.itemsize
         if outputs > self._share:
             raise LimitError(
@@ -124,14 +125,14 @@ class MapNetwork:
             UnsupportedError: that is not so, or not known.
             ShapeError: a network for a fixed number of images.
         """
-        single, _ = self.subject.lower((1, *shape[1:]))
+        single, _ = self.subject.lower({self.image.name: (1, *shape[1:])})
         for name, alone in zip(program.outputs, single.outputs, strict=True):
-            cut = Whole(program, name)
+            cut = Whole(program, (name,), program.inputs)
             box = whole(program.shapes[name])
-            own = cut_program(single, alone, whole(single.shapes[alone]))
+            own = cut_program(single, {alone: whole(single.shapes[alone])})
             first = None
             for n in range(shape[0]):
-                part = cut_program(program, name, ((n, n + 1), *box[1:]))
+                part = cut_program(program, {name: ((n, n + 1), *box[1:])})
                 reads = part.reads.get(program.inputs[0])
                 described = cut.describe(part.program)
                 first = described if first is None else first

@@ -100,9 +100,10 @@ class Pipeline:
 
     @cached_property
     def _read(self) -> ImageReader:
-        subject, settings = self.network.subject, self.settings
+        image, settings = self.network.image, self.settings
+        assert image.rank is not None
         return ImageReader(
-            subject.rank, subject.channels, self.network.dtype, self._share, settings.axes, settings.preprocess
+            image.rank, image.channels, self.network.dtype, self._share, settings.axes, settings.preprocess
         )
 
     def do(self, jobs: Iterable[MapJob], finish: Callable[[Outcome], None]) -> None:

@@ -119,8 +119,8 @@ class ImageReader:
 
     def _turn(self, array: Array, names: str | None) -> Array:
         """An array as the network takes it: channels first, in its type."""
-        axes = read_axes(names, array.shape, self.rank, self.channels, 1)
-        if any(count != 1 for count in axes.planes(array.shape)):
+        axes = read_axes(names, array.shape, self.rank, self.channels)
+        if any(count != 1 for count in axes.planes(array.shape).values()):
             raise ShapeError(
                 f"an array of shape {array.shape} along {axes.names} is several images",
                 need="one image each",

@@ -1,6 +1,6 @@
-"""`cut_program`: the program that computes one box of a value, from the boxes of its inputs that exist and are needed.
+"""`cut_program`: the program that computes boxes of values, from the boxes of its inputs that exist and are needed.
 
-Boxes are carried back from the result, step by step (:mod:`omniconv.program.cut`). A value that several steps read is
+Boxes are carried back from the results, step by step (:mod:`omniconv.program.cut`). A value that several steps read is
 computed once, on the smallest box around what they need, and each takes its part. What is computed is what the whole
 program computes there, for every input: each step of the part reads the same positions as the step of the whole does,
 and padding where that one reads padding.
@@ -8,6 +8,7 @@ and padding where that one reads padding.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from omniconv.errors import UnsupportedError
@@ -19,28 +20,26 @@ from omniconv.program.steps import SliceStep
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ProgramPart:
-    """One box of a value.
+    """Boxes of values.
 
     Attributes:
-        program: with one output; its inputs are those that the value depends on.
-        box: of the value.
+        program: its outputs are the boxes that were asked for, in that order; its inputs are those that they depend on.
         reads: for each input, the box that it is given.
         boxes: of every value that is computed or read.
     """
 
     program: Program
-    box: Box
     reads: dict[str, Box]
     boxes: dict[str, Box]
 
 
-def cut_program(program: Program, tensor: str, box: Box) -> ProgramPart:
-    """The part of a program that computes a box of a value.
+def cut_program(program: Program, wanted: Mapping[str, Box]) -> ProgramPart:
+    """The part of a program that computes a box of each value that is named.
 
     Raises:
         UnsupportedError: a step that cannot be computed in parts; its label is in ``at``.
     """
-    held: dict[str, Box] = {tensor: box}
+    held: dict[str, Box] = dict(wanted)
     cuts: list[tuple[Cut, str]] = []
     for step, label in zip(reversed(program.steps), reversed(program.labels), strict=True):
         if step.y not in held:
@@ -61,8 +60,8 @@ def cut_program(program: Program, tensor: str, box: Box) -> ProgramPart:
         ]
         for step, shape in expand(cut.step.reading(names), part.shapes, box_shape(cut.box)):
             part.add(step, shape, label)
-    part.outputs = (_take(part, tensor, held[tensor], box, "tile"),)
-    return ProgramPart(part, box, {name: held[name] for name in inputs}, held)
+    part.outputs = tuple(_take(part, name, held[name], box, "tile") for name, box in wanted.items())
+    return ProgramPart(part, {name: held[name] for name in inputs}, held)
 
 
 def _take(part: Program, name: str, held: Box, need: Box, label: str) -> str:

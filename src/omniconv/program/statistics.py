@@ -10,6 +10,7 @@ the result comes with one more pass.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -74,22 +75,26 @@ class SweptProgram:
     sweeps: list[Sweep] = field(default_factory=list)
 
 
-def split_program(program: Program) -> SweptProgram:
+def split_program(program: Program, images: Sequence[str] | None = None) -> SweptProgram:
     """Make the reductions over all positions inputs, in a program whose axes are kept apart.
 
     Only those that can be put together from parts: a product over all positions stays, as all else does that reads
     everything (:func:`omniconv.analysis.tiling.tiling` says whether something does).
+
+    Args:
+        program: to split.
+        images: the inputs that have positions, the first of which says on how many axes; default all.
     """
-    return _Splitter(program).split()
+    return _Splitter(program, tuple(program.inputs if images is None else images)).split()
 
 
 class _Splitter:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, images: tuple[str, ...]) -> None:
         self.old = program
         first = {name: program.shapes[name] for name in program.inputs}
         self.new = Program(program.inputs, program.outputs, first, element=program.element)
-        self.dims = len(first[program.inputs[0]]) - 2
-        self.local, self.level = set(program.inputs), dict.fromkeys(program.inputs, 0)
+        self.dims = len(first[images[0]]) - 2
+        self.local, self.level = set(images), dict.fromkeys(program.inputs, 0)
         self.made: dict[str, ProgramStep] = {}
         self.sweeps: dict[str, Sweep] = {}
         self.means: dict[str, tuple[str, Statistic]] = {}  # statistics by name, with the values that they are of
@@ -191,7 +196,7 @@ class _Splitter:
         wanted = set(self.new.outputs)
         kept = []
         for sweep in sorted(self.sweeps.values(), key=lambda sweep: -sweep.level):
-            wanted |= _sources(self.new, wanted)
+            wanted |= find_sources(self.new, wanted)
             needed = [statistic for statistic in sweep.statistics if statistic.y in wanted]
             if needed:
                 kept.append(Sweep(sweep.tensor, sweep.level, needed, sweep.label))
@@ -208,7 +213,8 @@ def _is(step: MapStep, op: str, operand: str) -> bool:
     return len(step.post) == 1 and (step.post[0].op, step.post[0].operand) == (op, operand)
 
 
-def _sources(program: Program, wanted: set[str]) -> set[str]:
+def find_sources(program: Program, wanted: Collection[str]) -> set[str]:
+    """All values that some are computed from, with themselves."""
     found = set(wanted)
     for step in reversed(program.steps):
         if step.y in found:

@@ -320,7 +320,7 @@ class StreamPlan:
     def _compute(self, name: str) -> Array:
         """A value that depends on no input."""
         program = self.flow.program
-        part = cut_program(program, name, whole(program.shapes[name])).program
+        part = cut_program(program, {name: whole(program.shapes[name])}).program
         return Executable.of(part, self.target, self.options, self.at).run({})[part.outputs[0]]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from omniconv.choices import check_instance
@@ -14,21 +14,19 @@ CHANNEL = "C"
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """How an image lies in an array.
+    """How images lie in an array.
 
     Attributes:
-        names: one letter an axis of the input, such as ``"TCZYX"``; ``C`` are channels.
-        result: the same for the output.
+        names: one letter an axis, such as ``"TCZYX"``; ``C`` are channels.
         spatial: letters of the positions that the network knows, in its order; all others are planes.
     """
 
     names: str
-    result: str
     spatial: str
 
-    def planes(self, shape: Sequence[int]) -> Shape:
+    def planes(self, shape: Sequence[int]) -> dict[str, int]:
         """How many planes there are along each axis of theirs."""
-        return tuple(size for name, size in zip(self.names, shape, strict=True) if self.is_plane(name))
+        return {name: size for name, size in zip(self.names, shape, strict=True) if self.is_plane(name)}
 
     def is_plane(self, name: str) -> bool:
         """Whether every position along an axis is an image of its own."""
@@ -39,15 +37,20 @@ class Axes:
         sizes = dict(zip(self.names, shape, strict=True))
         return (1, sizes.get(CHANNEL, 1), *(sizes[name] for name in self.spatial))
 
-    def outside(self, shape: Sequence[int], inside: Shape) -> Shape:
-        """The shape of the whole output, given that of the input and that of the output of one image."""
-        sizes = dict(zip(self.names, shape, strict=True))
-        sizes[CHANNEL] = inside[1]
-        sizes.update(zip(self.spatial, inside[2:], strict=True))
-        return tuple(sizes[name] for name in self.result)
+    def outside(self, planes: Mapping[str, int], inside: Shape) -> Shape:
+        """The shape of the array, given how many planes there are and the shape of one image."""
+        sizes = {**planes, CHANNEL: inside[1], **dict(zip(self.spatial, inside[2:], strict=True))}
+        return tuple(sizes[name] for name in self.names)
+
+    def of_result(self, channels: int) -> Axes:
+        """Axes of a result: those of the image, and channels where there are several of them."""
+        if CHANNEL in self.names or channels == 1:
+            return self
+        first = self.names.index(self.spatial[0])
+        return Axes(self.names[:first] + CHANNEL + self.names[first:], self.spatial)
 
 
-def read_axes(axes: str | None, shape: Sequence[int], rank: int, channels: int | None, outputs: int) -> Axes:
+def read_axes(axes: str | None, shape: Sequence[int], rank: int, channels: int | None) -> Axes:
     """Which axis of an array is what.
 
     Args:
@@ -56,7 +59,6 @@ def read_axes(axes: str | None, shape: Sequence[int], rank: int, channels: int |
         shape: of the array.
         rank: axes of the network's input, batch and channels included.
         channels: of that input, where they are known.
-        outputs: channels of the result.
 
     Raises:
         ShapeError: letters that do not fit the array or the network.
@@ -92,8 +94,4 @@ def read_axes(axes: str | None, shape: Sequence[int], rank: int, channels: int |
             need=f"{channels}",
             fix="axes= with C where the channels are",
         )
-    result = names
-    if CHANNEL not in names and outputs > 1:
-        first = names.index(spatial[0])
-        result = names[:first] + CHANNEL + names[first:]
-    return Axes(names, result, spatial)
+    return Axes(names, spatial)

@@ -1,4 +1,4 @@
-"""Tiles on a cluster: workers read their parts, compute, and write where that is safe; the journal stays here.
+"""Tiles on a cluster: workers read their parts, compute, and write where that is safe; journals stay here.
 
 An image with a path, or a Zarr array in a folder, is read by the workers; of others parts are sent. A Zarr array in a
 folder is written by them, because no two tiles share a chunk; other results come back and are written here, because
@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import operator
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,10 +23,11 @@ import numpy as np
 from omniconv.cluster import Fleet
 from omniconv.errors import DataError, StorageError
 from omniconv.tiles.compiled import Array, CompiledTiles
-from omniconv.tiles.journal import Journal, digest
-from omniconv.tiles.moves import inwards, outwards, slices
+from omniconv.tiles.journal import digest
+from omniconv.tiles.moves import Plane, slices
+from omniconv.tiles.outputs import TileResults, is_there, turn_outwards
 from omniconv.tiles.plan import ImageTile, TilePlan
-from omniconv.tiles.results import Destination
+from omniconv.tiles.sources import read_parts, turn_inwards
 from omniconv.tiles.storage import folder_of, is_zarr, open_image, storing
 from omniconv.tiles.sums import Partial
 from omniconv.tiles.sweeping import finish_sweep, name_statistics, take_part
@@ -39,19 +40,21 @@ class RemoteTile:
     Attributes:
         number: among all of the result, or of a sweep over the plane.
         plane, tile: where it is.
-        part: what it reads, where that is sent.
-        known: digests of what an earlier run read and wrote; ``written`` was looked at where outputs come back.
-        statistics: what sweeps have found.
-        sweep: the number of the sweep that it belongs to; ``None`` for a tile of the result.
+        parts: what it reads of images that workers do not open.
+        done: digests of what an earlier run read and wrote; what is written here was looked at.
+        known: inputs that every tile is given, and what sweeps have found.
+        sweep: the numbers of the plane and of the sweep that it belongs to; ``None`` for a tile of the result.
+        sum_key: for a tile of a sweep, the digest of what an earlier run read for it, and what it found.
     """
 
     number: int
-    plane: tuple[int, ...]
+    plane: Plane
     tile: ImageTile
-    part: Array | None
-    known: tuple[str, str] | None
-    statistics: dict[str, Array]
-    sweep: int | None = None
+    parts: dict[str, Array]
+    done: tuple[str, dict[str, str]] | None
+    known: dict[str, Array]
+    sweep: tuple[int, int] | None = None
+    sum_key: tuple[str, Partial] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,19 +62,18 @@ class RemoteResult:
     """What comes back.
 
     Attributes:
-        number, plane, tile: of the job.
-        read, written: digests; ``written`` is empty where the outputs come along.
-        y: outputs to write here.
+        job: what was asked for, without its parts.
+        read: a digest.
+        written: digests of the outputs that a worker wrote.
+        ys: outputs to write here.
         found: what a tile of a sweep contributes.
-        old: they were finished before.
+        old: that, or the outputs, were finished before.
     """
 
-    number: int
-    plane: tuple[int, ...]
-    tile: ImageTile
+    job: RemoteTile
     read: str = ""
-    written: str = ""
-    y: Array | None = None
+    written: dict[str, str] | None = None
+    ys: dict[str, Array] | None = None
     found: Partial | None = None
     old: bool = False
 
@@ -81,73 +83,92 @@ class TileWork:
 
     Args:
         plan: the tiles.
-        source: the image, as workers open it; ``None`` where its parts are sent.
-        dtype: of the image.
-        destination: the array that workers write; ``None`` where outputs come back.
-        journal: its path here, and a digest of its first line, which tells whether a worker sees the same disk.
+        sources: images that workers open.
+        dtypes: of all images.
+        places: the arrays of outputs that workers write.
+        journals: for each journal its path here, and a digest of its first line, which tells whether a worker sees the
+            same disk.
     """
 
     def __init__(
-        self, plan: TilePlan, source: Any, dtype: np.dtype[Any], destination: Any, journal: tuple[Path, str] | None
+        self,
+        plan: TilePlan,
+        sources: dict[str, Any],
+        dtypes: dict[str, np.dtype[Any]],
+        places: dict[str, Any],
+        journals: dict[str, tuple[Path, str]],
     ) -> None:
         self.compiled = CompiledTiles(plan)
-        self.source, self.dtype, self.destination, self.journal = source, dtype, destination, journal
-        self.image: Any = None
+        self.sources, self.dtypes, self.places, self.journals = sources, dtypes, places, journals
+        self.images: dict[str, Any] = {}
 
     def begin(self, threads: int) -> None:
-        """Open the image, and see that the result is where this machine writes.
+        """Open the images, and see that results are where this machine writes.
 
         Raises:
             StorageError: a disk that this machine does not see, or whose content differs.
         """
         plan = _on_threads(self.compiled.plan, threads)
         self.compiled = CompiledTiles(plan)
-        if self.source is not None:
+        for name, source in self.sources.items():
             with storing("a worker opens the image", fix="a path that all machines see"):
-                self.image = open_image(self.source)
-            if (tuple(self.image.shape), self.image.dtype) != (plan.shape, self.dtype):
+                image = self.images[name] = open_image(source)
+            shape, dtype = plan.inputs[name].shape, self.dtypes[name]
+            if (tuple(image.shape), image.dtype) != (shape, dtype):
                 raise DataError(
-                    f"the image is {self.dtype} {plan.shape} here, and {self.image.dtype} {tuple(self.image.shape)} "
-                    "to a worker",
+                    f"the image is {dtype} {shape} here, and {image.dtype} {tuple(image.shape)} to a worker",
                     need="a path that leads all machines to the same file",
                 )
-        if self.destination is not None and self.journal is not None and hash_head(self.journal[0]) != self.journal[1]:
-            raise StorageError(
-                f"a worker does not see {str(self.journal[0])!r}, the journal of the result",
-                need="a result in a folder that all machines see",
-                fix="out= on a shared disk, or a .npy file, which is written here",
-            )
+        for name in self.places:
+            if name in self.journals and hash_head(self.journals[name][0]) != self.journals[name][1]:
+                raise StorageError(
+                    f"a worker does not see {str(self.journals[name][0])!r}, the journal of the result",
+                    need="a result in a folder that all machines see",
+                    fix="out= on a shared disk, or a .npy file, which is written here",
+                )
 
     def __call__(self, job: RemoteTile) -> RemoteResult:
         """Read, compute, and write where that is done by workers."""
-        plan, part = self.compiled.plan, job.part
-        if part is None:
-            where = slices(plan.axes.names, plan, job.plane, job.tile.reads)
-            with storing(f"reading {where}"):
-                part = np.asarray(self.image[where])
-        x = inwards(plan, part, plan.whole.program.element.dtype)
-        result = RemoteResult(job.number, job.plane, job.tile)
+        plan, tiles = self.compiled.plan, self.compiled
         if job.sweep is not None:
-            y = self.compiled.sweeps[job.sweep](job.tile, x, job.statistics)
-            return replace(result, found=take_part(plan.sweeps[job.sweep], y))
-        read = digest(part, name_statistics(job.statistics))
-        if job.known is not None and job.known[0] == read and self._is_there(job, job.known[1]):
-            return replace(result, read=read, written=job.known[1], old=True)
-        y = outwards(plan, self.compiled(job.tile, x, job.statistics))
-        if self.destination is None:
-            return replace(result, read=read, y=y)
-        where = slices(plan.axes.result, plan, job.plane, job.tile.outputs)
-        with storing(f"writing {where}"):
-            self.destination[where] = y
-        return replace(result, read=read, written=digest(y))
+            tiles = self.compiled.sweeps[job.sweep[1]]
+        images = {**self.images, **{name: _Part(part) for name, part in job.parts.items()}}
+        parts = read_parts(tiles.plan, images, job.plane, job.tile)
+        read = digest(parts.values(), name_statistics(job.known))
+        back = replace(job, parts={}, known={}, sum_key=None)
+        if job.sweep is not None:
+            if job.sum_key is not None and job.sum_key[0] == read:
+                return RemoteResult(back, read, found=job.sum_key[1], old=True)
+            ys = tiles(job.tile, turn_inwards(tiles.plan, parts), job.known)
+            return RemoteResult(back, read, found=take_part(plan.sweeps[job.sweep[1]], ys))
+        if job.done is not None and job.done[0] == read and self._are_there(job, job.done[1]):
+            return RemoteResult(back, read, old=True)
+        ys = turn_outwards(plan, tiles(job.tile, turn_inwards(plan, parts), job.known))
+        written = {}
+        for name in [name for name in ys if name in self.places]:
+            where = slices(plan.outputs[name].axes, job.plane, job.tile.outputs[name])
+            with storing(f"writing {where}"):
+                y = ys.pop(name)
+                self.places[name][where] = y
+                written[name] = digest((y,))
+        return RemoteResult(back, read, written, ys)
 
-    def _is_there(self, job: RemoteTile, written: str) -> bool:
-        """Whether outputs of an earlier run are as they were; where they are written here, that was seen here."""
-        if self.destination is None:
-            return True
-        where = slices(self.compiled.plan.axes.result, self.compiled.plan, job.plane, job.tile.outputs)
-        with storing(f"reading {where} of the result", fix="resume=False, which begins anew"):
-            return digest(np.asarray(self.destination[where])) == written
+    def _are_there(self, job: RemoteTile, written: Mapping[str, str]) -> bool:
+        """Whether outputs that are written here are as they were; the others were looked at before."""
+        plan = self.compiled.plan
+        return all(
+            is_there(array, plan, name, job.plane, job.tile, written[name]) for name, array in self.places.items()
+        )
+
+
+class _Part:
+    """A part of an image that was sent: all that a tile reads of it."""
+
+    def __init__(self, part: Array) -> None:
+        self._part = part
+
+    def __getitem__(self, where: tuple[slice, ...]) -> Array:
+        return self._part
 
 
 def _on_threads(plan: TilePlan, threads: int) -> TilePlan:
@@ -169,10 +190,10 @@ def hash_head(path: Path) -> str:
 def run_on_cluster(
     client: Any,
     plan: TilePlan,
-    given: Any,
-    image: Any,
-    result: Destination,
-    journal: Journal | None,
+    given: Mapping[str, Any],
+    images: Mapping[str, Any],
+    sides: Mapping[str, Array],
+    results: TileResults,
     threads: int | None,
     advance: Callable[[], None],
 ) -> None:
@@ -181,35 +202,37 @@ def run_on_cluster(
     Args:
         client: of Dask.
         plan: the tiles.
-        given, image: the image as the caller gives it, and its array.
-        result, journal: where tiles go, and what tells which are finished.
+        given, images: images as the caller gives them, and their arrays.
+        sides: inputs that every tile is given.
+        results: where tiles go, and which are finished.
         threads: of a tile; ``None`` for the cores of a machine over its jobs.
         advance: called after each tile.
     """
     fleet = Fleet(client, plan.subject.target, plan.needed, threads)
-    seen = (journal.path, hash_head(journal.path)) if journal is not None else None
-    source, written = _find_source(given, image), result.array if _is_in_folder(result.array) else None
-    work = TileWork(plan, source, image.dtype, written, seen)
-    run = _ClusterRun(plan, None if source is not None else image, result, written is None, journal)
+    found = {name: _find_source(given[name], image) for name, image in images.items()}
+    sources = {name: source for name, source in found.items() if source is not None}
+    places = {name: place.array for name, place in results.places.items() if _is_in_folder(place.array)}
+    seen = {name: (journal.path, hash_head(journal.path)) for name, journal in results.journals.items()}
+    work = TileWork(plan, sources, {name: image.dtype for name, image in images.items()}, places, seen)
+    run = _ClusterRun({name: image for name, image in images.items() if name not in sources}, results, set(places))
     with fleet.send(work) as carried:
 
         def do(jobs: Iterator[RemoteTile]) -> Iterator[RemoteResult]:
-            with closing(fleet.do(carried, jobs)) as results:
-                for found in results:
-                    yield found
+            with closing(fleet.do(carried, jobs)) as done:
+                for one in done:
+                    yield one
                     advance()
 
-        planes = list(np.ndindex(*plan.axes.planes(plan.shape)))
+        planes = list(enumerate(plan.list_planes()))
         # What sweeps find in a plane, its tiles wait for. Without any, no plane waits for another.
-        for numbers in [range(n, n + 1) for n in range(len(planes))] if plan.sweeps else [range(len(planes))]:
-            statistics: dict[str, Array] = {}
+        for some in [[one] for one in planes] if plan.sweeps else [planes]:
+            known = dict(sides)
             for number, sweep in enumerate(plan.sweeps):
-                jobs = run.list_jobs(sweep.plan, planes[numbers[0]], 0, statistics, number)
-                parts = (found.found for found in do(jobs) if found.found is not None)
-                statistics = finish_sweep(sweep, functools.reduce(operator.add, parts), statistics)
-            tiles = (run.list_jobs(plan, planes[n], n * plan.tiles, statistics) for n in numbers)
-            for found in do(itertools.chain.from_iterable(tiles)):
-                run.keep(found)
+                parts = (run.keep_sum(one) for one in do(run.list_sweep(sweep.plan, *some[0], number, known)))
+                known = finish_sweep(sweep, functools.reduce(operator.add, parts), known)
+            tiles = (run.list_tiles(plane, n * plan.tiles, known) for n, plane in some)
+            for one in do(itertools.chain.from_iterable(tiles)):
+                run.keep(one)
 
 
 def _find_source(given: Any, image: Any) -> Any:
@@ -228,53 +251,50 @@ class _ClusterRun:
     """What is done here.
 
     Attributes:
-        plan: the tiles.
-        image: to take parts from that are sent; ``None`` where workers read them.
-        result, journal: where tiles go, and what tells which are finished.
-        returned: whether outputs come back.
+        images: to take parts from that are sent.
+        results: where tiles go, and which are finished.
+        there: outputs that workers write.
     """
 
-    plan: TilePlan
-    image: Any
-    result: Destination
-    returned: bool
-    journal: Journal | None
+    images: Mapping[str, Any]
+    results: TileResults
+    there: set[str]
 
-    def list_jobs(
-        self,
-        tiles: TilePlan,
-        plane: tuple[int, ...],
-        first: int,
-        statistics: dict[str, Array],
-        sweep: int | None = None,
+    def list_tiles(self, plane: Plane, first: int, known: dict[str, Array]) -> Iterator[RemoteTile]:
+        """The tiles of a plane, numbered on: with the parts that are sent."""
+        plan = self.results.plan
+        for number, tile in enumerate(plan, first):
+            done = self.results.find(number)
+            if done is not None:
+                here = {name: written for name, written in done[1].items() if name not in self.there}
+                done = done if self.results.is_there(plane, tile, here) else None
+            yield RemoteTile(number, plane, tile, self._take_parts(plan, plane, tile), done, known)
+
+    def list_sweep(
+        self, plan: TilePlan, count: int, plane: Plane, sweep: int, known: dict[str, Array]
     ) -> Iterator[RemoteTile]:
-        """The tiles of a plane, of the result or of a sweep, numbered on: with their parts, where these are sent."""
-        plan = self.plan
-        for number, tile in enumerate(tiles, first):
-            known = None if self.journal is None or sweep is not None else self.journal.done.get(number)
-            if known is not None and self.returned:
-                where = slices(plan.axes.result, plan, plane, tile.outputs)
-                with storing(f"reading {where} of the result", fix="resume=False, which begins anew"):
-                    known = known if digest(np.asarray(self.result.array[where])) == known[1] else None
-            part = None
-            if self.image is not None:
-                where = slices(plan.axes.names, plan, plane, tile.reads)
-                with storing(f"reading {where}"):
-                    part = np.ascontiguousarray(self.image[where])
-            yield RemoteTile(number, plane, tile, part, known, statistics, sweep)
+        """The tiles of a sweep over a plane."""
+        for number, tile in enumerate(plan):
+            parts, old = self._take_parts(plan, plane, tile), self.results.find_sum((count, sweep, number))
+            yield RemoteTile(number, plane, tile, parts, None, known, (count, sweep), old)
 
-    def keep(self, found: RemoteResult) -> None:
+    def _take_parts(self, plan: TilePlan, plane: Plane, tile: ImageTile) -> dict[str, Array]:
+        sent = replace(tile, reads={name: box for name, box in tile.reads.items() if name in self.images})
+        return {name: np.ascontiguousarray(part) for name, part in read_parts(plan, self.images, plane, sent).items()}
+
+    def keep_sum(self, result: RemoteResult) -> Partial:
+        """What a tile of a sweep contributes, noted."""
+        assert result.found is not None
+        assert result.job.sweep is not None
+        if not result.old:
+            self.results.note_sum((*result.job.sweep, result.job.number), result.read, result.found)
+        return result.found
+
+    def keep(self, result: RemoteResult) -> None:
         """Write outputs that came back, and note the tile."""
-        if found.old:
+        if result.old:
             return
-        written = found.written
-        if found.y is not None:
-            where = slices(self.plan.axes.result, self.plan, found.plane, found.tile.outputs)
-            with storing(f"writing {where}"):
-                self.result.array[where] = found.y
-                if self.journal is not None:
-                    self.result.flush()
-                    written = digest(found.y)
-        if self.journal is not None:
-            with storing("writing the journal"):
-                self.journal.add(found.number, found.read, written)
+        job, written = result.job, dict(result.written or {})
+        for name, y in (result.ys or {}).items():
+            written[name] = self.results.write_one(name, job.plane, job.tile, y)
+        self.results.note(job.number, result.read, written)

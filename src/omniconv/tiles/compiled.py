@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 Array: TypeAlias = npt.NDArray[Any]
 
 
-def _refuse(shape: Shape) -> NoReturn:
-    """A plan in another process is for one shape.
+def _refuse(shapes: Mapping[str, Shape]) -> NoReturn:
+    """A plan in another process is for its own shapes.
 
     Raises:
         UnsupportedError: always.
     """
-    raise UnsupportedError(f"a plan for shape {shape} from one that was sent here", need="plan_tiles in this process")
+    raise UnsupportedError(
+        f"a plan for shapes {dict(shapes)} from one that was sent here", need="plan_tiles in this process"
+    )
 
 
 class CompiledTiles:
@@ -67,17 +69,28 @@ class CompiledTiles:
         self.plan = plan
         self._begin()
 
-    def __call__(self, tile: ImageTile, x: Array, statistics: Mapping[str, Array] | None = None) -> Array:
-        """The outputs of a tile ``(1, C, *spatial)``, given what it reads, and what sweeps have found."""
+    def __call__(
+        self, tile: ImageTile, parts: Mapping[str, Array], known: Mapping[str, Array] | None = None
+    ) -> dict[str, Array]:
+        """The outputs of a tile ``(1, C, *spatial)`` by name.
+
+        Args:
+            tile: to compute.
+            parts: what it reads of each image, ``(1, C, *spatial)``.
+            known: inputs that every tile is given, and what sweeps have found.
+        """
         run, reads = self.find(tile)
-        source = self.plan.whole.source
-        inputs = {name: take(array, reads[name]) for name, array in (statistics or {}).items() if name in reads}
-        inputs[source] = take(x, (*reads[source][:2], *((0, size) for size in x.shape[2:])))
-        ((name, shape),) = run.outputs.items()
+        inputs = {name: take(array, reads[name]) for name, array in (known or {}).items() if name in reads}
+        for name, x in parts.items():
+            inputs[name] = take(x, (*reads[name][:2], *((0, size) for size in x.shape[2:])))
         # Memory of its own: what an executable keeps for its next results, it would keep for each kind of tile.
-        y = np.empty(shape, run.dtype)
-        run.run(inputs, {name: y})
-        return y != 0 if self.plan.dtype.kind == "b" else y
+        made = {name: np.empty(shape, run.dtype) for name, shape in run.outputs.items()}
+        run.run(inputs, made)
+        found = {}
+        for name, y in zip(self.plan.outputs, made.values(), strict=True):
+            if name in tile.outputs:
+                found[name] = y != 0 if self.plan.outputs[name].dtype == "bool" else y
+        return found
 
     def find(self, tile: ImageTile) -> tuple[Executable, dict[str, Box]]:
         """The executable of tiles of its kind, and the boxes of its inputs."""
@@ -85,9 +98,9 @@ class CompiledTiles:
             found = self._made.get(tile.kind)
             if found is None:
                 plan = self.plan
-                part = plan.whole.part(tile.outputs)
+                part = plan.whole.part(tile.outputs[plan.whole.tensors[0]])
                 # What a plan says of one axis holds for all others: each is cut by itself.
-                assert plan.whole.reads(part) == tile.reads
+                assert dict(zip(plan.whole.images, plan.whole.reads(part), strict=True)) == tile.reads
                 made = Executable.of(
                     part.program,
                     plan.subject.target,
@@ -113,7 +126,7 @@ class CompiledTiles:
             started = time.perf_counter()
             run.run(inputs)
             times.append(time.perf_counter() - started)
-        one = math.prod(b - a for a, b in tile.reads)
+        one = math.prod(b - a for a, b in next(iter(tile.reads.values())))
         before = sum(sweep.measure_seconds() for sweep in self.sweeps)
         return before + min(times) * self.plan.planes * self.plan.read / one
 

@@ -106,7 +106,7 @@ def count_tiles_macs(whole: Whole, lines: tuple[tuple[Piece, ...], ...]) -> int:
     """Multiply-accumulates of all tiles, counted once for each kind [MAC]."""
     total = 0
     for pieces in itertools.product(*(_first_of_kinds(line) for line in lines)):
-        part = whole.part([piece.outputs for piece, _ in pieces])
+        part = whole.part([piece.outputs[0] for piece, _ in pieces])
         total += count_macs(part.program) * math.prod(count for _, count in pieces)
     return total
 

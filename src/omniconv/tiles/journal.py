@@ -1,9 +1,10 @@
 """A journal of the tiles that are finished, so that a run that was killed goes on where it was.
 
-The first line says what is computed: the network with its weights, the shapes, the tiles, how it is compiled. Each
-further line is the number of a tile, a digest of what it read and one of what it wrote. A tile is finished where both
-are still so: of another image, or of an output that was made anew or did not reach the disk, nothing is taken over. A
-line that was cut off is none.
+The first line says what is computed: the network with its weights, the shapes, the tiles, how it is compiled. A
+further line is the number of a tile, a digest of what it read and one of what it wrote; or of a tile of a sweep the
+plane, the sweep, its number, a digest of what it read, what it found and a digest of that. A tile is finished where
+both are still so: of another image, or of an output that was made anew or did not reach the disk, nothing is taken
+over. A line that was cut off is none.
 
 Whoever holds the journal holds the result: its file is locked.
 """
@@ -17,6 +18,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Final
 
@@ -26,24 +28,29 @@ import omniconv
 from omniconv.errors import DataError, StorageError
 from omniconv.program.describe import describe_program
 from omniconv.tiles.compiled import Array
+from omniconv.tiles.sums import Partial
 
 if TYPE_CHECKING:
     from omniconv.tiles.plan import TilePlan
 
+_SUM: Final = re.compile(rb"(\d{1,18}) (\d{1,6}) (\d{1,18}) ([0-9a-f]{32}) (\{[^ ]*\}) ([0-9a-f]{32})")
 _LINE: Final = re.compile(rb"(\d{1,18}) ([0-9a-f]{32}) ([0-9a-f]{32})")
 
 
-def describe(plan: TilePlan, dtype: str) -> dict[str, Any]:
-    """What decides the bytes of a result, beside the image itself."""
+def describe(plan: TilePlan, dtypes: Mapping[str, str]) -> dict[str, Any]:
+    """What decides the bytes of the results, beside the images themselves.
+
+    Args:
+        plan: the tiles.
+        dtypes: of the images.
+    """
     options, target = plan.subject.options, plan.subject.target
     return {
         "omniconv": omniconv.__version__,
         "network": hashlib.sha256(describe_program(plan.whole.program)).hexdigest(),
-        "output": plan.whole.tensor,
-        "shape": list(plan.shape),
-        "input_dtype": dtype,
-        "axes": plan.axes.names,
-        "result": list(plan.output_shape),
+        "outputs": {name: list(output.shape) for name, output in plan.outputs.items()},
+        "inputs": {name: [image.axes.names, list(image.shape), dtypes[name]] for name, image in plan.inputs.items()},
+        "sweeps": [list(sweep.plan.tile) for sweep in plan.sweeps],
         "tile": list(plan.tile),
         "exact": options.exact,
         "accuracy": options.accuracy,
@@ -51,10 +58,12 @@ def describe(plan: TilePlan, dtype: str) -> dict[str, Any]:
     }
 
 
-def digest(part: Array, more: str = "") -> str:
-    """What tells a part of an array from others: its bytes in row-major order; and what else it goes with."""
-    data = np.ascontiguousarray(part).reshape(-1).view(np.uint8).data
-    return hashlib.blake2b(data, digest_size=16, key=more.encode()).hexdigest()
+def digest(parts: Iterable[Array], more: str = "") -> str:
+    """What tells parts of arrays from others: their bytes in row-major order; and what else they go with."""
+    state = hashlib.blake2b(digest_size=16, key=more.encode())
+    for part in parts:
+        state.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
+    return state.hexdigest()
 
 
 class Journal:
@@ -67,6 +76,7 @@ class Journal:
 
     Attributes:
         done: for the number of a tile, the digests of what it read and wrote.
+        sums: for the plane, the sweep and the number of a tile, a digest of what it read and what it found.
 
     Raises:
         DataError: a journal of something else.
@@ -76,6 +86,7 @@ class Journal:
     def __init__(self, path: Path, content: dict[str, Any], *, resume: bool) -> None:
         self.path = path
         self.done: dict[int, tuple[str, str]] = {}
+        self.sums: dict[tuple[int, int, int], tuple[str, Partial]] = {}
         self._file = open_locked(path)
         try:
             head = json.dumps(content, sort_keys=True).encode() + b"\n"
@@ -102,13 +113,24 @@ class Journal:
                 need="the same network, image and tiles",
                 fix="resume=False, which begins anew",
             )
-        found = (_LINE.fullmatch(line) for line in rest)
-        self.done = {int(line[1]): (line[2].decode(), line[3].decode()) for line in found if line}
+        for line in rest:
+            if match := _LINE.fullmatch(line):
+                self.done[int(match[1])] = match[2].decode(), match[3].decode()
+            elif (match := _SUM.fullmatch(line)) and _check(match[5].decode()) == match[6].decode():
+                with contextlib.suppress(ValueError, LookupError, TypeError, OverflowError, RecursionError):
+                    place = int(match[1]), int(match[2]), int(match[3])
+                    self.sums[place] = match[4].decode(), Partial.of_text(match[5].decode())
         return whole
 
     def add(self, number: int, read: str, written: str) -> None:
         """Note that a tile is finished, by the digests of what it read and wrote."""
         self._file.write(f"{number} {read} {written}\n".encode())
+        self._sync()
+
+    def add_sum(self, place: tuple[int, int, int], read: str, found: Partial) -> None:
+        """Note what a tile of a sweep found: the plane, the sweep and its number, and a digest of what it read."""
+        text = found.to_text()
+        self._file.write(f"{place[0]} {place[1]} {place[2]} {read} {text} {_check(text)}\n".encode())
         self._sync()
 
     def _sync(self) -> None:
@@ -127,6 +149,10 @@ class Journal:
             self.close()
         self.path.unlink(missing_ok=True)
         self.close()
+
+
+def _check(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def open_locked(path: Path) -> IO[bytes]:

@@ -6,17 +6,21 @@ tiles of pieces that are alike on every axis are computed by one program.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from fractions import Fraction
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from omniconv.errors import UnsupportedError
 from omniconv.program.cut import Box, Interval, whole
 from omniconv.program.describe import describe_program
 from omniconv.program.part import ProgramPart, cut_program
 from omniconv.program.program import Program
+from omniconv.program.statistics import find_sources
 from omniconv.program.steps import ResizeStep
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -30,13 +34,13 @@ class Piece:
     """One tile along one axis.
 
     Attributes:
-        outputs: what it computes.
-        reads: what it reads of the input.
+        outputs: what it computes of each result; nothing where a smaller result has no position for it.
+        reads: what it reads of each image.
         kind: a number that pieces share whose programs are the same.
     """
 
-    outputs: Interval
-    reads: Interval
+    outputs: tuple[Interval, ...]
+    reads: tuple[Interval, ...]
     kind: int
 
 
@@ -44,31 +48,74 @@ class Whole:
     """What is cut.
 
     Args:
-        program: for the whole image.
-        tensor: its output.
+        program: for the whole images.
+        tensors: its results that are wanted. Tiles are counted by positions of the first.
+        images: its inputs that are read in tiles; all others are read as a whole by every tile.
+        rates: for each result, on each spatial axis, its positions for each of the first; default by their sizes.
 
     Attributes:
-        source: the input, which is an image.
-        sizes: output positions on each spatial axis.
+        images: those that the results depend on, the first of which has as many spatial axes as the results.
+        sizes: positions of the first result on each spatial axis.
         own: the arrays of the program, by identity.
     """
 
-    def __init__(self, program: Program, tensor: str) -> None:
-        self.program, self.tensor, self.source = program, tensor, program.inputs[0]
-        self.sizes = tuple(program.shapes[tensor][2:])
+    def __init__(
+        self,
+        program: Program,
+        tensors: Sequence[str],
+        images: Sequence[str],
+        rates: Mapping[str, Sequence[Fraction]] | None = None,
+    ) -> None:
+        self.program, self.tensors, shapes = program, tuple(tensors), program.shapes
+        needed = find_sources(program, self.tensors)
+        self.images = tuple(name for name in images if name in needed)
+        self.sizes = tuple(shapes[tensors[0]][2:])
+        self.rates = rates or {
+            name: [Fraction(size, first) for size, first in zip(shapes[name][2:], self.sizes, strict=True)]
+            for name in tensors
+        }
         self.own = frozenset(map(id, _list_arrays(program.steps)))
+        self._whole_reads = cut_program(program, {name: whole(shapes[name]) for name in self.tensors}).reads
+
+    def outputs(self, axis: int, span: Interval) -> tuple[Interval, ...]:
+        """What belongs to some positions of the first result, of each result; the last takes all that is left."""
+        found = []
+        for name in self.tensors:
+            size, rate = self.program.shapes[name][2 + axis], self.rates[name][axis]
+            first, stop = (min(math.ceil(end * rate), size) for end in span)
+            found.append((first, size if span[1] == self.sizes[axis] else stop))
+        return tuple(found)
 
     def part(self, spans: Sequence[Interval | None]) -> ProgramPart:
-        """The part for some outputs on each spatial axis; ``None`` for all."""
-        box = list(whole(self.program.shapes[self.tensor]))
-        for axis, span in enumerate(spans, 2):
-            if span is not None:
-                box[axis] = span
-        return cut_program(self.program, self.tensor, tuple(box))
+        """The part for some positions of the first result on each spatial axis; ``None`` for all.
 
-    def reads(self, part: ProgramPart) -> Box:
-        """What a part reads of the image on each spatial axis."""
-        return part.reads[self.source][2:]
+        Raises:
+            UnsupportedError: a step that cannot be computed in parts, or an input that is no image of which a tile
+                reads a part.
+        """
+        shapes = self.program.shapes
+        boxes = {name: list(whole(shapes[name])) for name in self.tensors}
+        for axis, span in enumerate(spans):
+            if span is None:
+                continue
+            for name, (first, stop) in zip(self.tensors, self.outputs(axis, span), strict=True):
+                # A result of which nothing is left gives one position, which is not kept: tiles that are alike on
+                # each axis are then computed by one program.
+                first = min(first, shapes[name][2 + axis] - 1)
+                boxes[name][2 + axis] = first, max(stop, first + 1)
+        part = cut_program(self.program, {name: tuple(box) for name, box in boxes.items()})
+        for name, box in part.reads.items():
+            if name not in self.images and box != self._whole_reads[name]:
+                raise UnsupportedError(
+                    f"tiles read parts of input {name!r}, whose size {tuple(shapes[name])} is fixed",
+                    need="images whose sizes are open, and other inputs that every tile reads as a whole",
+                    at=name,
+                )
+        return part
+
+    def reads(self, part: ProgramPart) -> tuple[Box, ...]:
+        """What a part reads of each image on each spatial axis."""
+        return tuple(part.reads[name][2:] for name in self.images)
 
     def describe(self, part: Program) -> bytes:
         """A hash of a part that equals that of another if and only if they compute the same."""
@@ -76,7 +123,7 @@ class Whole:
 
 
 def cut_line(cut: Whole, axis: int, size: int, grid: int) -> tuple[Piece, ...]:
-    """The pieces of ``size`` output positions along one spatial axis; the last may be smaller.
+    """The pieces of ``size`` positions of the first result along one spatial axis; the last may be smaller.
 
     Where pieces begin on the grid, moving one by its size moves all that it reads, in every value, by whole positions,
     up to where it meets a border. What a cut says is made of the positions where a window begins and ends and of the
@@ -94,7 +141,8 @@ def cut_line(cut: Whole, axis: int, size: int, grid: int) -> tuple[Piece, ...]:
         """Cut out one piece."""
         part = cut.part([spans[number] if n == axis else None for n in range(len(cut.sizes))])
         kind = kinds.setdefault(cut.describe(part.program), len(kinds))
-        found[number] = Piece(spans[number], cut.reads(part)[axis], kind)
+        reads = tuple(box[axis] for box in cut.reads(part))
+        found[number] = Piece(cut.outputs(axis, spans[number]), reads, kind)
         return part
 
     first, last = 0, len(spans) - 1
@@ -107,10 +155,13 @@ def cut_line(cut: Whole, axis: int, size: int, grid: int) -> tuple[Piece, ...]:
         assert near is not None
         assert far is not None
         if near.kind == far.kind and _repeat(cut, ends, last - first):
-            step = (far.reads[0] - near.reads[0]) // (last - first)
+            moves = [(b[0] - a[0]) // (last - first) for a, b in zip(near.reads, far.reads, strict=True)]
             for between in range(first + 1, last):
-                start, stop = (end + (between - first) * step for end in near.reads)
-                found[between] = Piece(spans[between], (start, stop), near.kind)
+                reads = tuple(
+                    (start + (between - first) * move, stop + (between - first) * move)
+                    for (start, stop), move in zip(near.reads, moves, strict=True)
+                )
+                found[between] = Piece(cut.outputs(axis, spans[between]), reads, near.kind)
             break
     for number, piece in enumerate(found):
         if piece is None:

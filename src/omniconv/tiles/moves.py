@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from omniconv.program.cut import Box
-from omniconv.tiles.axes import CHANNEL
+from omniconv.tiles.axes import CHANNEL, Axes
 from omniconv.tiles.compiled import Array
-from omniconv.tiles.plan import TilePlan
+
+Plane: TypeAlias = Mapping[str, int]
+"""Where an image lies on each axis of planes."""
 
 
-def slices(names: str, plan: TilePlan, plane: tuple[int, ...], box: Box) -> tuple[slice, ...]:
+def slices(axes: Axes, plane: Plane, box: Box) -> tuple[slice, ...]:
     """Where a tile of a plane lies in an array."""
-    found = dict(zip(plan.axes.spatial, (slice(*span) for span in box), strict=True))
-    planes = (name for name in plan.axes.names if plan.axes.is_plane(name))
-    found.update((name, slice(at, at + 1)) for name, at in zip(planes, plane, strict=True))
-    return tuple(found.get(name, slice(None)) for name in names)
+    found = dict(zip(axes.spatial, (slice(*span) for span in box), strict=True))
+    found.update((name, slice(at, at + 1)) for name, at in plane.items())
+    return tuple(found.get(name, slice(None)) for name in axes.names)
 
 
-def inwards(plan: TilePlan, part: Array, dtype: np.dtype[Any]) -> Array:
-    """A part of the image as the network takes it: ``(1, C, *spatial)``."""
-    axes = plan.axes
+def inwards(axes: Axes, part: Array, dtype: np.dtype[Any]) -> Array:
+    """A part of an image as the network takes it: ``(1, C, *spatial)``."""
     order = [name for name in axes.names if axes.is_plane(name)]
     order += [CHANNEL] if CHANNEL in axes.names else []
     moved = part.transpose([axes.names.index(name) for name in (*order, *axes.spatial)])
@@ -30,13 +31,12 @@ def inwards(plan: TilePlan, part: Array, dtype: np.dtype[Any]) -> Array:
     return np.ascontiguousarray(moved.reshape(1, -1, *sizes), dtype)
 
 
-def outwards(plan: TilePlan, y: Array) -> Array:
-    """A part of the result as it lies in its array."""
-    axes = plan.axes
+def outwards(axes: Axes, y: Array) -> Array:
+    """A part of a result as it lies in its array."""
     inside = ("1", CHANNEL, *axes.spatial)
-    kept = [name for name in inside if name in axes.result]
+    kept = [name for name in inside if name in axes.names]
     moved = y.reshape([size for name, size in zip(inside, y.shape, strict=True) if name in kept])
-    planes = [name for name in axes.result if axes.is_plane(name)]
+    planes = [name for name in axes.names if axes.is_plane(name)]
     wide = moved.reshape((1,) * len(planes) + moved.shape)
     names = [*planes, *kept]
-    return wide.transpose([names.index(name) for name in axes.result])
+    return wide.transpose([names.index(name) for name in axes.names])

@@ -1,62 +1,87 @@
-"""`plan_tiles`: which tiles fit into a given memory, what each reads, and what computing them costs."""
+"""`TilePlan`: the tiles of an image, what each reads, and what computing them costs."""
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from fractions import Fraction
 
 import numpy as np
 
 from omniconv.analysis.record import Record
-from omniconv.analysis.tiling import AxisTiling, Tiling, tiling
-from omniconv.errors import LimitError, ShapeError, UnsupportedError
-from omniconv.integers import as_flag, as_integer, as_integers, as_shape, ceil_div
-from omniconv.limits import parse_size
+from omniconv.analysis.tiling import AxisTiling
 from omniconv.program.cut import Box
-from omniconv.program.keep_axes import keep_axes
-from omniconv.program.program import Program
-from omniconv.program.statistics import Statistic, SweptProgram, split_program
+from omniconv.program.statistics import Statistic
 from omniconv.spec import Shape
-from omniconv.tiles.axes import Axes, read_axes
-from omniconv.tiles.fit import count_macs, count_tiles_macs, fit_sizes
-from omniconv.tiles.lines import Piece, Whole, cut_line
-from omniconv.tiles.subject import TileSubject, find_output, open_subject
-
-MOST_PIECES: Final = 2**16
-"""Tiles along one axis, each of which is cut out of the program."""
-MOST_KINDS: Final = 256
-"""Programs that tiles may need. More means that no two tiles are alike."""
+from omniconv.tiles.axes import CHANNEL, Axes
+from omniconv.tiles.lines import Piece, Whole
+from omniconv.tiles.subject import TileSubject
 
 
 @dataclass(frozen=True, slots=True)
 class ImageTile:
-    """One tile of one image.
+    """One tile of one plane.
 
     Attributes:
         index: its place on each spatial axis.
-        outputs, reads: what it computes and reads on each spatial axis.
+        outputs: what it computes of each output on each spatial axis; a smaller output may have no part in it.
+        reads: what it reads of each image.
         kind: tiles of one kind are computed by one program.
     """
 
     index: tuple[int, ...]
-    outputs: Box
-    reads: Box
+    outputs: dict[str, Box]
+    reads: dict[str, Box]
     kind: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TiledInput:
+    """An array that is read in tiles.
+
+    Attributes:
+        shape, axes: of the array.
+        tiling: for each spatial axis the halo, the grid of positions that tiles begin at, and the positions of this
+            input for each of the first output.
+    """
+
+    shape: Shape
+    axes: Axes
+    tiling: tuple[AxisTiling, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TiledOutput:
+    """An array that is computed in tiles.
+
+    Attributes:
+        shape, axes, dtype: of the array.
+        tile: its positions in a tile on each spatial axis; a fraction where a tile of the first output begins between
+            two of them.
+    """
+
+    shape: Shape
+    axes: Axes
+    dtype: str
+    tile: tuple[Fraction, ...]
+
+    def tile_shape(self) -> tuple[Fraction, ...]:
+        """The shape of a tile in the array."""
+        sizes = dict(zip(self.axes.spatial, self.tile, strict=True))
+        sizes[CHANNEL] = Fraction(dict(zip(self.axes.names, self.shape, strict=True)).get(CHANNEL, 1))
+        return tuple(sizes.get(name, Fraction(1)) for name in self.axes.names)
 
 
 @dataclass(frozen=True, eq=False)
 class TilePlan(Record):
-    """How an image is computed in tiles; ``print(plan)`` is a table, ``plan.picture()`` a picture.
+    """How images are computed in tiles; ``print(plan)`` is a table, ``plan.picture()`` a picture.
 
     Attributes:
-        shape, output_shape: of the arrays, along ``axes.names`` and ``axes.result``.
-        axes: which axis is what.
-        tile: output positions of a tile on each spatial axis; the last may be smaller.
-        tiling: for each spatial axis the halo, the grid of positions that tiles begin at, and the input positions for
-            each output position.
+        inputs, outputs: the arrays, by name.
+        sides: shapes of the inputs that every tile is given as a whole.
+        tile: positions of the first output in a tile on each spatial axis; the last may be smaller.
         lines: for each spatial axis its pieces.
         memory, needed: what tiles may take, and take: working memory, weights, and the inputs and outputs of the tiles
             that are read, computed and written at once [bytes].
@@ -64,11 +89,10 @@ class TilePlan(Record):
         sweeps: what is computed before the result, one after the other: reductions over all positions.
     """
 
-    shape: Shape
-    output_shape: Shape
-    axes: Axes
+    inputs: dict[str, TiledInput]
+    outputs: dict[str, TiledOutput]
+    sides: dict[str, Shape]
     tile: tuple[int, ...]
-    tiling: tuple[AxisTiling, ...]
     lines: tuple[tuple[Piece, ...], ...]
     memory: int
     needed: int
@@ -77,7 +101,6 @@ class TilePlan(Record):
     sweeps: tuple[SweepPlan, ...]
     _whole: Whole = field(repr=False)
     _subject: TileSubject = field(repr=False)
-    _truths: frozenset[str] = field(repr=False)
 
     @property
     def whole(self) -> Whole:
@@ -90,14 +113,24 @@ class TilePlan(Record):
         return self._subject
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """NumPy's type of the result."""
-        return np.dtype(bool) if self._whole.tensor in self._truths else self._whole.program.element.dtype
+    def first(self) -> TiledInput:
+        """The image that says which planes there are."""
+        return next(iter(self.inputs.values()))
+
+    @property
+    def tiling(self) -> tuple[AxisTiling, ...]:
+        """Halo, grid and rate of the first image on each spatial axis."""
+        return self.first.tiling
 
     @property
     def planes(self) -> int:
         """Images that are computed one by one."""
-        return math.prod(self.axes.planes(self.shape))
+        return math.prod(self.first.axes.planes(self.first.shape).values())
+
+    def list_planes(self) -> list[dict[str, int]]:
+        """Where each of them is, the last axis first."""
+        sizes = self.first.axes.planes(self.first.shape)
+        return [dict(zip(sizes, place, strict=True)) for place in np.ndindex(*sizes.values())]
 
     @property
     def tiles(self) -> int:
@@ -120,12 +153,12 @@ class TilePlan(Record):
         if self.whole_macs:
             return self.macs / self.whole_macs
         read = self.read + sum(sweep.plan.read for sweep in self.sweeps)
-        return read / math.prod(self.axes.inside(self.shape)[2:])
+        return read / math.prod(self.first.axes.inside(self.first.shape)[2:])
 
     @property
     def read(self) -> int:
-        """Input positions that the tiles of one image read, together; without sweeps."""
-        return math.prod(sum(piece.reads[1] - piece.reads[0] for piece in line) for line in self.lines)
+        """Positions of the first image that the tiles of one plane read, together; without sweeps."""
+        return math.prod(sum(piece.reads[0][1] - piece.reads[0][0] for piece in line) for line in self.lines)
 
     def __iter__(self) -> Iterator[ImageTile]:
         """The tiles of one image, the last axis first."""
@@ -135,10 +168,12 @@ class TilePlan(Record):
     def tile_at(self, index: tuple[int, ...]) -> ImageTile:
         """The tile at a place on each spatial axis."""
         pieces = [line[n] for line, n in zip(self.lines, index, strict=True)]
+        outputs = zip(self.outputs, zip(*(piece.outputs for piece in pieces), strict=True), strict=True)
+        reads = zip(self.inputs, zip(*(piece.reads for piece in pieces), strict=True), strict=True)
         return ImageTile(
             index,
-            tuple(piece.outputs for piece in pieces),
-            tuple(piece.reads for piece in pieces),
+            {name: box for name, box in outputs if all(first < stop for first, stop in box)},
+            dict(reads),
             tuple(piece.kind for piece in pieces),
         )
 
@@ -173,208 +208,3 @@ class SweepPlan(Record):
     label: str
     plan: TilePlan
     statistics: tuple[Statistic, ...]
-
-
-def plan_tiles(
-    net: Any,
-    shape: Sequence[int],
-    memory: str | int = "2GB",
-    *,
-    tile: Sequence[int] | None = None,
-    axes: str | None = None,
-    output: str | None = None,
-    two_pass: bool = False,
-    weights: Sequence[Any] | None = None,
-    threads: int | None = None,
-    exact: bool | None = None,
-    dtype: Any = None,
-) -> TilePlan:
-    """The tiles in which an image is computed, with the same result as the whole.
-
-    Formula:
-        a tile reads what its outputs depend on, as far as it exists; each layer pads where the whole does, and nowhere
-        else. Tiles begin at multiples of the grid, where moving one moves all that it reads by whole positions.
-
-    Example:
-        >>> import omniconv as oc
-        >>> layer = oc.convolution(in_channels=1, out_channels=1, kernel_size=5, padding="same")
-        >>> plan = plan_tiles(layer, (1, 1, 4000, 4000), "4MB")
-        >>> plan.tiling[0].halo, plan.tiles > 1, plan.recompute  # one layer computes nothing twice
-        ((2, 2), True, 1.0)
-
-    Args:
-        net: a model (path, bytes or ``ModelProto``), a spec, or what :func:`omniconv.compile` returned.
-        shape: of the image: ``(N, C, *spatial)``, or along ``axes``.
-        memory: what tiles may take [bytes]; a number or a text such as ``"2GB"``. It holds their working memory,
-            weights, and inputs and outputs; not the interpreter, nor arrays of the caller.
-        tile: output positions of a tile on each spatial axis, any; default: the largest that fit, on the grid.
-        axes: a letter for each axis, ``C`` for channels: ``"TCZYX"``. The positions that the network knows are Z, Y
-            and X (for two axes Y and X), or else the last axes; each plane along the others is an image of its own.
-        output: name of the output, where there are several.
-        two_pass: reductions over all positions (global pooling, squeezes, normalisation by the statistics of an image)
-            are found by passes over the tiles of their own, before the result; one for each that another one depends
-            on, so that n squeezes one after the other cost n + 1 passes. The plan says how much work that is.
-        weights: for a spec, as for :func:`omniconv.compile`; a plan needs none.
-        threads, exact, dtype: as for :func:`omniconv.compile`, where ``net`` is not compiled yet.
-
-    Raises:
-        UnsupportedError: an operator that needs all positions; it is named, with its node.
-        LimitError: not even the smallest tile fits; the message says the least.
-        ShapeError, SpecError, DataError: arguments that do not fit one another.
-    """
-    subject = open_subject(net, weights, threads, dtype, exact=exact)
-    return plan_aligned(subject, shape, memory, axes, output, tile=tile, two_pass=two_pass)
-
-
-def plan_aligned(
-    subject: TileSubject,
-    shape: Sequence[int],
-    memory: str | int,
-    axes: str | None,
-    output: str | None,
-    align: Sequence[int] | None = None,
-    *,
-    tile: Sequence[int] | None = None,
-    two_pass: bool = False,
-) -> TilePlan:
-    """See :func:`plan_tiles`.
-
-    Args:
-        subject, shape, memory, axes, output, tile, two_pass: as there.
-        align: for each axis of the result, tiles begin at multiples of it (the chunks of where the result goes).
-    """
-    allowed = parse_size(memory, "memory") if isinstance(memory, str) else as_integer("memory", memory, 1, None)
-    two_pass = as_flag("two_pass", two_pass)
-    given = as_shape(shape)
-    known = read_axes(axes, given, subject.rank, subject.channels, 1)
-    program, truths = subject.lower(known.inside(given))
-    tensor = find_output(program, output, subject.at)
-    planner = _Planner(subject, given, axes, allowed, truths)
-    program = keep_axes(program, (tensor,))
-    split = split_program(program) if two_pass else SweptProgram(program)
-    _check_tiling(split, tensor, subject, program, two_pass=two_pass)
-    sweeps = []
-    for sweep in split.sweeps:
-        plan = planner.plan(split.program, sweep.tensor, None, tile)
-        sweeps.append(SweepPlan(sweep.label, plan, tuple(sweep.statistics)))
-    return planner.plan(split.program, tensor, align, tile, tuple(sweeps))
-
-
-def _check_tiling(split: SweptProgram, tensor: str, subject: TileSubject, program: Program, *, two_pass: bool) -> None:
-    """Refuse what needs all positions.
-
-    Raises:
-        UnsupportedError: it does; with ``two_pass`` as the way out where that is one.
-    """
-    found = _find_obstacles(split, tensor)
-    if not found:
-        return
-    fix = "" if two_pass or _find_obstacles(split_program(program), tensor) else "two_pass=True"
-    raise UnsupportedError(
-        f"{'; '.join(found)}: output {tensor!r} cannot be computed in tiles",
-        need="outputs that depend on positions nearby",
-        fix=fix,
-        at=subject.at,
-    )
-
-
-def _find_obstacles(split: SweptProgram, tensor: str) -> tuple[str, ...]:
-    """What needs all positions, among the sweeps and the result."""
-    tensors = [*(sweep.tensor for sweep in split.sweeps), tensor]
-    return tuple(dict.fromkeys(one for name in tensors for one in tiling(split.program, name).obstacles))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Planner:
-    """Plans values of one image.
-
-    Attributes:
-        subject, shape, axes, allowed, truths: see :func:`plan_aligned`.
-    """
-
-    subject: TileSubject
-    shape: Shape
-    axes: str | None
-    allowed: int
-    truths: frozenset[str]
-
-    def plan(
-        self,
-        program: Program,
-        tensor: str,
-        align: Sequence[int] | None,
-        tile: Sequence[int] | None,
-        sweeps: tuple[SweepPlan, ...] = (),
-    ) -> TilePlan:
-        """The tiles of a value that can be computed in tiles."""
-        subject, found = self.subject, tiling(program, tensor)
-        known = read_axes(self.axes, self.shape, subject.rank, subject.channels, program.shapes[tensor][1])
-        whole = Whole(keep_axes(program, (tensor,)), tensor)
-        result = known.outside(self.shape, program.shapes[tensor])
-        steps, most = self._steps(found, known, whole, result, align, tile)
-        sizes, needed = fit_sizes(whole, subject, steps, self.allowed, most)
-        if max(map(ceil_div, whole.sizes, sizes)) > MOST_PIECES:
-            raise LimitError(
-                f"tiles of {'x'.join(map(str, sizes))} outputs for a result of {'x'.join(map(str, whole.sizes))}",
-                need=f"at most {MOST_PIECES} along an axis",
-                fix="larger tiles, or a part of the image",
-                at=subject.at,
-            )
-        lines = tuple(
-            cut_line(whole, n, size, axis.grid) for n, (size, axis) in enumerate(zip(sizes, found.axes, strict=True))
-        )
-        kinds = math.prod(len({piece.kind for piece in line}) for line in lines)
-        if kinds > MOST_KINDS:
-            raise UnsupportedError(
-                f"{kinds} tiles of different kinds: a resize with an uneven ratio, or a constant with one value a "
-                "position",
-                need=f"at most {MOST_KINDS} kinds, which begin alike on some grid",
-                fix="more memory, or a resize by a whole ratio",
-                at=subject.at,
-            )
-        macs = count_tiles_macs(whole, lines) + sum(sweep.plan.macs for sweep in sweeps)
-        needed = max([needed, *(sweep.plan.needed for sweep in sweeps)])
-        return TilePlan(
-            self.shape,
-            result,
-            known,
-            sizes,
-            found.axes,
-            lines,
-            self.allowed,
-            needed,
-            macs,
-            count_macs(whole.program),
-            sweeps,
-            whole,
-            subject,
-            self.truths,
-        )
-
-    def _steps(
-        self,
-        found: Tiling,
-        known: Axes,
-        whole: Whole,
-        result: Shape,
-        align: Sequence[int] | None,
-        tile: Sequence[int] | None,
-    ) -> tuple[list[int], tuple[int, ...]]:
-        """What tiles begin at multiples of, and their largest size, on each axis."""
-        steps = [axis.grid for axis in found.axes]
-        if align is not None:
-            if len(align) != len(known.result):
-                raise ShapeError(f"an array of {len(align)} axes for the result", need=f"one of shape {result}")
-            of_axis = dict(zip(known.result, align, strict=True))
-            steps = [math.lcm(step, of_axis[name]) for step, name in zip(steps, known.spatial, strict=True)]
-        if tile is None:
-            # A period as long as the image is none: then every tile is a kind of its own, wherever it begins.
-            return [
-                step if 2 * step <= max(size, 2) else 1 for step, size in zip(steps, whole.sizes, strict=True)
-            ], whole.sizes
-        need = f"one size of at least 1 for each of {len(steps)} axes"
-        sizes = as_integers("tile", tile, 1, need=need)
-        if len(sizes) != len(steps):
-            raise ShapeError(f"tile={sizes}", need=need, at=self.subject.at)
-        sizes = tuple(min(size, total) for size, total in zip(sizes, whole.sizes, strict=True))
-        return list(sizes), sizes

@@ -24,6 +24,11 @@ def find_chunks(out: Any) -> Shape | None:
     return tuple(getattr(out, "shards", None) or out.chunks)
 
 
+def has_chunks(out: Any) -> bool:
+    """Whether a result goes to chunks, each of which one tile has to write."""
+    return is_zarr(out) or (isinstance(out, str | os.PathLike) and Path(out).suffix == ".zarr")
+
+
 class Destination:
     """An array that the caller has, or new memory.
 

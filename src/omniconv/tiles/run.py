@@ -1,10 +1,10 @@
-"""`tiled`: a network over an image of any size, tile by tile; reading, computing and writing overlap."""
+"""`tiled`: a network over an image of any size, tile by tile."""
 
 from __future__ import annotations
 
-import queue
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -12,38 +12,18 @@ import numpy as np
 from omniconv.cluster import open_client
 from omniconv.errors import DataError, ShapeError
 from omniconv.integers import as_flag
-from omniconv.overlap import Relay, overlap
-from omniconv.tiles.axes import CHANNEL
+from omniconv.spec import Shape
 from omniconv.tiles.bar import show_bar
 from omniconv.tiles.cluster import run_on_cluster
-from omniconv.tiles.compiled import Array, CompiledTiles
-from omniconv.tiles.journal import Journal, describe, digest
+from omniconv.tiles.journal import describe
 from omniconv.tiles.lazy import tile_lazily
-from omniconv.tiles.moves import inwards, outwards, slices
-from omniconv.tiles.plan import ImageTile, TilePlan, plan_aligned
-from omniconv.tiles.results import Destination, find_chunks, open_result
-from omniconv.tiles.storage import check_apart, is_dask, open_image, storing
+from omniconv.tiles.outputs import TileResults
+from omniconv.tiles.pipeline import TileRun
+from omniconv.tiles.plan import TiledOutput, TilePlan
+from omniconv.tiles.planner import plan_aligned
+from omniconv.tiles.results import find_chunks, has_chunks, open_result
+from omniconv.tiles.storage import check_apart, check_distinct, is_dask, open_image
 from omniconv.tiles.subject import open_subject
-from omniconv.tiles.sums import Partial
-from omniconv.tiles.sweeping import finish_sweep, name_statistics, take_part
-
-
-@dataclass(frozen=True, slots=True)
-class TileJob:
-    """One tile of one plane.
-
-    Attributes:
-        number: among all of the result, or of a sweep over the plane.
-        plane, tile: where it is.
-        key: a digest of what it depends on, where there is a journal.
-        sweep: the number of the sweep that it belongs to; ``None`` for a tile of the result.
-    """
-
-    number: int
-    plane: tuple[int, ...]
-    tile: ImageTile
-    key: str
-    sweep: int | None = None
 
 
 def tiled(
@@ -53,7 +33,7 @@ def tiled(
     *,
     memory: str | int = "2GB",
     tile: Sequence[int] | None = None,
-    axes: str | None = None,
+    axes: str | Mapping[str, str] | None = None,
     output: str | None = None,
     two_pass: bool = False,
     resume: bool = True,
@@ -64,7 +44,7 @@ def tiled(
     dtype: Any = None,
     cluster: Any = None,
 ) -> Any:
-    """Run a network over an image of any size: the same result as of the whole, whatever the tiles.
+    """Run a network over images of any size: the same result as of the whole, whatever the tiles.
 
     Example:
         >>> import numpy as np, omniconv as oc
@@ -78,9 +58,11 @@ def tiled(
     Args:
         net, tile, axes, output, two_pass, weights, threads, exact, dtype: as for :func:`plan_tiles`.
         x: a NumPy array or memmap, a Zarr array (format 2 or 3), a Dask array, or a path: ``.npy``, ``.zarr`` (a group,
-            as of OME-Zarr, for its first resolution), ``.tif``. Types that the network's type holds are converted.
+            as of OME-Zarr, for its first resolution), ``.tif``. Types that the network's type holds are converted. By
+            name where the network has several inputs.
         out: where the result goes: nothing for new memory, a NumPy array, a memmap, a Zarr array whose chunks tiles can
-            keep to, or a path ``.npy`` or ``.zarr`` that appears when it is whole.
+            keep to, or a path ``.npy`` or ``.zarr`` that appears when it is whole. By name where there are several
+            outputs; those that are not named go to new memory.
         memory: what tiles may take [bytes], see :func:`plan_tiles`.
         resume: go on with a result on disk that was not finished. A file ``.tiles`` beside it is the journal, which
             goes when the result is whole.
@@ -90,7 +72,8 @@ def tiled(
             job of a worker takes ``memory``; without ``threads`` it takes the cores of a machine over its jobs.
 
     Returns:
-        The result. Of a Dask array a Dask array, computed when it is asked for; ``out`` has no meaning then.
+        The result; a dictionary by name where there are several outputs. Of a Dask array a Dask array, computed when it
+        is asked for; ``out`` has no meaning then.
 
     Raises:
         UnsupportedError, LimitError, ShapeError, SpecError, DataError: as :func:`plan_tiles`; and a journal of another
@@ -106,155 +89,104 @@ def tiled(
     """
     resume, progress = as_flag("resume", resume), as_flag("progress", progress)
     subject = open_subject(net, weights, threads, dtype, exact=exact)
-    image = open_image(x)
-    _check_type(image.dtype, subject.target.element.dtype)
-    chunks = find_chunks(out)
-    plan = plan_aligned(subject, tuple(image.shape), memory, axes, output, chunks, tile=tile, two_pass=two_pass)
-    if is_dask(image):
+    given = subject.name_inputs(x, "array")
+    opened = {name: open_image(one) for name, one in given.items()}
+    for name, one in opened.items():
+        _check_type(name, one.dtype, subject.target.element.dtype)
+    shapes = {name: tuple(one.shape) for name, one in opened.items()}
+
+    def align(names: Sequence[str]) -> dict[str, Shape]:
+        places = _name_outputs(names, out).items()
+        return {name: chunks for name, one in places if (chunks := find_chunks(one)) is not None}
+
+    plan = plan_aligned(subject, shapes, memory, axes, output, align, tile=tile, two_pass=two_pass)
+    images = {name: opened[name] for name in plan.inputs}
+    element = subject.target.element.dtype
+    sides = {name: np.ascontiguousarray(np.asarray(opened[name]), element) for name in plan.sides}
+    if any(is_dask(image) for image in images.values()):
         if out is not None:
             raise DataError("out= with a Dask array", need="no out: the result is a Dask array", fix="y.to_zarr(path)")
-        return tile_lazily(plan, image)
-    check_apart(x, image, out)
-    if chunks is not None:
-        _check_chunks(plan, chunks)
-    result = open_result(out, plan.output_shape, plan.dtype, _tile_shape(plan))
-    journal = None
-    if result.journal is not None:
-        with storing(f"opening {str(result.journal)!r}"):
-            journal = Journal(result.journal, describe(plan, str(image.dtype)), resume=resume)
-    try:
-        result.begin(old=journal is not None and bool(journal.done))
+        return _take_only(tile_lazily(plan, images, sides))
+    with closing(_open_results(plan, given, images, _name_outputs(list(plan.outputs), out), resume=resume)) as results:
+        results.begin()
         with open_client(cluster) as client, show_bar(plan.planes * plan.all_tiles, "tiles", shown=progress) as advance:
             if client is None:
-                _Run(plan, image, result, journal).go(advance)
+                TileRun(plan, images, sides, results).go(advance)
             else:
-                run_on_cluster(client, plan, x, image, result, journal, threads, advance)
-        with storing("finishing the result"):
-            found = result.finish()
-            if journal is not None:
-                journal.finish()
-    finally:
-        if journal is not None:
-            journal.close()
-    return found
+                run_on_cluster(client, plan, given, images, sides, results, threads, advance)
+        return _take_only(results.finish())
 
 
-def _check_type(given: np.dtype[Any], wanted: np.dtype[Any]) -> None:
+def _take_only(found: dict[str, Any]) -> Any:
+    """The only output, or all by name."""
+    return next(iter(found.values())) if len(found) == 1 else found
+
+
+def _open_results(
+    plan: TilePlan, given: Mapping[str, Any], images: Mapping[str, Any], wanted: Mapping[str, Any], *, resume: bool
+) -> TileResults:
+    """Where each output goes, and which tiles are finished.
+
+    Raises:
+        DataError, ShapeError: places that do not fit, or meet one another or an image.
+    """
+    for out in wanted.values():
+        for name, image in images.items():
+            check_apart(given[name], image, out)
+    check_distinct(wanted)
+    places = {}
+    for name, output in plan.outputs.items():
+        out = wanted.get(name)
+        if has_chunks(out):
+            _check_chunks(name, output, find_chunks(out))
+        tile = [math.ceil(size) for size in output.tile_shape()]
+        places[name] = open_result(out, output.shape, np.dtype(output.dtype), tile)
+    content = describe(plan, {name: str(image.dtype) for name, image in images.items()})
+    return TileResults(plan, places, content, resume=resume)
+
+
+def _name_outputs(names: Sequence[str], out: Any) -> dict[str, Any]:
+    """Where each output goes, by name.
+
+    Raises:
+        ShapeError: names that are not those of the outputs, or one place for several.
+    """
+    if out is None:
+        return {}
+    if isinstance(out, Mapping):
+        if not set(out) <= set(names):
+            raise ShapeError(f"out= for {list(out)}", need=f"places for outputs, which are {list(names)}")
+        return dict(out)
+    if len(names) > 1:
+        fix = "out={" + ", ".join(f"{name!r}: ..." for name in names) + "}, or output="
+        raise ShapeError(f"one out= for outputs {list(names)}", need="one for each, by name", fix=fix)
+    return {names[0]: out}
+
+
+def _check_type(name: str, given: np.dtype[Any], wanted: np.dtype[Any]) -> None:
     if not np.can_cast(given, wanted, "safe"):
         raise DataError(
             f"an image of {given} for a network of {wanted}",
             need=f"a type that {wanted} holds",
             fix='dtype="float64", or x.astype',
+            at=name,
         )
 
 
-def _tile_shape(plan: TilePlan) -> tuple[int, ...]:
-    """The shape of a tile in the array of the result."""
-    sizes = dict(zip(plan.axes.spatial, plan.tile, strict=True))
-    sizes[CHANNEL] = dict(zip(plan.axes.result, plan.output_shape, strict=True)).get(CHANNEL, 1)
-    return tuple(sizes.get(name, 1) for name in plan.axes.result)
-
-
-def _check_chunks(plan: TilePlan, chunks: Sequence[int]) -> None:
-    """No chunk may belong to two tiles: it would be written twice, and neither whole in between."""
-    tile = _tile_shape(plan)
-    rows = zip(plan.axes.result, plan.output_shape, tile, chunks, strict=True)
-    if any(size > part and part % chunk for _, size, part, chunk in rows):
-        raise ShapeError(
-            f"chunks {tuple(chunks)} of the result along {plan.axes.result} straddle tiles {tile}",
-            need="tiles of whole chunks",
-            fix=f"chunks={tile}, or more memory",
-        )
-
-
-class _Run:
-    """One run: a thread that reads, one that computes and one that writes, with a place between each two.
+def _check_chunks(name: str, output: TiledOutput, chunks: Sequence[int] | None) -> None:
+    """No chunk may belong to two tiles: it would be written twice, and neither whole in between.
 
     Args:
-        plan: the tiles.
-        image: where they are read.
-        result: where they go.
-        journal: that tells which are finished, where there is one.
+        name, output: the output.
+        chunks: of its array, if there is one.
     """
-
-    def __init__(self, plan: TilePlan, image: Any, result: Destination, journal: Journal | None) -> None:
-        self.plan, self.image, self.result, self.journal = plan, image, result, journal
-        self.relay = Relay()
-        self.swept: queue.Queue[str] = queue.Queue(1)  # digests of what sweeps have found, plane by plane
-
-    def go(self, advance: Callable[[], None]) -> None:
-        """Compute all tiles that are not finished; ``advance`` is called after each."""
-        compute = self._start_computing(CompiledTiles(self.plan), advance)
-        overlap(self._read(advance), compute, lambda y: self._write(y, advance), "omniconv tiles", self.relay)
-
-    def _read(self, advance: Callable[[], None]) -> Iterator[tuple[TileJob, Array]]:
-        number = 0
-        for plane in np.ndindex(*self.plan.axes.planes(self.plan.shape)):
-            for sweep, item in enumerate(self.plan.sweeps):
-                for count, tile in enumerate(item.plan):
-                    part = self._read_part(plane, tile)
-                    yield TileJob(count, plane, tile, "", sweep), self._inwards(part)
-            statistics = self.relay.get(self.swept) if self.plan.sweeps else ""
-            for tile in self.plan:
-                part = self._read_part(plane, tile)
-                job = TileJob(number, plane, tile, "" if self.journal is None else digest(part, statistics))
-                number += 1
-                if self._is_finished(job):
-                    advance()
-                else:
-                    yield job, self._inwards(part)
-                del part
-
-    def _read_part(self, plane: tuple[int, ...], tile: ImageTile) -> Array:
-        where = slices(self.plan.axes.names, self.plan, plane, tile.reads)
-        with storing(f"reading {where}"):
-            return np.asarray(self.image[where])
-
-    def _inwards(self, part: Array) -> Array:
-        return inwards(self.plan, part, self.plan.whole.program.element.dtype)
-
-    def _is_finished(self, job: TileJob) -> bool:
-        """Whether a tile was computed from the same part of the image, and its outputs are still there."""
-        known = None if self.journal is None else self.journal.done.get(job.number)
-        if known is None or known[0] != job.key:
-            return False
-        where = slices(self.plan.axes.result, self.plan, job.plane, job.tile.outputs)
-        with storing(f"reading {where} of the result", fix="resume=False, which begins anew"):
-            return digest(np.asarray(self.result.array[where])) == known[1]
-
-    def _start_computing(
-        self, compiled: CompiledTiles, advance: Callable[[], None]
-    ) -> Callable[[tuple[TileJob, Array]], tuple[TileJob, Array] | None]:
-        """What computes tiles, in order: of sweeps it keeps what they find, and the tiles after them are given that."""
-        known: dict[str, Array] = {}
-        parts: Partial | None = None
-
-        def compute(item: tuple[TileJob, Array]) -> tuple[TileJob, Array] | None:
-            nonlocal known, parts
-            job, x = item
-            if job.sweep is None:
-                return job, compiled(job.tile, x, known)
-            sweep = self.plan.sweeps[job.sweep]
-            part = take_part(sweep, compiled.sweeps[job.sweep](job.tile, x, known))
-            parts = part if parts is None or job.number == 0 else parts + part
-            if job.number == sweep.plan.tiles - 1:
-                known = finish_sweep(sweep, parts, known if job.sweep else {})
-                if job.sweep == len(self.plan.sweeps) - 1:
-                    self.relay.put(self.swept, name_statistics(known))
-            advance()
-            return None
-
-        return compute
-
-    def _write(self, item: tuple[TileJob, Array] | None, advance: Callable[[], None]) -> None:
-        if item is None:
-            return
-        job, y = item
-        where = slices(self.plan.axes.result, self.plan, job.plane, job.tile.outputs)
-        y = outwards(self.plan, y)
-        with storing(f"writing {where}"):
-            self.result.array[where] = y
-            if self.journal is not None:
-                self.result.flush()
-                self.journal.add(job.number, job.key, digest(y))
-        advance()
+    tile = output.tile_shape()
+    parts = [math.ceil(part) for part in tile] if chunks is None else chunks
+    rows = zip(output.shape, tile, parts, strict=True)
+    if any(size > part and (part.denominator > 1 or part % chunk) for size, part, chunk in rows):
+        sizes = ", ".join(map(str, tile))
+        raise ShapeError(
+            f"chunks {tuple(parts)} of output {name!r} along {output.axes.names} straddle tiles ({sizes})",
+            need="tiles of whole chunks",
+            fix=f"chunks={tuple(map(math.ceil, tile))}, tile= with multiples of it, or more memory",
+        )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -144,6 +145,17 @@ def check_apart(x: Any, image: Any, out: Any) -> None:
     places = _places(image) | (_places(x) if isinstance(x, str | os.PathLike) else set())
     if places & _places(out) or (isinstance(image, np.ndarray) and isinstance(out, np.ndarray) and _meet(image, out)):
         raise DataError("the result would be written over the image", need="another place for it", fix="another out=")
+
+
+def check_distinct(outs: Mapping[str, Any]) -> None:
+    """Refuse two outputs at one place.
+
+    Raises:
+        DataError: they are, or may be.
+    """
+    for (one, a), (other, b) in itertools.combinations(outs.items(), 2):
+        if _places(a) & _places(b) or (isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and _meet(a, b)):
+            raise DataError(f"outputs {one!r} and {other!r} would be written to one place", need="a place for each")
 
 
 def _places(what: Any) -> set[object]:

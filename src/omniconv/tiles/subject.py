@@ -33,25 +33,73 @@ if TYPE_CHECKING:
 Lowering: TypeAlias = tuple[Program, frozenset[str]]
 
 
+@dataclass(frozen=True, slots=True)
+class TileInput:
+    """One input of what is computed.
+
+    Attributes:
+        name: of the input.
+        rank: its axes, batch and channels included; ``None`` where they are not known.
+        channels: of an image; ``None`` where they are not known.
+        image: whether it is read in tiles; otherwise every tile is given all of it.
+    """
+
+    name: str
+    rank: int | None
+    channels: int | None
+    image: bool
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TileSubject:
     """What is computed, before the size of the image is known.
 
     Attributes:
-        rank: axes of the input, batch and channels included.
-        channels: of the input; ``None`` where they are not known.
-        lower: the program for an input of some shape, which is never run as a whole, and the names of its outputs that
+        inputs: in the order of the network.
+        lower: the program for inputs of some shapes, which is never run as a whole, and the names of its outputs that
             are boolean to the model.
         options, target: how tiles are compiled.
         at: for messages.
     """
 
-    rank: int
-    channels: int | None
-    lower: Callable[[Shape], Lowering]
+    inputs: tuple[TileInput, ...]
+    lower: Callable[[Mapping[str, Shape]], Lowering]
     options: Options
     target: Target
     at: str
+
+    @property
+    def images(self) -> tuple[TileInput, ...]:
+        """The inputs that are read in tiles."""
+        return tuple(item for item in self.inputs if item.image)
+
+    def name_inputs(self, given: Any, what: str) -> dict[str, Any]:
+        """What is given for each input, by name; for the only one it may come without.
+
+        Raises:
+            ShapeError: names that are not those of the inputs.
+        """
+        names = [item.name for item in self.inputs]
+        if not isinstance(given, Mapping):
+            if len(names) == 1:
+                return {names[0]: given}
+            need = f"{what} for each by name"
+            fix = "{" + ", ".join(f"{name!r}: ..." for name in names) + "}"
+            raise ShapeError(f"one {what} for inputs {names}", need=need, fix=fix, at=self.at)
+        if set(given) != set(names):
+            raise ShapeError(f"{what} for {list(given)}", need=f"one for each of the inputs {names}", at=self.at)
+        return {name: given[name] for name in names}
+
+    def find_only(self) -> TileInput:
+        """The only input, an image.
+
+        Raises:
+            ShapeError: there are several.
+        """
+        if len(self.inputs) != 1:
+            names = [item.name for item in self.inputs]
+            raise ShapeError(f"inputs {names}", need="one input", fix="constants={name: array} in compile", at=self.at)
+        return self.inputs[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,7 +124,7 @@ class Origin:
         """The subject.
 
         Raises:
-            ShapeError: a network with several inputs.
+            ShapeError: a network without an image.
         """
         if isinstance(self.source, Conv | Chain):
             return _of_spec(self.source, self)
@@ -158,11 +206,13 @@ def _of_spec(spec: Chain | Conv, origin: Origin) -> TileSubject:
     first = spec if isinstance(spec, Conv) else next(step for step in spec.steps if isinstance(step, Conv))
     pairs, element = origin.weights, origin.target.element
 
-    def lower(shape: Shape) -> Lowering:
+    def lower(shapes: Mapping[str, Shape]) -> Lowering:
+        (shape,) = shapes.values()
         found = as_program(spec, shape, element) if pairs is None else program_of(spec, shape, pairs, element)
         return found, frozenset()
 
-    return TileSubject(2 + first.dims, spec.in_channels, lower, origin.options, origin.target, origin.at)
+    image = TileInput("x", 2 + first.dims, spec.in_channels, image=True)
+    return TileSubject((image,), lower, origin.options, origin.target, origin.at)
 
 
 def _of_program(program: Program, origin: Origin) -> TileSubject:
@@ -170,54 +220,67 @@ def _of_program(program: Program, origin: Origin) -> TileSubject:
     dims = {name: program.shapes[name] for name in program.inputs}
     at = origin.at
 
-    def lower(shape: Shape) -> Lowering:
-        if shape != (own := program.shapes[program.inputs[0]]):
-            raise ShapeError(
-                f"an image of shape {shape} for a network of input shape {own}",
-                need="a model whose sizes are open",
-                fix="omniconv.compile(model) of one that was exported with dynamic sizes",
-                at=at,
-            )
+    def lower(shapes: Mapping[str, Shape]) -> Lowering:
+        for name, shape in shapes.items():
+            if shape != program.shapes[name]:
+                raise ShapeError(
+                    f"an image of shape {shape} for a network of input shape {program.shapes[name]}",
+                    need="a model whose sizes are open",
+                    fix="omniconv.compile(model) of one that was exported with dynamic sizes",
+                    at=at,
+                )
         return program, origin.truths
 
-    return TileSubject(*_find_rank(dims, at), lower, origin.options, origin.target, at)
+    return TileSubject(_sort_inputs(dims, at), lower, origin.options, origin.target, at)
 
 
 def _of_dims(dims: Mapping[str, Any], lower: Callable[[Mapping[str, Shape]], Lowered], origin: Origin) -> TileSubject:
     """A graph whose sizes are open."""
 
-    def lower_for(shape: Shape) -> Lowering:
-        found = lower({next(iter(dims)): shape})
+    def lower_for(shapes: Mapping[str, Shape]) -> Lowering:
+        found = lower(shapes)
         return found.program, found.truths
 
-    return TileSubject(*_find_rank(dims, origin.at), lower_for, origin.options, origin.target, origin.at)
+    return TileSubject(_sort_inputs(dims, origin.at), lower_for, origin.options, origin.target, origin.at)
 
 
-def _find_rank(dims: Mapping[str, Any], at: str) -> tuple[int, int | None]:
-    """Axes and channels of the only input.
+def _sort_inputs(dims: Mapping[str, Any], at: str) -> tuple[TileInput, ...]:
+    """Which inputs are images: those with an open size in space, or else those that have positions.
 
     Raises:
-        ShapeError: several inputs, or one that is no image.
+        ShapeError: none is, or images of different numbers of axes.
     """
-    if len(dims) != 1:
-        raise ShapeError(f"inputs {list(dims)}", need="one input", fix="constants={name: array} in compile", at=at)
-    (sizes,) = dims.values()
-    if sizes is None or len(sizes) < 3:
-        raise ShapeError(f"an input of sizes {sizes}", need="(N, C, *spatial)", at=at)
-    return len(sizes), sizes[1] if isinstance(sizes[1], int) else None
+    ranks = {name: None if sizes is None else len(sizes) for name, sizes in dims.items()}
+    spatial = {name: tuple(sizes[2:]) for name, sizes in dims.items() if sizes is not None}
+    found = [name for name, sizes in spatial.items() if any(not isinstance(size, int) for size in sizes)]
+    found = found or [name for name, sizes in spatial.items() if any(size != 1 for size in sizes)]
+    found = found or [name for name, sizes in spatial.items() if sizes]
+    if not found:
+        raise ShapeError(f"inputs of sizes {dict(dims)}", need="an image (N, C, *spatial)", at=at)
+    if len({ranks[name] for name in found}) > 1:
+        sizes = {name: dims[name] for name in found}
+        raise ShapeError(f"images of different numbers of axes: {sizes}", need="one number", at=at)
+    return tuple(
+        TileInput(
+            name,
+            ranks[name],
+            sizes[1] if name in found and isinstance(sizes[1], int) else None,
+            image=name in found,
+        )
+        for name, sizes in dims.items()
+    )
 
 
-def find_output(program: Program, output: str | None, at: str) -> str:
-    """The output that is asked for, where there are several.
+def find_outputs(program: Program, output: str | None, at: str) -> tuple[str, ...]:
+    """The outputs that are asked for: all, or the one that is named.
 
     Raises:
-        SpecError: none is named, or none of that name.
+        SpecError: none of that name.
     """
     outputs = tuple(dict.fromkeys(program.outputs))
-    if output is not None:
-        check_instance("output", output, str, need="the name of an output")
-    if output is None and len(outputs) != 1:
-        raise SpecError(f"outputs {list(outputs)}", need="one of them", fix=f"output={outputs[0]!r}", at=at)
-    if output is not None and output not in outputs:
+    if output is None:
+        return outputs
+    check_instance("output", output, str, need="the name of an output")
+    if output not in outputs:
         raise SpecError(f"output={output!r} is not an output", need="one of " + ", ".join(outputs), at=at)
-    return outputs[0] if output is None else output
+    return (output,)

@@ -11,6 +11,7 @@ lost where the terms cancel. It is rounded to float64 once, as means are, and th
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ UNIT: Final = 1074
 _HUGE: Final = 2.0**500
 """From here on numbers are added apart, a factor of 2^600 smaller, where nothing overflows."""
 _SQUARES: Final = ("variance", "deviation")
+_WHOLE: Final = ("sums", "squares")
+_FLOATS: Final = ("odd", "odd_squares", "lowest", "highest")
 
 
 def add_exactly(x: Float64) -> Integers:
@@ -127,6 +130,24 @@ class Partial:
                 np.minimum(self.lowest, other.lowest),
                 np.maximum(self.highest, other.highest),
             )
+
+    def to_text(self) -> str:
+        """All of it as JSON without spaces, exactly."""
+        whole = {name: [f"{n:x}" for n in getattr(self, name)] for name in _WHOLE}
+        floats = {name: [float(x).hex() for x in getattr(self, name)] for name in _FLOATS}
+        return json.dumps({"count": self.count, **whole, **floats}, separators=(",", ":"))
+
+    @classmethod
+    def of_text(cls, text: str) -> Partial:
+        """What :meth:`to_text` wrote.
+
+        Raises:
+            ValueError, LookupError, TypeError, OverflowError, RecursionError: something else.
+        """
+        found = json.loads(text)
+        whole = {name: np.array([int(n, 16) for n in found[name]], object) for name in _WHOLE}
+        floats = {name: np.array([float.fromhex(x) for x in found[name]]) for name in _FLOATS}
+        return cls(int(found["count"]), **whole, **floats)
 
     def find(self, statistic: Statistic, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
         """A statistic, of all parts together."""

@@ -10,8 +10,9 @@ from omniconv.tiles.plan import SweepPlan
 from omniconv.tiles.sums import Partial
 
 
-def take_part(sweep: SweepPlan, y: Array) -> Partial:
+def take_part(sweep: SweepPlan, found: Mapping[str, Array]) -> Partial:
     """What one tile of a sweep contributes."""
+    (y,) = found.values()
     return Partial.of(y, sweep.statistics)
 
 
@@ -22,8 +23,8 @@ def finish_sweep(sweep: SweepPlan, total: Partial, known: Mapping[str, Array]) -
 
 
 def name_statistics(known: Mapping[str, Array]) -> str:
-    """A digest of all that sweeps have found: tiles depend on it as they do on what they read."""
+    """A digest of inputs that all tiles are given and of all that sweeps have found, which tiles depend on, too."""
     state = hashlib.blake2b(digest_size=16)
     for name in sorted(known):
-        state.update(name.encode() + b"\0" + known[name].tobytes())
+        state.update(f"{name}\0{known[name].shape}\0".encode() + known[name].tobytes())
     return state.hexdigest() if known else ""

@@ -1,0 +1,29 @@
+"""Parts of the images of a run: what tiles read, and as the network takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from omniconv.tiles.compiled import Array
+from omniconv.tiles.moves import Plane, inwards, slices
+from omniconv.tiles.plan import ImageTile, TilePlan
+from omniconv.tiles.storage import storing
+
+
+def read_parts(plan: TilePlan, images: Mapping[str, Any], plane: Plane, tile: ImageTile) -> dict[str, Array]:
+    """What a tile reads of each image."""
+    found = {}
+    for name, box in tile.reads.items():
+        where = slices(plan.inputs[name].axes, plane, box)
+        with storing(f"reading {where}" + (f" of {name!r}" if len(plan.inputs) > 1 else "")):
+            found[name] = np.asarray(images[name][where])
+    return found
+
+
+def turn_inwards(plan: TilePlan, parts: Mapping[str, Array]) -> dict[str, Array]:
+    """Parts of images as the network takes them."""
+    dtype = plan.whole.program.element.dtype
+    return {name: inwards(plan.inputs[name].axes, part, dtype) for name, part in parts.items()}
