@@ -83,6 +83,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
         posts=(),
         tile=plan_panel(Problem(1, axes, products, blocks.parts * inputs, sums), planner.target),
         lanes=lanes,
+        along=False,
         far=planner.target.element.bytes * products * depth * sums > FAR,
     )
     flip = _flips(layer)
