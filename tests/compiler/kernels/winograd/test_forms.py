@@ -179,6 +179,7 @@ def draw_layer(rng):
                 *channels, tuple(kernel), padding=padding, stride=strides, groups=groups, dims=dims, **options
             )
             spec = spec.resolve(shape)
+            spec.output_shape(shape)
             found = reject_forms(Problem.of(spec, shape)) is None
         except OmniconvError:
             continue

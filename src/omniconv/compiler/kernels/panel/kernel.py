@@ -59,6 +59,8 @@ class Panel:
         w_line: distance between the weights of neighbouring inputs where they are read as they lie, without panels
             [elements]; 0 where they are packed.
         sweep: whether a unit of work has all panels at its block of positions, so that it writes whole rows.
+        along: whether a channel that is left over may be summed along its inputs, in another order than other channels:
+            not where the tile, which decides, depends on the number of threads.
     """
 
     batch: int
@@ -80,6 +82,7 @@ class Panel:
     w_strides: tuple[int, int, int] = (0, 0, 0)
     w_line: int = 0
     sweep: bool = False
+    along: bool = True
 
     @property
     def vectors(self) -> int:
@@ -108,7 +111,7 @@ class Panel:
         alone = (self.vectors - 1) % self.tile.vectors == 0
         neighbours = not self.mapped and not is_open(self.x_channel) and self.x_channel == 1
         taps = self.depth // self.inputs
-        return alone and neighbours and sums_along_inputs(self.inputs, taps, self.outputs, self.lanes)
+        return self.along and alone and neighbours and sums_along_inputs(self.inputs, taps, self.outputs, self.lanes)
 
     @property
     def panels(self) -> int:

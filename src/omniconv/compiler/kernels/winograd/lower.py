@@ -85,6 +85,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
             posts=(),
             tile=plan_panel(Problem(1, axes, blocks.groups * each.points, each.parts * inputs, sums), planner.target),
             lanes=lanes,
+            along=False,
             far=planner.target.element.bytes * products * axes[2].kernel * blocks.parts * inputs * sums > FAR,
         )
         for each in sets
