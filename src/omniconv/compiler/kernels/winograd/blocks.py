@@ -288,10 +288,9 @@ class BlockGrid:
     @property
     def sets(self) -> tuple[PointSet, ...]:
         """The points, divided by the parts that they have; where groups are worked on together they all have all."""
+        whole: list[tuple[Line, ...]] = [axis.lines for axis in self.axes]
         if self.groups > 1:
             whole = [((range(axis.points), range(axis.parts)),) for axis in self.axes]
-        else:
-            whole = [axis.lines for axis in self.axes]
         found: list[PointSet] = []
         for depth, height, width in product(*whole):
             parts = _list_places(self.axes, [depth[1], height[1], width[1]], "parts")
