@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import product
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from omniconv.compiler.kernels.winograd.matrices import POINTS, Filtering, find_filtering
 from omniconv.compiler.problem.problem import Problem
@@ -291,13 +292,7 @@ class BlockGrid:
         whole: list[tuple[Line, ...]] = [axis.lines for axis in self.axes]
         if self.groups > 1:
             whole = [((range(axis.points), range(axis.parts)),) for axis in self.axes]
-        found: list[PointSet] = []
-        for depth, height, width in product(*whole):
-            parts = _list_places(self.axes, [depth[1], height[1], width[1]], "parts")
-            slots = [self.slots[part] for part in parts]
-            order = tuple(sorted(range(len(parts)), key=slots.__getitem__))
-            found.append(PointSet((depth, height, width), sum(each.points for each in found), min(slots), order))
-        return tuple(found)
+        return _divide(tuple(whole), tuple(axis.points for axis in self.axes), tuple(axis.parts for axis in self.axes))
 
     @property
     def order(self) -> tuple[int, ...]:
@@ -305,7 +300,7 @@ class BlockGrid:
         places = [
             point
             for each in self.sets
-            for point in _list_places(self.axes, [points for points, _ in each.lines], "points")
+            for point in _list_places([axis.points for axis in self.axes], [points for points, _ in each.lines])
         ]
         return tuple(sorted(range(self.points), key=places.__getitem__))
 
@@ -314,21 +309,41 @@ class BlockGrid:
         """Where each part is in a row: those of any set lie together, since those that are long along one axis alone
         stand before and behind those that are so along both.
         """
-        long = [len(axis.lines[-1][1]) for axis in self.axes]
-
-        def key(place: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-            _, height, width = (index < limit for index, limit in zip(place, long, strict=True))
-            return (1 if width else 0) if height else (2 if width else 3), place
-
-        places = list(product(*(range(axis.parts) for axis in self.axes)))
-        ordered = {place: slot for slot, place in enumerate(sorted(places, key=key))}
-        return tuple(ordered[place] for place in places)
+        long = tuple(axis.parts if self.groups > 1 else len(axis.lines[-1][1]) for axis in self.axes)
+        return _place_parts(long, tuple(axis.parts for axis in self.axes))
 
 
-def _list_places(axes: Sequence[BlockAxis], ranges: Sequence[range], what: Literal["points", "parts"]) -> list[int]:
+@lru_cache(maxsize=256)
+def _divide(
+    lines: tuple[tuple[Line, ...], ...], points: tuple[int, ...], parts: tuple[int, ...]
+) -> tuple[PointSet, ...]:
+    """The sets of points that lines along each axis make."""
+    places = _place_parts(tuple(len(each[-1][1]) for each in lines), parts)
+    found: list[PointSet] = []
+    for depth, height, width in product(*lines):
+        slots = [places[part] for part in _list_places(parts, [depth[1], height[1], width[1]])]
+        order = tuple(sorted(range(len(slots)), key=slots.__getitem__))
+        found.append(PointSet((depth, height, width), sum(each.points for each in found), min(slots), order))
+    assert sum(each.points for each in found) == math.prod(points)
+    return tuple(found)
+
+
+@lru_cache(maxsize=256)
+def _place_parts(long: tuple[int, ...], parts: tuple[int, ...]) -> tuple[int, ...]:
+    """The places of parts, of which so many are long along each axis."""
+
+    def key(place: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        _, height, width = (index < limit for index, limit in zip(place, long, strict=True))
+        return (1 if width else 0) if height else (2 if width else 3), place
+
+    places = list(product(*(range(count) for count in parts)))
+    ordered = {place: slot for slot, place in enumerate(sorted(places, key=key))}
+    return tuple(ordered[place] for place in places)
+
+
+def _list_places(counts: Sequence[int], ranges: Sequence[range]) -> list[int]:
     """Numbers of the points, or parts, in a range along each axis: those of the last axis are neighbours."""
     found = [0]
-    for axis, indices in zip(axes, ranges, strict=True):
-        count = axis.points if what == "points" else axis.parts
+    for count, indices in zip(counts, ranges, strict=True):
         found = [place * count + index for place in found for index in indices]
     return found
