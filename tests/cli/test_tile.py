@@ -31,7 +31,8 @@ def test_a_plan_in_words_and_as_json(invoke, net):
     assert report["tiles"] > 1
     assert report["recompute"] > 1
     assert report["seconds"] > 0
-    assert report["tiling"][0] == {"halo": [27, 27], "grid": 4, "rate": 1}
+    (image,) = report["inputs"].values()
+    assert image["tiling"][0] == {"halo": [27, 27], "grid": 4, "rate": 1}
 
 
 def test_a_file_in_tiles(invoke, net, tmp_path):
