@@ -7,6 +7,7 @@ from random import Random
 import numpy as np
 import pytest
 from tests.program_oracle import run_program
+from tests.seeds import NETWORKS
 from tests.streams.nets import LENGTHS, Net, draw_input, draw_net
 
 from omniconv.compiler.planning.options import Options
@@ -18,8 +19,8 @@ from omniconv.runtime.stream_plan import StreamPlan
 from omniconv.spec import Conv
 from omniconv.target.select import select_target
 
-WIDE = [pytest.param(seed, marks=pytest.mark.wide) for seed in range(2, 300)]
-REST = [pytest.param(seed, marks=pytest.mark.wide) for seed in range(36, 300)]
+WIDE = [pytest.param(seed, marks=pytest.mark.wide) for seed in range(2, NETWORKS)]
+REST = [pytest.param(seed, marks=pytest.mark.wide) for seed in range(36, NETWORKS)]
 
 
 def plan_of(net):

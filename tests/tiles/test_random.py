@@ -7,6 +7,7 @@ from random import Random
 import numpy as np
 import pytest
 from tests.program_oracle import run_program
+from tests.seeds import NETWORKS
 from tests.tiles.nets import draw_image, draw_net
 
 import omniconv as oc
@@ -19,7 +20,7 @@ from omniconv.target.select import select_target
 from omniconv.tiles import plan_tiles, tiled
 from omniconv.tiles.lines import Whole, cut_line
 
-WIDE = [pytest.param(seed, marks=pytest.mark.wide) for seed in range(20, 320)]
+WIDE = [pytest.param(seed, marks=pytest.mark.wide) for seed in range(20, NETWORKS)]
 
 
 def draw_tile(program, seed):

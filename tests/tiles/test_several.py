@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.program_oracle import run_program
+from tests.seeds import NETWORKS
 from tests.tiles.nets import draw_image, draw_net
 
 import omniconv as oc
@@ -161,7 +162,7 @@ def test_statistics_beside_inputs_that_are_given():
     np.testing.assert_allclose(y, 2 * X["x"] - 2 * X["x"].mean((2, 3), keepdims=True), atol=1e-5)
 
 
-@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.wide) for n in range(20, 320))])
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.wide) for n in range(20, NETWORKS))])
 def test_random_networks_with_two_outputs_are_the_whole(seed):
     program = draw_net(seed)
     r = Random(seed)

@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tests.program_oracle import run_program
+from tests.seeds import NETWORKS
 from tests.tiles.nets import draw_image, draw_net
 from tests.tiles.test_random import draw_tile
 
@@ -133,7 +134,7 @@ def test_what_no_sweep_finds_is_refused(nodes, why):
     assert "two_pass" not in str(error.value)
 
 
-@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.wide) for n in range(20, 120))])
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.wide) for n in range(20, NETWORKS))])
 def test_random_networks_with_a_gate_are_the_whole(seed):
     """Bit for bit where the reduction of whole numbers is a whole number."""
     op = ("max", "mean", "min")[seed % 3]
