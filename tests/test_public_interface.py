@@ -156,8 +156,8 @@ def doors() -> Iterator[tuple[str, Door]]:
         yield f"{name}(x, shape)", lambda v, function=function: function(v, shape=SHAPE)
         yield from each_argument(name, function, {"x": SPEC, "shape": SHAPE})
         yield from each_argument(f"{name} network", function, {"x": NETWORK, "shapes": {"x": (1, 3, 8, 8)}})
-        # What analysis calls element is dtype here, and comes above.
-        for key in sorted(set(parameters(getattr(analysis, name))) - {"x", "tensor", "shape", "element"}):
+        # What analysis calls element is dtype here, and comes above; what is filtered comes from what is compiled.
+        for key in sorted(set(parameters(getattr(analysis, name))) - {"x", "tensor", "shape", "element", "filtered"}):
             yield f"{name}({key}=)", lambda v, function=function, key=key: function(SPEC, shape=SHAPE, **{key: v})
     stream = LAYER.stream(2, 4)
     yield from each_argument("Stream of a layer", LAYER.stream, {"axis": 2, "chunk": 4})
