@@ -12,7 +12,7 @@ import typer
 
 from omniconv.cli.console import format_time, out, print_json
 from omniconv.cli.exits import Exit, UsageProblemError
-from omniconv.cli.options import Cluster, Dtype, Json, Model
+from omniconv.cli.options import Cluster, Dtype, Exact, Json, Model, Output
 from omniconv.mapping import map as run_map
 
 
@@ -45,14 +45,14 @@ def map(  # noqa: A001 - the name of the command
     mean: Annotated[str, typer.Option("--mean", help="Subtract, for all channels or each, after --scale.")] = "0",
     std: Annotated[str, typer.Option("--std", help="Divide by, for all channels or each, after --mean.")] = "1",
     labels: Annotated[bool, typer.Option("--labels", help="Write the channel that is largest, in 8 bits.")] = False,
-    output: Annotated[str | None, typer.Option("--output", help="The output, where the model has several.")] = None,
+    output: Output = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Most images of one shape computed together.")] = 8,
     memory: Annotated[str, typer.Option("--memory", "-m", help="What all of it may take, e.g. 500M.")] = "2GB",
     resume: Annotated[
         bool, typer.Option("--resume/--restart", help="Leave out what is finished, or compute all anew.")
     ] = True,
     strict: Annotated[bool, typer.Option("--raise", help="Stop at the first image that fails.")] = False,
-    exact: Annotated[bool, typer.Option("--exact", help="Keep to direct sums, as compile(exact=True) does.")] = False,
+    exact: Exact = False,
     threads: Annotated[
         int | None,
         typer.Option(

@@ -39,6 +39,8 @@ Cluster: TypeAlias = Annotated[
         "--cluster", metavar="ADDRESS", help="Compute on the workers of this scheduler of Dask: tcp://host:8786."
     ),
 ]
+Output: TypeAlias = Annotated[str | None, typer.Option("--output", help="The output, where the model has several.")]
+Exact: TypeAlias = Annotated[bool, typer.Option("--exact", help="Keep to direct sums, as compile(exact=True) does.")]
 Seed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Seed of random inputs.")]
 
 

@@ -16,7 +16,7 @@ import typer
 
 from omniconv.cli.console import format_time, out, print_json
 from omniconv.cli.exits import UsageProblemError
-from omniconv.cli.options import Dtype, Json, Model, Threads
+from omniconv.cli.options import Dtype, Exact, Json, Model, Output, Threads
 from omniconv.cli.wav import MOST_CHANNELS, Sound, SoundWriter, check_format, read_blocks, read_header
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.runtime.streams import MOST_CHUNK
@@ -42,8 +42,8 @@ def stream(
     channels: Annotated[
         int, typer.Option("--channels", min=1, max=MOST_CHANNELS, help="With IN -: channels, side by side.")
     ] = 1,
-    output: Annotated[str | None, typer.Option("--output", help="The output, where the model has several.")] = None,
-    exact: Annotated[bool, typer.Option("--exact", help="Keep to direct sums, as compile(exact=True) does.")] = False,
+    output: Output = None,
+    exact: Exact = False,
     threads: Threads = 1,
     dtype: Dtype = "float32",
     json: Json = False,

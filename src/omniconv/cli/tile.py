@@ -10,7 +10,7 @@ import typer
 
 from omniconv.cli.console import format_time, out, print_json
 from omniconv.cli.exits import UsageProblemError
-from omniconv.cli.options import Cluster, Dtype, Json, Model
+from omniconv.cli.options import Cluster, Dtype, Exact, Json, Model, Output
 from omniconv.tiles import TilePlan, plan_tiles, tiled
 from omniconv.tiles.storage import open_image
 
@@ -30,7 +30,7 @@ def tile(
     shape: Annotated[
         str | None, typer.Option("--shape", "-s", metavar="N,C,H,W", help="With --plan: a shape in place of IN.")
     ] = None,
-    output: Annotated[str | None, typer.Option("--output", help="The output, where the model has several.")] = None,
+    output: Output = None,
     two_pass: Annotated[
         bool, typer.Option("--two-pass", help="Find reductions over all positions by passes before the result.")
     ] = False,
@@ -38,7 +38,7 @@ def tile(
     resume: Annotated[
         bool, typer.Option("--resume/--restart", help="Go on where an earlier run stopped, or begin anew.")
     ] = True,
-    exact: Annotated[bool, typer.Option("--exact", help="Keep to direct sums, as compile(exact=True) does.")] = False,
+    exact: Exact = False,
     threads: Annotated[
         int | None,
         typer.Option(

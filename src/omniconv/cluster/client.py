@@ -6,12 +6,11 @@ import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from typing import Any, Final
 
 from omniconv.errors import DataError, StorageError, UnsupportedError
+from omniconv.outside import need_package
 
-EXTRA: Final = 'pip install "omniconv[tiles]"'
 TIMEOUT: Final = 10
 """Seconds to wait for a scheduler."""
 
@@ -32,8 +31,7 @@ def open_client(cluster: Any) -> Iterator[Any]:
     if cluster is False or (cluster is None and "distributed" not in sys.modules):
         yield None
         return
-    if find_spec("distributed") is None:
-        raise UnsupportedError("distributed is not installed", need=EXTRA)
+    need_package("distributed")
     import distributed
 
     if isinstance(cluster, str):

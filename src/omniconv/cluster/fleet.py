@@ -10,13 +10,14 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import omniconv
 from omniconv.cluster.shipment import ClusterWork, carry, do_job, pack, refuse_here
-from omniconv.errors import LimitError, OmniconvError, StorageError, UnsupportedError
+from omniconv.errors import LimitError, StorageError, UnsupportedError
 from omniconv.limits import format_size
+from omniconv.outside import storing
 from omniconv.target.model import Target
 
 PATIENCE: Final = 60.0
@@ -169,16 +170,10 @@ class Fleet:
         return 2 * max(1, sum(slots.values()))
 
 
-@contextmanager
-def _guard() -> Iterator[None]:
+def _guard() -> AbstractContextManager[None]:
     """Say of what goes wrong on a cluster, but for errors of Omniconv, that it did."""
-    try:
-        yield
-    except OmniconvError:
-        raise
-    except Exception as error:
-        raise StorageError(
-            f"a job of the cluster failed: {type(error).__name__}: {error}",
-            need="workers that live, and enough memory for each",
-            fix="the same call again, which goes on where it stopped",
-        ) from error
+    return storing(
+        "a job of the cluster failed",
+        fix="the same call again, which goes on where it stopped",
+        need="workers that live, and enough memory for each",
+    )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from omniconv.errors import DataError, LimitError, ShapeError
 from omniconv.limits import format_size
 from omniconv.mapping.memory import SHARES
-from omniconv.tiles.storage import need_package
+from omniconv.outside import need_package
 
 PICTURES: Final = (".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".pnm", ".ppm", ".webp")
 """Endings that Pillow reads here; what it finds inside may be any of `FORMATS`."""

@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from omniconv.errors import DataError, OmniconvError, ShapeError
 from omniconv.mapping.pictures import PICTURES, check_size, convert, read_picture, read_tiff
+from omniconv.outside import storing
 from omniconv.tiles.axes import CHANNEL, read_axes
-from omniconv.tiles.storage import TIFF, is_zarr, open_image, storing
+from omniconv.tiles.storage import TIFF, is_zarr, open_image
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.errors import DataError, OmniconvError, StorageError
+from omniconv.outside import need_package, storing
 from omniconv.tiles.journal import open_locked, unlock
-from omniconv.tiles.storage import need_package, storing
 
 Array: TypeAlias = npt.NDArray[Any]
 

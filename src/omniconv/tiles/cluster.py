@@ -22,13 +22,14 @@ import numpy as np
 
 from omniconv.cluster import Fleet
 from omniconv.errors import DataError, StorageError
+from omniconv.outside import storing
 from omniconv.tiles.compiled import Array, CompiledTiles
 from omniconv.tiles.journal import digest
 from omniconv.tiles.moves import Plane, slices
 from omniconv.tiles.outputs import TileResults, is_there, turn_outwards
 from omniconv.tiles.plan import ImageTile, TilePlan
 from omniconv.tiles.sources import read_parts, turn_inwards
-from omniconv.tiles.storage import folder_of, is_zarr, open_image, storing
+from omniconv.tiles.storage import folder_of, is_zarr, open_image
 from omniconv.tiles.sums import Partial
 from omniconv.tiles.sweeping import finish_sweep, name_statistics, take_part
 

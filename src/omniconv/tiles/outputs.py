@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from omniconv.outside import storing
 from omniconv.tiles.compiled import Array
 from omniconv.tiles.journal import Journal, digest
 from omniconv.tiles.moves import Plane, outwards, slices
 from omniconv.tiles.plan import ImageTile, TilePlan
 from omniconv.tiles.results import Destination
-from omniconv.tiles.storage import storing
 from omniconv.tiles.sums import Partial
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from omniconv.errors import DataError, LimitError, ShapeError, StorageError
 from omniconv.limits import format_size
+from omniconv.outside import need_package, storing
 from omniconv.spec import Shape
-from omniconv.tiles.storage import folder_of, is_zarr, need_package, storing
+from omniconv.tiles.storage import folder_of, is_zarr
 
 
 def find_chunks(out: Any) -> Shape | None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from omniconv.outside import storing
 from omniconv.tiles.compiled import Array
 from omniconv.tiles.moves import Plane, inwards, slices
 from omniconv.tiles.plan import ImageTile, TilePlan
-from omniconv.tiles.storage import storing
 
 
 def read_parts(plan: TilePlan, images: Mapping[str, Any], plane: Plane, tile: ImageTile) -> dict[str, Array]:

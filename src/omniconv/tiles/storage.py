@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from importlib.util import find_spec
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.errors import DataError, OmniconvError, StorageError, UnsupportedError
+from omniconv.errors import DataError
+from omniconv.outside import need_package, storing
 from omniconv.reference.weights import detach
 
-EXTRA = 'pip install "omniconv[tiles]"'
 TIFF = (".tif", ".tiff")
 
 
@@ -28,33 +27,6 @@ def is_dask(x: object) -> bool:
 def is_zarr(x: object) -> bool:
     """Whether it is an array of Zarr, of format 2 or 3."""
     return type(x).__module__.startswith("zarr") and hasattr(x, "chunks") and hasattr(x, "shape")
-
-
-@contextmanager
-def storing(what: str, fix: str = "the same call again goes on where it stopped") -> Iterator[None]:
-    """Say of what goes wrong while something is read or written that it did.
-
-    Raises:
-        StorageError: it went wrong, in whatever way: libraries that read damaged files raise everything.
-    """
-    try:
-        yield
-    except OmniconvError:
-        raise
-    except Exception as error:
-        raise StorageError(
-            f"{what}: {type(error).__name__}: {error}", need="storage that can be read and written", fix=fix
-        ) from error
-
-
-def need_package(package: str, name: str = "") -> None:
-    """Refuse what needs a package that is not installed.
-
-    Raises:
-        UnsupportedError: it is not.
-    """
-    if find_spec(package) is None:
-        raise UnsupportedError(f"{name or package} is not installed", need=EXTRA)
 
 
 def open_image(x: Any) -> Any:
