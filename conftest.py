@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from omniconv.runtime import executable
+from omniconv.compiler.planning import sharing
+from omniconv.processors import VARIABLE as THREADS
 
 PEERS = Path(__file__).parent / "src" / "omniconv" / "bench" / "peers"
 CACHE = "OMNICONV_CACHE"
@@ -30,10 +31,11 @@ if find_spec("torch") is None:
 
 
 def pytest_configure(config: Any) -> None:
-    """One folder of compiled code for all processes of this run, unless one is given; and even small tests are shared
-    by all of their threads.
+    """One folder of compiled code for all processes of this run, unless one is given. Even small tests are shared by
+    all of their threads; those that do not say how many have one: the processes of a run share the processors already.
     """
-    executable.ALONE_BYTES = 0
+    sharing.WAKE_US = sharing.MEET_US = sharing.EACH_US = 0.0
+    os.environ.setdefault(THREADS, "1")
     if CACHE not in os.environ:
         os.environ[CACHE] = config.stash[FOLDER] = tempfile.mkdtemp(prefix="omniconv-tests-")
 

@@ -16,16 +16,16 @@ from omniconv.compiler.planning.shared import Shared
 from omniconv.compiler.planning.tuning_store import open_tuning
 from omniconv.compiler.problem.problem import ACCURACIES, USUAL
 from omniconv.errors import HostWarning, OmniconvError, ShapeError, SpecError, UnsupportedError, warn
-from omniconv.integers import as_flag, as_integer, as_shape
+from omniconv.integers import as_flag, as_shape
 from omniconv.limits import check_memory
 from omniconv.limits import memory_limit as find_memory_limit
+from omniconv.processors import take_threads
 from omniconv.program.element import find_element
 from omniconv.program.from_spec import program_of
 from omniconv.reference import check_weights
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.pace import while_planning
-from omniconv.runtime.threads import MAX_THREADS
 from omniconv.spec import Chain, Conv, Shape, Spec
 from omniconv.target.model import Target
 from omniconv.target.select import select_target
@@ -49,7 +49,7 @@ def compile(  # noqa: A001 - the name of the public interface
     *,
     shapes: Mapping[str, Sequence[int | None]] | None = None,
     constants: Mapping[str, Any] | None = None,
-    threads: int = 1,
+    threads: int | None = None,
     layout: str = "NCHW",
     exact: bool = False,
     accuracy: str = USUAL,
@@ -78,7 +78,9 @@ def compile(  # noqa: A001 - the name of the public interface
             Where some sizes stay open, the result is a `Network`, which is planned for every set of shapes; machine
             code and weights serve all of them.
         constants: for a model, values that replace inputs by name (weights that are fed from outside, for example).
-        threads: threads that share each call. Results do not depend on it.
+        threads: threads that share each call, at most. Default: ``OMNICONV_THREADS``, else the cores that this process
+            may use (its affinity, a container's quota; hardware threads of one core count once), fewer for small work.
+            ``explain()`` says how many were taken and why. Results do not depend on it.
         layout: of the caller's arrays, ``"NCHW"`` (channels first, any number of axes) or ``"NHWC"`` (channels last).
             Of a model, that concerns its images: inputs and outputs of 3 to 5 axes which a layer of images
             (convolution, pool, batch norm, resize ...) reads or makes, itself or through operators that keep the axes.
@@ -106,13 +108,19 @@ def compile(  # noqa: A001 - the name of the public interface
     layout = as_choice("layout", layout, LAYOUTS)
     accuracy = as_choice("accuracy", accuracy, ACCURACIES)
     exact, tuned, strict = as_flag("exact", exact), as_flag("tuned", tuned), as_flag("strict", strict)
-    threads = as_integer("threads", threads, 1, MAX_THREADS)
+    taken = take_threads(threads)
     element = find_element(dtype)
     chosen = select_target(target).of(element)
     store = open_tuning(chosen) if tuned else None
     tuning = None if store is None else store.load()
     options = Options(
-        layout=layout, threads=threads, exact=exact, accuracy=accuracy, tuning=tuning, memory_limit=memory_limit
+        layout=layout,
+        threads=taken.count,
+        threads_why=taken.why,
+        exact=exact,
+        accuracy=accuracy,
+        tuning=tuning,
+        memory_limit=memory_limit,
     )
     if isinstance(model, Conv | Chain):
         if shape is None or weights is None:

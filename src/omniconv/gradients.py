@@ -8,12 +8,12 @@ from typing import Any
 
 from omniconv.choices import as_choice, check_instance
 from omniconv.compiler.planning.options import LAYOUTS, Options
-from omniconv.integers import as_flag, as_integer, as_shape
+from omniconv.integers import as_flag, as_shape
 from omniconv.limits import check_memory
+from omniconv.processors import take_threads
 from omniconv.program.element import find_element
 from omniconv.program.gradients import forward_program, input_gradient_program, weight_gradient_program
 from omniconv.runtime.executable import Executable
-from omniconv.runtime.threads import MAX_THREADS
 from omniconv.spec import Conv, Shape
 from omniconv.target.model import Target
 from omniconv.target.select import select_target
@@ -28,7 +28,7 @@ def compile_forward(
     shape: Sequence[int],
     *,
     bias: bool = True,
-    threads: int = 1,
+    threads: int | None = None,
     layout: str = "NCHW",
     dtype: Any = "float32",
     target: str | None = None,
@@ -48,7 +48,7 @@ def compile_forward(
         spec: one layer; chains are trained layer by layer.
         shape: of the input, channels first whatever ``layout`` says.
         bias: whether there is one.
-        threads: threads that share each call. Results do not depend on it.
+        threads: threads that share each call, at most; default: as for :func:`omniconv.compile`.
         layout: of ``x``, ``y`` and their gradients, ``"NCHW"`` or ``"NHWC"``; weights are always as in PyTorch,
             ``(out, in / groups, *kernel)`` or, transposed, ``(in, out / groups, *kernel)``, row major.
         dtype, target, memory_limit: as for :func:`omniconv.compile`.
@@ -66,7 +66,7 @@ def compile_input_gradient(
     spec: Conv,
     shape: Sequence[int],
     *,
-    threads: int = 1,
+    threads: int | None = None,
     layout: str = "NCHW",
     dtype: Any = "float32",
     target: str | None = None,
@@ -91,7 +91,7 @@ def compile_weight_gradient(
     shape: Sequence[int],
     *,
     bias: bool = True,
-    threads: int = 1,
+    threads: int | None = None,
     layout: str = "NCHW",
     dtype: Any = "float32",
     target: str | None = None,
@@ -116,7 +116,7 @@ def compile_weight_gradient(
 def _take(
     spec: Conv,
     shape: Sequence[int],
-    threads: int,
+    threads: int | None,
     layout: str,
     dtype: Any,
     target: str | None,
@@ -135,7 +135,7 @@ def take_options(
     arrays: int,
     more: int = 0,
     *,
-    threads: int = 1,
+    threads: int | None = None,
     layout: str = "NCHW",
     dtype: Any = "float32",
     target: str | None = None,
@@ -145,10 +145,16 @@ def take_options(
     more.
     """
     layout = as_choice("layout", layout, LAYOUTS)
-    threads = as_integer("threads", threads, 1, MAX_THREADS)
+    taken = take_threads(threads)
     chosen = select_target(target).of(find_element(dtype))
     shape = as_shape(shape, at=at)
     needed = chosen.element.bytes * (arrays * math.prod(shape) + more)
     check_memory(needed, "input and output together", limit=memory_limit, at=at)
-    options = Options(layout=layout, threads=threads, memory_limit=memory_limit, row_major=PARAMETERS)
+    options = Options(
+        layout=layout,
+        threads=taken.count,
+        threads_why=taken.why,
+        memory_limit=memory_limit,
+        row_major=PARAMETERS,
+    )
     return shape, chosen, options

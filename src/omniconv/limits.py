@@ -1,6 +1,4 @@
-"""How much memory one request may take, the refusal of larger ones before anything is allocated, and how many
-processors there are.
-"""
+"""How much memory one request may take, and the refusal of larger ones before anything is allocated."""
 
 from __future__ import annotations
 
@@ -122,14 +120,3 @@ def format_size(size: int) -> str:
         if value < 1023.95 or unit == "PiB":
             break
     return f"{value:.1f} {unit}"
-
-
-def count_cpus() -> int:
-    """Processors this process may use: those it may run on, or fewer where a container has a smaller share of them."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        count = min(count, ceil_div(int(quota), int(period)))
-    except (OSError, ValueError):  # no control groups, or no quota ("max")
-        pass
-    return max(count, 1)

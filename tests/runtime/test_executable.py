@@ -15,9 +15,10 @@ from tests.registry.compiled import TARGETS, run_compiled
 from tests.strategies import Problem
 
 import omniconv as oc
+from omniconv import processors
+from omniconv.compiler.planning import sharing
 from omniconv.errors import DataError, LimitError, ShapeError, SpecError, UnsupportedError
 from omniconv.reference import random_weights, reference
-from omniconv.runtime import executable
 from omniconv.runtime.executable import Executable
 from omniconv.spec import Activation, Chain, Conv
 
@@ -357,8 +358,9 @@ def test_weights_of_other_types_become_float32() -> None:
 # Callers that come at once
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_concurrent_callers(threads: int) -> None:
+@pytest.mark.parametrize("threads", [1, 2, None])
+def test_concurrent_callers(threads: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(processors.VARIABLE)  # None takes the cores of this machine
     chain = Chain(
         (Conv.of(16, 48, 1), Activation("relu"), Conv.of(48, 48, 3, padding=1, groups=48), Conv.of(48, 16, 1))
     )
@@ -367,7 +369,9 @@ def test_concurrent_callers(threads: int) -> None:
     weights = random_weights(chain, rng)
     f = oc.compile(chain, shape, weights, threads=threads)
     inputs = [rng.standard_normal(shape).astype(np.float32) for _ in range(6)]
-    wants = [f(x) for x in inputs]
+    assert f.threads == (threads or processors.find_cores().count)
+    alone = oc.compile(chain, shape, weights, threads=1)
+    wants = [alone(x) for x in inputs]
     wrong: list[int] = []
     start = threading.Barrier(len(inputs))
 
@@ -406,7 +410,7 @@ def test_little_work_is_not_shared(monkeypatch: pytest.MonkeyPatch) -> None:
     weights = oc.random_weights(spec, np.random.default_rng(0))
     x = np.random.default_rng(1).standard_normal((1, 12, 5, 5)).astype(np.float32)
     shared = oc.compile(spec, x.shape, weights, threads=2)
-    monkeypatch.setattr(executable, "ALONE_BYTES", 2**18)
+    monkeypatch.setattr(sharing, "WAKE_US", 4.0)
     alone = oc.compile(spec, x.shape, weights, threads=2)
     assert "there is too little to share" in alone.explain()
     assert "there is too little to share" not in shared.explain()

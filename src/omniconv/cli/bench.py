@@ -35,7 +35,7 @@ from omniconv.cli.corpus_table import NOTES as CORPUS_NOTES
 from omniconv.cli.corpus_table import show_corpus, show_summary
 from omniconv.cli.exits import Exit, UsageProblemError
 from omniconv.cli.model import fix_shapes, open_model, random_arrays, read_inputs
-from omniconv.cli.options import Json, Seed, Shapes, Strict, Threads, UseTuned, parse_shapes
+from omniconv.cli.options import EqualThreads, Json, Seed, Shapes, Strict, UseTuned, equal_threads, parse_shapes
 from omniconv.cli.outputs import PICTURES, REPORTS, check_output
 from omniconv.errors import ModelError
 
@@ -82,16 +82,18 @@ def bench(
         Path | None, typer.Option("--picture", help="Problems: draw the results into this .png or .svg file.")
     ] = None,
     details: Annotated[bool, typer.Option("--details", help="Problems: a line for every contender.")] = False,
-    threads: Threads = 1,
+    threads: EqualThreads = None,
     tuned: UseTuned = False,
     strict: Strict = False,
     json: Json = False,
 ) -> None:
     """Time [bold]layers or a model[/bold] against every other runtime that is installed.
 
-    All get the same input and the same number of threads. Outputs are compared first; then the runtimes are called in
-    turns in one process, and medians are compared. Exit code 4 if any output disagrees.
+    All get the same input and the same number of threads, by default as many as there are cores. Outputs are compared
+    first; then the runtimes are called in turns in one process, and medians are compared. Exit code 4 if any output
+    disagrees.
     """
+    threads = equal_threads(threads)
     unknown = sorted(set(peer or ()) - set(MODULES))
     if unknown:
         raise UsageProblemError(f"--peer {unknown[0]} is unknown; need one of {', '.join(MODULES)}")

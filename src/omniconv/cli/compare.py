@@ -10,7 +10,7 @@ import typer
 from omniconv.bench.machine import describe_machine, keep_freed_memory
 from omniconv.bench.roofline import measure_roofline
 from omniconv.cli.console import advance, format_count, format_time, make_table, out, print_json, progress
-from omniconv.cli.options import Json, Threads
+from omniconv.cli.options import EqualThreads, Json, equal_threads
 from omniconv.cli.outputs import PICTURES, check_output
 from omniconv.report.comparison import Alternative, LayerComparison, LayerSizes, compare_kinds
 
@@ -34,13 +34,14 @@ def compare(
     picture: Annotated[
         Path | None, typer.Option("--picture", help="Draw parameters, MACs and times into this .png or .svg file.")
     ] = None,
-    threads: Threads = 1,
+    threads: EqualThreads = None,
     json: Json = False,
 ) -> None:
     """Put [bold]every kind of convolution[/bold] side by side for one layer: what it costs on paper, and what it takes.
 
     Kinds that enlarge their input start from a smaller one, so that all make the same output.
     """
+    threads = equal_threads(threads)
     layer = LayerSizes(in_channels, out_channels, kernel, size, stride, groups, dims)
     check_output("--picture", picture, PICTURES, ["matplotlib"])
     found = carry_out(layer, measure=measure, threads=threads)

@@ -13,13 +13,13 @@ from omniconv.cli.console import advance, format_time, make_table, out, print_js
 from omniconv.cli.exits import Exit, MissingPackageError
 from omniconv.cli.inspect import kinds_table
 from omniconv.cli.model import count, open_model
-from omniconv.cli.options import Json, Threads
+from omniconv.cli.options import EqualThreads, Json, equal_threads
 from omniconv.cli.outputs import REPORTS, check_output
 from omniconv.demo.orientation import TOLERANCE, Demonstration, find_network, list_missing, measure
 
 
 def demo(
-    threads: Threads = 1,
+    threads: EqualThreads = None,
     save: Annotated[Path | None, typer.Option("--save", "-o", help="Write the report to this .json file.")] = None,
     json: Json = False,
 ) -> None:
@@ -27,6 +27,7 @@ def demo(
 
     Exit code 4 if an answer is wrong or differs from ONNX Runtime's by 1e-4 or more.
     """
+    threads = equal_threads(threads)
     check_output("--save", save, REPORTS)
     missing = list_missing()
     if missing:

@@ -34,7 +34,7 @@ def explain(
         str | None, typer.Option("--shape", "-s", metavar="N,C,H,W", help="Shape of the input; default: one that fits.")
     ] = None,
     plan: Annotated[bool, typer.Option("--plan/--no-plan", help="Compile the layer and show its plan.")] = True,
-    threads: Threads = 1,
+    threads: Threads = None,
     json: Json = False,
     open_: Annotated[bool, typer.Option("--open", help="Open the layer in the explorer, in the browser.")] = False,
 ) -> None:
@@ -89,7 +89,7 @@ def build(kind: Kind, settings: Sequence[str], shape: Shape | None) -> tuple[Spe
     return spec, shape
 
 
-def compiled_plan(spec: Spec, shape: Shape, threads: int) -> str:
+def compiled_plan(spec: Spec, shape: Shape, threads: int | None) -> str:
     """What the compiler chose for this layer, and why."""
     from omniconv.api import compile as compile_spec
 

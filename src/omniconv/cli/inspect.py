@@ -52,7 +52,7 @@ def inspect(
     pictures: Annotated[
         Path | None, typer.Option("--pictures", help="Draw the analyses asked for into this folder, as SVG.")
     ] = None,
-    threads: Threads = 1,
+    threads: Threads = None,
     tuned: UseTuned = False,
     strict: Strict = False,
     dtype: Dtype = "float32",
@@ -86,7 +86,7 @@ def inspect(
             if strict or not problems:
                 raise
     if network is not None and measure:
-        steps, times = take_times(network, inputs, shapes, threads)
+        steps, times = take_times(network, inputs, shapes)
     wanted_parts = PARTS if html is not None or (pictures is not None and not parts) else parts
     with progress("analysing"):
         found = inspect_program(model.name, program, parts=wanted_parts, problems=problems, times=times)
@@ -101,7 +101,7 @@ def inspect(
         pictures.mkdir(exist_ok=True)
         draw_parts(found, parts or PARTS, pictures)
     if json:
-        print_json(describe(found, parts, totals, network, threads))
+        print_json(describe(found, parts, totals, network))
         return
     show(found, parts, totals, network)
     for path in (html, pictures):
@@ -112,9 +112,10 @@ def inspect(
 
 
 def take_times(
-    network: CompiledModel, inputs: Sequence[ModelInput], shapes: dict[str, Shape], threads: int
+    network: CompiledModel, inputs: Sequence[ModelInput], shapes: dict[str, Shape]
 ) -> tuple[list[TimedStep], Times]:
     """Profile the model on random inputs, and measure the machine."""
+    threads = network.threads
     x = profile_input(random_arrays(inputs, shapes, 0, network.dtypes))
     with progress("measuring"):
         steps = take_profile(lambda: network.profile(x))

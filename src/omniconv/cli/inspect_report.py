@@ -157,7 +157,7 @@ def _separability(found: Inspection) -> Table:
 
 
 def describe(
-    found: Inspection, parts: Sequence[str], totals: Sequence[KindTotal], network: CompiledModel | None, threads: int
+    found: Inspection, parts: Sequence[str], totals: Sequence[KindTotal], network: CompiledModel | None
 ) -> dict[str, Any]:
     """The report of `inspect` as one document."""
     program = found.program
@@ -178,11 +178,12 @@ def describe(
         "problems": to_plain(found.problems),
         "tiling": to_plain(found.tiling),
         "streaming": to_plain(found.streaming),
-        "threads": threads,
         "analysis_seconds": dict(found.seconds),
     }
     if network is not None:
         report |= {
+            "threads": network.threads,
+            "threads_why": network.threads_why,
             "target": str(network.target),
             "compile_seconds": network.compile_seconds,
             "kernels": count(network.kernels),

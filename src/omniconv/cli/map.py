@@ -12,7 +12,7 @@ import typer
 
 from omniconv.cli.console import format_time, out, print_json
 from omniconv.cli.exits import Exit, UsageProblemError
-from omniconv.cli.options import Cluster, Dtype, Exact, Json, Model, Output
+from omniconv.cli.options import Cluster, Dtype, Exact, Json, Model, Output, TileThreads
 from omniconv.mapping import map as run_map
 
 
@@ -53,12 +53,7 @@ def map(  # noqa: A001 - the name of the command
     ] = True,
     strict: Annotated[bool, typer.Option("--raise", help="Stop at the first image that fails.")] = False,
     exact: Exact = False,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            "--threads", "-t", min=1, max=1024, help="Threads of a batch.", show_default="1; on a cluster its cores"
-        ),
-    ] = None,
+    threads: TileThreads = None,
     dtype: Dtype = "float32",
     cluster: Cluster = None,
     json: Json = False,

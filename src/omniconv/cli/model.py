@@ -52,6 +52,17 @@ class CompiledModel(Protocol):
         """The machine it is compiled for."""
 
     @property
+    def threads(self) -> int:
+        """Threads that share each call."""
+
+    @property
+    def threads_why(self) -> str:
+        """Why so many, where nobody said how many."""
+
+    def describe_threads(self) -> str:
+        """How many and why, for a line."""
+
+    @property
     def compile_seconds(self) -> float:
         """Time compiling took [s]."""
 
@@ -234,7 +245,7 @@ def load_arrays(path: Path, inputs: Sequence[ModelInput], dtype: np.dtype[Any] |
 def open_model(
     path: Path,
     shapes: Mapping[str, Shape],
-    threads: int,
+    threads: int | None,
     *,
     tuned: bool = False,
     dtype: str = "float32",

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
 import typer
 
 from omniconv.cli.exits import UsageProblemError
+from omniconv.processors import MAX_THREADS, take_threads
 from omniconv.spec import Shape
 
 Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+DEFAULT_THREADS: Final = "the cores this process may use"
+
+
+def threads_option(what: str, default: str) -> Any:
+    """``--threads``; without it the value is ``None``."""
+    return typer.Option("--threads", "-t", min=1, max=MAX_THREADS, help=what, show_default=default)
+
+
 Threads: TypeAlias = Annotated[
-    int, typer.Option("--threads", "-t", min=1, max=1024, help="Number of threads.", show_default=True)
+    int | None, threads_option("Threads of a call.", f"{DEFAULT_THREADS}, fewer for small work")
+]
+EqualThreads: TypeAlias = Annotated[int | None, threads_option("Threads of each contender.", DEFAULT_THREADS)]
+TileThreads: TypeAlias = Annotated[
+    int | None, threads_option("Threads of a tile or batch.", f"{DEFAULT_THREADS}; on a cluster those of its jobs")
 ]
 Shapes: TypeAlias = Annotated[
     list[str] | None,
@@ -44,9 +56,9 @@ Exact: TypeAlias = Annotated[bool, typer.Option("--exact", help="Keep to direct 
 Seed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Seed of random inputs.")]
 
 
-def default_threads() -> int:
-    """Number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def equal_threads(asked: int | None) -> int:
+    """Threads that contenders all get: what was asked for, or as many as a large network gets by default."""
+    return take_threads(asked).count
 
 
 def parse_shape(text: str) -> tuple[str, Shape]:

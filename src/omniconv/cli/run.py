@@ -25,7 +25,7 @@ def run(
     shape: Shapes = None,
     seed: Seed = 0,
     save: Annotated[Path | None, typer.Option("--save", "-o", help="Write the outputs to this .npz file.")] = None,
-    threads: Threads = 1,
+    threads: Threads = None,
     tuned: UseTuned = False,
     strict: Strict = False,
     dtype: Dtype = "float32",
@@ -61,7 +61,8 @@ def run(
         "inputs": {name: list(array.shape) for name, array in arrays.items()},
         "input_source": str(data) if data is not None else f"random, seed {seed}",
         "outputs": {name: summarise(value) for name, value in outputs.items()},
-        "threads": threads,
+        "threads": network.threads,
+        "threads_why": network.threads_why,
         "dtype": str(element),
         "target": str(network.target),
         "compile_seconds": network.compile_seconds,
@@ -82,7 +83,7 @@ def run(
     console = out()
     console.print(make_table(model.name, columns, rows))
     console.print(
-        f"{format_time(seconds)} on {threads} thread{'s' if threads > 1 else ''} ({network.target}); compiled in "
+        f"{format_time(seconds)} on {network.describe_threads()}, {network.target}; compiled in "
         f"{format_time(network.compile_seconds)}, {report['cached_kernels']} of {report['kernels']} kernels cached"
     )
     if save is not None:

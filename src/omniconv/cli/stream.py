@@ -44,7 +44,7 @@ def stream(
     ] = 1,
     output: Output = None,
     exact: Exact = False,
-    threads: Threads = 1,
+    threads: Threads = None,
     dtype: Dtype = "float32",
     json: Json = False,
 ) -> None:

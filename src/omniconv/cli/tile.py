@@ -10,7 +10,7 @@ import typer
 
 from omniconv.cli.console import format_time, out, print_json
 from omniconv.cli.exits import UsageProblemError
-from omniconv.cli.options import Cluster, Dtype, Exact, Json, Model, Output
+from omniconv.cli.options import Cluster, Dtype, Exact, Json, Model, Output, TileThreads
 from omniconv.tiles import TilePlan, plan_tiles, tiled
 from omniconv.tiles.storage import open_image
 
@@ -39,12 +39,7 @@ def tile(
         bool, typer.Option("--resume/--restart", help="Go on where an earlier run stopped, or begin anew.")
     ] = True,
     exact: Exact = False,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            "--threads", "-t", min=1, max=1024, help="Threads of a tile.", show_default="1; on a cluster its cores"
-        ),
-    ] = None,
+    threads: TileThreads = None,
     dtype: Dtype = "float32",
     cluster: Cluster = None,
     json: Json = False,

@@ -17,7 +17,7 @@ from omniconv.bench.tuning import LEAST_GAIN, Tuned, collect_sites, programs_of,
 from omniconv.cli.console import advance, format_time, make_table, out, print_json, progress
 from omniconv.cli.exits import Exit, UsageProblemError
 from omniconv.cli.model import fix_shapes, read_inputs
-from omniconv.cli.options import Json, Seed, Shapes, Threads, parse_shapes
+from omniconv.cli.options import EqualThreads, Json, Seed, Shapes, equal_threads, parse_shapes
 from omniconv.compiler.code.cache import VARIABLE
 from omniconv.compiler.planning.tuning_store import TuningStore, open_tuning
 from omniconv.errors import ModelError
@@ -50,7 +50,7 @@ def tune(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the problems; measure and keep nothing.")] = False,
     seed: Seed = 0,
-    threads: Threads = 1,
+    threads: EqualThreads = None,
     json: Json = False,
 ) -> None:
     """Find the fastest tiles for every convolution of [bold]layers or a model[/bold], by measuring on this machine.
@@ -60,6 +60,7 @@ def tune(
     """
     if not source.exists():
         raise ModelError(f"{source} is missing", need="an ONNX file, a .txt file of problem lines or a folder of those")
+    threads = equal_threads(threads)
     try:
         pattern = re.compile(only)
     except re.error as error:

@@ -2,6 +2,6 @@
 
 from omniconv.cluster.client import open_client
 from omniconv.cluster.fleet import Fleet
-from omniconv.cluster.shipment import ClusterWork
+from omniconv.cluster.shipment import ClusterWork, on_threads
 
-__all__ = ["ClusterWork", "Fleet", "open_client"]
+__all__ = ["ClusterWork", "Fleet", "on_threads", "open_client"]

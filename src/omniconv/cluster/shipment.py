@@ -9,10 +9,11 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
 import omniconv
+from omniconv.compiler.planning.options import Options
 from omniconv.errors import UnsupportedError
 from omniconv.target.model import Target
 from omniconv.target.select import detect_host, reject_host
@@ -48,6 +49,12 @@ class Shipment:
     threads: Mapping[str, int]
     key: str
     data: bytes = field(repr=False)
+
+
+def on_threads(options: Options, threads: int) -> Options:
+    """What was asked of plans, for a worker whose jobs may use so many threads."""
+    why = "cores of a worker over its jobs" if options.threads_why else ""
+    return replace(options, threads=threads, threads_why=f"{threads} {why}" if why else "")
 
 
 def pack(work: ClusterWork, target: Target, threads: Mapping[str, int]) -> Shipment:

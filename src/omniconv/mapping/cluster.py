@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from omniconv.cluster import Fleet
+from omniconv.cluster import Fleet, on_threads
 from omniconv.errors import StorageError
 from omniconv.mapping.pipeline import MapJob, MapSettings, Outcome, Pipeline
 from omniconv.tiles.cluster import hash_head
@@ -40,7 +40,7 @@ class MapWork:
                 fix="no out=, which brings them here",
             )
         origin = self.settings.origin
-        origin = replace(origin, options=replace(origin.options, threads=threads))
+        origin = replace(origin, options=on_threads(origin.options, threads))
         self.pipeline = Pipeline(replace(self.settings, origin=origin))
 
     def __call__(self, job: list[MapJob]) -> list[Outcome]:

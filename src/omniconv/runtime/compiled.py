@@ -24,11 +24,19 @@ class Compiled:
     layout: str
     row_major: frozenset[str]
     threads: int
+    threads_why: str
     target: Target
 
     def is_channels_last(self, name: str, axes: int) -> bool:
         """Whether the caller's array of so many axes for an input or output has its channels last."""
         return is_channels_last(self.layout, self.row_major, name, axes)
+
+    def describe_threads(self) -> str:
+        """How many threads share a call and, where nobody said it, why: ``2 threads (2 cores that this process may run
+        on)``.
+        """
+        many = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        return f"{many} ({self.threads_why})" if self.threads_why else many
 
     def _outside(self, name: str, shape: Shape) -> Shape:
         """The shape of the caller's array for an input or output of this shape."""

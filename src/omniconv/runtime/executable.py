@@ -6,9 +6,10 @@ import ctypes
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +23,11 @@ from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan
 from omniconv.compiler.planning.plan import plan as make_plan
 from omniconv.compiler.planning.shared import Shared
+from omniconv.compiler.planning.sharing import count_worth
 from omniconv.errors import DataError, ShapeError, UnsupportedError
 from omniconv.integers import as_integer, ceil_div
 from omniconv.limits import check_memory
+from omniconv.processors import MAX_THREADS, take_threads
 from omniconv.program.layers import LayerInfo, describe_step
 from omniconv.program.program import Program
 from omniconv.runtime import driver
@@ -35,7 +38,7 @@ from omniconv.runtime.report import StepProfile, describe_call, merge_calls
 from omniconv.runtime.results import Results
 from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
-from omniconv.runtime.threads import MAX_THREADS, Job, list_places, make_solo_run, run_on_lent, run_on_team
+from omniconv.runtime.threads import Job, list_places, make_solo_run, run_on_lent, run_on_team
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 from omniconv.target.select import available_targets, detect_host, reject_host
@@ -47,10 +50,7 @@ if TYPE_CHECKING:
 
 Words: TypeAlias = npt.NDArray[np.int64]
 
-ALONE_MACS = 2**19
-ALONE_BYTES = 2**18
-"""Below so many multiply-accumulates and bytes of weights, values and results (about 10 us of work), one thread does it
-all: waking others takes longer than they would save."""
+TOO_LITTLE: Final = "there is too little to share"
 
 
 class _Frame:
@@ -102,7 +102,8 @@ class Executable(Compiled):
     Attributes:
         inputs, outputs: name -> shape of the arrays at the boundary (in the boundary's layout).
         dtype: NumPy's type of all of them but truths; ``dtypes`` and ``output_dtypes`` say it for each.
-        threads: threads that share each call.
+        threads: threads that share each call, at most: while other calls run, each has its part of the cores.
+        threads_why: why so many, where nobody said how many.
         compile_seconds: time spent to plan, compile and pack [s].
         kernels: distinct kernels; ``cached_kernels`` of them came from the disk or were loaded already.
         arena_bytes, constant_bytes: memory of each concurrent caller, and of weights and tables [bytes].
@@ -118,6 +119,7 @@ class Executable(Compiled):
     inputs: dict[str, Shape]
     outputs: dict[str, Shape]
     threads: int
+    threads_why: str
     layout: str
     row_major: frozenset[str]
     target: Target
@@ -136,6 +138,7 @@ class Executable(Compiled):
         plan: Plan,
         *,
         threads: int = 1,
+        threads_why: str = "",
         layout: str = "NCHW",
         memory_limit: int | None = None,
         at: str = "",
@@ -146,7 +149,7 @@ class Executable(Compiled):
     ) -> None:
         started = time.perf_counter()
         threads = as_integer("threads", threads, 1, MAX_THREADS)
-        self.plan, self.threads, self.target = plan, threads, plan.target
+        self.plan, self.threads, self.threads_why, self.target = plan, threads, threads_why, plan.target
         self.layout, self.row_major = layout, plan.row_major
         self.dtype, self.tiers = plan.program.element.dtype, tiers
         self.inputs = {name: self._outside(name, plan.inputs[name].shape) for name in plan.program.inputs}
@@ -160,7 +163,7 @@ class Executable(Compiled):
         check_memory(needed, "weights, intermediate values and outputs together", limit=memory_limit, at=at)
         self._limit, self._at = memory_limit, at
         self._foreign = reject_host(plan.target, detect_host())
-        self._alone = threads == 1 or (needed < ALONE_BYTES and sum(layer.macs for layer in self.layers) < ALONE_MACS)
+        self._alone = count_worth(plan.program, plan.target, threads) == 1
         self._results = Results(list(self.outputs.values()), self.dtype)
         self._only = next(iter(self.inputs)) if len(self.inputs) == len(self.outputs) == 1 else None
         self._code, code = self._compile()
@@ -194,10 +197,16 @@ class Executable(Compiled):
         pool: ArenaPool | None = None,
     ) -> Executable:
         """Plan and compile a program; the rest is as for the class."""
+        if options.threads_why:
+            worth = count_worth(program, target, options.threads)
+            if worth < options.threads:
+                why = f"of {options.threads_why}: {TOO_LITTLE}" + ("" if worth == 1 else " among more")
+                options = replace(options, threads=worth, threads_why=why)
         plan = make_plan(program, target, options, shared)
         return cls(
             share_code(plan) if shared is None else plan,
             threads=options.threads,
+            threads_why=options.threads_why,
             layout=options.layout,
             memory_limit=options.memory_limit,
             at=at,
@@ -225,7 +234,7 @@ class Executable(Compiled):
                 at=self._at,
             )
         x, result, pool = self._check(self._only, x), self._results.take(0), self._pool
-        frame = self._take_frame()
+        frame = self._take_frame()  # and not given back after an interrupt
         frame.arrays[0], frame.arrays[1] = id(x), id(result)
         if pool is None:
             frame.run()
@@ -337,10 +346,13 @@ class Executable(Compiled):
                 at=self._at,
             )
         name, known = next(iter(self.plan.inputs.items()))
+        # What is taken by default for the work of this size may be too few for that of a chunk.
+        taken = take_threads(None if self.threads_why else self.threads)
         options = Options(
             layout=self.layout,
             row_major=self.row_major,
-            threads=self.threads,
+            threads=taken.count,
+            threads_why=taken.why,
             exact=self.plan.exact,
             memory_limit=self._limit,
         )
@@ -353,11 +365,10 @@ class Executable(Compiled):
 
     def explain(self) -> str:
         """For every step the kernel that was chosen, its tile, and what was rejected and why."""
-        alone = " (one does it all: there is too little to share)" if self._alone and self.threads > 1 else ""
+        alone = f" (one does it all: {TOO_LITTLE})" if self._alone and self.threads > 1 else ""
         kernels = f"{self.kernels} kernels; arena {self.arena_bytes} bytes"
-        many = "1 thread" if self.threads == 1 else f"{self.threads} threads"
         counted = "" if self.tiers is None else f"; {self.tiers}"
-        lines = [f"target {self.target}; {many}{alone}; {kernels}{counted}"]
+        lines = [f"target {self.target}; {self.describe_threads()}{alone}; {kernels}{counted}"]
         for calls in merge_calls(self.plan):
             call = self.plan.calls[calls[len(calls) // 2]]
             record = describe_call(self.plan, call, 0.0, 0.0)

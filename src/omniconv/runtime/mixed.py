@@ -53,7 +53,7 @@ class MixedExecutable(Compiled):
         dtypes: name -> NumPy's type of each input.
         output_dtypes: the same of each output; ``None`` for one that depends on data.
         dtype: of the inputs and outputs that the model gives its float type.
-        threads: threads that share each call of a stretch.
+        threads: threads that share each call of a stretch, at most; ``threads_why`` says why so many, where nobody did.
         layout: of the caller's arrays, but for those that ``row_major`` names.
         target: the machine it is for.
         compile_seconds: time spent to plan, compile and pack [s].
@@ -63,7 +63,7 @@ class MixedExecutable(Compiled):
     def __init__(self, schedule: Schedule, context: Context, *, options: Options, target: Target, at: str) -> None:
         started = time.perf_counter()
         self.schedule, self._context = schedule, context
-        self.threads, self.target, self._at = options.threads, target, at
+        self.threads, self.threads_why, self.target, self._at = options.threads, options.threads_why, target, at
         self.layout, self.row_major = options.layout, options.row_major
         given, self.dtype = context.settings.given, context.settings.element.dtype
         self.dtypes = {item.name: self.dtype if item.dtype == given.dtype else item.dtype for item in schedule.inputs}
@@ -173,8 +173,8 @@ class MixedExecutable(Compiled):
 
     def explain(self) -> str:
         """The tiers; then for each stretch what was chosen, and for each step on the host why it is there."""
-        many = "1 thread" if self.threads == 1 else f"{self.threads} threads"
-        return "\n".join([f"target {self.target}; {many}; {self.tiers}", *self.pieces.explain()])
+        first = f"target {self.target}; {self.describe_threads()}; {self.tiers}"
+        return "\n".join([first, *self.pieces.explain()])
 
     def _gather(self, inputs: Mapping[str, Any]) -> Arrays:
         """The inputs, checked, channels first."""

@@ -56,7 +56,9 @@ class Network(Compiled):
     Attributes:
         signature: for each input the sizes that are known: an int, a name, or nothing; ``None`` for an unknown rank.
         layout: of the caller's arrays, but for those that ``row_major`` names.
-        threads, target: threads that share each call, and the machine.
+        threads: threads that share each call, at most: sizes of little work get fewer where nobody said how many.
+        threads_why: why so many, where nobody did.
+        target: the machine.
         options: all that was asked of plans.
         dtype: of the inputs and outputs that have the model's float type.
         dtypes: name -> NumPy's type of each input.
@@ -75,7 +77,8 @@ class Network(Compiled):
         given = find_given(graph, element)
         _check(graph, given, strict=strict)
         self._build, self._graph, self.target, self.options = build, graph, target, options
-        self.layout, self.row_major, self.threads = options.layout, options.row_major, options.threads
+        self.layout, self.row_major = options.layout, options.row_major
+        self.threads, self.threads_why = options.threads, options.threads_why
         self.dtype, self._given = element.dtype, given.dtype
         self.dtypes = {
             name: element.dtype if dtype == given.dtype else dtype for name, dtype in input_dtypes(graph, given).items()

@@ -25,13 +25,13 @@ import numpy.typing as npt
 from omniconv.compiler.code.build import LoadedKernel, load
 from omniconv.compiler.code.cache import open_cache
 from omniconv.integers import as_integer
-from omniconv.limits import count_cpus
+from omniconv.processors import MAX_THREADS, count_cpus
 from omniconv.runtime import driver
 from omniconv.runtime.system import current_cpu, detect_system, free_semaphore, make_semaphore
 from omniconv.target.select import select_target
 
-MAX_THREADS: Final = 1024
-MAX_IDLE: Final = max(16, 4 * count_cpus())
+PROCESSORS: Final = count_cpus()
+MAX_IDLE: Final = max(16, 4 * PROCESSORS)
 """Threads that sleep in the pool for the next caller, about."""
 IDLE_US: Final = 300.0
 """How long a worker spins for the next run before it sleeps [us]."""
@@ -207,18 +207,19 @@ class Team:
         try:
             for thread in range(1, self.threads):
                 worker = threading.Thread(target=_serve, args=(control, thread), name=f"omniconv-{thread}", daemon=True)
-                worker.start()
                 control.workers.append(worker)
-        except RuntimeError:  # no more threads: those that did start must not wait for ever
+                worker.start()
+            if hasattr(os, "sched_getaffinity") and self.threads > 1:
+                control.allowed = frozenset(os.sched_getaffinity(0))
+                control.words[driver.GET_CPU] = detect_system().cpu
+                control.spread()
+            finalizer = weakref.finalize(self, control.stop)
+            finalizer.atexit = False
+            self._control, self._finalizer = control, finalizer
+        except BaseException:  # no more threads, or an interrupt: those that did start must not wait for ever
+            self._control = self._finalizer = None
             control.stop()
             raise
-        self._finalizer = weakref.finalize(self, control.stop)
-        self._finalizer.atexit = False
-        if hasattr(os, "sched_getaffinity") and self.threads > 1:
-            control.allowed = frozenset(os.sched_getaffinity(0))
-            control.words[driver.GET_CPU] = detect_system().cpu
-            control.spread()
-        self._control = control
         return control
 
 
@@ -284,6 +285,8 @@ def pauses_per_us() -> float:
 _teams: Final[weakref.WeakSet[Team]] = weakref.WeakSet()
 # Pop and append are atomic: no lock that a fork could copy.
 _idle: Final[defaultdict[int, deque[Team]]] = defaultdict(deque)
+_running: set[int] = set()
+"""The threads whose jobs run on teams just now. To add and discard is atomic, too."""
 _is_child = False
 _lent: Final[defaultdict[tuple[int, int], deque[_Control]]] = defaultdict(lambda: deque(maxlen=MAX_IDLE))
 
@@ -297,12 +300,21 @@ def take_team(threads: int) -> Team:
 
 
 def run_on_team(threads: int, job: Job) -> None:
-    """Run a job on a team that nobody else uses."""
-    team = take_team(threads)
+    """Run a job on a team that nobody else uses: of so many threads or, while other jobs run, of as many as there are
+    processors for each. More would wait for one another in turns, which takes longer for all; what a job computes does
+    not depend on who does it.
+    """
+    running, caller = _running, threading.get_ident()  # in the child of a fork there is another set
     try:
-        team.run_job(job)
+        running.add(caller)
+        callers = len(running)
+        team = take_team(threads if callers == 1 else max(1, min(threads, PROCESSORS // callers)))
+        try:
+            team.run_job(job)
+        finally:
+            release_team(team)
     finally:
-        release_team(team)
+        running.discard(caller)
 
 
 def run_on_lent(parallel: int, threads: int, job: Job) -> None:
@@ -338,8 +350,8 @@ def release_team(team: Team) -> None:
 
 def _forget_after_fork() -> None:
     """In the child of a fork no worker is left: teams that it inherits start their own when they run."""
-    global _is_child
-    _is_child = True
+    global _is_child, _running
+    _is_child, _running = True, set()
     _idle.clear()
     for team in list(_teams):
         team.forget()

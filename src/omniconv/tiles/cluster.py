@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from omniconv.cluster import Fleet
+from omniconv.cluster import Fleet, on_threads
 from omniconv.errors import DataError, StorageError
 from omniconv.outside import storing
 from omniconv.tiles.compiled import Array, CompiledTiles
@@ -175,7 +175,7 @@ class _Part:
 def _on_threads(plan: TilePlan, threads: int) -> TilePlan:
     """A plan whose tiles, and those of its sweeps, are computed by so many threads."""
     sweeps = tuple(replace(sweep, plan=_on_threads(sweep.plan, threads)) for sweep in plan.sweeps)
-    subject = replace(plan.subject, options=replace(plan.subject.options, threads=threads))
+    subject = replace(plan.subject, options=on_threads(plan.subject.options, threads))
     return replace(plan, sweeps=sweeps, _subject=subject)
 
 

@@ -14,14 +14,14 @@ from omniconv.analysis.subject import as_program
 from omniconv.choices import check_instance
 from omniconv.compiler.planning.options import Options
 from omniconv.errors import DataError, ShapeError, SpecError
-from omniconv.integers import as_flag, as_integer
+from omniconv.integers import as_flag
+from omniconv.processors import take_threads
 from omniconv.program.element import find_element
 from omniconv.program.from_spec import program_of
 from omniconv.program.program import Program
 from omniconv.reference import check_weights
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.network import Network
-from omniconv.runtime.threads import MAX_THREADS
 from omniconv.spec import Chain, Conv, Shape
 from omniconv.target.model import Target
 from omniconv.target.select import select_target
@@ -165,8 +165,10 @@ def find_origin(
             )
         return _find_compiled(net)
     element = find_element("float32" if dtype is None else dtype)
+    taken = take_threads(threads)
     options = Options(
-        threads=as_integer("threads", 1 if threads is None else threads, 1, MAX_THREADS),
+        threads=taken.count,
+        threads_why=taken.why,
         exact=False if exact is None else as_flag("exact", exact),
     )
     target = select_target(None).of(element)
@@ -198,7 +200,9 @@ def _find_compiled(net: Network | Executable) -> Origin:
     if isinstance(net, Network):
         return Origin(net.graph, replace(net.options, layout="NCHW", row_major=frozenset()), net.target, repr(net))
     truths = frozenset(name for name, dtype in net.output_dtypes.items() if dtype.kind == "b")
-    options = Options(threads=net.threads, exact=net.plan.exact, accuracy=net.plan.accuracy)
+    options = Options(
+        threads=net.threads, threads_why=net.threads_why, exact=net.plan.exact, accuracy=net.plan.accuracy
+    )
     return Origin(net.plan.program, options, net.target, repr(net), truths=truths)
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import llvmlite.binding as llvm
 
-from omniconv.limits import count_cpus
+from omniconv.processors import count_cpus
 
 MOST: Final = 4
 """Threads inside at once, at most: more would wait for Python, which writes what they compile."""

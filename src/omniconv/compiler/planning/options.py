@@ -44,6 +44,7 @@ class Options:
         row_major: names of those that are row major in any layout.
         threads: threads that share each call: decides how fused and filtered layers are divided, never what they
             compute.
+        threads_why: why so many, where nobody said how many; work that is not worth so many then gets fewer.
         exact: keep to direct sums, in which every product appears as it is; without, layers may use Winograd filtering.
         accuracy: how far filtering may go, one of :data:`omniconv.compiler.problem.problem.ACCURACIES`.
         tuning: choices for convolutions that were measured on the target, in place of estimates.
@@ -55,6 +56,7 @@ class Options:
     layout: str = "NCHW"
     row_major: frozenset[str] = frozenset()
     threads: int = 1
+    threads_why: str = ""
     exact: bool = False
     accuracy: str = USUAL
     tuning: Tuning | None = None
