@@ -322,7 +322,7 @@ ARGUMENTS = [
     ),
     *(Argument("shapes['x']", lambda v, door=door: door((1, 3, v, 6)), optional=True)  # None leaves a size open
       for name, door in MODEL_DOORS.items() if name != "a Program"),
-    Argument("threads", lambda v: oc.compile(SPEC, X.shape, WEIGHTS, threads=v)),
+    Argument("threads", lambda v: oc.compile(SPEC, X.shape, WEIGHTS, threads=v), optional=True),
     Argument("threads", Team),
     Argument("memory_limit", lambda v: oc.compile(SPEC, X.shape, WEIGHTS, memory_limit=v), optional=True),
     Argument("tile", lambda v: oc.plan_tiles(SPEC, X.shape, tile=(v, 2))),

@@ -24,14 +24,14 @@ _SIBLINGS: Final = ("core_cpus_list", "thread_siblings_list")
 """Files that list the processors of one core, by the name of newer and of older Linux."""
 
 
-class Threads(NamedTuple):
+class TakenThreads(NamedTuple):
     """How many threads, and why so many; no reason where the caller said it."""
 
     count: int
     why: str = ""
 
 
-def take_threads(asked: object) -> Threads:
+def take_threads(asked: object) -> TakenThreads:
     """The threads of a call: what was asked for, or with ``None`` the default.
 
     That is the first of: the environment variable ``OMNICONV_THREADS``; the cores that this process may use, see
@@ -39,7 +39,7 @@ def take_threads(asked: object) -> Threads:
 
     Example:
         >>> take_threads(3)
-        Threads(count=3, why='')
+        TakenThreads(count=3, why='')
         >>> take_threads(0)
         Traceback (most recent call last):
             ...
@@ -49,16 +49,16 @@ def take_threads(asked: object) -> Threads:
         SpecError: no number from 1 to :data:`MAX_THREADS`.
     """
     if asked is not None:
-        return Threads(as_integer("threads", asked, 1, MAX_THREADS))
+        return TakenThreads(as_integer("threads", asked, 1, MAX_THREADS))
     text = os.environ.get(VARIABLE, "").strip()
     if not text:
         return find_cores()
     if not (text.isascii() and text.isdigit() and 1 <= len(text) <= 9 and 1 <= int(text) <= MAX_THREADS):
         raise SpecError(f"{VARIABLE}={text!r} is no number of threads", need=f"1 to {MAX_THREADS}", fix="2")
-    return Threads(int(text), VARIABLE)
+    return TakenThreads(int(text), VARIABLE)
 
 
-def find_cores(root: Path = _ROOT) -> Threads:
+def find_cores(root: Path = _ROOT) -> TakenThreads:
     """Cores that this process may use, and where the number comes from.
 
     Those of the processors that it may run on (its affinity), or fewer where a container has a smaller share of their
@@ -81,8 +81,8 @@ def find_cores(root: Path = _ROOT) -> Threads:
     if quota is not None and quota[0] < quota[1] * count:
         count = max(quota[0] // quota[1], 1)
         what = f"by a control group's quota of {quota[0] / quota[1]:.3g} processors"
-        return Threads(count, what)
-    return Threads(min(count, MAX_THREADS), f"{count} {what}")
+        return TakenThreads(count, what)
+    return TakenThreads(min(count, MAX_THREADS), f"{count} {what}")
 
 
 def count_cpus(root: Path = _ROOT) -> int:
