@@ -6,6 +6,7 @@ import asyncio
 import gc
 import multiprocessing
 import os
+import runpy
 import signal
 import sys
 import threading
@@ -14,6 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing.context import BaseContext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -244,6 +246,20 @@ def test_forks_while_calls_run() -> None:
             caller.result()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads resident memory as Linux tells it")
+@pytest.mark.filterwarnings("ignore")
+def test_a_short_soak(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few seconds of what `bench/soak.py` does for half an hour."""
+    bench = Path(__file__).parents[2] / "bench"
+    monkeypatch.syspath_prepend(str(bench))
+    run = runpy.run_path(str(bench / "soak.py"))["run"]
+    found = run(1.5, sizes=(9, 24), seed=int(os.environ.get("OMNICONV_SEED", "0")))
+    assert found["calls"] > 100
+    assert not found["wrong"]
+    assert found["threads"]["end"] <= found["threads"]["start"] + 8
+    assert found["resident_mib"]["end"] <= found["resident_mib"]["start"] + 64
+
+
 _inherited: list[Executable] = []
 
 
@@ -254,9 +270,7 @@ def work(model: bytes | None, seed: int) -> bytes:
     return bytes(_inherited[0](draw(seed)).tobytes())
 
 
-@pytest.mark.parametrize(
-    "method", [pytest.param("fork", marks=NO_FORK), pytest.param("spawn", marks=pytest.mark.wide)]
-)
+@pytest.mark.parametrize("method", [pytest.param("fork", marks=NO_FORK), pytest.param("spawn", marks=pytest.mark.wide)])
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_processes_give_the_same_bits(method: str) -> None:
     model = export(SPEC, SHAPE, oc.random_weights(SPEC, np.random.default_rng(0))).SerializeToString()
