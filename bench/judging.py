@@ -120,7 +120,7 @@ def judge(path: Path) -> dict[str, Any]:
     arrays = dict(np.load(path.with_suffix(".npz")))
     before = measure_peak()
     began, busy = time.perf_counter(), time.process_time()
-    network = oc.compile(path, memory_limit=8 << 30)
+    network = oc.compile(path, threads=1, memory_limit=8 << 30)
     compiled, busy = time.perf_counter(), time.process_time() - busy
     peak = measure_peak() - before
     named = {name: arrays[f"x{index}"] for index, name in enumerate(network.inputs)}

@@ -44,7 +44,7 @@ def open_omniconv(path: Path, shape: Sequence[int], one: bool, callers: int) -> 
 
     del callers
     name = read_input(path)
-    net = oc.compile(path, shapes={name: shape}, **({"threads": 1} if one else {}))
+    net = oc.compile(path, shapes={name: shape}, threads=1 if one else None)
     return lambda: net
 
 
@@ -69,7 +69,7 @@ def open_openvino(path: Path, shape: Sequence[int], one: bool, callers: int) -> 
     core = ov.Core()
     model = core.read_model(str(path))
     model.reshape(list(shape))
-    streams = min(callers, find_cores().count)
+    streams = min(callers, find_cores().number)
     settings = {"NUM_STREAMS": streams, "INFERENCE_NUM_THREADS": streams} if one else {}
     compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32", **settings})
 
@@ -198,7 +198,8 @@ def serve(
 
 def measure_processes(options: argparse.Namespace, method: str) -> list[dict[str, Any]]:
     """Rows of the table for processes that are started by a method."""
-    context, rows = multiprocessing.get_context(method), []
+    context: Any = multiprocessing.get_context(method)
+    rows = []
     for engine in options.engines:
         for mode in MODES:
             inherits = engine == "Omniconv" and method == "fork"
@@ -210,7 +211,7 @@ def measure_processes(options: argparse.Namespace, method: str) -> list[dict[str
             ]
             for worker in workers:
                 worker.start()
-            tally, answers = Tally(), {}
+            tally, answers = Tally(), dict[int, bytes]()
             for _ in range(options.rounds):
                 gate.wait(60)
                 turns = [found.get(timeout=60) for _ in workers]
@@ -243,7 +244,7 @@ def main() -> int:
     parser.add_argument("--save", type=Path)
     options = parser.parse_args()
     cores = find_cores()
-    print(f"{options.model.name}, {cores.count} cores ({cores.why})")
+    print(f"{options.model.name}, {cores.number} cores ({cores.why})")
     print(f"{'callers':12} {'engine':13} {'mode':9} calls/s     p50     p95     p99 ms  other bits")
     rows = []
     # Forks come first: afterwards this process has threads of engines that a child would lack.
@@ -258,7 +259,7 @@ def main() -> int:
                 flush=True,
             )
     if options.save is not None:
-        options.save.write_text(json.dumps({"machine": describe_machine(cores.count), "rows": rows}, indent=1))
+        options.save.write_text(json.dumps({"machine": describe_machine(cores.number), "rows": rows}, indent=1))
     return 1 if any(row["other_bits"] for row in rows if row["engine"] == "Omniconv") else 0
 
 

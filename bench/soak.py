@@ -121,13 +121,18 @@ class Soak:
         """A network, a size and an input."""
         return self.random.choice(self.subjects), self.random.choice(self.sizes), self.random.randrange(2)
 
+    def ask_all(self, plan: Sequence[tuple[Subject, int, int]]) -> None:
+        """Calls one after the other."""
+        for item in plan:
+            self.ask(*item)
+
     # -- acts
 
     def call_at_once(self, busy: Callable[[], object] = lambda: None, calls: int = 12) -> None:
         """Callers in threads, and meanwhile something else in this one."""
         plans = [[self.draw() for _ in range(calls)] for _ in range(self.random.randint(1, MOST_CALLERS))]
         with ThreadPoolExecutor(len(plans)) as pool:
-            done = [pool.submit(lambda plan=plan: [self.ask(*item) for item in plan]) for plan in plans]
+            done = [pool.submit(self.ask_all, plan) for plan in plans]
             busy()
             for item in done:
                 item.result()
@@ -151,8 +156,7 @@ class Soak:
                 signal.alarm(120)
                 self._lock = threading.Lock()
                 before = len(self.wrong)
-                for item in plan:
-                    self.ask(*item)
+                self.ask_all(plan)
                 os._exit(len(self.wrong) - before)
             status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             self.calls += len(plan)

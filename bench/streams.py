@@ -111,7 +111,7 @@ NETS: dict[str, Callable[[], bytes]] = {"TCN": build_tcn, "WaveNet-like": build_
 def measure(name: str, chunk: int, seconds: int) -> dict[str, Any]:
     """One network: equality, latency and times."""
     model = NETS[name]()
-    net: Any = oc.compile(model)
+    net: Any = oc.compile(model, threads=1)
     total = RATE * seconds // chunk * chunk
     x = np.random.default_rng(1).standard_normal((1, 1, total)).astype(np.float32)
     start = time.perf_counter()
@@ -126,7 +126,7 @@ def measure(name: str, chunk: int, seconds: int) -> dict[str, Any]:
     field = receptive_field(to_program(model, shapes={"x": (1, 1, 4 * RATE)}))
     recurrent = b"LSTM" in model
     reach = RATE if recurrent else -(-field.size[0] // stream.hop) * stream.hop
-    again: Any = oc.compile(model, shapes={"x": (1, 1, reach + chunk)})
+    again: Any = oc.compile(model, shapes={"x": (1, 1, reach + chunk)}, threads=1)
     padded = np.concatenate([np.zeros((1, 1, reach), np.float32), x], 2)
     count = int(chunk * rate)
     stream.reset()

@@ -53,8 +53,8 @@ def test_hardware_threads_of_a_core_count_once(
     root = build(tmp_path, topology(name, (0, 2), (1, 3)))
     allow(monkeypatch, *allowed)
     found = find_cores(root)
-    assert found.count == (len(allowed) if name == "unknown" else cores)
-    assert f"{found.count} core" in found.why
+    assert found.number == (len(allowed) if name == "unknown" else cores)
+    assert f"{found.number} core" in found.why
     assert count_cpus(root) == len(allowed)
 
 
@@ -110,7 +110,7 @@ def test_a_quota_is_a_number_of_cores(
 ) -> None:
     allow(monkeypatch, *range(8))
     found = find_cores(build(tmp_path, files))
-    assert (found.count, count_cpus(tmp_path)) == (cores, cpus)
+    assert (found.number, count_cpus(tmp_path)) == (cores, cpus)
     assert ("quota" in found.why) == (cores < 8)
 
 
@@ -119,10 +119,10 @@ def test_other_systems_count_processors(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setattr(os, "process_cpu_count", lambda: 6, raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     found = find_cores(tmp_path)
-    assert found.count == count_cpus(tmp_path) == 6
+    assert found.number == count_cpus(tmp_path) == 6
     assert "does not say which of them share a core" in found.why
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert find_cores(tmp_path).count == 1
+    assert find_cores(tmp_path).number == 1
 
 
 def test_python_may_have_been_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def compile(  # noqa: A001 - the name of the public interface
     tuning = None if store is None else store.load()
     options = Options(
         layout=layout,
-        threads=taken.count,
+        threads=taken.number,
         threads_why=taken.why,
         exact=exact,
         accuracy=accuracy,

@@ -152,7 +152,7 @@ def take_options(
     check_memory(needed, "input and output together", limit=memory_limit, at=at)
     options = Options(
         layout=layout,
-        threads=taken.count,
+        threads=taken.number,
         threads_why=taken.why,
         memory_limit=memory_limit,
         row_major=PARAMETERS,

@@ -27,7 +27,7 @@ _SIBLINGS: Final = ("core_cpus_list", "thread_siblings_list")
 class TakenThreads(NamedTuple):
     """How many threads, and why so many; no reason where the caller said it."""
 
-    count: int
+    number: int
     why: str = ""
 
 
@@ -39,7 +39,7 @@ def take_threads(asked: object) -> TakenThreads:
 
     Example:
         >>> take_threads(3)
-        TakenThreads(count=3, why='')
+        TakenThreads(number=3, why='')
         >>> take_threads(0)
         Traceback (most recent call last):
             ...

@@ -369,7 +369,7 @@ def test_concurrent_callers(threads: int | None, monkeypatch: pytest.MonkeyPatch
     weights = random_weights(chain, rng)
     f = oc.compile(chain, shape, weights, threads=threads)
     inputs = [rng.standard_normal(shape).astype(np.float32) for _ in range(6)]
-    assert f.threads == (threads or processors.find_cores().count)
+    assert f.threads == (threads or processors.find_cores().number)
     alone = oc.compile(chain, shape, weights, threads=1)
     wants = [alone(x) for x in inputs]
     wrong: list[int] = []

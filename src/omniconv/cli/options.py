@@ -58,7 +58,7 @@ Seed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Seed of ran
 
 def equal_threads(asked: int | None) -> int:
     """Threads that contenders all get: what was asked for, or as many as a large network gets by default."""
-    return take_threads(asked).count
+    return take_threads(asked).number
 
 
 def parse_shape(text: str) -> tuple[str, Shape]:

@@ -351,7 +351,7 @@ class Executable(Compiled):
         options = Options(
             layout=self.layout,
             row_major=self.row_major,
-            threads=taken.count,
+            threads=taken.number,
             threads_why=taken.why,
             exact=self.plan.exact,
             memory_limit=self._limit,

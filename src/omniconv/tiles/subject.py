@@ -167,7 +167,7 @@ def find_origin(
     element = find_element("float32" if dtype is None else dtype)
     taken = take_threads(threads)
     options = Options(
-        threads=taken.count,
+        threads=taken.number,
         threads_why=taken.why,
         exact=False if exact is None else as_flag("exact", exact),
     )
