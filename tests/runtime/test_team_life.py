@@ -54,19 +54,22 @@ def test_a_forgotten_team_stops(kernels: Kernels) -> None:
         assert not thread.is_alive()
 
 
-def test_a_team_that_cannot_start_leaves_nothing_behind(kernels: Kernels, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_team_that_cannot_start_leaves_nothing_behind(
+    error: type[BaseException], kernels: Kernels, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = workers()
     start, started = threading.Thread.start, []
 
     def start_two(thread: threading.Thread) -> None:
         if len(started) == 2:
-            raise RuntimeError("can't start new thread")
+            raise error("can't start new thread")
         started.append(thread)
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", start_two)
     team = Team(4)
-    with pytest.raises(RuntimeError, match="can't start"):
+    with pytest.raises(error, match="can't start"):
         run_ring(team, kernels, 5, 9)
     monkeypatch.undo()
     for thread in started:
