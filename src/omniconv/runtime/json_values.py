@@ -150,30 +150,12 @@ class ValueReader:
 
     def _read_one_of(self, kinds: Sequence[Any], value: Any) -> Any:
         """The value of the one type that has its form."""
-        if isinstance(value, dict) and len(value) == 1:
-            (name,) = value
-            named = [kind for kind in kinds if getattr(kind, "__name__", "") == name]
-            special = {_ARRAY: np.ndarray, "spec": Conv}.get(name)
-            if special is np.ndarray:
-                named = [kind for kind in kinds if get_origin(kind) is np.ndarray]
-            elif special is Conv:
-                return self._read_spec((Conv, Chain), value)
-            elif name == "float":
-                named = [kind for kind in kinds if kind is float]
-        else:
-            forms = {type(None): types.NoneType, bool: bool, str: str, int: int, float: float}
-            named = [
-                kind
-                for kind in kinds
-                if kind is forms.get(type(value)) or (isinstance(value, list) and get_origin(kind) is tuple)
-            ]
-            if not named and type(value) is int and float in kinds:
-                named = [float]
-        if len(named) != 1:
+        named = [kind for kind in kinds if _has_form(kind, value)]
+        if len(named) != 1 and not (named and _has_form(Conv, value)):
             raise ModelError(
                 f"{_show(value)} stands where one of {len(kinds)} other kinds belongs", need=_NEED, at=self._at
             )
-        return self.read(named[0], value)
+        return self._read_spec(tuple(named), value) if named[0] in (Conv, Chain) else self.read(named[0], value)
 
     def _read_mapping(self, kinds: Sequence[Any], value: list[Any]) -> dict[Any, Any]:
         pairs = [item for item in value if isinstance(item, list) and len(item) == 2]
@@ -222,6 +204,18 @@ class ValueReader:
 
 
 _NEED: Final = "a file that omniconv saved"
+
+
+def _has_form(kind: Any, value: Any) -> bool:
+    """Whether a value is written as those of a type are."""
+    origin = get_origin(kind)
+    if isinstance(value, dict):
+        word = next(iter(value)) if len(value) == 1 else ""
+        special = {_ARRAY: origin is np.ndarray, "spec": kind in (Conv, Chain), "float": kind is float}
+        return special.get(word, bool(word) and getattr(kind, "__name__", "") == word)
+    if isinstance(value, list):
+        return origin in (tuple, frozenset) or (isinstance(origin, type) and issubclass(origin, Mapping))
+    return kind is type(value) or (kind is float and type(value) is int)
 
 
 @cache
