@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import struct
 import warnings
@@ -296,7 +297,8 @@ def edit_value(tree: Any, r: Random) -> None:
             del where[key]
         case 3:
             other, at = r.choice(places)
-            where[key] = other.get(at) if isinstance(other, dict) else other[at] if at < len(other) else 0
+            found = other.get(at) if isinstance(other, dict) else other[at] if at < len(other) else 0
+            where[key] = copy.deepcopy(found)
         case _:
             where[key] = r.choice(OTHERS)
 

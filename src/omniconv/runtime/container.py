@@ -36,6 +36,7 @@ import numpy.typing as npt
 from omniconv.errors import ModelError, StorageError
 from omniconv.integers import ceil_div
 from omniconv.limits import check_memory, count_cpus
+from omniconv.runtime.arena import Arena
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
@@ -46,7 +47,9 @@ _HEADER: Final = struct.Struct("<8sIIQ32s32s40s")
 _ROW: Final = struct.Struct("<QQ32s")
 _NO_SEAL: Final = bytes(32)
 _NEED: Final = "a whole file that omniconv saved"
-_SLICE: Final = 2**20
+_MUCH: Final = 2**22
+"""Bytes that several threads hash."""
+MOST_THREADS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,7 +134,7 @@ def read_file(path: str | os.PathLike[str], limit: int | None) -> Bytes:
             if not stat.S_ISREG(status.st_mode):
                 raise ModelError("the path is not a regular file", need=_NEED, at=at)
             check_memory(status.st_size, "the file", limit=limit, at=at)
-            data = np.empty(status.st_size, np.uint8)
+            data = Arena(status.st_size, limit=limit, at=at).bytes[: status.st_size]
             done = 0
             while done < data.size and (count := file.readinto(data[done:].data)):
                 done += count
@@ -206,8 +209,18 @@ def _as_bytes(section: Any) -> Bytes:
 
 
 def _hash(sections: Sequence[Bytes]) -> list[bytes]:
-    """The digest of each section; large ones by several threads."""
-    if sum(section.size for section in sections) < _SLICE:
-        return [hashlib.sha256(section.data).digest() for section in sections]
-    with ThreadPoolExecutor(min(count_cpus(), 4)) as pool:
-        return list(pool.map(lambda section: hashlib.sha256(section.data).digest(), sections))
+    """The digest of each section, by several threads where there is much."""
+    found = [b""] * len(sections)
+
+    def hash_some(numbers: Sequence[int]) -> None:
+        for number in numbers:
+            found[number] = hashlib.sha256(sections[number].data).digest()
+
+    threads = 1 if sum(section.size for section in sections) < _MUCH else min(count_cpus(), MOST_THREADS)
+    order = sorted(range(len(sections)), key=lambda number: -sections[number].size)
+    if threads == 1:
+        hash_some(order)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(hash_some, [order[first::threads] for first in range(threads)]))
+    return found

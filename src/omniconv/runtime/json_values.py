@@ -11,9 +11,9 @@ import dataclasses
 import json
 import math
 import types
-from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any, Final, NoReturn, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import numpy.typing as npt
@@ -94,6 +94,9 @@ class ValueWriter:
         return known[1]
 
 
+Read: TypeAlias = "Callable[[ValueReader, Any], Any]"
+
+
 class ValueReader:
     """Reads values of expected types.
 
@@ -103,8 +106,8 @@ class ValueReader:
     """
 
     def __init__(self, sections: Sequence[npt.NDArray[np.uint8]], at: str) -> None:
-        self._sections, self._at = sections, at
-        self._known: dict[tuple[int, str, tuple[int, ...]], npt.NDArray[Any]] = {}
+        self.sections, self.at = sections, at
+        self.known: dict[tuple[int, str, tuple[int, ...]], npt.NDArray[Any]] = {}
 
     def read(self, kind: Any, value: Any) -> Any:
         """The value of a type.
@@ -112,114 +115,159 @@ class ValueReader:
         Raises:
             ModelError: it is of another one, or refused by it.
         """
-        origin, inner = get_origin(kind), get_args(kind)
-        if origin in (Union, types.UnionType):
-            return self._read_one_of(inner, value)
-        if kind is None or kind is types.NoneType:
-            if value is None:
-                return None
-        elif kind is bool or kind is str:
-            if type(value) is kind:
-                return value
-        elif kind is int:
-            if type(value) is int and abs(value) < 2**62:
-                return value
-        elif kind is float:
-            if type(value) in (int, float):
-                return value
-            if isinstance(value, dict) and list(value) == ["float"] and value["float"] in _FLOATS:
-                return _FLOATS[value["float"]]
-        elif kind is np.ndarray or origin is np.ndarray:
-            return self._read_array(value)
-        elif kind in (Conv, Chain):
-            return self._read_spec(kind, value)
-        elif origin is tuple and isinstance(value, list):
-            if len(inner) == 2 and inner[1] is Ellipsis:
-                return tuple(self.read(inner[0], item) for item in value)
-            if len(inner) == len(value):
-                return tuple(self.read(each, item) for each, item in zip(inner, value, strict=True))
-        elif origin is frozenset and isinstance(value, list):
-            return frozenset(self.read(inner[0], item) for item in value)
-        elif isinstance(origin, type) and issubclass(origin, Mapping) and isinstance(value, list):
-            return self._read_mapping(inner, value)
-        elif isinstance(kind, type) and isinstance(value, dict) and list(value) == [kind.__name__]:
-            return self._read_fields(kind, value[kind.__name__])
-        raise ModelError(
-            f"{_show(value)} stands where {getattr(kind, '__name__', kind)} belongs", need=_NEED, at=self._at
-        )
+        return _find_reader(kind)(self, value)
 
-    def _read_one_of(self, kinds: Sequence[Any], value: Any) -> Any:
-        """The value of the one type that has its form."""
-        named = [kind for kind in kinds if _has_form(kind, value)]
-        if len(named) != 1 and not (named and _has_form(Conv, value)):
-            raise ModelError(
-                f"{_show(value)} stands where one of {len(kinds)} other kinds belongs", need=_NEED, at=self._at
-            )
-        return self._read_spec(tuple(named), value) if named[0] in (Conv, Chain) else self.read(named[0], value)
+    def refuse(self, value: Any, what: str) -> NoReturn:
+        """Refuse a value.
 
-    def _read_mapping(self, kinds: Sequence[Any], value: list[Any]) -> dict[Any, Any]:
-        pairs = [item for item in value if isinstance(item, list) and len(item) == 2]
-        found = {self.read(kinds[0], key): self.read(kinds[1], item) for key, item in pairs}
-        if len(found) != len(value):
-            raise ModelError("names appear twice, or without a value", need=_NEED, at=self._at)
-        return found
-
-    def _read_fields(self, kind: Any, value: Any) -> Any:
-        hints = _hints(kind)
-        if not isinstance(value, dict) or value.keys() != hints.keys():
-            raise ModelError(f"{kind.__name__} has fields {_show(list(value))}", need=", ".join(hints), at=self._at)
-        return kind(**{name: self.read(hint, value[name]) for name, hint in hints.items()})
-
-    def _read_spec(self, kinds: Any, value: Any) -> Any:
-        text = value.get("spec") if isinstance(value, dict) and len(value) == 1 else None
-        spec = parse(text)[0] if isinstance(text, str) else None
-        if not isinstance(spec, kinds):
-            raise ModelError(f"{_show(value)} stands where a spec belongs", need=_NEED, at=self._at)
-        return spec
-
-    def _read_array(self, value: Any) -> npt.NDArray[Any]:
-        row = value.get(_ARRAY) if isinstance(value, dict) and len(value) == 1 else None
-        if isinstance(row, list) and len(row) == 3:
-            number, name, shape = row
-            sizes = (
-                isinstance(shape, list)
-                and len(shape) <= MOST_AXES
-                and all(type(size) is int and size >= 0 for size in shape)
-            )
-            if (
-                type(number) is int
-                and 0 <= number < len(self._sections)
-                and isinstance(name, str)
-                and name in ARRAY_TYPES
-                and sizes
-            ):
-                key = number, name, tuple(shape)
-                if key not in self._known:
-                    dtype, data = ARRAY_TYPES[name], self._sections[number]
-                    if math.prod(shape) * dtype.itemsize == data.size:
-                        self._known[key] = data.view(dtype).reshape(shape)
-                if key in self._known:
-                    return self._known[key]
-        raise ModelError(f"{_show(value)} stands where an array belongs", need=_NEED, at=self._at)
-
-
-_NEED: Final = "a file that omniconv saved"
-
-
-def _has_form(kind: Any, value: Any) -> bool:
-    """Whether a value is written as those of a type are."""
-    origin = get_origin(kind)
-    if isinstance(value, dict):
-        word = next(iter(value)) if len(value) == 1 else ""
-        special = {_ARRAY: origin is np.ndarray, "spec": kind in (Conv, Chain), "float": kind is float}
-        return special.get(word, bool(word) and getattr(kind, "__name__", "") == word)
-    if isinstance(value, list):
-        return origin in (tuple, frozenset) or (isinstance(origin, type) and issubclass(origin, Mapping))
-    return kind is type(value) or (kind is float and type(value) is int)
+        Raises:
+            ModelError: always.
+        """
+        raise ModelError(f"{_show(value)} stands where {what} belongs", need=_NEED, at=self.at)
 
 
 @cache
-def _hints(kind: Any) -> dict[str, Any]:
+def _find_reader(kind: Any) -> Read:
+    """What reads values of a type."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return _read_one_of(inner)
+    if kind in _PLAIN:
+        return _PLAIN[kind]
+    if kind is np.ndarray or origin is np.ndarray:
+        return _read_array
+    if kind in (Conv, Chain):
+        return partial(_read_spec, kind)
+    if origin is tuple and inner[1:] == (Ellipsis,):
+        return partial(_read_row, _find_reader(inner[0]))
+    if origin is tuple:
+        return partial(_read_fixed, tuple(map(_find_reader, inner)))
+    if origin is frozenset:
+        row = partial(_read_row, _find_reader(inner[0]))
+        return lambda reader, value: frozenset(row(reader, value))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return partial(_read_mapping, _find_reader(inner[0]), _find_reader(inner[1]))
+    return partial(_read_fields, kind, {name: _find_reader(hint) for name, hint in _list_fields(kind).items()})
+
+
+def _read_none(reader: ValueReader, value: Any) -> None:
+    if value is not None:
+        reader.refuse(value, "nothing")
+
+
+def _read_bool(reader: ValueReader, value: Any) -> bool:
+    return value if type(value) is bool else reader.refuse(value, "true or false")
+
+
+def _read_text(reader: ValueReader, value: Any) -> str:
+    return value if type(value) is str else reader.refuse(value, "a text")
+
+
+def _read_integer(reader: ValueReader, value: Any) -> int:
+    return value if type(value) is int and abs(value) < _MOST else reader.refuse(value, "an integer")
+
+
+def _read_number(reader: ValueReader, value: Any) -> float:
+    """A float that is finite is written as one, or as an integer where it was one."""
+    if isinstance(value, dict) and list(value) == ["float"] and value["float"] in _FLOATS:
+        return _FLOATS[value["float"]]
+    finite = (type(value) is float and math.isfinite(value)) or (type(value) is int and abs(value) < _MOST)
+    return value if finite else reader.refuse(value, "a number")
+
+
+_PLAIN: Final[Mapping[Any, Read]] = {
+    types.NoneType: _read_none,
+    bool: _read_bool,
+    str: _read_text,
+    int: _read_integer,
+    float: _read_number,
+}
+
+
+def _read_one_of(kinds: Sequence[Any]) -> Read:
+    """What reads values of the one of several types whose form they have."""
+    forms: dict[Any, Read] = {}
+    specs = tuple(kind for kind in kinds if kind in (Conv, Chain))
+    for kind in kinds:
+        origin = get_origin(kind)
+        if kind in specs:
+            form: Any = "spec"
+        elif kind in _PLAIN:
+            form = kind
+        elif origin is np.ndarray:
+            form = _ARRAY
+        else:
+            form = list if origin is not None else kind.__name__
+        assert kind in specs or form not in forms, kinds
+        forms[form] = partial(_read_spec, specs) if kind in specs else _find_reader(kind)
+    if float in forms:
+        forms["float"] = forms[float]
+        forms.setdefault(int, forms[float])
+
+    def read(reader: ValueReader, value: Any) -> Any:
+        form = next(iter(value)) if isinstance(value, dict) and len(value) == 1 else type(value)
+        found = forms.get(form)
+        return reader.refuse(value, f"one of {len(kinds)} other kinds") if found is None else found(reader, value)
+
+    return read
+
+
+def _read_row(each: Read, reader: ValueReader, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        reader.refuse(value, "a list")
+    return tuple([each(reader, item) for item in value])
+
+
+def _read_fixed(readers: tuple[Read, ...], reader: ValueReader, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, list) or len(value) != len(readers):
+        reader.refuse(value, f"a list of {len(readers)}")
+    return tuple([each(reader, item) for each, item in zip(readers, value, strict=True)])
+
+
+def _read_mapping(keys: Read, values: Read, reader: ValueReader, value: Any) -> dict[Any, Any]:
+    pairs = value if isinstance(value, list) else reader.refuse(value, "names and values")
+    if any(not isinstance(item, list) or len(item) != 2 for item in pairs):
+        reader.refuse(value, "names and values")
+    found = {keys(reader, key): values(reader, item) for key, item in pairs}
+    return found if len(found) == len(pairs) else reader.refuse(value, "names that are there once")
+
+
+def _read_fields(kind: Any, readers: Mapping[str, Read], reader: ValueReader, value: Any) -> Any:
+    found = value.get(kind.__name__) if isinstance(value, dict) and len(value) == 1 else None
+    if not isinstance(found, dict) or found.keys() != readers.keys():
+        reader.refuse(value, f"a {kind.__name__} with {', '.join(readers)}")
+    return kind(**{name: read(reader, found[name]) for name, read in readers.items()})
+
+
+def _read_spec(kinds: Any, reader: ValueReader, value: Any) -> Any:
+    text = value.get("spec") if isinstance(value, dict) and len(value) == 1 else None
+    spec = parse(text)[0] if isinstance(text, str) else None
+    return spec if isinstance(spec, kinds) else reader.refuse(value, "a spec")
+
+
+def _read_array(reader: ValueReader, value: Any) -> npt.NDArray[Any]:
+    row = value.get(_ARRAY) if isinstance(value, dict) and len(value) == 1 else None
+    number, name, shape = row if isinstance(row, list) and len(row) == 3 else (None, None, None)
+    if not (type(number) is int and isinstance(name, str) and isinstance(shape, list) and len(shape) <= MOST_AXES):
+        reader.refuse(value, "an array")
+    sizes = all(type(size) is int and size >= 0 for size in shape)
+    if not (0 <= number < len(reader.sections) and name in ARRAY_TYPES and sizes):
+        reader.refuse(value, "an array of a section")
+    key = number, name, tuple(shape)
+    if key not in reader.known:
+        dtype, data = ARRAY_TYPES[name], reader.sections[number]
+        if math.prod(shape) * dtype.itemsize != data.size:
+            reader.refuse(value, f"an array of {data.size} bytes")
+        reader.known[key] = data.view(dtype).reshape(shape)
+    return reader.known[key]
+
+
+_NEED: Final = "a file that omniconv saved"
+_MOST: Final = 2**62
+"""Integers are smaller."""
+
+
+def _list_fields(kind: Any) -> dict[str, Any]:
     """The types of the fields of a dataclass, in order."""
     found = get_type_hints(kind)
     return {item.name: found[item.name] for item in dataclasses.fields(kind)}

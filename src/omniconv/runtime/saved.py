@@ -274,7 +274,7 @@ def _open_program(
                 raise ModelError(f"truths {sorted(truths)[:8]}", need="outputs", at=at)
     where = content.asked.at
     if compiled is None:
-        with while_planning():
+        with _refuse_faults(at), while_planning():
             found = Executable.of(program, target, options, where, tiers=tiers, truths=truths)
     else:
         plan = compiled.plan(program, target, options)

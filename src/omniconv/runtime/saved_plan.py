@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from omniconv.compiler.code.build import LoadedKernel, Source, digest_of
 from omniconv.compiler.memory.layout import Layout
-from omniconv.compiler.memory.planner import Call, Decision, Group
+from omniconv.compiler.memory.planner import Call, Decision, Group, Recipe
 from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan
@@ -42,6 +42,11 @@ class SavedKernel:
     text: str
     units: int
     serves: str
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> SavedKernel:
+        """Of the recipe of a call."""
+        return cls(repr(recipe), recipe.units, getattr(recipe, "serves", ""))
 
     def __repr__(self) -> str:
         return self.text
@@ -87,21 +92,19 @@ class SavedCalls:
     @classmethod
     def of(cls, plan: Plan) -> SavedCalls:
         """The calls of a plan."""
-        kernels: dict[int, tuple[int, SavedKernel]] = {}
+        kernels: dict[SavedKernel, int] = {}
         why: dict[tuple[str, ...], int] = {}
-        decisions: dict[int, tuple[int, Decision | None]] = {}
+        decisions: dict[Decision | None, int] = {}
         rows = []
         for call in plan.calls:
-            recipe, decision = call.recipe, call.decision
-            serves = getattr(recipe, "serves", "")
-            kernel = SavedKernel(repr(recipe), recipe.units, serves) if id(recipe) not in kernels else None
-            number, _ = kernels.setdefault(id(recipe), (len(kernels), kernel))  # type: ignore[arg-type]
-            chosen, _ = decisions.setdefault(id(decision), (len(decisions), decision))
-            rows.append((number, why.setdefault(call.why, len(why)), chosen, call.step, len(call.args)))
+            kernel = SavedKernel.of(call.recipe)
+            number = kernels.setdefault(kernel, len(kernels))
+            reasons, chosen = why.setdefault(call.why, len(why)), decisions.setdefault(call.decision, len(decisions))
+            rows.append((number, reasons, chosen, call.step, len(call.args)))
         return cls(
-            tuple(kernel for _, kernel in kernels.values()),
+            tuple(kernels),
             tuple(why),
-            tuple(decision for _, decision in decisions.values()),
+            tuple(decisions),
             np.array(rows, np.int64).reshape(-1, 5),
             np.array([ref for call in plan.calls for ref in call.args], np.int64).reshape(-1, 2),
             tuple(call.what for call in plan.calls),
