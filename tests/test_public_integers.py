@@ -355,8 +355,9 @@ def test_what_is_no_integer_is_refused_by_name(argument: Argument, value: Any) -
     assert argument.name in caught.value.problem
 
 
-NO_INTEGERS = {"kinds", "parse", "random_weights", "reference"}
-"""Public functions without integers: problem lines are text, and arrays carry shapes of their own."""
+NO_INTEGERS = {"kinds", "load", "parse", "random_weights", "reference"}
+"""Public functions without integers: problem lines are text, arrays carry shapes of their own; tests/saved has those of
+files."""
 
 
 def test_no_door_is_forgotten() -> None:

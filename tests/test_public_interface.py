@@ -148,6 +148,9 @@ def doors() -> Iterator[tuple[str, Door]]:
     for_map = {"net": SPEC, "source": [X], "weights": WEIGHTS, "progress": False}
     # A text for out= makes a folder of that name; tests/mapping has it.
     yield from ((name, door) for name, door in each_argument("map", oc.map, for_map) if "(out=)" not in name)
+    yield from each_argument("load", oc.load, {"path": "no such file.oconv"})
+    # A text makes a file of that name; tests/saved has it.
+    yield "save(path)", lambda v: isinstance(v, str) or LAYER.save(v)
     yield from each_argument("explore", oc.explore, {"spec": SPEC, "shape": SHAPE})
     yield from each_argument("required_input", oc.required_input, {"x": SPEC, "box": ((0, 1),) * 2, "shape": SHAPE})
     for name in ("cost", "receptive_field", "overlap", "coverage", "connectivity"):
@@ -281,11 +284,9 @@ def test_no_public_name_is_forgotten() -> None:
         (lambda: oc.cost(SPEC, SHAPE, shapes={"x": SHAPE}), SpecError, "shapes= with a Conv; need shapes= for models"),
         (lambda: oc.cost(LAYER, shapes={"x": SHAPE}), SpecError, "shapes= with a Executable; need shapes= for models"),
         (lambda: oc.receptive_field(SPEC, 3, SHAPE), DataError, "tensor is int; need the name of a value"),
-        (
-            lambda: pickle.dumps(LAYER),
-            UnsupportedError,
-            "Executable cannot be pickled: its machine code .* compile again",
-        ),
+        (lambda: oc.load(3), ModelError, 'path is int; need a path, e.g. "network.oconv"'),
+        (lambda: LAYER.save(3), ModelError, 'path is int; need a path, e.g. "network.oconv"'),
+        (lambda: oc.load("no such file.oconv"), ModelError, "cannot be read: .*; need a whole file"),
     ],
 )
 def test_messages_say_what_is_wrong_and_what_would_be_right(call: Any, error: type[OmniconvError], words: str) -> None:

@@ -19,6 +19,7 @@ from omniconv.errors import (
     ModelError,
     ModelWarning,
     OmniconvError,
+    RebuildWarning,
     RecompileWarning,
     ShapeError,
     SpecError,
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     )
     from omniconv.mapping import map  # noqa: A004 - the name of the public interface
     from omniconv.reference import random_weights, reference
+    from omniconv.runtime.saved import load
     from omniconv.runtime.stream import Stream
     from omniconv.tiles import plan_tiles, tiled
 
@@ -74,6 +76,7 @@ __all__ = [
     "ModelWarning",
     "OmniconvError",
     "PixelShuffle",
+    "RebuildWarning",
     "RecompileWarning",
     "Resize",
     "ShapeError",
@@ -102,6 +105,7 @@ __all__ = [
     "flattened",
     "grouped",
     "kinds",
+    "load",
     "map",
     "mixed",
     "overlap",
@@ -129,6 +133,7 @@ _LAZY: Final = {
     "coverage": "omniconv.inspection",
     "explore": "omniconv.explorer",
     "kinds": "omniconv.kinds",
+    "load": "omniconv.runtime.saved",
     "map": "omniconv.mapping",
     "overlap": "omniconv.inspection",
     "plan_tiles": "omniconv.tiles",

@@ -5,37 +5,31 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from omniconv.choices import as_choice
 from omniconv.compiler.planning.options import LAYOUTS, Options
-from omniconv.compiler.planning.shared import Shared
 from omniconv.compiler.planning.tuning_store import open_tuning
 from omniconv.compiler.problem.problem import ACCURACIES, USUAL
-from omniconv.errors import HostWarning, OmniconvError, ShapeError, SpecError, UnsupportedError, warn
+from omniconv.errors import ShapeError, SpecError
 from omniconv.integers import as_flag, as_shape
 from omniconv.limits import check_memory
-from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.processors import take_threads
 from omniconv.program.element import find_element
-from omniconv.program.from_spec import program_of
+from omniconv.program.layer_program import LayerProgram
 from omniconv.reference import check_weights
-from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.pace import while_planning
-from omniconv.spec import Chain, Conv, Shape, Spec
+from omniconv.spec import Chain, Conv, Spec
 from omniconv.target.model import Target
 from omniconv.target.select import select_target
 
 if TYPE_CHECKING:
     import onnx
 
-    from omniconv.graph.nodes import Graph
-    from omniconv.graph.open_program import OpenPrograms
-    from omniconv.program.program import Program
     from omniconv.runtime.mixed import MixedExecutable
     from omniconv.runtime.network import Network
 
@@ -133,95 +127,14 @@ def compile(  # noqa: A001 - the name of the public interface
     if (shape is not None or weights is not None) and not hasattr(model, "state_dict"):
         raise SpecError("shape and weights belong to specs", need='shapes={"input": shape} for a model')
     from omniconv.graph import prepare
-    from omniconv.graph.fix_shapes import is_fixed
     from omniconv.graph.images import find_images
-    from omniconv.graph.open_program import OpenPrograms
-    from omniconv.runtime.network import Network
+    from omniconv.runtime.model import compile_graph
 
     graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
     if layout == "NHWC":
         names = {info.name for info in (*graph.inputs, *graph.outputs)}
         options = replace(options, row_major=frozenset(names - find_images(graph)))
-    build = _ModelCompiler(graph, chosen, options, _describe(model), strict)
-    if all(is_fixed(info.dims) for info in graph.inputs):
-        with while_planning():
-            return build({})
-    build.programs, build.shared, build.pool = OpenPrograms(graph, memory_limit, element), Shared(), ArenaPool()
-    return Network(build, graph, options, chosen, strict=strict)
-
-
-@dataclass(slots=True)
-class _ModelCompiler:
-    """Compiles a graph for the shapes of its inputs, and warns once of what it leaves to the host."""
-
-    graph: Graph
-    target: Target
-    options: Options
-    at: str
-    strict: bool
-    programs: OpenPrograms | None = None
-    shared: Shared | None = None
-    pool: ArenaPool | None = None
-    _warned: bool = False
-
-    def __call__(self, shapes: Mapping[str, Sequence[int]]) -> Executable | MixedExecutable:
-        from omniconv.graph.fix_shapes import find_given, fix_shapes, narrow_inputs
-        from omniconv.graph.program import lower_graph
-
-        graph, element = narrow_inputs(self.graph, shapes), self.target.element
-        try:
-            fixed = fix_shapes(graph, find_given(graph, element))
-            if self.programs is None:
-                found = lower_graph(graph, fixed, self.options.memory_limit, element)
-            else:
-                found = self.programs.find(fixed)
-            found.check_outputs(graph)
-        except UnsupportedError as error:
-            if not self.strict:
-                return self._compile_mixed(graph)
-            raise self._explain(error, graph) from None
-        return Executable.of(
-            found.program,
-            self.target,
-            self.options,
-            self.at,
-            tiers=found.tiers,
-            shared=self.shared,
-            truths=found.truths,
-            pool=self.pool,
-        )
-
-    def _explain(self, error: UnsupportedError, graph: Graph) -> UnsupportedError:
-        """A refusal under ``strict``, which says so where the model runs without."""
-        from omniconv.graph import to_schedule
-        from omniconv.graph.tiers import WITHOUT_STRICT
-
-        try:
-            to_schedule(graph, memory_limit=self.options.memory_limit, element=self.target.element)
-        except OmniconvError:
-            return error
-        return error.or_else(WITHOUT_STRICT)
-
-    def _compile_mixed(self, graph: Graph) -> MixedExecutable:
-        from omniconv.graph import to_schedule
-        from omniconv.graph.fix_shapes import find_given
-        from omniconv.graph.schedule import Settings
-        from omniconv.runtime.mixed import MixedExecutable
-        from omniconv.runtime.runner import Context
-
-        limit, element = self.options.memory_limit, self.target.element
-        schedule = to_schedule(graph, memory_limit=limit, element=element)
-        inner = replace(self.options, layout="NCHW", row_major=frozenset())
-        context = Context(
-            lambda program: Executable.of(program, self.target, inner, self.at, shared=self.shared, pool=self.pool),
-            Settings(find_memory_limit(limit), element, find_given(graph, element)),
-        )
-        found = MixedExecutable(schedule, context, options=self.options, target=self.target, at=self.at)
-        message = schedule.describe_host()
-        if message and not self._warned:
-            self._warned = True
-            warn(f"{message} | {self.at}", HostWarning)
-        return found
+    return compile_graph(graph, chosen, options, _describe(model), strict=strict)
 
 
 def _describe(model: Model) -> str:
@@ -242,10 +155,8 @@ def _compile_spec(
         for w, b in check_weights(spec, weights)
     )
 
-    def lengthen(other: Shape) -> tuple[Program, frozenset[str]]:
-        return program_of(spec, other, pairs, element), frozenset()
-
+    lowering = LayerProgram(spec, pairs, element)
     with while_planning():
-        found = Executable.of(program_of(spec, shape, pairs, element), target, options, at)
-    found.lengthen = lengthen
+        found = Executable.of(lowering(shape)[0], target, options, at)
+    found.lengthen = lowering
     return found

@@ -96,6 +96,10 @@ class RecompileWarning(UserWarning):
     """Shapes that change at every call, so that code is compiled at every call; the message says for which layer."""
 
 
+class RebuildWarning(UserWarning):
+    """A saved network is compiled anew: its machine code is not this user's, or not for here; the message says why."""
+
+
 _INSIDE: Final = ("omniconv", "torch")
 
 

@@ -33,6 +33,7 @@ def test_help_names_every_command_and_every_exit_code(invoke):
     assert COMMANDS == [
         "bench",
         "compare",
+        "compile",
         "demo",
         "explain",
         "explore",

@@ -207,3 +207,55 @@ def test_steps_on_the_host(invoke, tmp_path):
         found = invoke(command[0], path, *command[1:], "--strict")
         assert found.code == 3, found
         assert "UINT8" in found.err
+
+
+def test_compile_once_and_run_without_compiling(invoke, model, tmp_path, monkeypatch):
+    path = tmp_path / "net.oconv"
+    x = np.random.default_rng(7).standard_normal((2, 3, 64, 64), np.float32)
+    np.save(tmp_path / "x.npy", x)
+    found = invoke("compile", model, "-o", path, "--shape", "2,3,64,64", "--json")
+    assert found.code == 0, found.err
+    report = json.loads(found.out)
+    assert (report["bytes"], report["open_sizes"], report["dtype"]) == (path.stat().st_size, False, "float32")
+    assert report["kernels"] > 0
+    monkeypatch.setattr("omniconv.runtime.executable.make_plan", None)
+    found = invoke("run", path, "-i", tmp_path / "x.npy", "-o", tmp_path / "y.npz", "--json")
+    assert found.code == 0, found.err
+    assert json.loads(found.out)["kernels"] == report["kernels"]
+    with np.load(tmp_path / "y.npz") as saved:
+        np.testing.assert_allclose(saved["y"], expected(model, x), rtol=0, atol=1e-6)
+
+
+def test_open_sizes_stay_open_in_a_file(invoke, model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = invoke("compile", model)
+    assert found.code == 0, found.err
+    assert "small.oconv: " in found.out
+    assert "sizes are open" in found.out
+    found = invoke("run", "small.oconv", "--shape", "3,3,64,64", "--json")
+    assert found.code == 0, found.err
+    assert json.loads(found.out)["outputs"]["y"]["shape"] == [3, 10]
+
+
+def test_saved_files_are_taken_where_they_belong(invoke, model, tmp_path):
+    path = tmp_path / "net.oconv"
+    assert invoke("compile", model, "-o", path).code == 0
+    for words, code, message in (
+        (["run", path, "--threads", "2"], 2, "--threads belongs to compiling"),
+        (["run", path, "--dtype", "float64"], 2, "--dtype belongs to compiling"),
+        (["inspect", path], 3, "is a saved network; need an ONNX file"),
+        (["compile", path], 3, "is a saved network; need an ONNX file"),
+        (["compile", model, "-o", tmp_path / "net.onnx"], 2, "has no known ending; need .oconv"),
+    ):
+        found = invoke(*words)
+        assert (found.code, found.out) == (code, "")
+        assert message in found.err
+    data = path.read_bytes()
+    path.write_bytes(data[:-9])
+    found = invoke("run", path)
+    assert found.code == 3
+    assert "need a whole file that omniconv saved" in found.err
+    path.write_bytes(data[:60] + bytes([data[60] ^ 1]) + data[61:])
+    found = invoke("run", path)
+    assert found.code == 0
+    assert "is compiled anew for this machine: its machine code was not made here by this user" in found.err

@@ -9,6 +9,7 @@ import typer
 from omniconv import __version__
 from omniconv.cli.bench import bench
 from omniconv.cli.compare import compare
+from omniconv.cli.compile import compile  # noqa: A004 - the name of the command
 from omniconv.cli.console import out
 from omniconv.cli.demo import demo
 from omniconv.cli.exits import MEANINGS
@@ -63,6 +64,7 @@ app.command(rich_help_panel=SEE)(explain)
 app.command(rich_help_panel=SEE)(explore)
 app.command(rich_help_panel=SEE)(compare)
 app.command(rich_help_panel=MODELS)(inspect)
+app.command(rich_help_panel=MODELS)(compile)
 app.command(rich_help_panel=MODELS)(run)
 app.command(rich_help_panel=MODELS)(tile)
 app.command(rich_help_panel=MODELS)(map)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
@@ -17,8 +18,10 @@ import numpy.typing as npt
 from omniconv.bench.profile import CompiledLayer, StepTime
 from omniconv.cli.console import err, progress
 from omniconv.cli.exits import UsageProblemError
-from omniconv.errors import DataError, HostWarning, ModelError, ShapeError
+from omniconv.errors import DataError, HostWarning, ModelError, RebuildWarning, ShapeError
 from omniconv.program.element import ELEMENTS
+from omniconv.runtime.network import Network
+from omniconv.runtime.saved import is_saved
 from omniconv.spec import Shape
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -121,6 +124,8 @@ def read_inputs(path: Path) -> list[ModelInput]:
 
     if not path.is_file():
         raise ModelError(f"{path} is not a file", need="an ONNX file")
+    if is_saved(path):
+        raise ModelError(f"{path} is a saved network", need="an ONNX file", fix=f"omniconv run {path}")
     try:
         model = onnx.load(str(path), load_external_data=False)
     except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
@@ -250,21 +255,51 @@ def open_model(
     tuned: bool = False,
     dtype: str = "float32",
     strict: bool = False,
+    exact: bool = False,
 ) -> CompiledModel:
     """Compile a model; what of it runs on the host is named on the error stream."""
     from omniconv.api import compile as compile_model
 
-    with warnings.catch_warnings(record=True) as caught, progress(f"compiling {path.name}"):
-        warnings.simplefilter("always")
+    with _showing_warnings(path), progress(f"compiling {path.name}"):
         network = compile_model(
-            str(path), shapes=dict(shapes), threads=threads, tuned=tuned, dtype=dtype, strict=strict
+            str(path), shapes=dict(shapes), threads=threads, tuned=tuned, dtype=dtype, strict=strict, exact=exact
         )
+    return cast("CompiledModel", network)
+
+
+def load_model(path: Path) -> CompiledModel:
+    """Load a saved network; why it is compiled anew, if it is, is said on the error stream."""
+    from omniconv.runtime.saved import load
+
+    with _showing_warnings(path), progress(f"loading {path.name}"):
+        network = load(path)
+    return cast("CompiledModel", network)
+
+
+@contextmanager
+def _showing_warnings(path: Path) -> Iterator[None]:
+    """Say on the error stream, in a line each, what belongs to a model; other warnings go on."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
     for item in caught:
-        if issubclass(item.category, HostWarning):
+        if issubclass(item.category, HostWarning | RebuildWarning):
             err().print(f"{path.name}: {item.message}", style="yellow", markup=False, highlight=False, soft_wrap=True)
         else:
             warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
-    return cast("CompiledModel", network)
+
+
+def list_inputs(network: Any) -> list[ModelInput]:
+    """The inputs of a compiled network; a size that is open has a name, or nothing."""
+    if isinstance(network, Network):
+        found = []
+        for name, dims in network.signature.items():
+            sizes = tuple("" if size is None else size for size in dims or ())
+            if network.is_channels_last(name, len(sizes)):
+                sizes = (sizes[0], *sizes[2:], sizes[1])
+            found.append(ModelInput(name, network.dtypes[name], sizes))
+        return found
+    return [ModelInput(name, network.dtypes[name], tuple(shape)) for name, shape in network.inputs.items()]
 
 
 def profile_input(arrays: Mapping[str, Array]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,14 +12,26 @@ import typer
 
 from omniconv.cli.console import format_shape, format_time, make_table, out, print_json
 from omniconv.cli.exits import UsageProblemError
-from omniconv.cli.model import Array, count, fix_shapes, load_arrays, open_model, random_arrays, read_inputs
-from omniconv.cli.options import Dtype, Json, Model, Seed, Shapes, Strict, Threads, UseTuned, parse_shapes
+from omniconv.cli.model import (
+    Array,
+    count,
+    fix_shapes,
+    list_inputs,
+    load_arrays,
+    load_model,
+    open_model,
+    random_arrays,
+    read_inputs,
+)
+from omniconv.cli.options import Dtype, Json, Seed, Shapes, Strict, Threads, UseTuned, parse_shapes
 from omniconv.cli.outputs import ARRAYS, check_output, save_arrays
 from omniconv.program.element import find_element
+from omniconv.runtime.saved import is_saved
 
 
 def run(
-    model: Model,
+    context: typer.Context,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="An ONNX file, or one that `omniconv compile` wrote.")],
     data: Annotated[
         Path | None, typer.Option("--input", "-i", help="A .npy or .npz file with the inputs; default: random ones.")
     ] = None,
@@ -31,13 +44,18 @@ def run(
     dtype: Dtype = "float32",
     json: Json = False,
 ) -> None:
-    """Compile a [bold]model[/bold], run it once and show or save its outputs.
+    """Compile a [bold]model[/bold] or load a saved one, run it once and show or save its outputs.
 
     Sizes that the model leaves open come from --shape, or from the file with the inputs; a batch is 1 by default.
     """
     check_output("--save", save, ARRAYS)
-    element = find_element(dtype)
-    inputs = read_inputs(model)
+    loaded: Any = None
+    if is_saved(model):
+        refuse_given(context, model, ("threads", "tuned", "strict", "dtype"))
+        loaded = load_model(model)
+        inputs, element, threads = list_inputs(loaded), find_element(loaded.dtype), loaded.threads
+    else:
+        inputs, element = read_inputs(model), find_element(dtype)
     given = parse_shapes(shape, [item.name for item in inputs]) or {}
     arrays = None if data is None else load_arrays(data, inputs, element.dtype)
     if arrays is not None:
@@ -47,7 +65,7 @@ def run(
                 raise UsageProblemError(f"--shape {name}: {size}, and {data} has {found[name]}; need one of them")
         given = found
     shapes = fix_shapes(inputs, given)
-    network = open_model(model, shapes, threads, tuned=tuned, dtype=dtype, strict=strict)
+    network = loaded or open_model(model, shapes, threads, tuned=tuned, dtype=dtype, strict=strict)
     if arrays is None:
         arrays = random_arrays(inputs, shapes, seed, network.dtypes)
     network.run(arrays)
@@ -88,6 +106,18 @@ def run(
     )
     if save is not None:
         console.print(f"outputs written to {save}", highlight=False, soft_wrap=True)
+
+
+def refuse_given(context: typer.Context, path: Path, names: Sequence[str]) -> None:
+    """Refuse options that a saved network has decided already.
+
+    Raises:
+        UsageProblemError: one that was given.
+    """
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageProblemError(f"--{name} belongs to compiling, and {path} is compiled; need it left out")
 
 
 def summarise(value: Array) -> dict[str, Any]:

@@ -21,10 +21,10 @@ from omniconv.graph.partial import Gaps
 from omniconv.graph.registry import find_operator
 from omniconv.graph.schema import check_node, check_truths
 from omniconv.graph.scope import collect_names
-from omniconv.graph.tiers import Tiers
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.program import Program
 from omniconv.program.steps import MapStep
+from omniconv.program.tiers import Tiers
 from omniconv.spec import Shape
 
 

@@ -17,12 +17,12 @@ from omniconv.graph.nodes import AnyArray, Dims, Graph, ValueInfo, shorten
 from omniconv.graph.partial import Gap, Gaps, split_inputs
 from omniconv.graph.schedule import Body, HostRef, Schedule, Settings, Unknown
 from omniconv.graph.tensors import DTYPES, name_dtype, number_of, number_of_dtype
-from omniconv.graph.tiers import Tiers
 from omniconv.graph.walk import make_schedule
 from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.passes import run_passes
 from omniconv.program.program import Program
+from omniconv.program.tiers import Tiers
 from omniconv.reference.weights import detach
 from omniconv.spec import Shape
 

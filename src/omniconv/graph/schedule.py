@@ -17,9 +17,9 @@ from omniconv.errors import OmniconvError
 from omniconv.graph.host_operator import HostOperator
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Ref
-from omniconv.graph.tiers import Tiers
 from omniconv.program.element import Element
 from omniconv.program.program import Program
+from omniconv.program.tiers import Tiers
 from omniconv.spec import Shape
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NoReturn, Self, SupportsIndex, TypeAlias
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
 
 from omniconv.compiler.planning.options import channels_to_last, is_channels_last
-from omniconv.errors import UnsupportedError
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 
@@ -18,7 +18,7 @@ MOST_SHOWN: Final = 8
 
 class Compiled:
     """Machine code belongs to the process that made it. A copy, also a deep one, is therefore the thing itself: it does
-    not change, and several callers may use it at once. It cannot be pickled.
+    not change, and several callers may use it at once. What is pickled is what :meth:`save` writes.
     """
 
     layout: str
@@ -26,6 +26,12 @@ class Compiled:
     threads: int
     threads_why: str
     target: Target
+    _at: str
+
+    @property
+    def at(self) -> str:
+        """Where it came from, for messages."""
+        return self._at
 
     def is_channels_last(self, name: str, axes: int) -> bool:
         """Whether the caller's array of so many axes for an input or output has its channels last."""
@@ -48,17 +54,27 @@ class Compiled:
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
-        """Refuse to be pickled.
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to a file, in place of one that may be there; `omniconv.load` gives it back.
+
+        The file holds what is computed, the plan, packed weights and machine code, and nothing that runs by being
+        opened. A file that cannot be written whole leaves the one before it as it was. See `omniconv.load`.
+
+        Args:
+            path: of the file; by custom it ends in ``.oconv``.
 
         Raises:
-            UnsupportedError: always.
+            StorageError: it cannot be written.
         """
-        raise UnsupportedError(
-            f"{type(self).__name__} cannot be pickled: its machine code belongs to this process",
-            need="to compile again where it is used; kernels come from the cache on disk then",
-            fix="pickling the model or (spec, shape, weights), and omniconv.compile in the other process",
-        )
+        from omniconv.runtime.saved import save
+
+        save(self, path)
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Any], tuple[bytes]]:
+        """What :meth:`save` writes, so that another process of this user need not compile."""
+        from omniconv.runtime.saved import from_bytes, to_bytes
+
+        return from_bytes, (to_bytes(self),)
 
 
 Boundary: TypeAlias = Mapping[str, tuple[np.dtype[Any] | None, Sequence[int | str | None] | None]]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.compiler.code.build import LoadedKernel, Object, Source, build_objects, load
-from omniconv.compiler.code.cache import open_cache
+from omniconv.compiler.code.cache import CodeStore, open_cache
 from omniconv.compiler.code.opened import OpenKernel
 from omniconv.compiler.memory.storage import ALIGNMENT
 from omniconv.compiler.planning.alike import share_code
@@ -44,7 +44,7 @@ from omniconv.target.model import Target
 from omniconv.target.select import available_targets, detect_host, reject_host
 
 if TYPE_CHECKING:
-    from omniconv.graph.tiers import Tiers
+    from omniconv.program.tiers import Tiers
     from omniconv.runtime.stream import Stream
     from omniconv.runtime.stream_plan import Lower
 
@@ -112,7 +112,7 @@ class Executable(Compiled):
         lengthen: the program for another shape of the input, where it is known.
         layout: of the caller's arrays, but for those that ``row_major`` names.
 
-    A copy, also a deep one, is the executable itself. It cannot be pickled.
+    A copy, also a deep one, is the executable itself. What is pickled is what :meth:`save` writes.
     """
 
     plan: Plan
@@ -146,6 +146,7 @@ class Executable(Compiled):
         shared: Shared | None = None,
         truths: Collection[str] = (),
         pool: ArenaPool | None = None,
+        store: CodeStore | None = None,
     ) -> None:
         started = time.perf_counter()
         threads = as_integer("threads", threads, 1, MAX_THREADS)
@@ -166,7 +167,7 @@ class Executable(Compiled):
         self._alone = count_worth(plan.program, plan.target, threads) == 1
         self._results = Results(list(self.outputs.values()), self.dtype)
         self._only = next(iter(self.inputs)) if len(self.inputs) == len(self.outputs) == 1 else None
-        self._code, code = self._compile()
+        self._code, code = self._compile(store or open_cache())
         if shared is not None:
             code_of_sizes = zip(self._code, plan.calls, strict=True)
             shared.keep(kernel for kernel, call in code_of_sizes if isinstance(call.recipe, OpenKernel))
@@ -195,6 +196,7 @@ class Executable(Compiled):
         shared: Shared | None = None,
         truths: Collection[str] = (),
         pool: ArenaPool | None = None,
+        store: CodeStore | None = None,
     ) -> Executable:
         """Plan and compile a program; the rest is as for the class."""
         if options.threads_why:
@@ -214,6 +216,7 @@ class Executable(Compiled):
             shared=shared,
             truths=truths,
             pool=pool,
+            store=store,
         )
 
     # -- running
@@ -359,6 +362,11 @@ class Executable(Compiled):
         return open_stream(self, self.lengthen, name, known.shape, options, axis, chunk, shape, output)
 
     @property
+    def code(self) -> list[LoadedKernel]:
+        """The machine code of each kernel, once; none where it is for another machine."""
+        return list({kernel.digest: kernel for kernel in self._code}.values())
+
+    @property
     def layers(self) -> list[LayerInfo]:
         """The steps of the program in order: kind, problem line, shapes, parameters and MACs."""
         return [describe_step(self.plan.program, index) for index in range(len(self.plan.program.steps))]
@@ -376,7 +384,8 @@ class Executable(Compiled):
             chosen = f"    {call.what} kernel, {call.recipe.units} units"
             if call.decision is not None:
                 chosen += f", {call.decision.choice}" + (", tuned" if call.decision.tuned else "")
-            chosen += f", for {call.recipe.serves}" if isinstance(call.recipe, OpenKernel) else ""
+            serves = getattr(call.recipe, "serves", "")
+            chosen += f", for {serves}" if serves else ""
             lines.append(chosen + (f", {len(calls)} calls" if len(calls) > 1 else ""))
             lines += [f"    {call.how}"] if call.how else []
             lines += [f"    rejected {reason}" for reason in call.why]
@@ -514,15 +523,15 @@ class Executable(Compiled):
             block.view(offset, content.shape, content.dtype)[...] = content
         return block, [block.address + offset for offset in offsets]
 
-    def _compile(self) -> tuple[list[LoadedKernel], Sequence[LoadedKernel | Object]]:
+    def _compile(self, store: CodeStore | None) -> tuple[list[LoadedKernel], Sequence[LoadedKernel | Object]]:
         """The kernel of each call, none where this machine cannot run them; and all machine code."""
         # A layer in slabs or bands is many calls of one recipe, whose text is long.
         keys = [(id(call.recipe), call.what) for call in self.plan.calls]
         calls = dict(zip(keys, self.plan.calls, strict=True))
         sources = {key: Source.of(call.recipe, call.what, self.target) for key, call in calls.items()}
         if self._foreign is not None:
-            return [], build_objects([*sources.values()], self.target, cache=open_cache())
-        kernels = dict(zip(sources, load([*sources.values()], self.target, cache=open_cache()), strict=True))
+            return [], build_objects([*sources.values()], self.target, cache=store)
+        kernels = dict(zip(sources, load([*sources.values()], self.target, cache=store), strict=True))
         return [kernels[key] for key in keys], [*kernels.values()]
 
     def _make_frame(self) -> _Frame:

@@ -9,12 +9,14 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from omniconv.compiler.code.build import LoadedKernel
 from omniconv.compiler.planning.options import Options
 from omniconv.errors import ShapeError, UnsupportedError
+from omniconv.graph.nodes import Graph
 from omniconv.graph.schedule import Schedule, Unknown
-from omniconv.graph.tiers import Tiers
 from omniconv.integers import as_integer
 from omniconv.program.layers import LayerInfo
+from omniconv.program.tiers import Tiers
 from omniconv.runtime.compiled import Compiled, show_boundary
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.inputs import arrange, read_array, read_names
@@ -58,11 +60,16 @@ class MixedExecutable(Compiled):
         target: the machine it is for.
         compile_seconds: time spent to plan, compile and pack [s].
         schedule: what runs one after the other.
+        graph, options: what is compiled, and all that was asked of its plans.
     """
 
-    def __init__(self, schedule: Schedule, context: Context, *, options: Options, target: Target, at: str) -> None:
+    strict = False
+
+    def __init__(
+        self, schedule: Schedule, context: Context, graph: Graph, *, options: Options, target: Target, at: str
+    ) -> None:
         started = time.perf_counter()
-        self.schedule, self._context = schedule, context
+        self.schedule, self._context, self.graph, self.options = schedule, context, graph, options
         self.threads, self.threads_why, self.target, self._at = options.threads, options.threads_why, target, at
         self.layout, self.row_major = options.layout, options.row_major
         given, self.dtype = context.settings.given, context.settings.element.dtype
@@ -106,6 +113,11 @@ class MixedExecutable(Compiled):
     def executables(self) -> Iterator[Executable]:
         """The compiled stretches, those of branches, bodies and shapes that have come up included."""
         return self.pieces.executables()
+
+    @property
+    def code(self) -> list[LoadedKernel]:
+        """The machine code of all stretches."""
+        return [kernel for item in self.executables for kernel in item.code]
 
     @property
     def kernels(self) -> int:

@@ -16,7 +16,7 @@ from omniconv.graph.nodes import shorten
 from omniconv.graph.program import lower_in_parts
 from omniconv.graph.registry import find_operator, has_operator
 from omniconv.graph.tensors import DTYPES
-from omniconv.graph.tiers import WITHOUT_STRICT
+from omniconv.program.tiers import WITHOUT_STRICT
 from omniconv.runtime.compiled import Compiled, show_boundary
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.inputs import read_array, read_names
@@ -25,7 +25,9 @@ from omniconv.runtime.mixed import MixedExecutable
 from omniconv.runtime.pace import while_planning
 
 if TYPE_CHECKING:
+    from omniconv.compiler.code.build import LoadedKernel
     from omniconv.compiler.planning.options import Options
+    from omniconv.compiler.planning.shared import Shared
     from omniconv.graph.nodes import Dims, Graph
     from omniconv.graph.program import Lowered
     from omniconv.program.element import Element
@@ -62,6 +64,7 @@ class Network(Compiled):
         options: all that was asked of plans.
         dtype: of the inputs and outputs that have the model's float type.
         dtypes: name -> NumPy's type of each input.
+        strict: whether nothing may be left to the host.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Network(Compiled):
         target: Target,
         *,
         strict: bool = False,
+        shared: Shared | None = None,
     ) -> None:
         element = target.element
         given = find_given(graph, element)
@@ -86,6 +90,7 @@ class Network(Compiled):
         self.signature: dict[str, Dims | None] = {info.name: info.dims for info in graph.inputs}
         self._at = shorten(f"model with inputs {', '.join(self.signature)}")
         self._kept: Kept[AnyExecutable] = Kept(options.memory_limit)
+        self.strict, self._shared = strict, shared
 
     def __repr__(self) -> str:
         inputs = {name: (self.dtypes[name], dims) for name, dims in self.signature.items()}
@@ -97,6 +102,12 @@ class Network(Compiled):
     def graph(self) -> Graph:
         """What is compiled."""
         return self._graph
+
+    @property
+    def code(self) -> list[LoadedKernel]:
+        """The machine code that is kept for all sizes."""
+        kept = [kernel for item in self._kept.all for kernel in item.code]
+        return [*kept, *([] if self._shared is None else self._shared.code)]
 
     @property
     def executable(self) -> AnyExecutable:

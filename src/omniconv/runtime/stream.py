@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 
-from omniconv.errors import DataError, ShapeError, StreamError
+from omniconv.errors import DataError, ShapeError, StreamError, UnsupportedError
 from omniconv.program.stretch import before_name
 from omniconv.runtime.inputs import Array, arrange, read_array
 from omniconv.runtime.stream_plan import Latency, Leg, StreamPlan
@@ -63,6 +63,18 @@ class Stream:
         self._states = dict(self.plan.states)
         self._kept: dict[str, Array] = self.plan.settle(0, {}) if self.plan.steady == 0 else {}
         self._over = False
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: a stream stands in the middle of its input.
+
+        Raises:
+            UnsupportedError: always.
+        """
+        raise UnsupportedError(
+            "Stream cannot be pickled",
+            need="its network, which can, and what state() returns",
+            fix="net.stream(axis, chunk) and restore(state) in the other process",
+        )
 
     def push(self, x: Any) -> Array:
         """Take more of the input and return what of the result is ready, which may be nothing: an array without

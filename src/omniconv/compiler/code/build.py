@@ -28,7 +28,7 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from omniconv.compiler.code.ahead import Ahead
-from omniconv.compiler.code.cache import ObjectCache
+from omniconv.compiler.code.cache import CodeStore
 from omniconv.compiler.code.entrance import LOCKS, count_compilers, enter, find_inner
 from omniconv.compiler.memory.planner import Recipe
 from omniconv.errors import UnsupportedError
@@ -68,7 +68,7 @@ class LoadedKernel:
         digest: identity of the code.
         seconds: time spent to get it: to compile it, or to read it from the disk [s].
         cached: whether the object code came from the disk.
-        size: of the object code [bytes].
+        code: the object code.
     """
 
     name: str
@@ -76,7 +76,7 @@ class LoadedKernel:
     digest: str
     seconds: float
     cached: bool
-    size: int
+    code: bytes = field(repr=False)
     engine: llvm.ExecutionEngine = field(repr=False)
 
 
@@ -123,7 +123,7 @@ if hasattr(os, "register_at_fork"):
     _hold_at_fork()
 
 
-def begin(source: Source, target: Target, *, cache: ObjectCache | None) -> None:
+def begin(source: Source, target: Target, *, cache: CodeStore | None) -> None:
     """Have threads compile what :func:`load` or :func:`build_objects` will be asked for soon."""
     digest = digest_of(source, target)
     if digest not in _LOADED:
@@ -138,7 +138,7 @@ def abandon() -> None:
     _AHEAD.forget()
 
 
-def load(sources: Sequence[Source], target: Target, *, cache: ObjectCache | None) -> list[LoadedKernel]:
+def load(sources: Sequence[Source], target: Target, *, cache: CodeStore | None) -> list[LoadedKernel]:
     """Machine code of every source, in their order; equal sources share one kernel. Thread-safe.
 
     Args:
@@ -161,7 +161,7 @@ def load(sources: Sequence[Source], target: Target, *, cache: ObjectCache | None
     return [kernels[digest] for digest in digests]
 
 
-def build_objects(sources: Sequence[Source], target: Target, *, cache: ObjectCache | None) -> list[Object]:
+def build_objects(sources: Sequence[Source], target: Target, *, cache: CodeStore | None) -> list[Object]:
     """Object code of every source for any machine, in their order; equal sources are compiled once."""
     digests = [digest_of(source, target) for source in sources]
     missing = dict(zip(digests, sources, strict=True))
@@ -194,7 +194,7 @@ def compile_object(ir: str, target: Target) -> bytes:
         return bytes(machine.emit_object(module))
 
 
-def build_together(kernels: Mapping[str, Source], main: str, target: Target, *, cache: ObjectCache | None) -> bytes:
+def build_together(kernels: Mapping[str, Source], main: str, target: Target, *, cache: CodeStore | None) -> bytes:
     """One relocatable object of kernels, each under the name that it is given, and of ``main``, IR that calls them."""
     key = "\0".join([main, *(f"{name} {source.key}" for name, source in kernels.items())])
     digest = digest_of(Source(key, str, "together"), target)
@@ -226,7 +226,7 @@ def compile_assembly(ir: str, target: Target) -> str:
         return str(machine.emit_assembly(module))
 
 
-def _make_objects(sources: Mapping[str, Source], target: Target, cache: ObjectCache | None) -> list[Object]:
+def _make_objects(sources: Mapping[str, Source], target: Target, cache: CodeStore | None) -> list[Object]:
     """The object code of all sources, in their order: what was begun ahead or is on the disk; the rest is written
     here, while threads compile what has been written.
     """
@@ -249,7 +249,7 @@ def _make_objects(sources: Mapping[str, Source], target: Target, cache: ObjectCa
         raise
 
 
-def _read(digest: str, source: Source, cache: ObjectCache | None) -> Object | None:
+def _read(digest: str, source: Source, cache: CodeStore | None) -> Object | None:
     """The object code of one source that is on the disk."""
     start = time.perf_counter()
     code = None if cache is None else cache.get(digest)
@@ -275,7 +275,7 @@ def _write(source: Source, digest: str) -> _Emitted:
     return _Emitted(name, ir, time.perf_counter() - start)
 
 
-def _compile(digest: str, written: _Emitted, target: Target, cache: ObjectCache | None) -> Object:
+def _compile(digest: str, written: _Emitted, target: Target, cache: CodeStore | None) -> Object:
     """Compile one kernel."""
     start = time.perf_counter()
     code = compile_object(written.ir, target)
@@ -300,7 +300,7 @@ def _link(objects: Sequence[Object], target: Target) -> list[LoadedKernel]:
             each.digest,
             each.seconds,
             each.cached,
-            len(each.code),
+            each.code,
             engine,
         )
         for each in objects

@@ -4,7 +4,8 @@ An entry is code that will be executed, so it is only believed if all of this ho
 is built and written anew:
 
 - it is a regular file that belongs to this user (or to root) and that nobody else may write to;
-- its header names this format and the digest it is asked for, and the hash of its payload is right.
+- its header names this format, and it was sealed (:mod:`omniconv.compiler.code.key`) with this user's key for the
+  digest that it is asked for, which stands for the recipe, the processor and its features, and the compiler.
 
 Entries are written to a temporary file in the same folder and renamed, so that a reader sees all of one or nothing,
 whatever other processes do. The folder is created for this user alone. Where it cannot be written to, everything works
@@ -14,30 +15,39 @@ as without a cache, after one warning.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import stat
-import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Protocol
 
+from omniconv.compiler.code.key import find_key, is_sealed, open_key, seal
+from omniconv.compiler.code.own import TEMPORARY, read_own, remove, write_own
 from omniconv.errors import warn
 
 VARIABLE: Final = "OMNICONV_CACHE"
 LIMIT: Final = 512 * 2**20
 """Size of all entries above which the oldest are deleted [bytes]."""
 
-_MAGIC: Final = b"omniconv object code 1\n"
-_HEADER: Final = len(_MAGIC) + 64
+_MAGIC: Final = b"omniconv object code 2\n"
+_HEADER: Final = len(_MAGIC) + 32
 _SUFFIX: Final = ".oco"
-_TEMPORARY: Final = ".new-"
 _DAY: Final = 86400.0
 _STAMP: Final = ".pruned"
 """Changed whenever a folder has been looked through."""
 _written: Final[dict[str, int]] = {}
 """What this process has put into each folder since it last looked through it [bytes]."""
 _warned: Final[set[str]] = set()
+
+
+class CodeStore(Protocol):
+    """Where machine code is looked for before it is made, and filed afterwards."""
+
+    def get(self, digest: str) -> bytes | None:
+        """The object code of a digest; None where there is none."""
+
+    def put(self, digest: str, code: bytes) -> None:
+        """File ``code`` under ``digest``."""
 
 
 class ObjectCache:
@@ -56,11 +66,23 @@ class ObjectCache:
         """The file of an entry."""
         return self.folder / (digest + _SUFFIX)
 
+    def find_key(self) -> bytes | None:
+        """The key of this user that is kept here; None where there is none."""
+        return find_key(self.folder)
+
+    def open_key(self) -> bytes | None:
+        """The key of this user, made now where there is none; None, after one warning, where it cannot be."""
+        try:
+            return open_key(self.folder)
+        except OSError as error:
+            self._warn(error)
+            return None
+
     def get(self, digest: str) -> bytes | None:
         """The object code filed under ``digest``; None where there is none that can be trusted."""
         path = self.path(digest)
         found = read_own(path)
-        code = _unpack(found.data, digest) if found is not None else None
+        code = self._unpack(found.data, digest) if found is not None else None
         if found is not None and code is not None and time.time() - found.modified > _DAY:
             with contextlib.suppress(OSError):
                 os.utime(path)  # pruning goes by age since the last use, to the day
@@ -69,12 +91,20 @@ class ObjectCache:
     def put(self, digest: str, code: bytes) -> None:
         """File ``code`` under ``digest``, in place of what was there."""
         try:
-            write_own(self.path(digest), _pack(code, digest))
+            mark = seal(open_key(self.folder), _MAGIC, digest.encode(), code)
+            write_own(self.path(digest), _MAGIC + mark + code)
         except OSError as error:
             self._warn(error)
             return
         if self._is_due(len(code)):
             self.prune()
+
+    def _unpack(self, data: bytes, digest: str) -> bytes | None:
+        """The payload of an entry, or None where any part of it is wrong."""
+        key, code = find_key(self.folder), data[_HEADER:]
+        if key is None or not code or not data.startswith(_MAGIC):
+            return None
+        return code if is_sealed(data[len(_MAGIC) : _HEADER], key, _MAGIC, digest.encode(), code) else None
 
     def _is_due(self, size: int) -> bool:
         """Whether to look through the folder, which takes a second where there are many entries: once a day, whatever
@@ -102,7 +132,7 @@ class ObjectCache:
         try:
             with os.scandir(self.folder) as found:
                 for item in found:
-                    if not item.name.endswith(_SUFFIX) and not item.name.startswith(_TEMPORARY):
+                    if not item.name.endswith(_SUFFIX) and not item.name.startswith(TEMPORARY):
                         continue
                     try:
                         status = item.stat(follow_symlinks=False)
@@ -111,7 +141,7 @@ class ObjectCache:
                     if item.name.endswith(_SUFFIX):
                         entries.append((status.st_mtime, status.st_size, item.path))
                     elif now - status.st_mtime > _DAY:
-                        _remove(item.path)
+                        remove(item.path)
         except OSError:
             return
         total = sum(size for _, size, _ in entries)
@@ -120,7 +150,7 @@ class ObjectCache:
         for _, size, path in sorted(entries):
             if total <= self.limit * 3 // 4:
                 break
-            _remove(path)
+            remove(path)
             total -= size
 
     def _warn(self, error: OSError) -> None:
@@ -150,61 +180,26 @@ def open_cache(folder: str | os.PathLike[str] | None = None) -> ObjectCache | No
     return ObjectCache(platformdirs.user_cache_path("omniconv", appauthor=False) / "objects")
 
 
-class OwnFile(NamedTuple):
-    """What a file holds, and when it was last modified [s since 1970]."""
+class GivenCode:
+    """Machine code that is at hand, by digest, before that on the disk.
 
-    data: bytes
-    modified: float
-
-
-def read_own(path: Path, limit: int = -1) -> OwnFile | None:
-    """The first ``limit`` bytes of a regular file that only this user (or root) can have written; None of others."""
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    try:
-        with os.fdopen(os.open(path, flags), "rb") as file:
-            status = os.fstat(file.fileno())
-            return OwnFile(file.read(limit), status.st_mtime) if _is_ours(status) else None
-    except OSError:
-        return None
-
-
-def write_own(path: Path, data: bytes) -> None:
-    """Replace a file, for its readers at once and whole. Folders are made for this user alone.
-
-    Raises:
-        OSError: it cannot be written. Nothing is left behind then.
+    Args:
+        code: what is at hand.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=_TEMPORARY, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(temporary).replace(path)
-    except BaseException:
-        _remove(temporary)
-        raise
 
+    def __init__(self, code: Mapping[str, bytes]) -> None:
+        self._code = code
 
-def _pack(code: bytes, digest: str) -> bytes:
-    """Magic, digest of the entry, hash of the payload, payload."""
-    return _MAGIC + bytes.fromhex(digest) + hashlib.sha256(code).digest() + code
+    def get(self, digest: str) -> bytes | None:
+        """See `CodeStore`."""
+        found = self._code.get(digest)
+        if found is not None:
+            return found
+        cache = open_cache()
+        return None if cache is None else cache.get(digest)
 
-
-def _unpack(data: bytes, digest: str) -> bytes | None:
-    """The payload of an entry, or None where any part of it is wrong."""
-    code = data[_HEADER:]
-    return code if code and data == _pack(code, digest) else None
-
-
-def _is_ours(status: os.stat_result) -> bool:
-    """Whether an open file is a regular one that only this user (or root) can have written."""
-    if not stat.S_ISREG(status.st_mode):
-        return False
-    if not hasattr(os, "geteuid"):  # Windows: the user's cache folder is private by its access list
-        return True
-    return status.st_uid in (os.geteuid(), 0) and not status.st_mode & 0o022
-
-
-def _remove(path: str) -> None:
-    with contextlib.suppress(OSError):
-        Path(path).unlink()
+    def put(self, digest: str, code: bytes) -> None:
+        """See `CodeStore`."""
+        cache = open_cache()
+        if cache is not None:
+            cache.put(digest, code)

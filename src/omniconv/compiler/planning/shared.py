@@ -22,7 +22,7 @@ from weakref import ReferenceType, WeakValueDictionary, ref
 import numpy as np
 
 from omniconv.compiler.code.build import LoadedKernel, Source, begin
-from omniconv.compiler.code.cache import open_cache
+from omniconv.compiler.code.cache import CodeStore, open_cache
 from omniconv.compiler.code.opened import OpenKernel, OpenKernels
 from omniconv.compiler.lowering.family import Choice
 from omniconv.compiler.memory.planner import Call, Recipe
@@ -86,9 +86,11 @@ class Shared:
 
     Attributes:
         packed: packed weights: what identifies them -> whatever the runtime keeps of them, while some size uses it.
+        store: where machine code is looked for and filed; ``None`` for the cache on disk.
     """
 
     packed: WeakValueDictionary[Hashable, Any] = field(default_factory=WeakValueDictionary)
+    store: CodeStore | None = None
     lock: threading.RLock = field(init=False)
     _code: OrderedDict[str, LoadedKernel] = field(default_factory=OrderedDict)
     _kernels: OpenKernels = field(default_factory=OpenKernels)
@@ -110,6 +112,12 @@ class Shared:
                 self._code.move_to_end(kernel.digest)
             while len(self._code) > MOST_KERNELS:
                 self._code.popitem(last=False)
+
+    @property
+    def code(self) -> list[LoadedKernel]:
+        """The machine code that is kept."""
+        with self.lock:
+            return list(self._code.values())
 
     def settle(self, step: int, choice: Choice[Tile], target: Target) -> Choice[Tile]:
         """The choice for a step, with a tile that there is code for where that costs little more.
@@ -151,7 +159,7 @@ class Shared:
         """
         sizes: list[int] = []
         table, words = len(buffers), 8 // target.element.bytes
-        found = []
+        found, store = [], self.store or open_cache()
         # A layer in slabs is many calls of one recipe, and like layers have equal ones; to compare these takes longer.
         same: dict[tuple[int, int, str], tuple[OpenKernel, int] | None] = {}
         equal: dict[tuple[Recipe, int, str], tuple[OpenKernel, int] | None] = {}
@@ -168,7 +176,7 @@ class Shared:
                     if opened is not None:
                         sizes += opened.sizes
                         if opened.fresh:
-                            begin(Source.of(opened.kernel, call.what, target), target, cache=open_cache())
+                            begin(Source.of(opened.kernel, call.what, target), target, cache=store)
                 if known not in same:
                     same[known] = equal[key]
                 kernel = same[known]

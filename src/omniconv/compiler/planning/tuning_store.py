@@ -3,7 +3,7 @@
 There is a folder for each pair of a machine and a version of this compiler, named after a hash of the target with all
 its features, the processor, LLVM and the source files that generate code; so what was measured with other kernels or
 elsewhere is not found. In it there is a file for each problem, replaced as a whole; processes that write at the same
-time lose nothing. A file is believed if it belongs to this user (as in :mod:`omniconv.compiler.code.cache`), has the
+time lose nothing. A file is believed if it belongs to this user (as in :mod:`omniconv.compiler.code.own`), has the
 fields of this format with values of their types and nothing else, and lies under the name that its problem has. What it
 says is then only compared with choices that the compiler lists itself (:mod:`omniconv.compiler.problem.tuning`).
 """
@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Final
 
 from omniconv.compiler.code.build import Source, digest_of
-from omniconv.compiler.code.cache import open_cache, read_own, write_own
+from omniconv.compiler.code.cache import open_cache
+from omniconv.compiler.code.own import read_own, write_own
 from omniconv.compiler.problem.tuning import Tuning
 from omniconv.target.model import Target
 from omniconv.target.select import detect_host

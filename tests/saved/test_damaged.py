@@ -1,0 +1,387 @@
+"""Files that are cut short, edited, or lie about themselves: refused by a typed error, or not believed."""
+
+from __future__ import annotations
+
+import copy
+import os
+import struct
+import warnings
+from collections.abc import Callable
+from functools import cache
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.program.steps_drawn import DRAWS, program_of
+from tests.program_oracle import run_program
+from tests.saved.nets import MAKERS, check_same, edit_json, feed, layer, network, rewrite
+
+import omniconv as oc
+from omniconv.errors import OmniconvError
+from omniconv.program.describe import describe_program
+from omniconv.program.element import FLOAT32
+from omniconv.runtime import container
+from omniconv.runtime.executable import Executable
+from omniconv.runtime.json_values import ValueReader, ValueWriter, from_json, to_json
+from omniconv.runtime.saved import from_bytes, to_bytes
+from omniconv.runtime.saved_content import Asked, SavedProgram
+
+pytestmark = pytest.mark.filterwarnings("ignore::omniconv.HostWarning", "ignore::omniconv.RebuildWarning")
+EDITS = int(os.environ.get("OMNICONV_SAVED", "200"))
+"""Random edits of each sort; OMNICONV_SAVED=10000 is the full run, which compiles what it can."""
+FULL = EDITS > 200
+
+
+@cache
+def saved(name: str) -> bytes:
+    return to_bytes(MAKERS[name]())
+
+
+def outline(data: bytes) -> list[int]:
+    """The ends of the parts of a file."""
+    count = struct.unpack_from("<I", data, 12)[0]
+    places = [0, 8, 12, 16, 24, 56, 88, 128]
+    for number in range(count):
+        offset, size = struct.unpack_from("<QQ", data, 128 + 48 * number)
+        places += [128 + 48 * (number + 1), offset, offset + size]
+    return sorted({*places, len(data)})
+
+
+@pytest.mark.parametrize("name", ["layer", "open network"])
+def test_cut_short_at_every_boundary(name: str) -> None:
+    data = saved(name)
+    for end in outline(data):
+        for length in {max(end - 1, 0), end, end + 1}:
+            if length < len(data):
+                with pytest.raises(oc.ModelError, match="need a whole file"):
+                    from_bytes(data[:length])
+    for longer in (data + b"\0", data + data):
+        with pytest.raises(oc.ModelError, match="need a whole file"):
+            from_bytes(longer)
+
+
+def test_every_byte_of_the_header_and_the_table_counts() -> None:
+    """A flip is refused, or, in the seal, keeps the machine code from being believed."""
+    data = saved("layer")
+    end = 128 + 48 * struct.unpack_from("<I", data, 12)[0]
+    for at in range(end):
+        changed = bytearray(data)
+        changed[at] ^= 1 << at % 8
+        if 56 <= at < 88:
+            with pytest.warns(oc.RebuildWarning, match="not made here by this user"):
+                check_same(from_bytes(bytes(changed)), layer()) if at == 56 else from_bytes(bytes(changed))
+        else:
+            with pytest.raises(oc.ModelError):
+                from_bytes(bytes(changed))
+
+
+@pytest.mark.parametrize("name", ["layer", "network", "open network", "mixed"])
+def test_random_flips_are_refused(name: str) -> None:
+    data, r = saved(name), Random(7)
+    for _ in range(EDITS // 4):
+        changed = bytearray(data)
+        for _ in range(r.choice((1, 1, 2, 8))):
+            at = r.randrange(len(data))
+            changed[at] = (changed[at] + r.randrange(1, 256)) % 256
+        if 56 <= next(at for at in range(len(data)) if changed[at] != data[at]) < 88:
+            continue
+        with pytest.raises(oc.ModelError):
+            from_bytes(bytes(changed))
+
+
+def test_another_version_says_so() -> None:
+    data = bytearray(saved("layer"))
+    data[8:12] = struct.pack("<I", 2)
+    with pytest.raises(oc.ModelError, match=r"the file has version 2 of the format; need version 1, e\.g\. saving"):
+        from_bytes(bytes(data))
+    with pytest.raises(oc.ModelError, match="does not begin as a saved network does"):
+        from_bytes(b"\x08\x07" + bytes(data))
+    for empty in (b"", b"\x89oconv\r\n"):
+        with pytest.raises(oc.ModelError, match="does not begin"):
+            from_bytes(empty)
+
+
+def lie(data: bytes, number: int, offset: int | None, size: int | None) -> bytes:
+    """A file one of whose sections says that it is elsewhere, with the right digest of the table."""
+    import hashlib
+
+    changed = bytearray(data)
+    old = struct.unpack_from("<QQ", data, 128 + 48 * number)
+    row = (old[0] if offset is None else offset % 2**64, old[1] if size is None else size % 2**64)
+    struct.pack_into("<QQ", changed, 128 + 48 * number, *row)
+    count = struct.unpack_from("<I", data, 12)[0]
+    changed[24:56] = hashlib.sha256(changed[128 : 128 + 48 * count]).digest()
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("number", [0, 1, 2, -1])
+def test_sections_that_lie_about_where_they_are(number: int) -> None:
+    data = saved("layer")
+    number %= struct.unpack_from("<I", data, 12)[0]
+    offset, size = struct.unpack_from("<QQ", data, 128 + 48 * number)
+    for change in (0, 1, -1, 64, 2**63, -64):
+        with pytest.raises(oc.ModelError):
+            from_bytes(lie(data, number, offset + change, size + 1 if change == 0 else None))
+    for wrong in (0, size - 1, size + 1, size + 64, 2**63, 2**64 - 1, -1):
+        if wrong != size:
+            with pytest.raises(oc.ModelError):
+                from_bytes(lie(data, number, None, wrong))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 2**16, 2**32 - 1])
+def test_counts_that_lie(count: int) -> None:
+    data = bytearray(saved("layer"))
+    struct.pack_into("<I", data, 12, count)
+    with pytest.raises(oc.ModelError):
+        from_bytes(bytes(data))
+
+
+def test_a_file_of_few_sections_is_none() -> None:
+    for keep in (0, 1):
+        with pytest.raises(oc.ModelError, match=f"the file has {keep} sections"):
+            from_bytes(rewrite(saved("layer"), lambda sections, keep=keep: sections.__delitem__(slice(keep, None))))
+
+
+# -- descriptions that are edited, with digests made right
+
+
+def deep(sections: list[Any]) -> None:
+    sections[0] = b"[" * 10**6
+
+
+def twice(sections: list[Any]) -> None:
+    sections[0] = sections[0].replace(b'"strict"', b'"constants"').replace(b'"shape"', b'"spec"')
+
+
+JSON: dict[str, Callable[[list[Any]], Any]] = {
+    "nesting": deep,
+    "twice": twice,
+    "none": lambda s: s.__setitem__(0, b""),
+    "half": lambda s: s.__setitem__(0, s[0][:-5]),
+    "not ASCII": lambda s: s.__setitem__(0, s[0].replace(b"layer", "l\u00e4yer".encode()) + b"\xff"),
+    "NaN": lambda s: s.__setitem__(0, s[0].replace(b'"threads":1', b'"threads":NaN')),
+    "Infinity": lambda s: s.__setitem__(0, s[0].replace(b'"threads":1', b'"threads":Infinity')),
+    "digits": lambda s: s.__setitem__(0, s[0].replace(b'"threads":1', b'"threads":' + b"9" * 5000)),
+    "a list": lambda s: s.__setitem__(0, b"[]"),
+    "null": lambda s: s.__setitem__(0, b"null"),
+    "surrogates": lambda s: s.__setitem__(0, s[0].replace(b'"NCHW"', b'"\\ud800"')),
+}
+
+
+@pytest.mark.parametrize("case", JSON)
+def test_descriptions_that_are_none(case: str) -> None:
+    with pytest.raises((oc.ModelError, oc.SpecError)):
+        from_bytes(rewrite(saved("layer"), JSON[case]))
+
+
+def asked(description: Any) -> Any:
+    content = description["Description"]["content"]
+    return next(iter(content.values()))["asked"]["Asked"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("threads", 0), ("threads", -1), ("threads", 2**31), ("threads", 1.0), ("threads", True), ("threads", None),
+        ("layout", "NCWH"), ("layout", 3), ("element", "float16"), ("element", "f4"), ("target", "z80"), ("target", ""),
+        ("accuracy", "none"), ("exact", 1), ("row_major", "x"), ("row_major", [1]), ("tuned", [["a"]]), ("at", 1),
+        ("tuned", [["a", "b"], ["a", "c"]]),
+    ],
+)  # fmt: skip
+def test_options_that_are_none(field: str, value: Any) -> None:
+    with pytest.raises((oc.ModelError, oc.SpecError, oc.UnsupportedError)):
+        from_bytes(edit_json(saved("layer"), lambda found: asked(found).__setitem__(field, value)))
+
+
+def of_layer(description: Any) -> Any:
+    return description["Description"]["content"]["SavedLayer"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: of_layer(found).__setitem__("shape", [1, 8, 2**31, 2**31]),
+        lambda found: of_layer(found).__setitem__("shape", [1, 8, -9, 7]),
+        lambda found: of_layer(found).__setitem__("shape", [1, 8, 0, 7]),
+        lambda found: of_layer(found).__setitem__("shape", [1, 7, 9, 7]),
+        lambda found: of_layer(found).__setitem__("spec", {"spec": "grouped ic8"}),
+        lambda found: of_layer(found).__setitem__("spec", {"spec": "pointwise ic8 oc12 kh1 kw1"}),
+        lambda found: of_layer(found).__setitem__("spec", {"SavedLayer": {}}),
+        lambda found: of_layer(found).__setitem__("weights", []),
+        lambda found: of_layer(found)["weights"][0].__setitem__(0, {"array": [0, "<f4", [12, 4, 3, 3]]}),
+        lambda found: of_layer(found)["weights"][0].__setitem__(0, {"array": [99, "<f4", [12, 4, 3, 3]]}),
+        lambda found: of_layer(found)["weights"][0].__setitem__(0, {"array": [-1, "<f4", [12, 4, 3, 3]]}),
+        lambda found: of_layer(found)["weights"][0].__setitem__(0, {"array": [2, "<f4", [2**40, 2**40]]}),
+        lambda found: of_layer(found)["weights"][0].__setitem__(0, {"array": [2, "<f4", [-12, 4, 3, -3]]}),
+        lambda found: of_layer(found)["weights"][0].__setitem__(0, {"array": [2, "O", [12, 4, 3, 3]]}),
+        lambda found: of_layer(found).__setitem__("more", 1),
+        lambda found: of_layer(found).pop("shape"),
+        lambda found: found["Description"].__setitem__("content", {"Executable": {}}),
+        lambda found: found["Description"].__setitem__("content", None),
+    ],
+)
+def test_layers_that_contradict_themselves(change: Callable[[Any], Any]) -> None:
+    with pytest.raises(OmniconvError):
+        from_bytes(edit_json(saved("layer"), lambda found: (change(found), None)[1]))
+
+
+# -- programs
+
+
+def through_json(program: Any) -> tuple[bytes, list[Any]]:
+    """What a file says of a program, and its arrays."""
+    sections: list[Any] = []
+    content = SavedProgram.of(
+        Asked("NCHW", frozenset(), 1, False, "usual", None, "native", "float32", ""), program, frozenset(), None
+    )
+    return to_json(ValueWriter(sections).write(content)), sections
+
+
+def read_program(text: bytes, sections: list[Any]) -> Any:
+    reader = ValueReader([np.ascontiguousarray(each).reshape(-1).view(np.uint8) for each in sections], "test")
+    content = reader.read(SavedProgram, from_json(np.frombuffer(text, np.uint8), "test", None))
+    return content.program(2**30)
+
+
+@pytest.mark.parametrize("kind", DRAWS, ids=lambda kind: kind.__name__)
+def test_every_step_comes_back(kind: type) -> None:
+    for seed in range(6):
+        program = program_of(DRAWS[kind](Random(seed)))
+        assert describe_program(read_program(*through_json(program))) == describe_program(program)
+
+
+def each_value(tree: Any, places: list[tuple[Any, Any]]) -> None:
+    """All places in a description: the list or dictionary, and where in it."""
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, value in items:
+        places.append((tree, key))
+        each_value(value, places)
+
+
+OTHERS: list[Any] = [
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    100,
+    2**31,
+    -(2**40),
+    2**63,
+    10**30,
+    0.5,
+    -0.0,
+    None,
+    True,
+    "",
+    "x",
+    "y",
+    [],
+    {},
+]
+
+
+def edit_value(tree: Any, r: Random) -> None:
+    places: list[tuple[Any, Any]] = []
+    each_value(tree, places)
+    where, key = r.choice(places)
+    value = where[key]
+    match r.randrange(5):
+        case 0 if type(value) is int:
+            where[key] = value + r.choice((1, -1))
+        case 1 if isinstance(where, list):
+            where.insert(key, value)
+        case 2:
+            del where[key]
+        case 3:
+            other, at = r.choice(places)
+            found = other.get(at) if isinstance(other, dict) else other[at] if at < len(other) else 0
+            where[key] = copy.deepcopy(found)
+        case _:
+            where[key] = r.choice(OTHERS)
+
+
+def test_programs_that_are_edited() -> None:
+    """What is not refused is a program, which is computed as its formula says (in the full run)."""
+    import json
+
+    kept, r = 0, Random(11)
+    for number in range(EDITS):
+        kind = list(DRAWS)[number % len(DRAWS)]
+        text, sections = through_json(program_of(DRAWS[kind](Random(number // len(DRAWS)))))
+        tree = json.loads(text)
+        try:
+            edit_value(tree["SavedProgram"], r)
+            program = read_program(to_json(tree), sections)
+        except (OmniconvError, *FAULTS):
+            continue
+        kept += 1
+        if FULL:
+            compare_with_oracle(program, number)
+    assert 0 < kept < EDITS
+
+
+FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
+"""What `load` turns into a `ModelError`."""
+
+
+def compare_with_oracle(program: Any, number: int) -> None:
+    from omniconv.compiler.planning.options import Options
+    from omniconv.target.select import select_target
+
+    rng = np.random.default_rng(number)
+    inputs = {name: rng.integers(-3, 4, program.shapes[name]).astype(np.float32) for name in program.inputs}
+    try:
+        net = Executable.of(program, select_target(None).of(FLOAT32), Options(memory_limit=2**28), "edited")
+    except (OmniconvError, *FAULTS):
+        return
+    found = net.run(inputs)
+    with np.errstate(all="ignore"):
+        expected = run_program(program, inputs)
+    for name in program.outputs:
+        bound = 1e-3 * (1 + np.nan_to_num(np.abs(expected[name]), posinf=0)).max()
+        close = np.isclose(found[name], expected[name].astype(np.float32), rtol=1e-3, atol=bound, equal_nan=True)
+        assert close.all(), (number, program)
+
+
+def test_a_network_that_is_edited_is_refused_or_runs() -> None:
+    r, data = Random(3), saved("network")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for _ in range(EDITS if FULL else 12):
+            try:
+                net = from_bytes(edit_json(data, lambda tree: edit_value(tree, r)))
+            except OmniconvError:
+                continue
+            net.run(feed(net))
+
+
+def test_models_that_are_edited() -> None:
+    """The graph of an open network is ONNX's own bytes, read as those of a file are."""
+    data, r = saved("open network"), Random(5)
+    for _ in range(EDITS // 10):
+
+        def flip(sections: list[Any]) -> None:
+            at = next(number for number, each in enumerate(sections) if b"GlobalAveragePool" in each)
+            changed = bytearray(sections[at])
+            changed[r.randrange(len(changed))] ^= 1 << r.randrange(8)
+            sections[at] = bytes(changed)
+
+        try:
+            net = from_bytes(rewrite(data, flip))
+            net.run({name: np.ones([2 if not isinstance(d, int) else d for d in dims or ()], net.dtypes[name])
+                     for name, dims in net.signature.items()})  # fmt: skip
+        except OmniconvError:
+            continue
+
+
+def test_the_whole_container_is_hashed() -> None:
+    """Sabotage: without the digests, a flip in the weights would go through."""
+    data = bytearray(saved("network"))
+    offset, size = struct.unpack_from("<QQ", data, 128 + 48 * 2)
+    data[offset + size // 2] ^= 1
+    with pytest.raises(oc.ModelError, match="section 2 is damaged"):
+        container.read_container(bytes(data), "")
+    assert network is MAKERS["network"]
