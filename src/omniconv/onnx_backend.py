@@ -77,7 +77,7 @@ class OmniconvBackend(Backend):  # type: ignore[misc]
     """
 
     @classmethod
-    def supports_device(cls, device: str) -> bool:
+    def supports_device(cls, device: Any) -> bool:
         """Whether it is the CPU."""
         return isinstance(device, str) and device.partition(":")[0] == DEVICE
 

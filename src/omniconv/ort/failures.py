@@ -89,13 +89,14 @@ F = TypeVar("F", bound=Failure)
 def fail(kind: type[F], problem: str, *, need: str = "", fix: str = "", at: str = "") -> F:
     """An exception to be raised; see `OmniconvError`."""
     theirs = find_theirs(STATE, kind.__name__)
-    return (kind if theirs is None else _mix(kind, theirs))(problem, need=need, fix=fix, at=at)
+    found = kind if theirs is None else cast("type[F]", _mix(kind, theirs))
+    return found(problem, need=need, fix=fix, at=at)
 
 
 @lru_cache(maxsize=64)
-def _mix(kind: type[F], theirs: type) -> type[F]:
+def _mix(kind: type, theirs: type) -> type:
     """A class that is both."""
-    return cast("type[F]", type(kind.__name__, (kind, theirs), {"__module__": kind.__module__, "_mixed": True}))
+    return type(kind.__name__, (kind, theirs), {"__module__": kind.__module__, "_mixed": True})
 
 
 def translate_run(error: OmniconvError) -> OmniconvError:

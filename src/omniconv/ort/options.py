@@ -99,7 +99,7 @@ class _Checked:
             raise fail(NotImplemented, f"option {name}={value!r}", need=repr(item.default), fix=item.why)
         self.__dict__[name] = value
 
-    def _add_entry(self, key: str, value: str) -> None:
+    def _add_entry(self, key: Any, value: Any) -> None:
         if not isinstance(key, str) or not isinstance(value, str):
             raise DataError(f"configuration entry {key!r}: {value!r}", need="texts")
         if not key.startswith(ENTRIES):
@@ -271,9 +271,13 @@ class SessionOptions(_Checked):
         raise fail(NotImplemented, f"external initializers {names!r}", need="data files next to the model")
 
     def add_external_initializers_from_files_in_memory(self, names: Any, buffers: Any, lengths: Any) -> NoReturn:
-        """Not possible, as above."""
-        del lengths
-        return self.add_external_initializers(names, buffers)
+        """Not possible: external data is read from the files that the model names.
+
+        Raises:
+            NotImplemented: always.
+        """
+        del buffers, lengths
+        raise fail(NotImplemented, f"external data {names!r} in memory", need="data files next to the model")
 
 
 class RunOptions(_Checked):

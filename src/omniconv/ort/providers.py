@@ -1,4 +1,4 @@
-"""Execution providers: there is one, the CPU's. Of others that are asked for, a warning says that they are not there."""
+"""Execution providers: there is one, the CPU's; of others that are asked for, a warning says that they are missing."""
 
 from __future__ import annotations
 

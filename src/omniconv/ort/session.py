@@ -65,7 +65,7 @@ class InferenceSession:
     def __init__(
         self,
         path_or_bytes: Any,
-        sess_options: SessionOptions | None = None,
+        sess_options: Any = None,
         providers: Any = None,
         provider_options: Any = None,
         **further: Any,
@@ -240,7 +240,7 @@ class InferenceSession:
         from omniconv.api import compile as compile_model
 
         given = self._options.intra_op_num_threads
-        threads = {"threads": given} if given else {}
+        threads: dict[str, Any] = {"threads": given} if given else {}
         try:
             return compile_model(graph, dtype=opened.dtype, **threads)
         except OmniconvError as error:

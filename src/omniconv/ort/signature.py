@@ -59,7 +59,7 @@ def find_numpy(element: Any) -> np.dtype[Any]:
             raise UnsupportedError(f"element type {element} ({name_type(element)})", need="a type that NumPy has")
         return np.dtype(name)
     try:
-        found = np.dtype(element)
+        found: np.dtype[Any] = np.dtype(element)
     except TypeError:
         raise UnsupportedError(f"element type {element!r}", need="a type of NumPy, or a number of ONNX") from None
     number_type(found)

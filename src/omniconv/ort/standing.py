@@ -182,8 +182,8 @@ def _stand_in() -> None:
         setattr(module, MARK, True)
         _standing[name] = module
     _standing[NAME].__dict__["__version__"] = environment.get_version_string()
-    for name, module in _standing.items():
+    for name, stand_in in _standing.items():
         parent, _, child = name.rpartition(".")
         if parent:
-            setattr(_standing[parent], child, module)
+            setattr(_standing[parent], child, stand_in)
     sys.modules.update(_standing)

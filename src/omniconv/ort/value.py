@@ -26,7 +26,7 @@ class OrtDevice:
         self._id = device_id
 
     @classmethod
-    def make(cls, name: str, device_id: int = 0, vendor_id: int = -1) -> OrtDevice:
+    def make(cls, name: Any, device_id: int = 0, vendor_id: int = -1) -> OrtDevice:
         """The device of a name.
 
         Raises:
@@ -241,7 +241,9 @@ def view_memory(element_type: Any, shape: Any, address: Any) -> AnyArray:
         return np.zeros(sizes, dtype)
     if not place or place % dtype.itemsize:
         raise fail(InvalidArgument, f"buffer_ptr={place}", need=f"an address that {dtype.itemsize} divides")
-    return np.frombuffer((ctypes.c_char * size).from_address(place), dtype).reshape(sizes)
+    memory: Any = (ctypes.c_char * size).from_address(place)
+    found: AnyArray = np.frombuffer(memory, dtype).reshape(sizes)
+    return found
 
 
 def copy_tensors(src: Sequence[OrtValue], dst: Sequence[OrtValue], stream: None = None) -> None:
