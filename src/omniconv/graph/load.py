@@ -10,6 +10,7 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -33,6 +34,21 @@ _ITEM_BYTES: Final = 64
 ModelLike: TypeAlias = str | os.PathLike[str] | bytes | onnx.ModelProto | Graph
 
 
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A model as protobuf reads it; nothing of it has been checked.
+
+    Attributes:
+        proto: what the file says.
+        directory: where external data may lie; ``None`` where the model did not come from a file.
+        budget: the memory limit.
+    """
+
+    proto: onnx.ModelProto
+    directory: Path | None
+    budget: Budget
+
+
 def load(model: ModelLike, *, memory_limit: int | None = None) -> Graph:
     """Read and check a model.
 
@@ -45,28 +61,45 @@ def load(model: ModelLike, *, memory_limit: int | None = None) -> Graph:
         UnsupportedError: an opset, or a kind of value, that is not handled.
         LimitError: a file, or tensors in it, above the memory limit.
     """
-    if isinstance(model, Graph):
-        return model
+    return model if isinstance(model, Graph) else check(parse(model, memory_limit=memory_limit))
+
+
+def parse(model: str | os.PathLike[str] | bytes | onnx.ModelProto, *, memory_limit: int | None = None) -> Parsed:
+    """Read a model, without a look at what it says.
+
+    Args:
+        model, memory_limit: as for :func:`load`.
+
+    Raises:
+        ModelError: a file that cannot be read, or is no model.
+        LimitError: a file above the memory limit.
+    """
     budget = Budget(find_memory_limit(memory_limit))
-    directory: Path | None = None
     if isinstance(model, onnx.ModelProto):
-        proto = model
-    elif isinstance(model, bytes | bytearray | memoryview):
-        proto = _parse(bytes(model), budget, f"model of {len(model)} bytes")
-    elif isinstance(model, str | os.PathLike):
+        return Parsed(model, None, budget)
+    if isinstance(model, bytes | bytearray | memoryview):
+        return Parsed(_parse(bytes(model), budget, f"model of {len(model)} bytes"), None, budget)
+    if isinstance(model, str | os.PathLike):
         path = Path(model)
         proto = _parse(_read_file(path, budget), budget, f"file {str(path)!r}")
-        directory = path.absolute().parent
-    else:
-        if hasattr(model, "state_dict"):
-            raise ModelError(
-                f"model is a PyTorch module, {type(model).__name__}",
-                need="a spec, a path, bytes or onnx.ModelProto",
-                fix="omniconv.torch.compile(module, example_inputs)",
-            )
-        raise ModelError(f"model is a {type(model).__name__}", need="a spec, a path, bytes or onnx.ModelProto")
+        return Parsed(proto, path.absolute().parent, budget)
+    if hasattr(model, "state_dict"):
+        raise ModelError(
+            f"model is a PyTorch module, {type(model).__name__}",
+            need="a spec, a path, bytes or onnx.ModelProto",
+            fix="omniconv.torch.compile(module, example_inputs)",
+        )
+    raise ModelError(f"model is a {type(model).__name__}", need="a spec, a path, bytes or onnx.ModelProto")
+
+
+def check(parsed: Parsed) -> Graph:
+    """Check a model that was read.
+
+    Raises:
+        ModelError, UnsupportedError, LimitError: as for :func:`load`.
+    """
     try:
-        return _convert(proto, directory, budget)
+        return _convert(parsed.proto, parsed.directory, parsed.budget)
     except UnicodeDecodeError:
         raise ModelError("a name in the model is not UTF-8", need="UTF-8 names") from None
 
@@ -217,7 +250,8 @@ def _read_dim(dim: onnx.TensorShapeProto.Dimension, at: str) -> Dim:
             raise ModelError(problem, need="positive sizes, or 0 or -1 for one that is open", at=at)
         # Exporters write 0 or -1 for a size that they do not know.
         return int(dim.dim_value) if dim.dim_value > 0 else None
-    return str(dim.dim_param) or None
+    # Paddle's exporter names every size that it does not know so, equal or not.
+    return None if dim.dim_param == "?" else str(dim.dim_param) or None
 
 
 def _check_initialiser(array: AnyArray, value: ValueInfo) -> None:

@@ -11,6 +11,7 @@ import onnxruntime as ort
 
 from omniconv.bench.peers import PeerError, TimedCall
 from omniconv.bench.workload import Array, Workload
+from omniconv.ort.session import InferenceSession
 
 NAME: Final = "ONNX Runtime"
 PACKAGE: Final = "onnxruntime"
@@ -19,6 +20,8 @@ LAYOUTS: Final = ("NCHW",)
 
 def load(workload: Workload, threads: int, layout: str = "NCHW") -> TimedCall:  # noqa: ARG001 - it has one order
     """Open a session with ``threads`` threads within an operator and one operator at a time."""
+    if ort.InferenceSession is InferenceSession:
+        raise PeerError("omniconv.ort stands in for it; omniconv.ort.uninstall() gives it back")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
