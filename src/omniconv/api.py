@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -21,6 +21,7 @@ from omniconv.limits import check_memory
 from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.program.element import find_element
 from omniconv.program.from_spec import program_of
+from omniconv.records import dataclass
 from omniconv.reference import check_weights
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable

@@ -6,7 +6,6 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -19,6 +18,7 @@ from omniconv.cli.console import err, progress
 from omniconv.cli.exits import UsageProblemError
 from omniconv.errors import DataError, HostWarning, ModelError, ShapeError
 from omniconv.program.element import ELEMENTS
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 Array: TypeAlias = npt.NDArray[Any]

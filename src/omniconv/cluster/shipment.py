@@ -9,11 +9,12 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Protocol
 
 import omniconv
 from omniconv.errors import UnsupportedError
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 from omniconv.target.select import detect_host, reject_host
 

@@ -15,7 +15,7 @@ import time
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache, partial
 from typing import Final
 
@@ -26,6 +26,7 @@ from omniconv.compiler.code.build import LoadedKernel, load
 from omniconv.compiler.code.cache import open_cache
 from omniconv.integers import as_integer
 from omniconv.limits import count_cpus
+from omniconv.records import dataclass
 from omniconv.runtime import driver
 from omniconv.runtime.system import current_cpu, detect_system, free_semaphore, make_semaphore
 from omniconv.target.select import select_target

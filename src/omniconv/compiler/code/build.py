@@ -17,7 +17,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, field
 from functools import cache as once
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from omniconv.compiler.code.cache import ObjectCache
 from omniconv.compiler.code.entrance import LOCKS, count_compilers, enter, find_inner
 from omniconv.compiler.memory.planner import Recipe
 from omniconv.errors import UnsupportedError
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 ABI: Final = 1

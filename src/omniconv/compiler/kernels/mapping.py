@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts
@@ -23,6 +23,7 @@ from omniconv.compiler.memory.storage import Stored
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
 from omniconv.program.steps import MapStep, ProductStep
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
@@ -22,6 +22,7 @@ from omniconv.compiler.memory.planner import Planner
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener, is_open, may_exceed
 from omniconv.program.steps import ReduceStep
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, Y = range(2)

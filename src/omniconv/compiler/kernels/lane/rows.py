@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, Self
 
 import numpy as np
@@ -32,6 +32,7 @@ from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener, is_open, may_exceed
 from omniconv.program.steps import Array
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, W, B, Y, ZERO = range(5)

@@ -7,8 +7,6 @@ layer are taken in all phases together.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Slot
 from omniconv.compiler.emit.phases import PhaseTables
@@ -16,6 +14,7 @@ from omniconv.compiler.kernels.lane.rows import ChannelLoop, Lane
 from omniconv.compiler.kernels.lane.tiles import StencilTile, TileAxis
 from omniconv.integers import ceil_div
 from omniconv.open_size import is_open
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 

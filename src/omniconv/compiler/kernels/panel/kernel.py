@@ -12,7 +12,7 @@ that is left over, the last of 49, would waste all lanes but one: they run along
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +28,7 @@ from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener, is_open, may_exceed
 from omniconv.program.steps import Array
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, W, B, Y, ZERO, MAP = range(6)

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from itertools import product
 
@@ -31,6 +31,7 @@ from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid
 from omniconv.compiler.kernels.winograd.computed import DirectSums
 from omniconv.compiler.kernels.winograd.matrices import emit_data, emit_result
 from omniconv.open_size import Opener, is_open
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 
