@@ -108,6 +108,17 @@ class Reduce:
             y_batch=self.y_batch,
         )
 
+    def shared(self, opener: Opener) -> Reduce:
+        """The same kernel for any sizes: it waits for memory."""
+        return replace(
+            self,
+            batch=opener(self.batch),
+            channels=opener.any(self.channels),
+            axes=tuple((opener(size), opener(stride)) for size, stride in self.axes),
+            x_batch=opener(self.x_batch),
+            y_batch=opener(self.y_batch),
+        )
+
     @property
     def groups(self) -> int:
         """Units in one image."""

@@ -143,6 +143,10 @@ class Copy:
             across=None if self.across is None else self.across.opened(opener),
         )
 
+    def shared(self, opener: Opener) -> Copy:
+        """The same, for several copies in one network."""
+        return self.opened(opener)
+
     @property
     def _tiles(self) -> tuple[int, int]:
         """Tiles along a run, and runs."""
