@@ -424,7 +424,17 @@ def _initialise() -> None:
     llvm.initialize_all_asmprinters()
 
 
-_GENERATORS: Final = ("integers.py", "open_size.py", "records.py", "spec", "program", "target", "compiler", "runtime", "web")
+_GENERATORS: Final = (
+    "integers.py",
+    "open_size.py",
+    "records.py",
+    "spec",
+    "program",
+    "target",
+    "compiler",
+    "runtime",
+    "web",
+)
 """Modules and wings of the package whose files decide what IR looks like."""
 
 
