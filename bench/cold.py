@@ -1,10 +1,17 @@
-"""Time networks from a file to the first answer, in fresh processes with nothing cached.
+"""Time networks from a file to the first answer in fresh processes, then a new and a known shape, and their memory.
 
-``bench/cold.py MODEL ... [--rounds N] [--threads N] [--runtime NAME ...]``: every runtime opens each model and runs it
-once on images of its declared size (open dimensions are taken as 224), in turn, in processes of their own. Of each the
-fastest of the rounds is shown: seconds on the clock, imports included, and the time that all of its threads spent
-together, which depends less on who else uses the machine. Of Omniconv also how many kernels were compiled, and how long
-a second start takes, which finds them on the disk.
+``bench/cold.py MODEL ... [--rounds N] [--threads N] [--runtime NAME ...]``: MODEL is an ONNX file, or the name of a
+model of torchvision (``resnet50``, ``densenet121``), which is exported with random weights. Every runtime opens each
+model and runs it on an image of its declared size (open dimensions are taken as 224), in turn, in processes of their
+own with nothing cached; of Omniconv also a second start, which finds its machine code on the disk. Of each the fastest
+of the rounds is shown:
+
+- *cold*: seconds on the clock to import, load and optimise, and of the first call; and the time that all of its threads
+  spent together, which depends less on who else uses the machine;
+- *known*: a call with a shape that came before, the median of several;
+- *new*: the call with a shape that did not, the median of several, of the same model with height and width open, after
+  a first shape; none where the model's nodes want the one size;
+- *memory*: the most that the process ever held, Python and NumPy included.
 """
 
 from __future__ import annotations
@@ -12,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -24,28 +32,57 @@ import numpy as np
 from sizes import RUNTIMES, compile_bytecode
 
 REPORT: Final = Path("build/bench/cold.json")
+EXPORTS: Final = Path("build/bench/models")
 ASSUMED: Final = 224
 """What open dimensions are taken for."""
+CALLS: Final = 9
+"""With a known shape."""
+NEW: Final = ((256, 192), (160, 288), (320, 224), (192, 352), (288, 256))
+"""Sizes of images that come after one of another size."""
 
 
-def run(name: str, path: str, threads: int, shape: tuple[int, ...]) -> None:
-    """One runtime in this process; prints its times as JSON."""
-    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+def run(name: str, path: str, threads: int, shapes: list[tuple[int, ...]]) -> None:
+    """One runtime in this process: the first shape, known then, and others; prints its times as JSON."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal(shapes[0]).astype(np.float32)
     start, spent = time.perf_counter(), time.process_time()
-    if name == "Omniconv":
-        import omniconv as oc
+    call = RUNTIMES[name](path, threads)
+    opened = time.perf_counter()
+    call(x)
+    first, spent = time.perf_counter(), time.process_time() - spent
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    known = [time_call(call, x) for _ in range(CALLS)]
+    try:
+        new = [time_call(call, rng.standard_normal(shape).astype(np.float32)) for shape in shapes[1:]]
+    except Exception:  # noqa: BLE001 - each runtime has its own; nodes of the model want the one size
+        new = []
+    found = {"open": opened - start, "first": first - opened, "cold": first - start, "spent": spent, "memory": memory}
+    print(json.dumps(found | {"known": float(np.median(known)), "new": float(np.median(new)) if new else None}))
 
-        net = oc.compile(path, threads=threads)
-        net(x)
-        kernels = net.kernels
-    else:
-        RUNTIMES[name](path, threads)(x)
-        kernels = 0
-    found = {"clock": time.perf_counter() - start, "spent": time.process_time() - spent, "kernels": kernels}
-    print(json.dumps(found))
+
+def time_call(call: Any, x: Any) -> float:
+    """Seconds of one call."""
+    start = time.perf_counter()
+    call(x)
+    return time.perf_counter() - start
 
 
-def declared(path: str) -> tuple[int, ...]:
+def export(name: str) -> Path:
+    """The file of a model of torchvision, made where it is not there."""
+    path = EXPORTS / f"{name}.onnx"
+    if not path.exists():
+        import torch
+
+        from networks import draw_weights, import_torchvision
+
+        model = getattr(import_torchvision().models, name)(weights=None).eval()
+        draw_weights(model)
+        EXPORTS.mkdir(parents=True, exist_ok=True)
+        torch.onnx.export(model, torch.zeros(1, 3, ASSUMED, ASSUMED), str(path), dynamo=False, input_names=["x"])
+    return path
+
+
+def declare(path: Path) -> tuple[int, ...]:
     """The shape of the first input."""
     import onnx
 
@@ -53,9 +90,24 @@ def declared(path: str) -> tuple[int, ...]:
     return tuple(dim.dim_value or (1 if axis == 0 else ASSUMED) for axis, dim in enumerate(dims))
 
 
-def measure(name: str, path: str, threads: int, shape: tuple[int, ...], cache: str) -> dict[str, Any]:
+def open_sizes(path: Path, folder: str) -> Path:
+    """The same model with the height and the width of images open, and what follows from them unsaid."""
+    import onnx
+
+    model = onnx.load(path)
+    for dim, word in zip(model.graph.input[0].type.tensor_type.shape.dim[2:], ("h", "w"), strict=True):
+        dim.dim_param = word
+    model.graph.ClearField("value_info")
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    opened = Path(folder) / path.name
+    onnx.save(model, opened)
+    return opened
+
+
+def measure(name: str, path: Path, threads: int, shapes: list[tuple[int, ...]], cache: str) -> dict[str, Any]:
     """The times of one runtime in a process of its own, which keeps machine code in a folder."""
-    words = [path, "--child", name, "--threads", str(threads), "--shape", *map(str, shape)]
+    words = [str(path), "--child", name, "--threads", str(threads), "--shapes", json.dumps(shapes)]
     found = subprocess.run(  # noqa: S603 - this file
         [sys.executable, __file__, *words],
         capture_output=True,
@@ -67,6 +119,16 @@ def measure(name: str, path: str, threads: int, shape: tuple[int, ...], cache: s
     return times
 
 
+def describe(times: list[dict[str, Any]]) -> str:
+    """The best of some rounds."""
+    best = {word: min(each[word] for each in times) for word in times[0] if times[0][word] is not None}
+    new = f", new {1e3 * best['new']:.0f} ms" if "new" in best else ""
+    return (
+        f"cold {best['cold']:.2f} s ({best['spent']:.2f} s of processors), known {1e3 * best['known']:.1f} ms{new}, "
+        f"memory {best['memory'] / 2**20:.0f} MiB"
+    )
+
+
 def main(arguments: list[str]) -> int:
     """Measure all models."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -75,28 +137,32 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runtime", choices=RUNTIMES, nargs="+", default=[*RUNTIMES])
     parser.add_argument("--child", help=argparse.SUPPRESS)
-    parser.add_argument("--shape", type=int, nargs="+", help=argparse.SUPPRESS)
+    parser.add_argument("--shapes", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.child:
-        run(options.child, options.models[0], options.threads, tuple(options.shape))
+        run(options.child, options.models[0], options.threads, [tuple(shape) for shape in options.shapes])
         return 0
     compile_bytecode()
     records = []
-    for path in options.models:
-        shape = declared(path)
+    for model in options.models:
+        path = Path(model) if Path(model).suffix == ".onnx" else export(model)
+        shape = declare(path)
         found: dict[str, list[dict[str, Any]]] = {}
-        for _ in range(options.rounds):
-            for name in options.runtime:
-                with tempfile.TemporaryDirectory() as cache:
-                    found.setdefault(name, []).append(measure(name, path, options.threads, shape, cache))
-                    if name == "Omniconv":
-                        again = measure(name, path, options.threads, shape, cache)
-                        found.setdefault("Omniconv, again", []).append(again)
-        for name, times in found.items():
-            clock, spent = (min(each[word] for each in times) for word in ("clock", "spent"))
-            kernels = f", {times[0]['kernels']} kernels" if times[0]["kernels"] else ""
-            print(f"{Path(path).name}, {name}: {clock:.2f} s, {spent:.2f} s of processors{kernels}", flush=True)
-            records.append({"model": Path(path).name, "runtime": name, "threads": options.threads, "rounds": times})
+        with tempfile.TemporaryDirectory() as folder:
+            opened = open_sizes(path, folder)
+            for _ in range(options.rounds):
+                for name in options.runtime:
+                    with tempfile.TemporaryDirectory() as cache:
+                        times = measure(name, path, options.threads, [shape], cache)
+                        if name == "Omniconv":
+                            again = measure(name, path, options.threads, [shape], cache)
+                            found.setdefault("Omniconv, again", []).append(again)
+                        shapes = [shape, *((*shape[:2], *size) for size in NEW)]
+                        times["new"] = measure(name, opened, options.threads, shapes, cache)["new"]
+                    found.setdefault(name, []).append(times)
+        for name, rounds in found.items():
+            print(f"{path.name}, {name}: {describe(rounds)}", flush=True)
+            records.append({"model": path.name, "runtime": name, "threads": options.threads, "rounds": rounds})
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(json.dumps(records, indent=1))
     return 0

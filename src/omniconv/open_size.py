@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, TypeAlias, cast
+
+from omniconv.records import dataclass
 
 Expression: TypeAlias = int | tuple["str | Expression", ...]
 """An integer, ``("size", number)`` for an open size, or an operation: ``("+", a, b)``."""

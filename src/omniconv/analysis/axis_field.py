@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 
 from omniconv.analysis.hull import Reach
 from omniconv.analysis.reach import find_phases
 from omniconv.analysis.record import Record
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

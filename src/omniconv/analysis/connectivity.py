@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,7 @@ from omniconv.errors import ShapeError
 from omniconv.integers import as_integer, as_shape
 from omniconv.program.dependence import Blocks, Broadcast, Everything, Form, Product, Regroup, Scale, Window
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.spec import Chain, Conv, Shape, Shuffle, Spec
 from omniconv.spec.chain import ChainStep
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from omniconv.analysis.record import Record
@@ -26,6 +25,7 @@ from omniconv.program.element import Element
 from omniconv.program.layers import describe_step
 from omniconv.program.program import Program
 from omniconv.program.steps import Work
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 CONVENTIONS: Final = {

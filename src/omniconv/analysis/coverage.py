@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from omniconv.errors import SpecError
 from omniconv.integers import as_integer, as_integers, ceil_div
 from omniconv.limits import check_memory
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.spec import Activation, Axis, Chain, Conv, Shuffle, Spec
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from importlib import import_module
 from typing import Any
 
@@ -13,6 +13,7 @@ from omniconv.analysis.record import Record
 from omniconv.analysis.separability import check_weights
 from omniconv.errors import UnsupportedError
 from omniconv.integers import as_integer
+from omniconv.records import dataclass
 from omniconv.spec import Chain, Conv
 
 Weights = tuple[tuple[npt.NDArray[np.float64], None], ...]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from omniconv.analysis.subject import Subject, as_program, find_source, find_ten
 from omniconv.analysis.support import check_position, fill
 from omniconv.analysis.trace import trace
 from omniconv.integers import as_integer
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 Float64 = npt.NDArray[np.float64]

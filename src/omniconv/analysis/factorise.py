@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from omniconv.analysis.record import Record
 from omniconv.analysis.separability import Float64, check_weights, split_groups, unfold
 from omniconv.errors import ShapeError, SpecError, UnsupportedError
 from omniconv.integers import as_integer
+from omniconv.records import dataclass
 from omniconv.spec import Chain, Conv
 
 Weights = tuple[tuple[npt.NDArray[np.float64], None], ...]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from omniconv.analysis.connectivity import connectivity
@@ -15,6 +14,7 @@ from omniconv.analysis.receptive_field import receptive_field
 from omniconv.analysis.record import Record
 from omniconv.program.program import Program
 from omniconv.program.steps import ChannelStep, ConvStep, MapStep, PoolStep, ProgramStep
+from omniconv.records import dataclass
 from omniconv.spec import Chain, Conv
 
 TOPICS: Final = ("overlap", "coverage", "connectivity", "field", "cost")

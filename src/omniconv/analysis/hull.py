@@ -12,10 +12,11 @@ which must agree between the branches of an aligned network.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 from omniconv.analysis.runs import Runs, contains, join, move, read
+from omniconv.records import dataclass
 from omniconv.spec import Axis
 
 MIXED = "reshape that mixes axes"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 import numpy as np
@@ -21,6 +21,7 @@ from omniconv.choices import as_choice
 from omniconv.errors import ShapeError
 from omniconv.program.program import Program
 from omniconv.program.steps import ConvStep
+from omniconv.records import dataclass
 from omniconv.spec import Axis, Chain, Conv, PixelShuffle, Resize, Shape, Spec
 
 Counts = npt.NDArray[np.float64]

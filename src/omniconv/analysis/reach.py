@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from typing import Final, TypeAlias
 
@@ -16,6 +16,7 @@ from omniconv.analysis.subject import needed_steps
 from omniconv.analysis.terms import Box, add_box
 from omniconv.program.dependence import Form, Part, Product, Regroup, Window
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 
 Link: TypeAlias = tuple[str, str, Part]
 """A result, the label of its step, and how it depends on one value."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 
 import numpy as np
@@ -19,6 +19,7 @@ from omniconv.errors import ShapeError
 from omniconv.integers import as_flag
 from omniconv.limits import check_memory
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096)

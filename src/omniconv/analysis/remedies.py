@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from omniconv.integers import ceil_div
 from omniconv.kinds.depthwise import depthwise
 from omniconv.kinds.resize_conv import resize_conv
 from omniconv.kinds.sub_pixel import sub_pixel
+from omniconv.records import dataclass
 from omniconv.spec import Chain, Conv, PixelShuffle, Shape, Spec
 
 

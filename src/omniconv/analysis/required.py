@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from omniconv.analysis.trace import trace
 from omniconv.errors import SpecError
 from omniconv.integers import as_integers, read_sequence
 from omniconv.limits import check_memory
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

@@ -20,7 +20,7 @@ spatial axis stands in the place of kh and all others in that of kw.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +30,7 @@ from omniconv.analysis.record import Record
 from omniconv.errors import DataError, ShapeError, SpecError
 from omniconv.integers import as_flag, as_integer
 from omniconv.limits import check_memory
+from omniconv.records import dataclass
 from omniconv.reference.weights import check_array
 from omniconv.spec import Shape
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 
 from omniconv.analysis.record import Record
@@ -11,6 +10,7 @@ from omniconv.errors import UnsupportedError
 from omniconv.program.flow import Flow, TooShortError
 from omniconv.program.program import Program
 from omniconv.program.steps import RecurrentStep
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

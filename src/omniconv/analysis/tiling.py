@@ -11,7 +11,6 @@ away from the border; h is the *halo*. What stands in the way is what reads all 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 
 from omniconv.analysis.hull import MIXED
@@ -22,6 +21,7 @@ from omniconv.errors import UnsupportedError
 from omniconv.program.keep_axes import keep_axes
 from omniconv.program.part import cut_program
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final
 
 from omniconv.bench.interleave import DEFAULT_ROUNDS, DEFAULT_SECONDS, SETTLE_SECONDS, Timing, interleave
@@ -12,6 +12,7 @@ from omniconv.bench.peers import Peer, PeerError, TimedCall
 from omniconv.bench.workload import Array, Workload, max_difference, max_magnitude
 from omniconv.errors import OmniconvError
 from omniconv.integers import as_integer
+from omniconv.records import dataclass
 
 OURS: Final = "Omniconv"
 DEFAULT_TOLERANCE: Final = 1e-4

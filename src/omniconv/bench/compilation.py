@@ -12,11 +12,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
+from omniconv.records import dataclass
 
 WARM_UP: Final = "pointwise n1 ic16 oc16 iw16 kw1"
 """Compiled first and not counted: loading LLVM and starting it up belongs to no layer."""

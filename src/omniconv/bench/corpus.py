@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from omniconv.bench.peers import Peer, TimedCall
 from omniconv.bench.roofline import Bound, Roofline
 from omniconv.bench.sources import Case, problem_workload
 from omniconv.bench.workload import Array, Workload
+from omniconv.records import dataclass
 from omniconv.reference import reference
 
 LAYOUTS: Final = ("NHWC", "NCHW")

@@ -6,8 +6,9 @@ import gc
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
+
+from omniconv.records import dataclass
 
 DEFAULT_ROUNDS: Final = 30
 DEFAULT_SECONDS: Final = 2.0

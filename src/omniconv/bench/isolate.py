@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from omniconv.compiler.memory.storage import plan_arena
 from omniconv.compiler.planning.options import Options
@@ -13,6 +13,7 @@ from omniconv.compiler.problem.tuning import Tuning
 from omniconv.program.layers import describe_step
 from omniconv.program.program import Program
 from omniconv.program.steps import MapStep
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +26,7 @@ import numpy as np
 from omniconv.compiler.code.build import Source, load
 from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.emit.builder import Kernel
+from omniconv.records import dataclass
 from omniconv.runtime.arena import Arena
 from omniconv.runtime.driver import STEP_WORDS
 from omniconv.runtime.threads import Job, run_on_team

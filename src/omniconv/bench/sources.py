@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from omniconv.bench.workload import Array, Workload
 from omniconv.errors import ModelError, SpecError
+from omniconv.records import dataclass
 from omniconv.reference import random_weights
 from omniconv.spec import Conv, Shape, Spec, parse
 

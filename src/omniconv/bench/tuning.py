@@ -10,7 +10,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +23,7 @@ from omniconv.bench.workload import Workload
 from omniconv.compiler.planning.choice import list_choices
 from omniconv.program.from_spec import program_of
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.reference import random_weights
 from omniconv.runtime.executable import Executable
 from omniconv.target.model import Target

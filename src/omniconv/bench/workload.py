@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from omniconv.records import dataclass
 from omniconv.spec import Shape, Spec
 
 Array: TypeAlias = npt.NDArray[Any]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +13,7 @@ from omniconv.cli.console import format_time, out, print_json
 from omniconv.cli.exits import Exit, UsageProblemError
 from omniconv.cli.options import Cluster, Dtype, Exact, Json, Model, Output, TileThreads
 from omniconv.mapping import map as run_map
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

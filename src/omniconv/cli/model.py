@@ -7,7 +7,6 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, Final, Protocol, TypeAlias, cast
@@ -20,6 +19,7 @@ from omniconv.cli.console import err, progress
 from omniconv.cli.exits import UsageProblemError
 from omniconv.errors import DataError, HostWarning, ModelError, RebuildWarning, ShapeError
 from omniconv.program.element import ELEMENTS
+from omniconv.records import dataclass
 from omniconv.runtime.network import Network
 from omniconv.runtime.saved import is_saved
 from omniconv.spec import Shape

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from omniconv.cli.exits import UsageProblemError
 from omniconv.errors import StorageError
+from omniconv.records import dataclass
 from omniconv.runtime.inputs import Array
 
 FORMATS: Final[dict[str, np.dtype[Any]]] = {"s16le": np.dtype("<i2"), "f32le": np.dtype("<f4")}

@@ -9,12 +9,13 @@ import threading
 import uuid
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final, Protocol
 
 import omniconv
 from omniconv.compiler.planning.options import Options
 from omniconv.errors import UnsupportedError
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 from omniconv.target.select import detect_host, reject_host
 

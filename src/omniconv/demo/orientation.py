@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -16,6 +15,7 @@ from omniconv.bench.peers import Peer, installed_peers
 from omniconv.bench.profile import CompiledLayer, KindTotal, StepTime, take_profile, total_by_kind
 from omniconv.bench.workload import Workload, max_difference
 from omniconv.demo.page import load_page, prepare, rotate
+from omniconv.records import dataclass
 
 ROTATIONS: Final = (0, 90, 180, 270)
 """Degrees clockwise; also what the four outputs of the network stand for, in order."""

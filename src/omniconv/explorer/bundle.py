@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from omniconv.errors import OmniconvError
+from omniconv.records import dataclass
 
 ENTRY: Final = "app.js"
 """The module that starts the page."""

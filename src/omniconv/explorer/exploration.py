@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
 from omniconv.explorer.data import make_data
 from omniconv.explorer.document import make_document
 from omniconv.explorer.start import Start, find_start
+from omniconv.records import dataclass
 from omniconv.spec import Spec
 
 HEIGHT = 760

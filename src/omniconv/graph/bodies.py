@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from omniconv.graph.schedule import (
     Unknown,
     Value,
 )
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from omniconv.errors import ModelError, ShapeError, UnsupportedError
@@ -24,6 +24,7 @@ from omniconv.program.steps import (
     RearrangeStep,
     SliceStep,
 )
+from omniconv.records import dataclass
 from omniconv.spec import Activation, Shape
 
 MOVES: Final = (ChannelStep, ConcatStep, RearrangeStep, SliceStep)

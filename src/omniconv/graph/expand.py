@@ -7,7 +7,7 @@ than :data:`MOST_STEPS` steps, and what would make more than :data:`MOST_NODES` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.nodes import AnyArray, Node, Subgraph
 from omniconv.graph.operands import normalise_axis
 from omniconv.graph.scope import alias, inline, make_name
+from omniconv.records import dataclass
 
 CONTROL: Final = ("If", "Loop", "Scan")
 """Operators with graphs in their attributes."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from omniconv.records import dataclass
 from omniconv.reference import Weights, check_weights
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shape, Shuffle, Spec, Split
 from omniconv.spec.conv import PAD_WORDS

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from omniconv.errors import LimitError, ShapeError
 from omniconv.integers import ceil_div
 from omniconv.limits import VARIABLE, format_size
+from omniconv.records import dataclass
 
 MAX_RANK: Final = 16
 """Arrays of more axes than this are refused."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from omniconv.errors import ModelError
+from omniconv.records import dataclass
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 Dim: TypeAlias = int | str | None

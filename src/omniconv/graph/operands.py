@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -12,6 +11,7 @@ from omniconv.errors import ModelError, ShapeError, UnsupportedError
 from omniconv.graph.nodes import AnyArray
 from omniconv.program.element import ELEMENTS
 from omniconv.program.steps import Array
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

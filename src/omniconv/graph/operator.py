@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from omniconv.errors import UnsupportedError
@@ -11,6 +10,7 @@ from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, Ref
+from omniconv.records import dataclass
 
 Lower: TypeAlias = Callable[[Node, Operands, Builder], Operand | Sequence[Operand]]
 Fold: TypeAlias = Callable[[Node, Sequence[AnyArray | None], Budget], AnyArray | Sequence[AnyArray]]

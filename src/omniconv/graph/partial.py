@@ -9,7 +9,7 @@ put up with.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from omniconv.graph.operands import Operand, Ref
 from omniconv.graph.tensors import DTYPES, name_dtype, number_of
 from omniconv.program.element import Element
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from omniconv.program.element import FLOAT32, Element
 from omniconv.program.passes import run_passes
 from omniconv.program.program import Program
 from omniconv.program.tiers import Tiers
+from omniconv.records import dataclass
 from omniconv.reference.weights import detach
 from omniconv.spec import Shape
 

@@ -7,7 +7,7 @@ compiled for; what is of another type, has an empty axis or a shape that depends
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
@@ -20,6 +20,7 @@ from omniconv.graph.operands import Ref
 from omniconv.program.element import Element
 from omniconv.program.program import Program
 from omniconv.program.tiers import Tiers
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

@@ -6,7 +6,6 @@ What passes here can be relied on by the operators, so none of them repeats thes
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
 
@@ -17,6 +16,7 @@ from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.nodes import Attribute, Node, Subgraph, shorten
 from omniconv.graph.operands import Ref
 from omniconv.program.element import Element
+from omniconv.records import dataclass
 
 _TYPES: Final = {
     "float32": "tensor(float)",

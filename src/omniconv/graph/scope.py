@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from omniconv.graph.nodes import AnyArray, Node, Subgraph, shorten
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

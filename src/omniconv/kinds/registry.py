@@ -10,13 +10,13 @@ import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import Any, Final
 
 from omniconv.errors import OmniconvError, SpecError
 from omniconv.integers import state
+from omniconv.records import dataclass
 from omniconv.spec import Chain, Shape, Spec
 
 TRAITS: Final[Mapping[str, str]] = MappingProxyType(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from omniconv.mapping.network import Array, MapNetwork, Outputs
 from omniconv.mapping.read import ImageReader
 from omniconv.mapping.results import digest_file, digest_image, write_result
 from omniconv.overlap import overlap
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 from omniconv.tiles.subject import Origin
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from omniconv.analysis.record import Record
 from omniconv.errors import OmniconvError
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 SHOWN = 20

@@ -6,13 +6,13 @@ import glob
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
 from omniconv.choices import check_instance
 from omniconv.errors import DataError, OmniconvError, StorageError
 from omniconv.mapping.pictures import PICTURES
+from omniconv.records import dataclass
 from omniconv.tiles.storage import TIFF
 
 KNOWN = frozenset((*PICTURES, *TIFF, ".npy", ".zarr"))

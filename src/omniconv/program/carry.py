@@ -9,11 +9,12 @@ A run over positions a to b from :math:`s_{a-1}` gives those positions of the wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from omniconv.errors import UnsupportedError
 from omniconv.program.steps import ConcatStep, CumSumStep, ProgramStep, RearrangeStep, RecurrentStep, SliceStep
 from omniconv.program.steps.step import Shapes
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

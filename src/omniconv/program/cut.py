@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,6 +23,7 @@ import numpy.typing as npt
 
 from omniconv.errors import UnsupportedError
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.spec import Axis, Shape
 
 Interval: TypeAlias = tuple[int, int]

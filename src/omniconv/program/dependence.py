@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from omniconv.records import dataclass
 from omniconv.spec import Axis, Phase, Shape
 
 AnyArray: TypeAlias = npt.NDArray[Any]

@@ -8,12 +8,12 @@ reason in each kernel family that does not serve it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from omniconv.errors import SpecError
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from fractions import Fraction
 from typing import Final
 
@@ -24,6 +24,7 @@ from omniconv.program.carry import Carry, find_carry
 from omniconv.program.cut import Box, Cut, Interval, whole
 from omniconv.program.program import Program
 from omniconv.program.steps import PostOp, ProgramStep
+from omniconv.records import dataclass
 
 MOST_PERIOD: Final = 1024
 """Positions of a result after which a step repeats itself, at most."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 from omniconv.errors import ShapeError
@@ -21,6 +21,7 @@ from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, count_readers, with_labels
 from omniconv.program.steps import MapStep, PostOp, ProgramStep, RearrangeStep, ReduceStep, StandardiseStep
 from omniconv.program.steps.step import Shapes, Step
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 MEANS: Final = ("mean", "max", "min")

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omniconv.program.program import Program
 from omniconv.program.steps import ConvStep
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

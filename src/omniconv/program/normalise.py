@@ -5,7 +5,6 @@ with the convolution in front, whose result is normalised.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.gradients import add_input_gradient, add_weight_gradient
@@ -18,6 +17,7 @@ from omniconv.program.steps import (
     NormaliseSumsStep,
     SliceStep,
 )
+from omniconv.records import dataclass
 from omniconv.spec import Activation, Conv, Shape
 
 

@@ -9,13 +9,13 @@ and padding where that one reads padding.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from omniconv.errors import UnsupportedError
 from omniconv.program.cut import Box, Cut, box_shape, hull
 from omniconv.program.keep_axes import expand
 from omniconv.program.program import Program
 from omniconv.program.steps import SliceStep
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from omniconv.open_size import Later, as_sizes
 from omniconv.program.dependence import Dependence
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.steps import Array, ProgramStep
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

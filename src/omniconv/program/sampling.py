@@ -25,7 +25,6 @@ coordinate: there a rounding of it is an error and nothing else, and coordinates
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, Final, TypeAlias, cast
 
@@ -34,6 +33,7 @@ import numpy.typing as npt
 
 from omniconv.open_size import Later, is_open
 from omniconv.program.steps import Array
+from omniconv.records import dataclass
 
 Table: TypeAlias = tuple[npt.NDArray[np.int64], Array]
 """``(index, weight)``, each of shape ``(taps, output)``; weights in float64."""

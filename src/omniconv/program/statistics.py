@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 from omniconv.program.keep_axes import ReduceAxesStep
 from omniconv.program.program import Program
 from omniconv.program.rewrite import with_labels
 from omniconv.program.steps import MapStep, PostOp, ProgramStep, RearrangeStep, ReduceStep, StandardiseStep
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 REDUCTIONS: Final = ("mean", "sum", "max", "min")

@@ -8,7 +8,7 @@ from new positions of the input, and what is to be kept of it afterwards. Nothin
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from omniconv.program.carry import run_on, tail_of
 from omniconv.program.cut import Interval
@@ -16,6 +16,7 @@ from omniconv.program.flow import Flow, FlowStep
 from omniconv.program.passes.drop_dead import drop_dead
 from omniconv.program.program import Program
 from omniconv.program.steps import ConcatStep, ProgramStep, SliceStep
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

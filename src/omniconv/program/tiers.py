@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from omniconv.records import dataclass
 
 WITHOUT_STRICT: Final = "strict=False, with which it runs on the host"
 """A way out for what is refused only because it is not compiled."""

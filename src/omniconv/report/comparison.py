@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from omniconv.errors import OmniconvError, ShapeError, SpecError
 from omniconv.integers import as_integer
 from omniconv.kinds import Kind, kinds
 from omniconv.limits import check_memory
+from omniconv.records import dataclass
 from omniconv.report.layers import as_roofline, bound_layer
 from omniconv.spec import Conv, Shape, Spec
 

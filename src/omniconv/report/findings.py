@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from omniconv.analysis import Finding, find_findings
 from omniconv.analysis.findings import TOPICS as NETWORK_TOPICS
 from omniconv.graph import Gap
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.report.groups import GroupedRun
 from omniconv.report.layers import LayerRow
 from omniconv.report.spectra import ENERGY, LayerSpectrum

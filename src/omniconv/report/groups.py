@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from omniconv.analysis import Connectivity, Record, connectivity
 from omniconv.program.program import Program
@@ -17,6 +17,7 @@ from omniconv.program.steps import (
     ProgramStep,
     ResizeStep,
 )
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, eq=False)

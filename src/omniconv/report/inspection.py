@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from omniconv.analysis import (
@@ -32,6 +31,7 @@ from omniconv.analysis import (
 from omniconv.bench.roofline import Roofline
 from omniconv.graph import Gap
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.report.findings import Evidence, find_all
 from omniconv.report.groups import GroupedRun, find_runs
 from omniconv.report.layers import LayerRow, as_roofline, find_fields, find_heaviest, make_rows

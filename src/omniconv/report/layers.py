@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 from omniconv.analysis import LayerCost, Machine, Record
 from omniconv.analysis.axis_field import AxisField, find_axes
 from omniconv.bench.roofline import Bound, MemoryLevel, Roofline
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
+from omniconv.records import dataclass
 from omniconv.report import charts
 from omniconv.report.charts import Figure
 from omniconv.report.inspection import Inspection

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -20,6 +19,7 @@ from omniconv.analysis.separability import (
 from omniconv.limits import check_memory
 from omniconv.program.program import Program
 from omniconv.program.steps import ConvStep
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 ENERGY: Final = 0.99

@@ -35,7 +35,8 @@ import numpy.typing as npt
 
 from omniconv.errors import ModelError, StorageError
 from omniconv.integers import ceil_div
-from omniconv.limits import check_memory, count_cpus
+from omniconv.limits import check_memory
+from omniconv.processors import count_cpus
 from omniconv.runtime.arena import Arena
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.code.build import LoadedKernel, Object, Source, build_objects, load
+from omniconv.compiler.code.build import LoadedKernel, Object, Source, build_objects, compiling, load
 from omniconv.compiler.code.cache import CodeStore, open_cache
 from omniconv.compiler.code.opened import OpenKernel
+from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import ALIGNMENT
 from omniconv.compiler.planning.alike import share_code
 from omniconv.compiler.planning.options import Options
@@ -38,7 +39,7 @@ from omniconv.runtime.report import StepProfile, describe_call, merge_calls
 from omniconv.runtime.results import Results
 from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
-from omniconv.runtime.threads import Job, list_places, make_solo_run, run_on_lent, run_on_team
+from omniconv.runtime.threads import Job, begin_driver, list_places, make_solo_run, run_on_lent, run_on_team
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 from omniconv.target.select import available_targets, detect_host, reject_host
@@ -51,6 +52,14 @@ if TYPE_CHECKING:
 Words: TypeAlias = npt.NDArray[np.int64]
 
 TOO_LITTLE: Final = "there is too little to share"
+
+
+_CodeKey: TypeAlias = tuple[int, str]
+
+
+def _key(call: Call) -> _CodeKey:
+    """What tells the machine code of a call, within one plan."""
+    return id(call.recipe), call.what
 
 
 class _Frame:
@@ -167,14 +176,16 @@ class Executable(Compiled):
         self._alone = count_worth(plan.program, plan.target, threads) == 1
         self._results = Results(list(self.outputs.values()), self.dtype)
         self._only = next(iter(self.inputs)) if len(self.inputs) == len(self.outputs) == 1 else None
-        self._code, code = self._compile(store or open_cache())
+        sources, store = self._list_sources(), store or open_cache()
+        with compiling([*sources.values()], self.target, cache=store):
+            self._blocks, self._addresses = self._make_constants(shared)
+            self._code, code = self._compile(sources, store)
         if shared is not None:
             code_of_sizes = zip(self._code, plan.calls, strict=True)
             shared.keep(kernel for kernel, call in code_of_sizes if isinstance(call.recipe, OpenKernel))
         distinct = {item.digest: item for item in code}
         self.kernels = len(distinct)
         self.cached_kernels = sum(kernel.cached for kernel in distinct.values())
-        self._blocks, self._addresses = self._make_constants(shared)
         self._zero = Arena(plan.zero_bytes + 64, limit=memory_limit)
         self._idle: deque[_Frame] = deque(maxlen=8)
         self._pool = pool
@@ -204,6 +215,8 @@ class Executable(Compiled):
             if worth < options.threads:
                 why = f"of {options.threads_why}: {TOO_LITTLE}" + ("" if worth == 1 else " among more")
                 options = replace(options, threads=worth, threads_why=why)
+        if reject_host(target, detect_host()) is None:
+            begin_driver()
         plan = make_plan(program, target, options, shared)
         return cls(
             share_code(plan) if shared is None else plan,
@@ -523,16 +536,20 @@ class Executable(Compiled):
             block.view(offset, content.shape, content.dtype)[...] = content
         return block, [block.address + offset for offset in offsets]
 
-    def _compile(self, store: CodeStore | None) -> tuple[list[LoadedKernel], Sequence[LoadedKernel | Object]]:
-        """The kernel of each call, none where this machine cannot run them; and all machine code."""
+    def _list_sources(self) -> dict[_CodeKey, Source]:
+        """The recipes of all machine code."""
         # A layer in slabs or bands is many calls of one recipe, whose text is long.
-        keys = [(id(call.recipe), call.what) for call in self.plan.calls]
-        calls = dict(zip(keys, self.plan.calls, strict=True))
-        sources = {key: Source.of(call.recipe, call.what, self.target) for key, call in calls.items()}
+        calls = {_key(call): call for call in self.plan.calls}
+        return {key: Source.of(call.recipe, call.what, self.target) for key, call in calls.items()}
+
+    def _compile(
+        self, sources: Mapping[_CodeKey, Source], store: CodeStore | None
+    ) -> tuple[list[LoadedKernel], Sequence[LoadedKernel | Object]]:
+        """The kernel of each call, none where this machine cannot run them; and all machine code."""
         if self._foreign is not None:
             return [], build_objects([*sources.values()], self.target, cache=store)
         kernels = dict(zip(sources, load([*sources.values()], self.target, cache=store), strict=True))
-        return [kernels[key] for key in keys], [*kernels.values()]
+        return [kernels[_key(call)] for call in self.plan.calls], [*kernels.values()]
 
     def _make_frame(self) -> _Frame:
         if self._foreign is not None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.planning.plan import Plan
 from omniconv.program.layers import describe_step
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ import statistics
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy.typing as npt
 from omniconv.graph.nodes import Node
 from omniconv.graph.schedule import BranchStep, HostStep, LoopStep, Settings, Unknown
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.report import StepProfile
 

@@ -15,6 +15,7 @@ from omniconv.compiler.planning.plan import Plan
 from omniconv.compiler.problem.problem import ACCURACIES
 from omniconv.compiler.problem.tuning import Tuning
 from omniconv.integers import as_integer
+from omniconv.processors import MAX_THREADS
 from omniconv.program.check import check_program
 from omniconv.program.element import ELEMENTS, Element, find_element
 from omniconv.program.layer_program import LayerProgram
@@ -22,7 +23,6 @@ from omniconv.program.program import Program
 from omniconv.program.steps import ProgramStep
 from omniconv.program.tiers import Tiers
 from omniconv.reference.weights import check_weights
-from omniconv.runtime.threads import MAX_THREADS
 from omniconv.spec import Chain, Conv, Shape
 from omniconv.target.model import Target
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Final, TypeAlias
 
@@ -28,6 +28,7 @@ from omniconv.program.part import cut_program
 from omniconv.program.program import Program
 from omniconv.program.steps import ResizeStep
 from omniconv.program.stretch import Mark, StreamPart, cut_stretch, keep, state_name
+from omniconv.records import dataclass
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.inputs import Array

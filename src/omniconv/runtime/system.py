@@ -17,9 +17,10 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+from omniconv.records import dataclass
 
 SEMAPHORE_BYTES: Final = 64
 """Room for a POSIX semaphore; 16 to 32 bytes where it is known."""

@@ -15,17 +15,18 @@ import time
 import weakref
 from collections import defaultdict, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache, partial
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.code.build import LoadedKernel, load
+from omniconv.compiler.code.build import LoadedKernel, Source, begin, load
 from omniconv.compiler.code.cache import open_cache
 from omniconv.integers import as_integer
 from omniconv.processors import MAX_THREADS, count_cpus
+from omniconv.records import dataclass
 from omniconv.runtime import driver
 from omniconv.runtime.system import current_cpu, detect_system, free_semaphore, make_semaphore
 from omniconv.target.select import select_target
@@ -268,7 +269,17 @@ def _make_control(threads: int, parallel: int = 0) -> _Control:
 def load_driver() -> LoadedKernel:
     """The driver's machine code; it stays for the life of the process."""
     target = select_target("native")
-    return load([driver.driver_source(target, detect_system().clock_kind)], target, cache=open_cache())[0]
+    return load([_describe_driver()], target, cache=open_cache())[0]
+
+
+def begin_driver() -> None:
+    """Have a thread compile the driver, which whoever runs something will ask for."""
+    if not load_driver.cache_info().currsize:
+        begin(_describe_driver(), select_target("native"), cache=open_cache())
+
+
+def _describe_driver() -> Source:
+    return driver.driver_source(select_target("native"), detect_system().clock_kind)
 
 
 @lru_cache(maxsize=1)

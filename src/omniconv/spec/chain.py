@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias, get_args
 
 from omniconv.choices import as_parts, check_instance
 from omniconv.errors import ShapeError, SpecError
+from omniconv.records import dataclass
 from omniconv.spec.activation import Activation
 from omniconv.spec.arguments import Shape, take_shape
 from omniconv.spec.conv import Conv

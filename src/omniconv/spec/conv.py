@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final, Literal
 
 from omniconv.choices import as_choice
 from omniconv.errors import ShapeError, SpecError, UnsupportedError
 from omniconv.integers import LIMIT, as_flag, as_integer, as_integers, read_sequence
+from omniconv.records import dataclass
 from omniconv.spec.arguments import (
     SAME,
     IntOrTuple,

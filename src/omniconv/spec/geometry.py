@@ -18,11 +18,11 @@ machine code, receptive fields, overlap) is derived from these lists. Integers o
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
 from omniconv.integers import as_flag, as_integer, as_integers, ceil_div
+from omniconv.records import dataclass
 
 Pair: TypeAlias = tuple[int, int]
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from omniconv.choices import as_choice
 from omniconv.errors import ShapeError, SpecError
 from omniconv.integers import as_integer, as_shape
+from omniconv.records import dataclass
 from omniconv.spec.arguments import Shape
 
 RESIZE_MODES: Final = ("nearest", "linear")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from omniconv.program.element import FLOAT32, Element
+from omniconv.records import dataclass
 from omniconv.target.traits import Traits
 
 

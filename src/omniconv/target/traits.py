@@ -6,7 +6,7 @@ which every instruction set states in a file of its own, each with a word on whe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

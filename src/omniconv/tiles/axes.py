@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from omniconv.choices import check_instance
 from omniconv.errors import ShapeError
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 CHANNEL = "C"

@@ -14,7 +14,7 @@ import operator
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 from omniconv.cluster import Fleet, on_threads
 from omniconv.errors import DataError, StorageError
 from omniconv.outside import storing
+from omniconv.records import dataclass
 from omniconv.tiles.compiled import Array, CompiledTiles
 from omniconv.tiles.journal import digest
 from omniconv.tiles.moves import Plane, slices

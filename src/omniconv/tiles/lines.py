@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from fractions import Fraction
 from typing import Any, Final, TypeAlias
 
@@ -22,6 +22,7 @@ from omniconv.program.part import ProgramPart, cut_program
 from omniconv.program.program import Program
 from omniconv.program.statistics import find_sources
 from omniconv.program.steps import ResizeStep
+from omniconv.records import dataclass
 
 Array: TypeAlias = npt.NDArray[Any]
 

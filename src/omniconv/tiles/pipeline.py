@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from omniconv.overlap import Relay, overlap
+from omniconv.records import dataclass
 from omniconv.tiles.compiled import Array, CompiledTiles
 from omniconv.tiles.journal import digest
 from omniconv.tiles.moves import Plane

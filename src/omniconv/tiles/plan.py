@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 
 import numpy as np
@@ -14,6 +14,7 @@ from omniconv.analysis.record import Record
 from omniconv.analysis.tiling import AxisTiling
 from omniconv.program.cut import Box
 from omniconv.program.statistics import Statistic
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 from omniconv.tiles.axes import CHANNEL, Axes
 from omniconv.tiles.lines import Piece, Whole

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
 
@@ -15,6 +14,7 @@ from omniconv.limits import parse_size
 from omniconv.program.keep_axes import keep_axes
 from omniconv.program.program import Program
 from omniconv.program.statistics import SweptProgram, find_sources, split_program
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 from omniconv.tiles.axes import Axes, read_axes
 from omniconv.tiles.fit import count_macs, count_tiles_macs, fit_sizes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -19,6 +19,7 @@ from omniconv.processors import take_threads
 from omniconv.program.element import find_element
 from omniconv.program.from_spec import program_of
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.reference import check_weights
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.network import Network

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Collection
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, TypeAlias
 
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.program.statistics import Statistic
+from omniconv.records import dataclass
 
 Float64: TypeAlias = npt.NDArray[np.float64]
 Integers: TypeAlias = npt.NDArray[np.object_]

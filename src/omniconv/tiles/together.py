@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 from omniconv.analysis.tiling import AxisTiling, tiling
 from omniconv.program.program import Program
 from omniconv.program.statistics import find_sources
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
 import torch
@@ -22,6 +22,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from omniconv.choices import as_choice, check_instance
 from omniconv.errors import DataError, SpecError, UnsupportedError
 from omniconv.integers import as_flag
+from omniconv.records import dataclass
 from omniconv.torch.activations import activation_of_node, as_activation
 from omniconv.torch.normalise import batch_norm
 from omniconv.torch.operators import convolve

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise
 
 from torch import nn
 
 from omniconv.choices import check_instance
+from omniconv.records import dataclass
 from omniconv.torch.nn.drop_in import DROP_INS, LAZY_NORMS, NORMS, Sequential, find_activation, goes_along
 
 

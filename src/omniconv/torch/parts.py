@@ -5,7 +5,6 @@ from __future__ import annotations
 import operator
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import torch
@@ -16,6 +15,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from omniconv.api import compile as compile_model
 from omniconv.errors import HostWarning, OmniconvError, warn
+from omniconv.records import dataclass
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.kept import Kept
 from omniconv.torch.compile import CompiledModule, export_fixed

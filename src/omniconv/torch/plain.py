@@ -7,7 +7,7 @@ and cropped from the result of a transposed layer.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
 import torch
@@ -16,6 +16,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from omniconv.choices import as_choice
 from omniconv.errors import SpecError
 from omniconv.program.steps.pad import source_positions
+from omniconv.records import dataclass
 from omniconv.spec.conv import PAD_WORDS, PADDING_MODES
 
 Pairs: TypeAlias = list[tuple[int, int]]

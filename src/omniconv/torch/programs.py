@@ -10,7 +10,7 @@ import ctypes
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -27,6 +27,7 @@ from omniconv.normalise import (
     compile_normalise_gradient,
 )
 from omniconv.program.normalise import ConvNorm, Norm
+from omniconv.records import dataclass
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.kept import MOST_KEPT, Kept

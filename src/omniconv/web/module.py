@@ -16,7 +16,7 @@ import base64
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import Any, Final
 
@@ -35,6 +35,7 @@ from omniconv.errors import LimitError
 from omniconv.integers import as_shape, ceil_div
 from omniconv.limits import format_size
 from omniconv.program.from_spec import program_of
+from omniconv.records import dataclass
 from omniconv.spec import Chain, Conv, Shape, Spec
 from omniconv.target.model import Target
 from omniconv.target.wasm import find_targets

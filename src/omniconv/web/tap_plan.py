@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
@@ -23,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.choices import check_instance
+from omniconv.records import dataclass
 from omniconv.spec import Conv, Phase, Shape
 from omniconv.spec.geometry import Pair
 

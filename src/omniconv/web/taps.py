@@ -19,7 +19,6 @@ the bias.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, Final
 
@@ -28,6 +27,7 @@ from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.code.wasm import STACK, link
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Count, Index, Pointer, Value
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 from omniconv.target.wasm import find_targets
 from omniconv.web.module import encode

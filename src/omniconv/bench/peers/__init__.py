@@ -12,13 +12,13 @@ order before anything is timed. Outputs are returned as channels-first views, wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Final, TypeAlias, cast
 
 from omniconv.bench.machine import find_version
 from omniconv.bench.workload import Array, Workload
+from omniconv.records import dataclass
 
 TimedCall: TypeAlias = Callable[[], Sequence[Array]]
 

@@ -32,6 +32,12 @@ class Ahead(Generic[T]):
             with suppress(RuntimeError):
                 self._begun[key] = self._pool.submit(make)
 
+    def keep(self, key: str, made: T) -> None:
+        """File what is made already."""
+        future: Future[T] = Future()
+        self._begun[key] = future
+        future.set_result(made)
+
     def has(self, key: str) -> bool:
         """Whether something was begun that nobody has taken."""
         return key in self._begun

@@ -16,8 +16,9 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import astuple, field
 from functools import cache as once
 from functools import partial
 from pathlib import Path
@@ -32,6 +33,7 @@ from omniconv.compiler.code.cache import CodeStore
 from omniconv.compiler.code.entrance import LOCKS, count_compilers, enter, find_inner
 from omniconv.compiler.memory.planner import Recipe
 from omniconv.errors import UnsupportedError
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 ABI: Final = 1
@@ -133,6 +135,19 @@ def begin(source: Source, target: Target, *, cache: CodeStore | None) -> None:
         )
 
 
+@contextmanager
+def compiling(sources: Sequence[Source], target: Target, *, cache: CodeStore | None) -> Iterator[None]:
+    """Write all of these sources, and have threads compile them while something else is done in a ``with``. At its end
+    that takes them, by :func:`load` or :func:`build_objects`.
+    """
+    missing = {digest: source for source in sources if (digest := digest_of(source, target)) not in _LOADED}
+    try:
+        _begin_objects(missing, target, cache)
+        yield
+    finally:
+        _AHEAD.forget(missing)
+
+
 def abandon() -> None:
     """Compile nothing of what was begun and still waits: a plan has failed, or the user has interrupted it."""
     _AHEAD.forget()
@@ -189,7 +204,7 @@ def symbol_of(source: Source, digest: str) -> str:
 
 def compile_object(ir: str, target: Target) -> bytes:
     """Optimise LLVM IR and compile it to relocatable object code, for any machine."""
-    machine = _make_machine(target)
+    machine = _use_machine(target)
     with _optimise(ir, machine) as module:
         return bytes(machine.emit_object(module))
 
@@ -209,7 +224,7 @@ def build_together(kernels: Mapping[str, Source], main: str, target: Target, *, 
 
 def compile_together(irs: Sequence[str], main: str, target: Target) -> bytes:
     """One relocatable object of several modules, each optimised by itself, and of ``main``, which calls them."""
-    machine, context = _make_machine(target), llvm.create_context()
+    machine, context = _use_machine(target), llvm.create_context()
     with llvm.parse_assembly(main, context=context) as whole:
         whole.triple, whole.data_layout = machine.triple, str(machine.target_data)
         for ir in irs:
@@ -221,32 +236,40 @@ def compile_together(irs: Sequence[str], main: str, target: Target) -> bytes:
 
 def compile_assembly(ir: str, target: Target) -> str:
     """The assembly text of what :func:`compile_object` makes, for reading."""
-    machine = _make_machine(target)
+    machine = _use_machine(target)
     with _optimise(ir, machine) as module:
         return str(machine.emit_assembly(module))
 
 
 def _make_objects(sources: Mapping[str, Source], target: Target, cache: CodeStore | None) -> list[Object]:
-    """The object code of all sources, in their order: what was begun ahead or is on the disk; the rest is written
-    here, while threads compile what has been written.
-    """
-    found: dict[str, Object | None] = {}
+    """The object code of all sources, in their order."""
     try:
-        for digest, source in sources.items():
-            found[digest] = None if _AHEAD.has(digest) else _read(digest, source, cache)
-            if found[digest] is None and not _AHEAD.has(digest):
-                written = _write(source, digest)
-                if len(sources) == 1:
-                    found[digest] = _compile(digest, written, target, cache)
-                else:
-                    _AHEAD.begin(digest, partial(_compile, digest, written, target, cache))
-        return [
-            each or _AHEAD.take(digest) or _compile(digest, _write(sources[digest], digest), target, cache)
-            for digest, each in found.items()
-        ]
+        if len(sources) > 1:
+            _begin_objects(sources, target, cache)
+        return [_take(digest, source, target, cache) for digest, source in sources.items()]
     except BaseException:
         _AHEAD.forget(sources)
         raise
+
+
+def _begin_objects(sources: Mapping[str, Source], target: Target, cache: CodeStore | None) -> None:
+    """Read what is on the disk; write the rest here, while threads compile what has been written. What was begun
+    ahead is left to those who began it.
+    """
+    for digest, source in sources.items():
+        if not _AHEAD.has(digest):
+            found = _read(digest, source, cache)
+            if found is not None:
+                _AHEAD.keep(digest, found)
+            else:
+                _AHEAD.begin(digest, partial(_compile, digest, _write(source, digest), target, cache))
+
+
+def _take(digest: str, source: Source, target: Target, cache: CodeStore | None) -> Object:
+    """What was begun, or what is read or made now."""
+    return (
+        _AHEAD.take(digest) or _read(digest, source, cache) or _compile(digest, _write(source, digest), target, cache)
+    )
 
 
 def _read(digest: str, source: Source, cache: CodeStore | None) -> Object | None:
@@ -347,6 +370,23 @@ def _run_passes(module: llvm.ModuleRef, machine: llvm.TargetMachine) -> None:
     passes.run(module, llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(speed_level=2)))
 
 
+class _Machines(threading.local):
+    """The machine of each target that this thread compiles for: to make one takes LLVM as long as a small kernel."""
+
+    def __init__(self) -> None:
+        self.found: dict[Target, llvm.TargetMachine] = {}
+
+
+_MACHINES: Final = _Machines()
+
+
+def _use_machine(target: Target) -> llvm.TargetMachine:
+    """The LLVM target machine of this thread."""
+    if target not in _MACHINES.found:
+        _MACHINES.found[target] = _make_machine(target)
+    return _MACHINES.found[target]
+
+
 def _make_machine(target: Target) -> llvm.TargetMachine:
     """A new LLVM target machine; an engine takes over the one it is given, so each needs its own.
 
@@ -384,7 +424,17 @@ def _initialise() -> None:
     llvm.initialize_all_asmprinters()
 
 
-_GENERATORS: Final = ("integers.py", "open_size.py", "spec", "program", "target", "compiler", "runtime", "web")
+_GENERATORS: Final = (
+    "integers.py",
+    "open_size.py",
+    "records.py",
+    "spec",
+    "program",
+    "target",
+    "compiler",
+    "runtime",
+    "web",
+)
 """Modules and wings of the package whose files decide what IR looks like."""
 
 

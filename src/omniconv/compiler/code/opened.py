@@ -7,11 +7,12 @@ of any size; ``shared(opener)`` those that no inner loop depends on, for calls o
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, NamedTuple
 
 from omniconv.compiler.memory.planner import Recipe
 from omniconv.open_size import Guard, Opener, Trace, holds
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 MOST_VARIANTS: Final = 16

@@ -13,11 +13,12 @@ The formats are those of the core specification and of the tool conventions' Lin
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from omniconv.errors import UnsupportedError
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 
 STACK: Final = 2**16
 """Bytes of the stack: kernels keep vectors in locals, and little else in memory."""

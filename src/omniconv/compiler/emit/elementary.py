@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math as scalar
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from omniconv.compiler.emit import elementary32, elementary64
 from omniconv.compiler.emit.arithmetic import emit_clamp
 from omniconv.compiler.emit.builder import Kernel, element_of
 from omniconv.compiler.emit.machine import Value
+from omniconv.records import dataclass
 from omniconv.spec import Activation
 
 Emitter: TypeAlias = Callable[[Kernel, Value], Value]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from omniconv.compiler.emit.builder import Kernel
@@ -13,6 +12,7 @@ from omniconv.compiler.emit.machine import Index, Value
 from omniconv.compiler.emit.power import emit_fmod, emit_pow
 from omniconv.open_size import Opener
 from omniconv.program.steps.post import BRIEF
+from omniconv.records import dataclass
 from omniconv.spec import Activation
 
 RELATIONS: Final = {"less": "<", "less_equal": "<=", "greater": ">", "greater_equal": ">=", "equal": "=="}

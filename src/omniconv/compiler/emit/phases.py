@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ layout is cut likewise: each row of its output needs the same row of its input.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from omniconv.compiler.emit.epilogue import Post
@@ -25,6 +25,7 @@ from omniconv.compiler.memory.storage import BufferRef
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 from omniconv.program.element import Element
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True)

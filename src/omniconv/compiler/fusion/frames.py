@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 from omniconv.compiler.kernels.lane import rows as lane
@@ -13,6 +12,7 @@ from omniconv.compiler.kernels.panel import kernel as panel
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.lowering import copy
 from omniconv.compiler.memory.planner import Call
+from omniconv.records import dataclass
 
 LayerRecipe: TypeAlias = Lane | Panel
 """Recipes that can be cut; `Stencil` is a `Lane`."""

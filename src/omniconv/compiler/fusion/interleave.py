@@ -10,7 +10,7 @@ by both.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -19,6 +19,7 @@ from omniconv.compiler.fusion.frames import X, Y
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import Buffer, BufferRef
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 

@@ -13,7 +13,7 @@ largest
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from omniconv.compiler.fusion.bands import Change, Stage, stage_of
@@ -27,6 +27,7 @@ from omniconv.compiler.memory.planner import Call, Group
 from omniconv.compiler.memory.storage import Buffer
 from omniconv.integers import ceil_div
 from omniconv.program.element import Element
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 LONGEST = 12

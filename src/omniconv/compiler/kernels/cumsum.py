@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from omniconv.compiler.emit.builder import Kernel
@@ -20,6 +19,7 @@ from omniconv.compiler.emit.vectors import count_groups, emit_vectors
 from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.program.steps import CumSumStep
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, Y = range(2)

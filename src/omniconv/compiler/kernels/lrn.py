@@ -11,8 +11,6 @@ or 1, else :math:`e^{-\beta \ln d}`, whose relative error grows to :math:`2^{-24
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.elementary import emit_exp, emit_log
 from omniconv.compiler.emit.machine import Index, Pointer, Value
@@ -21,6 +19,7 @@ from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.integers import ceil_div
 from omniconv.program.steps import LrnStep
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, Y = range(2)

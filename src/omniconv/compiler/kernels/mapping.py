@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from omniconv.compiler.emit.builder import Kernel
-from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts
+from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts, share_posts
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.lowering.arrange import as_channels_last, as_expanded, as_row_major, keep_order, restore_order
@@ -23,6 +23,7 @@ from omniconv.compiler.memory.storage import Stored
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
 from omniconv.program.steps import MapStep, ProductStep
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 
@@ -103,6 +104,21 @@ class Map:
             x_strides=(xn, self.x_strides[1], xd, xh, xw),
             y_strides=(yn, self.y_strides[1], yd, yh, yw),
             posts=open_posts(self.posts, opener),
+            block=opener.any(self.block),
+            parts=opener.any(self.parts),
+        )
+
+    def shared(self, opener: Opener) -> Map:
+        """The same kernel for any sizes: it waits for memory."""
+        n, c, d, h, w = self.sizes
+        steps = [opener.all((sn, sd, sh, sw)) for sn, _, sd, sh, sw in (self.x_strides, self.y_strides)]
+        (xn, xd, xh, xw), (yn, yd, yh, yw) = steps
+        return replace(
+            self,
+            sizes=(opener(n), opener(c), opener(d), opener(h), opener(w)),
+            x_strides=(xn, opener(self.x_strides[1]), xd, xh, xw),
+            y_strides=(yn, self.y_strides[1], yd, yh, yw),
+            posts=share_posts(self.posts, opener),
             block=opener.any(self.block),
             parts=opener.any(self.parts),
         )

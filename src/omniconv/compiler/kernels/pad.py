@@ -7,7 +7,7 @@ only.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -24,6 +24,7 @@ from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
 from omniconv.program.steps import PadStep
 from omniconv.program.steps.pad import source_positions
+from omniconv.records import dataclass
 from omniconv.spec.conv import PAD_WORDS
 from omniconv.target.model import Target
 

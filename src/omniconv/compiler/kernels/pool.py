@@ -10,7 +10,7 @@ replaced by the neutral element.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Value
@@ -22,6 +22,7 @@ from omniconv.compiler.problem.open_images import open_images
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
 from omniconv.program.steps import PoolStep
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, Y = range(2)

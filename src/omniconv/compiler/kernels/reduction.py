@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
@@ -22,6 +22,7 @@ from omniconv.compiler.memory.planner import Planner
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener, is_open, may_exceed
 from omniconv.program.steps import ReduceStep
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, Y = range(2)
@@ -105,6 +106,17 @@ class Reduce:
             axes=(*axes, (opener(inner[0]), inner[1])),
             x_batch=opener(self.x_batch),
             y_batch=self.y_batch,
+        )
+
+    def shared(self, opener: Opener) -> Reduce:
+        """The same kernel for any sizes: it waits for memory."""
+        return replace(
+            self,
+            batch=opener(self.batch),
+            channels=opener.any(self.channels),
+            axes=tuple((opener(size), opener(stride)) for size, stride in self.axes),
+            x_batch=opener(self.x_batch),
+            y_batch=opener(self.y_batch),
         )
 
     @property

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -26,6 +26,7 @@ from omniconv.compiler.memory.planner import Planner
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
 from omniconv.program.steps import Array, ResizeStep
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, Y, INDEX, WEIGHT = range(4)

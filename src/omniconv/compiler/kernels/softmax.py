@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from omniconv.compiler.emit.builder import Kernel
@@ -26,6 +25,7 @@ from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.integers import ceil_div
 from omniconv.program.steps import SoftmaxStep
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, Y = range(2)

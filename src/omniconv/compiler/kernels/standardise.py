@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
@@ -26,6 +25,7 @@ from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import merge_axes
 from omniconv.integers import ceil_div
 from omniconv.program.steps import StandardiseStep
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, Y = range(2)

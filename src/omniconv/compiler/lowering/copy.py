@@ -14,7 +14,7 @@ x and y must be different buffers.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
@@ -24,6 +24,7 @@ from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_gather, emit_transpose, emit_transpose_from, emit_vectors
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, Y, MAP = range(3)
@@ -141,6 +142,10 @@ class Copy:
             inner=self.inner.opened(opener),
             across=None if self.across is None else self.across.opened(opener),
         )
+
+    def shared(self, opener: Opener) -> Copy:
+        """The same, for several copies in one network."""
+        return self.opened(opener)
 
     @property
     def _tiles(self) -> tuple[int, int]:

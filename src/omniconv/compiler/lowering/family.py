@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from omniconv.compiler.lowering.layer import Layer
@@ -12,6 +11,7 @@ from omniconv.compiler.memory.storage import Stored
 from omniconv.compiler.problem.candidate import Candidate, Tile
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.program.steps import Array, ConvStep
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 T = TypeVar("T", bound=Tile)

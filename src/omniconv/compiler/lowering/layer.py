@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omniconv.compiler.emit.epilogue import Post
 from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.lowering.posts import lower_posts
@@ -14,6 +12,7 @@ from omniconv.compiler.memory.storage import BufferRef, Stored, merge_axes
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.program.steps import ConvStep
+from omniconv.records import dataclass
 from omniconv.spec import Conv
 
 Strides = tuple[int, int, int, int]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import BufferRef
 from omniconv.program.steps import Array
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 from omniconv.errors import UnsupportedError
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from omniconv.compiler.memory.storage import Buffer, BufferRef, Stored
 from omniconv.compiler.problem.problem import USUAL, Problem
 from omniconv.compiler.problem.tuning import Tuning
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 

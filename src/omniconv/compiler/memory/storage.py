@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from omniconv.compiler.memory.layout import Layout
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

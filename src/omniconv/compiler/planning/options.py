@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from omniconv.compiler.problem.problem import USUAL
 from omniconv.compiler.problem.tuning import Tuning
+from omniconv.records import dataclass
 
 LAYOUTS: Final = ("NCHW", "NHWC")
 """Channels first, or last."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from omniconv.compiler.fusion.runs import count_lifetimes, fuse
@@ -25,6 +25,7 @@ from omniconv.compiler.problem.problem import USUAL
 from omniconv.errors import SpecError
 from omniconv.program.program import Program
 from omniconv.program.steps import ChannelStep, ConcatStep, RearrangeStep, SliceStep
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 

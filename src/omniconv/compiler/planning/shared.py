@@ -15,7 +15,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
 from weakref import ReferenceType, WeakValueDictionary, ref
 
@@ -30,6 +30,7 @@ from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.compiler.problem.candidate import Tile, find_cheapest
 from omniconv.forks import own_locks
 from omniconv.program.steps import Array, ProgramStep
+from omniconv.records import dataclass
 from omniconv.spec import Conv
 from omniconv.target.model import Target
 

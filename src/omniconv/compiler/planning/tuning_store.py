@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +23,7 @@ from omniconv.compiler.code.build import Source, digest_of
 from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.code.own import read_own, write_own
 from omniconv.compiler.problem.tuning import Tuning
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 from omniconv.target.select import detect_host
 

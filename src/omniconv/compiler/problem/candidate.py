@@ -9,9 +9,11 @@ sides in its own unit (:func:`omniconv.compiler.kernels.winograd.slabs.plan_wino
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import lru_cache
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from omniconv.records import dataclass
 
 
 class Tile(Protocol):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Final
 
 from omniconv.compiler.problem.walk import AxisWalk, walks
+from omniconv.records import dataclass
 from omniconv.spec import Conv, Shape
 
 USUAL: Final = "usual"

@@ -8,9 +8,10 @@ whatever a file says, only tiles that the compiler would have made come out of i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from omniconv.compiler.problem.problem import Problem
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 

@@ -8,12 +8,13 @@ tables, so that the code does not grow with their number.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener, is_open
+from omniconv.records import dataclass
 from omniconv.spec import Axis, Conv, Shape
 
 _POINT: Final = Axis(1)

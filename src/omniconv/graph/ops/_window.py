@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.nodes import Node
 from omniconv.integers import LIMIT
+from omniconv.records import dataclass
 from omniconv.spec import Axis, Shape
 from omniconv.spec.geometry import Pair, plan_same_padding
 

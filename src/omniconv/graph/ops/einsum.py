@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +23,7 @@ from omniconv.graph.ops.arithmetic import combine
 from omniconv.graph.ops.gather import pick
 from omniconv.graph.ops.matmul import matmul
 from omniconv.program.steps import ReduceStep
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 Labels = tuple[str, ...]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -34,6 +33,7 @@ from omniconv.program.sampling import (
     scaled_size,
 )
 from omniconv.program.steps import PadStep, ResizeStep
+from omniconv.records import dataclass
 
 MAX_TAPS: Final = 1 << 12
 

@@ -19,7 +19,7 @@ numbers; anything after an activation (the affine operation then stays an epilog
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -29,6 +29,7 @@ from omniconv.program.element import FLOAT64, Element
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, count_readers, rebuild, with_labels
 from omniconv.program.steps import Array, ConvStep, DenseStep, MapStep, PostOp, ProgramStep
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 Float64: TypeAlias = npt.NDArray[np.float64]

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from fractions import Fraction
 from functools import cache, lru_cache
 from typing import Final, TypeAlias
@@ -43,6 +43,7 @@ from omniconv.program.passes.drop_dead import drop_dead
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, rebuild, with_labels
 from omniconv.program.steps import Array, MapStep, PostOp
+from omniconv.records import dataclass
 from omniconv.reference.activation import evaluate_activation
 from omniconv.spec import Activation
 

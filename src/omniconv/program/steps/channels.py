@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ from omniconv.errors import ShapeError
 from omniconv.program.cut import Box, Cut
 from omniconv.program.dependence import Dependence, Part, Take
 from omniconv.program.steps.step import Shapes, Step
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

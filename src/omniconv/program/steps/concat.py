@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from omniconv.errors import ShapeError
 from omniconv.program.cut import Box, Cut, refuse_cut
 from omniconv.program.dependence import Dependence, Part, Place
 from omniconv.program.steps.step import Shapes, Step, check_axis
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from omniconv.program.cut import Box, Cut, take
 from omniconv.program.dependence import Dependence
 from omniconv.program.steps.step import Array, Shapes, Step, Work
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

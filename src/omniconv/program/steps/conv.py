@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +15,7 @@ from omniconv.program.dependence import Blocks, Dependence, Everything, Form, Pa
 from omniconv.program.steps.pad import pad_forms
 from omniconv.program.steps.post import Posted, PostOp, broadcast
 from omniconv.program.steps.step import Array, Shapes, Work
+from omniconv.records import dataclass
 from omniconv.spec import Conv, Shape
 from omniconv.spec.conv import PAD_WORDS
 

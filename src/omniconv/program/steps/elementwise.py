@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from omniconv.program.cut import Box, Cut, through_broadcast
 from omniconv.program.dependence import Dependence
 from omniconv.program.steps.post import Posted, PostOp, broadcast, check_broadcast
 from omniconv.program.steps.step import Shapes
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

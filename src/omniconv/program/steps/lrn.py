@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from omniconv.errors import ShapeError
 from omniconv.program.cut import Box, Cut, refuse_cut
 from omniconv.program.dependence import Dependence, Part, Window
 from omniconv.program.steps.step import Shapes, Step
+from omniconv.records import dataclass
 from omniconv.spec import Axis, Shape
 
 

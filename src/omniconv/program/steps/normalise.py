@@ -16,12 +16,13 @@ and dx = w r g where moments are given and not those of x.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, Final, Self
 
 from omniconv.errors import ShapeError, SpecError
 from omniconv.program.dependence import Blocks, Broadcast, Dependence, Form, Part, Regroup
 from omniconv.program.steps.step import Shapes, Step
+from omniconv.records import dataclass
 from omniconv.spec import Activation, Shape
 
 DIFFERENTIABLE: Final = (

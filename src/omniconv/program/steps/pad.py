@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from omniconv.errors import ShapeError
 from omniconv.program.cut import Box, Cut, cut_windows
 from omniconv.program.dependence import Dependence, Form, Pad, Part
 from omniconv.program.steps.step import Shapes, Step
+from omniconv.records import dataclass
 from omniconv.spec import Axis, Shape
 
 

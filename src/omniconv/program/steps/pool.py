@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from omniconv.errors import ShapeError
 from omniconv.program.cut import Box, Cut, cut_windows
 from omniconv.program.dependence import Dependence, Form, Part, Window
 from omniconv.program.steps.step import Shapes, Step
+from omniconv.records import dataclass
 from omniconv.spec import Axis, Shape
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final, Self
 
 import numpy as np
@@ -12,6 +12,7 @@ from omniconv.errors import ShapeError
 from omniconv.program.cut import Box, take, through_broadcast
 from omniconv.program.dependence import Broadcast, Dependence, Form, Part, Scale
 from omniconv.program.steps.step import Array, Shapes, Step
+from omniconv.records import dataclass
 from omniconv.spec import Activation, Shape
 
 ARITHMETIC: Final = ("add", "sub", "rsub", "mul", "div", "rdiv", "max", "min", "prelu")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +14,7 @@ from omniconv.program.cut import Box, Cut, through_broadcast
 from omniconv.program.dependence import Blocks, Dependence, Form, Part, Regroup, Take
 from omniconv.program.steps.post import Posted, PostOp
 from omniconv.program.steps.step import Shapes, Work
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

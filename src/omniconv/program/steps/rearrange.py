@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from omniconv.errors import ShapeError, UnsupportedError
@@ -11,6 +11,7 @@ from omniconv.integers import ceil_div
 from omniconv.program.cut import Box, Cut, Interval, group_axes, whole
 from omniconv.program.dependence import Dependence, Part, Regroup
 from omniconv.program.steps.step import Shapes, Step
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

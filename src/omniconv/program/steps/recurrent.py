@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from omniconv.errors import ShapeError
 from omniconv.program.dependence import Blocks, Broadcast, Dependence, Form, Part, Place, Regroup, Slice, Take, Window
 from omniconv.program.steps.step import Array, Shapes, Step, Work
+from omniconv.records import dataclass
 from omniconv.spec import Activation, Axis, Shape
 
 GATES: Final = {"rnn": 1, "gru": 3, "lstm": 4}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar, Self
 
 import numpy as np
@@ -13,6 +13,7 @@ from omniconv.errors import ShapeError
 from omniconv.program.cut import Box, Cut
 from omniconv.program.dependence import Dependence, Part, Resample
 from omniconv.program.steps.step import Array, Shapes, Step
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

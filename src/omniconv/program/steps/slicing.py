@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from omniconv.errors import ShapeError
 from omniconv.program.cut import Box, Cut
 from omniconv.program.dependence import Dependence, Part, Slice
 from omniconv.program.steps.step import Shapes, Step
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from omniconv.program.cut import Box, Cut, refuse_cut
 from omniconv.program.dependence import Blocks, Dependence, Part
 from omniconv.program.steps.step import Shapes, Step, check_axis
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from omniconv.errors import ShapeError
@@ -11,6 +11,7 @@ from omniconv.program.cut import Box, Cut, refuse_cut
 from omniconv.program.dependence import Blocks, Dependence, Form, Regroup
 from omniconv.program.steps.post import Posted, PostOp
 from omniconv.program.steps.step import Shapes, Work
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

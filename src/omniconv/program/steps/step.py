@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.program.cut import Box, Cut, whole
 from omniconv.program.dependence import Dependence, Everything, Part
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 Array: TypeAlias = npt.NDArray[np.floating[Any]]

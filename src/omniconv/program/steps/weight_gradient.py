@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 from omniconv.errors import ShapeError
 from omniconv.program.dependence import Blocks, Broadcast, Dependence, Form, Part, Regroup, Resample
 from omniconv.program.steps.step import Shapes, Step, Work
+from omniconv.records import dataclass
 from omniconv.spec import Axis, Conv, Shape
 
 

@@ -10,11 +10,11 @@ are made of two broadcasts from memory, and a group that has a vector for itself
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.problem.problem import Problem
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 

@@ -8,7 +8,7 @@ all of them stay.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from omniconv.compiler.emit.builder import Kernel
@@ -17,6 +17,7 @@ from omniconv.compiler.emit.phases import PhaseTables
 from omniconv.compiler.kernels.lane.rows import ARGS, Lane, Row, X
 from omniconv.compiler.kernels.lane.tiles import LaneTile
 from omniconv.open_size import Opener
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 

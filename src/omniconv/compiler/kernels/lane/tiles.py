@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 from typing import ClassVar, Final, NamedTuple, TypeAlias, cast
@@ -23,6 +22,7 @@ from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 from omniconv.open_size import is_open, most
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 WHOLE: Final = "a whole group fits one vector"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Value
 from omniconv.compiler.kernels.normalise.walk import Unit
+from omniconv.records import dataclass
 from omniconv.spec import Activation
 
 GROUP: Final = 16

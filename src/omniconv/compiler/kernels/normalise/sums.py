@@ -13,7 +13,6 @@ same ones. Those of :math:`m_k` are taken out again: the differences to it, whic
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
@@ -23,6 +22,7 @@ from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.normalise.channels import GROUP, Channels, Numbers, emit_root
 from omniconv.compiler.kernels.normalise.walk import Spot, Unit, Walk, emit_units
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, DY = range(2)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.elementary import emit_activation
 from omniconv.compiler.emit.machine import Value
 from omniconv.compiler.emit.slopes import emit_pullback
 from omniconv.compiler.kernels.normalise.channels import Channels, Numbers
 from omniconv.compiler.kernels.normalise.walk import Spot, Unit, Walk, emit_units
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, DY = range(2)

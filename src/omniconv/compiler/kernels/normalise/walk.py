@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import count_groups, emit_fold, emit_vectors
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 
 _LEAST_ROWS: Final = 128
 """Positions in a block at least, so that few sums are left to be added up."""

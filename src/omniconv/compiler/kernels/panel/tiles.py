@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import ClassVar, NamedTuple
 
 from omniconv.compiler.problem.candidate import Candidate, Sizes, count_tiles_in_unit, find_cheapest
 from omniconv.compiler.problem.problem import Problem
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 SPAN = 256

@@ -12,8 +12,6 @@ Every sum is one chain, first unit to last, whatever the tile: results depend on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from omniconv.compiler.emit.builder import Kernel
@@ -24,6 +22,7 @@ from omniconv.compiler.kernels.recurrent.products import Products
 from omniconv.compiler.kernels.recurrent.tiles import RecurrentTile
 from omniconv.program.steps import Array
 from omniconv.program.steps.recurrent import GATES
+from omniconv.records import dataclass
 from omniconv.spec import Activation
 from omniconv.target.model import Target
 

@@ -10,7 +10,7 @@ that, or a reset gate stands before the product, threads share the sequences.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -23,6 +23,7 @@ from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import BufferRef, Stored
 from omniconv.program.steps import Array, RecurrentStep
 from omniconv.program.steps.recurrent import GATES
+from omniconv.records import dataclass
 
 SHARED_MACS: Final = 2**17
 """Multiply-accumulates of a time from which threads share it: 5 microseconds, beside which meeting them is little."""

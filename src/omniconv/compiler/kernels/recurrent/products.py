@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.kernels.recurrent.tiles import UNROLL, RecurrentTile
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 UNROLL: Final = 4

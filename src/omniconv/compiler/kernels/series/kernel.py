@@ -16,7 +16,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -28,6 +27,7 @@ from omniconv.compiler.kernels.series.window import PaddedWindow, pieces
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 from omniconv.program.steps import Array
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, W, B, Y, SCRATCH = range(5)

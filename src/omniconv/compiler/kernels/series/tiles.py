@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
 from typing import ClassVar, NamedTuple
 
@@ -15,6 +14,7 @@ from omniconv.compiler.problem.candidate import UNITS, Candidate, Sizes, find_ch
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 STRIDES = 2

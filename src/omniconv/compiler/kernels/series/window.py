@@ -9,12 +9,11 @@ the way: a row becomes s rows, the columns of each residue modulo s, so that a t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer
 from omniconv.compiler.emit.vectors import emit_gather
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

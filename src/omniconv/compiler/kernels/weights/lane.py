@@ -12,7 +12,6 @@ in a group fills the lanes, each channel of the other side is brought to the lan
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -25,6 +24,7 @@ from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.kernels.weights.ahead import ask, find_next
 from omniconv.compiler.kernels.weights.sums import Sums
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 NARROW, WIDE, Y, ZERO = range(4)

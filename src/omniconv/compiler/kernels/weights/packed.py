@@ -8,13 +8,14 @@ of its positions side by side.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, Final
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer
 from omniconv.compiler.kernels.weights.panel import NARROW, ROOM, WIDE, PanelPassEmission, PanelSums, Y
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 FAR: Final = 32

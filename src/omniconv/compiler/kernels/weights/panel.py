@@ -8,7 +8,6 @@ own; the blocks are added up afterwards, in their order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
@@ -16,6 +15,7 @@ from omniconv.compiler.emit.machine import Index, Pointer, Slot
 from omniconv.compiler.kernels.weights.sums import Sums
 from omniconv.compiler.kernels.weights.turned import emit_turned
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 NARROW, WIDE, Y, ROOM = range(4)

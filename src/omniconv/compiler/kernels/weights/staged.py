@@ -7,7 +7,7 @@ so that they share few sets of the first-level cache, of which whole lines are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 from omniconv.compiler.emit.builder import Kernel
@@ -15,6 +15,7 @@ from omniconv.compiler.emit.machine import Index, Pointer
 from omniconv.compiler.kernels.weights.lane import BLOCKS, NARROW, WIDE, ZERO, LaneStretch, LaneSums, Y
 from omniconv.compiler.kernels.weights.turned import emit_turned
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 ROOM = ZERO + 1

@@ -9,9 +9,9 @@ are zero.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.spec import Conv, Shape
 
 

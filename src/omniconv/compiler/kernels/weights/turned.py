@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer
 from omniconv.compiler.emit.vectors import emit_transpose_from
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 
 
 def emit_turned(

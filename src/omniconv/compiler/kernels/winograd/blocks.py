@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import product
 from typing import TypeAlias
@@ -13,6 +13,7 @@ from omniconv.compiler.kernels.winograd.matrices import POINTS, Filtering, find_
 from omniconv.compiler.problem.problem import Problem
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
+from omniconv.records import dataclass
 
 Line: TypeAlias = tuple[range, range]
 """Points along one axis, and the parts of that axis whose weights are not all zero there."""

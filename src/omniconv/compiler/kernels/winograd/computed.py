@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position
@@ -22,6 +22,7 @@ from omniconv.compiler.emit.machine import Condition, Index, Pointer, Value
 from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid
 from omniconv.compiler.kernels.winograd.matrices import emit_data
 from omniconv.open_size import Opener
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 

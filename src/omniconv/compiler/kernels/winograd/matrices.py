@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 from typing import Final, TypeAlias
@@ -28,6 +27,7 @@ import numpy.typing as npt
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Value
+from omniconv.records import dataclass
 
 Matrix: TypeAlias = tuple[tuple[float, ...], ...]
 Exact: TypeAlias = tuple[tuple[Fraction, ...], ...]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 from typing import Final
@@ -23,6 +23,7 @@ from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 from omniconv.program.element import FLOAT32
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 SIZES: Final = (12, 16, 24, 32, 48, 64)
