@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from omniconv.target.model import Host, Target
-from omniconv.target.select import LEVELS, resolve_target
+from omniconv.target.select import LEVELS, available_targets, detect_host, resolve_target
 
 LINUX = "x86_64-unknown-linux-gnu"
 ARM_LINUX = "aarch64-unknown-linux-gnu"
@@ -62,3 +62,14 @@ V2, V3, V4, NEON = (resolve_target(name, ZEN_4) for name in ("x86-64-v2", "x86-6
 """The levels, which are the same on every machine."""
 MACHINES = {name: native(host) for name, host in HOSTS.items()}
 """The native target of every machine."""
+
+
+def each_length() -> list[Target]:
+    """One target of this machine for each length of vectors, everything that it has first: 16, 8 and 4 lanes on x86-64,
+    as far as it has them.
+    """
+    host = detect_host()
+    found: dict[int, Target] = {}
+    for target in (resolve_target(name, host) for name in available_targets(host)):
+        found.setdefault(target.lanes, target)
+    return [*found.values()]

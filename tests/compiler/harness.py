@@ -9,14 +9,12 @@ from collections import deque
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from tests.guard import guarded
+from tests.machines import each_length
 
 from omniconv.compiler.code.build import Source, load
 from omniconv.compiler.memory.layout import Layout
-from omniconv.target.select import available_targets, detect_host, resolve_target
 
-_NAMES = ("native", "x86-64-v3", "x86-64-v2")
-TARGETS = [resolve_target(name, detect_host()) for name in _NAMES if name in available_targets(detect_host())]
-"""Vectors of 16, 8 and 4 lanes, as far as this machine has them."""
+TARGETS = each_length()
 
 HELD = deque(maxlen=64)
 """The last kernels: a recipe that comes again while its kernel lives is not compiled again."""

@@ -13,13 +13,12 @@ from unittest import mock
 
 import numpy as np
 from tests.guard import guarded
+from tests.machines import each_length
 
 import omniconv as oc
 from omniconv.runtime.results import Results
-from omniconv.target.select import available_targets, detect_host
 
-TARGETS = tuple(t for t in ("native", "x86-64-v3", "x86-64-v2") if t in available_targets(detect_host()))
-"""Vectors of 16, 8 and 4 lanes, as far as this machine has them."""
+TARGETS = tuple(target.name for target in each_length())
 
 
 HELD = deque(maxlen=32)
