@@ -264,22 +264,27 @@ class ChannelLoop:
 
     def inputs(self, pixel: Pointer, inputs: Iterable[int]) -> Iterator[tuple[int, Value]]:
         """Inputs of the groups at a pixel, each in the lanes of its group's outputs."""
-        return self.p.grouping.emit_inputs(self.k, pixel, self.column, self.count, inputs)
+        return self.p.grouping.emit_inputs(self.k, pixel, 0, self.count, inputs)
 
     def weight(self, tap: Index, j: int) -> Value:
         """The weights of one tap and input."""
         k, p = self.k, self.p
         return k.load(self.weights, k.mul(k.add(k.mul(tap, p.inputs), j), p.lanes))
 
-    def finish(self, value: Value, oh: Index, ow: Index, tail: int | None) -> None:
-        """Epilogue and store of one result."""
+    def target(self, oh: Index, ow: Index) -> Pointer:
+        """Where the first result of a tile belongs, for this vector of channels."""
+        k, p = self.k, self.p
+        where = k.add(k.add(k.mul(oh, p.y_strides[2]), k.mul(ow, p.y_strides[3])), self.channel)
+        return k.anchor(k.shift(self.y, where))
+
+    def finish(self, value: Value, oh: Index, ow: Index, tail: int | None, target: Pointer, offset: Index) -> None:
+        """Epilogue of one result, and its store so far behind the first of its tile."""
         k, p = self.k, self.p
         slots = p.grouping.slots
         value = k.permute(value, [*slots, *[0] * (p.lanes - len(slots))])
         count = tail or len(slots)
         result = emit_epilogue(k, p.posts, value, Position(self.n, self.od, oh, ow, self.channel), count)
-        where = k.add(k.add(k.mul(oh, p.y_strides[2]), k.mul(ow, p.y_strides[3])), self.channel)
-        k.store(result, self.y, where, count=None if p.tail and len(slots) == p.lanes else count)
+        k.store(result, target, offset, count=None if p.tail and len(slots) == p.lanes else count)
 
 
 class Row(ChannelLoop):
@@ -364,9 +369,12 @@ class Row(ChannelLoop):
             acc = [k.variable(k.vector_type(), bias) for _ in range(tw)]
             with self.planes() as (plane, line):
                 self._taps(plane, line, phase, q, acc, checked=checked)
+            step = p.axes[2].out_step
+            first = k.add(phase.start, k.mul(q, step))
+            target = self.target(self.oh, first)
             for t in range(tw):
-                ow = k.add(phase.start, k.mul(k.add(q, t), p.axes[2].out_step))
-                self.finish(k.get(acc[t]), self.oh, ow, tail)
+                ow = k.add(first, t * step)
+                self.finish(k.get(acc[t]), self.oh, ow, tail, target, t * step * p.y_strides[3])
 
         self.channels(tile)
 
@@ -413,7 +421,7 @@ class Row(ChannelLoop):
         width = p.axes[2]
         ix = k.add(k.add(k.mul(q, width.in_step), phase.first), k.mul(tw, width.ostep))
         kx = k.add(phase.k0, k.mul(tw, width.kstep))
-        base = k.anchor(k.shift(row, k.mul(ix, p.x_strides[3])))
+        base = k.anchor(k.shift(row, k.add(k.mul(ix, p.x_strides[3]), self.column)))
         values = [k.get(slot) for slot in acc]
         for inputs in self._passes():
             weights = {(c, j): self.weight(k.add(k.add(start, kx), c), j) for c in range(chunk) for j in inputs}

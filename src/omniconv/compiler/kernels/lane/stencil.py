@@ -102,13 +102,15 @@ class _Tiles(ChannelLoop):
             acc = [[k.variable(k.vector_type(), bias) for _ in range(width.count)] for _ in range(height.count)]
             with self.planes() as (plane, line):
                 self._taps(plane, line, iy, ix, acc, inside, checked=checked)
+            target = self.target(oh, ow)
             for r, row in enumerate(acc):
                 y = k.add(oh, r * height.spread)
                 with k.when(k.compare("<", y, height.walk.output) if height.guarded else True):
                     for t, slot in enumerate(row):
                         x = k.add(ow, t * width.spread)
                         with k.when(k.compare("<", x, width.walk.output) if width.guarded else True):
-                            self.finish(k.get(slot), y, x, tail)
+                            offset = r * height.spread * p.y_strides[2] + t * width.spread * p.y_strides[3]
+                            self.finish(k.get(slot), y, x, tail, target, offset)
 
         self.channels(tile)
 
@@ -127,7 +129,8 @@ class _Tiles(ChannelLoop):
         k, p = self.k, self.p
         height, width = p.axes[1], p.axes[2]
         rows, columns = _users(p.tiles[0]), _users(p.tiles[1])
-        origin = k.anchor(k.shift(plane, k.add(k.mul(iy, p.x_strides[2]), k.mul(ix, p.x_strides[3]))))
+        place = k.add(k.mul(iy, p.x_strides[2]), k.mul(ix, p.x_strides[3]))
+        origin = k.anchor(k.shift(plane, k.add(place, self.column)))
         for dy, row_users in rows.items():
             with k.when(k.within(k.add(iy, dy), height.size) if checked else True):
                 weights = {

@@ -347,16 +347,19 @@ class _PanelRow:
             left = k.compare(">=", k.add(k.mul(q, axis.in_step), low), 0)
             right = k.compare("<", k.add(k.mul(k.add(q, rows - 1), axis.in_step), high), axis.size)
             k.both_ways(k.both(left, right), lambda inside: self._taps(phase, q, acc, held, checked=not inside))
+        start = k.add(phase.start, k.mul(q, axis.out_step))
+        target = k.anchor(k.shift(self.y, k.add(k.mul(start, p.y_strides[3]), self.column)))
         for r in range(rows):
-            ow = k.add(phase.start, k.mul(k.add(q, r), axis.out_step))
+            ow = k.add(start, r * axis.out_step)
             for v in range(len(widths)):
                 channel = k.add(self.channel, v * p.lanes)
                 count = held.tail if v == len(widths) - 1 else None
                 at = Position(self.n, self.od, self.oh, ow, channel)
                 total = self._fold(k.get(acc[r][v]), bias[v]) if held.dots else k.get(acc[r][v])
                 value = emit_epilogue(k, p.posts, total, at, count)
-                where = k.add(k.mul(ow, p.y_strides[3]), k.add(self.column, v * p.lanes))
-                k.store(value, self.y, where, count=None if p.tail else count)
+                k.store(
+                    value, target, r * axis.out_step * p.y_strides[3] + v * p.lanes, count=None if p.tail else count
+                )
 
     def _fold(self, sums: Value, bias: Value) -> Value:
         """The lanes of a vector along the inputs, added to the bias of its one output channel."""

@@ -17,7 +17,7 @@ Source: Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import reduce
@@ -138,16 +138,23 @@ class WinogradInput:
             origin = k.shift(origin, k.mul(begin, stride))
 
         def emit(*, checked: bool) -> None:
-            pixels = []
-            for places in product(*map(range, map(len, conditions))):
+            places: list[tuple[Index, Condition]] = []
+            for position in product(*map(range, map(len, conditions))):
                 offset: Index = 0
                 there: Condition = True
-                for axis, place, stride, line in zip(axes, places, strides, conditions, strict=True):
+                for axis, place, stride, line in zip(axes, position, strides, conditions, strict=True):
                     offset = k.add(offset, place * axis.spacing * stride)
                     there = k.both(there, line[place])
-                pixel = k.shift(origin, offset)
-                pixels.append(k.choose(there, pixel, k.arg(2)) if checked else pixel)
-            self._channels(k, pixels, row)
+                places.append((offset, there))
+            pixels = [k.choose(there, k.shift(origin, offset), k.arg(2)) for offset, there in places] if checked else []
+
+            def load(channel: Index, count: int | None) -> list[Value]:
+                if checked:
+                    return [k.load(pixel, channel, count=count) for pixel in pixels]
+                here = k.anchor(k.shift(origin, channel))
+                return [k.load(here, offset, count=count) for offset, _ in places]
+
+            self._channels(k, load, row)
 
         if isinstance(inside, bool):
             emit(checked=not inside)
@@ -158,18 +165,17 @@ class WinogradInput:
                 with slow:
                     emit(checked=True)
 
-    def _channels(self, k: Kernel, pixels: list[Pointer], row: Pointer) -> None:
+    def _channels(self, k: Kernel, load: Callable[[Index, int | None], list[Value]], row: Pointer) -> None:
+        """All channels of a block, whose pixels ``load`` has for some of them."""
         blocks = self.blocks
         stride, across, order = blocks.stride(self.pitch, blocks.planes[0]), blocks.across.points, blocks.order
         with k.loop(blocks.groups) as group:
 
             def body(within: Index, _vectors: int, count: int | None) -> None:
                 channel = k.add(k.mul(group, self.channels), within)
-                columns = [
-                    _spread(k, blocks.down, [k.load(pixel, channel, count=count) for pixel in pixels[j::across]])
-                    for j in range(across)
-                ]
-                target = k.shift(row, k.add(k.mul(group, blocks.points * stride), within))
+                loaded = load(channel, count)
+                columns = [_spread(k, blocks.down, loaded[j::across]) for j in range(across)]
+                target = k.anchor(k.shift(row, k.add(k.mul(group, blocks.points * stride), within)))
                 for i, line in enumerate(zip(*columns, strict=True)):
                     for j, value in enumerate(_spread(k, blocks.across, line)):
                         place = order[i * across + j] * stride
@@ -289,6 +295,7 @@ class WinogradOutput:
     ) -> None:
         blocks, (sn, *strides) = self.blocks, self.y_strides
         across, order = blocks.across.points, blocks.order
+        source = k.anchor(source)
         columns = [
             _gather(k, blocks.down, [k.load(source, place * self._stride) for place in order[j::across]])
             for j in range(across)
@@ -296,17 +303,22 @@ class WinogradOutput:
         bias = k.load(k.arg(1), channel)
         image = k.shift(k.arg(2), k.mul(at.n, sn))
 
-        def finish(value: Value, place: Sequence[Index]) -> None:
-            od, oh, ow = place
-            result = emit_epilogue(k, self.posts, value, Position(at.n, od, oh, ow, channel), count)
+        def find(place: Sequence[Index]) -> Index:
             where: Index = channel
             for position, stride in zip(place, strides, strict=True):
                 where = k.add(where, k.mul(position, stride))
-            k.store(result, image, where, count=None if self.tail else count)
+            return where
+
+        def finish(value: Value, place: Sequence[Index], target: Pointer, offset: Index) -> None:
+            od, oh, ow = place
+            result = emit_epilogue(k, self.posts, value, Position(at.n, od, oh, ow, channel), count)
+            k.store(result, target, offset, count=None if self.tail else count)
 
         zero = k.splat(0.0)
         sums = [zero] * blocks.across.m
         down = blocks.axes.index(blocks.down)
+        target = k.anchor(k.shift(image, find(at.starts)))
+        steps = blocks.down.apart * strides[down], blocks.across.apart * strides[2]
         for i, line in enumerate(zip(*columns, strict=True)):
             place = list(at.starts)
             place[down] = k.add(place[down], i * blocks.down.apart)
@@ -317,7 +329,7 @@ class WinogradOutput:
                 for j, value in enumerate(values):
                     ow = k.add(at.starts[2], j * blocks.across.apart)
                     with k.when(inside or _exists(k, blocks.across, ow)):
-                        finish(k.b.fadd(value, bias), (*place[:2], ow))
+                        finish(k.b.fadd(value, bias), (*place[:2], ow), target, i * steps[0] + j * steps[1])
         if self.direct is None:
             return
         odd = k.b.fcmp_unordered("!=", reduce(k.b.fadd, sums), zero)
@@ -331,4 +343,4 @@ class WinogradOutput:
             with k.when(k.both(here, k.compare("<", place[2], blocks.across.output))):
                 od, oh, ow = place
                 position = Position(at.n, od, oh, ow, channel)
-                finish(self.direct.emit_vector(k, blocks, position, bias, count), place)
+                finish(self.direct.emit_vector(k, blocks, position, bias, count), place, image, find(place))
