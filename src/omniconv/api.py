@@ -26,10 +26,10 @@ from omniconv.reference import check_weights
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.pace import while_planning
-from omniconv.runtime.threads import MAX_THREADS
+from omniconv.runtime.threads import MAX_THREADS, begin_driver
 from omniconv.spec import Chain, Conv, Shape, Spec
 from omniconv.target.model import Target
-from omniconv.target.select import select_target
+from omniconv.target.select import detect_host, reject_host, select_target
 
 if TYPE_CHECKING:
     import onnx
@@ -125,22 +125,40 @@ def compile(  # noqa: A001 - the name of the public interface
         return _compile_spec(model, shape, weights, chosen, options)
     if (shape is not None or weights is not None) and not hasattr(model, "state_dict"):
         raise SpecError("shape and weights belong to specs", need='shapes={"input": shape} for a model')
+    with while_planning():
+        return _compile_model(model, shapes, constants, chosen, options, strict=strict)
+
+
+def _compile_model(
+    model: Model,
+    shapes: Mapping[str, Sequence[int | None]] | None,
+    constants: Mapping[str, Any] | None,
+    target: Target,
+    options: Options,
+    *,
+    strict: bool,
+) -> Executable | MixedExecutable | Network:
+    if reject_host(target, detect_host()) is None:
+        begin_driver()  # while this thread imports and reads
     from omniconv.graph import prepare
     from omniconv.graph.fix_shapes import is_fixed
     from omniconv.graph.images import find_images
     from omniconv.graph.open_program import OpenPrograms
     from omniconv.runtime.network import Network
 
-    graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
-    if layout == "NHWC":
+    graph = prepare(model, shapes=shapes, constants=constants, memory_limit=options.memory_limit)
+    if options.layout == "NHWC":
         names = {info.name for info in (*graph.inputs, *graph.outputs)}
         options = replace(options, row_major=frozenset(names - find_images(graph)))
-    build = _ModelCompiler(graph, chosen, options, _describe(model), strict)
+    build = _ModelCompiler(graph, target, options, _describe(model), strict)
     if all(is_fixed(info.dims) for info in graph.inputs):
-        with while_planning():
-            return build({})
-    build.programs, build.shared, build.pool = OpenPrograms(graph, memory_limit, element), Shared(), ArenaPool()
-    return Network(build, graph, options, chosen, strict=strict)
+        return build({})
+    build.programs, build.shared, build.pool = (
+        OpenPrograms(graph, options.memory_limit, target.element),
+        Shared(),
+        ArenaPool(),
+    )
+    return Network(build, graph, options, target, strict=strict)
 
 
 @dataclass(slots=True)

@@ -34,8 +34,9 @@ class Ahead(Generic[T]):
 
     def keep(self, key: str, made: T) -> None:
         """File what is made already."""
-        self._begun[key] = future = Future()
+        future: Future[T] = Future()
         future.set_result(made)
+        self._begun[key] = future
 
     def has(self, key: str) -> bool:
         """Whether something was begun that nobody has taken."""
