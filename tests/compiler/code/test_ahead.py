@@ -9,7 +9,7 @@ import pytest
 
 from omniconv.compiler.code import build
 from omniconv.compiler.code.ahead import Ahead
-from omniconv.compiler.code.build import begin, load
+from omniconv.compiler.code.build import Source, begin, compiling, load
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.target.select import select_target
 
@@ -121,3 +121,52 @@ def test_what_was_begun_is_forgotten_where_writing_fails() -> None:
     assert not build._AHEAD.has(build.digest_of(good, target))
     assert not build._AHEAD.has(digest)
     assert load([good], target, cache=None)[0].size > 0
+
+
+def count_compiled(monkeypatch) -> list[str]:
+    """The digests that are compiled from now on."""
+    compiled: list[str] = []
+    compile_one = build._compile
+
+    def noted(digest, *rest):
+        compiled.append(digest)
+        return compile_one(digest, *rest)
+
+    monkeypatch.setattr(build, "_compile", noted)
+    return compiled
+
+
+def make_source(word: str) -> Source:
+    """A kernel that does nothing."""
+    target = select_target(None)
+    return Source(f"nothing but {word}", lambda name: Kernel(name, target).finish())
+
+
+def test_threads_compile_beside_what_is_done_meanwhile(monkeypatch) -> None:
+    target, compiled = select_target(None), count_compiled(monkeypatch)
+    sources = [make_source(word) for word in ("this", "that", "this")]
+    with compiling(sources, target, cache=None):
+        kernels = load(sources, target, cache=None)
+    assert len(compiled) == 2, "each once, and nothing again when they are loaded"
+    assert kernels[0] is kernels[2]
+    with compiling(sources, target, cache=None):
+        assert load(sources, target, cache=None) == kernels
+    assert len(compiled) == 2
+
+
+def test_what_fails_meanwhile_leaves_nothing_behind(monkeypatch) -> None:
+    target, source = select_target(None), make_source("trouble")
+    compiled = count_compiled(monkeypatch)
+    with pytest.raises(MemoryError), compiling([source], target, cache=None):
+        raise MemoryError
+    assert not build._AHEAD.has(build.digest_of(source, target))
+    load([source], target, cache=None)
+    assert compiled[-1] == build.digest_of(source, target)
+
+
+def test_what_is_there_already_is_filed() -> None:
+    ahead = Ahead[str]()
+    ahead.keep("a", "code")
+    assert ahead.has("a")
+    assert ahead.take("a") == "code"
+    assert ahead.take("a") is None

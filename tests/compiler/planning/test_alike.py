@@ -7,6 +7,9 @@ import pytest
 from tests.graph.small_models import Graph
 
 from omniconv.compiler.code.opened import OpenKernel
+from omniconv.compiler.kernels.mapping import Map
+from omniconv.compiler.kernels.reduction import Reduce
+from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.planning.alike import share_code
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
@@ -100,3 +103,20 @@ def test_what_nothing_is_like_stays_as_it_is():
     g = Graph()
     found = plan(to_program(g.model(g.conv(g.input("x", 1, 8, 9, 9), 8, 8))), TARGET)
     assert share_code(found) is found
+
+
+def test_copies_maps_and_means_of_several_channels_share_kernels():
+    """What is joined to more and more channels, normalised and weighed by its means."""
+    g = Graph()
+    x = g.input("x", 1, 16, 9, 7)
+    parts, weighed = [g.node("Relu", x)], []
+    for _ in range(4):
+        joined = g.node("Concat", *parts, axis=1)
+        weighed.append(g.node("Mul", joined, g.node("GlobalAveragePool", joined)))
+        parts.append(g.conv(weighed[-1], 16, 16 * len(parts), k=1))
+    weighed = [g.node("GlobalAveragePool", each) for each in (*weighed, parts[-1])]
+    alone, shared = both(to_program(g.model(g.node("Concat", *weighed, axis=1))), TARGET, Options())
+    texts = {call.recipe.text for call in shared.plan.calls if isinstance(call.recipe, OpenKernel)}
+    for recipe in (Copy, Map, Reduce):
+        assert any(text.startswith(f"open kernel of {recipe.__name__}(") for text in texts), recipe
+    assert shared.kernels < alone.kernels
