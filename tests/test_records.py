@@ -7,6 +7,7 @@ import pickle
 import pkgutil
 from dataclasses import FrozenInstanceError, field, fields, replace
 from functools import cached_property
+from typing import get_type_hints
 
 import pytest
 
@@ -42,6 +43,8 @@ def test_signatures_fields_and_slots_are_those_of_the_standard_library(ours, the
     assert [str(item) for item in fields(ours)] == [str(item) for item in fields(theirs)]
     assert ours.__slots__ == theirs.__slots__
     assert ours.__match_args__ == theirs.__match_args__
+    assert get_type_hints(ours.__init__) == get_type_hints(theirs.__init__)
+    assert ours.__init__.__qualname__.endswith(f"{ours.__name__}.__init__")
 
 
 def test_values():

@@ -23,9 +23,10 @@ from omniconv.program.layer_program import LayerProgram
 from omniconv.reference import check_weights
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.pace import while_planning
+from omniconv.runtime.threads import begin_driver
 from omniconv.spec import Chain, Conv, Spec
 from omniconv.target.model import Target
-from omniconv.target.select import select_target
+from omniconv.target.select import detect_host, reject_host, select_target
 
 if TYPE_CHECKING:
     import onnx
@@ -126,15 +127,30 @@ def compile(  # noqa: A001 - the name of the public interface
         return _compile_spec(model, shape, weights, chosen, options)
     if (shape is not None or weights is not None) and not hasattr(model, "state_dict"):
         raise SpecError("shape and weights belong to specs", need='shapes={"input": shape} for a model')
+    with while_planning():
+        return _compile_model(model, shapes, constants, chosen, options, strict=strict)
+
+
+def _compile_model(
+    model: Model,
+    shapes: Mapping[str, Sequence[int | None]] | None,
+    constants: Mapping[str, Any] | None,
+    target: Target,
+    options: Options,
+    *,
+    strict: bool,
+) -> Executable | MixedExecutable | Network:
+    if reject_host(target, detect_host()) is None:
+        begin_driver()  # while this thread imports and reads
     from omniconv.graph import prepare
     from omniconv.graph.images import find_images
     from omniconv.runtime.model import compile_graph
 
-    graph = prepare(model, shapes=shapes, constants=constants, memory_limit=memory_limit)
-    if layout == "NHWC":
+    graph = prepare(model, shapes=shapes, constants=constants, memory_limit=options.memory_limit)
+    if options.layout == "NHWC":
         names = {info.name for info in (*graph.inputs, *graph.outputs)}
         options = replace(options, row_major=frozenset(names - find_images(graph)))
-    return compile_graph(graph, chosen, options, _describe(model), strict=strict)
+    return compile_graph(graph, target, options, _describe(model), strict=strict)
 
 
 def _describe(model: Model) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dataclasses import dataclass as dataclass  # noqa: PLC0414 - type checkers know that one
 else:
     import dataclasses
+    import sys
     from dataclasses import MISSING, Field, FrozenInstanceError, fields
     from reprlib import recursive_repr
 
@@ -95,7 +96,7 @@ else:
         if hasattr(owner, "__post_init__"):
             lines.append("self.__post_init__()")
         arguments = ", ".join(["self", *given, *(["*", *named] if named else [])])
-        method = _write("__init__", arguments, lines or ["pass"], known)
+        method = _write(owner, "__init__", arguments, lines or ["pass"], known)
         types = {item.name: item.type for item in fields(owner) if item.init}
         method.__annotations__ = {**types, "return": None}
         return method
@@ -108,7 +109,9 @@ else:
     def _write_repr(owner: type, _frozen: bool) -> Any:
         """``Name(field=value, ...)``."""
         parts = ", ".join(f"{item.name}={{self.{item.name}!r}}" for item in fields(owner) if item.repr)
-        return recursive_repr()(_write("__repr__", "self", [f'return f"{{type(self).__qualname__}}({parts})"'], {}))
+        return recursive_repr()(
+            _write(owner, "__repr__", "self", [f'return f"{{self.__class__.__qualname__}}({parts})"'])
+        )
 
     def _write_eq(owner: type, _frozen: bool) -> Any:
         """Whether the other is of the same class and has equal fields."""
@@ -117,20 +120,22 @@ else:
             " return NotImplemented",
             f"return {_list_compared(owner, 'self')} == {_list_compared(owner, 'other')}",
         ]
-        return _write("__eq__", "self, other", lines, {})
+        return _write(owner, "__eq__", "self, other", lines)
 
     def _write_hash(owner: type, _frozen: bool) -> Any:
         """That of all fields that are compared."""
-        return _write("__hash__", "self", [f"return hash({_list_compared(owner, 'self')})"], {})
+        return _write(owner, "__hash__", "self", [f"return hash({_list_compared(owner, 'self')})"])
 
     def _list_compared(owner: type, word: str) -> str:
         return "(" + "".join(f"{word}.{item.name}, " for item in fields(owner) if item.compare) + ")"
 
-    def _write(name: str, arguments: str, lines: list[str], known: dict[str, Any]) -> Any:
-        """A function from its text and the names that it knows."""
-        body = "\n ".join(lines)
-        exec(f"def {name}({arguments}):\n {body}", known)  # noqa: S102 - of names of fields alone
-        return known[name]
+    def _write(owner: type, name: str, arguments: str, lines: list[str], known: dict[str, Any] | None = None) -> Any:
+        """A function of a class from its text, and what some names in it are; it belongs to the module of the class."""
+        known, body = known or {}, "\n  ".join(lines)
+        text = f"def _make({', '.join(known)}):\n def {name}({arguments}):\n  {body}\n return {name}"
+        found: dict[str, Any] = {}
+        exec(text, vars(sys.modules[owner.__module__]), found)  # noqa: S102 - of names of fields alone
+        return found["_make"](**known)
 
     def _refuse_to_assign(_self: object, name: str, _value: object) -> None:
         raise FrozenInstanceError(f"cannot assign to field {name!r}")

@@ -35,8 +35,8 @@ class Ahead(Generic[T]):
     def keep(self, key: str, made: T) -> None:
         """File what is made already."""
         future: Future[T] = Future()
-        self._begun[key] = future
         future.set_result(made)
+        self._begun[key] = future
 
     def has(self, key: str) -> bool:
         """Whether something was begun that nobody has taken."""
