@@ -28,7 +28,7 @@ MODEL = two_inputs().SerializeToString()
 
 RUNS = {
     "output that is not there": (["q"], FEED, "output 'q' is unknown; need one of 'y', 'kk'"),
-    "output that is no name": ([1], FEED, r"output_names holds 1; need names, e.g. \['y', 'kk'\]"),
+    "output that is no name": ([1], FEED, r"output_names holds a int; need names, e.g. \['y', 'kk'\]"),
     "outputs as one text": ("y", FEED, "output_names is a str; need a list of names"),
     "missing": (None, {"x": X}, r"inputs \['k'\] are missing from \['x'\]; need all of \['k', 'x'\]"),
     "misspelt": (None, {"X": X, "k": K}, r"inputs \['x'\] are missing"),
@@ -152,6 +152,7 @@ PROVIDERS = {
     "number": (3, None, "providers is a int"),
     "numbers": ([3], None, "providers holds 3; need names, or pairs"),
     "options without providers": (["CPUExecutionProvider"], [{}, {}], "provider_options does not fit providers"),
+    "options that are none": (None, 3, "provider_options is no list of dicts"),
     "options twice": ([("CPUExecutionProvider", {})], [{}], "options stand in providers and in provider_options"),
 }
 
