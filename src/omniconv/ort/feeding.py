@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
 
 from omniconv.errors import DataError
+from omniconv.integers import read_sequence
 from omniconv.ort.failures import Fail, InvalidArgument, fail
 from omniconv.ort.options import RunOptions
 from omniconv.ort.value import AnyArray, OrtValue
@@ -24,16 +25,16 @@ def check_names(names: Any, known: Sequence[str]) -> list[str] | None:
     """
     if names is None:
         return None
-    if isinstance(names, str | bytes | Mapping) or not isinstance(names, Iterable):
+    found = read_sequence(names)
+    if found is None:
         raise DataError(f"output_names is a {type(names).__name__}", need="a list of names", fix=str(known))
-    found = list(names)
     for name in found:
         if not isinstance(name, str):
             raise DataError(f"output_names holds a {type(name).__name__}", need="names", fix=str(known))
         if name not in known:
             listed = ", ".join(map(repr, known))
             raise fail(InvalidArgument, f"output {name[:LONGEST]!r} is unknown", need=f"one of {listed}")
-    return found or None
+    return list(found) or None
 
 
 def read_value(name: str, value: Any, dtype: np.dtype[Any] | None) -> AnyArray:

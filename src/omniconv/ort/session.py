@@ -14,7 +14,7 @@ from omniconv.forks import own_locks
 from omniconv.ort.binding import IOBinding
 from omniconv.ort.failures import InvalidArgument, NotImplemented, fail, translate_load, translate_run
 from omniconv.ort.feeding import check_names, check_run, read_value
-from omniconv.ort.opening import Opened, open_model, replace_constants
+from omniconv.ort.opening import OpenedModel, open_model, replace_constants
 from omniconv.ort.options import SessionOptions
 from omniconv.ort.presence import COLLECTION, find_theirs
 from omniconv.ort.providers import CPU, check_providers
@@ -104,8 +104,12 @@ class InferenceSession:
             """
             return find_theirs(COLLECTION, "InferenceSession") or InferenceSession
 
-    def __reduce__(self) -> Any:
+    def __getstate__(self) -> Any:
         raise fail(NotImplemented, "a session cannot be pickled", need="to be made again from the model")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what a subclass says of its state: some keep the path, and open it again."""
+        return _make_blank, (type(self),), self.__getstate__()
 
     def __repr__(self) -> str:
         return f"<omniconv.ort.InferenceSession {self._network!r}>"
@@ -236,7 +240,7 @@ class InferenceSession:
 
     # -- inside
 
-    def _compile(self, opened: Opened, graph: Graph) -> Executable | MixedExecutable | Network:
+    def _compile(self, opened: OpenedModel, graph: Graph) -> Executable | MixedExecutable | Network:
         """Compile a graph; the default of threads is that of `omniconv.compile`."""
         from omniconv.api import compile as compile_model
 
@@ -301,3 +305,8 @@ class InferenceSession:
             while len(self._overridden) > MOST_OVERRIDDEN:
                 del self._overridden[next(iter(self._overridden))]
         return found
+
+
+def _make_blank(kind: type[InferenceSession]) -> InferenceSession:
+    """A session whose state is to be set."""
+    return kind.__new__(kind)

@@ -22,7 +22,7 @@ WORDS: Final = {
 """ONNX's number of an element type -> ONNX Runtime's word, and NumPy's name where there is one."""
 
 Size: TypeAlias = int | str | None
-Sizes: TypeAlias = tuple[Size, ...]
+NodeSizes: TypeAlias = tuple[Size, ...]
 
 
 def name_type(number: int) -> str:
@@ -60,7 +60,7 @@ def find_numpy(element: Any) -> np.dtype[Any]:
         return np.dtype(name)
     try:
         found: np.dtype[Any] = np.dtype(element)
-    except TypeError:
+    except (TypeError, ValueError):
         raise UnsupportedError(f"element type {element!r}", need="a type of NumPy, or a number of ONNX") from None
     number_type(found)
     return found
@@ -76,7 +76,7 @@ class NodeArg:
 
     name: str
     type: str
-    sizes: Sizes
+    sizes: NodeSizes
 
     @property
     def shape(self) -> list[Size]:
