@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from hashlib import blake2b
@@ -79,15 +80,20 @@ class InferenceSession:
         if unknown:
             warn(f"arguments {', '.join(unknown)} are not known here and change nothing", UserWarning)
         check_providers(providers, provider_options)
-        self._options = SessionOptions() if sess_options is None else sess_options.copy()
-        opened = open_model(path_or_bytes, self._options)
-        self._signature = opened.signature
+        self._sess_options = SessionOptions() if sess_options is None else sess_options.copy()
+        opened = open_model(path_or_bytes, self._sess_options)
+        # Packages such as insightface read the names that ONNX Runtime's sessions keep these under.
+        self._model_path = None if isinstance(path_or_bytes, bytes) else os.fspath(path_or_bytes)
+        self._providers, self._provider_options = [CPU], {CPU: dict[str, str]()}
+        self._model_meta = opened.signature.metadata
+        self._inputs_meta = list(opened.signature.inputs)
+        self._overridable_initializers = list(opened.signature.overridable)
         self._inputs = {item.name: item for item in opened.signature.inputs}
         self._overridable = {item.name: item for item in opened.signature.overridable}
         self._opened = opened if self._overridable else None
         self._network = self._compile(opened, opened.graph)
-        self._outputs = self._complete(opened.signature.outputs)
-        self._names = [item.name for item in self._outputs]
+        self._outputs_meta = list(self._complete(opened.signature.outputs))
+        self._names = [item.name for item in self._outputs_meta]
         self._overridden: dict[bytes, Executable | MixedExecutable | Network] = {}
         own_locks(self)
 
@@ -121,31 +127,31 @@ class InferenceSession:
 
     def get_inputs(self) -> list[NodeArg]:
         """What must be given."""
-        return list(self._signature.inputs)
+        return list(self._inputs_meta)
 
     def get_outputs(self) -> list[NodeArg]:
         """What comes."""
-        return list(self._outputs)
+        return list(self._outputs_meta)
 
     def get_overridable_initializers(self) -> list[NodeArg]:
         """Constants that may be given in their place; the network is compiled again for other values."""
-        return list(self._signature.overridable)
+        return list(self._overridable_initializers)
 
     def get_modelmeta(self) -> ModelMetadata:
         """Who made the model, and what they wrote into it."""
-        return self._signature.metadata
+        return self._model_meta
 
     def get_session_options(self) -> SessionOptions:
         """What the session was made with."""
-        return self._options
+        return self._sess_options
 
     def get_providers(self) -> list[str]:
         """The execution provider that there is."""
-        return [CPU]
+        return list(self._providers)
 
     def get_provider_options(self) -> dict[str, dict[str, str]]:
         """Its options: it has none."""
-        return {CPU: {}}
+        return {name: dict(options) for name, options in self._provider_options.items()}
 
     def set_providers(self, providers: Any = None, provider_options: Any = None) -> None:
         """Accepted; others than the CPU's are named in a warning."""
@@ -244,7 +250,7 @@ class InferenceSession:
         """Compile a graph; the default of threads is that of `omniconv.compile`."""
         from omniconv.api import compile as compile_model
 
-        given = self._options.intra_op_num_threads
+        given = self._sess_options.intra_op_num_threads
         threads: dict[str, Any] = {"threads": given} if given else {}
         try:
             return compile_model(graph, dtype=opened.dtype, **threads)
