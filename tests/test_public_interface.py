@@ -13,7 +13,7 @@ import pytest
 from tests.graph.small_models import Graph
 
 import omniconv as oc
-from omniconv import analysis
+from omniconv import analysis, onnx_backend, ort
 from omniconv.errors import DataError, ModelError, OmniconvError, ShapeError, SpecError, UnsupportedError
 
 try:
@@ -166,6 +166,24 @@ def doors() -> Iterator[tuple[str, Door]]:
     yield from each_argument("Stream of a layer", LAYER.stream, {"axis": 2, "chunk": 4})
     yield "Stream.push", stream.push
     yield "Stream.restore", stream.restore
+    session = ort.InferenceSession(NETWORK)
+    for_session = {"path_or_bytes": NETWORK}
+    yield from each_argument("InferenceSession", ort.InferenceSession, for_session)
+    for_run = {"output_names": None, "input_feed": {"x": np.zeros((1, 3, 5, 5), np.float32)}}
+    yield from each_argument("InferenceSession.run", session.run, for_run)
+    yield "InferenceSession.run(x)", lambda v: session.run(None, {"x": v})
+    yield "IOBinding.bind_cpu_input", lambda v: session.io_binding().bind_cpu_input("x", v)
+    yield "IOBinding.bind_ortvalue_output", lambda v: session.io_binding().bind_ortvalue_output("y", v)
+    yield "IOBinding.bind_output(shape)", lambda v: session.io_binding().bind_output("y", "cpu", 0, np.float32, v, 8)
+    yield "OrtValue.ortvalue_from_numpy", ort.OrtValue.ortvalue_from_numpy
+    make = ort.OrtValue.ortvalue_from_shape_and_type
+    yield "OrtValue(shape=)", lambda v: make(v, np.float32)
+    yield "OrtValue(element_type=)", lambda v: make((2,), v)
+    yield "OrtValue(device_type=)", lambda v: make((2,), np.float32, v)
+    yield "SessionOptions(threads)", lambda v: setattr(ort.SessionOptions(), "intra_op_num_threads", v)
+    yield "onnx_backend.prepare", onnx_backend.prepare
+    yield "onnx_backend.run_node", lambda v: onnx_backend.run_node(v, [X])
+    yield "onnx_backend.run_model", lambda v: onnx_backend.run_model(NETWORK, v)
     if torch is not None:
         yield "to_torch(spec)", of_torch.to_torch
         yield "to_torch(weights)", lambda v: of_torch.to_torch(SPEC, v)

@@ -117,9 +117,9 @@ def test_a_failed_call_leaves_nothing_behind() -> None:
     np.testing.assert_allclose(net(draw(2, 3, 4, 5)), expect(model, x=draw(2, 3, 4, 5)), rtol=1e-6)
 
 
-@pytest.mark.parametrize("unknown", [0, -1])
-def test_sizes_that_exporters_do_not_know_are_open(unknown: int) -> None:
-    """0 and -1 say of a size what an empty dimension says."""
+@pytest.mark.parametrize("unknown", [0, -1, "?"])
+def test_sizes_that_exporters_do_not_know_are_open(unknown: int | str) -> None:
+    """0, -1 and Paddle's name for whatever it does not know say of a size what an empty dimension says."""
     model = pooled(unknown, 3, unknown, "w")
     net = oc.compile(model)
     assert isinstance(net, Network)

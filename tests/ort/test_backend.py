@@ -11,52 +11,33 @@ import onnx
 import pytest
 from onnx import helper
 from onnx.backend.base import Backend, BackendRep
-from onnx.backend.test.loader import load_model_tests
+from tests.graph.onnx_cases import stored_cases
 from tests.ort.small import conv_net, two_inputs
 
 from omniconv import onnx_backend, ort
 from omniconv.errors import DataError, HostWarning
 from omniconv.ort.capi import onnxruntime_pybind11_state as kinds
 
-CASES = {case.name: case for case in load_model_tests(kind="node")}
-NAMES = [
-    "test_add_bcast", "test_argmax_default_axis_example", "test_averagepool_2d_pads", "test_clip_example",
-    "test_concat_2d_axis_0", "test_basic_conv_with_padding", "test_convtranspose_1d", "test_flatten_axis1",
-    "test_gemm_all_attributes", "test_globalaveragepool", "test_lstm_defaults", "test_matmul_3d",
-    "test_maxpool_2d_strides", "test_reduce_mean_default_axes_keepdims_example", "test_softmax_axis_1",
-    "test_resize_upsample_sizes_nearest", "test_transpose_default", "test_where_example",
-]  # fmt: skip
+CASES = [*stored_cases("pytorch-operator")[::3], *stored_cases("pytorch-converted")[::9]]
 X = np.random.default_rng(0).standard_normal((1, 3, 6, 6)).astype(np.float32)
 
 
-def arrays(case, number: int, count: int, what: str) -> list[np.ndarray]:
-    found = []
-    for index in range(count):
-        tensor = onnx.TensorProto()
-        with open(f"{case.model_dir}/test_data_set_{number}/{what}_{index}.pb", "rb") as file:  # noqa: PTH123
-            tensor.ParseFromString(file.read())
-        found.append(onnx.numpy_helper.to_array(tensor))
-    return found
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_cases_of_onnx(name):
-    case = CASES[name]
-    model, sets = case.model, case.data_sets
-    if model is None:
-        model = onnx.load(f"{case.model_dir}/model.onnx")
-        sets = [(arrays(case, 0, len(model.graph.input), "input"), arrays(case, 0, len(model.graph.output), "output"))]
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_cases_of_onnx(case):
+    given = {**case.inputs, **case.constants}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", HostWarning)
-        for inputs, outputs in sets:
-            found = onnx_backend.prepare(model, "CPU").run(inputs)
-            (node,) = model.graph.node
-            version = model.opset_import[0].version
-            alone = onnx_backend.run_node(node, inputs, opset_version=version)
-            for one, two, want in zip(found, alone, outputs, strict=True):
-                np.testing.assert_allclose(one, want, rtol=1e-3, atol=1e-6)
-                assert one.dtype == want.dtype
-                assert np.array_equal(one, two)
+        prepared = onnx_backend.prepare(case.model, "CPU")
+        found = prepared.run([given[item.name] for item in prepared.session.get_inputs()])
+        case.check(lambda *_: {name: found[name] for name in case.outputs})
+        if len(case.model.graph.node) > 1:
+            return
+        given |= {item.name: onnx.numpy_helper.to_array(item) for item in case.model.graph.initializer}
+        (node,) = case.model.graph.node
+        version = case.model.opset_import[0].version
+        inputs = [given[name] for name in dict.fromkeys(node.input)]
+        alone = onnx_backend.run_node(node, inputs, opset_version=version)
+        case.check(lambda *_: {name: alone[name] for name in case.outputs})
 
 
 def test_it_is_a_backend():

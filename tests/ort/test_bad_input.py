@@ -28,7 +28,7 @@ MODEL = two_inputs().SerializeToString()
 
 RUNS = {
     "output that is not there": (["q"], FEED, "output 'q' is unknown; need one of 'y', 'kk'"),
-    "output that is no name": ([1], FEED, r"output_names holds 1; need names, e.g. \['y', 'kk'\]"),
+    "output that is no name": ([1], FEED, r"output_names holds a int; need names, e.g. \['y', 'kk'\]"),
     "outputs as one text": ("y", FEED, "output_names is a str; need a list of names"),
     "missing": (None, {"x": X}, r"inputs \['k'\] are missing from \['x'\]; need all of \['k', 'x'\]"),
     "misspelt": (None, {"X": X, "k": K}, r"inputs \['x'\] are missing"),
@@ -152,6 +152,7 @@ PROVIDERS = {
     "number": (3, None, "providers is a int"),
     "numbers": ([3], None, "providers holds 3; need names, or pairs"),
     "options without providers": (["CPUExecutionProvider"], [{}, {}], "provider_options does not fit providers"),
+    "options that are none": (None, 3, "provider_options is no list of dicts"),
     "options twice": ([("CPUExecutionProvider", {})], [{}], "options stand in providers and in provider_options"),
 }
 
@@ -191,9 +192,8 @@ def test_every_exception_is_caught_by_both_names():
         again = pickle.loads(pickle.dumps(error))
         assert (type(again), again.need, str(again)) == (ours, "rule", str(error))
         assert str(copy.copy(error)) == str(error)
-    assert {name for name in dir(state) if isinstance(getattr(state, name), type) and issubclass(
-        getattr(state, name), Exception
-    )} == set(kinds.__all__)  # fmt: skip
+    there = {name: kind for name, kind in vars(state).items() if isinstance(kind, type)}
+    assert {name for name, kind in there.items() if issubclass(kind, Exception)} == set(kinds.__all__)
 
 
 def test_exceptions_without_onnx_runtime(monkeypatch):

@@ -117,6 +117,12 @@ def test_a_binding_belongs_to_its_session(binding):
         other.run_with_iobinding(None)
 
 
+ASKED = [
+    "shape", "data_type", "element_type", "device_name", "is_tensor", "is_sparse_tensor", "is_tensor_sequence",
+    "has_value", "tensor_size_in_bytes", "data_ptr",
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("name", sorted(name for _, name in WORDS.values() if name))
 def test_values_say_what_onnx_runtime_says(name):
     theirs = pytest.importorskip("onnxruntime")
@@ -125,10 +131,7 @@ def test_values_say_what_onnx_runtime_says(name):
     assert ours.element_type() == number_type(array.dtype)
     if array.dtype.kind != "c":
         other = theirs.OrtValue.ortvalue_from_numpy(array)
-        for ask in (
-            "shape", "data_type", "element_type", "device_name", "is_tensor", "is_sparse_tensor", "is_tensor_sequence",
-            "has_value", "tensor_size_in_bytes", "data_ptr",
-        ):  # fmt: skip
+        for ask in ASKED:
             assert getattr(ours, ask)() == getattr(other, ask)(), ask
     assert ours.data_ptr() == array.ctypes.data
     assert np.shares_memory(np.asarray(ours), array)

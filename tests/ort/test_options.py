@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_type_hints
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from tests.ort.small import two_inputs
 from omniconv import ort
 from omniconv.errors import DataError, OmniconvError
 from omniconv.ort.capi import onnxruntime_pybind11_state as kinds
-from omniconv.ort.options import NOTHING, REFUSED, USED
+from omniconv.ort.option_table import NOTHING, REFUSED, USED
 
 MODEL = two_inputs().SerializeToString()
 FEED = {"x": np.ones((1, 3, 2, 2), np.float32), "k": np.ones(2, np.int64)}
@@ -43,8 +42,7 @@ def test_the_table_says_what_becomes_of_each_option(kind, table):
             setattr(options, name, [1])
     with pytest.raises(AttributeError, match="has no option 'nonsense'; need one of "):
         options.nonsense = 3
-    hints = {name for name in get_type_hints(kind, {"OrtValue": ort.OrtValue, "Mapping": dict}) if name[0] != "_"}
-    assert set(table) == hints
+    assert set(table) == {name for name in kind.__annotations__ if name[0] != "_"}
     assert {item.effect for item in table.values()} <= {USED, NOTHING, REFUSED}
 
 
@@ -58,9 +56,8 @@ def test_the_table_is_onnx_runtimes():
             default = getattr(other(), name)
             assert item.default == default or int(item.default) == int(default)
     methods = {name for name in dir(theirs.SessionOptions) if not name.startswith("_")} - set(ort.OPTIONS)
-    assert methods - set(dir(ort.SessionOptions)) == {
-        "clear_ep_context_data_read_func", "set_ep_context_data_read_func", "set_provider_selection_policy_delegate",
-    }  # fmt: skip
+    missing = "clear_ep_context_data_read_func set_ep_context_data_read_func set_provider_selection_policy_delegate"
+    assert methods - set(dir(ort.SessionOptions)) == set(missing.split())
     for name in ("ExecutionMode", "ExecutionOrder", "GraphOptimizationLevel", "OrtExecutionProviderDevicePolicy"):
         ours = {item.name: int(item) for item in getattr(ort, name)}
         assert ours == {key: int(value) for key, value in getattr(theirs, name).__members__.items()}

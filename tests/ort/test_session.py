@@ -240,6 +240,33 @@ def test_what_runs_on_the_host_is_warned_of():
     assert found.run(None, {"x": np.float32([0, 2, 0, 1])})[0].tolist() == [[1, 3]]
 
 
+class Reopened(ort.InferenceSession):
+    """As insightface has it."""
+
+    def __init__(self, path, **further) -> None:
+        super().__init__(path, **further)
+        self.path = path
+
+    def __getstate__(self):
+        return {"path": self.path}
+
+    def __setstate__(self, values) -> None:
+        self.__init__(values["path"])
+
+
+def test_a_subclass_that_opens_its_model_again_is_pickled(tmp_path):
+    path = tmp_path / "model.onnx"
+    onnx.save(two_inputs(), path)
+    session = Reopened(path, providers=["CPUExecutionProvider"])
+    # By importlib, tests are no modules that pickle would find by name.
+    make, arguments, state = session.__reduce_ex__(4)
+    again = make(*arguments)
+    again.__setstate__(state)
+    assert np.array_equal(again.run(["y"], FEED)[0], session.run(["y"], FEED)[0])
+    assert isinstance(again, Reopened)
+    assert isinstance(again, theirs.InferenceSession)
+
+
 def test_a_session_is_no_luggage(session):
     with pytest.raises(NotCovered, match="cannot be pickled"):
         pickle.dumps(session)

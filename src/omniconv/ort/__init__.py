@@ -23,7 +23,8 @@ from omniconv.ort.environment import (
     set_default_logger_verbosity,
     set_seed,
 )
-from omniconv.ort.options import OPTIONS, RUN_OPTIONS, RunOptions, SessionOptions
+from omniconv.ort.option_table import OPTIONS, RUN_OPTIONS
+from omniconv.ort.options import RunOptions, SessionOptions
 from omniconv.ort.providers import get_all_providers, get_available_providers
 from omniconv.ort.session import InferenceSession
 from omniconv.ort.signature import ModelMetadata, NodeArg

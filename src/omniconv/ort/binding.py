@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from omniconv.errors import DataError
 from omniconv.ort.failures import InvalidArgument, fail
+from omniconv.ort.signature import NodeArg
 from omniconv.ort.value import AnyArray, OrtDevice, OrtValue, view_memory
 
-if TYPE_CHECKING:
-    from omniconv.ort.session import InferenceSession
+
+class Bindable(Protocol):
+    """What has inputs and outputs with names: a session."""
+
+    def get_inputs(self) -> Sequence[NodeArg]:
+        """What must be given."""
+
+    def get_outputs(self) -> Sequence[NodeArg]:
+        """What comes."""
 
 
 class IOBinding:
@@ -21,14 +30,14 @@ class IOBinding:
     written to where they were bound to, and are new arrays otherwise. One run at a time uses it.
     """
 
-    def __init__(self, session: InferenceSession) -> None:
+    def __init__(self, session: Bindable) -> None:
         self._session = session
         self._inputs: dict[str, AnyArray] = {}
         self._outputs: dict[str, AnyArray | None] = {}
         self._results: list[OrtValue] = []
 
     @property
-    def session(self) -> InferenceSession:
+    def session(self) -> Bindable:
         """The session that it is for."""
         return self._session
 

@@ -89,7 +89,7 @@ F = TypeVar("F", bound=Failure)
 def fail(kind: type[F], problem: str, *, need: str = "", fix: str = "", at: str = "") -> F:
     """An exception to be raised; see `OmniconvError`."""
     theirs = find_theirs(STATE, kind.__name__)
-    found = kind if theirs is None else cast("type[F]", _mix(kind, theirs))
+    found = kind if theirs is None else cast("type[F]", _mix(cast("Any", kind), theirs))
     return found(problem, need=need, fix=fix, at=at)
 
 

@@ -21,7 +21,7 @@ from omniconv.ort.failures import (
     translate_load,
 )
 from omniconv.ort.options import SessionOptions
-from omniconv.ort.signature import Signature, Size, Sizes, find_numpy, read_signature
+from omniconv.ort.signature import NodeSizes, Signature, Size, find_numpy, read_signature
 
 if TYPE_CHECKING:
     import onnx
@@ -35,7 +35,7 @@ ORT_FORMAT: Final = b"ORTM"
 
 
 @dataclass(frozen=True, slots=True)
-class Opened:
+class OpenedModel:
     """A checked model.
 
     Attributes:
@@ -49,7 +49,7 @@ class Opened:
     dtype: str
 
 
-def open_model(model: Any, options: SessionOptions) -> Opened:
+def open_model(model: Any, options: SessionOptions) -> OpenedModel:
     """Read and check a model.
 
     Args:
@@ -78,7 +78,7 @@ def open_model(model: Any, options: SessionOptions) -> Opened:
     floats = {find_numpy(info.dtype) for info in graph.inputs if info.dtype in {1, 11}}
     floats |= {array.dtype for array in graph.constants.values()}
     double = np.dtype(np.float64) in floats and np.dtype(np.float32) not in floats
-    return Opened(graph, signature, "float64" if double else "float32")
+    return OpenedModel(graph, signature, "float64" if double else "float32")
 
 
 def replace_constants(graph: Graph, values: Mapping[str, AnyArray]) -> Graph:
@@ -127,7 +127,7 @@ def _parse(model: Any) -> Parsed:
     return parsed
 
 
-def _find_dims(info: ValueInfo, sizes: Mapping[str, Sizes]) -> Dims | None:
+def _find_dims(info: ValueInfo, sizes: Mapping[str, NodeSizes]) -> Dims | None:
     """What is known of the sizes of an input."""
     if info.dims is None:
         return None

@@ -31,14 +31,16 @@ def check_providers(providers: Any, options: Any) -> None:
     Raises:
         InvalidArgument: something else.
     """
+    given = () if options is None else options
+    if not isinstance(given, Sequence) or not all(isinstance(item, Mapping) for item in given):
+        raise fail(InvalidArgument, "provider_options is no list of dicts", need="a dict for each of the providers")
     if providers is None:
         return
     if not isinstance(providers, Sequence) or isinstance(providers, str | bytes):
         raise fail(InvalidArgument, f"providers is a {type(providers).__name__}", need="a list", fix=f"[{CPU!r}]")
     names = [_name(item) for item in providers]
     if options is not None:
-        given = options if isinstance(options, Sequence) else ()
-        if len(given) != len(names) or not all(isinstance(item, Mapping) for item in given):
+        if len(given) != len(names):
             raise fail(InvalidArgument, "provider_options does not fit providers", need="a dict for each of them")
         if not all(isinstance(item, str) for item in providers):
             raise fail(InvalidArgument, "options stand in providers and in provider_options", need="one of them")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,9 +13,10 @@ import numpy as np
 from omniconv.errors import DataError, OmniconvError, warn
 from omniconv.forks import own_locks
 from omniconv.ort.binding import IOBinding
-from omniconv.ort.failures import Fail, InvalidArgument, NotImplemented, fail, translate_load, translate_run
-from omniconv.ort.opening import Opened, open_model, replace_constants
-from omniconv.ort.options import RunOptions, SessionOptions
+from omniconv.ort.failures import InvalidArgument, NotImplemented, fail, translate_load, translate_run
+from omniconv.ort.feeding import check_names, check_run, read_value
+from omniconv.ort.opening import OpenedModel, open_model, replace_constants
+from omniconv.ort.options import SessionOptions
 from omniconv.ort.presence import COLLECTION, find_theirs
 from omniconv.ort.providers import CPU, check_providers
 from omniconv.ort.signature import ModelMetadata, NodeArg, complete
@@ -78,15 +80,20 @@ class InferenceSession:
         if unknown:
             warn(f"arguments {', '.join(unknown)} are not known here and change nothing", UserWarning)
         check_providers(providers, provider_options)
-        self._options = SessionOptions() if sess_options is None else sess_options.copy()
-        opened = open_model(path_or_bytes, self._options)
-        self._signature = opened.signature
+        self._sess_options = SessionOptions() if sess_options is None else sess_options.copy()
+        opened = open_model(path_or_bytes, self._sess_options)
+        # Packages such as insightface read the names that ONNX Runtime's sessions keep these under.
+        self._model_path = None if isinstance(path_or_bytes, bytes) else os.fspath(path_or_bytes)
+        self._providers, self._provider_options = [CPU], {CPU: dict[str, str]()}
+        self._model_meta = opened.signature.metadata
+        self._inputs_meta = list(opened.signature.inputs)
+        self._overridable_initializers = list(opened.signature.overridable)
         self._inputs = {item.name: item for item in opened.signature.inputs}
         self._overridable = {item.name: item for item in opened.signature.overridable}
         self._opened = opened if self._overridable else None
         self._network = self._compile(opened, opened.graph)
-        self._outputs = self._complete(opened.signature.outputs)
-        self._names = [item.name for item in self._outputs]
+        self._outputs_meta = list(self._complete(opened.signature.outputs))
+        self._names = [item.name for item in self._outputs_meta]
         self._overridden: dict[bytes, Executable | MixedExecutable | Network] = {}
         own_locks(self)
 
@@ -103,8 +110,12 @@ class InferenceSession:
             """
             return find_theirs(COLLECTION, "InferenceSession") or InferenceSession
 
-    def __reduce__(self) -> Any:
+    def __getstate__(self) -> Any:
         raise fail(NotImplemented, "a session cannot be pickled", need="to be made again from the model")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle what a subclass says of its state: some keep the path, and open it again."""
+        return _make_blank, (type(self),), self.__getstate__()
 
     def __repr__(self) -> str:
         return f"<omniconv.ort.InferenceSession {self._network!r}>"
@@ -116,31 +127,31 @@ class InferenceSession:
 
     def get_inputs(self) -> list[NodeArg]:
         """What must be given."""
-        return list(self._signature.inputs)
+        return list(self._inputs_meta)
 
     def get_outputs(self) -> list[NodeArg]:
         """What comes."""
-        return list(self._outputs)
+        return list(self._outputs_meta)
 
     def get_overridable_initializers(self) -> list[NodeArg]:
         """Constants that may be given in their place; the network is compiled again for other values."""
-        return list(self._signature.overridable)
+        return list(self._overridable_initializers)
 
     def get_modelmeta(self) -> ModelMetadata:
         """Who made the model, and what they wrote into it."""
-        return self._signature.metadata
+        return self._model_meta
 
     def get_session_options(self) -> SessionOptions:
         """What the session was made with."""
-        return self._options
+        return self._sess_options
 
     def get_providers(self) -> list[str]:
         """The execution provider that there is."""
-        return [CPU]
+        return list(self._providers)
 
     def get_provider_options(self) -> dict[str, dict[str, str]]:
         """Its options: it has none."""
-        return {CPU: {}}
+        return {name: dict(options) for name, options in self._provider_options.items()}
 
     def set_providers(self, providers: Any = None, provider_options: Any = None) -> None:
         """Accepted; others than the CPU's are named in a warning."""
@@ -173,8 +184,8 @@ class InferenceSession:
             NotImplemented: an operator that cannot be carried out for these shapes.
             RuntimeException: more memory than allowed.
         """
-        names = self._check_names(output_names)
-        _check_run(run_options)
+        names = check_names(output_names, self._names)
+        check_run(run_options)
         found = self._run(input_feed)
         if names is None:
             return list(found.values())
@@ -235,11 +246,11 @@ class InferenceSession:
 
     # -- inside
 
-    def _compile(self, opened: Opened, graph: Graph) -> Executable | MixedExecutable | Network:
+    def _compile(self, opened: OpenedModel, graph: Graph) -> Executable | MixedExecutable | Network:
         """Compile a graph; the default of threads is that of `omniconv.compile`."""
         from omniconv.api import compile as compile_model
 
-        given = self._options.intra_op_num_threads
+        given = self._sess_options.intra_op_num_threads
         threads: dict[str, Any] = {"threads": given} if given else {}
         try:
             return compile_model(graph, dtype=opened.dtype, **threads)
@@ -255,28 +266,13 @@ class InferenceSession:
             return outputs
         return complete(outputs, network.outputs, network.output_dtypes)
 
-    def _check_names(self, names: Any) -> list[str] | None:
-        """Names of outputs; ``None`` for all."""
-        if names is None:
-            return None
-        if isinstance(names, str | bytes | Mapping) or not isinstance(names, Iterable):
-            raise DataError(f"output_names is a {type(names).__name__}", need="a list of names", fix=f"{self._names}")
-        found = list(names)
-        for name in found:
-            if not isinstance(name, str):
-                raise DataError(f"output_names holds {name!r}", need="names", fix=f"{self._names}")
-            if name not in self._names:
-                known = ", ".join(map(repr, self._names))
-                raise fail(InvalidArgument, f"output {name!r} is unknown", need=f"one of {known}")
-        return found or None
-
     def _run(self, feed: Any) -> dict[str, AnyArray]:
         network, arrays = self._network, feed
         try:
             if not (type(feed) is dict and feed.keys() == self._inputs.keys()):
                 arrays, network = self._read(feed)
             if not all(type(value) is np.ndarray for value in arrays.values()):
-                arrays = {name: self._convert(name, value) for name, value in arrays.items()}
+                arrays = {name: read_value(name, value, network.dtypes.get(name)) for name, value in arrays.items()}
             return network.run(arrays)
         except OmniconvError as error:
             raise translate_run(error) from error
@@ -292,7 +288,7 @@ class InferenceSession:
         unknown = sorted(str(name) for name in feed if name not in self._inputs and name not in self._overridable)
         if unknown:
             raise fail(InvalidArgument, f"inputs {unknown} are unknown", need=f"exactly {sorted(self._inputs)}")
-        constants = {name: self._convert(name, feed[name]) for name in feed if name in self._overridable}
+        constants = {name: read_value(name, feed[name], None) for name in feed if name in self._overridable}
         return {name: feed[name] for name in self._inputs}, self._override(constants)
 
     def _override(self, constants: Mapping[str, AnyArray]) -> Executable | MixedExecutable | Network:
@@ -316,42 +312,7 @@ class InferenceSession:
                 del self._overridden[next(iter(self._overridden))]
         return found
 
-    def _convert(self, name: str, value: Any) -> AnyArray:
-        """What is given for an input, as an array; numbers that are no array become what the input is, if they are."""
-        if isinstance(value, np.ndarray):
-            return value
-        if isinstance(value, OrtValue):
-            return value.array
-        if hasattr(value, "__dlpack__"):
-            return OrtValue.from_dlpack(value).array
-        if not isinstance(value, Sequence | np.generic) or isinstance(value, str | bytes):
-            raise DataError(f"input {name!r} is a {type(value).__name__}", need="a NumPy array", at=name)
-        return _read_numbers(name, value, self._network.dtypes.get(name))
 
-
-def _read_numbers(name: str, value: Any, dtype: np.dtype[Any] | None) -> AnyArray:
-    """Lists of numbers as an array of a type, if they have the same values in it, or are floats for floats."""
-    try:
-        found = np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise fail(InvalidArgument, f"input {name!r} is no array: {error}", need="lists of equal lengths") from None
-    if dtype is None or found.dtype == dtype:
-        return found
-    if found.dtype.kind not in "biuf" or (isinstance(value, np.generic)):
-        raise DataError(f"input {name!r} is {found.dtype}", need=str(dtype), fix=f"numpy.asarray(x, numpy.{dtype})")
-    with np.errstate(all="ignore"):
-        converted = found.astype(dtype)
-    if dtype.kind != "f" and not np.array_equal(converted, found):
-        raise fail(InvalidArgument, f"input {name!r} holds numbers that are no {dtype}", need=f"numbers of {dtype}")
-    return converted
-
-
-def _check_run(options: Any) -> None:
-    """Look at the options of a run."""
-    if options is None:
-        return
-    if not isinstance(options, RunOptions):
-        kind = f"{type(options).__module__}.{type(options).__name__}"
-        raise DataError(f"run_options is a {kind}", need="omniconv.ort.RunOptions")
-    if options.terminate:
-        raise fail(Fail, "the run was called off by its options", need="terminate=False")
+def _make_blank(kind: type[InferenceSession]) -> InferenceSession:
+    """A session whose state is to be set."""
+    return kind.__new__(kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -22,7 +22,7 @@ WORDS: Final = {
 """ONNX's number of an element type -> ONNX Runtime's word, and NumPy's name where there is one."""
 
 Size: TypeAlias = int | str | None
-Sizes: TypeAlias = tuple[Size, ...]
+NodeSizes: TypeAlias = tuple[Size, ...]
 
 
 def name_type(number: int) -> str:
@@ -60,7 +60,7 @@ def find_numpy(element: Any) -> np.dtype[Any]:
         return np.dtype(name)
     try:
         found: np.dtype[Any] = np.dtype(element)
-    except TypeError:
+    except (TypeError, ValueError):
         raise UnsupportedError(f"element type {element!r}", need="a type of NumPy, or a number of ONNX") from None
     number_type(found)
     return found
@@ -76,7 +76,7 @@ class NodeArg:
 
     name: str
     type: str
-    sizes: Sizes
+    sizes: NodeSizes
 
     @property
     def shape(self) -> list[Size]:
@@ -156,7 +156,7 @@ SMALL_BYTES: Final = 1024
 def _infer(
     model: onnx.ModelProto, outputs: tuple[NodeArg, ...], inputs: Iterable[Any], fix: Callable[[Any], Size]
 ) -> tuple[NodeArg, ...]:
-    """The outputs with the ranks and the integers that ONNX's rules find for sizes which are not declared so.
+    """The outputs with the ranks, integers and names of sizes of inputs that ONNX's rules find where none are declared.
 
     It is about what is shown alone: shapes that are computed with follow from the nodes, when a run has them.
     """
@@ -186,17 +186,23 @@ def _infer(
         found = onnx.shape_inference.infer_shapes(outline).graph.output
     except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError, TypeError, RuntimeError):
         return outputs
-    return tuple(_merge(item, info) for item, info in zip(outputs, found, strict=True))
+    names = {size for info in inputs for dim in info.type.tensor_type.shape.dim if isinstance(size := fix(dim), str)}
+    return tuple(_merge(item, info, names) for item, info in zip(outputs, found, strict=True))
 
 
-def _merge(declared: NodeArg, found: onnx.ValueInfoProto) -> NodeArg:
-    """What is declared of an output, with the integers that were found for it."""
-    shape = found.type.tensor_type.shape
-    sizes = [int(dim.dim_value) if dim.dim_value > 0 else None for dim in shape.dim]
+def _merge(declared: NodeArg, found: onnx.ValueInfoProto, names: Collection[str]) -> NodeArg:
+    """What is declared of an output, with what was found for it."""
+    sizes = [
+        int(dim.dim_value) if dim.dim_value > 0 else dim.dim_param if dim.dim_param in names else None
+        for dim in found.type.tensor_type.shape.dim
+    ]
     known = declared.sizes or (None,) * len(sizes)
     if len(known) != len(sizes):
         return declared
-    merged = tuple(old if isinstance(old, int) or new is None else new for old, new in zip(known, sizes, strict=True))
+    merged = tuple(
+        new if old is None or (isinstance(old, str) and isinstance(new, int)) else old
+        for old, new in zip(known, sizes, strict=True)
+    )
     return NodeArg(declared.name, declared.type, merged)
 
 
