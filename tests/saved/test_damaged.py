@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from tests.program.steps_drawn import DRAWS, program_of
 from tests.program_oracle import run_program
-from tests.saved.nets import MAKERS, check_same, edit_json, feed, layer, network, rewrite
+from tests.saved.nets import MAKERS, check_same, edit_json, feed, layer, rewrite
 
 import omniconv as oc
 from omniconv.errors import OmniconvError
@@ -76,10 +76,10 @@ def test_every_byte_of_the_header_and_the_table_counts() -> None:
                 from_bytes(bytes(changed))
 
 
-@pytest.mark.parametrize("name", ["layer", "network", "open network", "mixed"])
+@pytest.mark.parametrize("name", ["network", "open network"])
 def test_random_flips_are_refused(name: str) -> None:
     data, r = saved(name), Random(7)
-    for _ in range(EDITS // 4):
+    for _ in range(EDITS // 2):
         changed = bytearray(data)
         for _ in range(r.choice((1, 1, 2, 8))):
             at = r.randrange(len(data))
@@ -371,17 +371,16 @@ def test_models_that_are_edited() -> None:
 
         try:
             net = from_bytes(rewrite(data, flip))
-            net.run({name: np.ones([2 if not isinstance(d, int) else d for d in dims or ()], net.dtypes[name])
-                     for name, dims in net.signature.items()})  # fmt: skip
+            signature = net.signature.items()
+            shapes = {name: [size if isinstance(size, int) else 2 for size in dims or ()] for name, dims in signature}
+            net.run({name: np.ones(shape, net.dtypes[name]) for name, shape in shapes.items()})
         except OmniconvError:
             continue
 
 
-def test_the_whole_container_is_hashed() -> None:
-    """Sabotage: without the digests, a flip in the weights would go through."""
+def test_weights_are_hashed() -> None:
     data = bytearray(saved("network"))
     offset, size = struct.unpack_from("<QQ", data, 128 + 48 * 2)
     data[offset + size // 2] ^= 1
     with pytest.raises(oc.ModelError, match="section 2 is damaged"):
         container.read_container(bytes(data), "")
-    assert network is MAKERS["network"]

@@ -138,6 +138,7 @@ def run_in_worker(net: Any, inputs: Any) -> Any:
     return net.run(inputs)
 
 
+@pytest.mark.wide
 def test_workers_need_not_compile() -> None:
     net = network()
     inputs = feed(net)

@@ -171,8 +171,10 @@ def _read_number(reader: ValueReader, value: Any) -> float:
     """A float that is finite is written as one, or as an integer where it was one."""
     if isinstance(value, dict) and list(value) == ["float"] and value["float"] in _FLOATS:
         return _FLOATS[value["float"]]
-    finite = (type(value) is float and math.isfinite(value)) or (type(value) is int and abs(value) < _MOST)
-    return value if finite else reader.refuse(value, "a number")
+    if (type(value) is float and math.isfinite(value)) or (type(value) is int and abs(value) < _MOST):
+        found: float = value
+        return found
+    return reader.refuse(value, "a number")
 
 
 _PLAIN: Final[Mapping[Any, Read]] = {
