@@ -28,8 +28,9 @@ from omniconv.tiles.journal import digest
 from omniconv.tiles.moves import Plane, slices
 from omniconv.tiles.outputs import TileResults, is_there, turn_outwards
 from omniconv.tiles.plan import ImageTile, TilePlan
+from omniconv.tiles.room import as_stored, give_back
 from omniconv.tiles.sources import read_parts, turn_inwards
-from omniconv.tiles.storage import folder_of, is_zarr, open_image
+from omniconv.tiles.storage import folder_of, is_zarr, open_image, write_box
 from omniconv.tiles.sums import Partial
 from omniconv.tiles.sweeping import finish_sweep, name_statistics, take_part
 
@@ -130,6 +131,12 @@ class TileWork:
 
     def __call__(self, job: RemoteTile) -> RemoteResult:
         """Read, compute, and write where that is done by workers."""
+        try:
+            return self._do(job)
+        finally:
+            give_back()
+
+    def _do(self, job: RemoteTile) -> RemoteResult:
         plan, tiles = self.compiled.plan, self.compiled
         if job.sweep is not None:
             tiles = self.compiled.sweeps[job.sweep[1]]
@@ -149,8 +156,8 @@ class TileWork:
         for name in [name for name in ys if name in self.places]:
             where = slices(plan.outputs[name].axes, job.plane, job.tile.outputs[name])
             with storing(f"writing {where}"):
-                y = ys.pop(name)
-                self.places[name][where] = y
+                y = as_stored(ys.pop(name))
+                write_box(self.places[name], where, y)
                 written[name] = digest((y,))
         return RemoteResult(back, read, written, ys)
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from omniconv.outside import storing
 from omniconv.tiles.compiled import Array
 from omniconv.tiles.journal import Journal, digest
 from omniconv.tiles.moves import Plane, outwards, slices
 from omniconv.tiles.plan import ImageTile, TilePlan
 from omniconv.tiles.results import Destination
+from omniconv.tiles.room import as_stored
+from omniconv.tiles.storage import read_box, write_box
 from omniconv.tiles.sums import Partial
 
 
@@ -76,7 +76,8 @@ class TileResults:
         """Write a tile of one output; its digest, where there is a journal."""
         where = slices(self.plan.outputs[name].axes, plane, tile.outputs[name])
         with storing(f"writing {where}"):
-            self.places[name].array[where] = y
+            y = as_stored(y)
+            write_box(self.places[name].array, where, y)
             if name not in self.journals:
                 return ""
             self.places[name].flush()
@@ -124,7 +125,7 @@ def is_there(array: Any, plan: TilePlan, name: str, plane: Plane, tile: ImageTil
         return written == NOTHING
     where = slices(plan.outputs[name].axes, plane, tile.outputs[name])
     with storing(f"reading {where} of the result", fix="resume=False, which begins anew"):
-        return digest((np.asarray(array[where]),)) == written
+        return digest((read_box(array, where),)) == written
 
 
 def turn_outwards(plan: TilePlan, ys: Mapping[str, Array]) -> dict[str, Array]:

@@ -13,6 +13,7 @@ from omniconv.tiles.journal import digest
 from omniconv.tiles.moves import Plane
 from omniconv.tiles.outputs import TileResults, turn_outwards
 from omniconv.tiles.plan import ImageTile, TilePlan
+from omniconv.tiles.room import give_back
 from omniconv.tiles.sources import read_parts, turn_inwards
 from omniconv.tiles.sums import Partial
 from omniconv.tiles.sweeping import finish_sweep, name_statistics, take_part
@@ -131,4 +132,5 @@ class TileRun:
             self.results.write(job.number, job.plane, job.tile, job.key, turn_outwards(self.plan, found))
         elif job.sweep is not None and not job.old:
             self.results.note_sum((*job.sweep, job.number), job.key, found)
+        give_back()
         advance()

@@ -18,13 +18,6 @@ from omniconv.spec import Shape
 from omniconv.tiles.storage import folder_of, is_zarr
 
 
-def find_chunks(out: Any) -> Shape | None:
-    """Chunks of an array for the result, within which nothing is written twice; ``None`` where there are none."""
-    if not is_zarr(out):
-        return None
-    return tuple(getattr(out, "shards", None) or out.chunks)
-
-
 def has_chunks(out: Any) -> bool:
     """Whether a result goes to chunks, each of which one tile has to write."""
     return is_zarr(out) or (isinstance(out, str | os.PathLike) and Path(out).suffix == ".zarr")

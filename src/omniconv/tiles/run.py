@@ -12,17 +12,18 @@ import numpy as np
 from omniconv.cluster import open_client
 from omniconv.errors import DataError, ShapeError
 from omniconv.integers import as_flag
-from omniconv.spec import Shape
 from omniconv.tiles.bar import show_bar
 from omniconv.tiles.cluster import run_on_cluster
+from omniconv.tiles.fit import Storage
 from omniconv.tiles.journal import describe
 from omniconv.tiles.lazy import tile_lazily
 from omniconv.tiles.outputs import TileResults
 from omniconv.tiles.pipeline import TileRun
 from omniconv.tiles.plan import TiledOutput, TilePlan
 from omniconv.tiles.planner import plan_aligned
-from omniconv.tiles.results import find_chunks, has_chunks, open_result
-from omniconv.tiles.storage import check_apart, check_distinct, is_dask, open_image
+from omniconv.tiles.results import has_chunks, open_result
+from omniconv.tiles.room import count_packing
+from omniconv.tiles.storage import check_apart, check_distinct, find_chunks, is_dask, is_zarr, open_image
 from omniconv.tiles.subject import open_subject
 
 
@@ -95,11 +96,10 @@ def tiled(
         _check_type(name, one.dtype, subject.target.element.dtype)
     shapes = {name: tuple(one.shape) for name, one in opened.items()}
 
-    def align(names: Sequence[str]) -> dict[str, Shape]:
-        places = _name_outputs(names, out).items()
-        return {name: chunks for name, one in places if (chunks := find_chunks(one)) is not None}
+    def store(names: Sequence[str]) -> Storage:
+        return _ask_storage(opened, _name_outputs(names, out))
 
-    plan = plan_aligned(subject, shapes, memory, axes, output, align, tile=tile, two_pass=two_pass)
+    plan = plan_aligned(subject, shapes, memory, axes, output, store, tile=tile, two_pass=two_pass)
     images = {name: opened[name] for name in plan.inputs}
     element = subject.target.element.dtype
     sides = {name: np.ascontiguousarray(np.asarray(opened[name]), element) for name in plan.sides}
@@ -115,6 +115,16 @@ def tiled(
             else:
                 run_on_cluster(client, plan, given, images, sides, results, threads, advance)
         return _take_only(results.finish())
+
+
+def _ask_storage(images: Mapping[str, Any], outs: Mapping[str, Any]) -> Storage:
+    """What is asked of tiles by where images and results are."""
+    aligned = {name: chunks for name, one in outs.items() if (chunks := find_chunks(one)) is not None}
+    packed = frozenset(name for name, one in outs.items() if name not in aligned and has_chunks(one))
+    chunked = [(image, image.chunks) for image in images.values() if is_zarr(image)]
+    chunked += [(outs[name], chunks) for name, chunks in aligned.items()]
+    fixed = sum(count_packing(one.shape, chunks, one.dtype.itemsize) for one, chunks in chunked)
+    return Storage(aligned, fixed, packed)
 
 
 def _take_only(found: dict[str, Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import mmap
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from omniconv.errors import DataError
 from omniconv.outside import need_package, storing
 from omniconv.reference.weights import detach
+from omniconv.tiles.room import list_pieces, make_room
 
 TIFF = (".tif", ".tiff")
 
@@ -95,6 +97,56 @@ def _first_array(store: Any) -> Any:
     if not is_zarr(array):
         raise DataError(f"{names[0]!r} of a Zarr group is not an array", need="an array")
     return array
+
+
+def find_chunks(array: Any) -> tuple[int, ...] | None:
+    """What of a Zarr array is written at once: its chunks, or shards of them; ``None`` for other arrays."""
+    return tuple(getattr(array, "shards", None) or array.chunks) if is_zarr(array) else None
+
+
+def read_box(array: Any, where: tuple[slice, ...]) -> npt.NDArray[Any]:
+    """A part of an array."""
+    pages = _find_pages(array)
+    if not is_zarr(array) and pages is None:
+        return np.asarray(array[where])
+    shape = [len(range(*one.indices(size))) for one, size in zip(where, array.shape, strict=True)]
+    part = make_room(shape, array.dtype)
+    chunks = array.chunks if pages is None else _choose_rows(array)
+    for inside, outside in list_pieces(where, array.shape, chunks, array.dtype.itemsize):
+        part[inside] = array[outside]
+        _let_go(pages)
+    return part
+
+
+def write_box(array: Any, where: tuple[slice, ...], y: npt.NDArray[Any]) -> None:
+    """Write a part of an array."""
+    pages = _find_pages(array)
+    chunks = find_chunks(array) if pages is None else _choose_rows(array)
+    if chunks is None:
+        array[where] = y
+        return
+    for inside, outside in list_pieces(where, array.shape, chunks, array.dtype.itemsize):
+        array[outside] = y[inside]
+        _let_go(pages)
+
+
+def _find_pages(array: Any) -> mmap.mmap | None:
+    """The pages of a file that an array shows and shares with all others: these count as memory of this process while
+    they are mapped, though the file has them.
+    """
+    found = array.base if isinstance(array, np.memmap) and array.mode != "c" else None
+    return found if isinstance(found, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") else None
+
+
+def _choose_rows(array: npt.NDArray[Any]) -> tuple[int, ...]:
+    """What lies together in a file, as chunks do: rows."""
+    return (*(1,) * (array.ndim - 1), *array.shape[-1:])
+
+
+def _let_go(pages: mmap.mmap | None) -> None:
+    """Unmap pages of a file; they come again when they are looked at, with all that was written to them."""
+    if pages is not None:
+        pages.madvise(mmap.MADV_DONTNEED)
 
 
 def folder_of(array: Any) -> str | None:
