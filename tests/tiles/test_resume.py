@@ -18,7 +18,7 @@ from omniconv.tiles.compiled import CompiledTiles
 from omniconv.tiles.journal import Journal
 
 
-def stop_after(monkeypatch, count, out):
+def stop_after(monkeypatch, count, out, x=X):
     """A run that ends after some tiles."""
     add, lines = Journal.add, []
 
@@ -31,7 +31,7 @@ def stop_after(monkeypatch, count, out):
     with monkeypatch.context() as patched:
         patched.setattr(Journal, "add", stop)
         with pytest.raises(StorageError, match="pulled out"):
-            run(X, out)
+            run(x, out)
 
 
 def test_tiles_of_another_image_are_computed_again(tmp_path, monkeypatch):

@@ -15,7 +15,8 @@ from omniconv.errors import DataError, OmniconvError, ShapeError
 from omniconv.mapping.pictures import PICTURES, check_size, convert, read_picture, read_tiff
 from omniconv.outside import storing
 from omniconv.tiles.axes import CHANNEL, read_axes
-from omniconv.tiles.storage import TIFF, find_chunks, open_image
+from omniconv.tiles.opening import open_image
+from omniconv.tiles.storage import TIFF, find_chunks
 
 Array: TypeAlias = npt.NDArray[Any]
 

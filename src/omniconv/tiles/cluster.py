@@ -26,11 +26,13 @@ from omniconv.outside import storing
 from omniconv.tiles.compiled import Array, CompiledTiles
 from omniconv.tiles.journal import digest
 from omniconv.tiles.moves import Plane, slices
+from omniconv.tiles.opening import open_source
 from omniconv.tiles.outputs import TileResults, is_there, turn_outwards
+from omniconv.tiles.place import OpenedImage
 from omniconv.tiles.plan import ImageTile, TilePlan
 from omniconv.tiles.room import as_stored, give_back
 from omniconv.tiles.sources import read_parts, turn_inwards
-from omniconv.tiles.storage import folder_of, is_zarr, open_image, write_box
+from omniconv.tiles.storage import folder_of, is_zarr, write_box
 from omniconv.tiles.sums import Partial
 from omniconv.tiles.sweeping import finish_sweep, name_statistics, take_part
 
@@ -85,7 +87,7 @@ class TileWork:
 
     Args:
         plan: the tiles.
-        sources: images that workers open.
+        sources: images that workers open, and levels of their resolutions.
         dtypes: of all images.
         places: the arrays of outputs that workers write.
         journals: for each journal its path here, and a digest of its first line, which tells whether a worker sees the
@@ -95,7 +97,7 @@ class TileWork:
     def __init__(
         self,
         plan: TilePlan,
-        sources: dict[str, Any],
+        sources: dict[str, tuple[Any, int]],
         dtypes: dict[str, np.dtype[Any]],
         places: dict[str, Any],
         journals: dict[str, tuple[Path, str]],
@@ -114,7 +116,7 @@ class TileWork:
         self.compiled = CompiledTiles(plan)
         for name, source in self.sources.items():
             with storing("a worker opens the image", fix="a path that all machines see"):
-                image = self.images[name] = open_image(source)
+                image = self.images[name] = open_source(*source).array
             shape, dtype = plan.inputs[name].shape, self.dtypes[name]
             if (tuple(image.shape), image.dtype) != (shape, dtype):
                 raise DataError(
@@ -198,8 +200,7 @@ def hash_head(path: Path) -> str:
 def run_on_cluster(
     client: Any,
     plan: TilePlan,
-    given: Mapping[str, Any],
-    images: Mapping[str, Any],
+    given: Mapping[str, OpenedImage],
     sides: Mapping[str, Array],
     results: TileResults,
     threads: int | None,
@@ -210,14 +211,15 @@ def run_on_cluster(
     Args:
         client: of Dask.
         plan: the tiles.
-        given, images: images as the caller gives them, and their arrays.
+        given: images.
         sides: inputs that every tile is given.
         results: where tiles go, and which are finished.
         threads: of a tile; ``None`` for the cores of a machine over its jobs.
         advance: called after each tile.
     """
     fleet = Fleet(client, plan.subject.target, plan.needed, threads)
-    found = {name: _find_source(given[name], image) for name, image in images.items()}
+    images = {name: source.array for name, source in given.items()}
+    found = {name: _find_source(source) for name, source in given.items()}
     sources = {name: source for name, source in found.items() if source is not None}
     places = {name: place.array for name, place in results.places.items() if _is_in_folder(place.array)}
     seen = {name: (journal.path, hash_head(journal.path)) for name, journal in results.journals.items()}
@@ -243,11 +245,12 @@ def run_on_cluster(
                 run.keep(one)
 
 
-def _find_source(given: Any, image: Any) -> Any:
-    """What workers open by themselves, or ``None``."""
-    if isinstance(given, str | os.PathLike):
-        return os.path.abspath(given)  # noqa: PTH100 - links stay as they are, each machine may resolve them otherwise
-    return image if _is_in_folder(image) else None
+def _find_source(source: OpenedImage) -> tuple[Any, int] | None:
+    """What workers open by themselves, and which resolution, or ``None``."""
+    if isinstance(source.given, str | os.PathLike):
+        # Links stay as they are, each machine may resolve them otherwise.
+        return os.path.abspath(source.given), source.level  # noqa: PTH100
+    return (source.array, 0) if _is_in_folder(source.array) else None
 
 
 def _is_in_folder(array: Any) -> bool:

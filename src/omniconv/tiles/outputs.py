@@ -25,6 +25,7 @@ class TileResults:
         plan: the tiles.
         places: where each output goes.
         content: what is computed, see :func:`omniconv.tiles.journal.describe`.
+        lies: where the positions of each output lie.
         resume: go on with what is there.
 
     Attributes:
@@ -35,7 +36,13 @@ class TileResults:
     """
 
     def __init__(
-        self, plan: TilePlan, places: Mapping[str, Destination], content: dict[str, Any], *, resume: bool
+        self,
+        plan: TilePlan,
+        places: Mapping[str, Destination],
+        content: dict[str, Any],
+        lies: Mapping[str, str],
+        *,
+        resume: bool,
     ) -> None:
         self.plan, self.places = plan, dict(places)
         self.journals: dict[str, Journal] = {}
@@ -43,7 +50,9 @@ class TileResults:
             for name, place in places.items():
                 if place.journal is not None:
                     with storing(f"opening {str(place.journal)!r}"):
-                        self.journals[name] = Journal(place.journal, {**content, "output": name}, resume=resume)
+                        self.journals[name] = Journal(
+                            place.journal, {**content, "output": name, "place": lies[name]}, resume=resume
+                        )
         except BaseException:
             self.close()
             raise

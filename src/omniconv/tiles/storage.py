@@ -1,4 +1,4 @@
-"""Where images come from: NumPy arrays and files, Zarr arrays, TIFF files."""
+"""Arrays that lie elsewhere: reading and writing parts of them, and whether two meet."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.errors import DataError
-from omniconv.outside import need_package, storing
-from omniconv.reference.weights import detach
-from omniconv.tiles.room import list_pieces, make_room
+from omniconv.tiles.geo import CACHE, Raster
+from omniconv.tiles.room import count_packing, list_pieces, make_room
 
 TIFF = (".tif", ".tiff")
 
@@ -29,74 +28,6 @@ def is_dask(x: object) -> bool:
 def is_zarr(x: object) -> bool:
     """Whether it is an array of Zarr, of format 2 or 3."""
     return type(x).__module__.startswith("zarr") and hasattr(x, "chunks") and hasattr(x, "shape")
-
-
-def open_image(x: Any) -> Any:
-    """An array whose parts can be read: what is given, or what a path leads to.
-
-    Raises:
-        DataError: something else.
-        StorageError: a file that cannot be read.
-    """
-    if isinstance(x, str | os.PathLike):
-        return _open_path(Path(x))
-    if isinstance(x, np.ndarray) or is_zarr(x) or is_dask(x):
-        return x
-    if hasattr(x, "__dlpack__"):
-        with suppress(TypeError, ValueError, RuntimeError, BufferError):
-            exporting: Any = detach(x)
-            return np.from_dlpack(exporting)
-    raise DataError(
-        f"an image of type {type(x).__name__}",
-        need="a NumPy array, a Zarr or Dask array, or a path to .npy, .zarr or .tif",
-    )
-
-
-def _open_path(path: Path) -> Any:
-    with storing(f"opening {str(path)!r}", fix="a file that is whole"):
-        if path.suffix == ".npy":
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        if path.suffix.lower() in TIFF:
-            need_package("tifffile")
-            import tifffile
-
-            try:
-                return tifffile.memmap(path, mode="r")
-            except ValueError:  # compressed, so that Zarr has to read it in parts
-                return _first_array(tifffile.imread(path, aszarr=True))
-        if path.suffix == ".zarr" or path.is_dir():
-            return _first_array(path)
-    raise DataError(f"an image in {path.name!r}", need="a file .npy, .zarr, .tif or .tiff")
-
-
-def _first_array(store: Any) -> Any:
-    """The array of a Zarr store; of a group, as OME-Zarr has, the first resolution.
-
-    Raises:
-        DataError: a group without arrays, or whose description names none.
-    """
-    need_package("zarr")
-    import zarr
-
-    found: Any = zarr.open(store, mode="r")
-    if not hasattr(found, "array_keys"):
-        return found
-    names = sorted(found.array_keys())
-    ome: Any = found.attrs.get("ome")
-    multiscales: Any = found.attrs.get("multiscales") or (ome.get("multiscales") if isinstance(ome, dict) else None)
-    if multiscales:
-        try:
-            names = [multiscales[0]["datasets"][0]["path"]]
-        except (LookupError, TypeError):
-            names = [None]
-        if not isinstance(names[0], str):
-            raise DataError("multiscales of a Zarr group that name no array", need="datasets with a path, or the array")
-    if not names:
-        raise DataError("a Zarr group without arrays", need="an array, or a group with one")
-    array = found[names[0]]
-    if not is_zarr(array):
-        raise DataError(f"{names[0]!r} of a Zarr group is not an array", need="an array")
-    return array
 
 
 def find_chunks(array: Any) -> tuple[int, ...] | None:
@@ -130,11 +61,20 @@ def write_box(array: Any, where: tuple[slice, ...], y: npt.NDArray[Any]) -> None
         _let_go(pages)
 
 
+def count_fixed(place: Any) -> int:
+    """What a library takes to pack and unpack parts of an array, whatever their size [bytes]."""
+    if isinstance(place, Raster):
+        return CACHE + count_packing(place.shape, place.chunks, place.dtype.itemsize)
+    if isinstance(place, str | os.PathLike):
+        return CACHE if Path(place).suffix.lower() in TIFF else 0
+    return count_packing(place.shape, place.chunks, place.dtype.itemsize) if is_zarr(place) else 0
+
+
 def _find_pages(array: Any) -> mmap.mmap | None:
     """The pages of a file that an array shows and shares with all others: these count as memory of this process while
     they are mapped, though the file has them.
     """
-    found = array.base if isinstance(array, np.memmap) and array.mode != "c" else None
+    found: Any = array.base if isinstance(array, np.memmap) and array.mode != "c" else None
     return found if isinstance(found, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") else None
 
 
