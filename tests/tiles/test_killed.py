@@ -1,4 +1,4 @@
-"""Runs that are killed again and again, at moments that chance chooses: in sweeps, and between writes of two outputs."""
+"""Runs that are killed again and again, at moments that chance chooses: in sweeps, and between two outputs."""
 
 from __future__ import annotations
 
