@@ -22,6 +22,7 @@ from omniconv.cluster import Fleet, open_client
 from omniconv.errors import DataError, LimitError, StorageError, UnsupportedError
 from omniconv.tiles.compiled import CompiledTiles
 from omniconv.tiles.journal import Journal
+from omniconv.tiles.sharing import share_kinds
 
 distributed = pytest.importorskip("distributed")
 RNG = np.random.default_rng(2)
@@ -139,6 +140,21 @@ def test_a_disk_that_workers_do_not_see_is_refused(client, tmp_path, monkeypatch
         run(X, tmp_path / "y.zarr", cluster=client)
     with pytest.raises(StorageError, match="a worker does not see"):
         oc.map(NET, [X[0]], tmp_path / "out", weights=WEIGHTS, progress=False, cluster=client)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3, 50])
+def test_kinds_of_few_tiles_are_of_one_worker(workers):
+    plan = oc.plan_tiles(NET, (1, 2, 200, 260), tile=(20, 20), weights=WEIGHTS)
+    shared = list(share_kinds(plan, workers))
+    assert sorted(number for number, _, _ in shared) == list(range(plan.tiles))
+    assert all(plan.tile_at(tile.index) == tile == list(plan)[number] for number, tile, _ in shared[::9])
+    homes = {}
+    for _, tile, home in shared:
+        homes.setdefault(tile.kind, set()).add(home)
+    assert all(len(found) == 1 for found in homes.values())
+    own = [[home for _, _, home in shared].count(n) for n in range(workers)]
+    assert max(own) - min(own) <= 4
+    assert homes[plan.tile_at((5, 5)).kind] == {None}
 
 
 def test_workers_that_do_not_fit_are_refused(client, monkeypatch):

@@ -31,6 +31,7 @@ from omniconv.tiles.outputs import TileResults, is_there, turn_outwards
 from omniconv.tiles.place import OpenedImage
 from omniconv.tiles.plan import ImageTile, TilePlan
 from omniconv.tiles.room import as_stored, give_back
+from omniconv.tiles.sharing import share_kinds
 from omniconv.tiles.sources import read_parts, turn_inwards
 from omniconv.tiles.storage import folder_of, is_zarr, write_box
 from omniconv.tiles.sums import Partial
@@ -49,6 +50,7 @@ class RemoteTile:
         known: inputs that every tile is given, and what sweeps have found.
         sweep: the numbers of the plane and of the sweep that it belongs to; ``None`` for a tile of the result.
         sum_key: for a tile of a sweep, the digest of what an earlier run read for it, and what it found.
+        home: the number of the worker that had better compute it.
     """
 
     number: int
@@ -59,6 +61,7 @@ class RemoteTile:
     known: dict[str, Array]
     sweep: tuple[int, int] | None = None
     sum_key: tuple[str, Partial] | None = None
+    home: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -224,11 +227,12 @@ def run_on_cluster(
     places = {name: place.array for name, place in results.places.items() if _is_in_folder(place.array)}
     seen = {name: (journal.path, hash_head(journal.path)) for name, journal in results.journals.items()}
     work = TileWork(plan, sources, {name: image.dtype for name, image in images.items()}, places, seen)
-    run = _ClusterRun({name: image for name, image in images.items() if name not in sources}, results, set(places))
+    sent = {name: image for name, image in images.items() if name not in sources}
+    run = _ClusterRun(sent, results, set(places), len(fleet.threads))
     with fleet.send(work) as carried:
 
         def do(jobs: Iterator[RemoteTile]) -> Iterator[RemoteResult]:
-            with closing(fleet.do(carried, jobs)) as done:
+            with closing(fleet.do(carried, jobs, lambda job: job.home)) as done:
                 for one in done:
                     yield one
                     advance()
@@ -265,29 +269,32 @@ class _ClusterRun:
         images: to take parts from that are sent.
         results: where tiles go, and which are finished.
         there: outputs that workers write.
+        workers: how many there are.
     """
 
     images: Mapping[str, Any]
     results: TileResults
     there: set[str]
+    workers: int
 
     def list_tiles(self, plane: Plane, first: int, known: dict[str, Array]) -> Iterator[RemoteTile]:
         """The tiles of a plane, numbered on: with the parts that are sent."""
         plan = self.results.plan
-        for number, tile in enumerate(plan, first):
+        for place, tile, home in share_kinds(plan, self.workers):
+            number = first + place
             done = self.results.find(number)
             if done is not None:
                 here = {name: written for name, written in done[1].items() if name not in self.there}
                 done = done if self.results.is_there(plane, tile, here) else None
-            yield RemoteTile(number, plane, tile, self._take_parts(plan, plane, tile), done, known)
+            yield RemoteTile(number, plane, tile, self._take_parts(plan, plane, tile), done, known, home=home)
 
     def list_sweep(
         self, plan: TilePlan, count: int, plane: Plane, sweep: int, known: dict[str, Array]
     ) -> Iterator[RemoteTile]:
         """The tiles of a sweep over a plane."""
-        for number, tile in enumerate(plan):
+        for number, tile, home in share_kinds(plan, self.workers):
             parts, old = self._take_parts(plan, plane, tile), self.results.find_sum((count, sweep, number))
-            yield RemoteTile(number, plane, tile, parts, None, known, (count, sweep), old)
+            yield RemoteTile(number, plane, tile, parts, None, known, (count, sweep), old, home)
 
     def _take_parts(self, plan: TilePlan, plane: Plane, tile: ImageTile) -> dict[str, Array]:
         sent = replace(tile, reads={name: box for name, box in tile.reads.items() if name in self.images})
