@@ -95,6 +95,9 @@ class CompiledTiles:
 
     def find(self, tile: ImageTile) -> tuple[Executable, dict[str, Box]]:
         """The executable of tiles of its kind, and the boxes of its inputs."""
+        known = self._made.get(tile.kind)  # without waiting for a kind that is compiled meanwhile
+        if known is not None:
+            return known
         with self._lock:
             found = self._made.get(tile.kind)
             if found is None:

@@ -24,6 +24,15 @@ BUFFERS: Final = 3
 """Inputs, and outputs, that exist at once: of the tile that is computed, and of those before and after it."""
 
 
+COMPILER: Final = 32 * 2**20
+"""What it takes to compile a kind of tile [bytes]."""
+
+
+def leave_room(memory: int) -> int:
+    """What tiles may take of a budget: of a large one all but what lets the next kind be compiled meanwhile [bytes]."""
+    return memory - COMPILER if memory >= 8 * COMPILER else memory
+
+
 @dataclass(frozen=True, slots=True)
 class Storage:
     """What is asked of tiles by where images and results are.

@@ -17,7 +17,7 @@ from omniconv.program.program import Program
 from omniconv.program.statistics import SweptProgram, find_sources, split_program
 from omniconv.spec import Shape
 from omniconv.tiles.axes import Axes, read_axes
-from omniconv.tiles.fit import Storage, count_macs, count_tiles_macs, fit_sizes
+from omniconv.tiles.fit import Storage, count_macs, count_tiles_macs, fit_sizes, leave_room
 from omniconv.tiles.lines import Whole, cut_line
 from omniconv.tiles.plan import SweepPlan, TiledInput, TiledOutput, TilePlan
 from omniconv.tiles.subject import TileSubject, find_outputs, open_subject
@@ -218,7 +218,7 @@ class _Planner:
         together = find_together(program, tensors, list(self.axes))
         whole = Whole(keep_axes(program, tensors), tensors, list(self.axes), together.rates)
         steps, most = self._steps(together, whole, storage.aligned, tile)
-        sizes, needed = fit_sizes(whole, subject, steps, self.allowed, most, storage)
+        sizes, needed = fit_sizes(whole, subject, steps, leave_room(self.allowed), most, storage)
         if max(map(ceil_div, whole.sizes, sizes)) > MOST_PIECES:
             raise LimitError(
                 f"tiles of {'x'.join(map(str, sizes))} outputs for a result of {'x'.join(map(str, whole.sizes))}",
