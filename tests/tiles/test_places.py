@@ -185,6 +185,9 @@ def test_levels_and_axes_by_the_description(tmp_path, version):
         run(x, level=2)
     with pytest.raises(ShapeError, match=r"axes='TZCYX' of an image whose description says TCZYX"):
         run(x, axes="TZCYX")
+    inner = pytest.importorskip("zarr").open_array(tmp_path / "y.ome.zarr" / "0")
+    with pytest.raises(DataError, match="written over the image"):
+        oc.tiled(half, inner, tmp_path / "y.ome.zarr", weights=weights, axes="TCZYX", progress=False)
     run(x, tmp_path / "y.ome.zarr", level=1)  # takes the place of the older one
     (tmp_path / "y.ome.zarr" / "mine").mkdir()
     (tmp_path / "y.ome.zarr" / "mine" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "group"}')

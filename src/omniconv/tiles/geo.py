@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import warnings
@@ -189,7 +190,7 @@ def make_raster(path: Path, shape: Shape, dtype: np.dtype[Any], axes: str, groun
     They are not compressed: else a block that is written again would move.
     """
     sizes = {"C": 1, **dict(zip(axes, shape, strict=True))}
-    number = int(np.prod([int(size) for size in shape], dtype=object)) * dtype.itemsize
+    number = math.prod(shape) * dtype.itemsize
     placed: dict[str, Any] = {}
     with _library() as library:
         if ground is not None:

@@ -107,7 +107,7 @@ def check_apart(x: Any, image: Any, out: Any) -> None:
         DataError: both are, or may be, at one place.
     """
     places = _places(image) | (_places(x) if isinstance(x, str | os.PathLike) else set())
-    if places & _places(out) or (isinstance(image, np.ndarray) and isinstance(out, np.ndarray) and _meet(image, out)):
+    if _meet(image, out) or _replaces(_places(out), places):
         raise DataError("the result would be written over the image", need="another place for it", fix="another out=")
 
 
@@ -118,7 +118,7 @@ def check_distinct(outs: Mapping[str, Any]) -> None:
         DataError: they are, or may be.
     """
     for (one, a), (other, b) in itertools.combinations(outs.items(), 2):
-        if _places(a) & _places(b) or (isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and _meet(a, b)):
+        if _meet(a, b) or _replaces(_places(a), _places(b)) or _replaces(_places(b), _places(a)):
             raise DataError(f"outputs {one!r} and {other!r} would be written to one place", need="a place for each")
 
 
@@ -135,8 +135,16 @@ def _places(what: Any) -> set[object]:
     return set()
 
 
-def _meet(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> bool:
-    """Whether two arrays share memory, or where that is too hard to say, may."""
+def _replaces(out: set[object], kept: set[object]) -> bool:
+    """Whether what is written takes the place of something, or of a folder that holds it."""
+    folders = {str(folder) for place in kept if isinstance(place, str) for folder in Path(place).parents}
+    return bool(out & (kept | folders))
+
+
+def _meet(a: Any, b: Any) -> bool:
+    """Whether two arrays of NumPy share memory, or where that is too hard to say, may."""
+    if not isinstance(a, np.ndarray) or not isinstance(b, np.ndarray):
+        return False
     work: Any = 10**6  # NumPy takes any number, its stubs two of them
     try:
         return np.shares_memory(a, b, max_work=work)
