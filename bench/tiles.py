@@ -7,16 +7,15 @@
 - ``monai``: by MONAI's sliding window, windows of 512 that overlap by a quarter, Gaussian blending (PyTorch computes);
 - ``overlap``: by `dask.array.map_overlap` with chunks of 512 and a guessed halo of 16 (Omniconv computes).
 
-Each way runs in a fresh process. Its memory is the peak of that process less the peak after the same over an image of
-512 x 512. The largest error is against the whole image at ``--whole`` positions a side, in float32 on one thread. For
-tiles the time is also set against what one piece takes, times the work that the plan says.
+Each way runs in a fresh process. Its memory is the peak of that process less what it has after the same over an image
+of 512 x 512. The largest error is against the whole image at ``--whole`` positions a side, in float32 on one thread.
+For tiles the time is also set against what one piece takes, times the work that the plan says.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -52,9 +51,23 @@ def make_image(size: int, path: Path) -> None:
             image[top : top + CHUNK, left : left + CHUNK] = part // (1 + (down[:, None, None] // 900) % 3)
 
 
+def begin_peak() -> int:
+    """From now on look for the most memory of this process; what it has now [bytes].
+
+    What `resource` says would begin with the memory of the process that started this one.
+    """
+    Path("/proc/self/clear_refs").write_text("5")
+    return _read_status("VmRSS")
+
+
 def find_peak() -> int:
-    """Most memory that this process has had [bytes]."""
-    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """Most memory since then [bytes]."""
+    return _read_status("VmHWM")
+
+
+def _read_status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
 
 
 def run_tiles(name: str, model: Path, image: Any, out: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -64,10 +77,9 @@ def run_tiles(name: str, model: Path, image: Any, out: Path, args: argparse.Name
     how: dict[str, Any] = {"axes": "YXC", "two_pass": name.endswith("pooled"), "threads": args.threads}
     small = image[:SMALL, :SMALL]
     oc.tiled(str(model), small, out.with_name("small.zarr"), memory="6MB", progress=False, **how)
-    before = find_peak()
     plan = oc.plan_tiles(str(model), image.shape, args.memory, **how)
     one = plan.measure_seconds()
-    start = time.perf_counter()
+    before, start = begin_peak(), time.perf_counter()
     oc.tiled(str(model), image, out, memory=args.memory, progress=False, **how)
     seconds = time.perf_counter() - start
     facts = {"budget": plan.memory, "planned": plan.needed, "tile": plan.tile, "tiles": plan.all_tiles}
@@ -93,7 +105,7 @@ def run_monai(name: str, model: Path, image: Any, out: Path, args: argparse.Name
         return torch.from_numpy(np.asarray(array)).permute(2, 0, 1)[None].float()
 
     infer(read(image[:SMALL, :SMALL]))
-    before, start = find_peak(), time.perf_counter()
+    before, start = begin_peak(), time.perf_counter()
     y = infer(read(image[:]))[0].permute(1, 2, 0).numpy()
     _write(out, y)
     return {"seconds": time.perf_counter() - start, "peak": find_peak() - before}
@@ -125,7 +137,7 @@ def run_overlap(name: str, model: Path, image: Any, out: Path, args: argparse.Na
 
     with dask.config.set(scheduler="threads", num_workers=args.threads):
         infer(image[:SMALL, :SMALL], out.with_name("small.zarr"))
-        before, start = find_peak(), time.perf_counter()
+        before, start = begin_peak(), time.perf_counter()
         infer(image, out)
     return {"seconds": time.perf_counter() - start, "peak": find_peak() - before}
 

@@ -9,7 +9,11 @@ import signal
 
 import numpy as np
 import pytest
+from tests.tiles.test_places import make_group, read_raster, write_raster
 from tests.tiles.test_run import NET, SHAPE, WEIGHTS, WHOLE, X, run
+from tests.tiles.test_several import EVEN
+from tests.tiles.test_several import NET as SEVERAL
+from tests.tiles.test_several import WHOLE as SEVERAL_WHOLE
 from tests.tiles.test_two_pass import NETS, model
 from tests.tiles.test_two_pass import X as IMAGE
 
@@ -18,6 +22,7 @@ from omniconv.cluster import Fleet, open_client
 from omniconv.errors import DataError, LimitError, StorageError, UnsupportedError
 from omniconv.tiles.compiled import CompiledTiles
 from omniconv.tiles.journal import Journal
+from omniconv.tiles.sharing import share_kinds
 
 distributed = pytest.importorskip("distributed")
 RNG = np.random.default_rng(2)
@@ -79,6 +84,29 @@ def test_sweeps_before_the_result(client, tmp_path):
 
 
 @pytest.mark.wide
+def test_several_inputs_and_outputs(client, tmp_path):
+    """One image is read by the workers, parts of another are sent; one output is written there, the other here."""
+    np.save(tmp_path / "x.npy", EVEN["x"])
+    out = {"full": tmp_path / "full.zarr", "half": tmp_path / "half.npy"}
+    x = {**EVEN, "x": tmp_path / "x.npy"}
+    found = oc.tiled(SEVERAL, x, out, tile=(10, 12), exact=True, progress=False, cluster=client)
+    assert all(np.array_equal(found[name][...], want) for name, want in SEVERAL_WHOLE.items())
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["full.zarr", "half.npy", "x.npy"]
+
+
+@pytest.mark.wide
+def test_levels_and_rasters(client, tmp_path):
+    """Workers open the same resolution, and a raster comes back to be written here."""
+    twice = np.repeat(np.repeat(X[0], 2, 1), 2, 2)
+    x = make_group(tmp_path / "x.zarr", list("cyx"), fine=(twice, [1, 1, 1]), coarse=(X[0], [1, 2, 2]))
+    y = run(x, tmp_path / "y.ome.zarr", level=1, cluster=client)
+    assert np.array_equal(y[:], WHOLE[0])
+    x = write_raster(tmp_path / "x.tif", X[0])
+    assert np.array_equal(run(x, tmp_path / "y.tif", cluster=client)[:], WHOLE[0])
+    assert read_raster(tmp_path / "y.tif")[1] == read_raster(x)[1]
+
+
+@pytest.mark.wide
 def test_dask_arrays_of_a_cluster_carry_the_network_once(client):
     da = pytest.importorskip("dask.array")
     y = run(da.from_array(X, chunks=(1, 2, 30, 30)))
@@ -114,6 +142,21 @@ def test_a_disk_that_workers_do_not_see_is_refused(client, tmp_path, monkeypatch
         oc.map(NET, [X[0]], tmp_path / "out", weights=WEIGHTS, progress=False, cluster=client)
 
 
+@pytest.mark.parametrize("workers", [1, 2, 3, 50])
+def test_kinds_of_few_tiles_are_of_one_worker(workers):
+    plan = oc.plan_tiles(NET, (1, 2, 200, 260), tile=(20, 20), weights=WEIGHTS)
+    shared = list(share_kinds(plan, workers))
+    assert sorted(number for number, _, _ in shared) == list(range(plan.tiles))
+    assert all(plan.tile_at(tile.index) == tile == list(plan)[number] for number, tile, _ in shared[::9])
+    homes = {}
+    for _, tile, home in shared:
+        homes.setdefault(tile.kind, set()).add(home)
+    assert all(len(found) == 1 for found in homes.values())
+    own = [[home for _, _, home in shared].count(n) for n in range(workers)]
+    assert max(own) - min(own) <= 4
+    assert homes[plan.tile_at((5, 5)).kind] == {None}
+
+
 def test_workers_that_do_not_fit_are_refused(client, monkeypatch):
     plan = oc.plan_tiles(NET, SHAPE, tile=(24, 32), weights=WEIGHTS)
     with pytest.raises(LimitError, match=r"may take .* for 1 jobs of 8.0 TiB; need memory for all jobs"):
@@ -136,9 +179,14 @@ def test_clusters_that_are_none():
 
 
 @pytest.mark.wide
-def test_a_killed_worker_loses_nothing(tmp_path, monkeypatch):
-    """The client that is open is used; one of its two workers is killed while tiles are computed."""
-    add, killed = Journal.add, []
+@pytest.mark.parametrize("name", ["tiles", "sweeps"])
+def test_a_killed_worker_loses_nothing(tmp_path, monkeypatch, name):
+    """The client that is open is used; its two workers are killed while tiles, or those of sweeps, are computed."""
+    what = "add_sum" if name == "sweeps" else "add"
+    add, killed, lines = getattr(Journal, what), [], []
+    sweeps = {"tile": (9, 11), "two_pass": True, "exact": True, "progress": False}
+    net = model(NETS["nested"])
+    want = oc.tiled(net, IMAGE, **sweeps) if name == "sweeps" else WHOLE
     with (
         distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster,
         distributed.Client(cluster) as client,
@@ -147,12 +195,14 @@ def test_a_killed_worker_loses_nothing(tmp_path, monkeypatch):
 
         def kill(self, *line):
             add(self, *line)
-            if len(killed) < 2 and line[0] >= 3:
+            lines.append(line)
+            if len(killed) < 2 and len(lines) >= 4:
                 killed.append(victims[len(killed)])
                 os.kill(killed[-1], signal.SIGKILL)
 
-        monkeypatch.setattr(Journal, "add", kill)
+        monkeypatch.setattr(Journal, what, kill)
         monkeypatch.setattr(CompiledTiles, "__call__", None)  # this process computes nothing
-        y = run(X, tmp_path / "y.zarr", tile=(8, 8))
+        out = tmp_path / "y.zarr"
+        y = oc.tiled(net, IMAGE, out, **sweeps) if name == "sweeps" else run(X, out, tile=(8, 8))
     assert len(killed) == 2
-    assert np.array_equal(y[:], WHOLE)
+    assert np.array_equal(y[:], want)

@@ -9,7 +9,7 @@ from typing import Final
 
 from omniconv.errors import OmniconvError, StorageError, UnsupportedError
 
-EXTRA: Final = 'pip install "omniconv[tiles]"'
+EXTRA: Final = 'pip install "omniconv[{}]"'
 
 
 @contextmanager
@@ -31,11 +31,11 @@ def storing(
         raise StorageError(f"{what}: {type(error).__name__}: {error}", need=need, fix=fix) from error
 
 
-def need_package(package: str, name: str = "") -> None:
-    """Refuse what needs a package that is not installed.
+def need_package(package: str, name: str = "", extra: str = "tiles") -> None:
+    """Refuse what needs a package that is not installed, but comes with an extra.
 
     Raises:
         UnsupportedError: it is not.
     """
     if find_spec(package) is None:
-        raise UnsupportedError(f"{name or package} is not installed", need=EXTRA)
+        raise UnsupportedError(f"{name or package} is not installed", need=EXTRA.format(extra))

@@ -127,12 +127,15 @@ class Fleet:
         finally:
             self.client.cancel([carried], force=True)
 
-    def do(self, carried: Any, jobs: Iterable[Any]) -> Generator[Any, None, None]:
+    def do(
+        self, carried: Any, jobs: Iterable[Any], home: Callable[[Any], int | None] | None = None
+    ) -> Generator[Any, None, None]:
         """Results of jobs, as they are ready. Few jobs are taken ahead of those that are done.
 
         Args:
             carried: the work, see :meth:`send`.
             jobs: what it is called with.
+            home: the number of the worker that had better do a job, if any; another does it where that one is lost.
 
         Raises:
             StorageError: jobs that were lost or failed more than once, in other ways than by errors of Omniconv.
@@ -140,10 +143,15 @@ class Fleet:
         from distributed import as_completed
 
         coming, left, held = as_completed(loop=self.client.loop), iter(jobs), set()
+        addresses = list(self.threads)
 
         def feed(count: int) -> None:
             for job in itertools.islice(left, count):
-                future = self.client.submit(do_job, carried, job, pure=False, retries=RETRIES)
+                number = home(job) if home is not None else None
+                where = None if number is None else [addresses[number % len(addresses)]]
+                future = self.client.submit(
+                    do_job, carried, job, pure=False, retries=RETRIES, workers=where, allow_other_workers=bool(where)
+                )
                 held.add(future)
                 coming.add(future)
 

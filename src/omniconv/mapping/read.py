@@ -15,7 +15,8 @@ from omniconv.errors import DataError, OmniconvError, ShapeError
 from omniconv.mapping.pictures import PICTURES, check_size, convert, read_picture, read_tiff
 from omniconv.outside import storing
 from omniconv.tiles.axes import CHANNEL, read_axes
-from omniconv.tiles.storage import TIFF, is_zarr, open_image
+from omniconv.tiles.opening import open_image
+from omniconv.tiles.storage import TIFF, find_chunks
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -105,7 +106,7 @@ class ImageReader:
         if isinstance(shape, tuple) and all(isinstance(size, int) for size in shape):
             itemsize = getattr(dtype, "itemsize", 8)
             # Zarr unpacks whole chunks, which may be larger than the array.
-            chunk = (getattr(array, "shards", None) or array.chunks) if is_zarr(array) else ()
+            chunk = find_chunks(array)
             self.check(shape, itemsize, math.prod(chunk) * itemsize if chunk else 0)
 
     def _prepare(self, array: Array) -> Array:

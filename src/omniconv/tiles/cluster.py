@@ -27,10 +27,14 @@ from omniconv.records import dataclass
 from omniconv.tiles.compiled import Array, CompiledTiles
 from omniconv.tiles.journal import digest
 from omniconv.tiles.moves import Plane, slices
+from omniconv.tiles.opening import open_source
 from omniconv.tiles.outputs import TileResults, is_there, turn_outwards
+from omniconv.tiles.place import OpenedImage
 from omniconv.tiles.plan import ImageTile, TilePlan
+from omniconv.tiles.room import as_stored, give_back
+from omniconv.tiles.sharing import share_kinds
 from omniconv.tiles.sources import read_parts, turn_inwards
-from omniconv.tiles.storage import folder_of, is_zarr, open_image
+from omniconv.tiles.storage import folder_of, is_zarr, write_box
 from omniconv.tiles.sums import Partial
 from omniconv.tiles.sweeping import finish_sweep, name_statistics, take_part
 
@@ -47,6 +51,7 @@ class RemoteTile:
         known: inputs that every tile is given, and what sweeps have found.
         sweep: the numbers of the plane and of the sweep that it belongs to; ``None`` for a tile of the result.
         sum_key: for a tile of a sweep, the digest of what an earlier run read for it, and what it found.
+        home: the number of the worker that had better compute it.
     """
 
     number: int
@@ -57,6 +62,7 @@ class RemoteTile:
     known: dict[str, Array]
     sweep: tuple[int, int] | None = None
     sum_key: tuple[str, Partial] | None = None
+    home: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +91,7 @@ class TileWork:
 
     Args:
         plan: the tiles.
-        sources: images that workers open.
+        sources: images that workers open, and levels of their resolutions.
         dtypes: of all images.
         places: the arrays of outputs that workers write.
         journals: for each journal its path here, and a digest of its first line, which tells whether a worker sees the
@@ -95,7 +101,7 @@ class TileWork:
     def __init__(
         self,
         plan: TilePlan,
-        sources: dict[str, Any],
+        sources: dict[str, tuple[Any, int]],
         dtypes: dict[str, np.dtype[Any]],
         places: dict[str, Any],
         journals: dict[str, tuple[Path, str]],
@@ -114,7 +120,7 @@ class TileWork:
         self.compiled = CompiledTiles(plan)
         for name, source in self.sources.items():
             with storing("a worker opens the image", fix="a path that all machines see"):
-                image = self.images[name] = open_image(source)
+                image = self.images[name] = open_source(*source).array
             shape, dtype = plan.inputs[name].shape, self.dtypes[name]
             if (tuple(image.shape), image.dtype) != (shape, dtype):
                 raise DataError(
@@ -131,6 +137,12 @@ class TileWork:
 
     def __call__(self, job: RemoteTile) -> RemoteResult:
         """Read, compute, and write where that is done by workers."""
+        try:
+            return self._do(job)
+        finally:
+            give_back()
+
+    def _do(self, job: RemoteTile) -> RemoteResult:
         plan, tiles = self.compiled.plan, self.compiled
         if job.sweep is not None:
             tiles = self.compiled.sweeps[job.sweep[1]]
@@ -150,8 +162,8 @@ class TileWork:
         for name in [name for name in ys if name in self.places]:
             where = slices(plan.outputs[name].axes, job.plane, job.tile.outputs[name])
             with storing(f"writing {where}"):
-                y = ys.pop(name)
-                self.places[name][where] = y
+                y = as_stored(ys.pop(name))
+                write_box(self.places[name], where, y)
                 written[name] = digest((y,))
         return RemoteResult(back, read, written, ys)
 
@@ -192,8 +204,7 @@ def hash_head(path: Path) -> str:
 def run_on_cluster(
     client: Any,
     plan: TilePlan,
-    given: Mapping[str, Any],
-    images: Mapping[str, Any],
+    given: Mapping[str, OpenedImage],
     sides: Mapping[str, Array],
     results: TileResults,
     threads: int | None,
@@ -204,23 +215,25 @@ def run_on_cluster(
     Args:
         client: of Dask.
         plan: the tiles.
-        given, images: images as the caller gives them, and their arrays.
+        given: images.
         sides: inputs that every tile is given.
         results: where tiles go, and which are finished.
         threads: of a tile; ``None`` for the cores of a machine over its jobs.
         advance: called after each tile.
     """
     fleet = Fleet(client, plan.subject.target, plan.needed, threads)
-    found = {name: _find_source(given[name], image) for name, image in images.items()}
+    images = {name: source.array for name, source in given.items()}
+    found = {name: _find_source(source) for name, source in given.items()}
     sources = {name: source for name, source in found.items() if source is not None}
     places = {name: place.array for name, place in results.places.items() if _is_in_folder(place.array)}
     seen = {name: (journal.path, hash_head(journal.path)) for name, journal in results.journals.items()}
     work = TileWork(plan, sources, {name: image.dtype for name, image in images.items()}, places, seen)
-    run = _ClusterRun({name: image for name, image in images.items() if name not in sources}, results, set(places))
+    sent = {name: image for name, image in images.items() if name not in sources}
+    run = _ClusterRun(sent, results, set(places), len(fleet.threads))
     with fleet.send(work) as carried:
 
         def do(jobs: Iterator[RemoteTile]) -> Iterator[RemoteResult]:
-            with closing(fleet.do(carried, jobs)) as done:
+            with closing(fleet.do(carried, jobs, lambda job: job.home)) as done:
                 for one in done:
                     yield one
                     advance()
@@ -237,11 +250,12 @@ def run_on_cluster(
                 run.keep(one)
 
 
-def _find_source(given: Any, image: Any) -> Any:
-    """What workers open by themselves, or ``None``."""
-    if isinstance(given, str | os.PathLike):
-        return os.path.abspath(given)  # noqa: PTH100 - links stay as they are, each machine may resolve them otherwise
-    return image if _is_in_folder(image) else None
+def _find_source(source: OpenedImage) -> tuple[Any, int] | None:
+    """What workers open by themselves, and which resolution, or ``None``."""
+    if isinstance(source.given, str | os.PathLike):
+        # Links stay as they are, each machine may resolve them otherwise.
+        return os.path.abspath(source.given), source.level  # noqa: PTH100
+    return (source.array, 0) if _is_in_folder(source.array) else None
 
 
 def _is_in_folder(array: Any) -> bool:
@@ -256,29 +270,32 @@ class _ClusterRun:
         images: to take parts from that are sent.
         results: where tiles go, and which are finished.
         there: outputs that workers write.
+        workers: how many there are.
     """
 
     images: Mapping[str, Any]
     results: TileResults
     there: set[str]
+    workers: int
 
     def list_tiles(self, plane: Plane, first: int, known: dict[str, Array]) -> Iterator[RemoteTile]:
         """The tiles of a plane, numbered on: with the parts that are sent."""
         plan = self.results.plan
-        for number, tile in enumerate(plan, first):
+        for place, tile, home in share_kinds(plan, self.workers):
+            number = first + place
             done = self.results.find(number)
             if done is not None:
                 here = {name: written for name, written in done[1].items() if name not in self.there}
                 done = done if self.results.is_there(plane, tile, here) else None
-            yield RemoteTile(number, plane, tile, self._take_parts(plan, plane, tile), done, known)
+            yield RemoteTile(number, plane, tile, self._take_parts(plan, plane, tile), done, known, home=home)
 
     def list_sweep(
         self, plan: TilePlan, count: int, plane: Plane, sweep: int, known: dict[str, Array]
     ) -> Iterator[RemoteTile]:
         """The tiles of a sweep over a plane."""
-        for number, tile in enumerate(plan):
+        for number, tile, home in share_kinds(plan, self.workers):
             parts, old = self._take_parts(plan, plane, tile), self.results.find_sum((count, sweep, number))
-            yield RemoteTile(number, plane, tile, parts, None, known, (count, sweep), old)
+            yield RemoteTile(number, plane, tile, parts, None, known, (count, sweep), old, home)
 
     def _take_parts(self, plan: TilePlan, plane: Plane, tile: ImageTile) -> dict[str, Array]:
         sent = replace(tile, reads={name: box for name, box in tile.reads.items() if name in self.images})

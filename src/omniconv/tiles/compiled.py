@@ -20,6 +20,7 @@ from omniconv.program.cut import Box, take
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.spec import Shape
+from omniconv.tiles.room import give_back, make_room
 
 if TYPE_CHECKING:
     from omniconv.tiles.plan import ImageTile, TilePlan
@@ -84,7 +85,7 @@ class CompiledTiles:
         for name, x in parts.items():
             inputs[name] = take(x, (*reads[name][:2], *((0, size) for size in x.shape[2:])))
         # Memory of its own: what an executable keeps for its next results, it would keep for each kind of tile.
-        made = {name: np.empty(shape, run.dtype) for name, shape in run.outputs.items()}
+        made = {name: make_room(shape, run.dtype) for name, shape in run.outputs.items()}
         run.run(inputs, made)
         found = {}
         for name, y in zip(self.plan.outputs, made.values(), strict=True):
@@ -94,9 +95,13 @@ class CompiledTiles:
 
     def find(self, tile: ImageTile) -> tuple[Executable, dict[str, Box]]:
         """The executable of tiles of its kind, and the boxes of its inputs."""
+        known = self._made.get(tile.kind)  # without waiting for a kind that is compiled meanwhile
+        if known is not None:
+            return known
         with self._lock:
             found = self._made.get(tile.kind)
             if found is None:
+                self._pool.clear()  # the compiler works where tiles do
                 plan = self.plan
                 part = plan.whole.part(tile.outputs[plan.whole.tensors[0]])
                 # What a plan says of one axis holds for all others: each is cut by itself.
@@ -110,6 +115,7 @@ class CompiledTiles:
                     pool=self._pool,
                 )
                 found = self._made[tile.kind] = made, part.reads
+                give_back()
         return found
 
     def measure_seconds(self) -> float:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from omniconv.compiler.planning.plan import plan as make_plan
@@ -16,29 +17,64 @@ from omniconv.program.cut import Interval
 from omniconv.program.part import ProgramPart
 from omniconv.program.program import Program
 from omniconv.tiles.lines import Piece, Whole
+from omniconv.tiles.room import COPIES
 from omniconv.tiles.subject import TileSubject
 
 BUFFERS: Final = 3
 """Inputs, and outputs, that exist at once: of the tile that is computed, and of those before and after it."""
 
 
+COMPILER: Final = 32 * 2**20
+"""What it takes to compile a kind of tile [bytes]."""
+
+
+def leave_room(memory: int) -> int:
+    """What tiles may take of a budget: of a large one all but what lets the next kind be compiled meanwhile [bytes]."""
+    return memory - COMPILER if memory >= 8 * COMPILER else memory
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What is asked of tiles by where images and results are.
+
+    Attributes:
+        aligned: for outputs whose tiles have to begin at multiples of something (the chunks of where they go), of
+            what, on each axis of the array.
+        fixed: what libraries take to pack and unpack chunks, whatever the tiles [bytes].
+        packed: outputs of which whole tiles are packed.
+    """
+
+    aligned: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    fixed: int = 0
+    packed: frozenset[str] = frozenset()
+
+    def count(self, program: Program) -> int:
+        """Inputs and outputs of the tiles that are read, computed and written at once, one of each as it is stored,
+        and what it takes to pack and unpack them [bytes].
+        """
+        sizes = {name: math.prod(shape) for name, shape in program.shapes.items()}
+        read, written = (sum(sizes[name] for name in names) for names in (program.inputs, program.outputs))
+        packed = sum(sizes[name] for name in program.outputs if name in self.packed)
+        return self.fixed + program.element.bytes * ((BUFFERS + 1) * (read + written) + COPIES * packed)
+
+
 def fit_sizes(
-    whole: Whole, subject: TileSubject, steps: Sequence[int], allowed: int, most: tuple[int, ...]
+    whole: Whole, subject: TileSubject, steps: Sequence[int], allowed: int, most: tuple[int, ...], storage: Storage
 ) -> tuple[tuple[int, ...], int]:
     """Output positions of a tile on each axis, as large as memory allows, and what it takes [bytes]."""
     counts = [ceil_div(total, size) for total, size in zip(whole.sizes, most, strict=True)]
     sizes, goal = most, allowed
     while True:
         part = whole.part(_inner(whole.sizes, sizes))
-        estimate = _estimate(part)
-        needed = estimate if estimate > goal else _measure(part, subject)
+        estimate = _estimate(part, storage)
+        needed = estimate if estimate > goal else _measure(part, subject, storage)
         if needed <= allowed and estimate <= goal:
             return sizes, needed
         if estimate <= goal:
             goal = min(int(estimate * allowed / needed), estimate - 1)
         splittable = [n for n, (size, step) in enumerate(zip(sizes, steps, strict=True)) if size > step]
         if not splittable:
-            least = _measure(part, subject)
+            least = _measure(part, subject, storage)
             raise LimitError(
                 f"memory={format_size(allowed)} for tiles of {'x'.join(map(str, sizes))} outputs, the smallest",
                 need=f"at least {format_size(least)}",
@@ -70,7 +106,7 @@ def _inner(totals: Sequence[int], sizes: Sequence[int]) -> list[Interval | None]
     return found
 
 
-def _estimate(part: ProgramPart) -> int:
+def _estimate(part: ProgramPart, storage: Storage) -> int:
     """About what a tile takes: its values that live at once, and its buffers [bytes]."""
     program = part.program
     last: dict[str, int] = {}
@@ -85,21 +121,14 @@ def _estimate(part: ProgramPart) -> int:
             for name in {*step.reads, step.y}
             if last[name] == index and name not in program.inputs
         )
-    return program.element.bytes * peak + _count_buffers(program)
+    return program.element.bytes * peak + storage.count(program)
 
 
-def _measure(part: ProgramPart, subject: TileSubject) -> int:
+def _measure(part: ProgramPart, subject: TileSubject, storage: Storage) -> int:
     """What a tile takes, as it will be compiled [bytes]."""
     found = make_plan(part.program, subject.target, subject.options)
     working = found.arena_bytes + subject.options.threads * found.scratch_bytes + found.zero_bytes
-    return working + found.constant_bytes + _count_buffers(part.program)
-
-
-def _count_buffers(program: Program) -> int:
-    """Inputs and outputs of the tiles that are read, computed and written at once, and one of each as it is stored."""
-    read = sum(math.prod(program.shapes[name]) for name in program.inputs)
-    written = sum(math.prod(program.shapes[name]) for name in program.outputs)
-    return program.element.bytes * (BUFFERS + 1) * (read + written)
+    return working + found.constant_bytes + storage.count(part.program)
 
 
 def count_tiles_macs(whole: Whole, lines: tuple[tuple[Piece, ...], ...]) -> int:

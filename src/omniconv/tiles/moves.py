@@ -10,6 +10,7 @@ import numpy as np
 from omniconv.program.cut import Box
 from omniconv.tiles.axes import CHANNEL, Axes
 from omniconv.tiles.compiled import Array
+from omniconv.tiles.room import make_room
 
 Plane: TypeAlias = Mapping[str, int]
 """Where an image lies on each axis of planes."""
@@ -28,7 +29,12 @@ def inwards(axes: Axes, part: Array, dtype: np.dtype[Any]) -> Array:
     order += [CHANNEL] if CHANNEL in axes.names else []
     moved = part.transpose([axes.names.index(name) for name in (*order, *axes.spatial)])
     sizes = moved.shape[len(moved.shape) - len(axes.spatial) :]
-    return np.ascontiguousarray(moved.reshape(1, -1, *sizes), dtype)
+    found = moved.reshape(1, -1, *sizes)
+    if found.dtype == dtype and found.flags.c_contiguous:
+        return found
+    room = make_room(found.shape, dtype)
+    room[...] = found
+    return room
 
 
 def outwards(axes: Axes, y: Array) -> Array:

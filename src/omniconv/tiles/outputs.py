@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from omniconv.outside import storing
 from omniconv.tiles.compiled import Array
 from omniconv.tiles.journal import Journal, digest
 from omniconv.tiles.moves import Plane, outwards, slices
 from omniconv.tiles.plan import ImageTile, TilePlan
 from omniconv.tiles.results import Destination
+from omniconv.tiles.room import as_stored
+from omniconv.tiles.storage import read_box, write_box
 from omniconv.tiles.sums import Partial
 
 
@@ -25,6 +25,7 @@ class TileResults:
         plan: the tiles.
         places: where each output goes.
         content: what is computed, see :func:`omniconv.tiles.journal.describe`.
+        lies: where the positions of each output lie.
         resume: go on with what is there.
 
     Attributes:
@@ -35,7 +36,13 @@ class TileResults:
     """
 
     def __init__(
-        self, plan: TilePlan, places: Mapping[str, Destination], content: dict[str, Any], *, resume: bool
+        self,
+        plan: TilePlan,
+        places: Mapping[str, Destination],
+        content: dict[str, Any],
+        lies: Mapping[str, str],
+        *,
+        resume: bool,
     ) -> None:
         self.plan, self.places = plan, dict(places)
         self.journals: dict[str, Journal] = {}
@@ -43,7 +50,9 @@ class TileResults:
             for name, place in places.items():
                 if place.journal is not None:
                     with storing(f"opening {str(place.journal)!r}"):
-                        self.journals[name] = Journal(place.journal, {**content, "output": name}, resume=resume)
+                        self.journals[name] = Journal(
+                            place.journal, {**content, "output": name, "place": lies[name]}, resume=resume
+                        )
         except BaseException:
             self.close()
             raise
@@ -76,7 +85,8 @@ class TileResults:
         """Write a tile of one output; its digest, where there is a journal."""
         where = slices(self.plan.outputs[name].axes, plane, tile.outputs[name])
         with storing(f"writing {where}"):
-            self.places[name].array[where] = y
+            y = as_stored(y)
+            write_box(self.places[name].array, where, y)
             if name not in self.journals:
                 return ""
             self.places[name].flush()
@@ -124,7 +134,7 @@ def is_there(array: Any, plan: TilePlan, name: str, plane: Plane, tile: ImageTil
         return written == NOTHING
     where = slices(plan.outputs[name].axes, plane, tile.outputs[name])
     with storing(f"reading {where} of the result", fix="resume=False, which begins anew"):
-        return digest((np.asarray(array[where]),)) == written
+        return digest((read_box(array, where),)) == written
 
 
 def turn_outwards(plan: TilePlan, ys: Mapping[str, Array]) -> dict[str, Array]:

@@ -9,10 +9,12 @@ from typing import Any, TypeAlias
 from omniconv.overlap import Relay, overlap
 from omniconv.records import dataclass
 from omniconv.tiles.compiled import Array, CompiledTiles
+from omniconv.tiles.fit import COMPILER
 from omniconv.tiles.journal import digest
 from omniconv.tiles.moves import Plane
 from omniconv.tiles.outputs import TileResults, turn_outwards
 from omniconv.tiles.plan import ImageTile, TilePlan
+from omniconv.tiles.room import give_back
 from omniconv.tiles.sources import read_parts, turn_inwards
 from omniconv.tiles.sums import Partial
 from omniconv.tiles.sweeping import finish_sweep, name_statistics, take_part
@@ -55,12 +57,14 @@ class TileRun:
         self, plan: TilePlan, images: Mapping[str, Any], sides: Mapping[str, Array], results: TileResults
     ) -> None:
         self.plan, self.images, self.sides, self.results = plan, images, dict(sides), results
+        self.compiled = CompiledTiles(plan)
+        self.ahead = plan.memory - plan.needed >= COMPILER
         self.relay = Relay()
         self.swept: queue.Queue[str] = queue.Queue(1)  # digests of what is known after each sweep
 
     def go(self, advance: Callable[[], None]) -> None:
         """Compute all tiles that are not finished; ``advance`` is called after each."""
-        compute = self._start_computing(CompiledTiles(self.plan))
+        compute = self._start_computing(self.compiled)
         overlap(self._read(advance), compute, lambda item: self._write(item, advance), "omniconv tiles", self.relay)
 
     def _read(self, advance: Callable[[], None]) -> Iterator[tuple[TileJob, Found]]:
@@ -77,6 +81,7 @@ class TileRun:
                 if self._is_finished(job):
                     advance()
                 else:
+                    self._get_ready(self.compiled, tile)
                     yield job, turn_inwards(self.plan, parts)
                 del parts
 
@@ -89,8 +94,15 @@ class TileRun:
             known = self.results.find_sum((*sweep, number))
             old = known is not None and known[0] == key
             job = TileJob(number, plane, tile, key, sweep, old=old)
+            if not old:
+                self._get_ready(self.compiled.sweeps[sweep[1]], tile)
             yield job, known[1] if known is not None and old else turn_inwards(plan, parts)
             del parts
+
+    def _get_ready(self, compiled: CompiledTiles, tile: ImageTile) -> None:
+        """Compile a new kind while tiles of others are computed, where there is memory for both."""
+        if self.ahead:
+            compiled.find(tile)
 
     def _name(self, parts: Mapping[str, Array], known: str) -> str:
         """A digest of all that a tile depends on, where one is asked for."""
@@ -131,4 +143,5 @@ class TileRun:
             self.results.write(job.number, job.plane, job.tile, job.key, turn_outwards(self.plan, found))
         elif job.sweep is not None and not job.old:
             self.results.note_sum((*job.sweep, job.number), job.key, found)
+        give_back()
         advance()

@@ -17,7 +17,7 @@ from omniconv.program.statistics import SweptProgram, find_sources, split_progra
 from omniconv.records import dataclass
 from omniconv.spec import Shape
 from omniconv.tiles.axes import Axes, read_axes
-from omniconv.tiles.fit import count_macs, count_tiles_macs, fit_sizes
+from omniconv.tiles.fit import Storage, count_macs, count_tiles_macs, fit_sizes, leave_room
 from omniconv.tiles.lines import Whole, cut_line
 from omniconv.tiles.plan import SweepPlan, TiledInput, TiledOutput, TilePlan
 from omniconv.tiles.subject import TileSubject, find_outputs, open_subject
@@ -91,7 +91,7 @@ def plan_aligned(
     memory: str | int,
     axes: str | Mapping[str, str] | None,
     output: str | None,
-    align: Callable[[Sequence[str]], Mapping[str, Sequence[int]]] | None = None,
+    store: Callable[[Sequence[str]], Storage] | None = None,
     *,
     tile: Sequence[int] | None = None,
     two_pass: bool = False,
@@ -101,8 +101,7 @@ def plan_aligned(
     Args:
         subject, memory, axes, output, tile, two_pass: as there.
         shapes: of all inputs.
-        align: given the names of the outputs, says for those whose tiles have to begin at multiples of something (the
-            chunks of where they go) of what, on each axis of the array.
+        store: given the names of the outputs, says what is asked of tiles by where images and results are.
     """
     allowed = parse_size(memory, "memory") if isinstance(memory, str) else as_integer("memory", memory, 1, None)
     two_pass = as_flag("two_pass", two_pass)
@@ -110,16 +109,16 @@ def plan_aligned(
     inside = {name: known[name].inside(shape) if name in known else shape for name, shape in shapes.items()}
     program, truths = subject.lower(inside)
     tensors = find_outputs(program, output, subject.at)
-    aligned = {} if align is None else align(tensors)
+    storage = Storage() if store is None else store(tensors)
     planner = _Planner(subject, shapes, known, allowed, truths)
     program = keep_axes(program, tensors)
     split = split_program(program, list(known)) if two_pass else SweptProgram(program)
     _check_tiling(split, tensors, subject, program, list(known), two_pass=two_pass)
     sweeps = []
     for sweep in split.sweeps:
-        plan = planner.plan(split.program, (sweep.tensor,), {}, tile)
+        plan = planner.plan(split.program, (sweep.tensor,), Storage(fixed=storage.fixed), tile)
         sweeps.append(SweepPlan(sweep.label, plan, tuple(sweep.statistics)))
-    return planner.plan(split.program, tensors, aligned, tile, tuple(sweeps))
+    return planner.plan(split.program, tensors, storage, tile, tuple(sweeps))
 
 
 def _read_all_axes(
@@ -210,7 +209,7 @@ class _Planner:
         self,
         program: Program,
         tensors: tuple[str, ...],
-        align: Mapping[str, Sequence[int]],
+        storage: Storage,
         tile: Sequence[int] | None,
         sweeps: tuple[SweepPlan, ...] = (),
     ) -> TilePlan:
@@ -218,8 +217,8 @@ class _Planner:
         subject = self.subject
         together = find_together(program, tensors, list(self.axes))
         whole = Whole(keep_axes(program, tensors), tensors, list(self.axes), together.rates)
-        steps, most = self._steps(together, whole, align, tile)
-        sizes, needed = fit_sizes(whole, subject, steps, self.allowed, most)
+        steps, most = self._steps(together, whole, storage.aligned, tile)
+        sizes, needed = fit_sizes(whole, subject, steps, leave_room(self.allowed), most, storage)
         if max(map(ceil_div, whole.sizes, sizes)) > MOST_PIECES:
             raise LimitError(
                 f"tiles of {'x'.join(map(str, sizes))} outputs for a result of {'x'.join(map(str, whole.sizes))}",

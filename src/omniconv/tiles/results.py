@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,14 +14,14 @@ from omniconv.errors import DataError, LimitError, ShapeError, StorageError
 from omniconv.limits import format_size
 from omniconv.outside import need_package, storing
 from omniconv.spec import Shape
-from omniconv.tiles.storage import folder_of, is_zarr
+from omniconv.tiles.geo import Ground, Raster, check_axes, make_raster
+from omniconv.tiles.ome import WRITTEN, Specimen, describe_group, is_own_group
+from omniconv.tiles.place import Location
+from omniconv.tiles.plan import TiledOutput
+from omniconv.tiles.storage import TIFF, folder_of, is_zarr
 
-
-def find_chunks(out: Any) -> Shape | None:
-    """Chunks of an array for the result, within which nothing is written twice; ``None`` where there are none."""
-    if not is_zarr(out):
-        return None
-    return tuple(getattr(out, "shards", None) or out.chunks)
+OME: Final = ".ome.zarr"
+"""Paths of results that say where positions lie."""
 
 
 def has_chunks(out: Any) -> bool:
@@ -107,7 +106,7 @@ class _NewFile(Destination):
         raise NotImplementedError
 
     def reserve(self) -> None:
-        """Take the room on the disk."""
+        """Take the room on the disk now: what is missing shows at once, not while a part is written."""
 
 
 class _NewNpy(_NewFile):
@@ -118,10 +117,7 @@ class _NewNpy(_NewFile):
         return np.lib.format.open_memmap(self.part, mode="w+", dtype=self.dtype, shape=self.shape)
 
     def reserve(self) -> None:
-        """Take the room now: what is missing shows at once, not as a signal while a page is written."""
-        if hasattr(os, "posix_fallocate"):
-            with storing(f"opening {str(self.part)!r}"), self.part.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, self.part.stat().st_size)
+        _reserve(self.part)
 
     def flush(self) -> None:
         self.array.flush()
@@ -132,9 +128,9 @@ class _NewNpy(_NewFile):
 
 
 class _NewZarr(_NewFile):
-    def __init__(self, path: Path, shape: Shape, dtype: np.dtype[Any], chunks: Sequence[int]) -> None:
-        super().__init__(path, shape, dtype)
-        self.chunks = tuple(chunks)
+    def __init__(self, path: Path, output: TiledOutput) -> None:
+        super().__init__(path, output.shape, np.dtype(output.dtype))
+        self.chunks = tuple(map(math.ceil, output.tile_shape()))
 
     def open(self, path: Path) -> Any:
         import zarr
@@ -153,13 +149,68 @@ class _NewZarr(_NewFile):
         return self.open(self.path)
 
 
-def open_result(out: Any, shape: Shape, dtype: np.dtype[Any], chunks: Sequence[int]) -> Destination:
+class _NewGroup(_NewZarr):
+    """An OME-Zarr with one resolution."""
+
+    def __init__(self, path: Path, output: TiledOutput, place: Specimen | None) -> None:
+        super().__init__(path, output)
+        self.letters = output.axes.names
+        self.description = describe_group(self.letters, place, path.name.removesuffix(OME))
+
+    def open(self, path: Path) -> Any:
+        return super().open(path / WRITTEN)
+
+    def create(self) -> Any:
+        import zarr
+
+        group = zarr.create_group(self.part, attributes=self.description, zarr_format=3)
+        return group.create_array(
+            WRITTEN,
+            shape=self.shape,
+            dtype=self.dtype,
+            chunks=self.chunks,
+            dimension_names=list(self.letters.lower()),
+        )
+
+
+class _NewRaster(_NewFile):
+    """A GeoTIFF."""
+
+    def __init__(self, path: Path, output: TiledOutput, ground: Ground | None) -> None:
+        super().__init__(path, output.shape, np.dtype(output.dtype))
+        self.letters, self.ground = output.axes.names, ground
+
+    def open(self, path: Path) -> Any:
+        return Raster(path, self.letters, write=True)
+
+    def create(self) -> Any:
+        return make_raster(self.part, self.shape, self.dtype, self.letters, self.ground)
+
+    def reserve(self) -> None:
+        _reserve(self.part)
+
+    def flush(self) -> None:
+        self.array.flush()
+
+    def finish(self) -> Any:
+        self.array.close()
+        self.part.replace(self.path)
+        return Raster(self.path, self.letters)
+
+
+def open_result(out: Any, output: TiledOutput, place: Location | None) -> Destination:
     """Where a result goes: an array that the caller has, a path that becomes one, or new memory.
+
+    Args:
+        out: what the caller says of it.
+        output: its shape, axes and type.
+        place: where its positions lie, if that is known.
 
     Raises:
         ShapeError, DataError: an array that does not fit, or cannot be written to; a path of something else.
         LimitError: a new array that is larger than memory.
     """
+    shape, dtype = output.shape, np.dtype(output.dtype)
     if out is None:
         try:
             return Destination(np.empty(shape, dtype))
@@ -167,11 +218,11 @@ def open_result(out: Any, shape: Shape, dtype: np.dtype[Any], chunks: Sequence[i
             size = format_size(math.prod(shape) * dtype.itemsize)
             raise LimitError(f"a result of {size} in memory", need="less", fix='out="result.zarr"') from None
     if isinstance(out, str | os.PathLike):
-        return _open_path_for_result(Path(out), shape, dtype, chunks)
+        return _open_path_for_result(Path(out), output, place)
     if not isinstance(out, np.ndarray) and not is_zarr(out):
         raise DataError(
             f"out={type(out).__name__}",
-            need="a NumPy array, a memmap, a Zarr array, or a path that ends in .npy or .zarr",
+            need="a NumPy array, a memmap, a Zarr array, or a path that ends in .npy, .zarr or .tif",
         )
     if tuple(out.shape) != shape:
         raise ShapeError(f"an array of shape {tuple(out.shape)} for the result", need=f"{shape}")
@@ -187,39 +238,51 @@ def open_result(out: Any, shape: Shape, dtype: np.dtype[Any], chunks: Sequence[i
     return _Memmap(out) if mapped else Destination(out)
 
 
+def _reserve(path: Path) -> None:
+    if hasattr(os, "posix_fallocate"):
+        with storing(f"opening {str(path)!r}"), path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+
+
 def _beside(path: Path) -> Path:
     return path.with_name(path.name + ".tiles")
 
 
-def _open_path_for_result(path: Path, shape: Shape, dtype: np.dtype[Any], chunks: Sequence[int]) -> Destination:
+def _open_path_for_result(path: Path, output: TiledOutput, place: Location | None) -> Destination:
     """A path, whose old content, if any, is of the same sort: nothing else is replaced.
 
     Raises:
-        DataError: another ending, or something else in its place.
+        DataError: another ending, something else in its place, or a result that such a file does not hold.
         StorageError: no folder to put it in.
     """
-    suffix = path.suffix
-    if suffix not in (".npy", ".zarr"):
-        raise DataError(f"out={path.name!r}", need="a path that ends in .npy or .zarr")
+    suffix, group = path.suffix.lower(), path.name.endswith(OME)
+    if suffix not in (".npy", ".zarr", *TIFF):
+        raise DataError(f"out={path.name!r}", need="a path that ends in .npy, .zarr or .tif")
     path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
         raise StorageError(f"there is no folder {str(path.parent)!r} for the result", need="a folder that exists")
-    if suffix == ".npy":
+    if suffix != ".zarr":
         if path.exists() and not path.is_file():
             raise DataError(f"{str(path)!r} is not a file", need="another out=, or remove it")
-        return _NewNpy(path, shape, dtype)
+        if suffix == ".npy":
+            return _NewNpy(path, output.shape, np.dtype(output.dtype))
+        check_axes(output.axes.names, np.dtype(output.dtype))
+        return _NewRaster(path, output, place if isinstance(place, Ground) else None)
     need_package("zarr")
-    if path.exists() and not _may_be_replaced(path):
-        raise DataError(f"{str(path)!r} is not a Zarr array", need="another out=, or remove it")
-    return _NewZarr(path, shape, dtype, chunks)
+    if path.exists() and not _may_be_replaced(path, group=group):
+        what = "a result in OME-Zarr" if group else "a Zarr array"
+        raise DataError(f"{str(path)!r} is not {what}", need="another out=, or remove it")
+    return _NewGroup(path, output, place if isinstance(place, Specimen) else None) if group else _NewZarr(path, output)
 
 
-def _may_be_replaced(path: Path) -> bool:
-    """Whether a folder is empty or one Zarr array, not a group of several, nor anything else."""
+def _may_be_replaced(path: Path, *, group: bool) -> bool:
+    """Whether a folder is empty or one Zarr array, or a group with one; not a group of several, nor anything else."""
     import zarr
 
     try:
         if any(path.iterdir()):
+            if group:
+                return is_own_group(path)
             zarr.open_array(path, mode="r")
     except Exception:  # noqa: BLE001 - whatever Zarr says of something else
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from typing import Any
@@ -12,17 +13,19 @@ import numpy as np
 from omniconv.cluster import open_client
 from omniconv.errors import DataError, ShapeError
 from omniconv.integers import as_flag
-from omniconv.spec import Shape
 from omniconv.tiles.bar import show_bar
 from omniconv.tiles.cluster import run_on_cluster
+from omniconv.tiles.fit import Storage
 from omniconv.tiles.journal import describe
 from omniconv.tiles.lazy import tile_lazily
+from omniconv.tiles.opening import open_sources, settle_axes
 from omniconv.tiles.outputs import TileResults
 from omniconv.tiles.pipeline import TileRun
+from omniconv.tiles.place import Location, OpenedImage, find_moves
 from omniconv.tiles.plan import TiledOutput, TilePlan
 from omniconv.tiles.planner import plan_aligned
-from omniconv.tiles.results import find_chunks, has_chunks, open_result
-from omniconv.tiles.storage import check_apart, check_distinct, is_dask, open_image
+from omniconv.tiles.results import has_chunks, open_result
+from omniconv.tiles.storage import check_apart, check_distinct, count_fixed, find_chunks, is_dask
 from omniconv.tiles.subject import open_subject
 
 
@@ -34,6 +37,7 @@ def tiled(
     memory: str | int = "2GB",
     tile: Sequence[int] | None = None,
     axes: str | Mapping[str, str] | None = None,
+    level: int | Mapping[str, int] = 0,
     output: str | None = None,
     two_pass: bool = False,
     resume: bool = True,
@@ -56,13 +60,16 @@ def tiled(
         True
 
     Args:
-        net, tile, axes, output, two_pass, weights, threads, exact, dtype: as for :func:`plan_tiles`.
-        x: a NumPy array or memmap, a Zarr array (format 2 or 3), a Dask array, or a path: ``.npy``, ``.zarr`` (a group,
-            as of OME-Zarr, for its first resolution), ``.tif``. Types that the network's type holds are converted. By
-            name where the network has several inputs.
+        net, tile, axes, output, two_pass, weights, threads, exact, dtype: as for :func:`plan_tiles`. Where the
+            description of an image says what its axes are, as OME-Zarr does, they need not be given.
+        x: a NumPy array or memmap, a Zarr array (format 2 or 3) or group, a Dask array, or a path: ``.npy``, ``.zarr``
+            (an array, or a group as of OME-Zarr), ``.tif`` (a GeoTIFF is bands, rows and columns). Types that the
+            network's type holds are converted. By name where the network has several inputs.
         out: where the result goes: nothing for new memory, a NumPy array, a memmap, a Zarr array whose chunks tiles can
-            keep to, or a path ``.npy`` or ``.zarr`` that appears when it is whole. By name where there are several
-            outputs; those that are not named go to new memory.
+            keep to, or a path that appears when it is whole: ``.npy``, ``.zarr``, ``.ome.zarr`` (a group that says
+            where positions lie) or ``.tif`` (a tiled GeoTIFF with the georeference of the image). By name where there
+            are several outputs; those that are not named go to new memory.
+        level: which resolution of an image that has several, the finest first; by name where there are several images.
         memory: what tiles may take [bytes], see :func:`plan_tiles`.
         resume: go on with a result on disk that was not finished. A file ``.tiles`` beside it is the journal, which
             goes when the result is whole.
@@ -90,16 +97,17 @@ def tiled(
     resume, progress = as_flag("resume", resume), as_flag("progress", progress)
     subject = open_subject(net, weights, threads, dtype, exact=exact)
     given = subject.name_inputs(x, "array")
-    opened = {name: open_image(one) for name, one in given.items()}
+    sources = open_sources(subject, subject.name_inputs(x, "array"), level)
+    opened = {name: one.array for name, one in sources.items()}
     for name, one in opened.items():
         _check_type(name, one.dtype, subject.target.element.dtype)
     shapes = {name: tuple(one.shape) for name, one in opened.items()}
+    letters = settle_axes(axes, {item.name: sources[item.name] for item in subject.images})
 
-    def align(names: Sequence[str]) -> dict[str, Shape]:
-        places = _name_outputs(names, out).items()
-        return {name: chunks for name, one in places if (chunks := find_chunks(one)) is not None}
+    def store(names: Sequence[str]) -> Storage:
+        return _ask_storage(opened, _name_outputs(names, out))
 
-    plan = plan_aligned(subject, shapes, memory, axes, output, align, tile=tile, two_pass=two_pass)
+    plan = plan_aligned(subject, shapes, memory, letters, output, store, tile=tile, two_pass=two_pass)
     images = {name: opened[name] for name in plan.inputs}
     element = subject.target.element.dtype
     sides = {name: np.ascontiguousarray(np.asarray(opened[name]), element) for name in plan.sides}
@@ -107,14 +115,23 @@ def tiled(
         if out is not None:
             raise DataError("out= with a Dask array", need="no out: the result is a Dask array", fix="y.to_zarr(path)")
         return _take_only(tile_lazily(plan, images, sides))
-    with closing(_open_results(plan, given, images, _name_outputs(list(plan.outputs), out), resume=resume)) as results:
+    given = {name: sources[name] for name in images}
+    with closing(_open_results(plan, given, _name_outputs(list(plan.outputs), out), resume=resume)) as results:
         results.begin()
         with open_client(cluster) as client, show_bar(plan.planes * plan.all_tiles, "tiles", shown=progress) as advance:
             if client is None:
                 TileRun(plan, images, sides, results).go(advance)
             else:
-                run_on_cluster(client, plan, given, images, sides, results, threads, advance)
+                run_on_cluster(client, plan, given, sides, results, threads, advance)
         return _take_only(results.finish())
+
+
+def _ask_storage(images: Mapping[str, Any], outs: Mapping[str, Any]) -> Storage:
+    """What is asked of tiles by where images and results are."""
+    aligned = {name: chunks for name, one in outs.items() if (chunks := find_chunks(one)) is not None}
+    packed = frozenset(name for name, one in outs.items() if name not in aligned and has_chunks(one))
+    fixed = sum(map(count_fixed, (*images.values(), *outs.values())))
+    return Storage(aligned, fixed, packed)
 
 
 def _take_only(found: dict[str, Any]) -> Any:
@@ -123,7 +140,7 @@ def _take_only(found: dict[str, Any]) -> Any:
 
 
 def _open_results(
-    plan: TilePlan, given: Mapping[str, Any], images: Mapping[str, Any], wanted: Mapping[str, Any], *, resume: bool
+    plan: TilePlan, sources: Mapping[str, OpenedImage], wanted: Mapping[str, Any], *, resume: bool
 ) -> TileResults:
     """Where each output goes, and which tiles are finished.
 
@@ -131,18 +148,29 @@ def _open_results(
         DataError, ShapeError: places that do not fit, or meet one another or an image.
     """
     for out in wanted.values():
-        for name, image in images.items():
-            check_apart(given[name], image, out)
+        for source in sources.values():
+            check_apart(source.given, source.array, out)
     check_distinct(wanted)
-    places = {}
+    goals, lies = {}, {}
     for name, output in plan.outputs.items():
         out = wanted.get(name)
         if has_chunks(out):
             _check_chunks(name, output, find_chunks(out))
-        tile = [math.ceil(size) for size in output.tile_shape()]
-        places[name] = open_result(out, output.shape, np.dtype(output.dtype), tile)
-    content = describe(plan, {name: str(image.dtype) for name, image in images.items()})
-    return TileResults(plan, places, content, resume=resume)
+        lies[name] = _find_place(plan, sources, name) if isinstance(out, str | os.PathLike) else None
+        goals[name] = open_result(out, output, lies[name])
+    content = describe(plan, {name: str(source.array.dtype) for name, source in sources.items()})
+    return TileResults(plan, goals, content, {name: repr(place) for name, place in lies.items()}, resume=resume)
+
+
+def _find_place(plan: TilePlan, sources: Mapping[str, OpenedImage], output: str) -> Location | None:
+    """Where the positions of an output lie: by the first image that says it and that the output depends on."""
+    for name, source in sources.items():
+        moves = find_moves(plan, output, name) if source.place is not None else {}
+        if moves:
+            assert source.place is not None
+            moved: Location = source.place.move(moves)
+            return moved
+    return None
 
 
 def _name_outputs(names: Sequence[str], out: Any) -> dict[str, Any]:

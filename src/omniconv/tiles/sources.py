@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from omniconv.outside import storing
 from omniconv.tiles.compiled import Array
 from omniconv.tiles.moves import Plane, inwards, slices
 from omniconv.tiles.plan import ImageTile, TilePlan
+from omniconv.tiles.storage import read_box
 
 
 def read_parts(plan: TilePlan, images: Mapping[str, Any], plane: Plane, tile: ImageTile) -> dict[str, Array]:
@@ -19,7 +18,7 @@ def read_parts(plan: TilePlan, images: Mapping[str, Any], plane: Plane, tile: Im
     for name, box in tile.reads.items():
         where = slices(plan.inputs[name].axes, plane, box)
         with storing(f"reading {where}" + (f" of {name!r}" if len(plan.inputs) > 1 else "")):
-            found[name] = np.asarray(images[name][where])
+            found[name] = read_box(images[name], where)
     return found
 
 
