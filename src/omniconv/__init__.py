@@ -57,6 +57,7 @@ if TYPE_CHECKING:
         transposed,
     )
     from omniconv.mapping import map  # noqa: A004 - the name of the public interface
+    from omniconv.quantization import quantize
     from omniconv.reference import random_weights, reference
     from omniconv.runtime.stream import Stream
     from omniconv.tiles import plan_tiles, tiled
@@ -109,6 +110,7 @@ __all__ = [
     "plan_tiles",
     "pointwise",
     "pointwise_grouped",
+    "quantize",
     "random_weights",
     "receptive_field",
     "reference",
@@ -132,6 +134,7 @@ _LAZY: Final = {
     "map": "omniconv.mapping",
     "overlap": "omniconv.inspection",
     "plan_tiles": "omniconv.tiles",
+    "quantize": "omniconv.quantization",
     "random_weights": "omniconv.reference",
     "receptive_field": "omniconv.inspection",
     "reference": "omniconv.reference",
