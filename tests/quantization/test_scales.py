@@ -62,7 +62,7 @@ def test_weights_of_zeros_have_a_scale():
 
 def test_a_large_bias_widens_the_scale_of_its_channel_alone():
     w = np.full((2, 4), 1e-6, np.float32)
-    bias = np.array([0.5, 1e6], np.float32)
+    bias = np.array([1e-4, 1.0], np.float32)
     assert quantize_bias(bias, 1e-4, quantize_weights(w, 0).scales) is None
     code = quantize_weights(w, 0, least=find_least_scales(bias, 1e-4))
     found = quantize_bias(bias, 1e-4, code.scales)

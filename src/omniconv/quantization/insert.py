@@ -109,7 +109,7 @@ def insert(network: FloatNetwork, plan: QuantPlan, style: Style) -> Inserted:
             made.update(filter(None, node.outputs))
     rounded: dict[str, str] = {}
     reads: dict[str, tuple[str, ...]] = {}
-    work.nodes = nodes = []
+    nodes: list[Node] = []
     for index, node in enumerate(network.nodes):
         layer = active.get(index)
         if layer is not None:
@@ -135,6 +135,7 @@ def insert(network: FloatNetwork, plan: QuantPlan, style: Style) -> Inserted:
         nodes.append(replace(node, outputs=tuple(raw.get(name, name) for name in node.outputs)))
         for name, x in raw.items():
             nodes += style.value(work, x, name, plan.affine(name))
+    work.nodes = nodes
     return Inserted(work, reads)
 
 
