@@ -58,6 +58,7 @@ if TYPE_CHECKING:
         transposed,
     )
     from omniconv.mapping import map  # noqa: A004 - the name of the public interface
+    from omniconv.quantization import quantize
     from omniconv.reference import random_weights, reference
     from omniconv.runtime.saved import load
     from omniconv.runtime.stream import Stream
@@ -113,6 +114,7 @@ __all__ = [
     "plan_tiles",
     "pointwise",
     "pointwise_grouped",
+    "quantize",
     "random_weights",
     "receptive_field",
     "reference",
@@ -137,6 +139,7 @@ _LAZY: Final = {
     "map": "omniconv.mapping",
     "overlap": "omniconv.inspection",
     "plan_tiles": "omniconv.tiles",
+    "quantize": "omniconv.quantization",
     "random_weights": "omniconv.reference",
     "receptive_field": "omniconv.inspection",
     "reference": "omniconv.reference",

@@ -40,6 +40,7 @@ def test_help_names_every_command_and_every_exit_code(invoke):
         "inspect",
         "kinds",
         "map",
+        "quantize",
         "run",
         "stream",
         "tile",

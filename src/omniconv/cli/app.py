@@ -18,6 +18,7 @@ from omniconv.cli.explore import explore
 from omniconv.cli.inspect import inspect
 from omniconv.cli.kinds import kinds
 from omniconv.cli.map import map  # noqa: A004 - the name of the command
+from omniconv.cli.quantize import quantize
 from omniconv.cli.run import run
 from omniconv.cli.stream import stream
 from omniconv.cli.tile import tile
@@ -69,5 +70,6 @@ app.command(rich_help_panel=MODELS)(run)
 app.command(rich_help_panel=MODELS)(tile)
 app.command(rich_help_panel=MODELS)(map)
 app.command(rich_help_panel=MODELS)(stream)
+app.command(rich_help_panel=MODELS)(quantize)
 app.command(rich_help_panel=MODELS)(bench)
 app.command(rich_help_panel=MODELS)(tune)

@@ -10,24 +10,10 @@ import numpy.typing as npt
 import typer
 
 from omniconv.cli.console import format_time, out, print_json
-from omniconv.cli.exits import Exit, UsageProblemError
+from omniconv.cli.exits import Exit
 from omniconv.cli.options import Cluster, Dtype, Exact, Json, Model, Output, TileThreads
+from omniconv.cli.scaling import Deviation, Mean, Scale, read_scaling
 from omniconv.mapping import map as run_map
-from omniconv.records import dataclass
-
-
-@dataclass(frozen=True, slots=True)
-class Scaling:
-    """``(x scale - mean) / std``, with a mean and a standard deviation for all channels or for each; channels last."""
-
-    scale: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __call__(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Of one picture."""
-        mean, std = np.asarray(self.mean), np.asarray(self.std)
-        return np.asarray((x * self.scale - mean) / std, np.float64)
 
 
 def map(  # noqa: A001 - the name of the command
@@ -41,9 +27,9 @@ def map(  # noqa: A001 - the name of the command
     ] = ".npy",
     pattern: Annotated[str | None, typer.Option("--pattern", help='Files to take, such as "*.png".')] = None,
     axes: Annotated[str | None, typer.Option("--axes", help="A letter for each axis of an array, e.g. YXC.")] = None,
-    scale: Annotated[float, typer.Option("--scale", help="Multiply values, e.g. 0.00392157 for 1/255.")] = 1.0,
-    mean: Annotated[str, typer.Option("--mean", help="Subtract, for all channels or each, after --scale.")] = "0",
-    std: Annotated[str, typer.Option("--std", help="Divide by, for all channels or each, after --mean.")] = "1",
+    scale: Scale = 1.0,
+    mean: Mean = "0",
+    std: Deviation = "1",
     labels: Annotated[bool, typer.Option("--labels", help="Write the channel that is largest, in 8 bits.")] = False,
     output: Output = None,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Most images of one shape computed together.")] = 8,
@@ -62,11 +48,7 @@ def map(  # noqa: A001 - the name of the command
 
     Images that fail are skipped, listed at the end, and make the exit code 3. A run that was stopped goes on.
     """
-    prepare = None
-    if (scale, mean, std) != (1.0, "0", "1"):
-        prepare = Scaling(scale, _read_numbers("--mean", mean), _read_numbers("--std", std))
-        if 0.0 in prepare.std:
-            raise UsageProblemError(f"--std {std}; need numbers that are not zero")
+    prepare = read_scaling(scale, mean, std)
     report = run_map(
         str(model),
         source,
@@ -106,10 +88,3 @@ def label(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if y.ndim < 1 or y.shape[0] > 256:
         raise ValueError(f"labels of a result of shape {y.shape}; need at most 256 channels")
     return np.asarray(y.argmax(0), np.uint8)
-
-
-def _read_numbers(option: str, text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(item) for item in text.split(","))
-    except ValueError:
-        raise UsageProblemError(f"{option} {text}; need numbers, e.g. 0.485,0.456,0.406") from None

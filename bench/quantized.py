@@ -1,0 +1,163 @@
+"""Accuracy of quantised networks: top-1 of page orientation on real pages, and signal to noise of other networks.
+
+    python bench/quantized.py pages                 # rotated, noisy, rescaled pages of scikit-image's scan
+    python bench/quantized.py network model.onnx    # any network of images, on noise: loads and runs elsewhere
+
+Pages are cut from the scan that scikit-image carries: its left part calibrates, its right part tests. "oc" runs the
+network that is written in Omniconv's float arithmetic, rounded exactly as the integers are; "ort" runs the file in
+ONNX Runtime, as it is optimised, and "7 bits" the file with weights of 7 bits, whose sums of bytes do not saturate
+there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from omniconv.demo.orientation import find_network
+from omniconv.demo.page import load_page, prepare, resize, rotate
+from omniconv.quantization import QuantOptions, quantize_with_report
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+def make_pages(count: int, seed: int, *, test: bool, window: float = 0.7) -> tuple[Array, list[int]]:
+    """Pages cut from the scan, rescaled, darkened and noisy, in all four orientations, with the number of each.
+
+    Args:
+        count: how many.
+        seed: of all that is drawn.
+        window: the smallest share of the scan's height and width that a page shows.
+        test: from the right 45 % of the scan, else from the left 55 %.
+    """
+    rng = np.random.default_rng(seed)
+    scan = load_page()
+    middle = int(0.55 * scan.shape[1])
+    scan = scan[:, middle:] if test else scan[:, :middle]
+    pages, labels = [], []
+    for index in range(count):
+        height, width = (int(size * rng.uniform(window, 1.0)) for size in scan.shape)
+        corners = zip(scan.shape, (height, width), strict=True)
+        top, left = (int(rng.integers(0, size - part + 1)) for size, part in corners)
+        scale = rng.uniform(0.6, 1.8)
+        part = scan[top : top + height, left : left + width]
+        page = resize(part, int(scale * height), int(scale * width))
+        light = rng.uniform(0.7, 1.1) * page + rng.uniform(-20, 20) + rng.normal(0, rng.uniform(0, 16), page.shape)
+        turned = rotate(np.clip(light, 0, 255).astype(np.uint8), 90 * (index % 4))
+        pages.append(prepare(turned))
+        labels.append(index % 4)
+    return np.concatenate(pages), labels
+
+
+def run_elsewhere(model: bytes, x: Array) -> Array:
+    """The first output of a model in ONNX Runtime."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return np.concatenate([session.run(None, {name: x[n : n + 1]})[0] for n in range(len(x))])
+
+
+def run_openvino(model: bytes, x: Array) -> Array:
+    """The first output of a model in OpenVINO."""
+    import openvino
+
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(model), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return np.concatenate([np.asarray(compiled([x[n : n + 1]])[0]) for n in range(len(x))])
+
+
+def snr(wanted: Array, found: Array) -> float:
+    """Signal to noise [dB]."""
+    return float(10 * np.log10((wanted**2).sum() / ((wanted - found) ** 2).sum()))
+
+
+def choices() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names of what is compared, and the options of each."""
+    for ranges in ("minmax", "percentile", "entropy", "mse"):
+        yield ranges, {"ranges": ranges}
+    yield "mse, no equalisation", {"equalize": False}
+    yield "mse, no correction", {"correct_bias": False}
+    yield "mse, neither", {"equalize": False, "correct_bias": False}
+    yield "mse, one scale a tensor", {"per_channel": False}
+
+
+def measure_pages(calibrating: int, testing: int, window: float, only: str) -> None:
+    """Print top-1 of the orientation network for each choice."""
+    x, _ = make_pages(calibrating, 0, test=False, window=window)
+    y, labels = make_pages(testing, 1, test=True, window=window)
+    path = find_network()
+    exact = run_elsewhere(path.read_bytes(), y)
+    print(f"{calibrating} pages calibrate, {testing} test; float32: top-1 {accuracy(exact, labels):.2f} %")
+    print("| ranges | oc dB | oc top-1 | ort top-1 | ort 7 bits |\n| --- | --- | --- | --- | --- |")
+    for name, options in choices():
+        if only not in name:
+            continue
+        runs = [
+            quantize_with_report(
+                path,
+                x,
+                test=y,
+                test_labels=labels,
+                shapes={"x": (1, 3, 224, 224)},
+                options=QuantOptions(**options, reduce_range=reduce),
+            )
+            for reduce in (False, True)
+        ]
+        report = runs[0].report
+        ours = (report.accuracy or 0.0) - (report.drop or 0.0)
+        theirs = [accuracy(run_elsewhere(run.model.SerializeToString(), y), labels) for run in runs]
+        print(f"| {name} | {report.snr:.1f} | {ours:.2f} | {theirs[0]:.2f} | {theirs[1]:.2f} |", flush=True)
+
+
+def accuracy(scores: Array, labels: list[int]) -> float:
+    """Samples whose label has the largest score [%]."""
+    return 100 * float((scores.argmax(1) == np.array(labels)).mean())
+
+
+def measure_network(path: Path, only: str) -> None:
+    """Print signal to noise on noise for each choice, and of the file in other runtimes."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((8, 3, 224, 224), np.float32), rng.standard_normal((4, 3, 224, 224), np.float32)
+    elsewhere: dict[str, Callable[[bytes, Array], Array]] = {"ort": run_elsewhere, "openvino": run_openvino}
+    exact = run_elsewhere(path.read_bytes(), y)
+    print(f"{path.name}\n| ranges | layers | oc dB | ort dB | openvino dB |\n| --- | --- | --- | --- | --- |")
+    for name, options in choices():
+        if only not in name:
+            continue
+        found = quantize_with_report(path, x, test=y, options=QuantOptions(reduce_range=True, **options))
+        data = found.model.SerializeToString()
+        others = " | ".join(f"{snr(exact, run(data, y)):.1f}" for run in elsewhere.values())
+        report = found.report
+        print(f"| {name} | {len(report.layers)} | {report.snr:.1f} | {others} |", flush=True)
+
+
+def main() -> int:
+    """Print a table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("what", choices=["pages", "network"])
+    parser.add_argument("model", nargs="?", type=Path, help="an ONNX file with an input (1, 3, 224, 224)")
+    parser.add_argument("--calibrating", type=int, default=96, help="pages")
+    parser.add_argument("--testing", type=int, default=240, help="pages")
+    parser.add_argument("--window", type=float, default=0.7, help="smallest share of the scan that a page shows")
+    parser.add_argument("--only", default="", help="choices whose name holds this")
+    arguments = parser.parse_args()
+    if arguments.what == "pages":
+        measure_pages(arguments.calibrating, arguments.testing, arguments.window, arguments.only)
+    elif arguments.model is None:
+        parser.error("network needs a model")
+    else:
+        measure_network(arguments.model, arguments.only)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""Running networks over samples with Omniconv's own code: any of their values, one sample after the other."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from omniconv.api import compile as compile_model
+from omniconv.errors import HostWarning
+from omniconv.quantization.histogram import Histogram
+from omniconv.quantization.network import FloatNetwork
+
+Array: TypeAlias = npt.NDArray[Any]
+Sample: TypeAlias = Mapping[str, Array]
+Bounds: TypeAlias = tuple[float, float]
+
+
+@dataclass(slots=True)
+class Executor:
+    """Compiles and runs, with one choice of threads and memory.
+
+    Attributes:
+        threads: of each call.
+        memory_limit: of each compiled network [bytes].
+        warned: the first network that partly runs on the host warned of it; the others would say the same.
+    """
+
+    threads: int = 1
+    memory_limit: int | None = None
+    warned: bool = field(default=False)
+
+    def run(
+        self, network: FloatNetwork, samples: Iterable[Sample], outputs: Iterable[str] | None = None
+    ) -> Iterator[dict[str, Array]]:
+        """The outputs of the network for each sample, or values inside it instead."""
+        graph: Any = network.to_graph(outputs)
+        with warnings.catch_warnings():
+            if self.warned:
+                warnings.simplefilter("ignore", HostWarning)
+            compiled = compile_model(graph, threads=self.threads, memory_limit=self.memory_limit)
+            self.warned = True
+            needed = [info.name for info in graph.inputs]
+            for sample in samples:
+                yield compiled.run({name: sample[name] for name in needed})
+
+
+@dataclass(slots=True)
+class ChannelRange:
+    """The smallest and the largest value of each channel, axis 1 of a value."""
+
+    low: Array
+    high: Array
+
+    def add(self, values: Array) -> None:
+        """Take more values into account."""
+        flat = values.reshape(values.shape[0], values.shape[1], -1)
+        np.minimum(self.low, flat.min(axis=(0, 2)), out=self.low)
+        np.maximum(self.high, flat.max(axis=(0, 2)), out=self.high)
+
+
+def count_values(
+    executor: Executor, network: FloatNetwork, samples: Iterable[Sample], names: Mapping[str, Bounds]
+) -> dict[str, Histogram]:
+    """A histogram of each of these values, within bounds.
+
+    Raises:
+        DataError: NaN or infinities among them.
+    """
+    found = {name: Histogram(name, bounds) for name, bounds in names.items()}
+    given = {info.name for info in network.inputs}
+    inside = [name for name in found if name not in given]
+    for sample, values in _beside(executor, network, samples, inside):
+        for name, histogram in found.items():
+            histogram.add(sample[name] if name in given else values[name])
+    return found
+
+
+def find_channel_ranges(
+    executor: Executor, network: FloatNetwork, samples: Iterable[Sample], names: Iterable[str]
+) -> dict[str, ChannelRange]:
+    """The range of each channel of each of these values."""
+    found: dict[str, ChannelRange] = {}
+    for values in executor.run(network, samples, names):
+        for name, array in values.items():
+            if name not in found:
+                count = array.shape[1]
+                found[name] = ChannelRange(np.full(count, np.inf), np.full(count, -np.inf))
+            found[name].add(array)
+    return found
+
+
+def _beside(
+    executor: Executor, network: FloatNetwork, samples: Iterable[Sample], names: list[str]
+) -> Iterator[tuple[Sample, dict[str, Array]]]:
+    """Each sample with the values of the network for it."""
+    if not names:
+        yield from ((sample, {}) for sample in samples)
+        return
+    current: list[Sample] = []
+
+    def watch() -> Iterator[Sample]:
+        for sample in samples:
+            current[:] = [sample]
+            yield sample
+
+    for values in executor.run(network, watch(), names):
+        yield current[0], values

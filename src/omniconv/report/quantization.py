@@ -1,0 +1,132 @@
+"""`make_quant_page`: what became of a network that was quantised, as one HTML file without scripts.
+
+Every text of the model is escaped by the template; a content security policy lets the page load and run nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import omniconv
+from omniconv.limits import format_size
+from omniconv.quantization.report import LayerReport, QuantReport
+from omniconv.report.words import visible
+
+COLUMNS: Final = (
+    "layer",
+    "operator",
+    "computed as",
+    "dB",
+    "alone [dB]",
+    "points",
+    "range",
+    "seen",
+    "bytes",
+    "bytes then",
+)
+FULL: Final = 60.0
+"""Signal to noise whose bar is whole [dB]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell of the table, with a bar where it is a share [%]."""
+
+    text: str
+    bar: float | None = None
+
+
+def make_quant_page(name: str, found: QuantReport, times: Mapping[str, float | str] | None = None) -> str:
+    """The whole page.
+
+    Args:
+        name: of the model.
+        found: what became of it.
+        times: measured times of a call [s], or why there are none.
+    """
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    folder = files("omniconv.report") / "templates"
+    text, style = ((folder / item).read_text(encoding="utf-8") for item in ("quantization.html", "report.css"))
+    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_clean).from_string(
+        text
+    )
+    page: str = template.render(
+        name=name,
+        note=f"{found.samples} samples, ranges by {found.ranges}",
+        style=Markup(style),  # noqa: S704 - a file of this package
+        tiles=make_quant_tiles(found, times or {}),
+        kept=found.kept,
+        others=list(found.others.items()),
+        columns=COLUMNS,
+        rows=[make_cells(layer) for layer in found.layers],
+        version=omniconv.__version__,
+    )
+    return page
+
+
+def write_quant_page(name: str, found: QuantReport, path: Path, times: Mapping[str, float | str] | None = None) -> Path:
+    """Write the page, whole or not at all."""
+    page = make_quant_page(name, found, times)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(page, encoding="utf-8", newline="\n")
+    partial.replace(path)
+    return path
+
+
+def _clean(value: Any) -> Any:
+    return visible(value) if type(value) is str else value
+
+
+def make_quant_tiles(found: QuantReport, times: Mapping[str, float | str]) -> list[dict[str, str]]:
+    """The numbers at the head of the page."""
+    count = len(found.layers)
+    tiles = [
+        ("layers in integers", f"{count - len(found.kept)} of {count}", ""),
+        ("signal to noise", f"{found.snr:.1f} dB", "of the worst output"),
+    ]
+    if found.drop is not None:
+        base = "" if found.accuracy is None else f"of {found.accuracy:.2f} % top-1"
+        tiles.append(("points lost", f"{found.drop:.2f}", base))
+    tiles.append(("bytes", format_size(found.bytes_after), f"from {format_size(found.bytes_before)}"))
+    rewrites = f"{found.folded} norms folded, {found.absorbed} pairs shifted, {found.corrected} biases corrected"
+    tiles.append(("pairs equalised", str(found.equalised), rewrites))
+    for name, seconds in times.items():
+        tiles.append(
+            (
+                name,
+                f"{seconds * 1e3:.3g} ms" if isinstance(seconds, float) else "",
+                str(seconds) if isinstance(seconds, str) else "a call",
+            )
+        )
+    return [{"title": title, "value": value, "note": note} for title, value, note in tiles]
+
+
+def make_cells(layer: LayerReport) -> list[Cell]:
+    """The cells of one layer."""
+    limits = "" if layer.low is None or layer.high is None else f"{layer.low:.4g} to {layer.high:.4g}"
+    seen = "" if layer.seen is None else f"{layer.seen[0]:.4g} to {layer.seen[1]:.4g}"
+    return [
+        Cell(layer.name),
+        Cell(layer.op),
+        Cell("int8" if layer.integers else "float32"),
+        _decibels(layer.snr),
+        _decibels(layer.alone),
+        Cell("" if layer.drop is None else f"{layer.drop:.2f}"),
+        Cell(limits),
+        Cell(seen),
+        Cell(str(layer.bytes_before)),
+        Cell(str(layer.bytes_after)),
+    ]
+
+
+def _decibels(value: float | None) -> Cell:
+    if value is None:
+        return Cell("")
+    return Cell(f"{value:.1f}", round(100 * min(max(value / FULL, 0.0), 1.0), 1) if not math.isnan(value) else None)
