@@ -16,7 +16,7 @@ from omniconv.bench.interleave import SETTLE_SECONDS, interleave
 from omniconv.cli.console import advance, format_time, make_table, out, print_json, progress
 from omniconv.cli.inspect_report import shorten
 from omniconv.cli.model import fix_shapes, open_model, random_arrays, read_inputs
-from omniconv.cli.options import Json, Model, Shapes, Threads, parse_shapes
+from omniconv.cli.options import Json, Model, Shapes, Threads, equal_threads, parse_shapes
 from omniconv.cli.outputs import PAGES, check_output, open_whole
 from omniconv.cli.scaling import Deviation, Mean, Scale, Scaling, read_scaling
 from omniconv.limits import format_size
@@ -86,7 +86,7 @@ def quantize(
     report: Annotated[Path | None, typer.Option("--report", help="Write a page with all layers.")] = None,
     measure: Annotated[bool, typer.Option("--time", help="Time both models, where both are wholly compiled.")] = False,
     shape: Shapes = None,
-    threads: Threads = 1,
+    threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Make a [bold]model[/bold] compute in integers of 8 bits, and write it as ONNX that other runtimes load as well.
@@ -127,7 +127,7 @@ def quantize(
         )
     with open_whole(target) as file:
         file.write(found.model.SerializeToString())
-    times = take_times(model, target, shapes, threads) if measure else None
+    times = take_times(model, target, shapes, equal_threads(threads)) if measure else None
     if report is not None:
         from omniconv.report.quantization import write_quant_page
 

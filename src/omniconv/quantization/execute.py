@@ -25,12 +25,12 @@ class Executor:
     """Compiles and runs, with one choice of threads and memory.
 
     Attributes:
-        threads: of each call.
+        threads: of each call, as for :func:`omniconv.compile`.
         memory_limit: of each compiled network [bytes].
         warned: the first network that partly runs on the host warned of it; the others would say the same.
     """
 
-    threads: int = 1
+    threads: int | None = None
     memory_limit: int | None = None
     warned: bool = field(default=False)
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from omniconv.choices import as_choice
 from omniconv.errors import SpecError
-from omniconv.integers import as_flag, as_integer, read_sequence, state
+from omniconv.integers import as_flag, read_sequence, state
+from omniconv.processors import take_threads
 from omniconv.quantization.ranges import RANGES
-from omniconv.runtime.threads import MAX_THREADS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class QuantOptions:
     min_snr: float | None = None
     sensitivity: bool = False
     keep: Sequence[str] = ()
-    threads: int = 1
+    threads: int | None = None
     memory_limit: int | None = None
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ class QuantOptions:
             checked["max_drop"] = as_number("max_drop", self.max_drop, 0, math.inf)
         if self.min_snr is not None:
             checked["min_snr"] = as_number("min_snr", self.min_snr, -math.inf, math.inf)
-        checked["threads"] = as_integer("threads", self.threads, 1, MAX_THREADS)
+        take_threads(self.threads)
         names = read_sequence(self.keep)
         if names is None or not all(isinstance(name, str) for name in names):
             raise SpecError(

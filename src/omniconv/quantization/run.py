@@ -56,7 +56,7 @@ def quantize(
     min_snr: float | None = None,
     metric: Metric | None = None,
     keep: Sequence[str] = (),
-    threads: int = 1,
+    threads: int | None = None,
     memory_limit: int | None = None,
 ) -> onnx.ModelProto:
     """Quantise a trained network to 8 bits.
@@ -96,7 +96,7 @@ def quantize(
             float32 until that is kept.
         min_snr: least signal-to-noise ratio of the outputs [dB]; likewise. metric: of the outputs of all samples, a
         list of arrays by name; larger is better. Then ``max_drop`` counts its points. keep: names of layers that stay
-        in float32. threads: of each call. memory_limit: see :func:`omniconv.compile` [bytes].
+        in float32. threads, memory_limit: see :func:`omniconv.compile`.
 
     Raises:
         ModelError: a damaged model, or one that is quantised already.
