@@ -77,10 +77,10 @@ def quantize(
         2
 
     Args:
-        model: ONNX in float32, as a path, bytes or ``ModelProto``. calibration: samples like those the network will
-        see, a hundred or so: an array whose first axis counts them, or one
-            for each input by name; a list of arrays, or a function that returns an iterator of them; an ``.npz`` file
-            with an array for each input (and ``labels``); a folder of images, whose folders are their classes.
+        model: ONNX in float32, as a path, bytes or ``ModelProto``.
+        calibration: samples like those the network will see, a hundred or so: an array whose first axis counts them, or
+            one for each input by name; a list of arrays, or a function that returns an iterator of them; an ``.npz``
+            file with an array for each input (and ``labels``); a folder of images, whose folders are their classes.
         labels: the class of each sample, for ``max_drop``.
         test: samples that the budget is measured on, in the same forms; default: those of ``calibration``.
         test_labels: the class of each of those.
@@ -88,15 +88,18 @@ def quantize(
         shapes: sizes of inputs that the model leaves open, by name.
         ranges: how the range of a tensor is found: ``"minmax"``, ``"percentile"``, ``"entropy"`` or ``"mse"``
             (:mod:`omniconv.quantization.ranges` defines them).
-        percentile: of that rule [%]. per_channel: a scale for each output channel of weights; else one for each
-        tensor. reduce_range: weights of 7 bits, for runtimes whose multiply-adds of bytes saturate. Omniconv's never
-        do. equalize: scale channels between convolutions to alike ranges, where that changes no result. correct_bias:
-        take the mean error of rounded weights off the biases. max_drop: most points of accuracy to lose: with labels
-        of accuracy, without of agreement with float32. Layers stay in
-            float32 until that is kept.
-        min_snr: least signal-to-noise ratio of the outputs [dB]; likewise. metric: of the outputs of all samples, a
-        list of arrays by name; larger is better. Then ``max_drop`` counts its points. keep: names of layers that stay
-        in float32. threads, memory_limit: see :func:`omniconv.compile`.
+        percentile: of the rule of that name [%].
+        per_channel: a scale for each output channel of weights; else one for each tensor.
+        reduce_range: weights of 7 bits, for runtimes whose multiply-adds of bytes saturate. Omniconv's never do.
+        equalize: scale channels between convolutions to alike ranges, where that changes no result.
+        correct_bias: take the mean error of rounded weights off the biases.
+        max_drop: most points of accuracy to lose: with labels of accuracy, without of agreement with float32. Layers
+            stay in float32 until that is kept.
+        min_snr: least signal-to-noise ratio of the outputs [dB]; likewise.
+        metric: of the outputs of all samples, a list of arrays by name; larger is better. Then ``max_drop`` counts its
+            points.
+        keep: names of layers that stay in float32.
+        threads, memory_limit: see :func:`omniconv.compile`.
 
     Raises:
         ModelError: a damaged model, or one that is quantised already.
