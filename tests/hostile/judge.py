@@ -298,6 +298,13 @@ def is_misread(item: onnx.NodeProto, opset: int, inputs: Arrays) -> bool:
     return False
 
 
+def is_overread(item: onnx.NodeProto, inputs: Arrays) -> bool:
+    """Whether ONNX Runtime reads a number behind the end of an empty array, where nothing was given for it."""
+    return item.op_type == "NonMaxSuppression" and any(
+        name in inputs and not inputs[name].size for name in item.input[2:]
+    )
+
+
 def is_resized_far(item: onnx.NodeProto, inputs: Arrays) -> bool:
     """Whether an image may be resized along so many pixels that ONNX Runtime's float32 positions, and with them the
     shares of two neighbours, are off by more than values may be.
@@ -327,9 +334,11 @@ def reference(model: onnx.ModelProto, inputs: Arrays) -> Arrays | None:
 
 
 def runtime(model: onnx.ModelProto, inputs: Arrays) -> Arrays | None:
-    """What ONNX Runtime gives without its optimisations; ``None`` where it does not run the model."""
+    """What ONNX Runtime gives without its optimisations; ``None`` where it does not run the model, or misreads it."""
     import onnxruntime as ort
 
+    if any(is_overread(item, inputs) for item in nodes_of(model.graph)):
+        return None
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level, options.intra_op_num_threads = 4, 1

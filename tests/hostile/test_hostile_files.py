@@ -68,6 +68,12 @@ def test_undamaged_models_are_right(name: str, monkeypatch: pytest.MonkeyPatch) 
     assert outcome.verdict == "right", outcome
 
 
+def test_an_empty_number_has_no_second_opinion() -> None:
+    """Boxes are chosen "at most ()": none, which is the default; ONNX Runtime reads what lies behind the array."""
+    outcome = judge.run_case("sizes", 301144)
+    assert (outcome.verdict, outcome.reason) == ("unjudged", "nobody else runs it")
+
+
 def test_a_wrong_answer_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     compute = judge.strictly
     monkeypatch.setattr(judge, "strictly", lambda f, x: {name: 1 - y for name, y in compute(f, x).items()})
