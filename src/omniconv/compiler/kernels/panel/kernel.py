@@ -239,17 +239,15 @@ class Panel:
             w = w.reshape(self.groups, self.outputs, self.inputs, *taps).transpose(0, 3, 4, 5, 2, 1)
         if flip:
             w = w[:, ::-1, ::-1, ::-1]
-        flat = w.reshape(self.groups, self.depth, self.outputs)
-        packed = np.zeros(self.groups * self.depth * self.columns, w.dtype)
-        position, width = 0, self.tile.vectors * self.lanes
-        for group in flat:
-            for first in range(0, self.outputs, width):
-                wide = min(width, self.columns - first)
-                part = group[:, first : first + wide]
-                target = packed[position : position + self.depth * wide].reshape(self.depth, wide)
-                target[:, : part.shape[1]] = part
-                position += self.depth * wide
-        return packed
+        depth, columns, width = self.depth, self.columns, self.tile.vectors * self.lanes
+        flat = w.reshape(self.groups, depth, self.outputs)
+        packed = np.zeros((self.groups, depth * columns), w.dtype)
+        for first in range(0, self.outputs, width):
+            wide = min(width, columns - first)
+            part = flat[:, :, first : first + wide]
+            panel = packed[:, depth * first : depth * (first + wide)].reshape(self.groups, depth, wide)
+            panel[:, :, : part.shape[2]] = part
+        return packed.reshape(-1)
 
     def pack_bias(self, b: Array | None) -> Array:
         """Bias of each group, spare lanes included."""
