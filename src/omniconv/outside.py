@@ -9,7 +9,7 @@ from typing import Final
 
 from omniconv.errors import OmniconvError, StorageError, UnsupportedError
 
-EXTRA: Final = 'pip install "omniconv[tiles]"'
+EXTRA: Final = "tiles"
 
 
 @contextmanager
@@ -31,11 +31,16 @@ def storing(
         raise StorageError(f"{what}: {type(error).__name__}: {error}", need=need, fix=fix) from error
 
 
-def need_package(package: str, name: str = "") -> None:
+def need_package(package: str, name: str = "", extra: str = EXTRA) -> None:
     """Refuse what needs a package that is not installed.
+
+    Args:
+        package: as it is imported.
+        name: as it is installed; default the same.
+        extra: of this package that brings it.
 
     Raises:
         UnsupportedError: it is not.
     """
     if find_spec(package) is None:
-        raise UnsupportedError(f"{name or package} is not installed", need=EXTRA)
+        raise UnsupportedError(f"{name or package} is not installed", need=f'pip install "omniconv[{extra}]"')

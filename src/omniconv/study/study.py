@@ -1,0 +1,139 @@
+"""`Study`: what a study found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from omniconv.analysis import Record
+from omniconv.study.bootstrap import Interval
+from omniconv.study.claims import Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Measured(Record):
+    """A time of one image.
+
+    Attributes:
+        seconds: median of the rounds [s].
+        ratio: how many times as long as the standard network's.
+    """
+
+    seconds: float
+    ratio: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class KindResult(Record):
+    """One kind in one comparison.
+
+    Attributes:
+        kind: name.
+        words: what its layers are.
+        width: of its network.
+        rate: of learning, chosen by the validation.
+        parameters, macs: of the network, without biases and norms.
+        field: positions on a side that its three layers see together.
+        epochs: mean of those that were trained.
+        accuracy: on the test.
+        difference: to the standard network.
+        pace: how many times as long as the standard network's a step of training takes PyTorch, as it was measured when
+            widths were chosen; none where widths are equal.
+        times: by :data:`omniconv.study.timing.MEASURES`, of networks of the same width.
+    """
+
+    kind: str
+    words: str
+    width: int
+    rate: float
+    parameters: int
+    macs: int
+    field: int
+    epochs: float
+    accuracy: Interval
+    difference: Interval
+    pace: float | None
+    times: dict[str, Measured]
+
+
+@dataclass(frozen=True, slots=True)
+class KernelResult(Record):
+    """The kernels of the standard networks.
+
+    Attributes:
+        rest: share of the energy beyond rank 1.
+        before: the same of the first weights.
+        cut: accuracy that is gained (below zero: lost) when only rank 1 is left.
+    """
+
+    rest: Interval
+    before: Interval
+    cut: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class DecoderResult(Record):
+    """One way of enlarging over one number of axes.
+
+    Attributes:
+        name: of the way.
+        dims: axes.
+        factor: of the enlargement.
+        predicted: taps that meet in each phase, by `omniconv.overlap`.
+        energies: measured in untrained layers for each phase, the least being 1.
+        contrast: the largest of them over the least, of the phases that are predicted to be so.
+        untrained: share of the energy that is at the frequencies of the grid, before training.
+        trained: the same after it.
+        real: the same in the images themselves.
+        grid: energy of what is wrong with images after training at these frequencies, over the variance of the images.
+        error: all of it.
+    """
+
+    name: str
+    dims: int
+    factor: int
+    predicted: tuple[float, ...]
+    energies: tuple[float, ...]
+    contrast: Interval
+    untrained: Interval
+    trained: Interval
+    real: float
+    grid: Interval
+    error: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Study(Record):
+    """What a study found, and of what.
+
+    Attributes:
+        settings: of :class:`omniconv.study.StudySettings`.
+        data: the images in words and numbers.
+        machine: on which times were measured.
+        epochs: of each training, at most.
+        notes: what differs from what was asked for.
+        same_width: all kinds with the same number of channels.
+        same_time: all kinds with as many channels as take the standard network's time.
+        kernels: of the standard networks.
+        decoders: the ways of enlarging.
+        claims: with their verdicts.
+    """
+
+    settings: dict[str, Any]
+    data: dict[str, Any]
+    machine: dict[str, Any]
+    epochs: int
+    notes: tuple[str, ...]
+    same_width: tuple[KindResult, ...]
+    same_time: tuple[KindResult, ...]
+    kernels: KernelResult
+    decoders: tuple[DecoderResult, ...]
+    claims: tuple[Claim, ...]
+
+    def find(self, kind: str) -> KindResult | None:
+        """A kind among those of the same width."""
+        return next((item for item in self.same_width if item.kind == kind), None)
+
+    def find_decoder(self, name: str, dims: int) -> DecoderResult:
+        """A way of enlarging."""
+        return next(item for item in self.decoders if (item.name, item.dims) == (name, dims))
