@@ -4,8 +4,8 @@
 
     16 principal components > linear > 16 channels of size / s, ReLU > enlarged by s > image
 
-Images are brought to 18 x 18 pixels, which strides of 2 and 3 both divide, in grey; in one dimension their rows come one
-after another, every second one backwards, so that neighbours stay neighbours.
+Images are brought to 18 x 18 pixels, which strides of 2 and 3 both divide, in grey; in one dimension their rows come
+one after another, every second one backwards, so that neighbours stay neighbours.
 """
 
 from __future__ import annotations

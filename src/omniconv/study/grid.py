@@ -6,8 +6,8 @@ For images y whose axes are multiples of the stride s, with the mean m[f] of all
 
     share = mean over images of var over f of m[f]  /  mean over images of var of y
 
-This is the energy at the frequencies of the grid, the multiples of 1 / s on each axis without the constant one, over the
-energy at all frequencies but the constant one (Parseval).
+This is the energy at the frequencies of the grid, the multiples of 1 / s on each axis without the constant one, over
+the energy at all frequencies but the constant one (Parseval).
 """
 
 from __future__ import annotations

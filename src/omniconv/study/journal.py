@@ -108,9 +108,6 @@ def _compare(first: bytes, content: dict[str, Any]) -> str:
     if not isinstance(before, dict):
         return "its first line is damaged"
     now = json.loads(json.dumps(content))
-    found = [
-        f"{key} {str(before.get(key))[:60]}, now {str(value)[:60]}"
-        for key, value in now.items()
-        if before.get(key) != value
-    ]
+    other = [key for key, value in now.items() if before.get(key) != value]
+    found = [f"{key} {str(before.get(key))[:60]}, now {str(now[key])[:60]}" for key in other]
     return "; ".join(found) or "it has more to say"

@@ -18,7 +18,7 @@ from omniconv.bench.machine import describe_machine
 from omniconv.choices import check_instance
 from omniconv.errors import DataError, SpecError
 from omniconv.integers import as_integer, ceil_div
-from omniconv.study.decoders import DIMS, ENLARGINGS, make_scenes, measure_first, train_decoder
+from omniconv.study.decoders import DIMS, ENLARGINGS, Scenes, make_scenes, measure_first, train_decoder
 from omniconv.study.images import LabelledImages, load_images
 from omniconv.study.journal import NAME, StudyJournal
 from omniconv.study.networks import Design
@@ -29,7 +29,7 @@ from omniconv.study.study import Study
 from omniconv.study.timing import match_width, measure_times
 from omniconv.study.training import Training, one_thread, train
 from omniconv.study.variants import STANDARD, find_variants
-from omniconv.study.workers import Job, work
+from omniconv.study.workers import Job, Workers
 
 OnStep = Callable[[str, float], None]
 
@@ -49,6 +49,8 @@ class _Setting:
     images: LabelledImages
     split: DataSplit
     journal: StudyJournal
+    scenes: Scenes
+    workers: Workers
     processes: int
     on_step: OnStep
     began: float
@@ -65,11 +67,11 @@ class _Setting:
             self.journal.add(key, make())
         return self.journal.found[key]
 
-    def many(self, text: str, jobs: dict[str, Job], shared: dict[str, Any]) -> None:
+    def many(self, text: str, jobs: dict[str, Job]) -> None:
         """All of some jobs that are not done yet."""
         left = [(key, job) for key, job in jobs.items() if key not in self.journal.found]
         self.on_step(text, 1 - len(left) / len(jobs))
-        for done, (key, found) in enumerate(work(left, shared, self.processes), 1):
+        for done, (key, found) in enumerate(self.workers.work(left), 1):
             self.journal.add(key, found)
             self.on_step(text, 1 - (len(left) - done) / len(jobs))
 
@@ -114,8 +116,10 @@ def run_study(
     path = None if folder is None else Path(folder) / NAME
     journal = StudyJournal(path, describe(given, images), resume=resume)
     try:
-        at = _Setting(given, images, split, journal, count, on_step or (lambda _, __: None), began)
-        return _run(at)
+        scenes = make_scenes(images.x)
+        with Workers({"split": split, "scenes": scenes}, count) as workers:
+            report = on_step or (lambda _, __: None)
+            return _run(_Setting(given, images, split, journal, scenes, workers, count, report, began))
     finally:
         journal.close()
 
@@ -153,13 +157,12 @@ def _run(at: _Setting) -> Study:
     step = _median(times[STANDARD]["pytorch_training"]) * BATCH
     work_per_epoch = sum(paces.values()) * step * ceil_div(at.split.counts[0], BATCH)
     epochs = at.once("epochs", lambda: _choose_epochs(at, work_per_epoch))
-    shared = {"split": at.split}
     jobs: dict[str, Job] = {}
     for (kind, width), design in pairs.items():
         for rate in RATES:
             tried = Training(design, rate, settings.first_seed + TUNING, epochs, judge=False)
             jobs[f"tune/{kind}/{width}/{rate}"] = (train, (tried, "split"))
-    at.many("trying rates of learning", jobs, shared)
+    at.many("trying rates of learning", jobs)
     rates = {pair: _choose_rate(found, *pair) for pair in pairs}
     seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
     jobs = {
@@ -167,8 +170,7 @@ def _run(at: _Setting) -> Study:
         for seed in seeds
         for (kind, width), design in pairs.items()
     }
-    at.many("training", jobs, shared)
-    scenes = make_scenes(at.images.x)
+    at.many("training", jobs)
     jobs = {
         f"first/{name}/{dims}": (measure_first, (name, dims, settings.first_seed, "scenes"))
         for dims in DIMS
@@ -180,10 +182,10 @@ def _run(at: _Setting) -> Study:
         for dims in DIMS
         for name in ENLARGINGS
     }
-    at.many("training decoders", jobs, {"scenes": scenes})
+    at.many("training decoders", jobs)
     machine = at.once("machine", lambda: describe_machine(1))
     findings = Findings(
-        settings, at.images, at.split, machine, epochs, designs, matched, widths, rates, times, found, scenes
+        settings, at.images, at.split, machine, epochs, designs, matched, widths, rates, times, found, at.scenes
     )
     with one_thread():
         return summarise(findings)

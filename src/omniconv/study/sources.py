@@ -255,15 +255,15 @@ def _read_description(file: Path) -> dict[str, Any]:
 
 def _read_rows(folder: Path, column: str, target: str) -> Iterator[tuple[Any, Any]]:
     """The picture and the class of each row. Files are mapped, and read batch by batch."""
-    import pyarrow as arrow
+    import pyarrow as pa
 
     files: Iterable[Path] = sorted(folder.glob("*.arrow"))
     if not files:
         raise StorageError(f"no .arrow file in {folder.name!r}", need="what save_to_disk wrote")
     for file in files:
-        with storing(f"reading {file.name!r}", fix=_WHOLE), arrow.memory_map(str(file)) as mapped:
-            for batch in arrow.ipc.open_stream(mapped):
+        with storing(f"reading {file.name!r}", fix=_WHOLE), pa.memory_map(str(file)) as mapped:
+            for batch in pa.ipc.open_stream(mapped):
                 pictures = batch.column(batch.schema.get_field_index(column))
-                kept = pictures.field("bytes") if arrow.types.is_struct(pictures.type) else pictures
+                kept = pictures.field("bytes") if pa.types.is_struct(pictures.type) else pictures
                 for content, label in zip(kept, batch.column(batch.schema.get_field_index(target)), strict=True):
                     yield content.as_py(), label.as_py()

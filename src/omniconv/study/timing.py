@@ -89,7 +89,7 @@ def _check_alike(model: nn.Module, compiled: nn.Module, x: torch.Tensor, name: s
     error, largest = float((wanted - found).abs().max()), float(wanted.abs().max())
     if not error <= TOLERANCE * largest:
         raise VerificationError(
-            f"the {name} network of Omniconv differs by {error:.2g} from that of PyTorch, whose largest result is {largest:.2g}",
+            f"the {name} network of Omniconv differs by {error:.2g} from PyTorch's, whose largest result is {largest:.2g}",
             need=f"at most {TOLERANCE:g} of it",
         )
 

@@ -80,9 +80,9 @@ def train(job: Training, split: DataSplit) -> dict[str, Any]:
 
     Returns:
         For JSON: ``epochs`` that were trained, ``best`` of them, ``accuracy`` and ``loss`` of the validation; with
-        ``judge`` the images of the test that are named wrongly by number, ``wrong``. Of networks with square kernels
-        also ``rest``, the energy of these beyond rank 1, ``rest_before`` that of the first ones, and ``wrong_cut``, what is
-        named wrongly when only rank 1 is left.
+        ``judge`` the numbers of the images of the test that are named wrongly, ``wrong``. Of networks with square
+        kernels also ``rest``, the energy of these beyond rank 1, ``rest_before`` that of the first ones, and
+        ``wrong_cut``, what is named wrongly when only rank 1 is left.
     """
     with one_thread():
         model = job.design.build(job.seed)
