@@ -204,8 +204,9 @@ def _show(decoders: Sequence[DecoderResult], grids: Mapping[tuple[str, int], Flo
         times = count_times(float(uneven.mean()) / least.grid.value)
         beside.append(f"In {dims}-D it is weakest with {least.name}, {times} times weaker than with k3 s2.")
     plane = next(item for item in decoders if item.name == "transposed k4 s2" and item.dims == 2)
+    share = f"{100 * plane.untrained.value:.0f} %"
     beside.append(
-        f"Before training even overlap is no remedy: with k4 s2 in 2-D {100 * plane.untrained.value:.0f} % of the energy "
-        "of what is generated are at the frequencies of the grid, as each phase has random weights of its own."
+        f"Before training even overlap is no remedy: with k4 s2 in 2-D {share} of the energy of what is generated are "
+        "at the frequencies of the grid, as each phase has random weights of its own."
     )
     return _claim("generated", join_all(part.verdict for part in parts), parts, *beside)

@@ -67,7 +67,7 @@ class LabelledImages:
         return LabelledImages(self.name, self.task, self.x[kept], self.labels[kept], self.classes, self.left_out)
 
 
-def load_images(source: str) -> LabelledImages:
+def load_images(source: object) -> LabelledImages:
     """Images by the name or the path of their source.
 
     Args:
@@ -102,7 +102,7 @@ def _load_digits() -> LabelledImages:
     from sklearn.datasets import load_digits
 
     found = load_digits()
-    x = np.asarray(found.images, np.float32)[:, None] / 16
+    x = np.asarray(found.images, np.float32)[:, None] / np.float32(16)
     labels = np.asarray(found.target, np.int64)
     return LabelledImages("digits", "handwritten digits of scikit-learn", x, labels, tuple("0123456789"))
 
@@ -114,7 +114,7 @@ def _load_textures() -> LabelledImages:
 
     parts, labels = [], []
     for label, name in enumerate(TEXTURES):
-        photograph = np.asarray(getattr(data, name)(), np.float32) / 255
+        photograph = np.asarray(getattr(data, name)(), np.float32) / np.float32(255)
         rows, columns = (size // PATCH for size in photograph.shape)
         cut = photograph[: rows * PATCH, : columns * PATCH].reshape(rows, PATCH, columns, PATCH)
         parts.append(cut.swapaxes(1, 2).reshape(-1, 1, PATCH, PATCH))

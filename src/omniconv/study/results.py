@@ -79,7 +79,8 @@ def summarise(at: Findings) -> Study:
     draws = resample_accuracies(right, at.settings.first_seed)
     values = right.mean(axis=(1, 2))
     base = draws[:, 0], values[0]
-    same_width, same_time = [], []
+    same_width: list[KindResult] = []
+    same_time: list[KindResult] = []
     for place, design in enumerate(designs):
         first = place < len(at.designs)
         accuracy = interval(values[place], draws[:, place])

@@ -147,7 +147,7 @@ def _run(at: _Setting) -> Study:
     for place, kind in enumerate(settings.kinds[1:]):
         at.on_step("choosing widths", place / (len(settings.kinds) - 1))
         widths[kind] = at.once(f"width/{kind}", lambda kind=kind: list(match_width(designs[kind], standard, at.split)))  # type: ignore[misc]
-    matched = {kind: replace(designs[kind], width=width) for kind, (width, _) in widths.items()}
+    matched = {kind: replace(designs[kind], width=int(width)) for kind, (width, _) in widths.items()}
     # A network that both comparisons have is trained once.
     pairs = {(kind, design.width): design for group in (designs, matched) for kind, design in group.items()}
     paces = {(kind, widths[kind][0]): widths[kind][1] for kind in settings.kinds} | {

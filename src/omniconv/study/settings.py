@@ -12,7 +12,7 @@ from omniconv.study.variants import STANDARD, find_variants
 
 RATES: Final = (1e-3, 3e-3, 1e-2)
 """Rates of learning that are tried for each kind; the one with the best validation is used for all seeds."""
-BATCH: Final = 32
+BATCH: Final = 64
 WEIGHT_DECAY: Final = 0.01
 PATIENCE: Final = 6
 """A training ends after so many epochs without a better validation. The best epoch counts, for every kind."""

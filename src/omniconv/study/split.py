@@ -34,8 +34,8 @@ def count_parts(images: int) -> tuple[int, int, int]:
     """How the images of one class are divided.
 
     Example:
-        >>> count_parts(180), count_parts(5)
-        ((63, 27, 90), (2, 1, 2))
+        >>> count_parts(100), count_parts(5)
+        ((35, 15, 50), (2, 1, 2))
     """
     train = max(2, int(images * SHARES["training"]))
     validation = max(1, int(images * SHARES["validation"]))
@@ -68,5 +68,8 @@ def split_images(images: LabelledImages, seed: int) -> DataSplit:
             part.extend(chosen.tolist())
     train = images.x[parts[0]]
     mean, deviation = float(train.mean(dtype=np.float64)), float(train.std(dtype=np.float64)) or 1.0
-    made = [(np.float32((images.x[part] - mean) / deviation), images.labels[part]) for part in parts]
-    return DataSplit(made[0], made[1], made[2])
+
+    def take(part: list[int]) -> tuple[Pixels, Labels]:
+        return ((images.x[part] - mean) / deviation).astype(np.float32), images.labels[part]
+
+    return DataSplit(take(parts[0]), take(parts[1]), take(parts[2]))

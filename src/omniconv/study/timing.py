@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
@@ -57,8 +59,7 @@ def measure_times(designs: Sequence[Design], split: DataSplit, on_round: Callabl
             steps[name, MEASURES[0]] = make_step(copy.deepcopy(model), RATES[0], x, labels)
             steps[name, MEASURES[1]] = make_step(own, RATES[0], x, labels)
             model.eval()
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of the exporter, on matters of its own
+            with _quiet():
                 compiled = compile_module(model, x, threads=1)
             _check_alike(model, compiled, x, name)
             runs[name, MEASURES[2]] = partial(_infer, model, x)
@@ -79,6 +80,19 @@ def measure_times(designs: Sequence[Design], split: DataSplit, on_round: Callabl
     return found
 
 
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what PyTorch's exporter says about matters of its own."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
 def _infer(model: Callable[[torch.Tensor], Any], x: torch.Tensor) -> Any:
     with torch.no_grad():
         return model(x)
@@ -89,7 +103,7 @@ def _check_alike(model: nn.Module, compiled: nn.Module, x: torch.Tensor, name: s
     error, largest = float((wanted - found).abs().max()), float(wanted.abs().max())
     if not error <= TOLERANCE * largest:
         raise VerificationError(
-            f"the {name} network of Omniconv differs by {error:.2g} from PyTorch's, whose largest result is {largest:.2g}",
+            f"the {name} network of Omniconv differs by {error:.2g} from PyTorch's, of at most {largest:.2g}",
             need=f"at most {TOLERANCE:g} of it",
         )
 
@@ -103,7 +117,8 @@ def match_width(design: Design, standard: Design, split: DataSplit) -> tuple[int
     step = design.variant.fit(max(1, standard.width // 2))
     measured: dict[int, float] = {}
     with one_thread():
-        low, high = 1, WIDEST * standard.width // step
+        most = WIDEST * standard.width // step
+        low, high = 1, most
         while low < high:
             middle = ceil_div(low + high, 2)
             measured[middle * step] = _compare(replace(design, width=middle * step), standard, split)
@@ -111,7 +126,7 @@ def match_width(design: Design, standard: Design, split: DataSplit) -> tuple[int
                 high = middle - 1
             else:
                 low = middle
-        for width in (low * step, (low + 1) * step):
+        for width in {low * step, min(low + 1, most) * step}:
             if width not in measured:
                 measured[width] = _compare(replace(design, width=width), standard, split)
     return min(measured.items(), key=lambda item: max(item[1], 1 / item[1]))

@@ -66,7 +66,7 @@ def make_step(model: nn.Module, rate: float, x: torch.Tensor, labels: torch.Tens
 
 
 def _optimise(model: nn.Module, rate: float) -> torch.optim.Optimizer:
-    return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
+    return torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY, fused=True)
 
 
 def _step(model: nn.Module, optimiser: torch.optim.Optimizer, x: torch.Tensor, labels: torch.Tensor) -> None:
