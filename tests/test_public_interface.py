@@ -15,6 +15,7 @@ from tests.graph.small_models import Graph
 import omniconv as oc
 from omniconv import analysis
 from omniconv.errors import DataError, ModelError, OmniconvError, ShapeError, SpecError, UnsupportedError
+from omniconv.study import StudySettings
 
 try:
     import torch
@@ -148,6 +149,7 @@ def doors() -> Iterator[tuple[str, Door]]:
     for_map = {"net": SPEC, "source": [X], "weights": WEIGHTS, "progress": False}
     # A text for out= makes a folder of that name; tests/mapping has it.
     yield from ((name, door) for name, door in each_argument("map", oc.map, for_map) if "(out=)" not in name)
+    yield from each_argument("StudySettings", StudySettings, {})
     yield from each_argument("explore", oc.explore, {"spec": SPEC, "shape": SHAPE})
     yield from each_argument("required_input", oc.required_input, {"x": SPEC, "box": ((0, 1),) * 2, "shape": SHAPE})
     for name in ("cost", "receptive_field", "overlap", "coverage", "connectivity"):

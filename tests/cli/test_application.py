@@ -41,6 +41,7 @@ def test_help_names_every_command_and_every_exit_code(invoke):
         "map",
         "run",
         "stream",
+        "study",
         "tile",
         "tune",
     ]

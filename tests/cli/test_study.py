@@ -8,8 +8,10 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from tests.axe import judge
 
 from omniconv.study.rules import RULES
+from omniconv.study.study import read_study
 from omniconv.study.variants import VARIANTS
 
 PAGE_LOADS = re.compile(r"<script|\b(?:src|href)=[\"'](?!#|data:)")
@@ -35,9 +37,9 @@ def test_help_says_where_images_come_from(invoke):
     ("words", "code", "message"),
     [
         (["--kinds", "standing"], 3, "kind 'standing' is not in the study; need some of standard, depthwise_separable"),
-        (["--kinds", "standard"], 3, "leaves nothing to compare; need one beside standard"),
+        (["--kinds", "standard"], 3, "leave nothing to compare; need one beside standard"),
         (["--seeds", 1], 2, "--seeds"),
-        (["--minutes", -1], 3, "minutes=-1.0; need a positive number of minutes"),
+        (["--minutes", -1], 3, "minutes=-1.0 is no time; need a positive number of minutes"),
         (["--data", "missing"], 3, "no images at 'missing'"),
         (["--out", "missing/study"], 3, "missing does not exist"),
     ],
@@ -74,6 +76,15 @@ def test_a_folder_that_may_not_be_written_to(invoke, tmp_path):
     assert "is not a folder" in found.err
 
 
+def judge_page(browser, path, scheme):
+    context = browser.new_context(viewport={"width": 1100, "height": 900}, color_scheme=scheme)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    assert judge(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    context.close()
+
+
 @pytest.mark.wide
 def test_a_small_study(invoke, archive, tmp_path, browser):
     folder = tmp_path / "study"
@@ -96,6 +107,7 @@ def test_a_small_study(invoke, archive, tmp_path, browser):
     again = invoke(*words, "--json")
     assert json.loads(again.out) == report
     assert (folder / "study.html").read_text() == page
+    assert read_study((folder / "study.json").read_text()).to_dict() == report
     other = invoke(*words, "--seeds", 3)
     assert other.code == 3
     assert "is of another study: seeds 2, now 3" in other.err

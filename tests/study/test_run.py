@@ -138,12 +138,12 @@ def test_widths_that_a_kind_cannot_have_are_said(timeless):
     ("options", "message"),
     [
         ({"kinds": ("nothing",)}, "kind 'nothing' is not in the study; need some of standard, "),
-        ({"kinds": "dilated"}, "kinds='dilated'"),
-        ({"kinds": ("standard",)}, "leaves nothing to compare"),
+        ({"kinds": "dilated"}, "kinds='dilated' are no names"),
+        ({"kinds": ("standard",)}, "leave nothing to compare"),
         ({"seeds": 1}, "seeds=1 is out of range"),
         ({"width": 2.5}, r"width=2\.5 is not an integer"),
-        ({"minutes": -1}, "minutes=-1; need a positive number"),
-        ({"minutes": float("nan")}, "minutes=nan"),
+        ({"minutes": -1}, "minutes=-1 is no time; need a positive number"),
+        ({"minutes": float("nan")}, "minutes=nan is no time"),
         ({"most_images": 3}, "most_images=3 is out of range"),
     ],
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from omniconv.errors import SpecError
-from omniconv.integers import as_integer, read_sequence
+from omniconv.integers import as_integer, read_sequence, state
 from omniconv.study.variants import STANDARD, find_variants
 
 RATES: Final = (1e-3, 3e-3, 1e-2)
@@ -54,10 +54,11 @@ class StudySettings:
     def __post_init__(self) -> None:
         given = read_sequence(self.kinds)
         if given is None or not all(isinstance(name, str) for name in given):
-            raise SpecError(f"kinds={self.kinds!r}", need="names of kinds", fix='kinds=("grouped_2", "dilated")')
+            fix = 'kinds=("grouped_2", "dilated")'
+            raise SpecError(state("kinds", self.kinds, "are no names"), need="a sequence of names", fix=fix)
         found = find_variants(tuple(given))
         if len(found) < 2:
-            raise SpecError(f"kinds={self.kinds!r} leaves nothing to compare", need=f"one beside {STANDARD}")
+            raise SpecError(state("kinds", self.kinds, "leave nothing to compare"), need=f"one beside {STANDARD}")
         object.__setattr__(self, "kinds", tuple(item.name for item in found))
         for name, low, high in (
             ("seeds", 2, 1000),
@@ -76,5 +77,5 @@ def _read_minutes(value: Any) -> float | None:
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
-        raise SpecError(f"minutes={value!r}", need="a positive number of minutes", fix="minutes=8")
+        raise SpecError(state("minutes", value, "is no time"), need="a positive number of minutes", fix="minutes=8")
     return float(value)

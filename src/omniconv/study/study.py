@@ -1,13 +1,15 @@
-"""`Study`: what a study found."""
+"""`Study`: what a study found, and `read_study`, which reads it again."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from omniconv.analysis import Record
+from omniconv.errors import DataError
 from omniconv.study.bootstrap import Interval
-from omniconv.study.claims import Claim
+from omniconv.study.claims import Claim, Part
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,3 +139,46 @@ class Study(Record):
     def find_decoder(self, name: str, dims: int) -> DecoderResult:
         """A way of enlarging."""
         return next(item for item in self.decoders if (item.name, item.dims) == (name, dims))
+
+
+def read_study(text: str) -> Study:
+    """A study from what ``study.json`` holds.
+
+    Raises:
+        DataError: it holds something else.
+    """
+    try:
+        found = json.loads(text)
+        return Study(
+            found["settings"],
+            found["data"],
+            found["machine"],
+            found["epochs"],
+            tuple(found["notes"]),
+            tuple(_read_kind(item) for item in found["same_width"]),
+            tuple(_read_kind(item) for item in found["same_time"]),
+            KernelResult(**{name: Interval(**value) for name, value in found["kernels"].items()}),
+            tuple(_read_decoder(item) for item in found["decoders"]),
+            tuple(_read_claim(item) for item in found["claims"]),
+        )
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(
+            f"no study: {type(error).__name__}: {error}", need="a study.json that omniconv study wrote"
+        ) from error
+
+
+def _read_kind(item: dict[str, Any]) -> KindResult:
+    times = {name: Measured(time["seconds"], Interval(**time["ratio"])) for name, time in item["times"].items()}
+    intervals = {name: Interval(**item[name]) for name in ("accuracy", "difference")}
+    return KindResult(**{**item, **intervals, "times": times})
+
+
+def _read_decoder(item: dict[str, Any]) -> DecoderResult:
+    intervals = {name: Interval(**item[name]) for name in ("contrast", "untrained", "trained", "grid", "error")}
+    lists = {name: tuple(item[name]) for name in ("predicted", "energies")}
+    return DecoderResult(**{**item, **intervals, **lists})
+
+
+def _read_claim(item: dict[str, Any]) -> Claim:
+    parts = tuple(Part(**{**part, "found": Interval(**part["found"])}) for part in item["parts"])
+    return Claim(**{**item, "parts": parts, "beside": tuple(item["beside"])})
