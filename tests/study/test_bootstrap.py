@@ -58,7 +58,7 @@ def test_means_ratios_of_sums_and_of_times():
     assert found.low == pytest.approx(values.mean() - 1.96 / 20, abs=0.02)
     assert found.high == pytest.approx(values.mean() + 1.96 / 20, abs=0.02)
     both = np.stack([2 * values, values], axis=1)
-    assert compare_sums(both, 0, 1) == bootstrap.Interval(2.0, 2.0, 2.0)
+    assert compare_sums(both, 0, 1) == bootstrap.Spread(2.0, 2.0, 2.0)
     # a slow round is slow for both, and says nothing
     noise = 1 + 5 * (np.arange(15) % 3 == 0)
     assert compare_times(1.5 * noise, 1.0 * noise).value == 1.5

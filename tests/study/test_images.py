@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from omniconv.errors import DataError, LimitError, StorageError, UnsupportedError
-from omniconv.study.images import LabelledImages, load_images
+from omniconv.study.images import LabelledImages
+from omniconv.study.load import load_images
 from omniconv.study.split import count_parts, split_images
 
 Image = pytest.importorskip("PIL.Image")

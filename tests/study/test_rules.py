@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from omniconv.study import claims, evidence
-from omniconv.study.bootstrap import Interval
+from omniconv.study.bootstrap import Spread
 from omniconv.study.rules import RULES
-from omniconv.study.study import DecoderResult, KernelResult, KindResult, Measured
+from omniconv.study.study import DecoderResult, KernelResult, KindResult, MeasuredTime
 from omniconv.study.variants import VARIANTS
 from omniconv.study.words import write_paragraph
 
@@ -29,37 +29,37 @@ HELD, NOT, OPEN = claims.HELD, claims.NOT_HELD, claims.UNDECIDED
     ],
 )
 def test_differences(found, worse, better, no_worse):
-    item = Interval(*found)
+    item = Spread(*found)
     assert claims.judge_loss(item) == worse
     assert claims.judge_gain(item) == better
     assert claims.judge_no_loss(item) == no_worse
 
 
 def test_the_margin_is_what_decides():
-    item = Interval(-0.009, -0.015, -0.001)
+    item = Spread(-0.009, -0.015, -0.001)
     assert [claims.judge_loss(item, margin) for margin in (0.005, 0.01, 0.02)] == [HELD, OPEN, NOT]
 
 
 def result(kind, value=0.0, spread=0.002, ratio=1.0, pace=1.0):
-    difference = Interval(value, value - spread, value + spread)
-    accuracy = Interval(0.9 + value, 0.9 + value - spread, 0.9 + value + spread)
+    difference = Spread(value, value - spread, value + spread)
+    accuracy = Spread(0.9 + value, 0.9 + value - spread, 0.9 + value + spread)
     variant = VARIANTS[kind]
     price = {"depthwise_separable": 10, "grouped_2": 50}.get(kind, 100)
-    measured = Measured(1e-5 * ratio, Interval(ratio, ratio * 0.99, ratio * 1.01))
+    measured = MeasuredTime(1e-5 * ratio, Spread(ratio, ratio * 0.99, ratio * 1.01))
     times = dict.fromkeys(evidence.RUNTIMES, measured)
     return KindResult(kind, variant.words, 16, 3e-3, price, price, 7, 20.0, accuracy, difference, pace, times)
 
 
 def decoder(name, dims, predicted, contrast):
-    one = Interval(0.2, 0.1, 0.3)
-    near = Interval(contrast, contrast * 0.97, contrast * 1.03)
+    one = Spread(0.2, 0.1, 0.3)
+    near = Spread(contrast, contrast * 0.97, contrast * 1.03)
     return DecoderResult(name, dims, 2, predicted, predicted, near, one, one, 0.0, one, one)
 
 
 def judge(kinds, *, rest=0.3, cut=-0.1, contrast=4.0, grids=(4.0, 4.0)):
     draws = {item.kind: np.linspace(*[item.accuracy.value + s * 0.002 for s in (-1, 1)], 101) for item in kinds}
     draws = {kind: np.full(101, kinds[0].accuracy.value) if kind == "standard" else row for kind, row in draws.items()}
-    kernels = KernelResult(Interval(rest, rest, rest), Interval(0.3, 0.3, 0.3), Interval(cut, cut, cut))
+    kernels = KernelResult(Spread(rest, rest, rest), Spread(0.3, 0.3, 0.3), Spread(cut, cut, cut))
     decoders = [
         decoder("transposed k3 s2", 1, (1.0, 2.0), contrast**0.5),
         decoder("transposed k4 s2", 1, (2.0, 2.0), 1.0),

@@ -23,7 +23,7 @@ _CHUNK: Final = 2**22
 
 
 @dataclass(frozen=True, slots=True)
-class Interval(Record):
+class Spread(Record):
     """A value, and the bounds within which the middle of the draws lie."""
 
     value: float
@@ -31,15 +31,15 @@ class Interval(Record):
     high: float
 
 
-def interval(value: float, draws: Float64, level: float = LEVEL) -> Interval:
+def interval(value: float, draws: Float64, level: float = LEVEL) -> Spread:
     """The percentiles of draws.
 
     Example:
         >>> interval(0.5, np.linspace(0, 1, 101), 0.9)
-        Interval(value=0.5, low=0.05, high=0.95)
+        Spread(value=0.5, low=0.05, high=0.95)
     """
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(value), round(float(low), 12), round(float(high), 12))
+    return Spread(float(value), round(float(low), 12), round(float(high), 12))
 
 
 def resample_accuracies(right: npt.NDArray[np.bool_], seed: int = 0, draws: int = DRAWS) -> Float64:
@@ -71,17 +71,17 @@ def resample_rows(values: Float64, seed: int = 0, draws: int = DRAWS) -> Float64
     return np.asarray(values[rng.integers(0, rows, (draws, rows))])
 
 
-def compare_means(values: Float64, seed: int = 0, level: float = LEVEL) -> Interval:
+def compare_means(values: Float64, seed: int = 0, level: float = LEVEL) -> Spread:
     """The mean of the rows."""
     return interval(float(values.mean()), resample_rows(values, seed).mean(axis=1), level)
 
 
-def compare_times(above: Float64, below: Float64, seed: int = 0) -> Interval:
+def compare_times(above: Float64, below: Float64, seed: int = 0) -> Spread:
     """The ratio of two median times, whose rounds were measured in turns and are drawn together.
 
     Example:
         >>> compare_times(np.full(9, 3.0), np.full(9, 2.0))
-        Interval(value=1.5, low=1.5, high=1.5)
+        Spread(value=1.5, low=1.5, high=1.5)
     """
     both = np.stack([above, below], axis=1)
     medians = np.median(resample_rows(both, seed), axis=1)
@@ -89,7 +89,7 @@ def compare_times(above: Float64, below: Float64, seed: int = 0) -> Interval:
     return interval(value, medians[:, 0] / medians[:, 1])
 
 
-def compare_sums(parts: Float64, above: int, below: int, seed: int = 0) -> Interval:
+def compare_sums(parts: Float64, above: int, below: int, seed: int = 0) -> Spread:
     """The ratio of the sums of two columns over rows that are drawn together."""
     sums = resample_rows(parts[:, [above, below]], seed).sum(axis=1)
     totals = parts.sum(axis=0)

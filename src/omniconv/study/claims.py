@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from omniconv.analysis import Record
-from omniconv.study.bootstrap import Interval
+from omniconv.study.bootstrap import Spread
 
 HELD: Final = "held"
 NOT_HELD: Final = "not held"
@@ -33,13 +33,13 @@ ARRIVED: Final = 0.5
 """Share of the saving in multiply-accumulates that has to arrive in time."""
 
 
-def judge_loss(found: Interval, margin: float = MARGIN) -> str:
+def judge_loss(found: Spread, margin: float = MARGIN) -> str:
     """Whether something is worse: a difference below zero.
 
     Example:
-        >>> judge_loss(Interval(-0.02, -0.03, -0.01)), judge_loss(Interval(0.0, -0.005, 0.005))
+        >>> judge_loss(Spread(-0.02, -0.03, -0.01)), judge_loss(Spread(0.0, -0.005, 0.005))
         ('held', 'not held')
-        >>> judge_loss(Interval(-0.02, -0.05, 0.01)), judge_loss(Interval(-0.005, -0.02, -0.001))
+        >>> judge_loss(Spread(-0.02, -0.05, 0.01)), judge_loss(Spread(-0.005, -0.02, -0.001))
         ('undecided', 'undecided')
     """
     if found.high < 0 and found.value <= -margin:
@@ -47,51 +47,51 @@ def judge_loss(found: Interval, margin: float = MARGIN) -> str:
     return NOT_HELD if found.low > -margin else UNDECIDED
 
 
-def judge_gain(found: Interval, margin: float = MARGIN) -> str:
+def judge_gain(found: Spread, margin: float = MARGIN) -> str:
     """Whether something is better: a difference above zero.
 
     Example:
-        >>> judge_gain(Interval(0.02, 0.01, 0.03)), judge_gain(Interval(-0.02, -0.03, -0.01))
+        >>> judge_gain(Spread(0.02, 0.01, 0.03)), judge_gain(Spread(-0.02, -0.03, -0.01))
         ('held', 'not held')
     """
-    return judge_loss(Interval(-found.value, -found.high, -found.low), margin)
+    return judge_loss(Spread(-found.value, -found.high, -found.low), margin)
 
 
-def judge_no_loss(found: Interval, margin: float = MARGIN) -> str:
+def judge_no_loss(found: Spread, margin: float = MARGIN) -> str:
     """Whether something is no worse.
 
     Example:
-        >>> judge_no_loss(Interval(0.0, -0.005, 0.005)), judge_no_loss(Interval(-0.02, -0.03, -0.01))
+        >>> judge_no_loss(Spread(0.0, -0.005, 0.005)), judge_no_loss(Spread(-0.02, -0.03, -0.01))
         ('held', 'not held')
     """
     return {HELD: NOT_HELD, NOT_HELD: HELD}.get(judge_loss(found, margin), UNDECIDED)
 
 
-def judge_above(found: Interval, limit: float) -> str:
+def judge_above(found: Spread, limit: float) -> str:
     """Whether something is above a limit.
 
     Example:
-        >>> [judge_above(Interval(2, low, high), 2) for low, high in ((2.1, 3), (1, 1.9), (1, 3))]
+        >>> [judge_above(Spread(2, low, high), 2) for low, high in ((2.1, 3), (1, 1.9), (1, 3))]
         ['held', 'not held', 'undecided']
     """
     return HELD if found.low > limit else NOT_HELD if found.high < limit else UNDECIDED
 
 
-def judge_at_most(found: Interval, limit: float) -> str:
+def judge_at_most(found: Spread, limit: float) -> str:
     """Whether something is no more than a limit.
 
     Example:
-        >>> [judge_at_most(Interval(1, low, high), 1) for low, high in ((0.8, 0.9), (1.1, 1.2), (0.9, 1.1))]
+        >>> [judge_at_most(Spread(1, low, high), 1) for low, high in ((0.8, 0.9), (1.1, 1.2), (0.9, 1.1))]
         ['held', 'not held', 'undecided']
     """
     return HELD if found.high <= limit else NOT_HELD if found.low > limit else UNDECIDED
 
 
-def judge_near(found: Interval, predicted: float, near: float = NEAR) -> str:
+def judge_near(found: Spread, predicted: float, near: float = NEAR) -> str:
     """Whether something is as predicted.
 
     Example:
-        >>> [judge_near(Interval(2, low, high), 2) for low, high in ((1.9, 2.1), (2.5, 2.7), (1.9, 2.7))]
+        >>> [judge_near(Spread(2, low, high), 2) for low, high in ((1.9, 2.1), (2.5, 2.7), (1.9, 2.7))]
         ['held', 'not held', 'undecided']
     """
     low, high = predicted * (1 - near), predicted * (1 + near)
@@ -100,11 +100,11 @@ def judge_near(found: Interval, predicted: float, near: float = NEAR) -> str:
     return NOT_HELD if found.high < low or found.low > high else UNDECIDED
 
 
-def judge_factor(found: Interval, factor: float = FACTOR) -> str:
+def judge_factor(found: Spread, factor: float = FACTOR) -> str:
     """Whether something is several times as large.
 
     Example:
-        >>> [judge_factor(Interval(v, low, high)) for v, low, high in ((3, 1.5, 4), (1.2, 0.9, 1.6), (2.5, 0.9, 4))]
+        >>> [judge_factor(Spread(v, low, high)) for v, low, high in ((3, 1.5, 4), (1.2, 0.9, 1.6), (2.5, 0.9, 4))]
         ['held', 'not held', 'undecided']
     """
     if found.low > 1 and found.value >= factor:
@@ -135,7 +135,7 @@ def join_any(verdicts: Iterable[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Part(Record):
+class ClaimPart(Record):
     """One number that a claim is judged by.
 
     Attributes:
@@ -146,7 +146,7 @@ class Part(Record):
     """
 
     what: str
-    found: Interval
+    found: Spread
     unit: str
     verdict: str
 
@@ -168,5 +168,5 @@ class Claim(Record):
     title: str
     rule: str
     verdict: str
-    parts: tuple[Part, ...]
+    parts: tuple[ClaimPart, ...]
     beside: tuple[str, ...] = field(default=())

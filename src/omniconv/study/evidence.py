@@ -8,13 +8,13 @@ from typing import Final
 import numpy as np
 
 from omniconv.analysis import connectivity
-from omniconv.study.bootstrap import LEVEL, Float64, Interval, compare_sums, interval
+from omniconv.study.bootstrap import LEVEL, Float64, Spread, compare_sums, interval
 from omniconv.study.claims import (
     ARRIVED,
     REST,
     SLOWER,
     Claim,
-    Part,
+    ClaimPart,
     join_all,
     join_any,
     judge_above,
@@ -69,13 +69,13 @@ def find_claims(
     return (*found, _divide(kernels, width), _overlap(decoders), _show(decoders, grids))
 
 
-def _claim(name: str, verdict: str, parts: Sequence[Part], *beside: str) -> Claim:
+def _claim(name: str, verdict: str, parts: Sequence[ClaimPart], *beside: str) -> Claim:
     return Claim(name, *RULES[name], verdict, tuple(parts), beside)
 
 
 def _lose_capacity(width: Kinds, pace: Kinds) -> Claim:
     own, other, base = width["depthwise_separable"], pace["depthwise_separable"], width[STANDARD]
-    part = Part("accuracy at the same width", own.difference, "points", judge_loss(own.difference))
+    part = ClaimPart("accuracy at the same width", own.difference, "points", judge_loss(own.difference))
     fewer = count_times(base.parameters / own.parameters)
     return _claim(
         "capacity",
@@ -93,8 +93,8 @@ def _arrive(width: Kinds) -> Claim:
     parts = []
     for name, words in RUNTIMES.items():
         ratio = own.times[name].ratio
-        saved = Interval(1 / ratio.value, 1 / ratio.high, 1 / ratio.low)
-        parts.append(Part(f"times less time, {words}", saved, "times", judge_above(saved, ARRIVED * paper)))
+        saved = Spread(1 / ratio.value, 1 / ratio.high, 1 / ratio.low)
+        parts.append(ClaimPart(f"times less time, {words}", saved, "times", judge_above(saved, ARRIVED * paper)))
     return _claim(
         "clock",
         join_all(part.verdict for part in parts),
@@ -106,7 +106,7 @@ def _arrive(width: Kinds) -> Claim:
 def _group(kinds: Sequence[str], width: Kinds, pace: Kinds) -> Claim:
     base = width[STANDARD]
     found = {kind: width[kind].difference for kind in kinds}
-    parts = [Part(f"accuracy of {kind}", item, "points", judge_no_loss(item)) for kind, item in found.items()]
+    parts = [ClaimPart(f"accuracy of {kind}", item, "points", judge_no_loss(item)) for kind, item in found.items()]
     fewer = ", ".join(count_times(base.parameters / width[kind].parameters) for kind in kinds)
     matched = "; ".join(f"{kind} at width {pace[kind].width} {say_points(pace[kind].difference)}" for kind in kinds)
     return _claim(
@@ -123,7 +123,7 @@ def _gain(kinds: Sequence[str], width: Kinds, draws: Mapping[str, Float64]) -> C
     parts = []
     for kind in kinds:
         found = interval(width[kind].difference.value, draws[kind] - draws[STANDARD], level)
-        parts.append(Part(f"accuracy of {kind}", found, "points", judge_gain(found)))
+        parts.append(ClaimPart(f"accuracy of {kind}", found, "points", judge_gain(found)))
     return _claim(
         "gain", join_any(part.verdict for part in parts), parts, f"These intervals are of {100 * level:.1f} %."
     )
@@ -132,7 +132,7 @@ def _gain(kinds: Sequence[str], width: Kinds, draws: Mapping[str, Float64]) -> C
 def _shuffle(width: Kinds, draws: Mapping[str, Float64]) -> Claim:
     own, other = width["shuffled_grouped"], width["unshuffled"]
     found = interval(own.accuracy.value - other.accuracy.value, draws[own.kind] - draws[other.kind])
-    part = Part("accuracy with the shuffle against without", found, "points", judge_gain(found))
+    part = ClaimPart("accuracy with the shuffle against without", found, "points", judge_gain(found))
     seen = [connectivity(VARIANTS[item.kind].build(item.width, item.width)).fraction for item in (own, other)]
     return _claim(
         "shuffle",
@@ -149,7 +149,7 @@ def _see_further(width: Kinds) -> Claim:
     parts = []
     for name, words in RUNTIMES.items():
         ratio = own.times[name].ratio
-        parts.append(Part(f"time, {words}", ratio, "times", judge_at_most(ratio, SLOWER)))
+        parts.append(ClaimPart(f"time, {words}", ratio, "times", judge_at_most(ratio, SLOWER)))
     equal = "equal" if (own.parameters, own.macs) == (base.parameters, base.macs) else "not equal"
     return _claim(
         "field",
@@ -163,8 +163,8 @@ def _see_further(width: Kinds) -> Claim:
 
 def _divide(kernels: KernelResult, width: Kinds) -> Claim:
     parts = (
-        Part("energy beyond rank 1", kernels.rest, "share", judge_above(kernels.rest, REST)),
-        Part("accuracy when only rank 1 is left", kernels.cut, "points", judge_loss(kernels.cut)),
+        ClaimPart("energy beyond rank 1", kernels.rest, "share", judge_above(kernels.rest, REST)),
+        ClaimPart("accuracy when only rank 1 is left", kernels.cut, "points", judge_loss(kernels.cut)),
     )
     beside = [f"Of the first weights, which are random, {100 * kernels.before.value:.0f} % of the energy lie there."]
     for kind, words in (
@@ -182,7 +182,7 @@ def _overlap(decoders: Sequence[DecoderResult]) -> Claim:
         predicted = max(item.predicted) / min(item.predicted)
         if predicted > 1:
             what = f"largest over least energy, {item.name} in {item.dims}-D, predicted {predicted:g}"
-            parts.append(Part(what, item.contrast, "times", judge_near(item.contrast, predicted)))
+            parts.append(ClaimPart(what, item.contrast, "times", judge_near(item.contrast, predicted)))
     shown = next(item for item in decoders if item.name == "transposed k3 s2" and item.dims == 2)
     counts, energies = (":".join(f"{value:.3g}" for value in values) for values in (shown.predicted, shown.energies))
     return _claim(
@@ -199,7 +199,9 @@ def _show(decoders: Sequence[DecoderResult], grids: Mapping[tuple[str, int], Flo
     for dims in (1, 2):
         uneven, even = grids["transposed k3 s2", dims], grids["transposed k4 s2", dims]
         ratio = compare_sums(np.stack([uneven, even], axis=1), 0, 1)
-        parts.append(Part(f"energy of the grid, k3 s2 over k4 s2 in {dims}-D", ratio, "times", judge_factor(ratio)))
+        parts.append(
+            ClaimPart(f"energy of the grid, k3 s2 over k4 s2 in {dims}-D", ratio, "times", judge_factor(ratio))
+        )
         least = min((item for item in decoders if item.dims == dims), key=lambda item: item.grid.value)
         times = count_times(float(uneven.mean()) / least.grid.value)
         beside.append(f"In {dims}-D it is weakest with {least.name}, {times} times weaker than with k3 s2.")

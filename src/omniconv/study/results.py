@@ -10,7 +10,7 @@ import numpy as np
 
 from omniconv.study.bootstrap import (
     Float64,
-    Interval,
+    Spread,
     compare_means,
     compare_sums,
     compare_times,
@@ -23,7 +23,7 @@ from omniconv.study.images import LabelledImages
 from omniconv.study.networks import Design
 from omniconv.study.settings import StudySettings
 from omniconv.study.split import DataSplit
-from omniconv.study.study import DecoderResult, KernelResult, KindResult, Measured, Study
+from omniconv.study.study import DecoderResult, KernelResult, KindResult, MeasuredTime, Study
 from omniconv.study.timing import MEASURES, Times
 from omniconv.study.variants import STANDARD, VARIANTS
 
@@ -110,14 +110,14 @@ def summarise(at: Findings) -> Study:
     )
 
 
-def _describe(at: Findings, design: Design, accuracy: Interval, difference: Interval, first: bool) -> KindResult:
+def _describe(at: Findings, design: Design, accuracy: Spread, difference: Spread, first: bool) -> KindResult:
     kind = design.variant.name
     runs = at.runs(design)
     times = {}
     if first:
         for name in MEASURES:
             own, base = (np.array(at.times[each][name]) for each in (kind, STANDARD))
-            times[name] = Measured(float(np.median(own)), compare_times(own, base))
+            times[name] = MeasuredTime(float(np.median(own)), compare_times(own, base))
     return KindResult(
         kind,
         design.variant.words,

@@ -19,8 +19,9 @@ from omniconv.choices import check_instance
 from omniconv.errors import DataError, SpecError
 from omniconv.integers import as_integer, ceil_div
 from omniconv.study.decoders import DIMS, ENLARGINGS, Scenes, make_scenes, measure_first, train_decoder
-from omniconv.study.images import LabelledImages, load_images
+from omniconv.study.images import LabelledImages
 from omniconv.study.journal import NAME, StudyJournal
+from omniconv.study.load import load_images
 from omniconv.study.networks import Design
 from omniconv.study.results import Findings, summarise
 from omniconv.study.settings import BATCH, FEWEST_EPOCHS, RATES, StudySettings
@@ -29,7 +30,7 @@ from omniconv.study.study import Study
 from omniconv.study.timing import match_width, measure_times
 from omniconv.study.training import Training, one_thread, train
 from omniconv.study.variants import STANDARD, find_variants
-from omniconv.study.workers import Job, Workers
+from omniconv.study.workers import StudyJob, Workers
 
 OnStep = Callable[[str, float], None]
 
@@ -67,7 +68,7 @@ class _Setting:
             self.journal.add(key, make())
         return self.journal.found[key]
 
-    def many(self, text: str, jobs: dict[str, Job]) -> None:
+    def many(self, text: str, jobs: dict[str, StudyJob]) -> None:
         """All of some jobs that are not done yet."""
         left = [(key, job) for key, job in jobs.items() if key not in self.journal.found]
         self.on_step(text, 1 - len(left) / len(jobs))
@@ -157,7 +158,7 @@ def _run(at: _Setting) -> Study:
     step = _median(times[STANDARD]["pytorch_training"]) * BATCH
     work_per_epoch = sum(paces.values()) * step * ceil_div(at.split.counts[0], BATCH)
     epochs = at.once("epochs", lambda: _choose_epochs(at, work_per_epoch))
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, StudyJob] = {}
     for (kind, width), design in pairs.items():
         for rate in RATES:
             tried = Training(design, rate, settings.first_seed + TUNING, epochs, judge=False)

@@ -8,12 +8,12 @@ from typing import Any
 
 from omniconv.analysis import Record
 from omniconv.errors import DataError
-from omniconv.study.bootstrap import Interval
-from omniconv.study.claims import Claim, Part
+from omniconv.study.bootstrap import Spread
+from omniconv.study.claims import Claim, ClaimPart
 
 
 @dataclass(frozen=True, slots=True)
-class Measured(Record):
+class MeasuredTime(Record):
     """A time of one image.
 
     Attributes:
@@ -22,7 +22,7 @@ class Measured(Record):
     """
 
     seconds: float
-    ratio: Interval
+    ratio: Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,10 @@ class KindResult(Record):
     macs: int
     field: int
     epochs: float
-    accuracy: Interval
-    difference: Interval
+    accuracy: Spread
+    difference: Spread
     pace: float | None
-    times: dict[str, Measured]
+    times: dict[str, MeasuredTime]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,9 @@ class KernelResult(Record):
         cut: accuracy that is gained (below zero: lost) when only rank 1 is left.
     """
 
-    rest: Interval
-    before: Interval
-    cut: Interval
+    rest: Spread
+    before: Spread
+    cut: Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +96,12 @@ class DecoderResult(Record):
     factor: int
     predicted: tuple[float, ...]
     energies: tuple[float, ...]
-    contrast: Interval
-    untrained: Interval
-    trained: Interval
+    contrast: Spread
+    untrained: Spread
+    trained: Spread
     real: float
-    grid: Interval
-    error: Interval
+    grid: Spread
+    error: Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def read_study(text: str) -> Study:
             tuple(found["notes"]),
             tuple(_read_kind(item) for item in found["same_width"]),
             tuple(_read_kind(item) for item in found["same_time"]),
-            KernelResult(**{name: Interval(**value) for name, value in found["kernels"].items()}),
+            KernelResult(**{name: Spread(**value) for name, value in found["kernels"].items()}),
             tuple(_read_decoder(item) for item in found["decoders"]),
             tuple(_read_claim(item) for item in found["claims"]),
         )
@@ -168,17 +168,17 @@ def read_study(text: str) -> Study:
 
 
 def _read_kind(item: dict[str, Any]) -> KindResult:
-    times = {name: Measured(time["seconds"], Interval(**time["ratio"])) for name, time in item["times"].items()}
-    intervals = {name: Interval(**item[name]) for name in ("accuracy", "difference")}
+    times = {name: MeasuredTime(time["seconds"], Spread(**time["ratio"])) for name, time in item["times"].items()}
+    intervals = {name: Spread(**item[name]) for name in ("accuracy", "difference")}
     return KindResult(**{**item, **intervals, "times": times})
 
 
 def _read_decoder(item: dict[str, Any]) -> DecoderResult:
-    intervals = {name: Interval(**item[name]) for name in ("contrast", "untrained", "trained", "grid", "error")}
+    intervals = {name: Spread(**item[name]) for name in ("contrast", "untrained", "trained", "grid", "error")}
     lists = {name: tuple(item[name]) for name in ("predicted", "energies")}
     return DecoderResult(**{**item, **intervals, **lists})
 
 
 def _read_claim(item: dict[str, Any]) -> Claim:
-    parts = tuple(Part(**{**part, "found": Interval(**part["found"])}) for part in item["parts"])
+    parts = tuple(ClaimPart(**{**part, "found": Spread(**part["found"])}) for part in item["parts"])
     return Claim(**{**item, "parts": parts, "beside": tuple(item["beside"])})

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from omniconv.report.words import count_words, seconds_words
+from omniconv.study.bootstrap import Spread
 from omniconv.study.settings import BATCH, PATIENCE, RATES
 from omniconv.study.study import DecoderResult, KindResult, Study
 from omniconv.study.timing import MEASURES
-from omniconv.study.words import say_points, say_share, say_times
+from omniconv.study.words import say_times
 
 HEADINGS: Final = {
     "pytorch_training": "PyTorch, training",
@@ -30,17 +31,27 @@ class TextTable:
     left: int = 1
 
 
-def make_accuracies(title: str, kinds: Sequence[KindResult]) -> TextTable:
-    """What each kind has learned."""
+def make_accuracies(title: str, kinds: Sequence[KindResult], *, layers: bool = True) -> TextTable:
+    """What each kind has learned, with or without what its layers are."""
     paced = any(item.pace is not None for item in kinds)
-    columns = ["kind", "layers", "width", "parameters", "MACs", "accuracy", "against standard", "rate", "epochs"]
+    columns = ["kind", *(["layers"] if layers else []), "width", "parameters", "MACs", "accuracy [%]"]
+    columns += ["against standard [points]", "rate", "epochs", *(["time of a step"] if paced else [])]
     rows = []
     for item in kinds:
-        row = [item.kind, item.words, f"{item.width}", count_words(item.parameters), count_words(item.macs)]
-        row += [say_share(item.accuracy), "" if item.kind == kinds[0].kind else say_points(item.difference)]
+        row = [item.kind, *([item.words] if layers else [])]
+        row += [f"{item.width}", count_words(item.parameters), count_words(item.macs)]
+        row.append(_write(item.accuracy, ".1f"))
+        row.append("" if item.kind == kinds[0].kind else _write(item.difference, "+.1f"))
         row += [f"{item.rate:g}", f"{item.epochs:.1f}"]
-        rows.append((*row, f"{item.pace:.2f}" if item.pace is not None else "") if paced else tuple(row))
-    return TextTable(title, (*columns, "time of a step") if paced else tuple(columns), tuple(rows), 2)
+        if item.pace is not None:
+            row.append(f"{item.pace:.2f}")
+        rows.append(tuple(row))
+    return TextTable(title, tuple(columns), tuple(rows), 2 if layers else 1)
+
+
+def _write(found: Spread, form: str) -> str:
+    """A share in hundredths, with its bounds."""
+    return f"{100 * found.value:{form}} ({100 * found.low:{form}} to {100 * found.high:{form}})"
 
 
 def make_times(found: Study) -> TextTable:

@@ -11,7 +11,7 @@ from multiprocessing import get_context, parent_process
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
-Job: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
+StudyJob: TypeAlias = tuple[Callable[..., Any], tuple[Any, ...]]
 """A function and its arguments; a text that is the name of something shared stands for that."""
 
 _shared: dict[str, Any] = {}
@@ -31,7 +31,7 @@ def _follow() -> None:
         os._exit(1)
 
 
-def _work(job: Job, shared: Mapping[str, Any] | None = None) -> Any:
+def _work(job: StudyJob, shared: Mapping[str, Any] | None = None) -> Any:
     held = _shared if shared is None else shared
     function, arguments = job
     return function(*(held[each] if isinstance(each, str) and each in held else each for each in arguments))
@@ -59,7 +59,7 @@ class Workers:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def work(self, jobs: Sequence[tuple[str, Job]]) -> Iterator[tuple[str, Any]]:
+    def work(self, jobs: Sequence[tuple[str, StudyJob]]) -> Iterator[tuple[str, Any]]:
         """The name and the result of each job, in the order in which they are done."""
         if self._processes == 1 or not jobs:
             for name, job in jobs:
