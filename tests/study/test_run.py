@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -17,7 +18,7 @@ from omniconv.errors import DataError, SpecError, StorageError, VerificationErro
 from omniconv.study import StudySettings, results, run_study, timing  # noqa: E402
 from omniconv.study import run as module  # noqa: E402
 from omniconv.study.decoders import ENLARGINGS  # noqa: E402
-from omniconv.study.journal import NAME  # noqa: E402
+from omniconv.study.journal import NAME, StudyJournal  # noqa: E402
 from omniconv.study.networks import Design  # noqa: E402
 from omniconv.study.split import split_images  # noqa: E402
 from omniconv.study.training import Training, train  # noqa: E402
@@ -66,42 +67,51 @@ def test_stopped_and_resumed_is_the_same(timeless, tmp_path):
             break
     assert stops == 4
     assert found.to_dict() == whole
+    # done once more, nothing is trained but what a damaged line was of
     before = (tmp_path / NAME).read_bytes()
+    damaged = before.replace(b'"accuracy": 0', b'"accuracy": 9', 1)
+    assert damaged != before
+    (tmp_path / NAME).write_bytes(damaged)
     assert run_study(images, SETTINGS, folder=tmp_path).to_dict() == whole
-    assert (tmp_path / NAME).read_bytes() == before
+    assert (tmp_path / NAME).read_bytes().startswith(damaged)
+    assert (tmp_path / NAME).read_bytes().count(b"\n") == before.count(b"\n") + 1
 
 
-def test_a_damaged_line_is_done_again(timeless, tmp_path):
-    images = make(each=10)
-    whole = run_study(images, SETTINGS, folder=tmp_path).to_dict()
-    path = tmp_path / NAME
-    path.write_bytes(path.read_bytes().replace(b'"accuracy": 0', b'"accuracy": 9'))
-    assert run_study(images, SETTINGS, folder=tmp_path).to_dict() == whole
+def test_a_journal_of_another_study_is_refused(tmp_path, monkeypatch):
+    images, path = make(each=10), tmp_path / NAME
 
+    def open_journal(settings=SETTINGS, images=images, resume=True):
+        journal = StudyJournal(path, module.describe(settings, images), resume=resume)
+        journal.close()
+        return journal.found
 
-def test_a_journal_of_another_study_is_refused(timeless, tmp_path, monkeypatch):
-    images = make(each=10)
-    run_study(images, SETTINGS, folder=tmp_path)
-    other = StudySettings(kinds=("grouped_2",), seeds=3, width=4, epochs=2, decoder_steps=2)
+    journal = StudyJournal(path, module.describe(SETTINGS, images), resume=True)
+    journal.add("train/a", {"wrong": [1, 2]})
+    with pytest.raises(StorageError, match="another run holds"):
+        run_study(images, SETTINGS, folder=tmp_path)
+    journal.close()
+    assert open_journal() == {"train/a": {"wrong": [1, 2]}}
+    assert open_journal(replace(SETTINGS, minutes=3)) == open_journal()
     with pytest.raises(DataError, match=r"of another study: seeds 2, now 3; need .* --restart"):
-        run_study(images, other, folder=tmp_path)
+        run_study(images, replace(SETTINGS, seeds=3), folder=tmp_path)
     with pytest.raises(DataError, match="data "):
-        run_study(make(each=10, seed=1), SETTINGS, folder=tmp_path)
+        open_journal(images=make(each=10, seed=1))
     with monkeypatch.context() as patch:
         patch.setattr("omniconv.__version__", "9.9")
         with pytest.raises(DataError, match=r"omniconv 0\.1\.0, now 9\.9"):
-            run_study(images, SETTINGS, folder=tmp_path)
-    (tmp_path / NAME).write_bytes(b"something\n")
+            open_journal()
+    assert open_journal() != {}
+    path.write_bytes(b"something\n")
     with pytest.raises(DataError, match="its first line is damaged"):
-        run_study(images, SETTINGS, folder=tmp_path)
-    assert run_study(images, SETTINGS, folder=tmp_path, resume=False).settings["seeds"] == 2
+        open_journal()
+    assert open_journal(resume=False) == {}
     with pytest.raises(StorageError, match="opening the journal"):
         run_study(images, SETTINGS, folder=tmp_path / "missing")
 
 
 def test_time_leaves_fewer_epochs_or_refuses():
     def choose(minutes, processes=1):
-        settings = StudySettings(**vars_of(SETTINGS) | {"epochs": 1000, "minutes": minutes})
+        settings = replace(SETTINGS, epochs=1000, minutes=minutes)
         at = SimpleNamespace(settings=settings, began=time.monotonic() - 60, processes=processes)
         return module._choose_epochs(at, 2.0)  # seconds an epoch of all networks
 
@@ -115,21 +125,12 @@ def test_time_leaves_fewer_epochs_or_refuses():
         choose(1.3)
 
 
-def test_fewer_epochs_are_said(timeless, monkeypatch):
+def test_what_differs_from_what_was_asked_for_is_said(timeless, monkeypatch):
     monkeypatch.setattr(module, "_choose_epochs", lambda at, work: 1)
-    found = run_study(make(each=10), SETTINGS)
-    assert (found.epochs, found.notes[0]) == (1, "the time allowed 1 epochs instead of 2, for every kind")
-
-
-def vars_of(settings):
-    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
-
-
-def test_widths_that_a_kind_cannot_have_are_said(timeless):
-    settings = StudySettings(**vars_of(SETTINGS) | {"kinds": ("grouped_8", "mixed"), "epochs": 1, "width": 5})
-    found = run_study(make(each=10), settings)
+    found = run_study(make(each=10), replace(SETTINGS, kinds=("grouped_8", "mixed"), width=5))
     assert [item.width for item in found.same_width] == [5, 8, 6]
     notes = " ".join(found.notes)
+    assert "the time allowed 1 epochs instead of 2, for every kind" in notes
     assert "grouped_8 cannot have width 5, which is no multiple of 8; it took 8" in notes
     assert "mixed cannot have width 5, which is no multiple of 2; it took 6" in notes
 

@@ -65,7 +65,7 @@ def _draw_savings(axes: Axes, kinds: Sequence[KindResult]) -> None:
     axes.axvline(1, color=MUTED, linewidth=1)
     axes.set_xscale("log")
     axes.set_yticks([])
-    axes.legend(fontsize=6.5, frameon=False, loc="lower right")
+    axes.legend(fontsize=6.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=3)
     _finish(axes, "times fewer MACs, times faster than standard")
 
 
@@ -80,7 +80,7 @@ def _draw_grids(axes: Axes, found: Study) -> None:
     axes.set_xscale("log")
     axes.set_yticks(places, [item.name for item in items])
     axes.set_ylim(len(items) - 0.5, -0.5)
-    axes.legend(fontsize=6.5, frameon=False, loc="lower right")
+    axes.legend(fontsize=6.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.05), ncols=3)
     _finish(axes, "share of energy at the grid, 2-D")
 
 

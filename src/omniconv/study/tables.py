@@ -74,15 +74,23 @@ def make_decoders(decoders: Sequence[DecoderResult]) -> TextTable:
     """What is predicted of each way of enlarging, and what was measured."""
     columns = (
         "enlarged by", "axes", "taps", "energy of phases", "largest over least", "grid, untrained", "grid, trained",
-        "images", "grid in the error",
+        "in real images", "grid in the error [%]",
     )  # fmt: skip
     rows = []
     for item in decoders:
-        taps, energies = (":".join(f"{v:.3g}" for v in sorted(values)) for values in (item.predicted, item.energies))
-        row = [item.name, f"{item.dims}", taps, energies, say_times(item.contrast)]
+        row = [item.name, f"{item.dims}", *_group_phases(item), say_times(item.contrast)]
         row += [f"{100 * share:.2f} %" for share in (item.untrained.value, item.trained.value, item.real)]
-        rows.append((*row, f"{item.grid.value:.2g} ({item.grid.low:.2g} to {item.grid.high:.2g})"))
+        rows.append((*row, _write(item.grid, ".2g")))
     return TextTable("The grid in generated images", columns, tuple(rows))
+
+
+def _group_phases(item: DecoderResult) -> tuple[str, str]:
+    """The different numbers of taps, and the mean energy of the phases with each, the least being 1."""
+    levels = sorted(set(item.predicted))
+    sums = [[e for taps, e in zip(item.predicted, item.energies, strict=True) if taps == level] for level in levels]
+    means = [sum(energies) / len(energies) for energies in sums]
+    energies = ":".join(f"{mean / min(means):.2f}" for mean in means)
+    return ":".join(f"{level:g}" for level in levels), energies if len(levels) > 1 else "even"
 
 
 def make_settings(found: Study) -> TextTable:
