@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
-SLOW = {"pytorch"}
-"""Left to the wide run; the guide to PyTorch is run as well and makes the same calls."""
+SLOW = {"pytorch", "study"}
+"""Left to the wide run; the guide to PyTorch and the tests of the study are run as well and make the same calls."""
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from omniconv.report import LayerSizes
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.threads import Team
 from omniconv.spec import Axis, Conv, PixelShuffle, Resize, Shuffle, Split
+from omniconv.study import StudySettings
 from omniconv.tiles import TilePlan
 
 torch = pytest.importorskip("torch")
@@ -179,6 +180,9 @@ INTEGER_DOORS: dict[str, Door] = {
     "least_layers": lambda n: analysis.least_layers(n(64), n(8)),
     "separability": lambda n: oc.separability(np.ones((4, 2, 3, 3)), groups=n(2)).errors,
     "factorise": lambda n: analysis.factorise(Conv.of(2, 3, 3), np.ones((3, 2, 3, 3)), form="spatial", rank=n(1)).spec,
+    "StudySettings": lambda n: StudySettings(
+        seeds=n(3), first_seed=n(2), width=n(8), epochs=n(4), decoder_steps=n(5), most_images=n(40)
+    ),
     "LayerSizes": lambda n: LayerSizes(n(8), n(8), kernel_size=n(3), size=n(16), stride=n(1), groups=n(4), dims=n(2)),
 }
 """Public functions of single integers."""

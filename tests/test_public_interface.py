@@ -15,6 +15,7 @@ from tests.graph.small_models import Graph
 import omniconv as oc
 from omniconv import analysis, onnx_backend, ort
 from omniconv.errors import DataError, ModelError, OmniconvError, ShapeError, SpecError, UnsupportedError
+from omniconv.study import StudySettings
 
 try:
     import torch
@@ -151,6 +152,7 @@ def doors() -> Iterator[tuple[str, Door]]:
     yield from each_argument("load", oc.load, {"path": "no such file.oconv"})
     # A text makes a file of that name; tests/saved has it.
     yield "save(path)", lambda v: isinstance(v, str) or LAYER.save(v)
+    yield from each_argument("StudySettings", StudySettings, {})
     yield from each_argument("explore", oc.explore, {"spec": SPEC, "shape": SHAPE})
     yield from each_argument("required_input", oc.required_input, {"x": SPEC, "box": ((0, 1),) * 2, "shape": SHAPE})
     for name in ("cost", "receptive_field", "overlap", "coverage", "connectivity"):

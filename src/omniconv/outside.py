@@ -34,6 +34,11 @@ def storing(
 def need_package(package: str, name: str = "", extra: str = "tiles") -> None:
     """Refuse what needs a package that is not installed, but comes with an extra.
 
+    Args:
+        package: as it is imported.
+        name: as it is installed; default the same.
+        extra: of this package that brings it.
+
     Raises:
         UnsupportedError: it is not.
     """

@@ -43,6 +43,7 @@ def test_help_names_every_command_and_every_exit_code(invoke):
         "quantize",
         "run",
         "stream",
+        "study",
         "tile",
         "tune",
     ]

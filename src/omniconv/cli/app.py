@@ -21,6 +21,7 @@ from omniconv.cli.map import map  # noqa: A004 - the name of the command
 from omniconv.cli.quantize import quantize
 from omniconv.cli.run import run
 from omniconv.cli.stream import stream
+from omniconv.cli.study import study
 from omniconv.cli.tile import tile
 from omniconv.cli.tune import tune
 
@@ -64,6 +65,7 @@ app.command(rich_help_panel=SEE)(kinds)
 app.command(rich_help_panel=SEE)(explain)
 app.command(rich_help_panel=SEE)(explore)
 app.command(rich_help_panel=SEE)(compare)
+app.command(rich_help_panel=SEE)(study)
 app.command(rich_help_panel=MODELS)(inspect)
 app.command(rich_help_panel=MODELS)(compile)
 app.command(rich_help_panel=MODELS)(run)
