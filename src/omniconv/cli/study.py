@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from omniconv.cli.console import advance, make_table, out, print_json, progress, write_json
-from omniconv.cli.options import Json, default_threads
+from omniconv.cli.options import Json
 from omniconv.cli.outputs import check_output_folder, need_packages, open_whole
+from omniconv.processors import find_cores
 from omniconv.study.settings import StudySettings
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def study(
     if data in {"digits", "textures"}:
         need_packages(["sklearn" if data == "digits" else "skimage"], EXTRA)
     folder.mkdir(exist_ok=True)
-    found = carry_out(data, settings, folder, resume=resume, processes=processes or default_threads())
+    found = carry_out(data, settings, folder, resume=resume, processes=processes or find_cores().number)
     write(found, folder)
     if json:
         print_json(found.to_dict())
