@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import queue
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from omniconv.overlap import Relay, overlap
 from omniconv.records import dataclass
@@ -19,6 +20,8 @@ from omniconv.tiles.sources import read_parts, turn_inwards
 from omniconv.tiles.sums import Partial
 from omniconv.tiles.sweeping import finish_sweep, name_statistics, take_part
 
+ENOUGH: Final = 2**18
+"""Positions of images after which what was freed goes back to the system: that takes as long as a tiny tile does."""
 Found: TypeAlias = dict[str, Array] | Partial
 """Parts of images, outputs, or what a tile of a sweep contributes."""
 
@@ -59,6 +62,7 @@ class TileRun:
         self.plan, self.images, self.sides, self.results = plan, images, dict(sides), results
         self.compiled = CompiledTiles(plan)
         self.ahead = plan.memory - plan.needed >= COMPILER
+        self.read = 0  # positions since memory was given back
         self.relay = Relay()
         self.swept: queue.Queue[str] = queue.Queue(1)  # digests of what is known after each sweep
 
@@ -143,5 +147,8 @@ class TileRun:
             self.results.write(job.number, job.plane, job.tile, job.key, turn_outwards(self.plan, found))
         elif job.sweep is not None and not job.old:
             self.results.note_sum((*job.sweep, job.number), job.key, found)
-        give_back()
+        self.read += sum(math.prod(stop - first for first, stop in box) for box in job.tile.reads.values())
+        if self.read >= ENOUGH:
+            self.read = 0
+            give_back()
         advance()
