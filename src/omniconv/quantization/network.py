@@ -98,7 +98,7 @@ class FloatNetwork:
         """Whether a value is known to be float32."""
         if name in self.constants:
             return bool(self.constants[name].dtype == np.float32)
-        return self.kinds.get(name) == onnx.TensorProto.FLOAT
+        return bool(self.kinds.get(name) == onnx.TensorProto.FLOAT)
 
     def to_graph(self, outputs: Iterable[str] | None = None) -> Graph:
         """What compiles: the network, or what of it these float values need."""
