@@ -149,6 +149,7 @@ INTEGER_DOORS: dict[str, Door] = {
         dims=n(2),
     ),
     "tiled": lambda n: oc.tiled(SPEC, X, weights=WEIGHTS, tile=(n(2), n(3)), threads=n(1), level=n(0), progress=False),
+    "quantize": lambda n: oc.quantize(NETWORK, X[:, :3], threads=n(1), labels=[n(0)]).SerializeToString(),
     "map": lambda n: oc.map(SPEC, [X[0]], weights=WEIGHTS, batch=n(1), threads=n(1), progress=False).results,
     "Stream": lambda n: streamed(oc.compile(SPEC, X.shape, WEIGHTS).stream(n(3), n(2))),
     "Conv.of, transposed": lambda n: Conv.of(

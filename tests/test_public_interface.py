@@ -147,6 +147,8 @@ def doors() -> Iterator[tuple[str, Door]]:
     yield from each_argument("plan_tiles", oc.plan_tiles, {"net": SPEC, "shape": SHAPE})
     yield from each_argument("tiled", oc.tiled, {"net": SPEC, "x": X, "weights": WEIGHTS, "progress": False})
     for_map = {"net": SPEC, "source": [X], "weights": WEIGHTS, "progress": False}
+    for_quantize = {"model": NETWORK, "calibration": X[:, :3], "test": X[:, :3]}
+    yield from each_argument("quantize", oc.quantize, for_quantize)
     # A text for out= makes a folder of that name; tests/mapping has it.
     yield from ((name, door) for name, door in each_argument("map", oc.map, for_map) if "(out=)" not in name)
     yield from each_argument("load", oc.load, {"path": "no such file.oconv"})

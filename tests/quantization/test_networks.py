@@ -40,7 +40,7 @@ def chain(activation: str = "Relu", **attributes) -> onnx.ModelProto:
     y = g.node(activation, y, **attributes)
     y = g.node(activation, g.conv(y, 8, 8, group=8), **attributes)
     y = g.conv(y, 4, 8, 1)
-    return g.model(g.node("Conv", y, g.random(5, 4, 1, 1), name="y"))
+    return g.model(g.node("Conv", y, g.random(5, 4, 1, 1), name="y"), shapes=[["n", 5, 12, 12]])
 
 
 def run(network, outputs=None, samples=SAMPLES):
