@@ -9,10 +9,13 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 from tests.axe import judge
+from tests.study.test_run import timeless
 
 from omniconv.study.rules import RULES
 from omniconv.study.study import read_study
 from omniconv.study.variants import VARIANTS
+
+__all__ = ["timeless"]
 
 PAGE_LOADS = re.compile(r"<script|\b(?:src|href)=[\"'](?!#|data:)")
 
@@ -86,7 +89,7 @@ def judge_page(browser, path, scheme):
 
 
 @pytest.mark.wide
-def test_a_small_study(invoke, archive, tmp_path, browser):
+def test_a_small_study(invoke, timeless, archive, tmp_path, browser):
     folder = tmp_path / "study"
     words = ["study", "--data", archive, "--kinds", ",".join(VARIANTS), "--seeds", 2, "--epochs", 1, "--width", 8]
     words += ["--decoder-steps", 1, "--processes", 1, "--out", folder]
