@@ -101,6 +101,12 @@ def test_a_layer_goes_on_as_a_stream(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.concatenate([*parts, stream.flush()], 2), net(x))
 
 
+def test_a_saved_network_is_not_compiled_but_loaded(tmp_path: Path) -> None:
+    layer().save(tmp_path / "net.oconv")
+    with pytest.raises(oc.ModelError, match=r"e\.g\. omniconv\.load\(path\)"):
+        oc.compile(tmp_path / "net.oconv")
+
+
 def test_a_stream_says_what_to_save() -> None:
     spec = oc.causal(in_channels=2, out_channels=3, kernel_size=3, dims=1)
     stream = oc.compile(spec, (1, 2, 12), oc.random_weights(spec, 3)).stream(2, 4)
