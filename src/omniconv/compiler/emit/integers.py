@@ -90,8 +90,12 @@ def interleave(k: Kernel, a: Bits, b: Bits) -> tuple[Bits, Bits]:
 
 
 def add_pairs(k: Kernel, total: Bits, a: Bits, b: Bits) -> Bits:
-    """A vector of sums and the products of two vectors of pairs."""
-    return k.b.add(total, _multiply_pairs(k, a, b))
+    """A vector of sums and the products of two vectors of pairs.
+
+    The sum is made in its register: LLVM would add products to each other first, since integers may be added in any
+    order, and then run out of registers.
+    """
+    return cast("Bits", k.hold(cast("Value", k.b.add(total, _multiply_pairs(k, a, b)))))
 
 
 def _multiply_pairs(k: Kernel, a: Bits, b: Bits) -> Bits:
