@@ -17,7 +17,7 @@ from omniconv.spec import Shape
 
 @dataclass(frozen=True, slots=True)
 class ByteForm:
-    """How ONNX stores a quantised value: 8 bits, of which ``zero`` stands for 0. The program holds the distances from it.
+    """How ONNX stores a quantised value: 8 bits, of which ``zero`` stands for 0. The program holds distances from it.
 
     Attributes:
         dtype: NumPy's name of the type, int8 or uint8.

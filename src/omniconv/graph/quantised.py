@@ -1,16 +1,16 @@
 """Layers between quantised values, found in graphs that write them as floats.
 
-A quantised model in *QDQ form* says what is stored in 8 bits by pairs of QuantizeLinear and DequantizeLinear, and writes
-its layers between them in floats::
+A quantised model in *QDQ form* says what is stored in 8 bits by pairs of QuantizeLinear and DequantizeLinear, and
+writes its layers between them in floats::
 
     DequantizeLinear(x), DequantizeLinear(constant w), DequantizeLinear(constant b) -> Conv -> Relu -> QuantizeLinear
 
-Each such group of nodes becomes one node with the inputs of ONNX's QLinearConv, in a domain of its own; one with limits on
-its result, too. What it computes is the same but for the rounding of the sum, which has no error any more: results differ
-by one step at most, and only next to the middle between two.
+Each such group of nodes becomes one node with the inputs of ONNX's QLinearConv, in a domain of its own; one with limits
+on its result, too. What it computes is the same but for the rounding of the sum, which has no error any more: results
+differ by one step at most, and only next to the middle between two.
 
-It must not fire on: scales or zero points that are computed, or one for each channel of an activation; a layer whose float
-result something else reads as well; more than one clamp before QuantizeLinear.
+It must not fire on: scales or zero points that are computed, or one for each channel of an activation; a layer whose
+float result something else reads as well; more than one clamp before QuantizeLinear.
 """
 
 from __future__ import annotations

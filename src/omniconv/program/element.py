@@ -1,7 +1,7 @@
 """`Element`: the type of the numbers that a program computes with.
 
-A program computes with one element of floats; values on a grid of integers are of an element of their own
-(:mod:`omniconv.program.grid`), and tables stand apart. Every size, load, store, constant and elementary function of a
+A program computes with one element of floats; values on levels are of an element of their own
+(:mod:`omniconv.program.levels`), and tables stand apart. Every size, load, store, constant and elementary function of a
 kernel goes through it, so that a further type is a row here, its type to LLVM
 (:mod:`omniconv.compiler.emit.builder`), its elementary functions (:mod:`omniconv.compiler.emit.elementary`), and a
 reason in each kernel family that does not serve it.
@@ -97,7 +97,7 @@ ELEMENTS: Final = {element.name: element for element in (FLOAT32, FLOAT64)}
 """Every element that programs compute with, by name."""
 
 INTEGERS: Final = {element.name: element for element in (INT16, INT32)}
-"""The elements of values on a grid, and of their sums."""
+"""The elements of values on a levels, and of their sums."""
 
 
 def find_element(dtype: object) -> Element:

@@ -35,6 +35,8 @@ def describe_step(program: Program, index: int) -> LayerInfo:
     """The record of one step."""
     step = program.steps[index]
     shape, result = (program.shapes[name] for name in ((*step.reads, step.y)[0], step.y))
-    kind, text = (step.spec.label, step.spec.text(shape)) if isinstance(step, ConvStep | QuantisedConvStep) else (step.word, "")
+    kind, text = (
+        (step.spec.label, step.spec.text(shape)) if isinstance(step, ConvStep | QuantisedConvStep) else (step.word, "")
+    )
     work = step.work(program.shapes)
     return LayerInfo(program.labels[index], kind, text, shape, result, work.parameters, work.macs)

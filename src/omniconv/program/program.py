@@ -25,7 +25,7 @@ class Program:
         outputs: names of the outputs, in order; an output may be an input or be named twice.
         steps: each value that is not an input is produced by exactly one step, before it is used.
         labels: name of the layer or node each step came from, parallel to ``steps``; for tables and errors.
-        element: the type of constants, and of all values but those in ``elements``: values on a grid of integers.
+        element: the type of constants, and of all values but those in ``elements``: quantised ones, which are integers.
     """
 
     inputs: tuple[str, ...]

@@ -80,7 +80,7 @@ def store_words(k: Kernel, value: Bits, pointer: Pointer, offset: Index, count: 
 
 
 def interleave(k: Kernel, a: Bits, b: Bits) -> tuple[Bits, Bits]:
-    """Pairs of a word of ``a`` and one of ``b``: those whose sums are the first vector in packed order, and the second."""
+    """Pairs of a word of ``a`` and one of ``b``, in packed order: those of one vector of sums, and of the other."""
     lanes = a.type.count // 2
     first, second = (
         [place + which * 2 * lanes for word in order for which, place in ((0, word), (1, word))]
@@ -139,7 +139,7 @@ def pack_words(k: Kernel, a: Bits, b: Bits) -> Bits:
     for half, order in enumerate(packed_order(lanes)):
         for lane, place in enumerate(order):
             places[place] = half * lanes + lane
-    return _shuffle(k, *parts, places)
+    return _shuffle(k, parts[0], parts[1], places)
 
 
 def clamp(k: Kernel, value: Bits, low: int, high: int) -> Bits:
@@ -152,6 +152,12 @@ def clamp(k: Kernel, value: Bits, low: int, high: int) -> Bits:
 def clamp_float(k: Kernel, value: Value, low: int, high: int) -> Value:
     """The same of floats; NaN becomes ``low``."""
     return k.smaller(k.larger(value, k.splat(low, value.type)), k.splat(high, value.type))
+
+
+def spread_word(k: Kernel, pointer: Pointer, offset: Index, lanes: int) -> Bits:
+    """One word in all lanes of a vector."""
+    first = load_words(k, pointer, offset, 1)
+    return _take(k, first, [0] * lanes)
 
 
 def _take(k: Kernel, value: Bits, places: list[int]) -> Bits:

@@ -55,8 +55,8 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where a value is: a buffer, the offset of its first element [elements], its layout, and its element, where that is
-    not the program's.
+    """Where a value is: a buffer, the offset of its first element [elements], its layout, and its element, where that
+    is not the program's.
     """
 
     buffer: int

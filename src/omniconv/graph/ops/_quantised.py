@@ -1,4 +1,4 @@
-"""Quantised layers, whichever way a model writes them: their grids, and the steps that they become."""
+"""Quantised layers, whichever way a model writes them: their levels, and the steps that they become."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node, shorten
 from omniconv.graph.operands import ByteForm, Operand, Operands, Ref, as_constant
 from omniconv.graph.ops.conv import read_spec
-from omniconv.program.grid import Grid
+from omniconv.program.levels import Levels
 from omniconv.program.steps import (
     ConvStep,
     DenseStep,
@@ -82,17 +82,17 @@ def read_quantised(node: Node, operand: Operand, form: ByteForm, what: str) -> R
     return operand
 
 
-def make_grid(scale: float, form: ByteForm, low: float = -math.inf, high: float = math.inf) -> Grid:
-    """The grid of a value that is stored in a form and kept between two limits."""
+def make_levels(scale: float, form: ByteForm, low: float = -math.inf, high: float = math.inf) -> Levels:
+    """The levels of a value that is stored in a form and kept between two limits."""
     ends = []
     for limit, end in ((low, form.low), (high, form.high)):
         step = np.rint(np.float32(limit) / np.float32(scale)) if math.isfinite(limit) else limit
         ends.append(int(np.clip(step, form.low, form.high)) if math.isfinite(limit) else end)
-    return Grid(scale, ends[0], ends[1])
+    return Levels(scale, ends[0], ends[1])
 
 
 @dataclass(frozen=True, slots=True)
-class Layer:
+class ByteLayer:
     """A layer between quantised values: of x, weights, bias and result what they hold, and what it stands for.
 
     Attributes:
@@ -118,18 +118,18 @@ class Layer:
         return np.float32(self.x_scale) * self.w_scale / np.float32(self.y_scale)
 
     @property
-    def grid(self) -> Grid:
+    def levels(self) -> Levels:
         """Of the result."""
-        return make_grid(self.y_scale, self.y_form, self.low, self.high)
+        return make_levels(self.y_scale, self.y_form, self.low, self.high)
 
     @property
-    def x_grid(self) -> Grid:
+    def x_levels(self) -> Levels:
         """Of x."""
         assert self.x.form is not None
-        return make_grid(self.x_scale, self.x.form)
+        return make_levels(self.x_scale, self.x.form)
 
 
-def read_layer(node: Node, inputs: Operands, outputs: int) -> Layer:
+def read_layer(node: Node, inputs: Operands, outputs: int) -> ByteLayer:
     """A layer from the inputs of QLinearConv, and the scale of its bias behind them, where it has one of its own.
 
     Args:
@@ -156,13 +156,12 @@ def read_layer(node: Node, inputs: Operands, outputs: int) -> Layer:
     unit = np.float64(np.float32(x_scale)) * scales.astype(np.float64)
     bias = _read_bias(node, given[8], given[9], unit)
     low, high = (node.attributes.get(key, default) for key, default in (("low", -math.inf), ("high", math.inf)))
-    assert isinstance(low, float) and isinstance(high, float)
-    return Layer(x, x_scale, centred.astype(np.int16), scales, bias, y_scale, y_form, low, high)
+    assert isinstance(low, float)
+    assert isinstance(high, float)
+    return ByteLayer(x, x_scale, centred.astype(np.int16), scales, bias, y_scale, y_form, low, high)
 
 
-def _read_bias(
-    node: Node, operand: Operand, scale: Operand, unit: npt.NDArray[np.float64]
-) -> npt.NDArray[np.int64]:
+def _read_bias(node: Node, operand: Operand, scale: Operand, unit: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """The bias in units of the sums."""
     if operand is None:
         return np.zeros(unit.shape, np.int64)
@@ -183,39 +182,46 @@ def _read_bias(
     return np.clip(steps, -(2.0**40), 2.0**40).astype(np.int64)  # what is beyond 32 bits is refused as a sum
 
 
-def add_conv(node: Node, layer: Layer, build: Builder) -> Ref:
+def add_conv(node: Node, layer: ByteLayer, build: Builder) -> Ref:
     """A convolution: of integers, or of floats between the values where its sums do not fit."""
     spec = read_spec(node, layer.x, layer.w.shape)
     shape = spec.output_shape(layer.x.shape)
     if _fits(layer):
         step = QuantisedConvStep(
-            layer.x.name, build.out(), layer.w, layer.b.astype(np.int32), layer.factor, layer.x_grid, layer.grid, spec
+            layer.x.name,
+            build.out(),
+            layer.w,
+            layer.b.astype(np.int32),
+            layer.factor,
+            layer.x_levels,
+            layer.levels,
+            spec,
         )
         return build.quantised(step, shape, layer.y_form)
     return _between(layer, build, lambda x, y, w, b, post: ConvStep(x, y, spec, w, b, post), shape)
 
 
-def add_dense(layer: Layer, build: Builder) -> Ref:
+def add_dense(layer: ByteLayer, build: Builder) -> Ref:
     """A matrix ``(outputs, inputs)`` along the last axis, likewise."""
     if not layer.x.shape or layer.w.ndim != 2 or layer.x.shape[-1] != layer.w.shape[1]:
         raise ModelError(f"a value of shape {layer.x.shape} times weights {layer.w.shape[::-1]}", need="equal sizes")
     shape = (*layer.x.shape[:-1], layer.w.shape[0])
     if _fits(layer):
         step = QuantisedDenseStep(
-            layer.x.name, build.out(), layer.w, layer.b.astype(np.int32), layer.factor, layer.x_grid, layer.grid
+            layer.x.name, build.out(), layer.w, layer.b.astype(np.int32), layer.factor, layer.x_levels, layer.levels
         )
         return build.quantised(step, shape, layer.y_form)
     return _between(layer, build, DenseStep, shape)
 
 
-def _fits(layer: Layer) -> bool:
+def _fits(layer: ByteLayer) -> bool:
     """Whether every sum is an integer of 32 bits."""
     weights = np.abs(layer.w.astype(np.int64)).reshape(layer.w.shape[0], -1).sum(1)
-    return int((layer.x_grid.largest * weights + np.abs(layer.b)).max(initial=0)) < 2**31
+    return int((layer.x_levels.largest * weights + np.abs(layer.b)).max(initial=0)) < 2**31
 
 
-def _between(layer: Layer, build: Builder, make: Any, shape: tuple[int, ...]) -> Ref:
-    """The layer in floats, from and to the grids."""
+def _between(layer: ByteLayer, build: Builder, make: Any, shape: tuple[int, ...]) -> Ref:
+    """The layer in floats, between levels."""
     x, y = build.fresh("numbers"), build.fresh("result")
     build.add(QuantisedMapStep(layer.x.name, x, layer.x_scale), layer.x.shape)
     wide = (-1, *(1,) * (layer.w.ndim - 1))
@@ -224,8 +230,8 @@ def _between(layer: Layer, build: Builder, make: Any, shape: tuple[int, ...]) ->
     limited = (layer.low, layer.high) != (-math.inf, math.inf)
     post = (PostOp("act", activation=Activation.clamp(layer.low, layer.high)),) if limited else ()
     build.add(make(x, y, w, b, post), shape)
-    grid = make_grid(layer.y_scale, layer.y_form)
-    return build.quantised(QuantisedMapStep(y, build.out(), None, grid=grid), shape, layer.y_form)
+    levels = make_levels(layer.y_scale, layer.y_form)
+    return build.quantised(QuantisedMapStep(y, build.out(), None, levels=levels), shape, layer.y_form)
 
 
 def lower_layer(node: Node, inputs: Operands, build: Builder) -> Ref:
@@ -240,4 +246,3 @@ def lower_layer(node: Node, inputs: Operands, build: Builder) -> Ref:
 def _name(node: Node, place: int) -> str:
     """The tensor at a place of a node's inputs, for messages."""
     return shorten(repr(node.inputs[place])) if place < len(node.inputs) else "of none"
-

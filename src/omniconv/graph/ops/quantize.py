@@ -18,7 +18,7 @@ from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, Ref, as_constant, normalise_axis
 from omniconv.graph.operator import register
-from omniconv.graph.ops._quantised import make_grid, read_form, read_quantised
+from omniconv.graph.ops._quantised import make_levels, read_form, read_quantised
 from omniconv.graph.tensors import DTYPES
 from omniconv.program.steps import QuantisedMapStep
 
@@ -89,7 +89,7 @@ def _lower_quantize(node: Node, inputs: Operands, build: Builder) -> Operand:
     _refuse(node, "block_size", "output_dtype", "precision")
     x = build.value(inputs[0], "the input x")
     scale, form = read_form(node, inputs[1], inputs[2], 1)
-    step = QuantisedMapStep(x.name, build.out(), None, grid=make_grid(scale, form))
+    step = QuantisedMapStep(x.name, build.out(), None, levels=make_levels(scale, form))
     return build.quantised(step, x.shape, form)
 
 

@@ -1,9 +1,9 @@
 """Pass: elementwise operations, means and moves between quantised values read and write the integers themselves.
 
-What stands before a step that quantises, and is read by nothing else, becomes part of it: elementwise operations, steps
-that only make numbers of integers, and means over all positions. A move before it is done to the integers instead. What
-reads numbers made of integers then reads these. The arithmetic is the same, number for number; but the sum of a mean has
-no error any more, so that a result may differ by one step.
+What stands before a step that quantises, and is read by nothing else, becomes part of it: elementwise operations,
+steps that only make numbers of integers, and means over all positions. A move before it is done to the integers
+instead. What reads numbers made of integers then reads these. The arithmetic is the same, number for number; but the
+sum of a mean has no error any more, so that a result may differ by one step.
 
 It must not fire on: numbers that something else reads as well; outputs of the program.
 """
@@ -43,7 +43,9 @@ class _Joining:
 
     def run(self) -> Program:
         """The program with everything joined."""
-        waiting = [step.y for step in self.program.steps if isinstance(step, QuantisedMapStep) and step.grid is not None]
+        waiting = [
+            step.y for step in self.program.steps if isinstance(step, QuantisedMapStep) and step.levels is not None
+        ]
         while waiting:
             step = self.steps[waiting.pop()]
             assert isinstance(step, QuantisedMapStep)
@@ -64,7 +66,7 @@ class _Joining:
         if step is None or self.readers[name] != 1:
             return None
         if isinstance(step, QuantisedMapStep):
-            return step if step.grid is None else None
+            return step if step.levels is None else None
         return step if isinstance(step, MapStep | Move | ReduceStep) else None
 
     def _take_in(self, step: QuantisedMapStep, before: QuantisedMapStep | MapStep) -> str:
@@ -108,9 +110,9 @@ class _Joining:
         if (
             step.post
             or mean.op != "mean"
-            or step.grid is None
+            or step.levels is None
             or not isinstance(source, QuantisedMapStep)
-            or source.grid is not None
+            or source.levels is not None
             or source.post
             or source.x_scale is None
             or len(self.shapes[mean.x]) > 5
@@ -118,18 +120,18 @@ class _Joining:
             self.steps[step.y] = self._read_integers(step)
             return
         count = math.prod(self.shapes[mean.x][2:])
-        factor = float(np.float32(source.x_scale / (step.grid.scale * count)))
+        factor = float(np.float32(source.x_scale / (step.levels.scale * count)))
         del self.steps[mean.y]
         self.readers[mean.x] -= 1
         self.readers[source.x] += 1
-        self.steps[step.y] = QuantisedMeanStep(source.x, step.y, factor, step.grid)
+        self.steps[step.y] = QuantisedMeanStep(source.x, step.y, factor, step.levels)
 
     def _read_integers(self, step: QuantisedMapStep) -> QuantisedMapStep:
         """The step reading integers in place of the numbers that are made of them."""
 
         def find(name: str, scale: float | None) -> tuple[str, float | None]:
             source = self.steps.get(name)
-            if scale is None and isinstance(source, QuantisedMapStep) and source.grid is None and not source.post:
+            if scale is None and isinstance(source, QuantisedMapStep) and source.levels is None and not source.post:
                 return source.x, source.x_scale
             return name, scale
 
@@ -143,8 +145,40 @@ class _Joining:
             post.append(op)
         return replace(step, x=x, x_scale=x_scale, post=tuple(post), scales=tuple(scales))
 
+    def _limits(self, name: str) -> tuple[int, int] | None:
+        """The least and the largest integer of a quantised value; ``None`` where that is not known."""
+        step = self.steps.get(name)
+        if isinstance(step, Move):
+            found = [self._limits(read) for read in step.reads]
+            known = [each for each in found if each is not None]
+            return (min(a for a, _ in known), max(b for _, b in known)) if len(known) == len(found) else None
+        levels = getattr(step, "levels", None)
+        return None if levels is None else (levels.low, levels.high)
+
+    def _drop_same(self) -> None:
+        """Leave out steps that change nothing: a scale through itself is one, and times it the integer that it was,
+        because the two roundings together are less than half of one; and no limit is met.
+        """
+        same: dict[str, str] = {}
+        for step in list(self.steps.values()):
+            if not isinstance(step, QuantisedMapStep) or step.levels is None or step.post:
+                continue
+            limits = self._limits(step.x) if step.x_scale == step.levels.scale else None
+            if limits is not None and step.levels.low <= limits[0] and limits[1] <= step.levels.high:
+                same[step.y] = step.x
+        for name, source in tuple(same.items()):
+            while source in same:
+                source = same[source]
+            same[name] = source
+        self.steps = {name: self._rename(step, same) for name, step in self.steps.items() if name not in same}
+
+    def _rename(self, step: ProgramStep, names: dict[str, str]) -> ProgramStep:
+        """A step that reads other values; itself where it reads none of them."""
+        return step.renamed(names) if any(name in names for name in step.reads) else step
+
     def _finish(self) -> Program:
         """The steps that are left and read, each behind what it reads."""
+        self._drop_same()
         order: list[Item] = []
         done = set(self.program.inputs)
         stack = list(reversed(self.program.outputs))

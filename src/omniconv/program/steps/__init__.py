@@ -70,9 +70,10 @@ ProgramStep: TypeAlias = (
 )
 
 __all__ = [
-    "BINARY", "COMPARISONS", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep", "CumSumStep",
-    "DenseStep", "LrnStep", "MapStep", "MomentsStep", "NormaliseGradientStep", "NormaliseStep", "NormaliseSumsStep",
-    "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep", "QuantisedConvStep", "QuantisedDenseStep", "QuantisedMapStep", "QuantisedMeanStep", "RearrangeStep", "RecurrentStep",
-    "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "StandardiseStep", "Step", "WeightGradientStep",
-    "Work",
+    "BINARY", "COMPARISONS", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep",
+    "CumSumStep", "DenseStep", "LrnStep", "MapStep", "MomentsStep", "NormaliseGradientStep", "NormaliseStep",
+    "NormaliseSumsStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep",
+    "QuantisedConvStep", "QuantisedDenseStep", "QuantisedMapStep", "QuantisedMeanStep", "RearrangeStep",
+    "RecurrentStep", "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "StandardiseStep", "Step",
+    "WeightGradientStep", "Work",
 ]  # fmt: skip

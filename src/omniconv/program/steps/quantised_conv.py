@@ -14,7 +14,7 @@ from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.program.cut import Box, Cut, cut_windows, refuse_cut
 from omniconv.program.dependence import Blocks, Dependence, Form, Part, Product, Window
 from omniconv.program.element import INT16, Element
-from omniconv.program.grid import LARGEST, Grid
+from omniconv.program.levels import LARGEST, Levels
 from omniconv.program.steps.conv import count_executed
 from omniconv.program.steps.step import Shapes, Step, Work
 from omniconv.spec import Conv, Shape
@@ -26,9 +26,10 @@ MOST_SUM = 2**31 - 1
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Requantised(Step):
-    r"""A layer of integers: sums of products, scaled to the grid of the result.
+    r"""A layer of integers: sums of products, scaled to the levels of the result.
 
-    .. math:: y_o = \mathrm{clamp}(\mathrm{round}(f_o\,(b_o + \textstyle\sum_i w_{o,i} x_i)),\, \mathrm{low},\, \mathrm{high})
+    .. math::
+        y_o = \mathrm{clamp}(\mathrm{round}(f_o\,(b_o + \textstyle\sum_i w_{o,i} x_i)),\, \mathrm{low},\, \mathrm{high})
 
     The sum is exact, in integers of 32 bits; it is then rounded to float32, multiplied in float32, and rounded with
     halves to even. A layer whose sums could be larger is refused.
@@ -36,7 +37,7 @@ class Requantised(Step):
     Attributes:
         w: integers from -255 to 255, int16; b: int32, one for each output channel.
         factor: float32, one for each output channel: scale of x times that of its weights, through that of y.
-        x_grid, grid: of x and y.
+        x_levels, levels: of x and y.
     """
 
     x: str
@@ -44,14 +45,16 @@ class Requantised(Step):
     w: Integers
     b: Integers
     factor: npt.NDArray[np.float32]
-    x_grid: Grid
-    grid: Grid
+    x_levels: Levels
+    levels: Levels
 
     def _check(self, outputs: int, axis: int) -> None:
         """Refuse constants that do not fit, and sums that could be beyond 32 bits."""
         for array, dtype in ((self.b, np.int32), (self.factor, np.float32)):
             if array.shape != (outputs,) or array.dtype != dtype:
-                raise ShapeError(f"{array.dtype} of shape {array.shape}", need=f"{np.dtype(dtype)} of shape {(outputs,)}")
+                raise ShapeError(
+                    f"{array.dtype} of shape {array.shape}", need=f"{np.dtype(dtype)} of shape {(outputs,)}"
+                )
         if self.w.dtype != np.int16 or (self.w.size and int(np.abs(self.w).max()) > LARGEST):
             raise ShapeError(f"weights of {self.w.dtype}", need=f"int16 from -{LARGEST} to {LARGEST}")
         if self.largest_sum(axis) > MOST_SUM:
@@ -61,7 +64,7 @@ class Requantised(Step):
         """How large the sum of each output channel can be; ``axis`` of the weights is that of the outputs."""
         others = tuple(n for n in range(self.w.ndim) if n != axis)
         weights = np.abs(self.w.astype(np.int64)).sum(others)
-        return np.asarray(self.x_grid.largest * weights + np.abs(self.b.astype(np.int64)), np.int64)
+        return np.asarray(self.x_levels.largest * weights + np.abs(self.b.astype(np.int64)), np.int64)
 
     def largest_sum(self, axis: int = 0) -> int:
         """The largest of them."""

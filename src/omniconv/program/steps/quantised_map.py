@@ -10,7 +10,7 @@ from omniconv.errors import UnsupportedError
 from omniconv.program.cut import Box, Cut, through_broadcast
 from omniconv.program.dependence import Dependence
 from omniconv.program.element import INT16, Element
-from omniconv.program.grid import Grid
+from omniconv.program.levels import Levels
 from omniconv.program.steps.post import Posted, PostOp, broadcast, check_broadcast
 from omniconv.program.steps.step import Shapes
 from omniconv.spec import Shape
@@ -18,17 +18,18 @@ from omniconv.spec import Shape
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuantisedMapStep(Posted):
-    r"""Elementwise operations on numbers, of which some, or the result, are quantised:
+    r"""Elementwise operations on numbers, of which some, or the result, are quantised.
 
     .. math:: y = \mathrm{clamp}(\mathrm{round}(\mathrm{post}(x\,s_x) / s),\, \mathrm{low},\, \mathrm{high})
 
-    in float32, halves to even. Without ``grid`` y is the number itself; without ``x_scale`` x is. Quantising is the step
-    without operations that reads a float, the way back one that reads integers and has no grid. NaN becomes ``low``.
+    in float32, halves to even. Without ``levels`` y is the number itself; without ``x_scale`` x is. Quantising is the
+    step without operations that reads a float, the way back one that reads integers and has no levels. NaN becomes
+    ``low``.
 
     Attributes:
         x_scale: of x, where that is quantised.
         scales: of each operand that is a value, in order, ``None`` for floats.
-        grid: of y.
+        levels: of y.
     """
 
     word: ClassVar[str] = "quantised elementwise"
@@ -37,14 +38,14 @@ class QuantisedMapStep(Posted):
     x_scale: float | None
     post: tuple[PostOp, ...] = ()
     scales: tuple[float | None, ...] = ()
-    grid: Grid | None = None
+    levels: Levels | None = None
 
     def result_element(self, reads: Sequence[Element], usual: Element) -> Element:
-        """Integers where there is a grid; what is read is of integers where it has a scale."""
+        """Integers where there are levels; what is read is of integers where it has a scale."""
         for element, scale in zip(reads, (self.x_scale, *self.scales), strict=True):
             if element != (usual if scale is None else INT16):
                 raise UnsupportedError(f"a value of {element} with scale {scale}", need="scales for integers alone")
-        return usual if self.grid is None else INT16
+        return usual if self.levels is None else INT16
 
     def output_shape(self, shapes: Shapes) -> Shape:
         """y's shape where it is said, else x's."""
@@ -54,7 +55,7 @@ class QuantisedMapStep(Posted):
 
     def dependence(self, shapes: Shapes) -> Dependence:
         """Each entry on the same entry, after broadcasting; rounding is not linear."""
-        return self.depend(broadcast(shapes[self.x], shapes[self.y]), shapes, linear=False)
+        return self.depend(broadcast(shapes[self.x], shapes[self.y]), shapes, linear=self.levels is None)
 
     def cut(self, shapes: Shapes, box: Box) -> Cut:
         """The same box of everything."""

@@ -11,7 +11,7 @@ from omniconv.errors import UnsupportedError
 from omniconv.program.cut import Box, Cut
 from omniconv.program.dependence import Dependence
 from omniconv.program.element import INT16, Element
-from omniconv.program.grid import LARGEST, Grid
+from omniconv.program.levels import LARGEST, Levels
 from omniconv.program.steps.reduction import ReduceStep
 from omniconv.program.steps.step import Shapes, Step
 from omniconv.spec import Shape
@@ -19,7 +19,7 @@ from omniconv.spec import Shape
 
 @dataclass(frozen=True, slots=True)
 class QuantisedMeanStep(Step):
-    r"""Mean over all axes after the first two:
+    r"""Mean over all axes after the first two, of integers.
 
     .. math:: y = \mathrm{clamp}(\mathrm{round}(f \textstyle\sum x),\, \mathrm{low},\, \mathrm{high})
 
@@ -28,14 +28,14 @@ class QuantisedMeanStep(Step):
 
     Attributes:
         factor: scale of x through that of y and the number of positions, a float32 number.
-        grid: of y.
+        levels: of y.
     """
 
     word: ClassVar[str] = "quantised mean"
     x: str
     y: str
     factor: float
-    grid: Grid
+    levels: Levels
 
     def result_element(self, reads: Sequence[Element], usual: Element) -> Element:
         """Integers from integers."""

@@ -155,6 +155,7 @@ class Move(Step):
 
     def result_element(self, reads: Sequence[Element], usual: Element) -> Element:
         """That of what it reads, which is of one element."""
+        del usual
         if len(set(reads)) != 1:
             raise UnsupportedError(f"{self.word} of {' and '.join(map(str, reads))} values", need="one element")
         return reads[0]

@@ -7,6 +7,7 @@ kernel of one row two taps side by side do. An odd tap shares its pair with a we
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +15,13 @@ import numpy.typing as npt
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.integers import add_pairs, interleave, load_words, shift_words, store_words, words
 from omniconv.compiler.emit.machine import Bits, Index, Pointer
-from omniconv.compiler.kernels.quantised.taps import WEIGHTS, Rows, Run, Walk, in_packed_order
+from omniconv.compiler.kernels.quantised.taps import WEIGHTS, Rows, TapRun, TapWalk, in_packed_order
 from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
-Tap = tuple[int, int, int]
+Tap: TypeAlias = tuple[int, int, int]
+TapPlace: TypeAlias = tuple[int, int, int] | None
+"""Row, along D and along H, and column that a tap of a tile reads; ``None`` outside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +34,7 @@ class QuantisedLane:
         tail: whether whole vectors may be written past the last channel.
     """
 
-    walk: Walk
+    walk: TapWalk
     channels: int
     tail: bool
 
@@ -61,9 +64,7 @@ class QuantisedLane:
                 for h in range(0, height, 2)
                 for w in range(width)
             ]
-        return [
-            ((d, 0, w), (d, 0, w + 1) if w + 1 < width else None) for d in range(depth) for w in range(0, width, 2)
-        ]
+        return [((d, 0, w), (d, 0, w + 1) if w + 1 < width else None) for d in range(depth) for w in range(0, width, 2)]
 
     def pack(self, w: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
         """Weights ``(C, 1, *kernel)`` as the kernel reads them: by block, pair of taps, channel in packed order, and
@@ -110,37 +111,41 @@ class QuantisedLane:
                 store_words(k, value, result, k.mul(k.add(first, i), self.walk.y_strides[3]), count)
 
     def _tile(
-        self, k: Kernel, rows: Rows, weights: Pointer, place: Index, run: Run, first: Index
+        self, k: Kernel, rows: Rows, weights: Pointer, place: Index, run: TapRun, first: Index
     ) -> list[tuple[Bits, Bits]]:
         walk, width = self.walk, self.walk.axes[2]
-        column = k.add(k.mul(first, width.stride), -width.before)
-        sources = {tap: k.anchor(shift_words(k, row, k.mul(column, walk.x_strides[3]))) for tap, row in rows.items()}
+        left = k.add(k.mul(first, width.stride), -width.before)
+        sources = {tap: k.anchor(shift_words(k, row, k.mul(left, walk.x_strides[3]))) for tap, row in rows.items()}
 
-        def reads(i: int, tap: Tap | None) -> tuple[int, int, int] | None:
+        def reads(i: int, tap: Tap | None) -> TapPlace:
             """Row and column, counted from the tile's, that a tap reads; ``None`` outside."""
             if tap is None or not run.inside[i][tap[2]]:
                 return None
             return tap[0], tap[1], i * width.stride + tap[2] * width.dilation
 
-        uses: dict[tuple[object, object], list[tuple[int, int]]] = {}
+        uses: dict[tuple[TapPlace, TapPlace], list[tuple[int, int]]] = {}
         for number, (a, b) in enumerate(self.tap_pairs):
             for i in range(run.size):
-                key = reads(i, a), reads(i, b)
-                if key != (None, None):
-                    uses.setdefault(key, []).append((i, number))
+                here, there = reads(i, a), reads(i, b)
+                # Of two taps side by side the first may be outside alone: it has a weight, and reads zeros.
+                if here is not None or there is not None:
+                    uses.setdefault((here, there), []).append((i, number))
         start = walk.start(k, place)
-        totals = [list(start) for _ in range(run.size)]
-        zero = Bits(k.splat(0, words(self.width)))
-        for key in sorted(uses, key=lambda key: next(at[2] for at in key if at is not None)):  # type: ignore[index]
-            a_value, b_value = (
-                None
-                if at is None
-                else load_words(k, sources[at[0], at[1]], at[2] * walk.x_strides[3], self.width)  # type: ignore[index]
-                for at in key
-            )
-            halves = interleave(k, zero if a_value is None else a_value, zero if b_value is None else b_value)
-            for i, number in uses[key]:
-                for half in range(2):
-                    factor = load_words(k, weights, (2 * number + half) * self.width, self.width)
-                    totals[i][half] = add_pairs(k, totals[i][half], halves[half], factor)
-        return [(low, high) for low, high in totals]
+        totals = [start] * run.size
+        zero = cast("Bits", k.splat(0, words(self.width)))
+
+        def load(at: TapPlace) -> Bits:
+            if at is None:
+                return zero
+            return load_words(k, sources[at[0], at[1]], at[2] * walk.x_strides[3], self.width)
+
+        def column(pair: tuple[TapPlace, TapPlace]) -> int:
+            return next(at[2] for at in pair if at is not None)
+
+        for pair in sorted(uses, key=column):
+            halves = interleave(k, load(pair[0]), load(pair[1]))
+            for i, number in uses[pair]:
+                factors = [load_words(k, weights, (2 * number + half) * self.width, self.width) for half in range(2)]
+                low, high = (add_pairs(k, *each) for each in zip(totals[i], halves, factors, strict=True))
+                totals[i] = low, high
+        return totals

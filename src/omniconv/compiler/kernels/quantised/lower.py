@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from omniconv.compiler.kernels.quantised.lane import QuantisedLane
 from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
-from omniconv.compiler.kernels.quantised.taps import TapAxis, Walk, list_axes, stays_bounded
+from omniconv.compiler.kernels.quantised.taps import TapAxis, TapWalk, list_axes, stays_bounded
 from omniconv.compiler.lowering.arrange import as_channels_last, as_rows
 from omniconv.compiler.lowering.layer import strides_of
 from omniconv.compiler.memory.layout import Layout
@@ -74,15 +74,15 @@ def _lower_layer(
     rows = _LANE_ROWS if depthwise else _even_rows(axes[2].result, _PANEL_ROWS)
     tiles = ceil_div(axes[2].result, rows)
     block = max(_BLOCK_TILES, _BLOCK_BYTES // (2 * rows * spec.in_channels)) if pointwise else tiles
-    walk = Walk(
+    walk = TapWalk(
         batch=batch,
         axes=axes,
         x_strides=x_strides,
         y_strides=y_strides,
         tile=rows,
         block=min(block, tiles),
-        low=step.grid.low,
-        high=step.grid.high,
+        low=step.levels.low,
+        high=step.levels.high,
         bounded=stays_bounded(step.largest_sums(0), step.factor),
         lanes=lanes,
     )

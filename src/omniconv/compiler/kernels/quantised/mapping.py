@@ -1,4 +1,4 @@
-"""Elementwise operations on quantised values: to float32, the operations, and back to the grid."""
+"""Elementwise operations on quantised values: to float32, the operations, and back to the levels."""
 
 from __future__ import annotations
 
@@ -6,14 +6,23 @@ from dataclasses import dataclass
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, emit_binary, emit_epilogue
-from omniconv.compiler.emit.integers import clamp_float, load_words, round_even, store_words, to_float, widen_words, words
+from omniconv.compiler.emit.integers import (
+    clamp_float,
+    load_words,
+    round_even,
+    spread_word,
+    store_words,
+    to_float,
+    widen_words,
+    words,
+)
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.mapping import ARGS, Map, X, Y, by_runs, find_order
 from omniconv.compiler.lowering.arrange import as_channels_last, as_expanded, as_row_major
 from omniconv.compiler.lowering.posts import find_runs, follows_runs, lower_posts
 from omniconv.compiler.memory.planner import Planner
-from omniconv.program.grid import Grid
+from omniconv.program.levels import Levels
 from omniconv.program.steps import QuantisedMapStep
 from omniconv.target.model import Target
 
@@ -26,13 +35,13 @@ class QuantisedMap:
         walk: positions, strides and operations; strides count elements of whatever type the value has.
         x_scale: of x, where that is quantised.
         scales: of the operand of each operation, ``None`` where it is of floats, or there is none.
-        grid: of y, where that is quantised.
+        levels: of y, where that is quantised.
     """
 
     walk: Map
     x_scale: float | None
     scales: tuple[float | None, ...]
-    grid: Grid | None
+    levels: Levels | None
 
     @property
     def units(self) -> int:
@@ -59,9 +68,7 @@ class QuantisedMap:
                         value = emit_epilogue(k, [post], value, place, count)
                         continue
                     operand = post.operand
-                    other = self._read(
-                        k, k.arg(operand.arg), operand.strides, operand.readable, scale, place, count
-                    )
+                    other = self._read(k, k.arg(operand.arg), operand.strides, operand.readable, scale, place, count)
                     value = emit_binary(k, post.op, value, other)
                 self._write(k, value, place, count)
 
@@ -85,24 +92,25 @@ class QuantisedMap:
                 return k.load_splat(pointer, offset)
             if strides[1] == 1:
                 return k.load(pointer, offset, count=None if readable else count)
-            return k.gather([k.load_scalar(pointer, k.add(offset, lane * strides[1])) for lane in range(count or lanes)])
+            return k.gather(
+                [k.load_scalar(pointer, k.add(offset, lane * strides[1])) for lane in range(count or lanes)]
+            )
         # Integers lie in the arena, where every value may be read a vector past its end.
         if strides[1] == 1:
             found = load_words(k, pointer, offset, lanes)
         else:
-            found = load_words(k, pointer, offset, 1)
-            found = k.b.shuffle_vector(found, found, [0] * lanes)
+            found = spread_word(k, pointer, offset, lanes)
         return k.b.fmul(to_float(k, widen_words(k, found)), k.splat(scale))
 
     def _write(self, k: Kernel, value: Value, at: Position, count: int | None) -> None:
         walk = self.walk
         offset = _offset(k, walk.y_strides, at)
         count = None if walk.tail else count
-        if self.grid is None:
+        if self.levels is None:
             k.store(value, k.arg(Y), offset, count=count)
             return
-        scaled = k.b.fdiv(value, k.splat(self.grid.scale))
-        found = round_even(k, clamp_float(k, scaled, self.grid.low, self.grid.high))
+        scaled = k.b.fdiv(value, k.splat(self.levels.scale))
+        found = round_even(k, clamp_float(k, scaled, self.levels.low, self.levels.high))
         store_words(k, k.b.trunc(found, words(walk.lanes)), k.arg(Y), offset, count)
 
 
@@ -129,5 +137,5 @@ def lower_quantised_map(planner: Planner, step: QuantisedMapStep) -> None:
         walk = Map.of(by_runs(x.layout, shape, runs), by_runs(y.layout, shape, runs), posts, planner.target.lanes)
     named = iter(step.scales)
     scales = tuple(next(named) if isinstance(post.operand, str) else None for post in step.post)
-    recipe = QuantisedMap(walk=walk, x_scale=step.x_scale, scales=scales, grid=step.grid)
+    recipe = QuantisedMap(walk=walk, x_scale=step.x_scale, scales=scales, levels=step.levels)
     planner.call(recipe, [x.ref, y.ref, *refs], "map")

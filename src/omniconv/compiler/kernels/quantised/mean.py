@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omniconv.compiler.emit import ir
 from omniconv.compiler.emit.builder import Kernel
-from omniconv.compiler.emit.integers import clamp_float, load_words, round_even, shift_words, store_words, to_float, words
-from omniconv.compiler.emit.integers import sums, widen_words
-from omniconv.compiler.emit.machine import Bits, Value
+from omniconv.compiler.emit.integers import (
+    clamp_float,
+    load_words,
+    round_even,
+    shift_words,
+    store_words,
+    sums,
+    to_float,
+    widen_words,
+    words,
+)
+from omniconv.compiler.emit.machine import Bits, Index, Pointer, Value
 from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.layout import Grid as Sizes
 from omniconv.compiler.memory.planner import Planner
 from omniconv.integers import ceil_div
-from omniconv.program.grid import Grid
+from omniconv.program.levels import Levels
 from omniconv.program.steps import QuantisedMeanStep
 from omniconv.target.model import Target
 
@@ -29,7 +37,7 @@ class QuantisedMean:
         x: sizes and strides.
         y_batch: stride of N [elements].
         factor: of the sum.
-        grid: of y.
+        levels: of y.
         tail: whether whole vectors may be written past the last channel.
         lanes: of a vector of sums.
     """
@@ -37,7 +45,7 @@ class QuantisedMean:
     x: Sizes
     y_batch: int
     factor: float
-    grid: Grid
+    levels: Levels
     tail: bool
     lanes: int
 
@@ -61,19 +69,23 @@ class QuantisedMean:
             first = k.mul(block, self.lanes)
             x = shift_words(k, k.arg(X), k.add(k.mul(n, self.x.sn), first))
             y = shift_words(k, k.arg(Y), k.add(k.mul(n, self.y_batch), first))
-            total = k.variable(kind, Value(ir.splat(kind, ir.integer(kind.element, 0))))
+            total = k.variable(kind, k.splat(0, kind))
             depth, height, width = self.x.sizes
             with k.loop(depth) as d, k.loop(height) as h, k.loop(width) as w:
-                at = 0
+                at: Index = 0
                 for index, stride in zip((d, h, w), self.x.strides, strict=True):
                     at = k.add(at, k.mul(index, stride))
                 value = widen_words(k, load_words(k, x, at, self.lanes))
                 k.set(total, Value(k.b.add(Bits(k.get(total)), value)))
             mean = k.b.fmul(to_float(k, Bits(k.get(total))), k.splat(self.factor))
-            found = round_even(k, clamp_float(k, mean, self.grid.low, self.grid.high))
+            found = round_even(k, clamp_float(k, mean, self.levels.low, self.levels.high))
             result = k.b.trunc(found, words(self.lanes))
             last = k.compare("==", block, self.blocks - 1) if ragged else False
-            k.both_ways(last, lambda end, y=y, result=result: store_words(k, result, y, 0, ragged if end else None))
+
+            def store(end: bool, y: Pointer = y, result: Bits = result) -> None:
+                store_words(k, result, y, 0, ragged if end else None)
+
+            k.both_ways(last, store)
         return k.finish()
 
 
@@ -84,7 +96,7 @@ def lower_quantised_mean(planner: Planner, step: QuantisedMeanStep) -> None:
         x=x.layout.grid,
         y_batch=y.layout.strides[0],
         factor=step.factor,
-        grid=step.grid,
+        levels=step.levels,
         tail=y.layout.tail,
         lanes=planner.target.lanes,
     )

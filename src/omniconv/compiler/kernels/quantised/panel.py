@@ -1,23 +1,27 @@
 r"""Dense, pointwise and grouped layers of integers: pairs of input channels broadcast against vectors of outputs.
 
-A tile of positions by two vectors of sums stays in registers. A step reads two neighbouring input channels of a position
-into all pairs of a vector, and multiplies them with two weights of each output channel.
+A tile of positions by two vectors of sums stays in registers. A step reads two neighbouring input channels of a
+position into all pairs of a vector, and multiplies them with two weights of each output channel.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.integers import add_pairs, load_pair, load_words, shift_words, store_words, sums
-from omniconv.compiler.emit.machine import Bits, Index, Pointer, Value
-from omniconv.compiler.kernels.quantised.taps import WEIGHTS, Rows, Run, Walk, in_packed_order
+from omniconv.compiler.emit.machine import Bits, Index, Pointer, Slot, Value
+from omniconv.compiler.kernels.quantised.taps import WEIGHTS, Rows, TapRun, TapWalk, in_packed_order
 from omniconv.integers import ceil_div
 from omniconv.target.model import Target
 
+Slots: TypeAlias = list[list[Slot]]
+"""Two vectors of sums for each position of a tile."""
 _UNROLL = 4
 """Pairs of channels in a turn of the inner loop."""
 
@@ -32,7 +36,7 @@ class QuantisedPanel:
         tail: whether whole vectors may be written past the last output channel of a group.
     """
 
-    walk: Walk
+    walk: TapWalk
     groups: int
     inputs: int
     outputs: int
@@ -109,7 +113,7 @@ class QuantisedPanel:
                 store_words(k, value, result, k.mul(k.add(first, i), self.walk.y_strides[3]), count)
 
     def _tile(
-        self, k: Kernel, rows: Rows, weights: Pointer, place: Index, run: Run, first: Index
+        self, k: Kernel, rows: Rows, weights: Pointer, place: Index, run: TapRun, first: Index
     ) -> list[tuple[Bits, Bits]]:
         walk, width = self.walk, self.walk.axes[2]
         kind = sums(walk.lanes)
@@ -133,11 +137,12 @@ class QuantisedPanel:
                 self._step(k, slots, positions, source, part, pair)
         return [(Bits(k.get(low)), Bits(k.get(high))) for low, high in slots]
 
-    def _step(self, k, slots, positions, source, weights, pair) -> None:  # type: ignore[no-untyped-def]
+    def _step(
+        self, k: Kernel, slots: Slots, positions: Sequence[int], source: Pointer, weights: Pointer, pair: int
+    ) -> None:
+        """Two input channels of each position of a tile."""
         walk = self.walk
-        factors = [
-            load_words(k, weights, (2 * pair + half) * self.width, self.width) for half in range(2)
-        ]
+        factors = [load_words(k, weights, (2 * pair + half) * self.width, self.width) for half in range(2)]
         for i in positions:
             value = load_pair(k, source, i * walk.axes[2].stride * walk.x_strides[3] + 2 * pair, walk.lanes)
             for slot, factor in zip(slots[i], factors, strict=True):

@@ -56,19 +56,19 @@ class TapAxis(NamedTuple):
         return not (self.inside(0, 0) and self.inside(self.result - 1, self.kernel - 1))
 
 
-class Run(NamedTuple):
+class TapRun(NamedTuple):
     """Neighbouring tiles along W with the same code: the first position, how many, positions of each, and for each of
     them which taps are inside.
     """
 
     first: int
-    count: int
+    tiles: int
     size: int
     inside: tuple[tuple[bool, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Walk:
+class TapWalk:
     """The positions and taps of one quantised layer, and how its sums become integers.
 
     Attributes:
@@ -77,7 +77,7 @@ class Walk:
         x_strides, y_strides: of N, D, H, W [elements].
         tile: positions along W that are computed together.
         block: tiles in a unit of work.
-        low, high: of the grid of y.
+        low, high: of the levels of y.
         bounded: whether all scaled sums are integers of 32 bits.
         lanes: of a vector of sums.
     """
@@ -113,16 +113,16 @@ class Walk:
         """All taps, W innermost."""
         return [(d, h, w) for d, h, w in np.ndindex(*(axis.kernel for axis in self.axes))]
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[TapRun]:
         """The tiles of a row; the last one may be narrower."""
-        width, found = self.axes[2], list[Run]()
+        width, found = self.axes[2], list[TapRun]()
         for first in range(0, width.result, self.tile):
             size = min(self.tile, width.result - first)
             inside = tuple(tuple(width.inside(first + i, tap) for tap in range(width.kernel)) for i in range(size))
             if found and found[-1][2:] == (size, inside):
-                found[-1] = found[-1]._replace(count=found[-1].count + 1)
+                found[-1] = found[-1]._replace(tiles=found[-1].tiles + 1)
             else:
-                found.append(Run(first, 1, size, inside))
+                found.append(TapRun(first, 1, size, inside))
         return found
 
     def emit_units(self, k: Kernel) -> Iterator[tuple[Pointer, Rows, Index]]:
@@ -147,22 +147,22 @@ class Walk:
                     rows[td, th] = row
             yield y, rows, block
 
-    def emit_tiles(self, k: Kernel, block: Index) -> Iterator[tuple[Run, Index]]:
+    def emit_tiles(self, k: Kernel, block: Index) -> Iterator[tuple[TapRun, Index]]:
         """Run what follows for each tile of a block: the code it needs, and its first position."""
         begin = k.mul(block, self.block)
         done = 0
         for run in self.runs():
             low: Index = done
-            high: Index = done + run.count
+            high: Index = done + run.tiles
             if self.blocks > 1:
                 low, high = k.max(low, begin), k.min(high, k.add(begin, self.block))
             # A loop over a tile that may not be in this block runs once, or not at all.
             with k.loop(high, start=low) as tile:
                 yield run, k.mul(tile, self.tile)
-            done += run.count
+            done += run.tiles
 
     def finish(self, k: Kernel, totals: tuple[Bits, Bits], place: Index) -> Bits:
-        """Two vectors of sums, in packed order, as words on the grid; ``place`` is that of the first factor."""
+        """Two vectors of sums, in packed order, as words; ``place`` is that of the first factor."""
         rounded = []
         for half, total in enumerate(totals):
             at = k.add(place, half * self.lanes)
