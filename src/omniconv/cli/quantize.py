@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -21,6 +21,7 @@ from omniconv.cli.outputs import PAGES, check_output, open_whole
 from omniconv.cli.scaling import Deviation, Mean, Scale, Scaling, read_scaling
 from omniconv.limits import format_size
 from omniconv.quantization import LayerReport, QuantOptions, QuantReport, quantize_with_report
+from omniconv.records import dataclass
 from omniconv.report.words import visible
 
 MODELS: Final = (".onnx",)

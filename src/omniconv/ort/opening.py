@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,6 +22,7 @@ from omniconv.ort.failures import (
 )
 from omniconv.ort.options import SessionOptions
 from omniconv.ort.signature import NodeSizes, Signature, Size, find_numpy, read_signature
+from omniconv.records import dataclass
 
 if TYPE_CHECKING:
     import onnx

@@ -8,11 +8,10 @@ with zeros pads it with 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from omniconv.errors import SpecError
+from omniconv.records import dataclass
 
 LARGEST = 255
 """Integers of a levels, at most: the distance of two of 8 bits."""

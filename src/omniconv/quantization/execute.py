@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -14,6 +14,7 @@ from omniconv.api import compile as compile_model
 from omniconv.errors import HostWarning
 from omniconv.quantization.histogram import Histogram
 from omniconv.quantization.network import FloatNetwork
+from omniconv.records import dataclass
 
 Array: TypeAlias = npt.NDArray[Any]
 Sample: TypeAlias = Mapping[str, Array]

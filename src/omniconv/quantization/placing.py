@@ -8,13 +8,14 @@ pass integers on, with the scale of what they read.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.quantization.network import FloatNetwork
+from omniconv.records import dataclass
 
 WEIGHTED: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 ARITHMETIC: Final = frozenset({"Add", "Mul"})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -29,6 +28,7 @@ from omniconv.quantization.plan import QuantPlan, list_values, make_plan
 from omniconv.quantization.ranges import find_range
 from omniconv.quantization.report import LayerReport, Quantized, QuantReport
 from omniconv.quantization.samples import Samples, read_samples
+from omniconv.records import dataclass
 
 if TYPE_CHECKING:
     from omniconv.api import Model

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +24,7 @@ from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.mapping.read import ImageReader
 from omniconv.mapping.source import MapItem, open_source
 from omniconv.quantization.execute import Array, Sample
+from omniconv.records import dataclass
 
 LABELS: Final = "labels"
 """The array of an .npz file that holds the class of each sample, where no input has that name."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ from typing import Any, Final
 import omniconv
 from omniconv.limits import format_size
 from omniconv.quantization.report import LayerReport, QuantReport
+from omniconv.records import dataclass
 from omniconv.report.words import visible
 
 COLUMNS: Final = (

@@ -13,7 +13,6 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias
 
@@ -29,6 +28,7 @@ from omniconv.integers import as_shape
 from omniconv.limits import check_memory
 from omniconv.program.layer_program import LayerProgram
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.runtime.container import (
     MAGIC,
     Bytes,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +21,7 @@ from omniconv.program.layer_program import LayerProgram
 from omniconv.program.program import Program
 from omniconv.program.steps import ProgramStep
 from omniconv.program.tiers import Tiers
+from omniconv.records import dataclass
 from omniconv.reference.weights import check_weights
 from omniconv.spec import Chain, Conv, Shape
 from omniconv.target.model import Target

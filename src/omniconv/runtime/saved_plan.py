@@ -8,7 +8,6 @@ of this part is looked at.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.runtime.executable import Executable
 from omniconv.target.model import Target
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Final
 
 from omniconv.errors import SpecError
 from omniconv.integers import as_integer, read_sequence, state
+from omniconv.records import dataclass
 from omniconv.study.variants import STANDARD, find_variants
 
 RATES: Final = (1e-3, 3e-3, 1e-2)

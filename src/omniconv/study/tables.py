@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from omniconv.records import dataclass
 from omniconv.report.words import count_words, seconds_words
 from omniconv.study.bootstrap import Spread
 from omniconv.study.settings import BATCH, PATIENCE, RATES

@@ -8,7 +8,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,6 +16,7 @@ import numpy.typing as npt
 
 from omniconv.errors import DataError
 from omniconv.outside import need_package
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 from omniconv.tiles.place import Moves, OpenedImage
 from omniconv.tiles.room import make_room

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import Final
 
@@ -16,6 +16,7 @@ from omniconv.compiler.memory.planner import Planner, Recipe
 from omniconv.compiler.memory.storage import BufferRef, Stored, merge_axes, permutation_of
 from omniconv.program.element import Element
 from omniconv.program.steps import Array, ConstantStep
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 

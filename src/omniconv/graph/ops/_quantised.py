@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from omniconv.program.steps import (
     QuantisedDenseStep,
     QuantisedMapStep,
 )
+from omniconv.records import dataclass
 from omniconv.spec import Activation
 
 BYTES = (np.dtype(np.int8), np.dtype(np.uint8))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from omniconv.program.element import INT16, Element
 from omniconv.program.levels import LARGEST, Levels
 from omniconv.program.steps.conv import count_executed
 from omniconv.program.steps.step import Shapes, Step, Work
+from omniconv.records import dataclass
 from omniconv.spec import Conv, Shape
 
 Integers = npt.NDArray[np.signedinteger[Any]]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from omniconv.errors import UnsupportedError
@@ -13,6 +13,7 @@ from omniconv.program.element import INT16, Element
 from omniconv.program.levels import Levels
 from omniconv.program.steps.post import Posted, PostOp, broadcast, check_broadcast
 from omniconv.program.steps.step import Shapes
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

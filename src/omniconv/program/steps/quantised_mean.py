@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from omniconv.errors import UnsupportedError
@@ -14,6 +13,7 @@ from omniconv.program.element import INT16, Element
 from omniconv.program.levels import LARGEST, Levels
 from omniconv.program.steps.reduction import ReduceStep
 from omniconv.program.steps.step import Shapes, Step
+from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 

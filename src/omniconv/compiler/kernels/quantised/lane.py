@@ -6,7 +6,6 @@ kernel of one row two taps side by side do. An odd tap shares its pair with a we
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -17,6 +16,7 @@ from omniconv.compiler.emit.integers import add_pairs, interleave, load_words, s
 from omniconv.compiler.emit.machine import Bits, Index, Pointer
 from omniconv.compiler.kernels.quantised.taps import WEIGHTS, Rows, TapRun, TapWalk, in_packed_order
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 Tap: TypeAlias = tuple[int, int, int]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, emit_binary, emit_epilogue
 from omniconv.compiler.emit.integers import (
@@ -24,6 +22,7 @@ from omniconv.compiler.lowering.posts import find_runs, follows_runs, lower_post
 from omniconv.compiler.memory.planner import Planner
 from omniconv.program.levels import Levels
 from omniconv.program.steps import QuantisedMapStep
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.integers import (
     clamp_float,
@@ -23,6 +21,7 @@ from omniconv.compiler.memory.planner import Planner
 from omniconv.integers import ceil_div
 from omniconv.program.levels import Levels
 from omniconv.program.steps import QuantisedMeanStep
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, Y = range(2)

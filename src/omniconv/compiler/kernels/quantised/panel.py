@@ -7,7 +7,6 @@ position into all pairs of a vector, and multiplies them with two weights of eac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -18,6 +17,7 @@ from omniconv.compiler.emit.integers import add_pairs, load_pair, load_words, sh
 from omniconv.compiler.emit.machine import Bits, Index, Pointer, Slot, Value
 from omniconv.compiler.kernels.quantised.taps import WEIGHTS, Rows, TapRun, TapWalk, in_packed_order
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 Slots: TypeAlias = list[list[Slot]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -23,6 +22,7 @@ from omniconv.compiler.emit.integers import (
 from omniconv.compiler.emit.machine import Bits, Index, Pointer
 from omniconv.compiler.memory.layout import Layout
 from omniconv.integers import ceil_div
+from omniconv.records import dataclass
 from omniconv.spec import Conv
 
 X, Y, WEIGHTS, BIAS, FACTOR, ZEROS = range(6)
