@@ -74,9 +74,7 @@ def quantize(
     reduce_range: Annotated[
         bool, typer.Option("--reduce-range", help="Weights of 7 bits, for runtimes whose sums of bytes saturate.")
     ] = False,
-    equalize: Annotated[
-        bool, typer.Option("--equalize/--no-equalize", help="Multiply channels to alike ranges.")
-    ] = True,
+    equalize: Annotated[bool, typer.Option("--equalize/--no-equalize", help="Scale channels to alike ranges.")] = True,
     correct_bias: Annotated[bool, typer.Option("--correct/--no-correct", help="Correct biases.")] = True,
     resize: Annotated[
         int,
