@@ -21,7 +21,7 @@ from omniconv.quantization.correct import measure_shifts
 from omniconv.quantization.equalise import absorb_biases, equalise, find_pairs, find_value
 from omniconv.quantization.execute import Executor, count_values, find_channel_ranges
 from omniconv.quantization.fold_norms import fold_norms
-from omniconv.quantization.insert import Pairs, Rounded, insert
+from omniconv.quantization.insert import QdqPairs, Rounded, insert
 from omniconv.quantization.network import read_network
 from omniconv.quantization.placing import place_layers
 from omniconv.quantization.plan import list_values, make_plan
@@ -171,7 +171,7 @@ def test_files_mean_what_is_measured(make):
     """ONNX's own interpreter computes of the pairs what our machine code computes of the rounded floats."""
     network, plan = planned(make())
     assert not plan.kept
-    model = insert(network, plan, Pairs()).network.to_model()
+    model = insert(network, plan, QdqPairs()).network.to_model()
     onnx.checker.check_model(model, full_check=True)
     found = np.concatenate(run(insert(network, plan, Rounded()).network))
     wanted = reference(model)
@@ -198,7 +198,7 @@ def test_onnx_runtime_computes_the_files():
 
 def test_pairs_stand_where_runtimes_fuse_them():
     network, plan = planned(several())
-    found = insert(network, plan, Pairs()).network
+    found = insert(network, plan, QdqPairs()).network
     made, readers = found.producers(), found.consumers()
     ops = {name: found.nodes[index].op for name, index in made.items()}
     for node in found.nodes:

@@ -19,7 +19,7 @@ from omniconv.cli.inspect_report import shorten
 from omniconv.cli.model import fix_shapes, open_model, random_arrays, read_inputs
 from omniconv.cli.options import Json, Model, Shapes, Threads, equal_threads, parse_shapes
 from omniconv.cli.outputs import PAGES, check_output, open_whole
-from omniconv.cli.scaling import Deviation, Mean, Scale, Scaling, read_scaling
+from omniconv.cli.scaling import Deviation, Mean, Multiply, Scaling, read_scaling
 from omniconv.limits import format_size
 from omniconv.quantization import LayerReport, QuantOptions, QuantReport, quantize_with_report
 from omniconv.records import dataclass
@@ -82,7 +82,7 @@ def quantize(
         int,
         typer.Option("--resize", min=0, help="Bring the shorter side to this and cut out the middle; 0 for neither."),
     ] = 0,
-    scale: Scale = 1.0,
+    scale: Multiply = 1.0,
     mean: Mean = "0",
     std: Deviation = "1",
     report: Annotated[Path | None, typer.Option("--report", help="Write a page with all layers.")] = None,

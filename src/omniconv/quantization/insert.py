@@ -32,7 +32,7 @@ class Style(Protocol):
         """Nodes that make a constant of integers, and its name."""
 
 
-class Pairs:
+class QdqPairs:
     """QuantizeLinear and DequantizeLinear."""
 
     def value(self, network: FloatNetwork, x: str, y: str, affine: Affine) -> list[Node]:

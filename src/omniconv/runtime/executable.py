@@ -501,11 +501,15 @@ class Executable(Compiled):
                 starts[index] = plan.arena_bytes if buffer.kind == "scratch" else offset
         words = np.flatnonzero(numbers[refs[:, 0]] >= 0)
         buffers, offsets = refs[words].T
-        return np.stack([table + 8 * words, numbers[buffers], starts[buffers] + self.dtype.itemsize * offsets], axis=1)
+        return np.stack([table + 8 * words, numbers[buffers], starts[buffers] + offsets], axis=1)
 
     def _list_refs(self) -> Words:
-        """Buffer and offset [elements] of every argument of every call."""
-        refs = chain.from_iterable(call.args for call in self.plan.calls)
+        """Buffer and offset [bytes] of every argument of every call."""
+        size = self.dtype.itemsize
+        refs = (
+            (buffer, offset * (size if element is None else element.bytes))
+            for buffer, offset, element in chain.from_iterable(call.args for call in self.plan.calls)
+        )
         return np.fromiter(chain.from_iterable(refs), np.int64).reshape(-1, 2)
 
     def _make_constants(self, shared: Shared | None) -> tuple[list[Arena], dict[int, int]]:
@@ -574,7 +578,7 @@ class Executable(Compiled):
             for index, (buffer, offset) in enumerate(zip(plan.buffers, plan.offsets, strict=True))
         ]
         refs = self._list_refs()
-        args = np.array(places, np.int64)[refs[:, 0]] + self.dtype.itemsize * refs[:, 1]
+        args = np.array(places, np.int64)[refs[:, 0]] + refs[:, 1]
         starts = np.cumsum([0, *(len(call.args) for call in plan.calls)])[:-1].tolist()
         # Behind the args of the calls come those of the groups: where the records and the starts of the strips are.
         starts += range(len(args), len(args) + 2 * len(plan.groups), 2)

@@ -46,7 +46,7 @@ class StudySettings:
     seeds: int = 5
     first_seed: int = 0
     width: int = 16
-    epochs: int = 24
+    epochs: int = 16
     decoder_steps: int = 300
     most_images: int | None = None
     minutes: float | None = None
