@@ -205,7 +205,7 @@ def test_pairs_stand_where_runtimes_fuse_them():
         if node.op in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
             assert {ops[name] for name in node.inputs} == {"DequantizeLinear"}, node
             after = [found.nodes[n].op for n in readers.get(node.outputs[0], [])]
-            assert after in (["QuantizeLinear"], ["Relu"], []), node
+            assert after in (["QuantizeLinear"], ["Relu"], ["Clip"], []), node
         if node.op == "MaxPool":
             (q,) = (found.nodes[n] for n in readers[node.outputs[0]])
             assert q.inputs[1:] != ()

@@ -32,7 +32,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"threads": 2, "exact": True},
     {"target": "x86-64-v2"},
 ]
-WHOLE = ("layer", "chain", "network")
+WHOLE = ("layer", "chain", "network", "integers")
 """Those whose plans are in the file."""
 
 
