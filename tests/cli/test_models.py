@@ -32,6 +32,12 @@ def test_run_is_repeatable_and_right(invoke, model, tmp_path):
             np.testing.assert_allclose(saved["y"], expected(model, x), rtol=0, atol=1e-6)
 
 
+def test_inputs_are_not_written_over(invoke, model, tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.zeros((1, 3, 64, 64), np.float32))
+    found = invoke("run", model, "-i", tmp_path / "x.npz", "-o", tmp_path / "x.npz")
+    assert (found.code, "is the file that is read" in found.err) == (2, True), found.err
+
+
 def test_run_in_float64(invoke, model, tmp_path):
     x = np.random.default_rng(7).standard_normal((2, 3, 64, 64))
     np.save(tmp_path / "x.npy", x)

@@ -48,7 +48,7 @@ def run(
 
     Sizes that the model leaves open come from --shape, or from the file with the inputs; a batch is 1 by default.
     """
-    check_output("--save", save, ARRAYS)
+    check_output("--save", save, ARRAYS, reads=data)
     loaded: Any = None
     if is_saved(model):
         refuse_given(context, model, ("threads", "tuned", "strict", "dtype"))
