@@ -91,7 +91,7 @@ def settle_axes(axes: str | Mapping[str, str] | None, images: Mapping[str, Opene
 
 
 def _open_path(path: Path, level: int) -> OpenedImage:
-    if not path.exists():
+    if path.suffix.lower() in {".npy", ".zarr", *TIFF} and not path.exists():
         raise StorageError(f"no file or folder {str(path)!r}", need="an image that exists")
     with storing(f"opening {str(path)!r}", fix="a file that is whole"):
         if path.suffix.lower() in TIFF:
