@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -170,10 +171,8 @@ def take_times(model: Path, quantised: Path, shapes: dict[str, Any], threads: in
     mixed = [name for name, network in both.items() if type(network).__name__ == "MixedExecutable"]
     if mixed:
         return {"time": f"not measured: {' and '.join(mixed)} partly run on the host"}
-    calls = {
-        name: lambda network=network: network.run(dict(random_arrays(inputs, shapes, 0, network.dtypes)))
-        for name, network in both.items()
-    }
+    arrays = {name: random_arrays(inputs, shapes, 0, network.dtypes) for name, network in both.items()}
+    calls = {name: partial(network.run, arrays[name]) for name, network in both.items()}
     settle = SETTLE_SECONDS if threads > 1 else 0.0
     return {name: timing.median for name, timing in interleave(calls, rounds=30, settle=settle).items()}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field
 from typing import Any, TypeAlias
 
@@ -40,14 +41,25 @@ class Executor:
     ) -> Iterator[dict[str, Array]]:
         """The outputs of the network for each sample, or values inside it instead."""
         graph: Any = network.to_graph(outputs)
-        with warnings.catch_warnings():
-            if self.warned:
-                warnings.simplefilter("ignore", HostWarning)
+        quiet, self.warned = self.warned, True
+        with _without_host_warnings(quiet):
             compiled = compile_model(graph, threads=self.threads, memory_limit=self.memory_limit)
-            self.warned = True
-            needed = [info.name for info in graph.inputs]
-            for sample in samples:
-                yield compiled.run({name: sample[name] for name in needed})
+        needed = [info.name for info in graph.inputs]
+        for sample in samples:
+            with _without_host_warnings(quiet):
+                values = compiled.run({name: sample[name] for name in needed})
+            yield values
+
+
+@contextmanager
+def _without_host_warnings(quiet: bool) -> Iterator[None]:
+    """Nothing is said of the host meanwhile. Never over a ``yield`` of samples: whoever takes them in turns from two
+    networks would have the filters of warnings put back in the wrong order, and keep those of one.
+    """
+    with warnings.catch_warnings():
+        if quiet:
+            warnings.simplefilter("ignore", HostWarning)
+        yield
 
 
 @dataclass(slots=True)

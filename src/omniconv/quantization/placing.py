@@ -131,6 +131,8 @@ def _find_flat(network: FloatNetwork, readers: list[int]) -> tuple[float, float]
     found = []
     for index in readers:
         node = network.nodes[index]
+        if node.domain:
+            return None
         if node.op == "HardSwish":
             found.append((-3.0, math.inf))
         elif node.op == "HardSigmoid" and (alpha := node.number("alpha", 0.2)) > 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -29,7 +30,6 @@ from omniconv.reference.weights import detach
 
 LABELS: Final = "labels"
 """The array of an .npz file that holds the class of each sample, where no input has that name."""
-UNREADABLE: Final = (ValueError, EOFError, OSError, MemoryError, OverflowError, SyntaxError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,14 +256,19 @@ def _load_arrays(path: Path, memory_limit: int | None) -> dict[str, Any]:
     """The arrays of an .npz file, whose sizes are looked at before they are read."""
     limit = find_memory_limit(memory_limit)
     at = shorten(f"file {str(path)!r}")
+    with _reading(at), zipfile.ZipFile(path) as archive:
+        size = sum(item.file_size for item in archive.infolist())
+    if size > limit:
+        raise LimitError(f"arrays of {format_size(size)}", need=f"at most {format_size(limit)}", at=at)
+    with _reading(at), np.load(path, allow_pickle=False) as loaded:
+        return {key: loaded[key] for key in loaded.files}
+
+
+@contextmanager
+def _reading(at: str) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(item.file_size for item in archive.infolist())
-        if size > limit:
-            raise LimitError(f"arrays of {format_size(size)}", need=f"at most {format_size(limit)}", at=at)
-        with np.load(path, allow_pickle=False) as loaded:
-            return {key: loaded[key] for key in loaded.files}
-    except UNREADABLE as error:
+        yield
+    except Exception as error:  # noqa: BLE001 - damaged archives raise whatever zipfile, zlib and NumPy do
         raise DataError(
             f"the file cannot be read ({type(error).__name__}: {shorten(str(error))})",
             need="an .npz file of plain numbers",

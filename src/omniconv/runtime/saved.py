@@ -38,7 +38,7 @@ from omniconv.runtime.container import (
     write_container,
     write_file,
 )
-from omniconv.runtime.executable import Executable
+from omniconv.runtime.executable import Executable, limit_threads
 from omniconv.runtime.json_values import ValueReader, ValueWriter, from_json, to_json
 from omniconv.runtime.pace import while_planning
 from omniconv.runtime.saved_content import Asked, Content, SavedGraph, SavedLayer, SavedProgram, find_tuned
@@ -135,6 +135,8 @@ def from_bytes(data: bytes) -> Any:
 def is_saved(path: str | os.PathLike[str]) -> bool:
     """Whether a file begins as one of these does."""
     try:
+        if not Path(path).is_file():  # to open a pipe would wait for a writer
+            return False
         with Path(path).open("rb") as file:
             return file.read(len(MAGIC)) == MAGIC
     except (OSError, ValueError):
@@ -172,6 +174,7 @@ def _describe(net: Any) -> Content:
             layout=net.layout,
             row_major=net.row_major,
             threads=net.threads,
+            threads_why=net.threads_why,
             exact=net.plan.exact,
             accuracy=net.plan.accuracy,
         )
@@ -277,10 +280,11 @@ def _open_program(
         with _refuse_faults(at), while_planning():
             found = Executable.of(program, target, options, where, tiers=tiers, truths=truths)
     else:
-        plan = compiled.plan(program, target, options)
+        plan, options = compiled.plan(program, target, options), limit_threads(program, target, options)
         found = Executable(
             plan,
             threads=options.threads,
+            threads_why=options.threads_why,
             layout=options.layout,
             memory_limit=options.memory_limit,
             at=where,

@@ -39,6 +39,11 @@ LAYERS = {
     "stem": ((1, 3, 13, 17), Conv.of(3, 32, 3, padding=1, stride=2)),
     "grouped": ((1, 24, 6, 7), Conv.of(24, 36, 3, padding=1, groups=3)),
     "groups_of_four": ((1, 12, 5, 9), Conv.of(12, 12, 3, padding=1, groups=3)),
+    "groups_of_eight": ((2, 24, 5, 9), Conv.of(24, 24, 3, padding=1, stride=2, groups=3)),
+    "groups_of_three": ((1, 21, 5, 9), Conv.of(21, 21, 3, padding=1, groups=7)),
+    "groups_that_widen": ((1, 10, 5, 9), Conv.of(10, 35, 3, padding=1, groups=5)),
+    "groups_that_narrow": ((1, 24, 5, 9), Conv.of(24, 9, (1, 3), padding=(0, 2), groups=3)),
+    "multiplier_4": ((1, 7, 5, 9), Conv.of(7, 28, 5, padding=2, groups=7)),
     "multiplier": ((1, 6, 5, 9), Conv.of(6, 12, 3, padding=1, groups=6)),
     "depthwise": ((2, 20, 7, 11), Conv.of(20, 20, 3, padding=1, groups=20)),
     "depthwise_5": ((1, 33, 9, 14), Conv.of(33, 33, 5, padding=2, stride=2, groups=33)),
@@ -94,7 +99,7 @@ def test_layers_are_exact(name: str) -> None:
 def test_every_level_computes_the_same_integers(target: str) -> None:
     if target not in available_targets(detect_host()):
         pytest.skip(f"this machine has no {target}")
-    for name in ("dense", "depthwise"):
+    for name in ("dense", "depthwise", "groups_of_four", "multiplier_4"):
         check(layer_program(*LAYERS[name]), target, threads=2)
 
 
@@ -155,3 +160,15 @@ def test_products_are_of_pairs_and_none_is_spilled() -> None:
     body = lines[hot[0] : hot[4 * 12 - 1]]
     spilled = [line for line in body if "vmovdqu" in line and line.rstrip().endswith("(%rsp)")]
     assert len(spilled) <= 2, spilled
+
+
+@pytest.mark.parametrize(("groups", "kernel"), [(32, 3), (16, 3), (128, 5)])
+def test_weights_of_groups_are_operands_from_memory_and_no_sum_is_spilled(groups: int, kernel: int) -> None:
+    target = select_target("x86-64-v3")
+    spec = Conv.of(128, 128, kernel, padding=kernel // 2, groups=groups)
+    (call,) = [call for call in plan(layer_program((1, 128, 9, 20), spec), target).calls if call.what == "lane"]
+    lines = compile_assembly(call.recipe.emit("f", target), target).splitlines()
+    products = [line for line in lines if "vpmaddwd" in line]
+    assert sum("(%" in line for line in products) > 0.9 * len(products)
+    spilled = [line for line in lines if "mov" in line and "ymm" in line and line.rstrip().endswith("(%rsp)")]
+    assert len(spilled) <= 4, spilled

@@ -79,14 +79,9 @@ def store_words(k: Kernel, value: Bits, pointer: Pointer, offset: Index, count: 
         first += size
 
 
-def interleave(k: Kernel, a: Bits, b: Bits) -> tuple[Bits, Bits]:
-    """Pairs of a word of ``a`` and one of ``b``, in packed order: those of one vector of sums, and of the other."""
-    lanes = a.type.count // 2
-    first, second = (
-        [place + which * 2 * lanes for word in order for which, place in ((0, word), (1, word))]
-        for order in packed_order(lanes)
-    )
-    return _shuffle(k, a, b, first), _shuffle(k, a, b, second)
+def pair_words(k: Kernel, a: Bits, b: Bits, places: list[tuple[int, int]]) -> Bits:
+    """Pairs of words from given places of two vectors, those of ``b`` counted on from those of ``a``."""
+    return _shuffle(k, a, b, [place for pair in places for place in pair])
 
 
 def add_pairs(k: Kernel, total: Bits, a: Bits, b: Bits) -> Bits:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.kernels.quantised.lane import QuantisedLane
+from omniconv.compiler.kernels.quantised.lane import QuantisedLane, count_held
 from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
 from omniconv.compiler.kernels.quantised.taps import TapAxis, TapWalk, list_axes, stays_bounded
 from omniconv.compiler.lowering.arrange import as_channels_last, as_rows
@@ -62,7 +62,8 @@ def _lower_layer(
     lanes = planner.target.lanes
     axes, batch = list_axes(spec, x.layout, y.layout), x.layout.shape[0]
     x_strides, y_strides = strides_of(x.layout), strides_of(y.layout)
-    depthwise = spec.groups == spec.in_channels == spec.out_channels
+    inputs, outputs = spec.in_channels // spec.groups, spec.out_channels // spec.groups
+    by_lane = spec.groups > 1 and count_held(lanes, inputs, outputs) > 1
     pointwise = all(axis.kernel == axis.stride == 1 and not axis.padded for axis in axes)
     sizes = (batch, *(axis.result for axis in axes))
     merged = merge_axes(sizes, x_strides, y_strides) if pointwise else None
@@ -71,7 +72,7 @@ def _lower_layer(
         one = TapAxis(1, 1, 1, 1, 1, 0)
         axes, batch = (one, one, TapAxis(count, count, 1, 1, 1, 0)), 1
         x_strides, y_strides = (0, 0, 0, sx), (0, 0, 0, sy)
-    rows = _LANE_ROWS if depthwise else _even_rows(axes[2].result, _PANEL_ROWS)
+    rows = _LANE_ROWS if by_lane else _even_rows(axes[2].result, _PANEL_ROWS)
     tiles = ceil_div(axes[2].result, rows)
     block = max(_BLOCK_TILES, _BLOCK_BYTES // (2 * rows * spec.in_channels)) if pointwise else tiles
     walk = TapWalk(
@@ -87,21 +88,16 @@ def _lower_layer(
         lanes=lanes,
     )
     recipe: QuantisedLane | QuantisedPanel
-    if depthwise:
-        recipe = QuantisedLane(walk=walk, channels=spec.in_channels, tail=y.layout.tail)
+    if by_lane:
+        recipe = QuantisedLane(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=y.layout.tail)
     else:
-        recipe = QuantisedPanel(
-            walk=walk,
-            groups=spec.groups,
-            inputs=spec.in_channels // spec.groups,
-            outputs=spec.out_channels // spec.groups,
-            tail=y.layout.tail and spec.groups == 1,
-        )
+        tail = y.layout.tail and spec.groups == 1
+        recipe = QuantisedPanel(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=tail)
     packed = [_constant(planner, recipe.pack(_straighten(spec, w)))]
     packed += [_constant(planner, recipe.pack_outputs(array)) for array in (step.b, step.factor)]
     # A row of zeros: integers of half the size of floats.
     zeros = planner.zeros(axes[2].size * x_strides[3] + 2 * lanes)
-    planner.call(recipe, [x.ref, y.ref, *packed, zeros], "lane" if depthwise else "panel", fixed=True)
+    planner.call(recipe, [x.ref, y.ref, *packed, zeros], "lane" if by_lane else "panel", fixed=True)
 
 
 def _even_rows(count: int, most: int) -> int:
