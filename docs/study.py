@@ -53,7 +53,10 @@ def write_numbers(studies: list[Study]) -> str:
             parts += [f"The second run: {other.verdict}. {write_paragraph(other)}", ""]
     tables = (
         make_accuracies("Same width", first.same_width),
-        make_accuracies("Same measured time of a step of training", first.same_time),
+        make_accuracies(
+            "Same measured time of a step of training; step: its time over that of the standard network",
+            first.same_time,
+        ),
         make_times(first),
         make_decoders(first.decoders),
         make_settings(first),

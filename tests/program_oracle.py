@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from tests.gradient_oracle import gradients
 
+from omniconv.program.levels import Levels
 from omniconv.program.program import Program
 from omniconv.program.steps import (
     Array,
@@ -35,6 +36,10 @@ from omniconv.program.steps import (
     PostOp,
     ProductStep,
     ProgramStep,
+    QuantisedConvStep,
+    QuantisedDenseStep,
+    QuantisedMapStep,
+    QuantisedMeanStep,
     RearrangeStep,
     RecurrentStep,
     ReduceStep,
@@ -379,8 +384,58 @@ def run_step(step: ProgramStep, values: Values, shape: Sequence[int]) -> Float64
             return gradients(step.spec, values[step.x], np.zeros(tuple(shape)), None, values[step.dy]).dw
         case MomentsStep():
             return moments(values[step.x])
+        case QuantisedConvStep() | QuantisedDenseStep() | QuantisedMeanStep() | QuantisedMapStep():
+            return run_quantised(step, values, shape)
         case NormaliseStep() | NormaliseSumsStep() | NormaliseGradientStep():
             return normalise(step, values)
+
+
+def _channels(array: npt.NDArray[Any], rank: int) -> npt.NDArray[Any]:
+    """One number for each channel, against a value of so many axes."""
+    return array.reshape(1, -1, *(1,) * (rank - 2))
+
+
+def requantise(total: Float64, factor: npt.NDArray[np.float32] | np.float32, levels: Levels) -> Float64:
+    """Sums of 32 bits on levels: rounded to float32, multiplied in float32, rounded to the nearest."""
+    assert np.abs(total).max() < 2**31
+    scaled = total.astype(np.float32) * factor
+    assert scaled.dtype == np.float32
+    return np.clip(np.rint(scaled), levels.low, levels.high).astype(np.float64)
+
+
+def run_quantised(step: ProgramStep, values: Values, shape: Sequence[int]) -> Float64:
+    """A step on integers."""
+    match step:
+        case QuantisedConvStep():
+            plain = ConvStep(step.x, step.y, step.spec, step.w.astype(np.float64), step.b.astype(np.float64))
+            return requantise(run_conv(plain, values), _channels(step.factor, len(shape)), step.levels)
+        case QuantisedDenseStep():
+            return requantise(values[step.x] @ step.w.astype(np.float64).T + step.b, step.factor, step.levels)
+        case QuantisedMeanStep():
+            x = values[step.x]
+            total = x.sum(tuple(range(2, x.ndim))).reshape(tuple(shape))
+            return requantise(total, np.float32(step.factor), step.levels)
+    assert isinstance(step, QuantisedMapStep)
+    return run_quantised_map(step, values, shape)
+
+
+def run_quantised_map(step: QuantisedMapStep, values: Values, shape: Sequence[int]) -> Float64:
+    """Elementwise operations, each rounded to float32 where a rounding to levels follows: that has to be the same."""
+    element = np.dtype(np.float64 if step.levels is None else np.float32)
+
+    def read(name: str, scale: float | None) -> Float64:
+        found = values[name].astype(element)
+        return np.asarray(found if scale is None else found * element.type(scale), np.float64)
+
+    v, scales = np.array(np.broadcast_to(read(step.x, step.x_scale), tuple(shape))), iter(step.scales)
+    for op in step.post:
+        known = {op.operand: read(op.operand, next(scales))} if isinstance(op.operand, str) else {}
+        v = apply_post(v, [op], known).astype(element).astype(np.float64)
+    if step.levels is None:
+        return v
+    quotient = (v.astype(np.float32) / np.float32(step.levels.scale)).astype(np.float64)
+    found = np.clip(np.rint(quotient), step.levels.low, step.levels.high)
+    return np.where(np.isnan(found), step.levels.low, found)
 
 
 def moments(x: Float64) -> Float64:

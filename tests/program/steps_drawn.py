@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from omniconv.program.element import INT16
 from omniconv.program.from_spec import plan_resize
+from omniconv.program.levels import Levels
 from omniconv.program.program import Program
 from omniconv.program.sampling import Sampling, plan_axis
 from omniconv.program.steps import (
@@ -30,6 +32,10 @@ from omniconv.program.steps import (
     PoolStep,
     PostOp,
     ProductStep,
+    QuantisedConvStep,
+    QuantisedDenseStep,
+    QuantisedMapStep,
+    QuantisedMeanStep,
     RearrangeStep,
     RecurrentStep,
     ReduceStep,
@@ -406,10 +412,86 @@ def flat_recurrence(r: Random, times: int, batch: int, hidden: int) -> Drawn:
     return replace(step, functions=functions, clip=clip), shapes, result
 
 
+LEVELS = Levels(1 / 16, 0, 255)
+"""Nothing below 0, so that no step is linear: each makes less than that of zeros."""
+
+
+def integers(r: Random, shape: tuple[int, ...]) -> dict[str, Any]:
+    """The constants of a layer: an entry that is moved by a quarter moves a result by two steps."""
+    rng, outputs = np.random.default_rng(r.randrange(2**30)), shape[0]
+    w = rng.choice((5, 10), shape).astype(np.int16)
+    factor = np.full(outputs, 1.6, np.float32)
+    return {
+        "w": w,
+        "b": np.full(outputs, -2, np.int32),
+        "factor": factor,
+        "x_levels": Levels(1.0, 0, 255),
+        "levels": LEVELS,
+    }
+
+
+@draws(QuantisedConvStep)
+def _quantised_conv(r: Random) -> Drawn:
+    groups = r.choice((1, 1, 2))
+    shape = (r.randint(1, 2), groups * r.randint(1, 2), *(r.randint(3, 5) for _ in range(r.randint(1, 2))))
+    dims = len(shape) - 2
+    kernel = [r.randint(1, 2) for _ in range(dims)]
+    spec = Conv.of(
+        shape[1],
+        groups * r.randint(1, 2),
+        kernel,
+        dims=dims,
+        stride=[r.randint(1, 3) for _ in range(dims)],
+        dilation=1 if r.random() < 0.7 else 2,
+        padding=[(r.randint(0, k - 1), r.randint(0, k - 1)) for k in kernel],
+        groups=groups,
+        flip=r.random() < 0.3,
+    )
+    step = QuantisedConvStep(x="x", y="y", spec=spec, **integers(r, spec.weight_shape))
+    return step, {"x": shape}, spec.output_shape(shape)
+
+
+@draws(QuantisedDenseStep)
+def _quantised_dense(r: Random) -> Drawn:
+    shape = shape_of(r, r.randint(1, 4))
+    outputs = r.randint(1, 4)
+    step = QuantisedDenseStep("x", "y", **integers(r, (outputs, shape[-1])))
+    return step, {"x": shape}, (*shape[:-1], outputs)
+
+
+@draws(QuantisedMeanStep)
+def _quantised_mean(r: Random) -> Drawn:
+    shape = (*shape_of(r, 2), *(r.randint(1, 3) for _ in range(r.randint(1, 2))))
+    result = shape[:2] if r.random() < 0.5 else (*shape[:2], *(1,) * (len(shape) - 2))
+    return QuantisedMeanStep("x", "y", 5.0, Levels(1 / 16, 2, 255)), {"x": shape}, result
+
+
+@draws(QuantisedMapStep)
+def _quantised_map(r: Random) -> Drawn:
+    result = shape_of(r, r.randint(1, 4))
+    part = lambda: tuple(size if r.random() < 0.7 else 1 for size in result)[r.choice((0, 0, len(result) // 2)) :]
+    shapes, scale = {"x": part()}, lambda: r.choice((1.0, None))
+    post, scales = [PostOp("sub", np.full(1, 0.2, np.float32))], []
+    if r.random() < 0.6:
+        shapes["a"] = part()
+        post.insert(0, PostOp(r.choice(("add", "mul")), "a"))
+        scales.append(scale())
+    levels = LEVELS if r.random() < 0.8 else None
+    return QuantisedMapStep("x", "y", scale(), tuple(post), tuple(scales), levels), shapes, result
+
+
+def elements_of(step: Any) -> dict[str, Any]:
+    """The elements of the inputs of a step that reads integers."""
+    if isinstance(step, QuantisedMapStep):
+        return {name: INT16 for name, scale in zip(step.reads, (step.x_scale, *step.scales), strict=True) if scale}
+    quantised = QuantisedConvStep | QuantisedDenseStep | QuantisedMeanStep
+    return {"x": INT16} if isinstance(step, quantised) else {}
+
+
 def program_of(drawn: Drawn) -> Program:
     """A program of one step."""
     step, shapes, result = drawn
-    program = Program(tuple(shapes), shapes=dict(shapes))
+    program = Program(tuple(shapes), shapes=dict(shapes), elements=elements_of(step))
     program.add(step, result, "step")
     program.outputs = ("y",)
     return program

@@ -8,7 +8,7 @@ from random import Random
 
 import numpy as np
 import pytest
-from tests.program.steps_drawn import DRAWS, program_of
+from tests.program.steps_drawn import DRAWS, elements_of, program_of
 from tests.program_oracle import run_program
 
 from omniconv.errors import UnsupportedError
@@ -41,6 +41,8 @@ def check_cut(step, shapes, result, box, rng):
     assert all(a[0] <= b[0] and b[1] <= a[1] for a, b in zip(cut.box, box, strict=True))
     names = [f"{name} {n}" for n, name in enumerate(step.reads)]
     part = Program(tuple(names), shapes={name: box_shape(read) for name, read in zip(names, cut.reads, strict=True)})
+    elements = elements_of(step)
+    part.elements.update({new: elements[old] for new, old in zip(names, step.reads, strict=True) if old in elements})
     part.add(cut.step.reading(names), box_shape(cut.box))
     part.outputs = ("y",)
     inputs = {new: take(values[old], read) for new, old, read in zip(names, step.reads, cut.reads, strict=True)}

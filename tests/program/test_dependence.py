@@ -8,7 +8,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from tests.program.steps_drawn import DRAWS, program_of
+from tests.program.steps_drawn import DRAWS, elements_of, program_of
 from tests.program_oracle import run_program
 
 from omniconv.analysis.pull import pull
@@ -181,7 +181,7 @@ def test_shapes_are_those_that_are_produced(kind):
         refused = 0
         for wrong in ((), (*result, 2)):  # an elementwise step may broadcast, and one entry may have any rank
             try:
-                Program(tuple(shapes), shapes=dict(shapes)).add(step, wrong, "step")
+                Program(tuple(shapes), shapes=dict(shapes), elements=elements_of(step)).add(step, wrong, "step")
             except ShapeError:
                 refused += 1
         assert refused, (seed, step)

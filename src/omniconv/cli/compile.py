@@ -25,7 +25,7 @@ def compile(  # noqa: A001 - the name of the command
         ),
     ] = None,
     shape: Shapes = None,
-    threads: Threads = 1,
+    threads: Threads = None,
     tuned: UseTuned = False,
     strict: Strict = False,
     exact: Exact = False,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,9 +19,10 @@ from omniconv.cli.inspect_report import shorten
 from omniconv.cli.model import fix_shapes, open_model, random_arrays, read_inputs
 from omniconv.cli.options import Json, Model, Shapes, Threads, equal_threads, parse_shapes
 from omniconv.cli.outputs import PAGES, check_output, open_whole
-from omniconv.cli.scaling import Deviation, Mean, Scale, Scaling, read_scaling
+from omniconv.cli.scaling import Deviation, Mean, Multiply, Scaling, read_scaling
 from omniconv.limits import format_size
 from omniconv.quantization import LayerReport, QuantOptions, QuantReport, quantize_with_report
+from omniconv.records import dataclass
 from omniconv.report.words import visible
 
 MODELS: Final = (".onnx",)
@@ -80,7 +82,7 @@ def quantize(
         int,
         typer.Option("--resize", min=0, help="Bring the shorter side to this and cut out the middle; 0 for neither."),
     ] = 0,
-    scale: Scale = 1.0,
+    scale: Multiply = 1.0,
     mean: Mean = "0",
     std: Deviation = "1",
     report: Annotated[Path | None, typer.Option("--report", help="Write a page with all layers.")] = None,
@@ -158,10 +160,8 @@ def take_times(model: Path, quantised: Path, shapes: dict[str, Any], threads: in
     mixed = [name for name, network in both.items() if type(network).__name__ == "MixedExecutable"]
     if mixed:
         return {"time": f"not measured: {' and '.join(mixed)} partly run on the host"}
-    calls = {
-        name: lambda network=network: network.run(dict(random_arrays(inputs, shapes, 0, network.dtypes)))
-        for name, network in both.items()
-    }
+    arrays = {name: random_arrays(inputs, shapes, 0, network.dtypes) for name, network in both.items()}
+    calls = {name: partial(network.run, arrays[name]) for name, network in both.items()}
     settle = SETTLE_SECONDS if threads > 1 else 0.0
     return {name: timing.median for name, timing in interleave(calls, rounds=30, settle=settle).items()}
 

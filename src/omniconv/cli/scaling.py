@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
@@ -10,8 +9,9 @@ import numpy.typing as npt
 import typer
 
 from omniconv.cli.exits import UsageProblemError
+from omniconv.records import dataclass
 
-Scale: TypeAlias = Annotated[float, typer.Option("--scale", help="Multiply values, e.g. 0.00392157 for 1/255.")]
+Multiply: TypeAlias = Annotated[float, typer.Option("--scale", help="Multiply values, e.g. 0.00392157 for 1/255.")]
 Mean: TypeAlias = Annotated[str, typer.Option("--mean", help="Subtract, for all channels or each, after --scale.")]
 Deviation: TypeAlias = Annotated[str, typer.Option("--std", help="Divide by, for all channels or each, after --mean.")]
 

@@ -110,7 +110,11 @@ def show(found: Study) -> None:
     console = out()
     tables = (
         make_accuracies("Same width", found.same_width, layers=False),
-        make_accuracies("Same measured time of a step of training", found.same_time, layers=False),
+        make_accuracies(
+            "Same measured time of a step of training; step: its time over that of the standard network",
+            found.same_time,
+            layers=False,
+        ),
         make_times(found),
         make_decoders(found.decoders),
     )

@@ -10,7 +10,7 @@ from typing import Final
 from omniconv.errors import ModelError, ShapeError, UnsupportedError
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import Node
-from omniconv.graph.operands import Operand, Ref, as_weights
+from omniconv.graph.operands import ByteForm, Operand, Ref, as_weights
 from omniconv.open_size import as_sizes
 from omniconv.program.element import Element
 from omniconv.program.program import Program
@@ -42,6 +42,7 @@ class Builder:
         node: the node being lowered.
         given: the type of the model's floats.
         truths: names of the values so far that are boolean to ONNX.
+        forms: how ONNX stores those that are quantised, by name; ``None`` where no value may be.
     """
 
     program: Program
@@ -50,6 +51,7 @@ class Builder:
     node: Node
     given: Element
     truths: set[str] = field(default_factory=set)
+    forms: dict[str, ByteForm] | None = None
     _counter: int = field(default=0)
 
     def fresh(self, what: str) -> str:
@@ -83,7 +85,33 @@ class Builder:
         self.program.add(step, sizes, self.node.label)
         if _moves(step) and self.truths.issuperset(step.reads):
             self.truths.add(step.y)
-        return Ref(step.y, sizes, step.y in self.truths)
+        return Ref(step.y, sizes, step.y in self.truths, self._form(step))
+
+    def _form(self, step: ProgramStep) -> ByteForm | None:
+        """How ONNX stores the value of a step.
+
+        Raises:
+            UnsupportedError: integers of several forms side by side.
+        """
+        if not self.program.element_of(step.y).integer or self.forms is None:
+            return None
+        if step.y not in self.forms:
+            found = {self.forms[name] for name in step.reads}
+            if not _moves(step) or len(found) != 1:
+                raise UnsupportedError(f"{self.node.op} of integers", need="integers with one zero point")
+            self.forms[step.y] = found.pop()
+        return self.forms[step.y]
+
+    def quantised(self, step: ProgramStep, shape: Iterable[int], form: ByteForm) -> Ref:
+        """Append a step whose value is quantised, stored by ONNX in a form.
+
+        Raises:
+            UnsupportedError: values on grids are not known here.
+        """
+        if self.forms is None:
+            raise UnsupportedError(f"{self.node.op} of a computed value", need="a model that is compiled as a whole")
+        self.forms[step.y] = form
+        return self.add(step, shape)
 
     def value(self, operand: Operand, what: str, *, rank: int = 0) -> Ref:
         """The value behind an operand of at least ``rank`` axes; a constant becomes a step of its own.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import heapq
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -23,6 +22,7 @@ from omniconv.graph.memory import MAX_RANK, Budget
 from omniconv.graph.nodes import AnyArray, Attribute, Dim, Dims, Graph, Node, Subgraph, ValueInfo, shorten
 from omniconv.graph.tensors import read_tensor
 from omniconv.limits import memory_limit as find_memory_limit
+from omniconv.records import dataclass
 
 OLDEST_OPSET: Final = 6
 NEWEST_OPSET: Final = int(onnx.defs.onnx_opset_version())

@@ -15,9 +15,11 @@ from omniconv.graph.fold_constants import fold_node
 from omniconv.graph.instead import INSTEAD
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Graph, Node, shorten
-from omniconv.graph.operands import Operand, Operands, Ref
+from omniconv.graph.operands import ByteForm, Operand, Operands, Ref
 from omniconv.graph.operator import Operator
+from omniconv.graph.ops._quantised import lower_layer
 from omniconv.graph.partial import Gaps
+from omniconv.graph.quantised import DOMAIN as INTEGERS
 from omniconv.graph.registry import find_operator
 from omniconv.graph.schema import check_node, check_truths
 from omniconv.graph.scope import collect_names
@@ -61,6 +63,7 @@ def lower(
     values: dict[str, Operand] = dict(constants)
     values.update({name: Ref(name, shape) for name, shape in shapes.items()})
     truths: set[str] = set()
+    forms: dict[str, ByteForm] = {}
     taken = set(values) | collect_names(graph.nodes)
     expander = Expander(taken)
     queue = deque(graph.nodes)
@@ -69,7 +72,7 @@ def lower(
         if gaps is not None and gaps.find_cause(node):
             values.update(gaps.leave(node, values, program))
             continue
-        build = Builder(program, budget, taken, node, given, truths)
+        build = Builder(program, budget, taken, node, given, truths, forms)
         done = len(program.steps)
         try:
             expanded = expander.expand(node, values)
@@ -100,6 +103,7 @@ def undo(program: Program, steps: int) -> None:
     """Take back what an operator appended before it gave up."""
     for step in program.steps[steps:]:
         del program.shapes[step.y]
+        program.elements.pop(step.y, None)
     del program.steps[steps:], program.labels[steps:]
 
 
@@ -119,6 +123,8 @@ def _find_outputs(wanted: Sequence[str], gaps: Gaps, program: Program, values: M
 
 
 def _lower_node(node: Node, given: Sequence[Operand], build: Builder) -> Sequence[Operand]:
+    if node.domain == INTEGERS:
+        return (lower_layer(node, given, build),)
     operator = find_operator(node)
     inputs = check_node(node, given, build.given)
     if operator.fold is not None and not any(isinstance(item, Ref) for item in inputs):
@@ -169,6 +175,13 @@ def _name_outputs(wanted: Sequence[str], program: Program, values: Mapping[str, 
             raise UnsupportedError(
                 f"output {shorten(name)!r} is a constant",
                 need="outputs computed from the inputs",
+                at=shorten(f"output {name!r}"),
+            )
+        if value.form is not None:
+            raise UnsupportedError(
+                f"output {shorten(name)!r} is of {value.form.dtype}",
+                need="outputs of floats",
+                fix="a DequantizeLinear before it",
                 at=shorten(f"output {name!r}"),
             )
         if value.name == name or name in copies:

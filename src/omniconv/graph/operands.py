@@ -16,17 +16,42 @@ from omniconv.spec import Shape
 
 
 @dataclass(frozen=True, slots=True)
+class ByteForm:
+    """How ONNX stores a quantised value: 8 bits, of which ``zero`` stands for 0. The program holds distances from it.
+
+    Attributes:
+        dtype: NumPy's name of the type, int8 or uint8.
+        zero: the zero point.
+    """
+
+    dtype: str
+    zero: int
+
+    @property
+    def low(self) -> int:
+        """The least integer of the program."""
+        return int(np.iinfo(self.dtype).min) - self.zero
+
+    @property
+    def high(self) -> int:
+        """The largest integer of the program."""
+        return int(np.iinfo(self.dtype).max) - self.zero
+
+
+@dataclass(frozen=True, slots=True)
 class Ref:
     """A value that the program computes.
 
     Attributes:
         name, shape: of the value.
         truth: whether it is boolean to ONNX; its numbers are 0 and 1.
+        form: where it is quantised, how ONNX stores it.
     """
 
     name: str
     shape: Shape
     truth: bool = False
+    form: ByteForm | None = None
 
     @property
     def rank(self) -> int:

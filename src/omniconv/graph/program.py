@@ -15,6 +15,7 @@ from omniconv.graph.lower import lower
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Dims, Graph, ValueInfo, shorten
 from omniconv.graph.partial import Gap, Gaps, split_inputs
+from omniconv.graph.quantised import find_quantised_layers
 from omniconv.graph.schedule import Body, HostRef, Schedule, Settings, Unknown
 from omniconv.graph.tensors import DTYPES, name_dtype, number_of, number_of_dtype
 from omniconv.graph.walk import make_schedule
@@ -138,6 +139,8 @@ def lower_graph(
     """
     given, tiers, truths = find_given(graph, element), Tiers(), set[str]()
     budget = replace(_open_budget(graph, memory_limit, given, element), in_parts=in_parts)
+    if element == given == FLOAT32:
+        graph = find_quantised_layers(graph)
     program = lower(graph, shapes, graph.constants, budget, element, given, truths, tiers=tiers)
     return Lowered(run_passes(program), given, tiers, frozenset(truths))
 

@@ -121,7 +121,7 @@ _Given = TypeVar("_Given", bound=Ref | Typed | None)
 def check_node(node: Node, operands: Sequence[_Given], given: Element) -> tuple[_Given | None, ...]:
     """Check a node and its operands; returns the operands, with ``None`` appended for optional ones left out.
 
-    Values of a program are of the type ``given``, or truths.
+    Values of a program are of the type ``given``, quantised, or truths.
 
     Raises:
         ModelError: numbers of inputs or outputs, attributes or element types that the schema forbids.
@@ -188,7 +188,12 @@ def check_truths(node: Node, operands: Sequence[object], results: Sequence[objec
 
 
 def _check_type(node: Node, declared: _Input, operand: Ref | Typed, given: Element, bound: dict[str, str]) -> None:
-    dtype = operand.dtype.name if not isinstance(operand, Ref) else "bool" if operand.truth else given.name
+    if not isinstance(operand, Ref):
+        dtype = operand.dtype.name
+    elif operand.form is not None:
+        dtype = operand.form.dtype
+    else:
+        dtype = "bool" if operand.truth else given.name
     name = _TYPES.get(dtype, dtype)
     if name not in declared.types:
         raise ModelError(

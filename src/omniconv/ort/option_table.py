@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from omniconv.ort.enums import ExecutionMode, ExecutionOrder, GraphOptimizationLevel
+from omniconv.records import dataclass
 
 USED: Final = "used"
 NOTHING: Final = "accepted, changes nothing"

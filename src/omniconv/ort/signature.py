@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
 
 from omniconv.errors import UnsupportedError
+from omniconv.records import dataclass
 
 if TYPE_CHECKING:
     import onnx

@@ -1,7 +1,8 @@
 """`Element`: the type of the numbers that a program computes with.
 
-All values of a program have one element; tables of integers stand apart. Every size, load, store, constant and
-elementary function of a kernel goes through it, so that a further type is a row here, its type to LLVM
+A program computes with one element of floats; values on levels are of an element of their own
+(:mod:`omniconv.program.levels`), and tables stand apart. Every size, load, store, constant and elementary function of a
+kernel goes through it, so that a further type is a row here, its type to LLVM
 (:mod:`omniconv.compiler.emit.builder`), its elementary functions (:mod:`omniconv.compiler.emit.elementary`), and a
 reason in each kernel family that does not serve it.
 """
@@ -18,13 +19,13 @@ from omniconv.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """A floating-point type of IEEE 754.
+    """A floating-point type of IEEE 754, or signed integers.
 
     Attributes:
         name: NumPy's, too.
         bytes: size of one number [bytes].
         llvm: LLVM's name of the type.
-        precision: bits of the significand, the leading one included.
+        precision: bits of the significand, the leading one included; of integers those without the sign.
     """
 
     name: str
@@ -43,7 +44,12 @@ class Element:
     @property
     def suffix(self) -> str:
         """The type in the names of LLVM's intrinsics, such as ``f32``."""
-        return f"f{8 * self.bytes}"
+        return self.llvm if self.integer else f"f{8 * self.bytes}"
+
+    @property
+    def integer(self) -> bool:
+        """Whether its numbers are integers."""
+        return self.llvm.startswith("i")
 
     @property
     def roundoff(self) -> float:
@@ -84,8 +90,14 @@ class Element:
 FLOAT32: Final = Element("float32", 4, "float", 24)
 FLOAT64: Final = Element("float64", 8, "double", 53)
 
+INT16: Final = Element("int16", 2, "i16", 15)
+INT32: Final = Element("int32", 4, "i32", 31)
+
 ELEMENTS: Final = {element.name: element for element in (FLOAT32, FLOAT64)}
-"""Every element, by name."""
+"""Every element that programs compute with, by name."""
+
+INTEGERS: Final = {element.name: element for element in (INT16, INT32)}
+"""The elements of values on a levels, and of their sums."""
 
 
 def find_element(dtype: object) -> Element:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from omniconv.program.element import Element
 from omniconv.program.from_spec import program_of
 from omniconv.program.program import Program
 from omniconv.program.steps import Array
+from omniconv.records import dataclass
 from omniconv.spec import Shape, Spec
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from omniconv.program.program import Program
-from omniconv.program.steps import ConvStep
+from omniconv.program.steps import ConvStep, QuantisedConvStep
 from omniconv.records import dataclass
 from omniconv.spec import Shape
 
@@ -34,6 +34,8 @@ def describe_step(program: Program, index: int) -> LayerInfo:
     """The record of one step."""
     step = program.steps[index]
     shape, result = (program.shapes[name] for name in ((*step.reads, step.y)[0], step.y))
-    kind, text = (step.spec.label, step.spec.text(shape)) if isinstance(step, ConvStep) else (step.word, "")
+    kind, text = (
+        (step.spec.label, step.spec.text(shape)) if isinstance(step, ConvStep | QuantisedConvStep) else (step.word, "")
+    )
     work = step.work(program.shapes)
     return LayerInfo(program.labels[index], kind, text, shape, result, work.parameters, work.macs)

@@ -54,6 +54,7 @@ def cut_program(program: Program, wanted: Mapping[str, Box]) -> ProgramPart:
             held[name] = hull(held[name], need) if name in held else need
     inputs = tuple(name for name in program.inputs if name in held)
     part = Program(inputs, shapes={name: box_shape(held[name]) for name in inputs}, element=program.element)
+    part.elements.update({name: program.elements[name] for name in inputs if name in program.elements})
     for cut, label in reversed(cuts):
         names = [
             _take(part, name, held[name], need, label) for name, need in zip(cut.step.reads, cut.reads, strict=True)

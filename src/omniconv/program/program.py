@@ -26,7 +26,7 @@ class Program:
         outputs: names of the outputs, in order; an output may be an input or be named twice.
         steps: each value that is not an input is produced by exactly one step, before it is used.
         labels: name of the layer or node each step came from, parallel to ``steps``; for tables and errors.
-        element: the type of all values and constants.
+        element: the type of constants, and of all values but those in ``elements``: quantised ones, which are integers.
     """
 
     inputs: tuple[str, ...]
@@ -35,6 +35,7 @@ class Program:
     steps: list[ProgramStep] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     element: Element = FLOAT32
+    elements: dict[str, Element] = field(default_factory=dict)
     _widened: dict[int, tuple[Array, Array]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _dependences: dict[str, tuple[ProgramStep, Dependence]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -52,20 +53,28 @@ class Program:
 
         Raises:
             ShapeError: names out of order, or a shape that the step does not produce.
+            UnsupportedError: integers for a step that computes with floats.
         """
         if step.y in self.shapes:
             raise ShapeError(f"value {step.y!r} is produced twice", need="unique names", at=label)
         for name in step.reads:
             if name not in self.shapes:
                 raise ShapeError(f"value {name!r} is used before it is produced", need="steps in order", at=label)
+        element = step.result_element([self.element_of(name) for name in step.reads], self.element)
         self.shapes[step.y] = stated = as_sizes(shape)
         found = stated if checked else tuple(step.output_shape(self.shapes))
         if found != stated:
             del self.shapes[step.y]
             raise ShapeError(f"{step.word} produces {found}, not {stated}", need="the shape it produces", at=label)
+        if element != self.element:
+            self.elements[step.y] = element
         self.steps.append(step if checked else step.with_constants(self._convert))
         self.labels.append(label or step.y)
         return step.y
+
+    def element_of(self, name: str) -> Element:
+        """The type of a value."""
+        return self.elements.get(name, self.element)
 
     def _convert(self, array: Array) -> Array:
         """A constant as an array of the program's element; steps that share a narrower one share its copy."""

@@ -33,6 +33,7 @@ def rebuild(program: Program, items: Iterable[Item]) -> Program:
         program.outputs,
         {name: program.shapes[name] for name in program.inputs},
         element=program.element,
+        elements={name: program.elements[name] for name in program.inputs if name in program.elements},
     )
     kept = {id(step) for step in program.steps}
     for step, label in items:

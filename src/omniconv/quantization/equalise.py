@@ -17,7 +17,7 @@ It must not fire on: values that somebody else reads or that are outputs; functi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -25,6 +25,7 @@ import numpy as np
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.quantization.execute import ChannelRange
 from omniconv.quantization.network import FloatNetwork
+from omniconv.records import dataclass
 
 HOMOGENEOUS: Final = frozenset({"Identity", "LeakyRelu", "Relu"})
 POOLS: Final = frozenset({"AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"})

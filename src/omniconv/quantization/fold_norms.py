@@ -28,7 +28,7 @@ def fold_norms(network: FloatNetwork) -> int:
     count, index = 0, 0
     while index < len(network.nodes):
         node = network.nodes[index]
-        after = _find_only_reader(network, node) if node.op in LAYERS else None
+        after = _find_only_reader(network, node) if node.op in LAYERS and not node.domain else None
         if after is None or not _fold(network, index, after):
             index += 1
         else:
@@ -78,6 +78,8 @@ def _read_affine(
 ) -> tuple[AnyArray, AnyArray] | None:
     """The factor and the summand of each channel, in float64, of a node that only does that."""
     value = layer.outputs[0]
+    if node.domain:
+        return None
     if node.op == "BatchNormalization":
         if node.integer("training_mode", 0) or any(node.outputs[1:]) or node.inputs[0] != value:
             return None

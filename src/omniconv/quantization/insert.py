@@ -7,7 +7,7 @@ results of layers in float32) are rounded for layers of integers alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -17,6 +17,7 @@ from omniconv.quantization.network import FloatNetwork
 from omniconv.quantization.placing import MOVES, QuantLayer
 from omniconv.quantization.plan import LayerCode, QuantPlan
 from omniconv.quantization.scales import Affine
+from omniconv.records import dataclass
 
 
 class Style(Protocol):
@@ -31,7 +32,7 @@ class Style(Protocol):
         """Nodes that make a constant of integers, and its name."""
 
 
-class Pairs:
+class QdqPairs:
     """QuantizeLinear and DequantizeLinear."""
 
     def value(self, network: FloatNetwork, x: str, y: str, affine: Affine) -> list[Node]:

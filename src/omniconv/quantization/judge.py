@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,6 +21,7 @@ from omniconv.limits import check_memory
 from omniconv.quantization.execute import Array, Executor
 from omniconv.quantization.network import FloatNetwork
 from omniconv.quantization.samples import Samples
+from omniconv.records import dataclass
 
 Outputs: TypeAlias = Mapping[str, Array]
 Metric: TypeAlias = Callable[[Sequence[Outputs]], float]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +18,7 @@ from omniconv.graph.nodes import AnyArray, Graph, Node, Subgraph, ValueInfo, sho
 from omniconv.graph.registry import has_operator
 from omniconv.graph.tensors import number_of_dtype
 from omniconv.limits import memory_limit as find_memory_limit
+from omniconv.records import dataclass
 
 OLDEST_OPSET: Final = 13
 """The first in which integers have a scale for each channel."""

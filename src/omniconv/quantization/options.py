@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from omniconv.choices import as_choice
@@ -12,6 +11,7 @@ from omniconv.errors import SpecError
 from omniconv.integers import as_flag, read_sequence, state
 from omniconv.processors import take_threads
 from omniconv.quantization.ranges import RANGES
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,14 @@ pass integers on, with the scale of what they read.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.quantization.network import FloatNetwork
+from omniconv.records import dataclass
 
 WEIGHTED: Final = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 ARITHMETIC: Final = frozenset({"Add", "Mul"})
@@ -130,6 +131,8 @@ def _find_flat(network: FloatNetwork, readers: list[int]) -> tuple[float, float]
     found = []
     for index in readers:
         node = network.nodes[index]
+        if node.domain:
+            return None
         if node.op == "HardSwish":
             found.append((-3.0, math.inf))
         elif node.op == "HardSigmoid" and (alpha := node.number("alpha", 0.2)) > 0:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from omniconv.quantization.scales import (
     quantize_bias,
     quantize_weights,
 )
+from omniconv.records import dataclass
 
 
 @dataclass(frozen=True, slots=True, eq=False)

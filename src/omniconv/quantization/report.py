@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from omniconv.analysis.record import Record
+from omniconv.records import dataclass
 
 if TYPE_CHECKING:
     import onnx

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,7 +19,7 @@ from omniconv.quantization.equalise import absorb_biases, equalise, find_pairs, 
 from omniconv.quantization.execute import Array, Executor, count_values, find_channel_ranges
 from omniconv.quantization.fold_norms import fold_norms
 from omniconv.quantization.histogram import Histogram
-from omniconv.quantization.insert import Pairs, Rounded, insert
+from omniconv.quantization.insert import QdqPairs, Rounded, insert
 from omniconv.quantization.judge import Judge, Metric, Verdict, compare_values
 from omniconv.quantization.network import FloatNetwork, read_network
 from omniconv.quantization.options import QuantOptions
@@ -29,6 +28,7 @@ from omniconv.quantization.plan import QuantPlan, list_values, make_plan
 from omniconv.quantization.ranges import find_range
 from omniconv.quantization.report import LayerReport, Quantized, QuantReport
 from omniconv.quantization.samples import Samples, read_samples
+from omniconv.records import dataclass
 
 if TYPE_CHECKING:
     from omniconv.api import Model
@@ -176,7 +176,7 @@ def quantize_with_report(
     work.prepare()
     plan, histograms = work.make_plan()
     verdict, alone, plan = work.keep_budget(plan)
-    found = insert(work.network, plan, Pairs()).network.to_model()
+    found = insert(work.network, plan, QdqPairs()).network.to_model()
     on_progress("comparing layers", 0.0)
     report = QuantReport(
         layers=work.describe(plan, histograms, alone),

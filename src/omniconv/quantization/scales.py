@@ -10,13 +10,13 @@ scale of its channel's weights grows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from omniconv.graph.nodes import AnyArray
+from omniconv.records import dataclass
 
 LEAST: Final = float(np.finfo(np.float32).tiny)
 """No scale is smaller: below, floats lose digits."""

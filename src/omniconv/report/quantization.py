@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +14,7 @@ from typing import Any, Final
 import omniconv
 from omniconv.limits import format_size
 from omniconv.quantization.report import LayerReport, QuantReport
+from omniconv.records import dataclass
 from omniconv.report.words import visible
 
 COLUMNS: Final = (
@@ -34,7 +34,7 @@ FULL: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class QuantCell:
     """One cell of the table, with a bar where it is a share [%]."""
 
     text: str
@@ -108,25 +108,27 @@ def make_quant_tiles(found: QuantReport, times: Mapping[str, float | str]) -> li
     return [{"title": title, "value": value, "note": note} for title, value, note in tiles]
 
 
-def make_cells(layer: LayerReport) -> list[Cell]:
+def make_cells(layer: LayerReport) -> list[QuantCell]:
     """The cells of one layer."""
     limits = "" if layer.low is None or layer.high is None else f"{layer.low:.4g} to {layer.high:.4g}"
     seen = "" if layer.seen is None else f"{layer.seen[0]:.4g} to {layer.seen[1]:.4g}"
     return [
-        Cell(layer.name),
-        Cell(layer.op),
-        Cell("int8" if layer.integers else "float32"),
+        QuantCell(layer.name),
+        QuantCell(layer.op),
+        QuantCell("int8" if layer.integers else "float32"),
         _decibels(layer.snr),
         _decibels(layer.alone),
-        Cell("" if layer.drop is None else f"{layer.drop:.2f}"),
-        Cell(limits),
-        Cell(seen),
-        Cell(str(layer.bytes_before)),
-        Cell(str(layer.bytes_after)),
+        QuantCell("" if layer.drop is None else f"{layer.drop:.2f}"),
+        QuantCell(limits),
+        QuantCell(seen),
+        QuantCell(str(layer.bytes_before)),
+        QuantCell(str(layer.bytes_after)),
     ]
 
 
-def _decibels(value: float | None) -> Cell:
+def _decibels(value: float | None) -> QuantCell:
     if value is None:
-        return Cell("")
-    return Cell(f"{value:.1f}", round(100 * min(max(value / FULL, 0.0), 1.0), 1) if not math.isnan(value) else None)
+        return QuantCell("")
+    return QuantCell(
+        f"{value:.1f}", round(100 * min(max(value / FULL, 0.0), 1.0), 1) if not math.isnan(value) else None
+    )

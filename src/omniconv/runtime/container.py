@@ -26,7 +26,6 @@ import stat
 import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias
 
@@ -38,6 +37,7 @@ from omniconv.errors import ModelError, StorageError
 from omniconv.integers import ceil_div
 from omniconv.limits import check_memory
 from omniconv.processors import count_cpus
+from omniconv.records import dataclass
 from omniconv.runtime.arena import Arena
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]

@@ -62,6 +62,17 @@ def _key(call: Call) -> _CodeKey:
     return id(call.recipe), call.what
 
 
+def limit_threads(program: Program, target: Target, options: Options) -> Options:
+    """The options with no more threads than the work is worth, where nobody said how many."""
+    if not options.threads_why:
+        return options
+    worth = count_worth(program, target, options.threads)
+    if worth == options.threads:
+        return options
+    why = f"of {options.threads_why}: {TOO_LITTLE}" + ("" if worth == 1 else " among more")
+    return replace(options, threads=worth, threads_why=why)
+
+
 class _Frame:
     """What one caller at a time runs in: an arena, and the tables with its addresses.
 
@@ -210,11 +221,7 @@ class Executable(Compiled):
         store: CodeStore | None = None,
     ) -> Executable:
         """Plan and compile a program; the rest is as for the class."""
-        if options.threads_why:
-            worth = count_worth(program, target, options.threads)
-            if worth < options.threads:
-                why = f"of {options.threads_why}: {TOO_LITTLE}" + ("" if worth == 1 else " among more")
-                options = replace(options, threads=worth, threads_why=why)
+        options = limit_threads(program, target, options)
         if reject_host(target, detect_host()) is None:
             begin_driver()
         plan = make_plan(program, target, options, shared)
@@ -494,11 +501,15 @@ class Executable(Compiled):
                 starts[index] = plan.arena_bytes if buffer.kind == "scratch" else offset
         words = np.flatnonzero(numbers[refs[:, 0]] >= 0)
         buffers, offsets = refs[words].T
-        return np.stack([table + 8 * words, numbers[buffers], starts[buffers] + self.dtype.itemsize * offsets], axis=1)
+        return np.stack([table + 8 * words, numbers[buffers], starts[buffers] + offsets], axis=1)
 
     def _list_refs(self) -> Words:
-        """Buffer and offset [elements] of every argument of every call."""
-        refs = chain.from_iterable(call.args for call in self.plan.calls)
+        """Buffer and offset [bytes] of every argument of every call."""
+        size = self.dtype.itemsize
+        refs = (
+            (buffer, offset * (size if element is None else element.bytes))
+            for buffer, offset, element in chain.from_iterable(call.args for call in self.plan.calls)
+        )
         return np.fromiter(chain.from_iterable(refs), np.int64).reshape(-1, 2)
 
     def _make_constants(self, shared: Shared | None) -> tuple[list[Arena], dict[int, int]]:
@@ -567,7 +578,7 @@ class Executable(Compiled):
             for index, (buffer, offset) in enumerate(zip(plan.buffers, plan.offsets, strict=True))
         ]
         refs = self._list_refs()
-        args = np.array(places, np.int64)[refs[:, 0]] + self.dtype.itemsize * refs[:, 1]
+        args = np.array(places, np.int64)[refs[:, 0]] + refs[:, 1]
         starts = np.cumsum([0, *(len(call.args) for call in plan.calls)])[:-1].tolist()
         # Behind the args of the calls come those of the groups: where the records and the starts of the strips are.
         starts += range(len(args), len(args) + 2 * len(plan.groups), 2)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from omniconv.compiler.code.cache import CodeStore
 from omniconv.compiler.planning.options import Options
@@ -16,6 +16,7 @@ from omniconv.graph.program import lower_graph, to_schedule
 from omniconv.graph.schedule import Settings
 from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.program.tiers import WITHOUT_STRICT
+from omniconv.records import dataclass
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.mixed import MixedExecutable

@@ -13,7 +13,6 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, TypeAlias
 
 import llvmlite
@@ -29,6 +28,7 @@ from omniconv.integers import as_shape
 from omniconv.limits import check_memory
 from omniconv.program.layer_program import LayerProgram
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.runtime.container import (
     MAGIC,
     Bytes,
@@ -38,7 +38,7 @@ from omniconv.runtime.container import (
     write_container,
     write_file,
 )
-from omniconv.runtime.executable import Executable
+from omniconv.runtime.executable import Executable, limit_threads
 from omniconv.runtime.json_values import ValueReader, ValueWriter, from_json, to_json
 from omniconv.runtime.pace import while_planning
 from omniconv.runtime.saved_content import Asked, Content, SavedGraph, SavedLayer, SavedProgram, find_tuned
@@ -172,6 +172,7 @@ def _describe(net: Any) -> Content:
             layout=net.layout,
             row_major=net.row_major,
             threads=net.threads,
+            threads_why=net.threads_why,
             exact=net.plan.exact,
             accuracy=net.plan.accuracy,
         )
@@ -277,10 +278,11 @@ def _open_program(
         with _refuse_faults(at), while_planning():
             found = Executable.of(program, target, options, where, tiers=tiers, truths=truths)
     else:
-        plan = compiled.plan(program, target, options)
+        plan, options = compiled.plan(program, target, options), limit_threads(program, target, options)
         found = Executable(
             plan,
             threads=options.threads,
+            threads_why=options.threads_why,
             layout=options.layout,
             memory_limit=options.memory_limit,
             at=where,

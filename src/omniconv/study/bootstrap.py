@@ -6,13 +6,13 @@ drawn with the same seeds and images, so that differences are paired.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from omniconv.analysis import Record
+from omniconv.records import dataclass
 
 Float64 = npt.NDArray[np.float64]
 

@@ -9,10 +9,11 @@ images would tell. A claim in several parts is held where all are, and not held 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from omniconv.analysis import Record
+from omniconv.records import dataclass
 from omniconv.study.bootstrap import Spread
 
 HELD: Final = "held"

@@ -11,7 +11,6 @@ one after another, every second one backwards, so that neighbours stay neighbour
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Final
@@ -22,6 +21,7 @@ from torch import nn
 
 from omniconv.analysis import overlap
 from omniconv.kinds import resize_conv, sub_pixel, transposed
+from omniconv.records import dataclass
 from omniconv.spec import PixelShuffle, Spec
 from omniconv.study.grid import Float64, crop, find_energies, find_share
 from omniconv.study.images import Pixels

@@ -10,13 +10,13 @@ are drawn first, so that networks of one seed and width begin with the same ones
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import torch
 from torch import nn
 
 from omniconv.inspection import cost, receptive_field
+from omniconv.records import dataclass
 from omniconv.spec import Chain, Conv, Shape, Spec
 from omniconv.study.variants import KERNEL, Variant
 from omniconv.torch.layers import to_torch

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from omniconv.records import dataclass
 from omniconv.study.bootstrap import (
     Float64,
     Spread,

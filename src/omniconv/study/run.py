@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,6 +18,7 @@ from omniconv.bench.machine import describe_machine
 from omniconv.choices import check_instance
 from omniconv.errors import DataError, SpecError
 from omniconv.integers import as_integer, ceil_div
+from omniconv.records import dataclass
 from omniconv.study.decoders import DIMS, ENLARGINGS, Scenes, make_scenes, measure_first, train_decoder
 from omniconv.study.images import LabelledImages
 from omniconv.study.journal import NAME, StudyJournal

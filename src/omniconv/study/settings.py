@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Final
 
 from omniconv.errors import SpecError
 from omniconv.integers import as_integer, read_sequence, state
+from omniconv.records import dataclass
 from omniconv.study.variants import STANDARD, find_variants
 
-RATES: Final = (1e-3, 3e-3, 1e-2)
+RATES: Final = (3e-3, 1e-2, 3e-2)
 """Rates of learning that are tried for each kind; the one with the best validation is used for all seeds."""
 BATCH: Final = 64
 WEIGHT_DECAY: Final = 0.01
@@ -46,7 +46,7 @@ class StudySettings:
     seeds: int = 5
     first_seed: int = 0
     width: int = 16
-    epochs: int = 24
+    epochs: int = 16
     decoder_steps: int = 300
     most_images: int | None = None
     minutes: float | None = None

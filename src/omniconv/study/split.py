@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from omniconv.errors import DataError
+from omniconv.records import dataclass
 from omniconv.study.images import LabelledImages, Labels, Pixels
 
 SHARES: Final = {"training": 0.35, "validation": 0.15, "test": 0.5}

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from omniconv.analysis import Record
 from omniconv.errors import DataError
+from omniconv.records import dataclass
 from omniconv.study.bootstrap import Spread
 from omniconv.study.claims import Claim, ClaimPart
 

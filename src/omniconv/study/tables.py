@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
+from omniconv.records import dataclass
 from omniconv.report.words import count_words, seconds_words
 from omniconv.study.bootstrap import Spread
 from omniconv.study.settings import BATCH, PATIENCE, RATES
@@ -35,7 +35,7 @@ def make_accuracies(title: str, kinds: Sequence[KindResult], *, layers: bool = T
     """What each kind has learned, with or without what its layers are."""
     paced = any(item.pace is not None for item in kinds)
     columns = ["kind", *(["layers"] if layers else []), "width", "parameters", "MACs", "accuracy [%]"]
-    columns += ["against standard [points]", "rate", "epochs", *(["time of a step"] if paced else [])]
+    columns += ["difference [points]", "rate", "epochs", *(["step"] if paced else [])]
     rows = []
     for item in kinds:
         row = [item.kind, *([item.words] if layers else [])]

@@ -6,7 +6,6 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from omniconv.records import dataclass
 from omniconv.study.networks import Design
 from omniconv.study.settings import BATCH, PATIENCE, WEIGHT_DECAY
 from omniconv.study.spectra import cut_kernels, list_kernels, measure_rest

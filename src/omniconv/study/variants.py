@@ -7,7 +7,6 @@ the shuffled pair without the shuffle, which is all that the claim on shuffles m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Final
@@ -28,6 +27,7 @@ from omniconv.kinds import (
     shuffled_grouped,
     spatially_separable,
 )
+from omniconv.records import dataclass
 from omniconv.spec import Chain, Spec
 
 STANDARD: Final = "standard"

@@ -44,6 +44,21 @@ class PanelCosts:
     start: float
 
 
+@dataclass(frozen=True, slots=True)
+class WordUnits:
+    """LLVM's names of instructions on whole vectors of 16-bit integers; an empty one is written out in others.
+
+    Attributes:
+        pairs: products of neighbours, added: 32 bits from two times 16.
+        pack: 32 bits to 16, saturated; each group of four of one vector is followed by that of the other.
+        round: float32 to 32 bits, halves to even.
+    """
+
+    pairs: str = ""
+    pack: str = ""
+    round: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
     """What the rules of the compiler ask of a machine.
@@ -67,6 +82,7 @@ class Traits:
         panel: costs of the panel kernel.
         line_bytes: cache line [bytes].
         vector_letter: LLVM's letter for a vector register in inline assembly; empty where that is not known.
+        words: instructions for integers.
         relaxed_madd: LLVM's intrinsic for a multiply-add of whole vectors that rounds once or twice as the machine
             likes; empty where there is none.
         pause: LLVM's intrinsic for one turn of a wait, and its argument if it has one; ``None`` where there is none.
@@ -90,6 +106,7 @@ class Traits:
     vector_letter: str
     pause: tuple[str, int | None] | None
     relaxed_madd: str = ""
+    words: WordUnits = WordUnits()
 
     @property
     def sums_in_flight(self) -> int:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from omniconv.target.model import Level
-from omniconv.target.traits import PanelCosts, Traits
+from omniconv.target.traits import PanelCosts, Traits, WordUnits
 
 _V2: Final = ("cx16", "popcnt", "sse3", "sse4.1", "sse4.2", "ssse3")
 
@@ -45,10 +45,15 @@ SHORT_VECTORS: Final = Traits(
     line_bytes=64,
     vector_letter="x",
     pause=("llvm.x86.sse2.pause", None),
+    words=WordUnits("llvm.x86.sse2.pmadd.wd", "llvm.x86.sse2.packssdw.128", "llvm.x86.sse2.cvtps2dq"),
 )  # fmt: skip
 """Vectors of 128 bits: SSE."""
 
-HALVES: Final = replace(SHORT_VECTORS, permutes_cross_halves=False)  # 3 cycles against 1 (Skylake), two halves (Zen 1)
+HALVES: Final = replace(
+    SHORT_VECTORS,
+    permutes_cross_halves=False,  # 3 cycles against 1 (Skylake), two halves (Zen 1)
+    words=WordUnits("llvm.x86.avx2.pmadd.wd", "llvm.x86.avx2.packssdw", "llvm.x86.avx.cvt.ps2dq.256"),
+)
 """Vectors of 256 bits, made of halves: AVX2."""
 
 WIDE_VECTORS: Final = replace(
@@ -61,6 +66,7 @@ WIDE_VECTORS: Final = replace(
     stencil_sums=14,  # likewise
     row_sums=1,  # fitted: tiles of fewer than four sums lose by their number alone
     half_vector=0.65,  # between half (Zen 4) and whole (Skylake)
+    words=WordUnits("llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.packssdw.512"),
     transform=1.2,  # moves take twice as long as those of shorter vectors, but find more registers
     panel=PanelCosts(
         broadcast=0.5,  # two a cycle, folded into the multiply-add

@@ -6,7 +6,7 @@ import itertools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
 from omniconv.compiler.planning.plan import plan as make_plan
@@ -16,6 +16,7 @@ from omniconv.limits import format_size
 from omniconv.program.cut import Interval
 from omniconv.program.part import ProgramPart
 from omniconv.program.program import Program
+from omniconv.records import dataclass
 from omniconv.tiles.lines import Piece, Whole
 from omniconv.tiles.room import COPIES
 from omniconv.tiles.subject import TileSubject

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from omniconv.errors import DataError
+from omniconv.records import dataclass
 from omniconv.tiles.axes import CHANNEL
 from omniconv.tiles.place import Moves, OpenedImage
 from omniconv.tiles.storage import is_zarr

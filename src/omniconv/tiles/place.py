@@ -9,11 +9,11 @@ then lies in the middle of what it reads, s = (h_after - h_before) / 2 with the 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol, TypeAlias
 
 from omniconv.analysis.tiling import tiling
+from omniconv.records import dataclass
 from omniconv.tiles.plan import TilePlan
 
 

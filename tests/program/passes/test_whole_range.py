@@ -18,11 +18,13 @@ import numpy.typing as npt
 import pytest
 from tests.program_oracle import apply_post, run_program
 
+from omniconv.program.levels import Levels
 from omniconv.program.passes import PASSES, run_passes
 from omniconv.program.passes.attach_epilogues import attach_epilogues
 from omniconv.program.passes.drop_dead import drop_dead
 from omniconv.program.passes.fold_affine import fold_affine
 from omniconv.program.passes.fold_pads import fold_pads
+from omniconv.program.passes.join_quantised import join_quantised
 from omniconv.program.passes.join_standardised import join_standardised
 from omniconv.program.passes.merge_affine import merge_affine
 from omniconv.program.passes.merge_clamps import merge_clamps
@@ -31,12 +33,16 @@ from omniconv.program.passes.recognise_channel_moves import recognise_channel_mo
 from omniconv.program.program import Program
 from omniconv.program.steps import (
     ChannelStep,
+    ConcatStep,
     ConvStep,
     DenseStep,
     MapStep,
     PadStep,
     PostOp,
+    QuantisedMapStep,
+    QuantisedMeanStep,
     RearrangeStep,
+    ReduceStep,
     SliceStep,
     StandardiseStep,
 )
@@ -499,6 +505,61 @@ def test_standardised_values_keep_other_moves_and_operations() -> None:
     assert (step.x, step.y, step.axes) == ("x", "y", 1)
 
 
+def test_joined_quantised_steps_compute_the_same(tally) -> None:
+    """Chains and branches of elementwise operations and moves, quantised before and behind."""
+    rng = np.random.default_rng(11)
+    for _ in range(CASES):
+        shape = (1, 2 * int(rng.integers(1, 4)), *map(int, rng.integers(1, 5, 2)))
+        program, scales = Program(("x", "z"), shapes=dict.fromkeys("xz", shape)), 2.0 ** rng.integers(-6, 3, 8)
+        for name in "xz":
+            levels = Levels(float(scales[0]), -int(rng.integers(0, 256)), int(rng.integers(1, 256)))
+            program.add(QuantisedMapStep(name, f"{name}q", None, levels=levels), shape)
+            program.add(QuantisedMapStep(f"{name}q", f"{name}d", float(scales[1])), shape)
+        value, other = "xd", rng.choice(["zd", "z", "xd"])
+        for number in range(int(rng.integers(0, 4))):
+            match rng.choice(["act", "binary", "constant", "move", "split"]):
+                case "act":
+                    step: Any = MapStep(value, f"v{number}", (act(str(rng.choice(["relu", "hard_swish"]))),))
+                case "binary":
+                    step = MapStep(value, f"v{number}", (PostOp(str(rng.choice(["add", "mul", "sub"])), str(other)),))
+                case "constant":
+                    step = MapStep(value, f"v{number}", (with_constant("mul", float(rng.choice([0.5, 2.0, 0.1]))),))
+                case "move":
+                    step = ChannelStep(value, f"v{number}", tuple(map(int, rng.permutation(shape[1]))))
+                case _:
+                    names = (value, str(rng.choice([value, "zd"])))
+                    program.add(ConcatStep(names, f"w{number}", 1), (1, 2 * shape[1], *shape[2:]))
+                    step = SliceStep(f"w{number}", f"v{number}", (0, int(rng.integers(0, shape[1])), 0, 0), (1,) * 4)
+            value = program.add(step, shape)
+        program.add(QuantisedMapStep(value, "q", None, levels=Levels(float(scales[2]), -128, 127)), shape)
+        program.add(QuantisedMapStep("q", "y", float(scales[2])), shape)
+        program.outputs = ("y",)
+        joined = join_quantised(program)
+        x = whole_range(rng, 2 * math.prod(shape)).reshape(2, *shape)
+        inputs = {"x": x[0], "z": x[1]}
+        # An operation that is joined is rounded to float32, as the machine does it; its neighbours are not.
+        got, want = (run_program(each, inputs)["y"] for each in (joined, program))
+        assert_close(got, want, 0 if len(joined.steps) == len(program.steps) else scales[2], (program.steps, scales))
+        assert np.mean((got != want) & ~np.isnan(want)) <= 0.1
+        tally("programs of quantised elementwise operations, whole range")
+
+
+@pytest.mark.parametrize(("shared", "joined"), [(False, True), (True, False)])
+def test_a_mean_is_joined_unless_its_result_is_read_twice(shared: bool, joined: bool) -> None:
+    shape, levels = (2, 5, 3, 4), Levels(0.5, -100, 155)
+    program = Program(("x",), shapes={"x": shape})
+    program.add(QuantisedMapStep("x", "q", None, levels=levels), shape)
+    program.add(QuantisedMapStep("q", "d", 0.5), shape)
+    program.add(ReduceStep("d", "m", "mean"), (2, 5, 1, 1))
+    program.add(QuantisedMapStep("m", "n", None, levels=Levels(0.125, -128, 127)), (2, 5, 1, 1))
+    program.add(QuantisedMapStep("n", "y", 0.125), (2, 5, 1, 1))
+    program.outputs = ("y", "m") if shared else ("y",)
+    found = join_quantised(program)
+    assert any(isinstance(step, QuantisedMeanStep) for step in found.steps) == joined
+    x = np.random.default_rng(0).uniform(-30, 30, shape)
+    assert np.array_equal(run_program(found, {"x": x})["y"], run_program(program, {"x": x})["y"])
+
+
 def test_every_pass_is_tested_here() -> None:
     assert set(PASSES) == {
         *EXACT,
@@ -507,4 +568,5 @@ def test_every_pass_is_tested_here() -> None:
         merge_clamps,
         recognise_activations,
         join_standardised,
+        join_quantised,
     }

@@ -26,18 +26,19 @@ from omniconv.compiler.emit.machine import (
 )
 from omniconv.compiler.emit.writer import Writer
 from omniconv.open_size import Expression, Known, OpenSize, least, most
-from omniconv.program.element import ELEMENTS, Element
+from omniconv.program.element import ELEMENTS, INTEGERS, Element
 from omniconv.target.model import Target
 
 I1 = ir.IntType(1)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 PTR = ir.POINTER
-SCALARS = {"float": ir.FLOAT, "double": ir.DOUBLE}
+I16 = ir.IntType(16)
+SCALARS = {"float": ir.FLOAT, "double": ir.DOUBLE, "i16": I16, "i32": I32}
 """LLVM's types of the elements, by name."""
 KNOWN = (int, OpenSize)
 """What arithmetic on indices folds."""
-_ELEMENTS = {element.llvm: element for element in ELEMENTS.values()}
+_ELEMENTS = {element.llvm: element for element in (*ELEMENTS.values(), *INTEGERS.values())}
 
 
 def element_of(kind: ir.Type) -> Element:
@@ -331,7 +332,7 @@ class Kernel:
         LLVM's loop strength reduction looks for common parts in the sums behind all addresses of a loop, which takes
         most of the compile time of an unrolled tile and gains nothing: the tile's offsets are constants already.
         """
-        return Pointer(self.b.call(self._intrinsic("llvm.launder.invariant.group.p0", PTR, [PTR]), [pointer]))
+        return Pointer(self.b.call(self.intrinsic("llvm.launder.invariant.group.p0", PTR, [PTR]), [pointer]))
 
     def join(self, low: Value, high: Value) -> Value:
         """The lower half of one vector and the upper half of another."""
@@ -392,7 +393,7 @@ class Kernel:
         if count == 1:
             return self.b.insert_element(zero, self.load_scalar(address), 0)
         mask = self.first_lanes(count, lanes)
-        function = self._intrinsic(
+        function = self.intrinsic(
             f"llvm.masked.load.{self.suffix(kind)}.p0", kind, [PTR, mask.type, kind], aligned={0: self.element.bytes}
         )
         return Value(self.b.call(function, [address, mask, zero], noundef=0))
@@ -418,7 +419,7 @@ class Kernel:
             return
         mask = self.first_lanes(count, lanes)
         kind = value.type
-        function = self._intrinsic(
+        function = self.intrinsic(
             f"llvm.masked.store.{self.suffix(kind)}.p0",
             ir.VOID,
             [kind, PTR, mask.type],
@@ -444,36 +445,38 @@ class Kernel:
 
     def prefetch(self, pointer: Pointer, elements: Index = 0) -> None:
         """Ask for the cache line of an address that will be read soon; the address may be anything."""
-        found = self._intrinsic("llvm.prefetch.p0", ir.VOID, [PTR, I32, I32, I32])
+        found = self.intrinsic("llvm.prefetch.p0", ir.VOID, [PTR, I32, I32, I32])
         read, near, data = (ir.integer(I32, value) for value in (0, 3, 1))
         self.b.call(found, [self.shift(pointer, elements), read, near, data])
 
     # -- arithmetic on vectors (or scalars: the type follows the operands)
 
-    def _intrinsic(
+    def intrinsic(
         self, name: str, result: ir.Type, parameters: list[ir.Type], aligned: dict[int, int] | None = None
     ) -> ir.IRFunction:
+        """One of LLVM's own functions."""
         if name not in self._intrinsics:
             signature = ir.FunctionType(result, parameters)
             self._intrinsics[name] = ir.IRFunction(self.module, signature, name, aligned)
         return self._intrinsics[name]
 
     def suffix(self, kind: ir.Type) -> str:
-        """The type of floats in the names of intrinsics."""
+        """The type of numbers in the names of intrinsics."""
         suffix = element_of(kind).suffix
         return f"v{kind.count}{suffix}" if isinstance(kind, ir.VectorType) else suffix
 
     def call(self, operation: str, *values: Value, flags: str = "") -> Value:
-        """An LLVM float intrinsic, e.g. ``call("sqrt", x)``, with what it may assume."""
+        """An LLVM intrinsic of one type, e.g. ``call("sqrt", x)``, with what it may assume."""
         kind = values[0].type
         name = f"llvm.{operation}.{self.suffix(kind)}"
-        return Value(self.b.call(self._intrinsic(name, kind, [kind] * len(values)), values, flags=flags))
+        return Value(self.b.call(self.intrinsic(name, kind, [kind] * len(values)), values, flags=flags))
 
     def splat(self, value: float, like: ir.Type | None = None) -> Value:
         """A constant in every lane."""
         kind = self.vector_type() if like is None else like
         scalar = kind.element if isinstance(kind, ir.VectorType) else kind
-        return Value(ir.splat(kind, ir.number(scalar, value)))
+        number = ir.integer(scalar, int(value)) if isinstance(scalar, ir.IntType) else ir.number(scalar, value)
+        return Value(ir.splat(kind, number))
 
     def spread(self, scalar: Value, lanes: int | None = None) -> Value:
         """A scalar in every lane."""
@@ -507,7 +510,7 @@ class Kernel:
         relaxed, kind = self.target.traits.relaxed_madd, a.type
         if relaxed and kind == self.vector_type(self.target.lanes):
             name = f"{relaxed}.{self.suffix(kind)}"
-            return Value(self.b.call(self._intrinsic(name, kind, [kind] * 3), [a, b, c]))
+            return Value(self.b.call(self.intrinsic(name, kind, [kind] * 3), [a, b, c]))
         return self.b.fadd(self.b.fmul(a, b), c)
 
     def larger(self, a: Value, b: Value) -> Value:

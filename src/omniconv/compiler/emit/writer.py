@@ -225,6 +225,10 @@ class Writer:
         """The lower bits of an integer."""
         return Bits(self._convert("trunc", value, kind))
 
+    def imul(self, a: Bits, b: Bits) -> Bits:
+        """The lower bits of a product."""
+        return self._binary("mul", a, b)
+
     # -- floats
 
     def fadd(self, a: Value, b: Value) -> Value:
@@ -280,6 +284,10 @@ class Writer:
     def sitofp(self, value: Count | Bits, kind: ir.Type) -> Value:
         """An integer as a float."""
         return Value(self._convert("sitofp", value, kind))
+
+    def fptosi(self, value: Value, kind: ir.Type) -> Bits:
+        """A float without its fraction as an integer, which has to hold it."""
+        return Bits(self._convert("fptosi", value, kind))
 
     def select(self, condition: Mask, a: Anything, b: Anything) -> Anything:
         """One of two, in each lane."""

@@ -8,7 +8,7 @@ that x and y may be the same buffer.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from omniconv.compiler.emit.builder import Kernel
@@ -22,7 +22,7 @@ from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
-from omniconv.program.steps import MapStep, ProductStep
+from omniconv.program.steps import MapStep, ProductStep, QuantisedMapStep
 from omniconv.records import dataclass
 from omniconv.spec import Shape
 from omniconv.target.model import Target
@@ -137,12 +137,16 @@ class Map:
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target)
+        self.emit_positions(k, lambda at, part: self._pixel(k, at, part))
+        return k.finish()
+
+    def emit_positions(self, k: Kernel, body: Callable[[tuple[Index, Index, Index, Index], Index], None]) -> None:
+        """Run ``body(position, part of the channels)`` for all of a thread's units."""
         with k.loop(k.end, start=k.begin) as unit:
             n, d, h, block, part = k.split(unit, self.sizes[0], self.sizes[2], self.sizes[3], self.blocks, self.parts)
             first = k.mul(block, self.block)
             with k.loop(k.min(k.add(first, self.block), self.sizes[4]), start=first) as w:
-                self._pixel(k, (n, d, h, w), part)
-        return k.finish()
+                body((n, d, h, w), part)
 
     def _pixel(self, k: Kernel, at: tuple[Index, Index, Index, Index], part: Index) -> None:
         x, y = (_at(k, k.arg(X), self.x_strides, at), _at(k, k.arg(Y), self.y_strides, at))
@@ -235,7 +239,7 @@ def _merge(sizes: list[int], columns: list[list[int]]) -> bool:
     return run
 
 
-def _find_order(planner: Planner, step: MapStep) -> bool:
+def find_order(planner: Planner, step: MapStep | QuantisedMapStep) -> bool:
     """Whether the result is channels last: where it has its place, and where x or an operand is, of the same shape."""
     shape, source = planner.shape(step.y), planner.shape(step.x)
     if step.y in planner.places:
@@ -294,7 +298,7 @@ def lower_map(planner: Planner, step: MapStep) -> None:
         return
     shape, source = planner.shape(step.y), planner.shape(step.x)
     rank = len(shape)
-    if _find_order(planner, step) and 2 <= rank <= 5:
+    if find_order(planner, step) and 2 <= rank <= 5:
         plain = has_operands(step.post) or source != shape
         x = as_channels_last(planner, step.x, rank) if plain else keep_order(planner, step.x, step.y)
         y = planner.produce(step.y)
@@ -309,11 +313,11 @@ def lower_map(planner: Planner, step: MapStep) -> None:
     x = as_row_major(planner, step.x) if follows_runs(shape, source, runs) else as_expanded(planner, step.x, shape)
     y = planner.produce(step.y, plain=True)
     posts, refs = lower_posts(planner, step.post, shape, ARGS, runs)
-    recipe = Map.of(_by_runs(x.layout, shape, runs), _by_runs(y.layout, shape, runs), posts, planner.target.lanes)
+    recipe = Map.of(by_runs(x.layout, shape, runs), by_runs(y.layout, shape, runs), posts, planner.target.lanes)
     planner.call(recipe, [x.ref, y.ref, *refs], "map")
 
 
-def _by_runs(layout: Layout, shape: Shape, runs: Sequence[Sequence[int]]) -> Layout:
+def by_runs(layout: Layout, shape: Shape, runs: Sequence[Sequence[int]]) -> Layout:
     """A row-major layout with an axis for each run of axes, seen as channels last: the last run is the channels."""
     missing = (0,) * (2 - len(runs))
     strides = missing + run_strides(layout.with_rank(len(shape)), runs)

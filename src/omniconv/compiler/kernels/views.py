@@ -19,7 +19,7 @@ def lower_channels(planner: Planner, step: ChannelStep) -> None:
     """Channels picked and permuted: always a view; whoever cannot read it makes a copy."""
     x = planner.get(step.x)
     layout, offset = take_channels(x.layout, step.source)
-    planner.stored[step.y] = Stored(x.buffer, x.offset + offset, layout)
+    planner.stored[step.y] = replace(x, offset=x.offset + offset, layout=layout)
 
 
 def lower_concat(planner: Planner, step: ConcatStep) -> None:
@@ -59,7 +59,7 @@ def lower_rearrange(planner: Planner, step: RearrangeStep) -> None:
             return
         dims = _dims(x.layout, y.layout, split, perm)
     if dims is None:
-        y = planner.fresh_plain(result)
+        y = planner.fresh_plain(result, x.element)
         planner.stored[step.y] = y
         dims = _dims(x.layout, y.layout, split, perm)
     if dims is None:
@@ -128,4 +128,4 @@ def lower_slice(planner: Planner, step: SliceStep) -> None:
         for axis, stride in enumerate(x.layout.strides)
     )
     layout = Layout(shape, strides, readable=x.layout.readable)
-    planner.stored[step.y] = Stored(x.buffer, x.offset + offset, layout)
+    planner.stored[step.y] = replace(x, offset=x.offset + offset, layout=layout)

@@ -12,11 +12,35 @@ import numpy as np
 
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.memory.layout import Layout, row_major
-from omniconv.compiler.memory.planner import Planner
+from omniconv.compiler.memory.planner import Planner, Recipe
 from omniconv.compiler.memory.storage import BufferRef, Stored, merge_axes, permutation_of
 from omniconv.program.element import Element
 from omniconv.program.steps import Array, ConstantStep
+from omniconv.records import dataclass
 from omniconv.spec import Shape
+from omniconv.target.model import Target
+
+
+@dataclass(frozen=True, slots=True)
+class OfElement:
+    """A kernel that moves numbers of an element which is not the program's."""
+
+    recipe: Copy
+    element: Element
+
+    @property
+    def units(self) -> int:
+        """Those of the kernel."""
+        return self.recipe.units
+
+    def emit(self, name: str, target: Target) -> str:
+        """Its IR."""
+        return self.recipe.emit(name, target.of(self.element))
+
+
+def of_element(recipe: Copy, element: Element | None) -> Recipe:
+    """A copy of numbers of an element, ``None`` for the program's."""
+    return recipe if element is None else OfElement(recipe, element)
 
 
 def as_channels_last(planner: Planner, name: str, rank: int = 0) -> Stored:
@@ -35,15 +59,17 @@ def layout_channels_last(planner: Planner, name: str, rank: int = 0) -> Layout:
     """The layout that :func:`as_channels_last` gives a value."""
     found = planner.get(name).layout
     if rank <= len(found.shape):
-        return found if found.channels_last and found.channels is None else planner.default_layout(planner.shape(name))
+        if found.channels_last and found.channels is None:
+            return found
+        return planner.default_layout(planner.shape(name), planner.get(name).element)
     found = layout_channels_last(planner, name) if found.channels is not None else found
     found = found.with_rank(rank)
-    return found if found.channels_last else planner.default_layout(found.shape)
+    return found if found.channels_last else planner.default_layout(found.shape, planner.get(name).element)
 
 
 def copy_apart(planner: Planner, name: str) -> Stored:
     """A copy of a value as channels last, whose pixels fall into all sets of the first-level cache."""
-    return _convert(planner, name, "last", planner.default_layout(planner.shape(name)))
+    return _convert(planner, name, "last", planner.default_layout(planner.shape(name), planner.get(name).element))
 
 
 def as_row_major(planner: Planner, name: str) -> Stored:
@@ -82,7 +108,7 @@ def _convert(planner: Planner, name: str, kind: str, layout: Layout, source: Sto
         if name in planner.known:
             room = place_constant(planner, np.broadcast_to(planner.known[name], layout.shape), layout)
         else:
-            room = Stored(planner.add_buffer("arena", layout.extent + planner.target.lanes), 0, layout)
+            room = planner.room(layout, planner.get(name).element)
             copy_value(planner, source or planner.get(name), room)
         planner.converted[name, kind] = room
     return planner.converted[name, kind]
@@ -111,26 +137,29 @@ def place_constant(planner: Planner, array: Array, layout: Layout) -> Stored:
 def copy_value(planner: Planner, x: Stored, y: Stored) -> None:
     """Copy a value into another place and layout, channels put in natural order."""
     dims = tuple(zip(x.layout.shape, x.layout.strides, y.layout.strides, strict=True))
-    lanes, flags = planner.target.lanes, {"readable": x.layout.readable, "tail": y.layout.tail}
+    lanes, flags = planner.target_of(x.element).lanes, {"readable": x.layout.readable, "tail": y.layout.tail}
     if x.layout.channels is None:
-        moved = dims if 3 <= len(dims) <= 5 else ()
-        planner.call(Copy.of(dims, lanes, **flags), [x.ref, y.ref], "copy", moved=moved)
+        moved = dims if 3 <= len(dims) <= 5 and x.element is None else ()
+        planner.call(of_element(Copy.of(dims, lanes, **flags), x.element), [x.ref, y.ref], "copy", moved=moved)
         return
     lattice = find_lattice(x.layout.channels)
     if lattice is not None:  # a shuffle of groups is a transpose
         (outer, so), (inner, si) = lattice
         sx, sy = x.layout.strides[1], y.layout.strides[1]
         split = ((outer, so * sx, inner * sy), (inner, si * sx, sy))
-        first = BufferRef(x.buffer, x.offset + x.layout.channels[0] * sx)
-        planner.call(Copy.of((dims[0], *split, *dims[2:]), lanes), [first, y.ref], "copy")
+        first = BufferRef(x.buffer, x.offset + x.layout.channels[0] * sx, x.element)
+        recipe = of_element(Copy.of((dims[0], *split, *dims[2:]), lanes), x.element)
+        planner.call(recipe, [first, y.ref], "copy")
         return
     table = planner.table([position * x.layout.strides[1] for position in x.layout.channels])
-    planner.call(Copy.of(dims, lanes, mapped=1, **flags), [x.ref, y.ref, table], "gather")
+    recipe = of_element(Copy.of(dims, lanes, mapped=1, **flags), x.element)
+    planner.call(recipe, [x.ref, y.ref, table], "gather")
 
 
 def copy_axes(planner: Planner, dims: Sequence[tuple[int, int, int]], x: BufferRef, y: BufferRef) -> None:
     """A copy over axes of (size, stride of x, stride of y)."""
-    planner.call(Copy.of(tuple(dims), planner.target.lanes), [x, y], "copy")
+    recipe = Copy.of(tuple(dims), planner.target_of(x.element).lanes)
+    planner.call(of_element(recipe, x.element), [x, y], "copy")
 
 
 def keep_order(planner: Planner, name: str, result: str) -> Stored:

@@ -13,6 +13,7 @@ from omniconv.compiler.memory.layout import Layout, channels_last, plan_pitch, r
 from omniconv.compiler.memory.storage import Buffer, BufferRef, Stored
 from omniconv.compiler.problem.problem import USUAL, Problem
 from omniconv.compiler.problem.tuning import Tuning
+from omniconv.program.element import Element
 from omniconv.program.program import Program
 from omniconv.records import dataclass
 from omniconv.spec import Shape
@@ -112,7 +113,7 @@ class Planner:
     calls: list[Call] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
     stored: dict[str, Stored] = field(default_factory=dict)
-    places: dict[str, tuple[int, int, Layout]] = field(default_factory=dict)
+    places: dict[str, tuple[int, int, Layout, Element | None]] = field(default_factory=dict)
     wanted: dict[str, Stored] = field(default_factory=dict)
     converted: dict[tuple[str, str], Stored] = field(default_factory=dict)
     known: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
@@ -162,21 +163,30 @@ class Planner:
         self.buffers[buffer].size = max(self.buffers[buffer].size, self.target.element.bytes * elements)
         return BufferRef(buffer)
 
-    def fresh(self, shape: Shape) -> Stored:
+    def fresh(self, shape: Shape, element: Element | None = None) -> Stored:
         """New room for a value that belongs to no name: channels last for rank 2 to 5, row major otherwise."""
-        layout = self.default_layout(shape)
-        return Stored(self.add_buffer("arena", layout.extent + self.target.lanes), 0, layout)
+        return self.room(self.default_layout(shape, element), element)
 
-    def fresh_plain(self, shape: Shape) -> Stored:
+    def fresh_plain(self, shape: Shape, element: Element | None = None) -> Stored:
         """New room in row-major order without gaps."""
-        layout = replace(row_major(shape), readable=True)
-        return Stored(self.add_buffer("arena", layout.extent + self.target.lanes), 0, layout)
+        return self.room(replace(row_major(shape), readable=True), element)
 
-    def default_layout(self, shape: Shape) -> Layout:
+    def room(self, layout: Layout, element: Element | None = None) -> Stored:
+        """New room for a value of this layout, of an element of its own where one is named."""
+        if element is None:
+            return Stored(self.add_buffer("arena", layout.extent + self.target.lanes), 0, layout)
+        self.buffers.append(Buffer("arena", element.bytes * (layout.extent + self.target.of(element).lanes)))
+        return Stored(len(self.buffers) - 1, 0, layout, element)
+
+    def default_layout(self, shape: Shape, element: Element | None = None) -> Layout:
         """The layout of a value that nothing else is asked of: see :meth:`fresh`."""
         if 2 <= len(shape) <= 5:
-            return channels_last(shape, plan_pitch(shape[1], self.target), owned=True)
+            return channels_last(shape, plan_pitch(shape[1], self.target_of(element)), owned=True)
         return replace(row_major(shape), readable=True)
+
+    def target_of(self, element: Element | None) -> Target:
+        """The machine with vectors of an element, where one is named."""
+        return self.target if element is None else self.target.of(element)
 
     def call(
         self,
@@ -214,6 +224,10 @@ class Planner:
         """Where a value is, in whatever layout."""
         return self.stored[name]
 
+    def element_of(self, name: str) -> Element | None:
+        """The element of a value, where that is not the program's."""
+        return self.program.elements.get(name)
+
     def produce(self, name: str, *, plain: bool = False) -> Stored:
         """Room for a value that the current step produces: in its place, where it has one, else new; ``plain`` insists
         on row-major order without gaps.
@@ -222,8 +236,8 @@ class Planner:
         if place is not None and (not plain or place.layout.plain):
             found = place
         elif plain:
-            found = self.fresh_plain(self.shape(name))
+            found = self.fresh_plain(self.shape(name), self.element_of(name))
         else:
-            found = self.fresh(self.shape(name))
+            found = self.fresh(self.shape(name), self.element_of(name))
         self.stored[name] = found
         return found

@@ -12,15 +12,17 @@ import numpy.typing as npt
 
 from omniconv.compiler.memory.layout import Layout
 from omniconv.integers import ceil_div
+from omniconv.program.element import Element
 from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 
 class BufferRef(NamedTuple):
-    """A place in a buffer: its index and an offset [elements]."""
+    """A place in a buffer: its index and an offset, in elements of the value there, by default those of the program."""
 
     buffer: int
     offset: int = 0
+    element: Element | None = None
 
 
 @dataclass(slots=True)
@@ -54,16 +56,19 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """Where a value is: a buffer, the offset of its first element [elements], and its layout."""
+    """Where a value is: a buffer, the offset of its first element [elements], its layout, and its element, where that
+    is not the program's.
+    """
 
     buffer: int
     offset: int
     layout: Layout
+    element: Element | None = None
 
     @property
     def ref(self) -> BufferRef:
         """The address of the first element."""
-        return BufferRef(self.buffer, self.offset)
+        return BufferRef(self.buffer, self.offset, self.element)
 
 
 def reshape_strides(sizes: Sequence[int], strides: Sequence[int], shape: Shape) -> tuple[int, ...] | None:

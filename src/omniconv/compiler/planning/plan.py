@@ -147,7 +147,7 @@ def _place(planner: Planner, outputs: dict[str, Layout], slots: Sequence[int]) -
             continue
         # A rearrangement that is no view is a copy to any layout.
         if layout.channels_last or math.prod(layout.shape[2:]) == 1 or isinstance(step, RearrangeStep):
-            planner.places[name] = (slot, 0, layout)
+            planner.places[name] = (slot, 0, layout, None)
         else:
             planner.wanted[name] = Stored(slot, 0, layout)
     for step in reversed(program.steps):
@@ -161,11 +161,11 @@ def _place(planner: Planner, outputs: dict[str, Layout], slots: Sequence[int]) -
         if not members:
             continue
         if step.y not in planner.places:
-            whole = planner.fresh(program.shapes[step.y])
-            planner.places[step.y] = (whole.buffer, 0, whole.layout)
-        buffer, offset, layout = planner.places[step.y]
+            whole = planner.fresh(program.shapes[step.y], planner.element_of(step.y))
+            planner.places[step.y] = (whole.buffer, 0, whole.layout, whole.element)
+        buffer, offset, layout, element = planner.places[step.y]
         for position, name in enumerate(step.xs):
             if name in members and step.xs.index(name) == position:
                 first = sum(program.shapes[x][1] for x in step.xs[:position])
                 part = replace(layout, shape=program.shapes[name], tail=False)
-                planner.places[name] = (buffer, offset + first * layout.strides[1], part)
+                planner.places[name] = (buffer, offset + first * layout.strides[1], part, element)

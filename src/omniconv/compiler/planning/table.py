@@ -16,6 +16,9 @@ from omniconv.compiler.kernels.normalise.lower import (
 )
 from omniconv.compiler.kernels.pad import lower_pad
 from omniconv.compiler.kernels.pool import lower_pool
+from omniconv.compiler.kernels.quantised.lower import lower_quantised_conv, lower_quantised_dense
+from omniconv.compiler.kernels.quantised.mapping import lower_quantised_map
+from omniconv.compiler.kernels.quantised.mean import lower_quantised_mean
 from omniconv.compiler.kernels.recurrent.lower import lower_recurrent
 from omniconv.compiler.kernels.reduction import lower_reduce
 from omniconv.compiler.kernels.resize import lower_resize
@@ -44,6 +47,10 @@ from omniconv.program.steps import (
     PoolStep,
     ProductStep,
     ProgramStep,
+    QuantisedConvStep,
+    QuantisedDenseStep,
+    QuantisedMapStep,
+    QuantisedMeanStep,
     RearrangeStep,
     RecurrentStep,
     ReduceStep,
@@ -78,6 +85,10 @@ LOWERINGS: Final[dict[type, Callable[[Planner, Any], None]]] = {
     NormaliseStep: lower_normalise,
     NormaliseSumsStep: lower_normalise_sums,
     NormaliseGradientStep: lower_normalise_gradient,
+    QuantisedMapStep: lower_quantised_map,
+    QuantisedConvStep: lower_quantised_conv,
+    QuantisedDenseStep: lower_quantised_dense,
+    QuantisedMeanStep: lower_quantised_mean,
 }
 
 

@@ -36,6 +36,13 @@ def read_bias(operand: Operand, channels: int) -> Array | str | None:
 def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
     x = build.value(inputs[0], "the input X", rank=3)
     w, form = read_weight(inputs[1])
+    spec = read_spec(node, x, form)
+    shape = spec.output_shape(x.shape)
+    return build.add(ConvStep(x.name, build.out(), spec, w, read_bias(inputs[2], form[0])), shape)
+
+
+def read_spec(node: Node, x: Ref, form: Shape) -> Conv:
+    """The convolution of a node, of x with weights of a shape."""
     groups = node.integer("group", 1)
     if groups < 1 or len(form) != x.rank or x.shape[1] != form[1] * groups or form[0] % groups or not all(form):
         raise ModelError(
@@ -43,7 +50,7 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
             need="(out_channels, in_channels / group, *kernel) with out_channels a multiple of group",
         )
     window = read_window(node, x.rank - 2, form[2:])
-    spec = Conv.of(
+    return Conv.of(
         x.shape[1],
         form[0],
         window.kernel,
@@ -53,8 +60,6 @@ def _lower(node: Node, inputs: Operands, build: Builder) -> Operand:
         groups=groups,
         dims=x.rank - 2,
     )
-    shape = spec.output_shape(x.shape)
-    return build.add(ConvStep(x.name, build.out(), spec, w, read_bias(inputs[2], form[0])), shape)
 
 
 register("Conv", lower=_lower, open_sizes=True)

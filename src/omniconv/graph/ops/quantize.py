@@ -13,11 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.errors import ModelError, UnsupportedError
+from omniconv.graph.builder import Builder
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.graph.operands import as_constant, normalise_axis
+from omniconv.graph.operands import Operand, Operands, Ref, as_constant, normalise_axis
 from omniconv.graph.operator import register
+from omniconv.graph.ops._quantised import make_levels, read_form, read_quantised
 from omniconv.graph.tensors import DTYPES
+from omniconv.program.steps import QuantisedMapStep
 
 _NARROW: Final = tuple(np.dtype(name) for name in ("uint8", "int8", "uint16", "int16"))
 
@@ -81,5 +84,29 @@ def _dequantize(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -
     return np.asarray(y.astype(scale.dtype, copy=False))
 
 
-register("QuantizeLinear", fold=_quantize, since=10)
-register("DequantizeLinear", fold=_dequantize, since=10)
+def _lower_quantize(node: Node, inputs: Operands, build: Builder) -> Operand:
+    """A computed value on the grid of one scale."""
+    _refuse(node, "block_size", "output_dtype", "precision")
+    x = build.value(inputs[0], "the input x")
+    scale, form = read_form(node, inputs[1], inputs[2], 1)
+    step = QuantisedMapStep(x.name, build.out(), None, levels=make_levels(scale, form))
+    return build.quantised(step, x.shape, form)
+
+
+def _lower_dequantize(node: Node, inputs: Operands, build: Builder) -> Operand:
+    """A quantised value as numbers."""
+    _refuse(node, "block_size", "output_dtype")
+    usual = inputs[0].form.dtype if isinstance(inputs[0], Ref) and inputs[0].form is not None else "uint8"
+    scale, form = read_form(node, inputs[1], inputs[2], 1, usual)
+    x = read_quantised(node, inputs[0], form, "the input x")
+    return build.add(QuantisedMapStep(x.name, build.out(), scale), x.shape)
+
+
+def _refuse(node: Node, *attributes: str) -> None:
+    for name in attributes:
+        if node.integer(name, 0):
+            raise UnsupportedError(f"{node.op} of a computed value with {name}", need="one scale, and 8 bits")
+
+
+register("QuantizeLinear", lower=_lower_quantize, fold=_quantize, since=10)
+register("DequantizeLinear", lower=_lower_dequantize, fold=_dequantize, since=10)

@@ -14,6 +14,7 @@ from omniconv.program.passes.attach_epilogues import attach_epilogues
 from omniconv.program.passes.drop_dead import drop_dead
 from omniconv.program.passes.fold_affine import fold_affine
 from omniconv.program.passes.fold_pads import fold_pads
+from omniconv.program.passes.join_quantised import join_quantised
 from omniconv.program.passes.join_standardised import join_standardised
 from omniconv.program.passes.merge_affine import merge_affine
 from omniconv.program.passes.merge_clamps import merge_clamps
@@ -25,6 +26,7 @@ PASSES: Final[tuple[Callable[[Program], Program], ...]] = (
     drop_dead,
     recognise_activations,
     recognise_channel_moves,
+    join_quantised,
     fold_pads,
     fold_affine,
     join_standardised,

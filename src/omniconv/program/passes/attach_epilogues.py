@@ -21,7 +21,17 @@ import numpy as np
 from omniconv.program.passes.fold_affine import per_channel
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, count_readers, rebuild, with_labels
-from omniconv.program.steps import BINARY, SWAPPED, ConvStep, MapStep, Posted, PostOp, ProductStep, StandardiseStep
+from omniconv.program.steps import (
+    BINARY,
+    SWAPPED,
+    ConvStep,
+    MapStep,
+    Posted,
+    PostOp,
+    ProductStep,
+    QuantisedMapStep,
+    StandardiseStep,
+)
 from omniconv.spec import Shape
 
 _BOTH_WAYS = frozenset(BINARY) - {"prelu", "threshold"}
@@ -75,7 +85,10 @@ def attach_epilogues(program: Program) -> Program:
                 item = items[index]
                 assert item is not None
                 source = item[0]
-                if isinstance(source, Posted) and _fits(form.post, source, shapes):
+                # Numbers made of integers say the scale of each operand; operations behind them stay steps.
+                if not isinstance(source, Posted) or isinstance(source, QuantisedMapStep):
+                    continue
+                if _fits(form.post, source, shapes):
                     rank = (not isinstance(source, MapStep), index, form)
                     best = rank if best is None or rank[:2] > best[:2] else best
             if best is not None:

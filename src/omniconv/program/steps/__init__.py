@@ -26,6 +26,9 @@ from omniconv.program.steps.pad import PadStep
 from omniconv.program.steps.pool import PoolStep
 from omniconv.program.steps.post import BINARY, COMPARISONS, SWAPPED, Posted, PostOp
 from omniconv.program.steps.product import ProductStep
+from omniconv.program.steps.quantised_conv import QuantisedConvStep, QuantisedDenseStep
+from omniconv.program.steps.quantised_map import QuantisedMapStep
+from omniconv.program.steps.quantised_mean import QuantisedMeanStep
 from omniconv.program.steps.rearrange import RearrangeStep
 from omniconv.program.steps.recurrent import RecurrentStep
 from omniconv.program.steps.reduction import ReduceStep
@@ -60,12 +63,17 @@ ProgramStep: TypeAlias = (
     | NormaliseStep
     | NormaliseSumsStep
     | NormaliseGradientStep
+    | QuantisedMapStep
+    | QuantisedConvStep
+    | QuantisedDenseStep
+    | QuantisedMeanStep
 )
 
 __all__ = [
-    "BINARY", "COMPARISONS", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep", "CumSumStep",
-    "DenseStep", "LrnStep", "MapStep", "MomentsStep", "NormaliseGradientStep", "NormaliseStep", "NormaliseSumsStep",
-    "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep", "RearrangeStep", "RecurrentStep",
-    "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "StandardiseStep", "Step", "WeightGradientStep",
-    "Work",
+    "BINARY", "COMPARISONS", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep",
+    "CumSumStep", "DenseStep", "LrnStep", "MapStep", "MomentsStep", "NormaliseGradientStep", "NormaliseStep",
+    "NormaliseSumsStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep",
+    "QuantisedConvStep", "QuantisedDenseStep", "QuantisedMapStep", "QuantisedMeanStep", "RearrangeStep",
+    "RecurrentStep", "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "StandardiseStep", "Step",
+    "WeightGradientStep", "Work",
 ]  # fmt: skip

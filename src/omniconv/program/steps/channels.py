@@ -10,13 +10,13 @@ import numpy as np
 from omniconv.errors import ShapeError
 from omniconv.program.cut import Box, Cut
 from omniconv.program.dependence import Dependence, Part, Take
-from omniconv.program.steps.step import Shapes, Step
+from omniconv.program.steps.step import Move, Shapes
 from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 
 @dataclass(frozen=True, slots=True)
-class ChannelStep(Step):
+class ChannelStep(Move):
     """``y[:, c] = x[:, source[c]]``: shuffles, permutations and slices of channels. Folded into a view where
     possible.
     """

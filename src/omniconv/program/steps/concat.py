@@ -9,13 +9,13 @@ from typing import ClassVar
 from omniconv.errors import ShapeError
 from omniconv.program.cut import Box, Cut, refuse_cut
 from omniconv.program.dependence import Dependence, Part, Place
-from omniconv.program.steps.step import Shapes, Step, check_axis
+from omniconv.program.steps.step import Move, Shapes, check_axis
 from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 
 @dataclass(frozen=True, slots=True)
-class ConcatStep(Step):
+class ConcatStep(Move):
     """Concatenation along ``axis`` (1 = channels)."""
 
     word: ClassVar[str] = "concat"

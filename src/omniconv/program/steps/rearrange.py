@@ -10,13 +10,13 @@ from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.integers import ceil_div
 from omniconv.program.cut import Box, Cut, Interval, group_axes, whole
 from omniconv.program.dependence import Dependence, Part, Regroup
-from omniconv.program.steps.step import Shapes, Step
+from omniconv.program.steps.step import Move, Shapes
 from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 
 @dataclass(frozen=True, slots=True)
-class RearrangeStep(Step):
+class RearrangeStep(Move):
     """View x row-major as shape ``split``, permute the axes by ``perm``, read row-major as y's shape.
 
     Covers reshape (identity ``perm``), transpose (``split`` = x's shape), depth-to-space and space-to-depth.

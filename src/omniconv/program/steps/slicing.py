@@ -8,13 +8,13 @@ from typing import ClassVar
 from omniconv.errors import ShapeError
 from omniconv.program.cut import Box, Cut
 from omniconv.program.dependence import Dependence, Part, Slice
-from omniconv.program.steps.step import Shapes, Step
+from omniconv.program.steps.step import Move, Shapes
 from omniconv.records import dataclass
 from omniconv.spec import Shape
 
 
 @dataclass(frozen=True, slots=True)
-class SliceStep(Step):
+class SliceStep(Move):
     """``y[i] = x[starts + i * steps]`` on every axis; steps may be negative."""
 
     word: ClassVar[str] = "slice"

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.program.cut import Box, Cut, whole
 from omniconv.program.dependence import Dependence, Everything, Part
+from omniconv.program.element import Element
 from omniconv.records import dataclass
 from omniconv.spec import Shape
 
@@ -89,6 +90,17 @@ class Step(ABC):
         del convert
         return self
 
+    def result_element(self, reads: Sequence[Element], usual: Element) -> Element:
+        """The element of ``y``, given those of the values that it reads and that of the program.
+
+        Raises:
+            UnsupportedError: integers, for a step that computes with floats.
+        """
+        found = next((element for element in reads if element != usual), None)
+        if found is not None:
+            raise UnsupportedError(f"{self.word} of {found} values", need=f"{usual} values")
+        return usual
+
     @abstractmethod
     def output_shape(self, shapes: Shapes) -> Shape:
         """The shape of ``y``.
@@ -135,6 +147,19 @@ class Step(ABC):
         """What it costs; steps without weights count nothing."""
         del shapes
         return Work()
+
+
+class Move(Step):
+    """A step whose values are numbers that it reads, as they are, of whatever element."""
+
+    __slots__ = ()
+
+    def result_element(self, reads: Sequence[Element], usual: Element) -> Element:
+        """That of what it reads, which is of one element."""
+        del usual
+        if len(set(reads)) != 1:
+            raise UnsupportedError(f"{self.word} of {' and '.join(map(str, reads))} values", need="one element")
+        return reads[0]
 
 
 def check_axis(axis: int, shape: Shape) -> int:

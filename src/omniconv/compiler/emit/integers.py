@@ -1,0 +1,163 @@
+r"""Integers of 16 bits in pairs, and their sums of 32 bits: the arithmetic of layers on a grid.
+
+A *pair* is two neighbouring words, and products of pairs are added into sums of 32 bits:
+
+.. math:: s_l = a_{2l} b_{2l} + a_{2l+1} b_{2l+1}
+
+A vector of words has as many bytes as one of sums, so that what comes of two vectors of sums is one of words. These
+lie in *packed order*: groups of four sums of the first vector and of the second take turns. No instruction used here
+saturates where it matters, so that every machine computes the same integers.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from omniconv.compiler.emit import ir
+from omniconv.compiler.emit.builder import I16, I32, Kernel
+from omniconv.compiler.emit.machine import Bits, Index, Pointer, Value
+
+GROUP = 4
+"""Sums of one vector that stay side by side in packed order."""
+
+
+def packed_order(lanes: int) -> list[list[int]]:
+    """For two vectors of so many sums, the place of each among their words.
+
+    Example:
+        >>> packed_order(8)
+        [[0, 1, 2, 3, 8, 9, 10, 11], [4, 5, 6, 7, 12, 13, 14, 15]]
+    """
+    return [[lane // GROUP * 2 * GROUP + half * GROUP + lane % GROUP for lane in range(lanes)] for half in range(2)]
+
+
+def sums(lanes: int) -> ir.Type:
+    """The type of a vector of sums."""
+    return ir.VectorType(I32, lanes)
+
+
+def words(lanes: int) -> ir.Type:
+    """The type of a vector of words."""
+    return ir.VectorType(I16, lanes)
+
+
+def shift_words(k: Kernel, pointer: Pointer, offset: Index) -> Pointer:
+    """An address so many words further."""
+    return pointer if isinstance(offset, int) and offset == 0 else k.b.gep(pointer, k.index(offset), I16)
+
+
+def load_words(k: Kernel, pointer: Pointer, offset: Index, lanes: int) -> Bits:
+    """A vector of words."""
+    return Bits(k.b.load(shift_words(k, pointer, offset), words(lanes), 2))
+
+
+def load_sums(k: Kernel, pointer: Pointer, offset: Index, lanes: int) -> Bits:
+    """A vector of 32-bit integers, their number given in these."""
+    return Bits(k.b.load(k.b.gep(pointer, k.index(offset), I32), sums(lanes), 4))
+
+
+def load_pair(k: Kernel, pointer: Pointer, offset: Index, lanes: int) -> Bits:
+    """Two neighbouring words in every pair of a vector of so many sums."""
+    scalar = Value(k.b.load(shift_words(k, pointer, offset), I32, 2))
+    kind = sums(lanes)
+    undefined = Value(ir.undefined(kind))
+    spread = k.b.shuffle_vector(k.b.insert_element(undefined, scalar, 0), undefined, [0] * lanes)
+    return Bits(k.b.bitcast(spread, words(2 * lanes)))
+
+
+def store_words(k: Kernel, value: Bits, pointer: Pointer, offset: Index, count: int | None = None) -> None:
+    """Store a vector of words; with ``count`` only the first ones, as vectors of falling powers of two."""
+    lanes = value.type.count
+    if count is None or count >= lanes:
+        k.b.store(cast("Value", value), shift_words(k, pointer, offset), 2)
+        return
+    first = 0
+    while first < count:
+        size = 1 << ((count - first).bit_length() - 1)
+        part = _take(k, value, list(range(first, first + size)))
+        k.b.store(cast("Value", part), shift_words(k, pointer, k.add(offset, first)), 2)
+        first += size
+
+
+def pair_words(k: Kernel, a: Bits, b: Bits, places: list[tuple[int, int]]) -> Bits:
+    """Pairs of words from given places of two vectors, those of ``b`` counted on from those of ``a``."""
+    return _shuffle(k, a, b, [place for pair in places for place in pair])
+
+
+def add_pairs(k: Kernel, total: Bits, a: Bits, b: Bits) -> Bits:
+    """A vector of sums and the products of two vectors of pairs.
+
+    The sum is made in its register: LLVM would add products to each other first, since integers may be added in any
+    order, and then run out of registers.
+    """
+    return cast("Bits", k.hold(cast("Value", k.b.add(total, _multiply_pairs(k, a, b)))))
+
+
+def _multiply_pairs(k: Kernel, a: Bits, b: Bits) -> Bits:
+    lanes, name = a.type.count // 2, k.target.traits.words.pairs
+    if name and lanes == k.target.lanes:
+        function = k.intrinsic(name, sums(lanes), [a.type, a.type])
+        return Bits(k.b.call(function, [a, b]))
+    parts = []
+    for first in range(2):
+        places = list(range(first, 2 * lanes, 2))
+        wide = [Bits(k.b.sext(_take(k, each, places), sums(lanes))) for each in (a, b)]
+        parts.append(k.b.imul(*wide))
+    return k.b.add(*parts)
+
+
+def to_float(k: Kernel, total: Bits) -> Value:
+    """Integers of 32 bits as float32, rounded."""
+    return k.b.sitofp(total, ir.VectorType(ir.FLOAT, total.type.count))
+
+
+def widen_words(k: Kernel, value: Bits) -> Bits:
+    """Words as integers of 32 bits."""
+    return Bits(k.b.sext(value, sums(value.type.count)))
+
+
+def round_even(k: Kernel, value: Value) -> Bits:
+    """Float32 to integers of 32 bits, which have to hold them; halves to even."""
+    lanes, name = value.type.count, k.target.traits.words.round
+    if name and lanes == k.target.lanes:
+        return Bits(k.b.call(k.intrinsic(name, sums(lanes), [value.type]), [value]))
+    return k.b.fptosi(k.call("rint", value), sums(lanes))
+
+
+def pack_words(k: Kernel, a: Bits, b: Bits) -> Bits:
+    """Two vectors of 32-bit integers in packed order as words, those beyond 16 bits as the nearest."""
+    lanes, name = a.type.count, k.target.traits.words.pack
+    if name and lanes == k.target.lanes:
+        return Bits(k.b.call(k.intrinsic(name, words(2 * lanes), [a.type, a.type]), [a, b]))
+    parts = [k.b.trunc(clamp(k, each, -(2**15), 2**15 - 1), words(lanes)) for each in (a, b)]
+    places = [0] * (2 * lanes)
+    for half, order in enumerate(packed_order(lanes)):
+        for lane, place in enumerate(order):
+            places[place] = half * lanes + lane
+    return _shuffle(k, parts[0], parts[1], places)
+
+
+def clamp(k: Kernel, value: Bits, low: int, high: int) -> Bits:
+    """Integers with those outside of two limits replaced by them."""
+    for operation, limit in (("smax", low), ("smin", high)):
+        value = cast("Bits", k.call(operation, cast("Value", value), k.splat(limit, value.type)))
+    return value
+
+
+def clamp_float(k: Kernel, value: Value, low: int, high: int) -> Value:
+    """The same of floats; NaN becomes ``low``."""
+    return k.smaller(k.larger(value, k.splat(low, value.type)), k.splat(high, value.type))
+
+
+def spread_word(k: Kernel, pointer: Pointer, offset: Index, lanes: int) -> Bits:
+    """One word in all lanes of a vector."""
+    first = load_words(k, pointer, offset, 1)
+    return _take(k, first, [0] * lanes)
+
+
+def _take(k: Kernel, value: Bits, places: list[int]) -> Bits:
+    return _shuffle(k, value, Bits(ir.undefined(value.type)), places)
+
+
+def _shuffle(k: Kernel, a: Bits, b: Bits, places: list[int]) -> Bits:
+    return cast("Bits", k.b.shuffle_vector(cast("Value", a), cast("Value", b), places))

@@ -1,0 +1,115 @@
+"""Quantised layers become calls: which kernel, in which tiles."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from omniconv.compiler.kernels.quantised.lane import QuantisedLane, count_held
+from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
+from omniconv.compiler.kernels.quantised.taps import TapAxis, TapWalk, list_axes, stays_bounded
+from omniconv.compiler.lowering.arrange import as_channels_last, as_rows
+from omniconv.compiler.lowering.layer import strides_of
+from omniconv.compiler.memory.layout import Layout
+from omniconv.compiler.memory.planner import Planner
+from omniconv.compiler.memory.storage import Buffer, BufferRef, Stored, merge_axes
+from omniconv.integers import ceil_div
+from omniconv.program.steps import QuantisedConvStep, QuantisedDenseStep
+from omniconv.program.steps.quantised_conv import Requantised
+from omniconv.spec import Conv
+
+_PANEL_ROWS = 6
+"""Positions of a tile of the panel kernel: by two vectors of sums, twelve of sixteen registers."""
+_LANE_ROWS = 4
+"""Positions of a tile of the lane kernel."""
+_BLOCK_BYTES = 2**14
+"""Inputs of a unit of a pointwise layer, about: half of the smallest first-level cache [bytes]."""
+_BLOCK_TILES = 4
+"""Tiles of such a unit, at least: they share the weights that are read for it."""
+
+
+def lower_quantised_conv(planner: Planner, step: QuantisedConvStep) -> None:
+    """A convolution of integers."""
+    x, y = as_channels_last(planner, step.x), planner.produce(step.y)
+    _lower_layer(planner, step, step.spec, step.w, x, y)
+
+
+def lower_quantised_dense(planner: Planner, step: QuantisedDenseStep) -> None:
+    """A dense layer of integers: a pointwise convolution over rows."""
+    outputs, inputs = step.w.shape
+    shape = planner.shape(step.x)
+    rows = math.prod(shape[:-1])
+    if len(shape) == 2:
+        x, y = as_channels_last(planner, step.x), planner.produce(step.y)
+        distances = x.layout.strides[0], y.layout.strides[0]
+    else:
+        x, distance = as_rows(planner, step.x)
+        y = planner.produce(step.y, plain=True)
+        distances = distance, outputs
+    seen = [
+        replace(value, layout=Layout((1, size, rows), (0, 1, distance), tail=value.layout.tail and len(shape) == 2))
+        for value, size, distance in zip((x, y), (inputs, outputs), distances, strict=True)
+    ]
+    _lower_layer(planner, step, Conv.of(inputs, outputs, 1, dims=1), step.w[:, :, None], seen[0], seen[1])
+
+
+def _lower_layer(
+    planner: Planner, step: Requantised, spec: Conv, w: npt.NDArray[np.int16], x: Stored, y: Stored
+) -> None:
+    lanes = planner.target.lanes
+    axes, batch = list_axes(spec, x.layout, y.layout), x.layout.shape[0]
+    x_strides, y_strides = strides_of(x.layout), strides_of(y.layout)
+    inputs, outputs = spec.in_channels // spec.groups, spec.out_channels // spec.groups
+    by_lane = spec.groups > 1 and count_held(lanes, inputs, outputs) > 1
+    pointwise = all(axis.kernel == axis.stride == 1 and not axis.padded for axis in axes)
+    sizes = (batch, *(axis.result for axis in axes))
+    merged = merge_axes(sizes, x_strides, y_strides) if pointwise else None
+    if merged is not None:
+        count, (sx, sy) = merged
+        one = TapAxis(1, 1, 1, 1, 1, 0)
+        axes, batch = (one, one, TapAxis(count, count, 1, 1, 1, 0)), 1
+        x_strides, y_strides = (0, 0, 0, sx), (0, 0, 0, sy)
+    rows = _LANE_ROWS if by_lane else _even_rows(axes[2].result, _PANEL_ROWS)
+    tiles = ceil_div(axes[2].result, rows)
+    block = max(_BLOCK_TILES, _BLOCK_BYTES // (2 * rows * spec.in_channels)) if pointwise else tiles
+    walk = TapWalk(
+        batch=batch,
+        axes=axes,
+        x_strides=x_strides,
+        y_strides=y_strides,
+        tile=rows,
+        block=min(block, tiles),
+        low=step.levels.low,
+        high=step.levels.high,
+        bounded=stays_bounded(step.largest_sums(0), step.factor),
+        lanes=lanes,
+    )
+    recipe: QuantisedLane | QuantisedPanel
+    if by_lane:
+        recipe = QuantisedLane(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=y.layout.tail)
+    else:
+        tail = y.layout.tail and spec.groups == 1
+        recipe = QuantisedPanel(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=tail)
+    packed = [_constant(planner, recipe.pack(_straighten(spec, w)))]
+    packed += [_constant(planner, recipe.pack_outputs(array)) for array in (step.b, step.factor)]
+    # A row of zeros: integers of half the size of floats.
+    zeros = planner.zeros(axes[2].size * x_strides[3] + 2 * lanes)
+    planner.call(recipe, [x.ref, y.ref, *packed, zeros], "lane" if by_lane else "panel", fixed=True)
+
+
+def _even_rows(count: int, most: int) -> int:
+    """Rows of a tile, at most so many, of which whole tiles make up a row of positions, or nearly."""
+    return ceil_div(count, ceil_div(count, most)) if count <= 4 * most else most
+
+
+def _straighten(spec: Conv, w: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+    """Weights of a kernel that is mirrored in the order of its taps."""
+    return np.flip(w, tuple(range(2, w.ndim))) if spec.flip else w
+
+
+def _constant(planner: Planner, array: npt.NDArray[np.generic]) -> BufferRef:
+    planner.buffers.append(Buffer("constant", array.nbytes, make=lambda: array))
+    return BufferRef(len(planner.buffers) - 1)

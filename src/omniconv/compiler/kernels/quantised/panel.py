@@ -1,0 +1,149 @@
+r"""Dense, pointwise and grouped layers of integers: pairs of input channels broadcast against vectors of outputs.
+
+A tile of positions by two vectors of sums stays in registers. A step reads two neighbouring input channels of a
+position into all pairs of a vector, and multiplies them with two weights of each output channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.integers import add_pairs, load_pair, load_words, shift_words, store_words, sums
+from omniconv.compiler.emit.machine import Bits, Index, Pointer, Slot, Value
+from omniconv.compiler.kernels.quantised.taps import WEIGHTS, Rows, TapRun, TapWalk, in_packed_order
+from omniconv.integers import ceil_div
+from omniconv.records import dataclass
+from omniconv.target.model import Target
+
+Slots: TypeAlias = list[list[Slot]]
+"""Two vectors of sums for each position of a tile."""
+_UNROLL = 4
+"""Pairs of channels in a turn of the inner loop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantisedPanel:
+    """The recipe of one layer: everything its code depends on.
+
+    Attributes:
+        walk: positions and taps.
+        groups: of channels; ``inputs`` and ``outputs`` are those of one.
+        tail: whether whole vectors may be written past the last output channel of a group.
+    """
+
+    walk: TapWalk
+    groups: int
+    inputs: int
+    outputs: int
+    tail: bool
+
+    @property
+    def units(self) -> int:
+        """Units of work."""
+        return self.walk.units
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of input channels of a group."""
+        return ceil_div(self.inputs, 2)
+
+    @property
+    def width(self) -> int:
+        """Output channels of a block: two vectors of sums."""
+        return 2 * self.walk.lanes
+
+    @property
+    def panels(self) -> int:
+        """Blocks of a group."""
+        return ceil_div(self.outputs, self.width)
+
+    @property
+    def panel_words(self) -> int:
+        """Packed weights of a block [elements]."""
+        return len(self.walk.taps) * self.pairs * 2 * self.width
+
+    def pack(self, w: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
+        """Weights in PyTorch's shape as the kernel reads them: by group, block, tap, pair, output in packed order, and
+        which of the pair.
+        """
+        taps = int(np.prod(w.shape[2:], dtype=np.int64))
+        padded = np.zeros((self.groups, self.panels * self.width, 2 * self.pairs, taps), np.int16)
+        padded[:, : self.outputs, : self.inputs] = w.reshape(self.groups, self.outputs, self.inputs, taps)
+        by_output = padded.reshape(self.groups, self.panels, self.width, self.pairs, 2, taps)
+        ordered = in_packed_order(by_output.transpose(0, 1, 5, 3, 4, 2), self.walk.lanes)
+        return np.ascontiguousarray(ordered.transpose(0, 1, 2, 3, 5, 4)).reshape(-1)
+
+    def pack_outputs(self, array: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
+        """One number for each output channel as the kernel reads them."""
+        padded = np.zeros((self.groups, self.panels * self.width), array.dtype)
+        padded[:, : self.outputs] = array.reshape(self.groups, self.outputs)
+        return in_packed_order(padded, self.walk.lanes).reshape(-1)
+
+    def emit(self, name: str, target: Target) -> str:
+        """The kernel's IR."""
+        k = Kernel(name, target)
+        ragged = 0 if self.tail else self.outputs % self.width
+        whole = self.panels - 1 if ragged else self.panels
+        for y, rows, block in self.walk.emit_units(k):
+            with k.loop(self.groups) as group:
+                inputs = {tap: shift_words(k, row, k.mul(group, self.inputs)) for tap, row in rows.items()}
+                if whole:
+                    with k.loop(whole) as panel:
+                        self._panel(k, y, inputs, block, group, panel, None)
+                if ragged:
+                    self._panel(k, y, inputs, block, group, whole, ragged)
+        return k.finish()
+
+    def _panel(
+        self, k: Kernel, y: Pointer, rows: Rows, block: Index, group: Index, panel: Index, count: int | None
+    ) -> None:
+        number = k.add(k.mul(group, self.panels), panel)
+        weights = shift_words(k, k.arg(WEIGHTS), k.mul(number, self.panel_words))
+        place = k.mul(number, self.width)
+        result = shift_words(k, y, k.add(k.mul(group, self.outputs), k.mul(panel, self.width)))
+        for run, first in self.walk.emit_tiles(k, block):
+            totals = self._tile(k, rows, weights, place, run, first)
+            for i, pair in enumerate(totals):
+                value = self.walk.finish(k, pair, place)
+                store_words(k, value, result, k.mul(k.add(first, i), self.walk.y_strides[3]), count)
+
+    def _tile(
+        self, k: Kernel, rows: Rows, weights: Pointer, place: Index, run: TapRun, first: Index
+    ) -> list[tuple[Bits, Bits]]:
+        walk, width = self.walk, self.walk.axes[2]
+        kind = sums(walk.lanes)
+        start = walk.start(k, place)
+        slots = [[k.variable(kind, Value(half)) for half in start] for _ in range(run.size)]
+        for number, (td, th, tw) in enumerate(walk.taps):
+            positions = [i for i in range(run.size) if run.inside[i][tw]]
+            if not positions:
+                continue
+            column = k.add(k.mul(first, width.stride), tw * width.dilation - width.before)
+            source = k.anchor(shift_words(k, rows[td, th], k.mul(column, walk.x_strides[3])))
+            part = shift_words(k, weights, number * self.pairs * 2 * self.width)
+            turns = self.pairs // _UNROLL
+            if turns:
+                with k.loop(turns) as turn:
+                    here = shift_words(k, source, k.mul(turn, 2 * _UNROLL))
+                    there = shift_words(k, part, k.mul(turn, _UNROLL * 2 * self.width))
+                    for pair in range(_UNROLL):
+                        self._step(k, slots, positions, here, there, pair)
+            for pair in range(turns * _UNROLL, self.pairs):
+                self._step(k, slots, positions, source, part, pair)
+        return [(Bits(k.get(low)), Bits(k.get(high))) for low, high in slots]
+
+    def _step(
+        self, k: Kernel, slots: Slots, positions: Sequence[int], source: Pointer, weights: Pointer, pair: int
+    ) -> None:
+        """Two input channels of each position of a tile."""
+        walk = self.walk
+        factors = [load_words(k, weights, (2 * pair + half) * self.width, self.width) for half in range(2)]
+        for i in positions:
+            value = load_pair(k, source, i * walk.axes[2].stride * walk.x_strides[3] + 2 * pair, walk.lanes)
+            for slot, factor in zip(slots[i], factors, strict=True):
+                k.set(slot, Value(add_pairs(k, Bits(k.get(slot)), value, factor)))

@@ -1,0 +1,174 @@
+"""Layers of integers: bit for bit what the oracle computes, on every level and number of threads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tests.machines import NEON
+from tests.program_oracle import run_program
+
+from omniconv.compiler.code.build import compile_assembly, compile_object
+from omniconv.compiler.kernels.quantised.lane import QuantisedLane
+from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
+from omniconv.compiler.planning.options import Options
+from omniconv.compiler.planning.plan import plan
+from omniconv.errors import UnsupportedError
+from omniconv.program.levels import Levels
+from omniconv.program.program import Program
+from omniconv.program.steps import (
+    ConcatStep,
+    PostOp,
+    QuantisedConvStep,
+    QuantisedDenseStep,
+    QuantisedMapStep,
+    QuantisedMeanStep,
+    RearrangeStep,
+    ReduceStep,
+)
+from omniconv.runtime.executable import Executable
+from omniconv.spec import Conv
+from omniconv.target.select import available_targets, detect_host, select_target
+
+LEVELS = Levels(0.05, -128, 127)
+INPUT = Levels(0.03125, -100, 155)
+LAYERS = {
+    "pointwise": ((1, 8, 5, 7), Conv.of(8, 17, 1)),
+    "pointwise_strided": ((2, 5, 7, 6), Conv.of(5, 16, 1, stride=2)),
+    "dense": ((2, 7, 5, 9), Conv.of(7, 19, 3, padding=1)),
+    "mirrored": ((1, 6, 5, 5), Conv.of(6, 8, 3, padding=[(0, 1), (2, 0)], flip=True)),
+    "stem": ((1, 3, 13, 17), Conv.of(3, 32, 3, padding=1, stride=2)),
+    "grouped": ((1, 24, 6, 7), Conv.of(24, 36, 3, padding=1, groups=3)),
+    "groups_of_four": ((1, 12, 5, 9), Conv.of(12, 12, 3, padding=1, groups=3)),
+    "groups_of_eight": ((2, 24, 5, 9), Conv.of(24, 24, 3, padding=1, stride=2, groups=3)),
+    "groups_of_three": ((1, 21, 5, 9), Conv.of(21, 21, 3, padding=1, groups=7)),
+    "groups_that_widen": ((1, 10, 5, 9), Conv.of(10, 35, 3, padding=1, groups=5)),
+    "groups_that_narrow": ((1, 24, 5, 9), Conv.of(24, 9, (1, 3), padding=(0, 2), groups=3)),
+    "multiplier_4": ((1, 7, 5, 9), Conv.of(7, 28, 5, padding=2, groups=7)),
+    "multiplier": ((1, 6, 5, 9), Conv.of(6, 12, 3, padding=1, groups=6)),
+    "depthwise": ((2, 20, 7, 11), Conv.of(20, 20, 3, padding=1, groups=20)),
+    "depthwise_5": ((1, 33, 9, 14), Conv.of(33, 33, 5, padding=2, stride=2, groups=33)),
+    "depthwise_dilated": ((1, 16, 11, 12), Conv.of(16, 16, 3, padding=4, dilation=3, groups=16)),
+    "depthwise_1d": ((1, 40, 31), Conv.of(40, 40, 7, dims=1, padding=[(4, 2)], groups=40)),
+    "depthwise_3d": ((1, 9, 4, 5, 6), Conv.of(9, 9, 3, dims=3, padding=1, groups=9)),
+    "volume": ((1, 5, 3, 4, 7), Conv.of(5, 6, 2, dims=3, padding=[(1, 1), (0, 0), (1, 0)], dilation=(1, 2, 1))),
+}
+
+
+def layer_program(shape: tuple[int, ...], spec: Conv, seed: int = 0, bias: int = 3000, spread: float = 1.0) -> Program:
+    """A float input, quantised; the layer; its result as numbers of scale 1."""
+    rng = np.random.default_rng(seed)
+    program = Program(("x",), shapes={"x": shape})
+    program.add(QuantisedMapStep("x", "q", None, levels=INPUT), shape)
+    w = rng.integers(-127, 128, spec.weight_shape).astype(np.int16)
+    b = rng.integers(-bias, bias + 1, spec.out_channels).astype(np.int32)
+    b[0] = bias
+    factor = rng.uniform(0.5, 1.5, spec.out_channels) * spread / (60 * np.sqrt(np.prod(spec.weight_shape[1:])))
+    program.add(
+        QuantisedConvStep("q", "z", w, b, factor.astype(np.float32), INPUT, LEVELS, spec), spec.output_shape(shape)
+    )
+    program.add(QuantisedMapStep("z", "y", 1.0), spec.output_shape(shape))
+    program.outputs = ("y",)
+    return program
+
+
+def check(program: Program, target: str = "native", threads: int = 1, layout: str = "NCHW") -> None:
+    """Equal to the oracle in every bit, for inputs that reach both ends of the levels."""
+    run = Executable.of(program, select_target(target), Options(threads=threads, layout=layout))
+    rng = np.random.default_rng(1)
+    inputs = {name: (3 * rng.standard_normal(program.shapes[name])).astype(np.float32) for name in program.inputs}
+    given = {name: np.ascontiguousarray(np.moveaxis(x, 1, -1)) if layout == "NHWC" else x for name, x in inputs.items()}
+    for name, y in run.run(given).items():
+        want = run_program(program, inputs)[name]
+        np.testing.assert_array_equal(np.moveaxis(y, -1, 1) if layout == "NHWC" else y, want.astype(np.float32))
+        assert len(np.unique(want)) > 1
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_are_exact(name: str) -> None:
+    number = list(LAYERS).index(name)
+    check(layer_program(*LAYERS[name]), threads=1 + number % 2, layout=("NCHW", "NHWC")[number % 3 == 0])
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param(name, marks=() if name == "x86-64-v2" else pytest.mark.wide)
+        for name in ("x86-64-v2", "generic", "x86-64-v3", "x86-64-v4")
+    ],
+)
+def test_every_level_computes_the_same_integers(target: str) -> None:
+    if target not in available_targets(detect_host()):
+        pytest.skip(f"this machine has no {target}")
+    for name in ("dense", "depthwise", "groups_of_four", "multiplier_4"):
+        check(layer_program(*LAYERS[name]), target, threads=2)
+
+
+def test_sums_whose_scaled_values_are_beyond_32_bits_are_limited_all_the_same() -> None:
+    check(layer_program((1, 64, 3, 3), Conv.of(64, 8, 1), bias=2**31 - 1 - 64 * 127 * 155, spread=1e6))
+
+
+def test_sums_that_could_be_beyond_32_bits_are_refused() -> None:
+    with pytest.raises(UnsupportedError, match=r"sums up to 214\d+; need at most 2147483647"):
+        layer_program((1, 64, 3, 3), Conv.of(64, 8, 1), bias=2**31 - 1)
+
+
+def test_elementwise_operations_means_and_moves_are_exact() -> None:
+    shape = (2, 20, 5, 6)
+    program = Program(("x", "z"), shapes={"x": shape, "z": (1, 20, 1, 1)})
+    program.add(QuantisedMapStep("x", "xq", None, levels=INPUT), shape)
+    program.add(QuantisedMapStep("z", "zq", None, levels=LEVELS), (1, 20, 1, 1))
+    post = (PostOp("mul", "zq"), PostOp("add", "x"), PostOp("add", np.float32([[[[0.3]]]])))
+    program.add(QuantisedMapStep("xq", "a", INPUT.scale, post, (LEVELS.scale, None), Levels(0.07, -90, 165)), shape)
+    program.add(ConcatStep(("a", "xq"), "c", 1), (2, 40, 5, 6))
+    program.add(QuantisedMeanStep("c", "m", 0.06, LEVELS), (2, 40, 1, 1))
+    program.add(RearrangeStep("m", "r", (2, 40, 1, 1), (0, 1, 2, 3)), (2, 40))
+    w = np.random.default_rng(0).integers(-127, 128, (7, 40)).astype(np.int16)
+    factor, b = np.full(7, 0.003, np.float32), np.arange(7, dtype=np.int32)
+    program.add(QuantisedDenseStep("r", "d", w, b, factor, LEVELS, LEVELS), (2, 7))
+    program.add(RearrangeStep("a", "t", shape, (0, 2, 3, 1)), (2, 5, 6, 20))
+    program.add(QuantisedDenseStep("t", "u", w[:, :20], b, factor, Levels(0.07, -90, 165), LEVELS), (2, 5, 6, 7))
+    for name, of in (("y0", "d"), ("y1", "c"), ("y2", "u")):
+        program.add(QuantisedMapStep(of, name, 1.0), program.shapes[of])
+    program.outputs = ("y0", "y1", "y2")
+    check(program, threads=2)
+
+
+def test_float_steps_take_no_integers() -> None:
+    program = layer_program(*LAYERS["pointwise"])
+    with pytest.raises(UnsupportedError, match="global_pool of int16 values; need float32 values"):
+        program.add(ReduceStep("q", "w", "mean"), (1, 8, 1, 1))
+    with pytest.raises(UnsupportedError, match="int16 and float32 values; need one element"):
+        program.add(ConcatStep(("q", "x"), "w", 1), (1, 16, 5, 7))
+
+
+@pytest.mark.parametrize("name", ["dense", pytest.param("depthwise", marks=pytest.mark.wide)])
+def test_code_for_aarch64_is_made(name: str) -> None:
+    for call in plan(layer_program(*LAYERS[name]), NEON).calls:
+        if isinstance(call.recipe, QuantisedPanel | QuantisedLane):
+            assert compile_object(call.recipe.emit("f", NEON), NEON)[:4] == b"\x7fELF"
+
+
+def test_products_are_of_pairs_and_none_is_spilled() -> None:
+    """The inner loop of AVX2: twelve sums, and nothing else that stays."""
+    target = select_target("x86-64-v3")
+    (call,) = [
+        call for call in plan(layer_program((1, 64, 6, 8), Conv.of(64, 32, 1)), target).calls if call.what == "panel"
+    ]
+    lines = compile_assembly(call.recipe.emit("f", target), target).splitlines()
+    hot = [number for number, line in enumerate(lines) if "vpmaddwd" in line]
+    assert len(hot) >= 4 * 12
+    body = lines[hot[0] : hot[4 * 12 - 1]]
+    spilled = [line for line in body if "vmovdqu" in line and line.rstrip().endswith("(%rsp)")]
+    assert len(spilled) <= 2, spilled
+
+
+@pytest.mark.parametrize(("groups", "kernel"), [(32, 3), (16, 3), (128, 5)])
+def test_weights_of_groups_are_operands_from_memory_and_no_sum_is_spilled(groups: int, kernel: int) -> None:
+    target = select_target("x86-64-v3")
+    spec = Conv.of(128, 128, kernel, padding=kernel // 2, groups=groups)
+    (call,) = [call for call in plan(layer_program((1, 128, 9, 20), spec), target).calls if call.what == "lane"]
+    lines = compile_assembly(call.recipe.emit("f", target), target).splitlines()
+    products = [line for line in lines if "vpmaddwd" in line]
+    assert sum("(%" in line for line in products) > 0.9 * len(products)
+    spilled = [line for line in lines if "mov" in line and "ymm" in line and line.rstrip().endswith("(%rsp)")]
+    assert len(spilled) <= 4, spilled
