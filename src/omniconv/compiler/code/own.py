@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import tempfile
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import Final, NamedTuple
 
 TEMPORARY: Final = ".new-"
 """How the names of files begin that are being written."""
@@ -34,7 +35,7 @@ def read_own(path: Path, limit: int = -1, *, private: bool = False) -> OwnFile |
         return None
 
 
-def open_now(path: str | os.PathLike[str], *, follow: bool = True) -> BinaryIO:
+def open_now(path: str | os.PathLike[str], *, follow: bool = True) -> io.BufferedReader:
     """Open a file to read it, without waiting for the other end where it is a pipe.
 
     Args:
