@@ -149,11 +149,9 @@ def _compile_model(
     try:
         graph = prepare(model, shapes=shapes, constants=constants, memory_limit=options.memory_limit)
     except ModelError as error:
-        from omniconv.runtime.saved import is_saved
+        from omniconv.runtime.saved import point_to_load
 
-        if isinstance(model, str | os.PathLike) and is_saved(model):
-            raise error.but(fix="omniconv.load(path), as it is a saved network") from None
-        raise
+        raise point_to_load(error, model) from error.__cause__
     if options.layout == "NHWC":
         names = {info.name for info in (*graph.inputs, *graph.outputs)}
         options = replace(options, row_major=frozenset(names - find_images(graph)))

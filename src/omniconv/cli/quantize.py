@@ -65,19 +65,30 @@ def quantize(
     output: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file to write.", show_default="MODEL.int8.onnx")
     ] = None,
-    test: Annotated[Path | None, typer.Option("--test", help="Samples to measure on; default those of --data.")] = None,
+    test: Annotated[
+        Path | None, typer.Option("--test", help="Samples to measure on; default: those of --data.")
+    ] = None,
     ranges: Annotated[str, typer.Option("--ranges", help="minmax, percentile, entropy or mse.")] = "mse",
     percentile: Annotated[float, typer.Option("--percentile", help="Of --ranges percentile.")] = 99.99,
-    max_drop: Annotated[float | None, typer.Option("--max-drop", help="Most points of accuracy to lose.")] = None,
-    min_snr: Annotated[float | None, typer.Option("--min-snr", help="Least signal to noise of outputs [dB].")] = None,
+    max_drop: Annotated[
+        float | None, typer.Option("--max-drop", help="Most points of top-1 to lose, of a classifier.")
+    ] = None,
+    min_snr: Annotated[
+        float | None, typer.Option("--min-snr", help="Least ratio of signal to noise of the outputs, in dB.")
+    ] = None,
     keep: Annotated[list[str] | None, typer.Option("--keep", help="A layer that stays in float32; repeat it.")] = None,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Measure each layer alone.")] = False,
-    per_channel: Annotated[bool, typer.Option("--per-channel/--per-tensor", help="Scales of weights.")] = True,
+    per_channel: Annotated[
+        bool,
+        typer.Option("--per-channel/--per-tensor", help="A scale for each output channel of weights, or one for all."),
+    ] = True,
     reduce_range: Annotated[
         bool, typer.Option("--reduce-range", help="Weights of 7 bits, for runtimes whose sums of bytes saturate.")
     ] = False,
     equalize: Annotated[bool, typer.Option("--equalize/--no-equalize", help="Scale channels to alike ranges.")] = True,
-    correct_bias: Annotated[bool, typer.Option("--correct/--no-correct", help="Correct biases.")] = True,
+    correct_bias: Annotated[
+        bool, typer.Option("--correct/--no-correct", help="Take the mean error of weights off biases.")
+    ] = True,
     resize: Annotated[
         int,
         typer.Option("--resize", min=0, help="Bring the shorter side to this and cut out the middle; 0 for neither."),
@@ -96,7 +107,7 @@ def quantize(
     Layers stay in float32 until --max-drop and --min-snr are kept; the table says which and why.
     """
     target = model.with_name(f"{model.stem}.int8.onnx") if output is None else output
-    check_output("--out", target, MODELS)
+    check_output("--out", target, MODELS, reads=model)
     check_output("--report", report, PAGES, ["jinja2"])
     options = QuantOptions(
         ranges=ranges,
@@ -176,8 +187,8 @@ def show_report(name: str, found: QuantReport) -> None:
         console.print(f"{visible(layer.name)} stays in float32: {layer.reason}", markup=False, soft_wrap=True)
     for label, reason in found.others.items():
         console.print(f"{visible(label)}: {reason}", markup=False, soft_wrap=True)
-    rewrites = f"{found.folded} norms folded, {found.equalised} pairs equalised, {found.absorbed} shifted, "
-    rewrites += f"{found.corrected} biases corrected; {found.samples} samples, ranges by {found.ranges}"
+    rewrites = f"norms folded: {found.folded}, pairs equalised: {found.equalised}, shifted: {found.absorbed}, "
+    rewrites += f"biases corrected: {found.corrected}; samples: {found.samples}, ranges by {found.ranges}"
     console.print(rewrites)
     console.print(say(found), markup=False, soft_wrap=True)
 

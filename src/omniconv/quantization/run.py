@@ -231,7 +231,7 @@ class _Work:
         if options.max_drop is not None and metric is None and self.judge.best is None:
             raise SpecError(
                 f"max_drop={options.max_drop:g} for an output without classes",
-                need="an output (N, classes), or metric=, a function of the outputs; or min_snr=",
+                need="an output (N, classes); or min_snr=, or metric=, a function of the outputs",
             )
 
     def _count(self, text: str) -> _Counted:

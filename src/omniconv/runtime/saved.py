@@ -143,6 +143,13 @@ def is_saved(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def point_to_load(error: ModelError, model: object) -> ModelError:
+    """The error of a model that is none, which says what opens it where it is a saved network."""
+    if isinstance(model, str | os.PathLike) and is_saved(model):
+        return error.but(fix="omniconv.load(path), as it is a saved network")
+    return error
+
+
 # -- saving
 
 

@@ -100,7 +100,8 @@ class Raster:
             overviews = file.overviews(1)
             if level > len(overviews):
                 file.close()
-                raise DataError(f"level={level} of an image with {1 + len(overviews)} resolutions", need="one of these")
+                what = f"level={level} of an image with {1 + len(overviews)} resolutions"
+                raise DataError(what, need=f"0 to {len(overviews)}")
             self._file = file if level == 0 else _open(library, self._path, overview_level=level - 1)
             sizes = {"C": self._file.count, "Y": self._file.height, "X": self._file.width}
             rows, columns = self._file.block_shapes[0]

@@ -136,7 +136,9 @@ def describe_group(axes: str, place: Specimen | None, name: str) -> dict[str, An
         DataError: axes that such a group may not have, or in another order.
     """
     if "".join(letter for letter in ORDER if letter in axes) != axes or len(axes) < 2:
-        raise DataError(f"a result along {axes} in an OME-Zarr", need=f"axes in the order of {ORDER}", fix="a .zarr")
+        raise DataError(
+            f"a result along {axes} in an OME-Zarr", need=f"axes in the order of {ORDER}", fix="CYX, or a plain .zarr"
+        )
     kinds = {"T": "time", CHANNEL: "channel"}
     place = place or Specimen(dict.fromkeys(axes, 1.0), {}, {})
     assert place.scale is not None
