@@ -37,7 +37,8 @@ class Findings:
         settings, images, split, machine, epochs: of the study.
         designs, matched: the networks of both comparisons, by kind.
         widths: of the second comparison, with how many times as long a step takes.
-        rates: of learning, by kind and width.
+        tried: rates of learning.
+        rates: those of them that were chosen, by kind and width.
         times: of the first comparison.
         found: of each training, by name.
         scenes: that decoders learned.
@@ -51,6 +52,7 @@ class Findings:
     designs: Mapping[str, Design]
     matched: Mapping[str, Design]
     widths: Mapping[str, Any]
+    tried: tuple[float, ...]
     rates: Mapping[tuple[str, int], float]
     times: Times
     found: Mapping[str, Any]
@@ -98,7 +100,7 @@ def summarise(at: Findings) -> Study:
     pairs = {item.kind: draws[:, place] for place, item in enumerate(same_width)}
     claims = find_claims(tuple(same_width), tuple(same_time), kernels, decoders, grids, pairs)
     return Study(
-        asdict(at.settings),
+        {**asdict(at.settings), "rates": list(at.tried)},
         _describe_data(at),
         at.machine,
         at.epochs,

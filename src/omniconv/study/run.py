@@ -187,7 +187,7 @@ def _run(at: _Setting) -> Study:
     at.many("training decoders", jobs)
     machine = at.once("machine", lambda: describe_machine(1))
     findings = Findings(
-        settings, at.images, at.split, machine, epochs, designs, matched, widths, rates, times, found, at.scenes
+        settings, at.images, at.split, machine, epochs, designs, matched, widths, RATES, rates, times, found, at.scenes
     )
     with one_thread():
         return summarise(findings)

@@ -109,7 +109,7 @@ class Study(Record):
     """What a study found, and of what.
 
     Attributes:
-        settings: of :class:`omniconv.study.StudySettings`.
+        settings: of :class:`omniconv.study.StudySettings`, and the ``rates`` of learning that were tried.
         data: the images in words and numbers.
         machine: on which times were measured.
         epochs: of each training, at most.

@@ -8,7 +8,7 @@ from typing import Final
 from omniconv.records import dataclass
 from omniconv.report.words import count_words, seconds_words
 from omniconv.study.bootstrap import Spread
-from omniconv.study.settings import BATCH, PATIENCE, RATES
+from omniconv.study.settings import BATCH, PATIENCE
 from omniconv.study.study import DecoderResult, KindResult, Study
 from omniconv.study.timing import MEASURES
 from omniconv.study.words import say_times
@@ -97,6 +97,7 @@ def make_settings(found: Study) -> TextTable:
     """How it was done."""
     data, settings, machine = found.data, found.settings, found.machine
     first = settings["first_seed"]
+    tried = ", ".join(f"{rate:g}" for rate in settings.get("rates", ()))  # which early runs did not keep
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     rows = (
         ("images", f"{data['task']}: {'x'.join(map(str, data['shape']))}, {len(data['classes'])} classes"),
@@ -112,7 +113,7 @@ def make_settings(found: Study) -> TextTable:
         ),
         (
             "tuning",
-            f"rates {', '.join(f'{rate:g}' for rate in RATES)} for each kind and width, by another seed's validation",
+            f"rates {tried or 'not kept'} for each kind and width, by another seed's validation",
         ),
         ("early stop", f"after {PATIENCE} epochs without a better validation; the best epoch counts"),
         ("intervals", "95 %, by bootstrap over seeds and images, paired"),
