@@ -239,9 +239,12 @@ def test_open_sizes_stay_open_in_a_file(invoke, model, tmp_path, monkeypatch):
     assert found.code == 0, found.err
     assert "small.oconv: " in found.out
     assert "sizes are open" in found.out
+    monkeypatch.setenv("OMNICONV_THREADS", "3")
     found = invoke("run", "small.oconv", "--shape", "3,3,64,64", "--json")
     assert found.code == 0, found.err
-    assert json.loads(found.out)["outputs"]["y"]["shape"] == [3, 10]
+    report = json.loads(found.out)
+    assert report["outputs"]["y"]["shape"] == [3, 10]
+    assert (report["threads"], report["threads_why"]) == (3, "OMNICONV_THREADS")
 
 
 def test_saved_files_are_taken_where_they_belong(invoke, model, tmp_path):

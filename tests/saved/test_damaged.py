@@ -146,6 +146,22 @@ def test_a_file_of_few_sections_is_none() -> None:
             from_bytes(rewrite(saved("layer"), lambda sections, keep=keep: sections.__delitem__(slice(keep, None))))
 
 
+def test_many_sections_are_counted_before_they_are_known() -> None:
+    """Half a million empty sections in 56 MB would take five times that to know of."""
+    import hashlib
+
+    count = 20000
+    first = -(-(128 + 48 * count + 64) // 64) * 64
+    row = hashlib.sha256(b"").digest()
+    table = b"".join(struct.pack("<QQ32s", first + 64 * number, 0, row) for number in range(count))
+    size = first + 64 * count
+    head = struct.pack("<8sIIQ32s32s40s", b"\x89oconv\r\n", 1, count, size, hashlib.sha256(table).digest(), b"", b"")
+    data = (head + table).ljust(size, b"\0")
+    with pytest.raises(oc.LimitError, match="a file of 20000 sections needs"):
+        container.read_container(data, "", size + 1000)
+    assert len(container.read_container(data, "", 16 * size).sections) == count
+
+
 # -- descriptions that are edited, with digests made right
 
 
@@ -248,7 +264,7 @@ def read_program(text: bytes, sections: list[Any]) -> Any:
 
 
 def draw_program(kind: type, seed: int) -> Program:
-    """One step; before one of integers those that make them of floats, which all inputs of what is saved are."""
+    """One step; around one of integers those that make them of floats and back: what is saved reads and makes these."""
     program = program_of(DRAWS[kind](Random(seed)))
     (step,) = program.steps
     names = {name: f"{name} quantised" for name in program.inputs if name in program.elements}
@@ -258,6 +274,8 @@ def draw_program(kind: type, seed: int) -> Program:
         levels = getattr(step, "x_levels", Levels(0.5, -9, 8))
         found.add(QuantisedMapStep(name, made, None, levels=levels), shapes[name], "quantised")
     found.add(step.renamed(names), program.shapes[step.y], "step")
+    if step.y in found.elements:
+        found.outputs = (found.add(QuantisedMapStep(step.y, "floats", 0.5), program.shapes[step.y], "floats"),)
     return found
 
 
@@ -287,6 +305,16 @@ def of_kind(description: Any, kind: str) -> Any:
 def test_integers_that_are_not_those_of_the_values(kind: str, change: Callable[[Any], Any], words: str) -> None:
     with pytest.raises(OmniconvError, match=words):
         from_bytes(edit_json(saved("integers"), lambda found: (change(of_kind(found, kind)), None)[1]))
+
+
+def test_outputs_of_integers_are_refused() -> None:
+    program = draw_program(QuantisedMapStep, 1)
+    program.add(
+        QuantisedMapStep(program.outputs[0], "y quantised", None, levels=Levels(0.5, -9, 8)), program.shapes["y"]
+    )
+    program.outputs = ("y quantised",)
+    with pytest.raises(oc.SpecError, match="output 'y quantised' of integers"):
+        read_program(*through_json(program))
 
 
 def each_value(tree: Any, places: list[tuple[Any, Any]]) -> None:

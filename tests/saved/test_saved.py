@@ -20,6 +20,7 @@ import pytest
 from tests.saved.nets import MAKERS, check_same, feed, layer, network, new_process, no_compiling, open_network
 
 import omniconv as oc
+from omniconv.compiler.code.own import read_own
 from omniconv.errors import StorageError
 from omniconv.runtime import container
 from omniconv.runtime.saved import from_bytes, is_saved, to_bytes
@@ -276,3 +277,25 @@ def test_what_is_written_reads_from_any_buffer() -> None:
         found = container.read_container(form, "")
         assert [bytes(section) for section in found.sections] == [b"", b"a", np.arange(3).tobytes()]
         assert found.seal == bytes(32)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files")
+def test_folders_and_pipes_are_refused_and_leave_nothing_open(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    handles = Path("/proc/self/fd")
+    before = len(list(handles.iterdir()))
+    for _ in range(3):
+        for path in (tmp_path, tmp_path / "pipe"):
+            with pytest.raises(oc.ModelError, match=r"cannot be read|not a regular file"):
+                oc.load(path)
+            assert not is_saved(path)
+            assert read_own(path) is None
+    assert len(list(handles.iterdir())) == before
+
+
+@pytest.mark.parametrize("name", ["\u6f22" * 80 + ".oconv", "\U0001f600" * 60, "x" * 255])
+def test_names_as_long_as_files_may_have(name: str, tmp_path: Path) -> None:
+    net = layer()
+    net.save(tmp_path / name)
+    check_same(oc.load(tmp_path / name), net)
+    assert [path.name for path in tmp_path.iterdir()] == [name]

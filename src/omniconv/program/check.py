@@ -83,6 +83,8 @@ def check_program(
             program.add(step, shapes[step.y], label)
         except OmniconvError as error:
             raise error.but(at=label) from None
+    for name in outputs:
+        _demand(name not in program.elements, f"output {name!r} of integers, which callers do not see")
     return program
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from omniconv.errors import ModelError
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.quantization.network import FloatNetwork
-from omniconv.quantization.placing import find_channel_axis
+from omniconv.quantization.placing import find_channel_axis, is_of_channels
 
 LAYERS: Final = frozenset({"Conv", "ConvTranspose", "Gemm"})
 
@@ -51,7 +51,7 @@ def _fold(network: FloatNetwork, index: int, after: int) -> bool:
     if axis is None:
         return False
     channels = weights.shape[axis]
-    if bias is not None and bias.size != channels:
+    if bias is not None and not is_of_channels(bias, channels):
         return False
     found = _read_affine(network, node, layer, channels, weights.ndim)
     if found is None:

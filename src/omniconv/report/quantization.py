@@ -9,13 +9,13 @@ import math
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import omniconv
 from omniconv.limits import format_size
 from omniconv.quantization.report import LayerReport, QuantReport
 from omniconv.records import dataclass
-from omniconv.report.words import visible
+from omniconv.report.rendering import render_page, write_whole
 
 COLUMNS: Final = (
     "layer",
@@ -49,15 +49,12 @@ def make_quant_page(name: str, found: QuantReport, times: Mapping[str, float | s
         found: what became of it.
         times: measured times of a call [s], or why there are none.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     folder = files("omniconv.report") / "templates"
     text, style = ((folder / item).read_text(encoding="utf-8") for item in ("quantization.html", "report.css"))
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_clean).from_string(
-        text
-    )
-    page: str = template.render(
+    return render_page(
+        text,
         name=name,
         note=f"{found.samples} samples, ranges by {found.ranges}",
         style=Markup(style),  # noqa: S704 - a file of this package
@@ -68,20 +65,11 @@ def make_quant_page(name: str, found: QuantReport, times: Mapping[str, float | s
         rows=[make_cells(layer) for layer in found.layers],
         version=omniconv.__version__,
     )
-    return page
 
 
 def write_quant_page(name: str, found: QuantReport, path: Path, times: Mapping[str, float | str] | None = None) -> Path:
     """Write the page, whole or not at all."""
-    page = make_quant_page(name, found, times)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8", newline="\n")
-    partial.replace(path)
-    return path
-
-
-def _clean(value: Any) -> Any:
-    return visible(value) if type(value) is str else value
+    return write_whole(make_quant_page(name, found, times), path)
 
 
 def make_quant_tiles(found: QuantReport, times: Mapping[str, float | str]) -> list[dict[str, str]]:

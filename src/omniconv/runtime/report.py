@@ -39,9 +39,11 @@ def describe_call(plan: Plan, call: Call, seconds: float, share: float) -> StepP
     if call.step < 0:
         return StepProfile("(boundary)", call.what, "", seconds, 0, share)
     layer = describe_step(plan.program, call.step)
-    main = call.what in ("lane", "panel", "series")
+    main = call.what in ("lane", "panel", "series", "filtered")
     if not main and layer.macs:
         return StepProfile(layer.name, call.what, "", seconds, 0, share)
-    filtered = None if call.decision is None else call.decision.multiplications
+    filtered = getattr(call.recipe, "multiplications", None)
+    if call.decision is not None:
+        filtered = call.decision.multiplications
     done = layer.macs if filtered is None else filtered
     return StepProfile(layer.name, layer.kind, layer.text, seconds, layer.macs, share, done)

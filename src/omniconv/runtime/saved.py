@@ -13,7 +13,6 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias
 
 import llvmlite
@@ -22,6 +21,7 @@ import numpy as np
 import omniconv
 from omniconv.compiler.code.cache import GivenCode, open_cache
 from omniconv.compiler.code.key import is_sealed, seal
+from omniconv.compiler.code.own import open_now
 from omniconv.compiler.planning.options import Options
 from omniconv.errors import ModelError, OmniconvError, RebuildWarning, UnsupportedError, warn
 from omniconv.integers import as_shape
@@ -135,9 +135,7 @@ def from_bytes(data: bytes) -> Any:
 def is_saved(path: str | os.PathLike[str]) -> bool:
     """Whether a file begins as one of these does."""
     try:
-        if not Path(path).is_file():  # to open a pipe would wait for a writer
-            return False
-        with Path(path).open("rb") as file:
+        with open_now(path) as file:
             return file.read(len(MAGIC)) == MAGIC
     except (OSError, ValueError):
         return False
@@ -210,7 +208,7 @@ def _find_compiled(net: Any) -> Trusted | None:
 
 
 def _open(data: bytes | Bytes, at: str, limit: int | None) -> Any:
-    container = read_container(data, at)
+    container = read_container(data, at, limit)
     if len(container.sections) < 2:
         raise ModelError(f"the file has {len(container.sections)} sections", need=_NEED, at=at)
     with _refuse_faults(at):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Final
 
@@ -125,6 +126,8 @@ def _read_place(scales: Any, one: Any, letters: str, units: dict[str, str]) -> S
             else:
                 return Specimen(None, {}, units)
     except (LookupError, TypeError, ValueError, AttributeError):
+        return Specimen(None, {}, units)
+    if not all(map(math.isfinite, (*scale.values(), *translation.values()))):
         return Specimen(None, {}, units)
     return Specimen(scale, translation, units)
 

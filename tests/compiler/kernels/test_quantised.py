@@ -8,6 +8,7 @@ from tests.machines import NEON
 from tests.program_oracle import run_program
 
 from omniconv.compiler.code.build import compile_assembly, compile_object
+from omniconv.compiler.kernels.quantised.filtered import QuantisedFilter
 from omniconv.compiler.kernels.quantised.lane import QuantisedLane
 from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
 from omniconv.compiler.planning.options import Options
@@ -35,6 +36,8 @@ LAYERS = {
     "pointwise": ((1, 8, 5, 7), Conv.of(8, 17, 1)),
     "pointwise_strided": ((2, 5, 7, 6), Conv.of(5, 16, 1, stride=2)),
     "dense": ((2, 7, 5, 9), Conv.of(7, 19, 3, padding=1)),
+    "filtered": ((2, 35, 9, 14), Conv.of(35, 41, 3, padding=1)),
+    "filtered_mirrored": ((1, 32, 12, 8), Conv.of(32, 32, 3, padding=[(0, 2), (1, 0)], flip=True)),
     "mirrored": ((1, 6, 5, 5), Conv.of(6, 8, 3, padding=[(0, 1), (2, 0)], flip=True)),
     "stem": ((1, 3, 13, 17), Conv.of(3, 32, 3, padding=1, stride=2)),
     "grouped": ((1, 24, 6, 7), Conv.of(24, 36, 3, padding=1, groups=3)),
@@ -99,8 +102,33 @@ def test_layers_are_exact(name: str) -> None:
 def test_every_level_computes_the_same_integers(target: str) -> None:
     if target not in available_targets(detect_host()):
         pytest.skip(f"this machine has no {target}")
-    for name in ("dense", "depthwise", "groups_of_four", "multiplier_4"):
+    for name in ("dense", "filtered", "depthwise", "groups_of_four", "multiplier_4"):
         check(layer_program(*LAYERS[name]), target, threads=2)
+
+
+@pytest.mark.parametrize(("inputs", "sign", "filtered"), [(189, 1, True), (189, -1, True), (190, 1, False)])
+def test_filtering_is_exact_up_to_the_largest_sum_that_it_knows(inputs: int, sign: int, filtered: bool) -> None:
+    """189 channels of 9 taps of 127 times 155 are just below 2**25, and are reached."""
+    program = layer_program((1, inputs, 8, 8), Conv.of(inputs, 16, 3, padding=1), bias=0)
+    (step,) = [step for step in program.steps if isinstance(step, QuantisedConvStep)]
+    step.w[...] = sign * 127
+    step.factor[...] = np.linspace(0.5, 1, 16) * 128 / 2**25
+    run = Executable.of(program, select_target("native"), Options(threads=1))
+    x = np.full((1, inputs, 8, 8), 9.0, np.float32)
+    want = run_program(program, {"x": x})["y"].astype(np.float32)
+    np.testing.assert_array_equal(run.run({"x": x})["y"], want)
+    assert len(np.unique(want)) > 16
+    text = run.explain()
+    assert ("filtered kernel" in text) == filtered
+    assert ("exact in integers modulo 2**32" if filtered else "below 33554432") in text
+
+
+def test_profiles_count_the_products_that_are_left() -> None:
+    program = layer_program((1, 32, 8, 8), Conv.of(32, 32, 3, padding=1))
+    run = Executable.of(program, select_target("native"), Options(threads=1))
+    (layer,) = [step for step in run.profile({"x": np.zeros((1, 32, 8, 8), np.float32)}, 1) if step.macs]
+    assert layer.macs == 8 * 8 * 9 * 32 * 32
+    assert layer.multiplications == 4 * 36 * 32 * 32
 
 
 def test_sums_whose_scaled_values_are_beyond_32_bits_are_limited_all_the_same() -> None:
@@ -141,10 +169,12 @@ def test_float_steps_take_no_integers() -> None:
         program.add(ConcatStep(("q", "x"), "w", 1), (1, 16, 5, 7))
 
 
-@pytest.mark.parametrize("name", ["dense", pytest.param("depthwise", marks=pytest.mark.wide)])
+@pytest.mark.parametrize(
+    "name", ["dense", *(pytest.param(each, marks=pytest.mark.wide) for each in ("depthwise", "filtered"))]
+)
 def test_code_for_aarch64_is_made(name: str) -> None:
     for call in plan(layer_program(*LAYERS[name]), NEON).calls:
-        if isinstance(call.recipe, QuantisedPanel | QuantisedLane):
+        if isinstance(call.recipe, QuantisedPanel | QuantisedLane | QuantisedFilter):
             assert compile_object(call.recipe.emit("f", NEON), NEON)[:4] == b"\x7fELF"
 
 

@@ -53,7 +53,17 @@ def load_words(k: Kernel, pointer: Pointer, offset: Index, lanes: int) -> Bits:
 
 def load_sums(k: Kernel, pointer: Pointer, offset: Index, lanes: int) -> Bits:
     """A vector of 32-bit integers, their number given in these."""
-    return Bits(k.b.load(k.b.gep(pointer, k.index(offset), I32), sums(lanes), 4))
+    return Bits(k.b.load(shift_sums(k, pointer, offset), sums(lanes), 4))
+
+
+def shift_sums(k: Kernel, pointer: Pointer, offset: Index) -> Pointer:
+    """An address so many integers of 32 bits further."""
+    return pointer if isinstance(offset, int) and offset == 0 else k.b.gep(pointer, k.index(offset), I32)
+
+
+def store_sums(k: Kernel, value: Bits, pointer: Pointer, offset: Index) -> None:
+    """Store a vector of them."""
+    k.b.store(cast("Value", value), shift_sums(k, pointer, offset), 4)
 
 
 def load_pair(k: Kernel, pointer: Pointer, offset: Index, lanes: int) -> Bits:

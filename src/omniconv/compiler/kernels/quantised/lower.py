@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from omniconv.compiler.kernels.quantised.filtered import MOST, OUTPUTS, POINTS, ROWS, QuantisedFilter
 from omniconv.compiler.kernels.quantised.lane import QuantisedLane, count_held
 from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
 from omniconv.compiler.kernels.quantised.taps import TapAxis, TapWalk, list_axes, stays_bounded
@@ -17,6 +19,7 @@ from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Buffer, BufferRef, Stored, merge_axes
 from omniconv.integers import ceil_div
+from omniconv.program.levels import Levels
 from omniconv.program.steps import QuantisedConvStep, QuantisedDenseStep
 from omniconv.program.steps.quantised_conv import Requantised
 from omniconv.spec import Conv
@@ -27,6 +30,12 @@ _LANE_ROWS = 4
 """Positions of a tile of the lane kernel."""
 _BLOCK_BYTES = 2**14
 """Inputs of a unit of a pointwise layer, about: half of the smallest first-level cache [bytes]."""
+_SPREAD, _GATHER = 4, 6
+"""Cost of transforming an input, and an output, of a point [multiplications]."""
+_MOST_BLOCKS, _SLAB = 48, 4
+"""Blocks of a slab, at most; and what weights that are read again for each cost [blocks]."""
+_MARGIN = 0.9
+"""Layers are filtered where that is expected to take less than this part of the direct sum's time."""
 _BLOCK_TILES = 4
 """Tiles of such a unit, at least: they share the weights that are read for it."""
 
@@ -72,6 +81,9 @@ def _lower_layer(
         one = TapAxis(1, 1, 1, 1, 1, 0)
         axes, batch = (one, one, TapAxis(count, count, 1, 1, 1, 0)), 1
         x_strides, y_strides = (0, 0, 0, sx), (0, 0, 0, sy)
+    filtered, why = False, ""
+    if not by_lane:
+        filtered, why = _filters(spec, axes, batch, step, w)
     rows = _LANE_ROWS if by_lane else _even_rows(axes[2].result, _PANEL_ROWS)
     tiles = ceil_div(axes[2].result, rows)
     block = max(_BLOCK_TILES, _BLOCK_BYTES // (2 * rows * spec.in_channels)) if pointwise else tiles
@@ -87,9 +99,13 @@ def _lower_layer(
         bounded=stays_bounded(step.largest_sums(0), step.factor),
         lanes=lanes,
     )
-    recipe: QuantisedLane | QuantisedPanel
+    recipe: QuantisedLane | QuantisedPanel | QuantisedFilter
     if by_lane:
         recipe = QuantisedLane(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=y.layout.tail)
+    elif filtered:
+        recipe = QuantisedFilter(
+            walk=walk, inputs=inputs, outputs=outputs, slab=_size_slab(planner, batch, axes, inputs), tail=y.layout.tail
+        )
     else:
         tail = y.layout.tail and spec.groups == 1
         recipe = QuantisedPanel(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=tail)
@@ -97,7 +113,51 @@ def _lower_layer(
     packed += [_constant(planner, recipe.pack_outputs(array)) for array in (step.b, step.factor)]
     # A row of zeros: integers of half the size of floats.
     zeros = planner.zeros(axes[2].size * x_strides[3] + 2 * lanes)
-    planner.call(recipe, [x.ref, y.ref, *packed, zeros], "lane" if by_lane else "panel", fixed=True)
+    args, name = [x.ref, y.ref, *packed, zeros], "lane" if by_lane else "panel"
+    if isinstance(recipe, QuantisedFilter):
+        args, name = [*args, planner.thread_memory(recipe.room)], "filtered"
+    planner.call(recipe, args, name, how=why, fixed=True)
+
+
+def _filters(
+    spec: Conv, axes: Sequence[TapAxis], batch: int, step: Requantised, w: npt.NDArray[np.int16]
+) -> tuple[bool, str]:
+    """Whether a layer is filtered, and why or why not: a function of the layer alone."""
+    depth, height, width = axes
+    if spec.groups > 1 or depth != TapAxis(1, 1, 1, 1, 1, 0):
+        return False, ""
+    if any((axis.kernel, axis.stride, axis.dilation) != (3, 1, 1) for axis in (height, width)):
+        return False, ""
+    largest = _bound_products(w, step.x_levels)
+    if largest >= MOST:
+        return False, f"not filtered: sums of products up to {largest}, which filtering knows below {MOST}"
+    inputs, outputs = spec.in_channels, spec.out_channels
+    blocks = batch * ceil_div(height.result, OUTPUTS) * ceil_div(width.result, OUTPUTS)
+    rows = ceil_div(blocks, ROWS) * ROWS
+    direct = batch * height.result * width.result * 9 * inputs * outputs
+    cost = POINTS * (rows * inputs * outputs + blocks * (_SPREAD * inputs + _GATHER * outputs))
+    share = f"{cost / direct:.2f} of the direct sum's time expected"
+    if cost > _MARGIN * direct:
+        return False, f"not filtered: {share}"
+    return True, f"F(4x4, 3x3), exact in integers modulo 2**32; {share}"
+
+
+def _bound_products(w: npt.NDArray[np.int16], levels: Levels) -> int:
+    """How large the sum of products of an output can be: inputs keep to their levels, or are zeros beside them."""
+    wide = w.astype(np.int64).reshape(len(w), -1)
+    positive, negative = np.maximum(wide, 0).sum(1), np.maximum(-wide, 0).sum(1)
+    low, high = min(levels.low, 0), max(levels.high, 0)
+    return int(np.maximum(positive * high - negative * low, negative * high - positive * low).max(initial=0))
+
+
+def _size_slab(planner: Planner, batch: int, axes: Sequence[TapAxis], inputs: int) -> int:
+    """Blocks of a slab: few slabs for each thread, without many blocks that do not exist, whose transformed inputs stay
+    in the second-level cache.
+    """
+    count = batch * ceil_div(axes[1].result, OUTPUTS) * ceil_div(axes[2].result, OUTPUTS)
+    fits = 3 * planner.target.cache_bytes // 4 // (2 * POINTS * inputs)
+    sizes = range(ROWS, max(2 * ROWS, min(_MOST_BLOCKS, fits)) + 1, ROWS)
+    return min(sizes, key=lambda size: ceil_div(ceil_div(count, size), planner.threads) * (size + _SLAB))
 
 
 def _even_rows(count: int, most: int) -> int:
