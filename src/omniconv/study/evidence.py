@@ -203,7 +203,7 @@ def _show(decoders: Sequence[DecoderResult], grids: Mapping[tuple[str, int], Flo
             ClaimPart(f"energy of the grid, k3 s2 over k4 s2 in {dims}-D", ratio, "times", judge_factor(ratio))
         )
         least = min((item for item in decoders if item.dims == dims), key=lambda item: item.grid.value)
-        times = count_times(float(uneven.mean()) / least.grid.value)
+        times = count_times(float(uneven.mean()) / max(least.grid.value, float(np.finfo(np.float64).tiny)))
         beside.append(f"In {dims}-D it is weakest with {least.name}, {times} times weaker than with k3 s2.")
     plane = next(item for item in decoders if item.name == "transposed k4 s2" and item.dims == 2)
     share = f"{100 * plane.untrained.value:.0f} %"

@@ -37,12 +37,14 @@ def say_times(found: Spread) -> str:
 
 
 def count_times(ratio: float) -> str:
-    """A ratio to one digit behind the point, or to two digits where it is large.
+    """A ratio to one digit behind the point, or to whole numbers where it is large; beyond what can mean much, that.
 
     Example:
-        >>> count_times(5.86), count_times(123.4)
-        ('5.9', '123')
+        >>> count_times(5.86), count_times(123.4), count_times(3e7)
+        ('5.9', '123', 'more than 10,000')
     """
+    if ratio > 10_000:
+        return "more than 10,000"
     return f"{ratio:.1f}" if ratio < 99.5 else f"{ratio:.0f}"
 
 
