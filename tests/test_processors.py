@@ -99,6 +99,7 @@ def test_hardware_threads_of_a_core_count_once(
         ),
         # What is no quota is none.
         ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "many 100000"}, 8, 8),
+        ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "9" * 5000 + " 100000"}, 8, 8),
         ({"proc/self/cgroup": "0::/", "sys/fs/cgroup/cpu.max": "100000 0"}, 8, 8),
         ({"proc/self/cgroup": "0::/../..", "sys/fs/cgroup/cpu.max": ""}, 8, 8),
         ({"proc/self/cgroup": "nonsense\n:::"}, 8, 8),

@@ -1,12 +1,13 @@
 """Records: what the data classes of the standard library do, written later."""
 
+import copy
 import dataclasses
-import importlib
 import inspect
 import pickle
-import pkgutil
-from dataclasses import FrozenInstanceError, field, fields, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import FrozenInstanceError, InitVar, field, fields, replace
 from functools import cached_property
+from threading import Barrier
 from typing import get_type_hints
 
 import pytest
@@ -138,10 +139,61 @@ def test_methods_are_written_when_they_are_needed():
     assert not inspect.isfunction(vars(Late)["__eq__"])
 
 
-def test_no_class_of_the_compiler_is_one_of_the_standard_library():
-    for word in ("spec", "program", "target", "compiler", "runtime", "graph"):
-        package = importlib.import_module(f"omniconv.{word}")
-        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            for name, item in vars(importlib.import_module(module.name)).items():
-                if inspect.isclass(item) and dataclasses.is_dataclass(item) and item.__module__ == module.name:
-                    assert not item.__dataclass_params__.init, f"{module.name}.{name} is not of omniconv.records"
+@pytest.mark.parametrize("how", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_copies(how):
+    one = Kept(1, ([2],))
+    found = how(one)
+    assert found == one
+    assert found is not one
+    assert (found.inner[0] is one.inner[0]) == (how is copy.copy)
+
+
+@pytest.mark.parametrize("decorate", [dataclass, dataclasses.dataclass])
+def test_what_is_refused(decorate):
+    @decorate(frozen=True)
+    class Frozen:
+        x: int
+
+    @decorate
+    class Open:
+        x: int
+
+    for base, frozen in ((Frozen, False), (Open, True)):
+        with pytest.raises(TypeError, match="frozen"):
+            decorate(frozen=frozen)(type("Derived", (base,), {}))
+    with pytest.raises(TypeError):
+        decorate(frozen=True)(type("Own", (), {"__setattr__": lambda *_: None}))
+
+
+def test_arguments_that_are_no_fields_are_refused():
+    for kind in (InitVar[int], "InitVar[int]", "dataclasses.InitVar[int]"):
+        with pytest.raises(TypeError, match=r"Given\.x is an InitVar"):
+            dataclass(type("Given", (), {"__annotations__": {"x": kind}}))
+
+
+def test_words_of_a_class_are_its_own():
+    @dataclass
+    class Silent:
+        x: int
+
+    assert Silent.__doc__ is None
+    assert Kept.__doc__ == "At the top of a module, where pickles find it."
+
+
+def test_threads_that_ask_for_a_method_at_once():
+    @dataclass(frozen=True)
+    class Asked:
+        x: int
+        many: list[int] = field(default_factory=list)
+
+    ready = Barrier(8)
+
+    def ask(number):
+        ready.wait()
+        one = Asked(number)
+        return one == Asked(number), repr(one).endswith(f"Asked(x={number}, many=[])"), one.many
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(ask, range(8)))
+    assert all(same and words for same, words, _ in found)
+    assert len({id(many) for *_, many in found}) == 8

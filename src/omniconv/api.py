@@ -14,7 +14,7 @@ from omniconv.choices import as_choice
 from omniconv.compiler.planning.options import LAYOUTS, Options
 from omniconv.compiler.planning.tuning_store import open_tuning
 from omniconv.compiler.problem.problem import ACCURACIES, USUAL
-from omniconv.errors import ShapeError, SpecError
+from omniconv.errors import ModelError, ShapeError, SpecError
 from omniconv.integers import as_flag, as_shape
 from omniconv.limits import check_memory
 from omniconv.processors import take_threads
@@ -146,7 +146,12 @@ def _compile_model(
     from omniconv.graph.images import find_images
     from omniconv.runtime.model import compile_graph
 
-    graph = prepare(model, shapes=shapes, constants=constants, memory_limit=options.memory_limit)
+    try:
+        graph = prepare(model, shapes=shapes, constants=constants, memory_limit=options.memory_limit)
+    except ModelError as error:
+        from omniconv.runtime.saved import point_to_load
+
+        raise point_to_load(error, model) from error.__cause__
     if options.layout == "NHWC":
         names = {info.name for info in (*graph.inputs, *graph.outputs)}
         options = replace(options, row_major=frozenset(names - find_images(graph)))

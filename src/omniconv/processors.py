@@ -19,6 +19,8 @@ from omniconv.integers import as_integer, ceil_div
 
 VARIABLE: Final = "OMNICONV_THREADS"
 MAX_THREADS: Final = 1024
+_DIGITS: Final = 20
+"""Of a time in a file of the system; more are no time."""
 _ROOT: Final = Path("/")
 _SIBLINGS: Final = ("core_cpus_list", "thread_siblings_list")
 """Files that list the processors of one core, by the name of newer and of older Linux."""
@@ -143,7 +145,8 @@ def _read_first(folder: Path) -> tuple[int, int] | None:
 
 
 def _as_quota(time: str, period: str) -> tuple[int, int] | None:
-    return (int(time), int(period)) if time.isdigit() and period.isdigit() and int(time) and int(period) else None
+    numbers = all(text.isdigit() and len(text) <= _DIGITS for text in (time, period))
+    return (int(time), int(period)) if numbers and int(time) and int(period) else None
 
 
 def _read(path: Path) -> str:

@@ -3,7 +3,7 @@
 The standard one writes source text for every method of every class while the class is defined, and has it compiled:
 about a millisecond for each, and a fifth of a second for those that a compilation imports and mostly leaves alone. Here
 a method is written when somebody asks for it. All else is the standard one's: fields, ``replace``, ``slots``. A class
-that derives from one of these has to be one of them.
+that derives from one of these has to be one of them, and as frozen as it; ``InitVar`` is not known.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from dataclasses import dataclass as dataclass  # noqa: PLC0414 - type checkers know that one
+    from dataclasses import dataclass as dataclass  # noqa: PLC0414, TID251 - type checkers know that one
 else:
     import dataclasses
     import sys
-    from dataclasses import MISSING, Field, FrozenInstanceError, fields
+    from dataclasses import MISSING, Field, FrozenInstanceError, InitVar, fields
     from reprlib import recursive_repr
 
     def dataclass(
@@ -28,17 +28,26 @@ else:
         slots: bool = False,
         weakref_slot: bool = False,
     ) -> Any:
-        """As `dataclasses.dataclass`, of which it takes these arguments."""
+        """As `dataclasses.dataclass`, of which it takes these arguments.
+
+        Raises:
+            TypeError: a class that forbids to assign and says itself how that is done, that derives from one which does
+                not forbid it or the other way round, or that has an ``InitVar``.
+        """
 
         def decorate(cls: type) -> type:
             own = dict(vars(cls))
             if own.get("__hash__") is None:  # Python says so of every class with an equality of its own
                 own.pop("__hash__", None)
+            _check(cls, own, frozen)
             wanted = ["__init__", "__repr__", *(["__eq__"] if eq else []), *(["__hash__"] if eq and frozen else [])]
-            plain = dataclasses.dataclass(
+            plain = dataclasses.dataclass(  # noqa: TID251
                 init=False, repr=False, eq=False, kw_only=kw_only, slots=slots, weakref_slot=weakref_slot
             )
             made = plain(cls)
+            made.__doc__ = own[
+                "__doc__"
+            ]  # the standard one describes a class without words by the arguments of `object`
             if eq and not frozen and "__hash__" not in own:
                 made.__hash__ = None
             if frozen:
@@ -51,6 +60,17 @@ else:
             return made
 
         return decorate if cls is None else decorate(cls)
+
+    def _check(cls: type, own: dict[str, Any], frozen: bool) -> None:
+        """Refuse what the standard one refuses where it knows a class to be frozen, and what would be left out here."""
+        if frozen and ("__setattr__" in own or "__delattr__" in own):
+            raise TypeError(f"{cls.__qualname__} is frozen, and says itself how to assign")
+        for base in cls.__mro__[1:]:
+            if "__dataclass_fields__" in vars(base) and frozen != (base.__setattr__ is _refuse_to_assign):
+                raise TypeError(f"{cls.__qualname__} and {base.__qualname__}: one of them is frozen")
+        for name, kind in own.get("__annotations__", {}).items():
+            if isinstance(kind, InitVar) or kind is InitVar or str(kind).startswith(("InitVar", "dataclasses.InitVar")):
+                raise TypeError(f"{cls.__qualname__}.{name} is an InitVar, which no method here takes")
 
     class _Later:
         """Stands in the place of a method until somebody asks for it.

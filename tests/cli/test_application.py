@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
+from rich.text import Text
 
 from omniconv import __version__
+from omniconv.cli.app import app
 from omniconv.cli.exits import MEANINGS, Exit
 
 COMMANDS = sorted(
@@ -63,6 +66,13 @@ def test_every_command_has_help_and_json(invoke, command):
     found = invoke(command, "--help")
     assert found.code == 0
     assert "--json" in found.out
+
+
+def test_no_word_of_a_help_is_taken_for_markup():
+    for name, command in typer.main.get_command(app).commands.items():
+        for text in (command.help, *(getattr(item, "help", None) for item in command.params)):
+            styles = {str(span.style) for span in Text.from_markup(text or "").spans}
+            assert styles <= {"bold", "dim"}, (name, text)
 
 
 @pytest.mark.parametrize(

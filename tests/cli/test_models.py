@@ -32,6 +32,12 @@ def test_run_is_repeatable_and_right(invoke, model, tmp_path):
             np.testing.assert_allclose(saved["y"], expected(model, x), rtol=0, atol=1e-6)
 
 
+def test_inputs_are_not_written_over(invoke, model, tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.zeros((1, 3, 64, 64), np.float32))
+    found = invoke("run", model, "-i", tmp_path / "x.npz", "-o", tmp_path / "x.npz")
+    assert (found.code, "is the file that is read" in found.err) == (2, True), found.err
+
+
 def test_run_in_float64(invoke, model, tmp_path):
     x = np.random.default_rng(7).standard_normal((2, 3, 64, 64))
     np.save(tmp_path / "x.npy", x)
@@ -222,6 +228,7 @@ def test_compile_once_and_run_without_compiling(invoke, model, tmp_path, monkeyp
     found = invoke("run", path, "-i", tmp_path / "x.npy", "-o", tmp_path / "y.npz", "--json")
     assert found.code == 0, found.err
     assert json.loads(found.out)["kernels"] == report["kernels"]
+    assert "loaded in" in invoke("run", path, "-i", tmp_path / "x.npy").out
     with np.load(tmp_path / "y.npz") as saved:
         np.testing.assert_allclose(saved["y"], expected(model, x), rtol=0, atol=1e-6)
 
@@ -232,9 +239,12 @@ def test_open_sizes_stay_open_in_a_file(invoke, model, tmp_path, monkeypatch):
     assert found.code == 0, found.err
     assert "small.oconv: " in found.out
     assert "sizes are open" in found.out
+    monkeypatch.setenv("OMNICONV_THREADS", "3")
     found = invoke("run", "small.oconv", "--shape", "3,3,64,64", "--json")
     assert found.code == 0, found.err
-    assert json.loads(found.out)["outputs"]["y"]["shape"] == [3, 10]
+    report = json.loads(found.out)
+    assert report["outputs"]["y"]["shape"] == [3, 10]
+    assert (report["threads"], report["threads_why"]) == (3, "OMNICONV_THREADS")
 
 
 def test_saved_files_are_taken_where_they_belong(invoke, model, tmp_path):
@@ -245,6 +255,7 @@ def test_saved_files_are_taken_where_they_belong(invoke, model, tmp_path):
         (["run", path, "--dtype", "float64"], 2, "--dtype belongs to compiling"),
         (["inspect", path], 3, "is a saved network; need an ONNX file"),
         (["compile", path], 3, "is a saved network; need an ONNX file"),
+        (["tile", path, "x.npy", "y.npy"], 3, "omniconv.load(path), as it is a saved network"),
         (["compile", model, "-o", tmp_path / "net.onnx"], 2, "has no known ending; need .oconv"),
     ):
         found = invoke(*words)

@@ -61,6 +61,15 @@ def test_what_is_refused(invoke, model, data, words, code, said):
     assert said in found.err
 
 
+def test_the_model_that_is_read_is_not_written_over(invoke, model, data, tmp_path):
+    before = model.read_bytes()
+    (tmp_path / "link.onnx").symlink_to(model)
+    for target in (model, tmp_path / "link.onnx"):
+        found = invoke("quantize", model, "--data", data, "--out", target)
+        assert (found.code, "is the file that is read" in found.err) == (2, True), found.err
+    assert model.read_bytes() == before
+
+
 def test_nothing_is_written_where_it_may_not_be(invoke, model, data, tmp_path):
     folder = tmp_path / "closed"
     folder.mkdir()

@@ -70,6 +70,13 @@ def test_floats_and_words(invoke, net, tmp_path):
         assert np.abs(np.frombuffer(file.readframes(500), "<i2")).max() > 2**15 - 2  # clipped, not wrapped
 
 
+def test_sound_is_not_written_over(invoke, net, tmp_path):
+    (tmp_path / "in.wav").write_bytes(b"RIFF")
+    found = invoke("stream", net, tmp_path / "in.wav", tmp_path / "in.wav")
+    assert (found.code, "is the file that is read" in found.err) == (2, True), found.err
+    assert (tmp_path / "in.wav").read_bytes() == b"RIFF"
+
+
 def test_pipes(invoke, net, tmp_path, monkeypatch):
     x = RNG.integers(-300, 300, 333).astype("<i2")
     fed, taken = io.BytesIO(x.tobytes()), io.BytesIO()

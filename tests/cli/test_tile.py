@@ -77,6 +77,7 @@ def test_several_images_and_results_by_name(invoke, tmp_path):
         ((places["a"], places["b"], tmp_path / "y.npy"), 3, "one out= for outputs"),
         ((places["a"], places["b"], "q=y.npy"), 3, "which are ['y', 'z']"),
         ((places["a"], places["b"], places["y"], "more.npy"), 2, "one place too many"),
+        ((places["a"], "mask=b.npy", "y.npy"), 2, "mask is no input, which are a, b"),
     ):
         refused = invoke("tile", tmp_path / "two.onnx", *wrong)
         assert (refused.code, message in refused.err) == (code, True), refused.err
@@ -90,7 +91,7 @@ def test_several_images_and_results_by_name(invoke, tmp_path):
         (("MODEL", "x.npy", "y.npy", "-s", "1,1,64,64"), 2, "--shape belongs to --plan"),
         (("MODEL", "missing.npy", "y.npy", "--level", "1"), 3, "missing.npy"),
         (("MODEL", "--plan"), 2, "needs IN or --shape"),
-        (("MODEL", "missing.npy", "y.npy"), 3, "missing.npy"),
+        (("MODEL", "missing.npy", "y.npy"), 3, "no file or folder 'missing.npy'"),
         (("MODEL", "--plan", "-s", "1,1,64,64", "-m", "10"), 3, "need at least"),
         (("MODEL", "--plan", "-s", "1,1,64,62"), 3, "cannot be joined"),
     ],

@@ -16,6 +16,7 @@ from omniconv import ort
 from omniconv.errors import DataError, OmniconvError
 from omniconv.ort import failures
 from omniconv.ort.capi import onnxruntime_pybind11_state as kinds
+from omniconv.runtime.container import MAGIC
 
 theirs = pytest.importorskip("onnxruntime")
 theirs.set_default_logger_severity(4)
@@ -98,6 +99,7 @@ FILES = {
         edited(lambda m: m.graph.node[0].input.__setitem__(0, "zz")), kinds.InvalidGraph, "input 'zz' is not defined",
     ),
     "nothing": (b"", kinds.InvalidProtobuf, "the model holds no graph"),
+    "a saved network": (MAGIC + bytes(120), kinds.NotImplemented, r"saved network.*e\.g\. omniconv\.load"),
     "ONNX Runtime's format": (b"\0\0\0\0ORTM" + bytes(40), kinds.NotImplemented, "ONNX Runtime's own format"),
     "operator": (
         edited(lambda m: m.graph.node[0].__setattr__("op_type", "Nope")), kinds.NotImplemented, "operator Nope",

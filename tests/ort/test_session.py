@@ -14,7 +14,6 @@ from tests.ort.small import conv_net, embedder, face_detector, two_inputs, yolo
 
 import omniconv as oc
 from omniconv import ort
-from omniconv.ort.capi.onnxruntime_pybind11_state import NotImplemented as NotCovered
 
 theirs = pytest.importorskip("onnxruntime")
 theirs.set_default_logger_severity(4)
@@ -267,7 +266,14 @@ def test_a_subclass_that_opens_its_model_again_is_pickled(tmp_path):
     assert isinstance(again, theirs.InferenceSession)
 
 
-def test_a_session_is_no_luggage(session):
-    with pytest.raises(NotCovered, match="cannot be pickled"):
-        pickle.dumps(session)
+def test_a_session_is_pickled_with_its_network(session):
+    again = pickle.loads(pickle.dumps(session))
+    assert type(again) is type(session)
+    assert repr(again) == repr(session)
     assert "InferenceSession <Network x float32" in repr(session)
+    for name in ("inputs", "outputs", "providers", "overridable_initializers"):
+        assert getattr(again, f"get_{name}")() == getattr(session, f"get_{name}")()
+    assert vars(again.get_modelmeta()) == vars(session.get_modelmeta())
+    assert vars(again.get_session_options()) == vars(session.get_session_options())
+    for more in ({}, {"scale": np.float32([3])}):
+        assert np.array_equal(again.run(["y"], FEED | more)[0], session.run(["y"], FEED | more)[0])

@@ -14,6 +14,7 @@ import onnx
 import pytest
 from onnx import TensorProto
 from tests.graph.small_models import Graph, residual
+from tests.graph.test_quantised import Quantised
 
 import omniconv as oc
 from omniconv.compiler.code import build
@@ -80,12 +81,24 @@ def mixed(**options: Any) -> Any:
         return oc.compile(listed(), **options)
 
 
+def integers(**options: Any) -> Any:
+    """Layers, a concatenation, a mean and a matrix of integers of 8 bits."""
+    g = Quantised()
+    x = g.stored(g.input("x", 1, 4, 5, 5))
+    a = g.stored(g.node("Conv", x, g.weights(6, 4, 3, 3), pads=[1] * 4), 0.05)
+    c = g.stored(g.node("Concat", a, g.stored(g.node("Sigmoid", a), 1 / 256, zero=0), axis=1))
+    m = g.node("Flatten", g.stored(g.node("GlobalAveragePool", c)))
+    g.node("Identity", g.stored(g.node("MatMul", g.stored(m), g.weights(12, 5, axis=1))), name="y")
+    return oc.compile(g.model("y"), strict=True, **options)
+
+
 MAKERS: dict[str, Callable[..., Any]] = {
     "layer": layer,
     "chain": chain,
     "network": network,
     "open network": open_network,
     "mixed": mixed,
+    "integers": integers,
 }
 
 

@@ -21,6 +21,9 @@ import omniconv as oc
 from omniconv.errors import OmniconvError
 from omniconv.program.describe import describe_program
 from omniconv.program.element import FLOAT32
+from omniconv.program.levels import Levels
+from omniconv.program.program import Program
+from omniconv.program.steps import QuantisedMapStep
 from omniconv.runtime import container
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.json_values import ValueReader, ValueWriter, from_json, to_json
@@ -35,7 +38,7 @@ FULL = EDITS > 200
 
 @cache
 def saved(name: str) -> bytes:
-    return to_bytes(MAKERS[name]())
+    return to_bytes(MAKERS[name](threads=1))
 
 
 def outline(data: bytes) -> list[int]:
@@ -143,6 +146,22 @@ def test_a_file_of_few_sections_is_none() -> None:
             from_bytes(rewrite(saved("layer"), lambda sections, keep=keep: sections.__delitem__(slice(keep, None))))
 
 
+def test_many_sections_are_counted_before_they_are_known() -> None:
+    """Half a million empty sections in 56 MB would take five times that to know of."""
+    import hashlib
+
+    count = 20000
+    first = -(-(128 + 48 * count + 64) // 64) * 64
+    row = hashlib.sha256(b"").digest()
+    table = b"".join(struct.pack("<QQ32s", first + 64 * number, 0, row) for number in range(count))
+    size = first + 64 * count
+    head = struct.pack("<8sIIQ32s32s40s", b"\x89oconv\r\n", 1, count, size, hashlib.sha256(table).digest(), b"", b"")
+    data = (head + table).ljust(size, b"\0")
+    with pytest.raises(oc.LimitError, match="a file of 20000 sections needs"):
+        container.read_container(data, "", size + 1000)
+    assert len(container.read_container(data, "", 16 * size).sections) == count
+
+
 # -- descriptions that are edited, with digests made right
 
 
@@ -183,7 +202,7 @@ def asked(description: Any) -> Any:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("threads", 0), ("threads", -1), ("threads", 2**31), ("threads", 1.0), ("threads", True), ("threads", None),
+        ("threads", 0), ("threads", -1), ("threads", 2**31), ("threads", 1.0), ("threads", True), ("threads", "1"),
         ("layout", "NCWH"), ("layout", 3), ("element", "float16"), ("element", "f4"), ("target", "z80"), ("target", ""),
         ("accuracy", "none"), ("exact", 1), ("row_major", "x"), ("row_major", [1]), ("tuned", [["a"]]), ("at", 1),
         ("tuned", [["a", "b"], ["a", "c"]]),
@@ -244,11 +263,58 @@ def read_program(text: bytes, sections: list[Any]) -> Any:
     return content.program(2**30)
 
 
+def draw_program(kind: type, seed: int) -> Program:
+    """One step; around one of integers those that make them of floats and back: what is saved reads and makes these."""
+    program = program_of(DRAWS[kind](Random(seed)))
+    (step,) = program.steps
+    names = {name: f"{name} quantised" for name in program.inputs if name in program.elements}
+    shapes = {name: program.shapes[name] for name in program.inputs}
+    found = Program(program.inputs, program.outputs, shapes)
+    for name, made in names.items():
+        levels = getattr(step, "x_levels", Levels(0.5, -9, 8))
+        found.add(QuantisedMapStep(name, made, None, levels=levels), shapes[name], "quantised")
+    found.add(step.renamed(names), program.shapes[step.y], "step")
+    if step.y in found.elements:
+        found.outputs = (found.add(QuantisedMapStep(step.y, "floats", 0.5), program.shapes[step.y], "floats"),)
+    return found
+
+
 @pytest.mark.parametrize("kind", DRAWS, ids=lambda kind: kind.__name__)
 def test_every_step_comes_back(kind: type) -> None:
     for seed in range(6):
-        program = program_of(DRAWS[kind](Random(seed)))
+        program = draw_program(kind, seed)
         assert describe_program(read_program(*through_json(program))) == describe_program(program)
+
+
+def of_kind(description: Any, kind: str) -> Any:
+    """The first step of a kind."""
+    steps = description["Description"]["content"]["SavedProgram"]["steps"]
+    return next(step[kind] for step in steps if kind in step)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "words"),
+    [
+        ("QuantisedConvStep", lambda step: step["x_levels"]["Levels"].update(low=-1, high=1), "integers -1 to 1 of"),
+        ("QuantisedDenseStep", lambda step: step["x_levels"]["Levels"].update(low=0), "integers 0 to"),
+        ("QuantisedConvStep", lambda step: step["levels"]["Levels"].update(high=256), "integers from"),
+        ("QuantisedConvStep", lambda step: step["spec"].update(spec="pointwise ic4 oc6 kh1 kw1"), "weights of shape"),
+        ("QuantisedMeanStep", lambda step: step.update(factor={"float": "nan"}), "a factor of nan"),
+    ],
+)
+def test_integers_that_are_not_those_of_the_values(kind: str, change: Callable[[Any], Any], words: str) -> None:
+    with pytest.raises(OmniconvError, match=words):
+        from_bytes(edit_json(saved("integers"), lambda found: (change(of_kind(found, kind)), None)[1]))
+
+
+def test_outputs_of_integers_are_refused() -> None:
+    program = draw_program(QuantisedMapStep, 1)
+    program.add(
+        QuantisedMapStep(program.outputs[0], "y quantised", None, levels=Levels(0.5, -9, 8)), program.shapes["y"]
+    )
+    program.outputs = ("y quantised",)
+    with pytest.raises(oc.SpecError, match="output 'y quantised' of integers"):
+        read_program(*through_json(program))
 
 
 def each_value(tree: Any, places: list[tuple[Any, Any]]) -> None:
@@ -310,7 +376,7 @@ def test_programs_that_are_edited() -> None:
     kept, r = 0, Random(11)
     for number in range(EDITS):
         kind = list(DRAWS)[number % len(DRAWS)]
-        text, sections = through_json(program_of(DRAWS[kind](Random(number // len(DRAWS)))))
+        text, sections = through_json(draw_program(kind, number // len(DRAWS)))
         tree = json.loads(text)
         try:
             edit_value(tree["SavedProgram"], r)

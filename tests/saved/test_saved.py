@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from tests.saved.nets import MAKERS, check_same, feed, layer, network, new_process, no_compiling, open_network
 
 import omniconv as oc
+from omniconv.compiler.code.own import read_own
 from omniconv.errors import StorageError
 from omniconv.runtime import container
 from omniconv.runtime.saved import from_bytes, is_saved, to_bytes
@@ -31,7 +33,7 @@ OPTIONS: list[dict[str, Any]] = [
     {"threads": 2, "exact": True},
     {"target": "x86-64-v2"},
 ]
-WHOLE = ("layer", "chain", "network")
+WHOLE = ("layer", "chain", "network", "integers")
 """Those whose plans are in the file."""
 
 
@@ -70,6 +72,26 @@ def test_what_is_loaded_is_what_was_saved(
         assert again == path.read_bytes()
 
 
+@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("name", ["layer", "network", "open network"])
+def test_threads_that_nobody_asked_for_are_those_of_the_machine_that_loads(
+    name: str, trusted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("runtime.executable", "compiler.planning.sharing"):
+        monkeypatch.setattr(f"omniconv.{module}.count_worth", lambda _program, _target, most: min(most, 5))
+    monkeypatch.setenv("OMNICONV_THREADS", "2")
+    default, asked = to_bytes(MAKERS[name]()), to_bytes(MAKERS[name](threads=2))
+    if not trusted:
+        monkeypatch.setattr("omniconv.runtime.saved.is_sealed", lambda *_: False)
+    for given, number in (("1", 1), ("3", 3), ("9", 9 if name == "open network" else 5)):
+        monkeypatch.setenv("OMNICONV_THREADS", given)
+        with nullcontext() if trusted else pytest.warns(oc.RebuildWarning):
+            found, fixed = from_bytes(default), from_bytes(asked)
+        assert (found.threads, fixed.threads, fixed.threads_why) == (number, 2, "")
+        assert "OMNICONV_THREADS" in found.threads_why
+        check_same(found, MAKERS[name](threads=number))
+
+
 def test_a_layer_goes_on_as_a_stream(tmp_path: Path) -> None:
     spec = oc.causal(in_channels=2, out_channels=3, kernel_size=3, dims=1)
     net = oc.compile(spec, (1, 2, 12), oc.random_weights(spec, 3))
@@ -78,6 +100,12 @@ def test_a_layer_goes_on_as_a_stream(tmp_path: Path) -> None:
     stream = oc.load(tmp_path / "net.oconv").stream(2, 4)
     parts = [stream.push(x[:, :, at : at + 4]) for at in range(0, 12, 4)]
     np.testing.assert_array_equal(np.concatenate([*parts, stream.flush()], 2), net(x))
+
+
+def test_a_saved_network_is_not_compiled_but_loaded(tmp_path: Path) -> None:
+    layer().save(tmp_path / "net.oconv")
+    with pytest.raises(oc.ModelError, match=r"e\.g\. omniconv\.load\(path\)"):
+        oc.compile(tmp_path / "net.oconv")
 
 
 def test_a_stream_says_what_to_save() -> None:
@@ -249,3 +277,25 @@ def test_what_is_written_reads_from_any_buffer() -> None:
         found = container.read_container(form, "")
         assert [bytes(section) for section in found.sections] == [b"", b"a", np.arange(3).tobytes()]
         assert found.seal == bytes(32)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files")
+def test_folders_and_pipes_are_refused_and_leave_nothing_open(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    handles = Path("/proc/self/fd")
+    before = len(list(handles.iterdir()))
+    for _ in range(3):
+        for path in (tmp_path, tmp_path / "pipe"):
+            with pytest.raises(oc.ModelError, match=r"cannot be read|not a regular file"):
+                oc.load(path)
+            assert not is_saved(path)
+            assert read_own(path) is None
+    assert len(list(handles.iterdir())) == before
+
+
+@pytest.mark.parametrize("name", ["\u6f22" * 80 + ".oconv", "\U0001f600" * 60, "x" * 255])
+def test_names_as_long_as_files_may_have(name: str, tmp_path: Path) -> None:
+    net = layer()
+    net.save(tmp_path / name)
+    check_same(oc.load(tmp_path / name), net)
+    assert [path.name for path in tmp_path.iterdir()] == [name]

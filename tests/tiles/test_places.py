@@ -212,11 +212,11 @@ def test_axes_of_groups_that_say_nothing(tmp_path, axes, words):
 
 
 def test_what_no_group_of_results_holds(tmp_path):
-    odd = [{"type": "affine", "affine": [[1]]}]
-    x = make_group(tmp_path / "x.zarr", list("cyx"), odd, s0=(X[0], [1, 1, 1]))
-    assert np.array_equal(run(x), WHOLE[0])
-    with pytest.raises(DataError, match="coordinate transformations of a kind that is not known"):
-        run(x, tmp_path / "y.ome.zarr")
+    for number, odd in enumerate(({"type": "affine", "affine": [[1]]}, {"type": "scale", "scale": [1, "nan", 1]})):
+        x = make_group(tmp_path / f"x{number}.zarr", list("cyx"), [odd], s0=(X[0], [1, 1, 1]))
+        assert np.array_equal(run(x), WHOLE[0])
+        with pytest.raises(DataError, match="coordinate transformations of a kind that is not known"):
+            run(x, tmp_path / "y.ome.zarr")
     with pytest.raises(DataError, match="a result along YXC in an OME-Zarr"):
         run(X[0].transpose(1, 2, 0), tmp_path / "y.ome.zarr", axes="YXC")
 

@@ -190,6 +190,7 @@ def test_channels_that_are_not_there():
     [
         (X, {"axes": "YX"}, ShapeError, "a letter for each axis"),
         (X, {"axes": "CNYX"}, ShapeError, "say 1 channels; need 2"),
+        (np.moveaxis(X[0], 0, -1), {}, ShapeError, 'axes="YXC"'),
         (X[0, 0], {}, ShapeError, "its axes by name"),
         (X[:, :, :0], {}, ShapeError, "has an empty"),
         (X.astype(np.float64), {}, DataError, "float32 holds"),

@@ -25,7 +25,7 @@ def compile(  # noqa: A001 - the name of the command
         ),
     ] = None,
     shape: Shapes = None,
-    threads: Threads = 1,
+    threads: Threads = None,
     tuned: UseTuned = False,
     strict: Strict = False,
     exact: Exact = False,
@@ -37,7 +37,7 @@ def compile(  # noqa: A001 - the name of the command
     Sizes that the model leaves open stay open, unless --shape says them: code is then compiled when it is run.
     """
     path = Path(model.name).with_suffix(SUFFIX) if save is None else save
-    check_output("--save", path, (SUFFIX,))
+    check_output("--save", path, (SUFFIX,), reads=model)
     inputs = read_inputs(model)
     shapes = parse_shapes(shape, [item.name for item in inputs])
     network: Any = open_model(model, shapes or {}, threads, tuned=tuned, dtype=dtype, strict=strict, exact=exact)

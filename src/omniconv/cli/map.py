@@ -12,7 +12,7 @@ import typer
 from omniconv.cli.console import format_time, out, print_json
 from omniconv.cli.exits import Exit
 from omniconv.cli.options import Cluster, Dtype, Exact, Json, Model, Output, TileThreads
-from omniconv.cli.scaling import Deviation, Mean, Scale, read_scaling
+from omniconv.cli.scaling import Deviation, Mean, Multiply, read_scaling
 from omniconv.mapping import map as run_map
 
 
@@ -27,7 +27,7 @@ def map(  # noqa: A001 - the name of the command
     ] = ".npy",
     pattern: Annotated[str | None, typer.Option("--pattern", help='Files to take, such as "*.png".')] = None,
     axes: Annotated[str | None, typer.Option("--axes", help="A letter for each axis of an array, e.g. YXC.")] = None,
-    scale: Scale = 1.0,
+    scale: Multiply = 1.0,
     mean: Mean = "0",
     std: Deviation = "1",
     labels: Annotated[bool, typer.Option("--labels", help="Write the channel that is largest, in 8 bits.")] = False,

@@ -24,12 +24,26 @@ ARRAYS: Final = (".npz",)
 
 
 def check_output(
-    option: str, path: Path | None, endings: Sequence[str], packages: Sequence[str] = (), extra: str = "report"
+    option: str,
+    path: Path | None,
+    endings: Sequence[str],
+    packages: Sequence[str] = (),
+    extra: str = "report",
+    *,
+    reads: Path | None = None,
 ) -> None:
     """Find out whether a file of that name can be written, and with what. An option that is not given is right.
 
+    Args:
+        option: as it is written on the command line.
+        path: the file.
+        endings: known ones.
+        packages: what writing needs.
+        extra: that brings these.
+        reads: a file that the command reads, which it may not write over.
+
     Raises:
-        UsageProblemError: a name without a known ending.
+        UsageProblemError: a name without a known ending, or of what is read.
         OSError: a folder that is missing or not writable, or something there that is no file.
         MissingPackageError: a package that is not installed.
     """
@@ -38,12 +52,23 @@ def check_output(
     if path.suffix.lower() not in endings:
         raise UsageProblemError(f"{option} {path} has no known ending; need {' or '.join(endings)}")
     _check_folder(option, path, path.parent)
+    check_not_read(option, path, reads)
     if path.exists():
         if not path.is_file():
             raise OSError(f"{option} {path} is not a file; need the name of a file, e.g. {path / ('new' + endings[0])}")
         if not os.access(path, os.W_OK):
             raise OSError(f"{option} {path} may not be written; need a file that you may change")
     need_packages(packages, extra)
+
+
+def check_not_read(option: str, path: Path, reads: Path | None) -> None:
+    """What is read is not written over, by whatever name.
+
+    Raises:
+        UsageProblemError: both are one file.
+    """
+    if reads is not None and path.exists() and reads.exists() and path.samefile(reads):
+        raise UsageProblemError(f"{option} {path} is the file that is read; need another name")
 
 
 def check_output_folder(option: str, path: Path | None, packages: Sequence[str] = (), extra: str = "report") -> None:

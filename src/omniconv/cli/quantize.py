@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,7 +19,7 @@ from omniconv.cli.inspect_report import shorten
 from omniconv.cli.model import fix_shapes, open_model, random_arrays, read_inputs
 from omniconv.cli.options import Json, Model, Shapes, Threads, equal_threads, parse_shapes
 from omniconv.cli.outputs import PAGES, check_output, open_whole
-from omniconv.cli.scaling import Deviation, Mean, Scale, Scaling, read_scaling
+from omniconv.cli.scaling import Deviation, Mean, Multiply, Scaling, read_scaling
 from omniconv.limits import format_size
 from omniconv.quantization import LayerReport, QuantOptions, QuantReport, quantize_with_report
 from omniconv.records import dataclass
@@ -64,24 +65,35 @@ def quantize(
     output: Annotated[
         Path | None, typer.Option("--out", "-o", help="The file to write.", show_default="MODEL.int8.onnx")
     ] = None,
-    test: Annotated[Path | None, typer.Option("--test", help="Samples to measure on; default those of --data.")] = None,
+    test: Annotated[
+        Path | None, typer.Option("--test", help="Samples to measure on; default: those of --data.")
+    ] = None,
     ranges: Annotated[str, typer.Option("--ranges", help="minmax, percentile, entropy or mse.")] = "mse",
     percentile: Annotated[float, typer.Option("--percentile", help="Of --ranges percentile.")] = 99.99,
-    max_drop: Annotated[float | None, typer.Option("--max-drop", help="Most points of accuracy to lose.")] = None,
-    min_snr: Annotated[float | None, typer.Option("--min-snr", help="Least signal to noise of outputs [dB].")] = None,
+    max_drop: Annotated[
+        float | None, typer.Option("--max-drop", help="Most points of top-1 to lose, of a classifier.")
+    ] = None,
+    min_snr: Annotated[
+        float | None, typer.Option("--min-snr", help="Least ratio of signal to noise of the outputs, in dB.")
+    ] = None,
     keep: Annotated[list[str] | None, typer.Option("--keep", help="A layer that stays in float32; repeat it.")] = None,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Measure each layer alone.")] = False,
-    per_channel: Annotated[bool, typer.Option("--per-channel/--per-tensor", help="Scales of weights.")] = True,
+    per_channel: Annotated[
+        bool,
+        typer.Option("--per-channel/--per-tensor", help="A scale for each output channel of weights, or one for all."),
+    ] = True,
     reduce_range: Annotated[
         bool, typer.Option("--reduce-range", help="Weights of 7 bits, for runtimes whose sums of bytes saturate.")
     ] = False,
     equalize: Annotated[bool, typer.Option("--equalize/--no-equalize", help="Scale channels to alike ranges.")] = True,
-    correct_bias: Annotated[bool, typer.Option("--correct/--no-correct", help="Correct biases.")] = True,
+    correct_bias: Annotated[
+        bool, typer.Option("--correct/--no-correct", help="Take the mean error of weights off biases.")
+    ] = True,
     resize: Annotated[
         int,
         typer.Option("--resize", min=0, help="Bring the shorter side to this and cut out the middle; 0 for neither."),
     ] = 0,
-    scale: Scale = 1.0,
+    scale: Multiply = 1.0,
     mean: Mean = "0",
     std: Deviation = "1",
     report: Annotated[Path | None, typer.Option("--report", help="Write a page with all layers.")] = None,
@@ -95,7 +107,7 @@ def quantize(
     Layers stay in float32 until --max-drop and --min-snr are kept; the table says which and why.
     """
     target = model.with_name(f"{model.stem}.int8.onnx") if output is None else output
-    check_output("--out", target, MODELS)
+    check_output("--out", target, MODELS, reads=model)
     check_output("--report", report, PAGES, ["jinja2"])
     options = QuantOptions(
         ranges=ranges,
@@ -159,10 +171,8 @@ def take_times(model: Path, quantised: Path, shapes: dict[str, Any], threads: in
     mixed = [name for name, network in both.items() if type(network).__name__ == "MixedExecutable"]
     if mixed:
         return {"time": f"not measured: {' and '.join(mixed)} partly run on the host"}
-    calls = {
-        name: lambda network=network: network.run(dict(random_arrays(inputs, shapes, 0, network.dtypes)))
-        for name, network in both.items()
-    }
+    arrays = {name: random_arrays(inputs, shapes, 0, network.dtypes) for name, network in both.items()}
+    calls = {name: partial(network.run, arrays[name]) for name, network in both.items()}
     settle = SETTLE_SECONDS if threads > 1 else 0.0
     return {name: timing.median for name, timing in interleave(calls, rounds=30, settle=settle).items()}
 
@@ -177,8 +187,8 @@ def show_report(name: str, found: QuantReport) -> None:
         console.print(f"{visible(layer.name)} stays in float32: {layer.reason}", markup=False, soft_wrap=True)
     for label, reason in found.others.items():
         console.print(f"{visible(label)}: {reason}", markup=False, soft_wrap=True)
-    rewrites = f"{found.folded} norms folded, {found.equalised} pairs equalised, {found.absorbed} shifted, "
-    rewrites += f"{found.corrected} biases corrected; {found.samples} samples, ranges by {found.ranges}"
+    rewrites = f"norms folded: {found.folded}, pairs equalised: {found.equalised}, shifted: {found.absorbed}, "
+    rewrites += f"biases corrected: {found.corrected}; samples: {found.samples}, ranges by {found.ranges}"
     console.print(rewrites)
     console.print(say(found), markup=False, soft_wrap=True)
 

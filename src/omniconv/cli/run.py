@@ -26,6 +26,7 @@ from omniconv.cli.model import (
 from omniconv.cli.options import Dtype, Json, Seed, Shapes, Strict, Threads, UseTuned, parse_shapes
 from omniconv.cli.outputs import ARRAYS, check_output, save_arrays
 from omniconv.program.element import find_element
+from omniconv.runtime.executable import Executable
 from omniconv.runtime.saved import is_saved
 
 
@@ -48,7 +49,7 @@ def run(
 
     Sizes that the model leaves open come from --shape, or from the file with the inputs; a batch is 1 by default.
     """
-    check_output("--save", save, ARRAYS)
+    check_output("--save", save, ARRAYS, reads=data)
     loaded: Any = None
     if is_saved(model):
         refuse_given(context, model, ("threads", "tuned", "strict", "dtype"))
@@ -100,10 +101,11 @@ def run(
         rows.append((name, format_shape(item["shape"]), *numbers, item["not_finite"], first))
     console = out()
     console.print(make_table(model.name, columns, rows))
-    console.print(
-        f"{format_time(seconds)} on {network.describe_threads()}, {network.target}; compiled in "
-        f"{format_time(network.compile_seconds)}, {report['cached_kernels']} of {report['kernels']} kernels cached"
-    )
+    made = f"compiled in {format_time(network.compile_seconds)}"
+    made += f", {report['cached_kernels']} of {report['kernels']} kernels cached"
+    if isinstance(loaded, Executable) and report["cached_kernels"] == report["kernels"]:
+        made = f"loaded in {format_time(network.compile_seconds)}"
+    console.print(f"{format_time(seconds)} on {network.describe_threads()}, {network.target}; {made}")
     if save is not None:
         console.print(f"outputs written to {save}", highlight=False, soft_wrap=True)
 

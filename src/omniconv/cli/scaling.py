@@ -11,7 +11,7 @@ import typer
 from omniconv.cli.exits import UsageProblemError
 from omniconv.records import dataclass
 
-Scale: TypeAlias = Annotated[float, typer.Option("--scale", help="Multiply values, e.g. 0.00392157 for 1/255.")]
+Multiply: TypeAlias = Annotated[float, typer.Option("--scale", help="Multiply values, e.g. 0.00392157 for 1/255.")]
 Mean: TypeAlias = Annotated[str, typer.Option("--mean", help="Subtract, for all channels or each, after --scale.")]
 Deviation: TypeAlias = Annotated[str, typer.Option("--std", help="Divide by, for all channels or each, after --mean.")]
 

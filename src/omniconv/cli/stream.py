@@ -17,6 +17,7 @@ import typer
 from omniconv.cli.console import format_time, out, print_json
 from omniconv.cli.exits import UsageProblemError
 from omniconv.cli.options import Dtype, Exact, Json, Model, Output, Threads
+from omniconv.cli.outputs import check_not_read
 from omniconv.cli.wav import MOST_CHANNELS, Sound, SoundWriter, check_format, read_blocks, read_header
 from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.runtime.streams import MOST_CHUNK
@@ -58,6 +59,8 @@ def stream(
         raise UsageProblemError("IN - needs --rate, e.g. --rate 16000")
     if source != PIPE and (rate is not None or channels != 1):
         raise UsageProblemError("--rate and --channels belong to IN -; a WAV file says its own")
+    if PIPE not in (source, result):
+        check_not_read("OUT", Path(result), Path(source))
     with ExitStack() as stack:
         if source == PIPE:
             sound, size, file = Sound(channels, rate or 1, form or "f32le"), None, stdin()

@@ -95,22 +95,24 @@ def _sort(model: Path, places: list[str], *, plan: bool = False) -> tuple[dict[s
     """
     images: dict[str, Path] = {}
     results: dict[str, Path] = {}
-    inputs: set[str] | None = None
+    inputs: list[str] = []
     alone = []
     for text in places:
         name, equals, path = text.partition("=")
         if not equals or Path(text).exists():
             alone.append(Path(text))
             continue
-        if inputs is None:
-            inputs = {item.name for item in open_subject(str(model), None, None, None, exact=None).inputs}
+        if not inputs:
+            inputs = [item.name for item in open_subject(str(model), None, None, None, exact=None).inputs]
         goal = images if name in inputs else results
         if name in goal:
             raise UsageProblemError(f"tile: two places for {name!r}")
         goal[name] = Path(path)
     free = [images] * (not images) + [results] * (not results and not plan)
     if len(alone) > len(free):
-        raise UsageProblemError(f"tile: {alone[-1]} is one place too many; need NAME=PATH where there are several")
+        named = f"; {', '.join(results)} is no input, which are {', '.join(inputs)}" if inputs and results else ""
+        need = "NAME=PATH where there are several"
+        raise UsageProblemError(f"tile: {alone[-1]} is one place too many{named}; need {need}")
     # IN before OUT; where one of them is missing, it is found out by who asks.
     for place, goal in zip(alone, free, strict=False):
         goal[""] = place

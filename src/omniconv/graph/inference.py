@@ -35,13 +35,15 @@ def read_shape(kind: Any) -> Shape | None:
 
 
 def to_proto(node: Node) -> onnx.NodeProto:
-    """The node as ONNX writes it.
+    """The node as ONNX writes it, without the places of results behind the last that has a name: ONNX Runtime's own
+    rewrites take one of no name for a value.
 
     Raises:
         UnsupportedError: an attribute that was not read (a graph, a type, a sparse tensor).
         ModelError: a list of nothing that is declared as a single value.
     """
-    proto = onnx.helper.make_node(node.op, node.inputs, node.outputs, domain=node.domain)
+    last = max((place for place, name in enumerate(node.outputs) if name), default=0)
+    proto = onnx.helper.make_node(node.op, node.inputs, node.outputs[: last + 1], domain=node.domain)
     for key, value in node.attributes.items():
         if value is None or isinstance(value, Subgraph):
             raise UnsupportedError(f"attribute {shorten(key)!r} of {node.op}", need="numbers, texts and tensors")

@@ -23,6 +23,7 @@ from omniconv.ort.failures import (
 from omniconv.ort.options import SessionOptions
 from omniconv.ort.signature import NodeSizes, Signature, Size, find_numpy, read_signature
 from omniconv.records import dataclass
+from omniconv.runtime.container import MAGIC
 
 if TYPE_CHECKING:
     import onnx
@@ -117,6 +118,9 @@ def _parse(model: Any) -> Parsed:
     if start[4:8] == ORT_FORMAT:
         problem = "the model is in ONNX Runtime's own format, not in ONNX's"
         raise fail(NotImplemented, problem, need="the .onnx file that it was made of")
+    if start == MAGIC:
+        problem = "the model is a saved network, which does not say what a session tells of a model"
+        raise fail(NotImplemented, problem, need="the .onnx file that it was made of", fix="omniconv.load(path)")
     try:
         parsed = parse(model)
     except ModelError as error:
@@ -137,6 +141,8 @@ def _find_dims(info: ValueInfo, sizes: Mapping[str, NodeSizes]) -> Dims | None:
 
 def _peek(path: Path) -> bytes:
     """The first bytes of a file; none where it cannot be read, which is said later."""
+    if not path.is_file():  # to open a pipe would wait for a writer
+        return b""
     try:
         with path.open("rb") as file:
             return file.read(8)

@@ -13,7 +13,7 @@ import numpy as np
 from omniconv.errors import DataError, OmniconvError, warn
 from omniconv.forks import own_locks
 from omniconv.ort.binding import IOBinding
-from omniconv.ort.failures import InvalidArgument, NotImplemented, fail, translate_load, translate_run
+from omniconv.ort.failures import InvalidArgument, fail, translate_load, translate_run
 from omniconv.ort.feeding import check_names, check_run, read_value
 from omniconv.ort.opening import OpenedModel, open_model, replace_constants
 from omniconv.ort.options import SessionOptions
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 MOST_OVERRIDDEN: Final = 4
 """Networks that are kept for values of constants that calls gave."""
+
+OWN: Final = frozenset({"_overridden", "_lock"})
+"""Attributes that no other process is given."""
 
 IGNORED: Final = frozenset({"enable_fallback", "read_config_from_model", "disabled_optimizers"})
 """Further arguments of ONNX Runtime's sessions, which change no answer."""
@@ -111,10 +114,17 @@ class InferenceSession:
             return find_theirs(COLLECTION, "InferenceSession") or InferenceSession
 
     def __getstate__(self) -> Any:
-        raise fail(NotImplemented, "a session cannot be pickled", need="to be made again from the model")
+        return {name: value for name, value in vars(self).items() if name not in OWN}
+
+    def __setstate__(self, state: Any) -> None:
+        vars(self).update(state)
+        self._overridden = {}
+        own_locks(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle what a subclass says of its state: some keep the path, and open it again."""
+        """Pickle the network, as it is saved, and what the model says of itself; or what a subclass says of its state:
+        some keep the path, and open it again.
+        """
         return _make_blank, (type(self),), self.__getstate__()
 
     def __repr__(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -30,15 +30,20 @@ from omniconv.program.steps import (
     Posted,
     PostOp,
     ProgramStep,
+    QuantisedConvStep,
+    QuantisedMeanStep,
     RearrangeStep,
     RecurrentStep,
     ReduceStep,
     ResizeStep,
 )
+from omniconv.program.steps.quantised_conv import Requantised
 from omniconv.program.steps.recurrent import FUNCTIONS as CELL_FUNCTIONS
+from omniconv.program.steps.step import Move
 from omniconv.spec import Shape
 
 MOST_AXES: Final = 64
+Limits: TypeAlias = tuple[int, int]
 _POOLED: Final = ("max", "mean")
 _REDUCED: Final = ("mean", "sum", "prod", "max", "min")
 _PADDED: Final = ("constant", "reflect", "edge", "wrap")
@@ -70,12 +75,16 @@ def check_program(
             raise ShapeError(f"value {name!r} of shape {shape[:8]}", need="positive sizes")
         check_memory(element.bytes * math.prod(shape), f"value {name!r}", limit=limit)
     program = Program(tuple(inputs), tuple(outputs), {name: shapes[name] for name in inputs}, element=element)
+    limits: dict[str, Limits] = {}
     for step, label in zip(steps, labels, strict=True):
         try:
             _check(step, program.shapes, shapes[step.y], element)
+            _check_integers(step, limits)
             program.add(step, shapes[step.y], label)
         except OmniconvError as error:
             raise error.but(at=label) from None
+    for name in outputs:
+        _demand(name not in program.elements, f"output {name!r} of integers, which callers do not see")
     return program
 
 
@@ -92,6 +101,8 @@ def _check(step: ProgramStep, shapes: Mapping[str, Shape], stated: Shape, elemen
             _demand(spec.resolve(shapes[step.x]) == spec, "padding that is not written out")
             _check_constant(step.w, spec.weight_shape, element)
             _check_constant(step.b, (spec.out_channels,), element)
+        case QuantisedConvStep():
+            _demand(step.spec.resolve(shapes[step.x]) == step.spec, "padding that is not written out")
         case DenseStep():
             _demand(step.w.ndim == 2, f"dense weights of shape {step.w.shape}")
             _check_constant(step.w, step.w.shape, element)
@@ -114,6 +125,25 @@ def _check(step: ProgramStep, shapes: Mapping[str, Shape], stated: Shape, elemen
             _check_resize(step, shapes[step.x], element)
         case RecurrentStep():
             _check_recurrence(step, element)
+
+
+def _check_integers(step: ProgramStep, limits: dict[str, Limits]) -> None:
+    """What integers a step reads and makes: sums are known to fit for those that it says it reads."""
+    if isinstance(step, Move):
+        known = [limits[name] for name in step.reads if name in limits]
+        if known:
+            limits[step.y] = min(low for low, _ in known), max(high for _, high in known)
+        return
+    if isinstance(step, Requantised):
+        low, high = limits.get(step.x, (0, 0))
+        stated = step.x_levels
+        _demand(stated.low <= low and high <= stated.high, f"integers {stated.low} to {stated.high} of {low} to {high}")
+        _demand(bool(np.isfinite(step.factor).all()), "a factor that is not finite")
+    if isinstance(step, QuantisedMeanStep):
+        _demand(math.isfinite(step.factor), f"a factor of {step.factor}")
+    levels = getattr(step, "levels", None)
+    if levels is not None:
+        limits[step.y] = levels.low, levels.high
 
 
 def _check_post(op: PostOp, element: Element) -> None:

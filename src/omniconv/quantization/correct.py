@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from omniconv.graph.nodes import AnyArray, Node
-from omniconv.quantization.execute import Executor, Sample
+from omniconv.quantization.execute import Executor, NetworkSample
 from omniconv.quantization.insert import Rounded, insert
 from omniconv.quantization.network import FloatNetwork
 from omniconv.quantization.plan import QuantPlan, encode
@@ -25,7 +25,7 @@ BIASED: Final = frozenset({"Conv", "ConvTranspose", "Gemm"})
 
 
 def correct_biases(
-    executor: Executor, network: FloatNetwork, plan: QuantPlan, samples: Iterable[Sample], *, reduce_range: bool
+    executor: Executor, network: FloatNetwork, plan: QuantPlan, samples: Iterable[NetworkSample], *, reduce_range: bool
 ) -> int:
     """Correct the biases of a plan; how many layers were."""
     shifts = measure_shifts(executor, network, plan, samples)
@@ -44,7 +44,7 @@ def correct_biases(
 
 
 def measure_shifts(
-    executor: Executor, network: FloatNetwork, plan: QuantPlan, samples: Iterable[Sample]
+    executor: Executor, network: FloatNetwork, plan: QuantPlan, samples: Iterable[NetworkSample]
 ) -> dict[str, AnyArray]:
     """Output of each layer with weights -> the mean shift of its channels."""
     found = insert(network, plan, Rounded())

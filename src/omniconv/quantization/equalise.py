@@ -67,12 +67,14 @@ def find_pairs(network: FloatNetwork) -> list[LayerPair]:
 
 
 def _has_own_weights(network: FloatNetwork, node: Node, readers: Mapping[str, list[int]]) -> bool:
-    """Whether it is a convolution whose constants nobody else reads, dense or depthwise."""
+    """Whether it is a convolution whose constants nobody else reads and that are no outputs, dense or depthwise."""
     if node.op != "Conv" or node.domain:
         return False
     weights = network.constant(node, 1)
     given = [name for name in node.inputs[1:] if name]
     if weights is None or any(name not in network.constants or len(readers[name]) > 1 for name in given):
+        return False
+    if any(network.is_output(name) for name in given):
         return False
     groups = node.integer("group", 1)
     plain = groups == 1 or (weights.shape[0] % groups == 0 and weights.shape[1] == 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import field
 from typing import Any, TypeAlias
 
@@ -17,7 +18,7 @@ from omniconv.quantization.network import FloatNetwork
 from omniconv.records import dataclass
 
 Array: TypeAlias = npt.NDArray[Any]
-Sample: TypeAlias = Mapping[str, Array]
+NetworkSample: TypeAlias = Mapping[str, Array]
 Bounds: TypeAlias = tuple[float, float]
 
 
@@ -36,18 +37,29 @@ class Executor:
     warned: bool = field(default=False)
 
     def run(
-        self, network: FloatNetwork, samples: Iterable[Sample], outputs: Iterable[str] | None = None
+        self, network: FloatNetwork, samples: Iterable[NetworkSample], outputs: Iterable[str] | None = None
     ) -> Iterator[dict[str, Array]]:
         """The outputs of the network for each sample, or values inside it instead."""
         graph: Any = network.to_graph(outputs)
-        with warnings.catch_warnings():
-            if self.warned:
-                warnings.simplefilter("ignore", HostWarning)
+        quiet, self.warned = self.warned, True
+        with _without_host_warnings(quiet):
             compiled = compile_model(graph, threads=self.threads, memory_limit=self.memory_limit)
-            self.warned = True
-            needed = [info.name for info in graph.inputs]
-            for sample in samples:
-                yield compiled.run({name: sample[name] for name in needed})
+        needed = [info.name for info in graph.inputs]
+        for sample in samples:
+            with _without_host_warnings(quiet):
+                values = compiled.run({name: sample[name] for name in needed})
+            yield values
+
+
+@contextmanager
+def _without_host_warnings(quiet: bool) -> Iterator[None]:
+    """Nothing is said of the host meanwhile. Never over a ``yield`` of samples: whoever takes them in turns from two
+    networks would have the filters of warnings put back in the wrong order, and keep those of one.
+    """
+    with warnings.catch_warnings():
+        if quiet:
+            warnings.simplefilter("ignore", HostWarning)
+        yield
 
 
 @dataclass(slots=True)
@@ -65,7 +77,7 @@ class ChannelRange:
 
 
 def count_values(
-    executor: Executor, network: FloatNetwork, samples: Iterable[Sample], names: Mapping[str, Bounds]
+    executor: Executor, network: FloatNetwork, samples: Iterable[NetworkSample], names: Mapping[str, Bounds]
 ) -> dict[str, Histogram]:
     """A histogram of each of these values, within bounds.
 
@@ -82,7 +94,7 @@ def count_values(
 
 
 def find_channel_ranges(
-    executor: Executor, network: FloatNetwork, samples: Iterable[Sample], names: Iterable[str]
+    executor: Executor, network: FloatNetwork, samples: Iterable[NetworkSample], names: Iterable[str]
 ) -> dict[str, ChannelRange]:
     """The range of each channel of each of these values."""
     found: dict[str, ChannelRange] = {}
@@ -96,15 +108,15 @@ def find_channel_ranges(
 
 
 def _beside(
-    executor: Executor, network: FloatNetwork, samples: Iterable[Sample], names: list[str]
-) -> Iterator[tuple[Sample, dict[str, Array]]]:
+    executor: Executor, network: FloatNetwork, samples: Iterable[NetworkSample], names: list[str]
+) -> Iterator[tuple[NetworkSample, dict[str, Array]]]:
     """Each sample with the values of the network for it."""
     if not names:
         yield from ((sample, {}) for sample in samples)
         return
-    current: list[Sample] = []
+    current: list[NetworkSample] = []
 
-    def watch() -> Iterator[Sample]:
+    def watch() -> Iterator[NetworkSample]:
         for sample in samples:
             current[:] = [sample]
             yield sample

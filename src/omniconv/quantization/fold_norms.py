@@ -18,7 +18,7 @@ import numpy as np
 from omniconv.errors import ModelError
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.quantization.network import FloatNetwork
-from omniconv.quantization.placing import find_channel_axis
+from omniconv.quantization.placing import find_channel_axis, is_of_channels
 
 LAYERS: Final = frozenset({"Conv", "ConvTranspose", "Gemm"})
 
@@ -28,7 +28,7 @@ def fold_norms(network: FloatNetwork) -> int:
     count, index = 0, 0
     while index < len(network.nodes):
         node = network.nodes[index]
-        after = _find_only_reader(network, node) if node.op in LAYERS else None
+        after = _find_only_reader(network, node) if node.op in LAYERS and not node.domain else None
         if after is None or not _fold(network, index, after):
             index += 1
         else:
@@ -51,7 +51,7 @@ def _fold(network: FloatNetwork, index: int, after: int) -> bool:
     if axis is None:
         return False
     channels = weights.shape[axis]
-    if bias is not None and bias.size != channels:
+    if bias is not None and not is_of_channels(bias, channels):
         return False
     found = _read_affine(network, node, layer, channels, weights.ndim)
     if found is None:
@@ -78,6 +78,8 @@ def _read_affine(
 ) -> tuple[AnyArray, AnyArray] | None:
     """The factor and the summand of each channel, in float64, of a node that only does that."""
     value = layer.outputs[0]
+    if node.domain:
+        return None
     if node.op == "BatchNormalization":
         if node.integer("training_mode", 0) or any(node.outputs[1:]) or node.inputs[0] != value:
             return None

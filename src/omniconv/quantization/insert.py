@@ -32,7 +32,7 @@ class Style(Protocol):
         """Nodes that make a constant of integers, and its name."""
 
 
-class Pairs:
+class QdqPairs:
     """QuantizeLinear and DequantizeLinear."""
 
     def value(self, network: FloatNetwork, x: str, y: str, affine: Affine) -> list[Node]:
@@ -107,7 +107,7 @@ def insert(network: FloatNetwork, plan: QuantPlan, style: Style) -> Inserted:
     made = {layer.output for layer in active.values() if layer.rounds}
     for node in network.nodes:
         if node.op in MOVES and not node.domain and node.inputs[0] in made and node.outputs[0] in plan.placing.sources:
-            made.update(filter(None, node.outputs))
+            made.update(name for name in node.outputs if network.is_float(name))  # positions of maxima are integers
     rounded: dict[str, str] = {}
     reads: dict[str, tuple[str, ...]] = {}
     nodes: list[Node] = []

@@ -106,7 +106,7 @@ def place_layers(network: FloatNetwork, per_channel: bool) -> Placing:
                 refused[node.label] = f"this {node.op} makes new values"
                 continue
             source = sources.get(node.inputs[0], node.inputs[0])
-            sources.update((name, source) for name in filter(None, node.outputs))
+            sources.update((name, source) for name in node.outputs if network.is_float(name))
             continue
         layer = _read_layer(network, index, per_channel)
         if isinstance(layer, str):
@@ -131,6 +131,8 @@ def _find_flat(network: FloatNetwork, readers: list[int]) -> tuple[float, float]
     found = []
     for index in readers:
         node = network.nodes[index]
+        if node.domain:
+            return None
         if node.op == "HardSwish":
             found.append((-3.0, math.inf))
         elif node.op == "HardSigmoid" and (alpha := node.number("alpha", 0.2)) > 0:
@@ -201,7 +203,7 @@ def _read_weighted(network: FloatNetwork, index: int, per_channel: bool) -> Quan
             return "alpha, beta or transA is not the usual one"
     if bias is not None:
         count = count_channels(node, weights)
-        if bias.size != count or max(bias.shape, default=1) != count or not np.isfinite(bias).all():
+        if not is_of_channels(bias, count) or not np.isfinite(bias).all():
             return "its bias is not one finite number a channel"
     return QuantLayer(
         node.label,
@@ -229,6 +231,11 @@ def find_channel_axis(node: Node, weights: AnyArray) -> int | None:
             return (0 if node.integer("transB", 0) else 1) if plain and weights.ndim == 2 else None
         case _:
             return None
+
+
+def is_of_channels(bias: AnyArray, count: int) -> bool:
+    """Whether a bias is one number a channel. That of a Gemm may be one a row, of shape (rows, 1), instead."""
+    return bias.size == count and bias.shape[-1:] in ((count,), ())
 
 
 def count_channels(node: Node, weights: AnyArray) -> int:

@@ -19,7 +19,7 @@ from omniconv.quantization.equalise import absorb_biases, equalise, find_pairs, 
 from omniconv.quantization.execute import Array, Executor, count_values, find_channel_ranges
 from omniconv.quantization.fold_norms import fold_norms
 from omniconv.quantization.histogram import Histogram
-from omniconv.quantization.insert import Pairs, Rounded, insert
+from omniconv.quantization.insert import QdqPairs, Rounded, insert
 from omniconv.quantization.judge import Judge, Metric, Verdict, compare_values
 from omniconv.quantization.network import FloatNetwork, read_network
 from omniconv.quantization.options import QuantOptions
@@ -176,7 +176,7 @@ def quantize_with_report(
     work.prepare()
     plan, histograms = work.make_plan()
     verdict, alone, plan = work.keep_budget(plan)
-    found = insert(work.network, plan, Pairs()).network.to_model()
+    found = insert(work.network, plan, QdqPairs()).network.to_model()
     on_progress("comparing layers", 0.0)
     report = QuantReport(
         layers=work.describe(plan, histograms, alone),
@@ -231,7 +231,7 @@ class _Work:
         if options.max_drop is not None and metric is None and self.judge.best is None:
             raise SpecError(
                 f"max_drop={options.max_drop:g} for an output without classes",
-                need="an output (N, classes), or metric=, a function of the outputs; or min_snr=",
+                need="an output (N, classes); or min_snr=, or metric=, a function of the outputs",
             )
 
     def _count(self, text: str) -> _Counted:

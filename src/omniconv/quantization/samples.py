@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -23,12 +24,12 @@ from omniconv.limits import format_size
 from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.mapping.read import ImageReader
 from omniconv.mapping.source import MapItem, open_source
-from omniconv.quantization.execute import Array, Sample
+from omniconv.quantization.execute import Array, NetworkSample
 from omniconv.records import dataclass
+from omniconv.reference.weights import detach
 
 LABELS: Final = "labels"
 """The array of an .npz file that holds the class of each sample, where no input has that name."""
-UNREADABLE: Final = (ValueError, EOFError, OSError, MemoryError, OverflowError, SyntaxError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,10 @@ class Samples:
 
     total: int
     labels: npt.NDArray[np.int64] | None
-    open: Callable[[], Iterator[Sample]]
+    open: Callable[[], Iterator[NetworkSample]]
     rows: int = 0
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> Iterator[NetworkSample]:
         return self.open()
 
 
@@ -90,7 +91,7 @@ def read_samples(
     elif isinstance(data, Mapping):
         found = _of_arrays(dict(data), inputs, name)
     elif hasattr(data, "__array__") and not isinstance(data, list | tuple):
-        found = _of_arrays({_only(inputs, name).name: np.asarray(data)}, inputs, name)
+        found = _of_arrays({_only(inputs, name).name: np.asarray(detach(data))}, inputs, name)
     else:
         found = _of_items(data, inputs, name)
     if labels is not None:
@@ -116,7 +117,7 @@ def _read_labels(labels: Any, total: int) -> npt.NDArray[np.int64]:
     return np.array(numbers, np.int64)
 
 
-def check_sample(sample: Mapping[str, Any], inputs: Sequence[ValueInfo], place: str) -> Sample:
+def check_sample(sample: Mapping[str, Any], inputs: Sequence[ValueInfo], place: str) -> NetworkSample:
     """One call's arrays, of the declared types and shapes.
 
     Raises:
@@ -129,7 +130,7 @@ def check_sample(sample: Mapping[str, Any], inputs: Sequence[ValueInfo], place: 
         raise ShapeError(f"{place} has arrays {given or 'none'}", need=f"one for each input: {wanted}")
     found = {}
     for info in inputs:
-        array = np.asarray(sample[info.name])
+        array = np.asarray(detach(sample[info.name]))
         at = shorten(f"input {info.name!r}")
         kind = find_dtype(info.dtype, at)
         floats = kind.kind == "f" and array.dtype.kind == "f"
@@ -168,7 +169,7 @@ def show(dims: Dims | None) -> str:
 
 def _of_arrays(arrays: Mapping[str, Any], inputs: Sequence[ValueInfo], name: str) -> Samples:
     """Arrays whose first axis counts samples; so many at once as the network declares, else one."""
-    checked = {key: np.asarray(value) for key, value in arrays.items()}
+    checked = {key: np.asarray(detach(value)) for key, value in arrays.items()}
     if checked.keys() != {info.name for info in inputs}:
         check_sample(checked, inputs, name)  # says which are missing
     counts, batches = {}, {}
@@ -194,7 +195,7 @@ def _of_arrays(arrays: Mapping[str, Any], inputs: Sequence[ValueInfo], name: str
         raise ShapeError(f"{name} has {counts} samples of its inputs", need="equal numbers")
     total = next(iter(counts.values()))
 
-    def take(index: int) -> Sample:
+    def take(index: int) -> NetworkSample:
         parts = {
             key: array[index] if not batches[key] else array[index * batches[key] : (index + 1) * batches[key]]
             for key, array in checked.items()
@@ -224,7 +225,7 @@ def _of_items(data: Any, inputs: Sequence[ValueInfo], name: str) -> Samples:
             "them, as samples are gone through several times",
         )
 
-    def start() -> Iterator[Sample]:
+    def start() -> Iterator[NetworkSample]:
         try:
             found = iter(make())
         except OmniconvError:
@@ -240,7 +241,7 @@ def _of_items(data: Any, inputs: Sequence[ValueInfo], name: str) -> Samples:
                 yield check_sample(item, inputs, place)
                 continue
             info = _only(inputs, place)
-            array = np.asarray(item)
+            array = np.asarray(detach(item))
             if info.dims is not None and array.ndim == len(info.dims) - 1:
                 array = array[None]
             yield check_sample({info.name: array}, inputs, place)
@@ -255,14 +256,19 @@ def _load_arrays(path: Path, memory_limit: int | None) -> dict[str, Any]:
     """The arrays of an .npz file, whose sizes are looked at before they are read."""
     limit = find_memory_limit(memory_limit)
     at = shorten(f"file {str(path)!r}")
+    with _reading(at), zipfile.ZipFile(path) as archive:
+        size = sum(item.file_size for item in archive.infolist())
+    if size > limit:
+        raise LimitError(f"arrays of {format_size(size)}", need=f"at most {format_size(limit)}", at=at)
+    with _reading(at), np.load(path, allow_pickle=False) as loaded:
+        return {key: loaded[key] for key in loaded.files}
+
+
+@contextmanager
+def _reading(at: str) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(path) as archive:
-            size = sum(item.file_size for item in archive.infolist())
-        if size > limit:
-            raise LimitError(f"arrays of {format_size(size)}", need=f"at most {format_size(limit)}", at=at)
-        with np.load(path, allow_pickle=False) as loaded:
-            return {key: loaded[key] for key in loaded.files}
-    except UNREADABLE as error:
+        yield
+    except Exception as error:  # noqa: BLE001 - damaged archives raise whatever zipfile, zlib and NumPy do
         raise DataError(
             f"the file cannot be read ({type(error).__name__}: {shorten(str(error))})",
             need="an .npz file of plain numbers",
@@ -285,7 +291,7 @@ def _of_pictures(
     limit = find_memory_limit(memory_limit)
     reader = ImageReader(len(dims), channels, find_dtype(info.dtype, info.name), limit, None, preprocess)
 
-    def read(item: MapItem) -> Sample:
+    def read(item: MapItem) -> NetworkSample:
         try:
             return check_sample({info.name: reader(item.content)[None]}, inputs, f"image {item.name!r}")
         except OmniconvError as error:

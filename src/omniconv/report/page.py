@@ -17,7 +17,8 @@ from omniconv.report import charts, sections
 from omniconv.report.charts import Figure
 from omniconv.report.findings import level_of
 from omniconv.report.inspection import Inspection
-from omniconv.report.words import times_words, visible
+from omniconv.report.rendering import render_page, write_whole
+from omniconv.report.words import times_words
 
 SECTIONS: Final[tuple[tuple[str, str], ...]] = (
     ("summary", "Summary"),
@@ -42,7 +43,6 @@ def make_page(found: Inspection, *, date: str = "") -> str:
         found: inspected with all parts.
         date: printed at the end; nothing by default, so that equal inspections give equal pages.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
     from plotly.offline import get_plotlyjs
 
@@ -53,10 +53,8 @@ def make_page(found: Inspection, *, date: str = "") -> str:
     plotly: str = get_plotlyjs()
     figures = make_figures(found)
     maps = sections.make_maps(found, figures)
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_clean).from_string(
-        text
-    )
-    page: str = template.render(
+    return render_page(
+        text,
         **maps,
         **make_texts(found, date),
         style=Markup(style),  # noqa: S704 - files of this package
@@ -65,21 +63,11 @@ def make_page(found: Inspection, *, date: str = "") -> str:
         hashes=Markup(" ".join(f"'{hash_inline(item)}'" for item in (plotly, script))),  # noqa: S704
         figures=Markup(write_json(figures)),  # noqa: S704 - escaped there
     )
-    return page
-
-
-def _clean(value: Any) -> Any:
-    """Texts of the model without control characters; what is marked as safe stays as it is."""
-    return visible(value) if type(value) is str else value
 
 
 def write_page(found: Inspection, path: Path, *, date: str = "") -> Path:
     """Write the page, whole or not at all."""
-    page = make_page(found, date=date)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8", newline="\n")
-    partial.replace(path)
-    return path
+    return write_whole(make_page(found, date=date), path)
 
 
 def make_figures(found: Inspection) -> dict[str, Figure]:

@@ -9,13 +9,13 @@ import math
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import omniconv
 from omniconv.limits import format_size
 from omniconv.quantization.report import LayerReport, QuantReport
 from omniconv.records import dataclass
-from omniconv.report.words import visible
+from omniconv.report.rendering import render_page, write_whole
 
 COLUMNS: Final = (
     "layer",
@@ -34,7 +34,7 @@ FULL: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class QuantCell:
     """One cell of the table, with a bar where it is a share [%]."""
 
     text: str
@@ -49,15 +49,12 @@ def make_quant_page(name: str, found: QuantReport, times: Mapping[str, float | s
         found: what became of it.
         times: measured times of a call [s], or why there are none.
     """
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     folder = files("omniconv.report") / "templates"
     text, style = ((folder / item).read_text(encoding="utf-8") for item in ("quantization.html", "report.css"))
-    template = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_clean).from_string(
-        text
-    )
-    page: str = template.render(
+    return render_page(
+        text,
         name=name,
         note=f"{found.samples} samples, ranges by {found.ranges}",
         style=Markup(style),  # noqa: S704 - a file of this package
@@ -68,20 +65,11 @@ def make_quant_page(name: str, found: QuantReport, times: Mapping[str, float | s
         rows=[make_cells(layer) for layer in found.layers],
         version=omniconv.__version__,
     )
-    return page
 
 
 def write_quant_page(name: str, found: QuantReport, path: Path, times: Mapping[str, float | str] | None = None) -> Path:
     """Write the page, whole or not at all."""
-    page = make_quant_page(name, found, times)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, encoding="utf-8", newline="\n")
-    partial.replace(path)
-    return path
-
-
-def _clean(value: Any) -> Any:
-    return visible(value) if type(value) is str else value
+    return write_whole(make_quant_page(name, found, times), path)
 
 
 def make_quant_tiles(found: QuantReport, times: Mapping[str, float | str]) -> list[dict[str, str]]:
@@ -108,25 +96,27 @@ def make_quant_tiles(found: QuantReport, times: Mapping[str, float | str]) -> li
     return [{"title": title, "value": value, "note": note} for title, value, note in tiles]
 
 
-def make_cells(layer: LayerReport) -> list[Cell]:
+def make_cells(layer: LayerReport) -> list[QuantCell]:
     """The cells of one layer."""
     limits = "" if layer.low is None or layer.high is None else f"{layer.low:.4g} to {layer.high:.4g}"
     seen = "" if layer.seen is None else f"{layer.seen[0]:.4g} to {layer.seen[1]:.4g}"
     return [
-        Cell(layer.name),
-        Cell(layer.op),
-        Cell("int8" if layer.integers else "float32"),
+        QuantCell(layer.name),
+        QuantCell(layer.op),
+        QuantCell("int8" if layer.integers else "float32"),
         _decibels(layer.snr),
         _decibels(layer.alone),
-        Cell("" if layer.drop is None else f"{layer.drop:.2f}"),
-        Cell(limits),
-        Cell(seen),
-        Cell(str(layer.bytes_before)),
-        Cell(str(layer.bytes_after)),
+        QuantCell("" if layer.drop is None else f"{layer.drop:.2f}"),
+        QuantCell(limits),
+        QuantCell(seen),
+        QuantCell(str(layer.bytes_before)),
+        QuantCell(str(layer.bytes_after)),
     ]
 
 
-def _decibels(value: float | None) -> Cell:
+def _decibels(value: float | None) -> QuantCell:
     if value is None:
-        return Cell("")
-    return Cell(f"{value:.1f}", round(100 * min(max(value / FULL, 0.0), 1.0), 1) if not math.isnan(value) else None)
+        return QuantCell("")
+    return QuantCell(
+        f"{value:.1f}", round(100 * min(max(value / FULL, 0.0), 1.0), 1) if not math.isnan(value) else None
+    )

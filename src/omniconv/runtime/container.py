@@ -32,6 +32,7 @@ from typing import Any, BinaryIO, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from omniconv.compiler.code.own import open_now
 from omniconv.errors import ModelError, StorageError
 from omniconv.integers import ceil_div
 from omniconv.limits import check_memory
@@ -48,6 +49,10 @@ _HEADER: Final = struct.Struct("<8sIIQ32s32s40s")
 _ROW: Final = struct.Struct("<QQ32s")
 _NO_SEAL: Final = bytes(32)
 _NEED: Final = "a whole file that omniconv saved"
+_NAME: Final = 40
+"""Characters that the name of a file that is being written has of that of the file."""
+_SECTION: Final = 640
+"""Memory that knowing of a section takes [bytes]."""
 _MUCH: Final = 2**22
 """Bytes that several threads hash."""
 MOST_THREADS: Final = 4
@@ -100,7 +105,8 @@ def write_file(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) 
         StorageError: it cannot be written; what was there is still there.
     """
     goal = Path(path)
-    beside = goal.with_name(f".{goal.name[:100]}.{secrets.token_hex(8)}") if goal.name else goal
+    # Names have at most 255 bytes, and a character at most 4.
+    beside = goal.with_name(f".{goal.name[:_NAME]}.{secrets.token_hex(8)}") if goal.name else goal
     try:
         if goal.is_dir():
             raise IsADirectoryError("it is a folder")
@@ -128,9 +134,7 @@ def read_file(path: str | os.PathLike[str], limit: int | None) -> Bytes:
     """
     at = f"file {os.fspath(path)!r}"
     try:
-        with os.fdopen(
-            os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb"
-        ) as file:
+        with open_now(path) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise ModelError("the path is not a regular file", need=_NEED, at=at)
@@ -146,10 +150,11 @@ def read_file(path: str | os.PathLike[str], limit: int | None) -> Bytes:
         raise ModelError(f"the file cannot be read: {error}", need=_NEED, at=at) from None
 
 
-def read_container(data: bytes | Bytes, at: str) -> Container:
+def read_container(data: bytes | Bytes, at: str, limit: int | None = None) -> Container:
     """Check and take apart the bytes of a file. Nothing is copied.
 
     Raises:
+        LimitError: so many sections that to know of them takes more memory than allowed.
         ModelError: bytes that no version of this package wrote, or that are not whole.
     """
     whole = _as_bytes(data)
@@ -166,6 +171,7 @@ def read_container(data: bytes | Bytes, at: str) -> Container:
         raise ModelError(
             f"the header says {count} sections in {total} bytes, and there are {whole.size}", need=_NEED, at=at
         )
+    check_memory(_SECTION * count + total, f"a file of {count} sections", limit=limit, at=at)
     table = bytes(whole[_HEADER.size : end])
     if hashlib.sha256(table).digest() != digest:
         raise ModelError("the table of sections is damaged", need=_NEED, at=at)

@@ -62,6 +62,17 @@ def _key(call: Call) -> _CodeKey:
     return id(call.recipe), call.what
 
 
+def limit_threads(program: Program, target: Target, options: Options) -> Options:
+    """The options with no more threads than the work is worth, where nobody said how many."""
+    if not options.threads_why:
+        return options
+    worth = count_worth(program, target, options.threads)
+    if worth == options.threads:
+        return options
+    why = f"of {options.threads_why}: {TOO_LITTLE}" + ("" if worth == 1 else " among more")
+    return replace(options, threads=worth, threads_why=why)
+
+
 class _Frame:
     """What one caller at a time runs in: an arena, and the tables with its addresses.
 
@@ -210,11 +221,7 @@ class Executable(Compiled):
         store: CodeStore | None = None,
     ) -> Executable:
         """Plan and compile a program; the rest is as for the class."""
-        if options.threads_why:
-            worth = count_worth(program, target, options.threads)
-            if worth < options.threads:
-                why = f"of {options.threads_why}: {TOO_LITTLE}" + ("" if worth == 1 else " among more")
-                options = replace(options, threads=worth, threads_why=why)
+        options = limit_threads(program, target, options)
         if reject_host(target, detect_host()) is None:
             begin_driver()
         plan = make_plan(program, target, options, shared)

@@ -13,7 +13,6 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO, Final, TypeAlias
 
 import llvmlite
@@ -22,6 +21,7 @@ import numpy as np
 import omniconv
 from omniconv.compiler.code.cache import GivenCode, open_cache
 from omniconv.compiler.code.key import is_sealed, seal
+from omniconv.compiler.code.own import open_now
 from omniconv.compiler.planning.options import Options
 from omniconv.errors import ModelError, OmniconvError, RebuildWarning, UnsupportedError, warn
 from omniconv.integers import as_shape
@@ -38,7 +38,7 @@ from omniconv.runtime.container import (
     write_container,
     write_file,
 )
-from omniconv.runtime.executable import Executable
+from omniconv.runtime.executable import Executable, limit_threads
 from omniconv.runtime.json_values import ValueReader, ValueWriter, from_json, to_json
 from omniconv.runtime.pace import while_planning
 from omniconv.runtime.saved_content import Asked, Content, SavedGraph, SavedLayer, SavedProgram, find_tuned
@@ -135,10 +135,17 @@ def from_bytes(data: bytes) -> Any:
 def is_saved(path: str | os.PathLike[str]) -> bool:
     """Whether a file begins as one of these does."""
     try:
-        with Path(path).open("rb") as file:
+        with open_now(path) as file:
             return file.read(len(MAGIC)) == MAGIC
     except (OSError, ValueError):
         return False
+
+
+def point_to_load(error: ModelError, model: object) -> ModelError:
+    """The error of a model that is none, which says what opens it where it is a saved network."""
+    if isinstance(model, str | os.PathLike) and is_saved(model):
+        return error.but(fix="omniconv.load(path), as it is a saved network")
+    return error
 
 
 # -- saving
@@ -172,6 +179,7 @@ def _describe(net: Any) -> Content:
             layout=net.layout,
             row_major=net.row_major,
             threads=net.threads,
+            threads_why=net.threads_why,
             exact=net.plan.exact,
             accuracy=net.plan.accuracy,
         )
@@ -200,7 +208,7 @@ def _find_compiled(net: Any) -> Trusted | None:
 
 
 def _open(data: bytes | Bytes, at: str, limit: int | None) -> Any:
-    container = read_container(data, at)
+    container = read_container(data, at, limit)
     if len(container.sections) < 2:
         raise ModelError(f"the file has {len(container.sections)} sections", need=_NEED, at=at)
     with _refuse_faults(at):
@@ -277,10 +285,11 @@ def _open_program(
         with _refuse_faults(at), while_planning():
             found = Executable.of(program, target, options, where, tiers=tiers, truths=truths)
     else:
-        plan = compiled.plan(program, target, options)
+        plan, options = compiled.plan(program, target, options), limit_threads(program, target, options)
         found = Executable(
             plan,
             threads=options.threads,
+            threads_why=options.threads_why,
             layout=options.layout,
             memory_limit=options.memory_limit,
             at=where,

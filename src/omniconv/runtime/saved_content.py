@@ -13,8 +13,7 @@ from omniconv.compiler.planning.options import LAYOUTS, Options
 from omniconv.compiler.planning.plan import Plan
 from omniconv.compiler.problem.problem import ACCURACIES
 from omniconv.compiler.problem.tuning import Tuning
-from omniconv.integers import as_integer
-from omniconv.processors import MAX_THREADS
+from omniconv.processors import take_threads
 from omniconv.program.check import check_program
 from omniconv.program.element import ELEMENTS, Element, find_element
 from omniconv.program.layer_program import LayerProgram
@@ -34,13 +33,14 @@ class Asked:
     """What was asked of a plan: the fields of `Options`, the target by name, and where the model came from.
 
     Attributes:
+        threads: most of them; ``None`` where nobody said how many, so that the machine where the file is opened does.
         tuned: choices that were measured on the target, by the text of their problem; ``None`` where none were asked
             for.
     """
 
     layout: str
     row_major: frozenset[str]
-    threads: int
+    threads: int | None
     exact: bool
     accuracy: str
     tuned: Mapping[str, str] | None
@@ -54,7 +54,7 @@ class Asked:
         return cls(
             options.layout,
             options.row_major,
-            options.threads,
+            None if options.threads_why else options.threads,
             options.exact,
             options.accuracy,
             tuned,
@@ -69,11 +69,13 @@ class Asked:
         Raises:
             SpecError: values that no option has.
         """
+        taken = take_threads(self.threads)
         same = self.tuned is not None and target.name == self.target
         return Options(
             layout=as_choice("layout", self.layout, LAYOUTS),
             row_major=self.row_major,
-            threads=as_integer("threads", self.threads, 1, MAX_THREADS),
+            threads=taken.number,
+            threads_why=taken.why,
             exact=self.exact,
             accuracy=as_choice("accuracy", self.accuracy, ACCURACIES),
             tuning=Tuning(target, self.tuned) if same and self.tuned is not None else None,

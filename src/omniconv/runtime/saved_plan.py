@@ -20,6 +20,7 @@ from omniconv.compiler.memory.planner import Call, Decision, Group, Recipe
 from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan
+from omniconv.program.element import ELEMENTS, INTEGERS
 from omniconv.program.program import Program
 from omniconv.records import dataclass
 from omniconv.runtime.executable import Executable
@@ -75,7 +76,8 @@ class SavedCalls:
     Attributes:
         kernels, why, decisions: what the numbers mean.
         rows: of each call the numbers of its kernel, reasons and decision, its step, and how many arguments it has.
-        args: buffer and offset [elements] of all arguments.
+        args: buffer and offset [elements] of all arguments, and the number of their element.
+        elements: what these numbers mean; the first one is that of the program.
         what, how: words of each call.
         fixed: whether no size of it follows from that of an image.
     """
@@ -85,6 +87,7 @@ class SavedCalls:
     decisions: tuple[Decision | None, ...]
     rows: npt.NDArray[np.int64]
     args: npt.NDArray[np.int64]
+    elements: tuple[str | None, ...]
     what: tuple[str, ...]
     how: tuple[str, ...]
     fixed: tuple[bool, ...]
@@ -95,18 +98,23 @@ class SavedCalls:
         kernels: dict[SavedKernel, int] = {}
         why: dict[tuple[str, ...], int] = {}
         decisions: dict[Decision | None, int] = {}
-        rows = []
+        elements: dict[str | None, int] = {None: 0}
+        rows, args = [], []
         for call in plan.calls:
             kernel = SavedKernel.of(call.recipe)
             number = kernels.setdefault(kernel, len(kernels))
             reasons, chosen = why.setdefault(call.why, len(why)), decisions.setdefault(call.decision, len(decisions))
             rows.append((number, reasons, chosen, call.step, len(call.args)))
+            for buffer, offset, element in call.args:
+                name = None if element is None else element.name
+                args.append((buffer, offset, elements.setdefault(name, len(elements))))
         return cls(
             tuple(kernels),
             tuple(why),
             tuple(decisions),
             np.array(rows, np.int64).reshape(-1, 5),
-            np.array([ref for call in plan.calls for ref in call.args], np.int64).reshape(-1, 2),
+            np.array(args, np.int64).reshape(-1, 3),
+            tuple(elements),
             tuple(call.what for call in plan.calls),
             tuple(call.how for call in plan.calls),
             tuple(call.fixed for call in plan.calls),
@@ -114,7 +122,8 @@ class SavedCalls:
 
     def calls(self) -> tuple[Call, ...]:
         """The calls."""
-        refs = [BufferRef(*row) for row in self.args.tolist()]
+        elements = [None if name is None else (ELEMENTS | INTEGERS)[name] for name in self.elements]
+        refs = [BufferRef(buffer, offset, elements[number]) for buffer, offset, number in self.args.tolist()]
         found, done = [], 0
         for (kernel, why, chosen, step, count), what, how, fixed in zip(
             self.rows.tolist(), self.what, self.how, self.fixed, strict=True

@@ -7,7 +7,7 @@ from importlib.resources import files
 from typing import Final
 
 import omniconv
-from omniconv.report.words import visible
+from omniconv.report.rendering import render_page
 from omniconv.study.marks import chart_differences, chart_grids
 from omniconv.study.study import KindResult, Study
 from omniconv.study.tables import make_accuracies, make_decoders, make_settings, make_times
@@ -37,7 +37,6 @@ GRID: Final = (
 
 def make_study_page(found: Study) -> str:
     """The whole page. Equal studies give equal pages."""
-    from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
     style = "".join(
@@ -45,9 +44,9 @@ def make_study_page(found: Study) -> str:
         for room, name in (("omniconv.report", "report.css"), ("omniconv.study", "study.css"))
     )
     text = (files("omniconv.study") / "templates" / "study.html").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, finalize=_clean)
     seeds = found.settings["seeds"]
-    page: str = environment.from_string(text).render(
+    return render_page(
+        text,
         style=Markup(style),  # noqa: S704 - files of this package
         name=found.data["name"],
         about=f"{len(found.same_width)} kinds of convolution in one network, {seeds} seeds: {found.data['task']}",
@@ -77,15 +76,9 @@ def make_study_page(found: Study) -> str:
         notes=found.notes,
         version=omniconv.__version__,
     )
-    return page
 
 
 def _group(key: str, title: str, note: str, kinds: Sequence[KindResult]) -> dict[str, object]:
     """A chart and a table of one comparison."""
     table = make_accuracies(title, kinds)
     return {"id": key, "title": title, "note": note, "chart": chart_differences(kinds), "table": table}
-
-
-def _clean(value: object) -> object:
-    """Texts of the user without control characters; what is marked as safe stays as it is."""
-    return visible(value) if type(value) is str else value

@@ -10,7 +10,7 @@ from omniconv.integers import as_integer, read_sequence, state
 from omniconv.records import dataclass
 from omniconv.study.variants import STANDARD, find_variants
 
-RATES: Final = (1e-3, 3e-3, 1e-2)
+RATES: Final = (3e-3, 1e-2, 3e-2)
 """Rates of learning that are tried for each kind; the one with the best validation is used for all seeds."""
 BATCH: Final = 64
 WEIGHT_DECAY: Final = 0.01

@@ -8,12 +8,12 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.errors import DataError, LimitError, OmniconvError, StorageError
+from omniconv.errors import DataError, OmniconvError, StorageError
 from omniconv.limits import check_memory, memory_limit
 from omniconv.mapping.pictures import FORMATS, PICTURES, check_size, convert
 from omniconv.outside import need_package, storing
@@ -42,7 +42,7 @@ def read_folder(path: Path) -> LabelledImages:
     for folder in folders:
         for file in _list_pictures(folder):
             try:
-                picture = _open(file.open("rb") if file.is_file() else None, file.name)
+                picture = _open_file(file)
             except OmniconvError as error:
                 left_out.append(f"{folder.name}/{file.name}: {error.problem}")
                 continue
@@ -74,7 +74,16 @@ def _list_pictures(folder: Path) -> list[Path]:
     return sorted(name for name in names if name.suffix.lower() in PICTURES)
 
 
-def _open(file: Any, name: str) -> npt.NDArray[Any]:
+def _open_file(file: Path) -> npt.NDArray[Any]:
+    """The picture of a file; see `_open`."""
+    if not file.is_file():  # to open a pipe would wait for a writer
+        raise DataError(f"{file.name!r} is no file", need="a picture")
+    with storing("it cannot be read", fix="a file that you may read"):
+        opened = file.open("rb")
+    return _open(opened)
+
+
+def _open(file: BinaryIO) -> npt.NDArray[Any]:
     """A picture as grey ``(h, w)`` or colour ``(h, w, 3)``, of 8 bits, no larger than it is used.
 
     Raises:
@@ -82,8 +91,6 @@ def _open(file: Any, name: str) -> npt.NDArray[Any]:
     """
     from PIL import Image
 
-    if file is None:
-        raise DataError(f"{name!r} is no file", need="a picture")
     with storing("it cannot be read", fix=_WHOLE), file, Image.open(file, formats=FORMATS) as picture:
         grey = picture.mode in ("1", "L")
         values, _ = convert(picture, 1 if grey else 3, check_size(memory_limit() // 8, 4))
@@ -224,9 +231,7 @@ def read_saved(path: Path) -> LabelledImages:
         try:
             if not isinstance(content, bytes) or not isinstance(label, int):
                 raise DataError("no picture, or no class", need="both")
-            picture = _open(BytesIO(content), f"row {place}")
-        except LimitError:
-            raise
+            picture = _open(BytesIO(content))
         except OmniconvError as error:
             left_out.append(f"row {place}: {error.problem}")
             continue

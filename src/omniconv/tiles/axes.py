@@ -89,9 +89,10 @@ def read_axes(axes: str | None, shape: Sequence[int], rank: int, channels: int |
     spatial = letters if set(letters) <= set(names) else "".join(others[len(others) - count :])
     sizes = dict(zip(names, shape, strict=True))
     if channels is not None and sizes.get(CHANNEL, 1) != channels:
+        last = len(shape) == count + 1 and shape[-1] == channels
         raise ShapeError(
             f"axes={names!r} of an array of shape {tuple(shape)} say {sizes.get(CHANNEL, 1)} channels",
             need=f"{channels}",
-            fix="axes= with C where the channels are",
+            fix=f'axes="{letters}{CHANNEL}"' if last else "axes= with C where the channels are",
         )
     return Axes(names, spatial)

@@ -39,9 +39,17 @@ def _library() -> Iterator[Any]:
     need_package("rasterio", extra="geo")
     import rasterio
 
-    with rasterio.Env(GDAL_CACHEMAX=CACHE, GDAL_PAM_ENABLED="NO"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+    with rasterio.Env(GDAL_CACHEMAX=CACHE, GDAL_PAM_ENABLED="NO"):
         yield rasterio
+
+
+def _open(library: Any, path: str, *arguments: Any, **options: Any) -> Any:
+    """A file of the library, which warns where there is no georeference. Filters of warnings are of all threads: they
+    are changed where a file is opened, not where workers read.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", library.errors.NotGeoreferencedWarning)
+        return library.open(path, *arguments, **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +100,9 @@ class Raster:
             overviews = file.overviews(1)
             if level > len(overviews):
                 file.close()
-                raise DataError(f"level={level} of an image with {1 + len(overviews)} resolutions", need="one of these")
-            self._file = file if level == 0 else library.open(self._path, overview_level=level - 1)
+                what = f"level={level} of an image with {1 + len(overviews)} resolutions"
+                raise DataError(what, need=f"0 to {len(overviews)}")
+            self._file = file if level == 0 else _open(library, self._path, overview_level=level - 1)
             sizes = {"C": self._file.count, "Y": self._file.height, "X": self._file.width}
             rows, columns = self._file.block_shapes[0]
             block = {"C": self._file.count, "Y": rows, "X": columns}
@@ -102,7 +111,7 @@ class Raster:
             self.chunks: Shape = tuple(min(block[letter], sizes[letter]) for letter in axes)
 
     def _open(self, library: Any) -> Any:
-        return library.open(self._path, "r+" if self._write else "r")
+        return _open(library, self._path, "r+" if self._write else "r")
 
     @property
     def ndim(self) -> int:
@@ -196,7 +205,8 @@ def make_raster(path: Path, shape: Shape, dtype: np.dtype[Any], axes: str, groun
         if ground is not None:
             placed = {"transform": library.Affine(*ground.affine)}
             placed |= {"crs": library.crs.CRS.from_wkt(ground.crs)} if ground.crs else {}
-        library.open(
+        _open(
+            library,
             os.path.realpath(path),
             "w",
             driver="GTiff",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,6 +127,8 @@ def _read_place(scales: Any, one: Any, letters: str, units: dict[str, str]) -> S
                 return Specimen(None, {}, units)
     except (LookupError, TypeError, ValueError, AttributeError):
         return Specimen(None, {}, units)
+    if not all(map(math.isfinite, (*scale.values(), *translation.values()))):
+        return Specimen(None, {}, units)
     return Specimen(scale, translation, units)
 
 
@@ -136,7 +139,9 @@ def describe_group(axes: str, place: Specimen | None, name: str) -> dict[str, An
         DataError: axes that such a group may not have, or in another order.
     """
     if "".join(letter for letter in ORDER if letter in axes) != axes or len(axes) < 2:
-        raise DataError(f"a result along {axes} in an OME-Zarr", need=f"axes in the order of {ORDER}", fix="a .zarr")
+        raise DataError(
+            f"a result along {axes} in an OME-Zarr", need=f"axes in the order of {ORDER}", fix="CYX, or a plain .zarr"
+        )
     kinds = {"T": "time", CHANNEL: "channel"}
     place = place or Specimen(dict.fromkeys(axes, 1.0), {}, {})
     assert place.scale is not None

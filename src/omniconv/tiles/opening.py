@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from omniconv.errors import DataError, ShapeError
+from omniconv.errors import DataError, ShapeError, StorageError
 from omniconv.integers import as_integer
 from omniconv.outside import need_package, storing
 from omniconv.reference.weights import detach
@@ -39,7 +39,7 @@ def open_source(x: Any, level: int = 0) -> OpenedImage:
     if hasattr(x, "array_keys") and type(x).__module__.startswith("zarr"):
         return open_group(x, x, level)
     if level:
-        raise DataError(f"level={level} of an image with one resolution", need="0", fix="a path, or a Zarr group")
+        raise DataError(f"level={level} of an image with one resolution", need="level=0")
     if isinstance(x, np.ndarray) or is_zarr(x) or is_dask(x):
         return OpenedImage(x, level, x)
     if hasattr(x, "__dlpack__"):
@@ -84,13 +84,15 @@ def settle_axes(axes: str | Mapping[str, str] | None, images: Mapping[str, Opene
             pairs = zip(asked.upper(), image.axes, strict=True)
             if any(one != other and {one, other} & set("CZYX") for one, other in pairs):
                 what = f"axes={asked!r} of an image whose description says {image.axes}"
-                raise ShapeError(what, need="these", fix="no axes=", at=name)
+                raise ShapeError(what, need=f"axes={image.axes!r}, or none", at=name)
     if isinstance(axes, Mapping):
         found |= {name: letters for name, letters in axes.items() if name not in images}
     return found or None
 
 
 def _open_path(path: Path, level: int) -> OpenedImage:
+    if path.suffix.lower() in {".npy", ".zarr", *TIFF} and not path.exists():
+        raise StorageError(f"no file or folder {str(path)!r}", need="an image that exists")
     with storing(f"opening {str(path)!r}", fix="a file that is whole"):
         if path.suffix.lower() in TIFF:
             return _open_tiff(path, level)

@@ -18,7 +18,7 @@ from omniconv.tiles.plan import TilePlan
 
 
 @dataclass(frozen=True, slots=True)
-class Move:
+class AxisMove:
     """One axis of a result in positions of the image.
 
     Attributes:
@@ -30,7 +30,7 @@ class Move:
     start: Fraction
 
 
-Moves: TypeAlias = Mapping[str, Move]
+Moves: TypeAlias = Mapping[str, AxisMove]
 """By the letter of the axis; other axes stay."""
 
 
@@ -60,7 +60,7 @@ class OpenedImage:
     place: Location | None = None
 
 
-def find_moves(plan: TilePlan, output: str, image: str) -> dict[str, Move]:
+def find_moves(plan: TilePlan, output: str, image: str) -> dict[str, AxisMove]:
     """How the axes of an output lie on those of an image; nothing where it does not depend on that."""
     program = plan.whole.program
     if image not in plan.inputs:
@@ -72,5 +72,5 @@ def find_moves(plan: TilePlan, output: str, image: str) -> dict[str, Move]:
     for letter, axis, size, made in rows:
         covers = made == -(-size // axis.rate)
         before, after = axis.halo
-        moves[letter] = Move(axis.rate, Fraction(0) if covers else Fraction(after - before, 2))
+        moves[letter] = AxisMove(axis.rate, Fraction(0) if covers else Fraction(after - before, 2))
     return moves

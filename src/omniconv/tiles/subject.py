@@ -13,7 +13,7 @@ import numpy as np
 from omniconv.analysis.subject import as_program
 from omniconv.choices import check_instance
 from omniconv.compiler.planning.options import Options
-from omniconv.errors import DataError, ShapeError, SpecError
+from omniconv.errors import DataError, ModelError, ShapeError, SpecError
 from omniconv.integers import as_flag
 from omniconv.processors import take_threads
 from omniconv.program.element import find_element
@@ -23,6 +23,7 @@ from omniconv.records import dataclass
 from omniconv.reference import check_weights
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.network import Network
+from omniconv.runtime.saved import point_to_load
 from omniconv.spec import Chain, Conv, Shape
 from omniconv.target.model import Target
 from omniconv.target.select import select_target
@@ -189,7 +190,11 @@ def find_origin(
         from omniconv.graph import prepare
 
         at = f"file {os.fspath(net)!r}" if isinstance(net, str | os.PathLike) else "model"
-        return Origin(prepare(net), options, target, at)
+        try:
+            graph = prepare(net)
+        except ModelError as error:
+            raise point_to_load(error, net) from error.__cause__
+        return Origin(graph, options, target, at)
     raise DataError(
         f"cannot compute {type(net).__name__} in tiles",
         need="a model (path, bytes, ModelProto), a spec with weights, or what omniconv.compile returned",

@@ -43,3 +43,13 @@ def test_not_a_number_reaches_its_window_only(target):
     xs, ys = Buffer(layout, target.lanes, x), Buffer(layout, target.lanes)
     got = check_shares(Lrn.of(step, layout, layout, target.lanes), target, [xs, ys], ys)
     assert np.flatnonzero(np.isnan(got)).tolist() == [14, 15, 16, 17, 18]
+
+
+@pytest.mark.parametrize("size", [33, 1023, 2**20, 2**31])
+def test_code_does_not_grow_with_the_window(size, rng):
+    target, x = TARGETS[0], (rng.normal(size=(1, 130, 1, 2)) * 30).astype(np.float32)
+    step, layout = LrnStep("x", "y", size, 0.02, 0.75, 1.5), placed(x.shape, TARGETS[0].lanes)
+    recipe = Lrn.of(step, layout, layout, target.lanes)
+    assert len(recipe.emit("f", target)) < 20_000
+    xs, ys = Buffer(layout, target.lanes, x), Buffer(layout, target.lanes)
+    assert np.allclose(check_shares(recipe, target, [xs, ys], ys), reference(x, step), rtol=142 * 2.0**-24, atol=0)

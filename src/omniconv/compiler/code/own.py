@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import stat
 import tempfile
@@ -25,14 +26,28 @@ def read_own(path: Path, limit: int = -1, *, private: bool = False) -> OwnFile |
 
     With ``private`` it has to be this user's own, and nobody else may read it either.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        with os.fdopen(os.open(path, flags), "rb") as file:
+        with open_now(path, follow=False) as file:
             status = os.fstat(file.fileno())
             trusted = _is_private(status) if private else _is_ours(status)
             return OwnFile(file.read(limit), status.st_mtime) if trusted else None
     except OSError:
         return None
+
+
+def open_now(path: str | os.PathLike[str], *, follow: bool = True) -> io.BufferedReader:
+    """Open a file to read it, without waiting for the other end where it is a pipe.
+
+    Args:
+        path: of the file.
+        follow: whether it may be a link.
+
+    Raises:
+        OSError: it cannot be opened, or is a folder.
+    """
+    flags = getattr(os, "O_NONBLOCK", 0) | (0 if follow else getattr(os, "O_NOFOLLOW", 0))
+    # What an opener has opened is closed again where it is a folder; what is given to `fdopen` is not.
+    return open(path, "rb", opener=lambda name, mode: os.open(name, mode | flags))
 
 
 def write_own(path: Path, data: bytes) -> None:

@@ -5,11 +5,14 @@ r"""Local response normalisation across channels.
     \Big)^{\beta}
 
 over the channels j that exist. The window of a vector of channels is one unaligned load for each offset; at either
-end the channels that do not exist are shifted in as zeros. The power is made of square roots where beta is 1/2, 3/4
+end the channels that do not exist are shifted in as zeros. Wide windows are summed by a loop, one channel after the
+other. The power is made of square roots where beta is 1/2, 3/4
 or 1, else :math:`e^{-\beta \ln d}`, whose relative error grows to :math:`2^{-24} \beta |\ln d|`.
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.elementary import emit_exp, emit_log
@@ -25,6 +28,8 @@ from omniconv.target.model import Target
 X, Y = range(2)
 """Positions of the buffers in ``args``."""
 ARGS = 2
+MOST_UNROLLED: Final = 32
+"""Channels of a window that are written out. At either end code would grow with the square of a wider one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +87,6 @@ class Lrn:
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target)
-        before, after = self.window
-        vectors = ceil_div(self.channels, self.lanes)
-        # Vectors whose windows, and themselves, lie inside.
-        first = ceil_div(before, self.lanes)
-        last = max(first, (self.channels - after) // self.lanes)
         with k.loop(k.end, start=k.begin) as unit:
             n, d, h = k.split(unit, self.batch, *self.spatial[:2])
             x, y = k.arg(X), k.arg(Y)
@@ -94,12 +94,41 @@ class Lrn:
                 x, y = k.shift(x, k.mul(index, xs)), k.shift(y, k.mul(index, ys))
             with k.loop(self.spatial[2]) as w:
                 px, py = k.shift(x, k.mul(w, self.x_strides[3])), k.shift(y, k.mul(w, self.y_strides[3]))
-                for v in (*range(min(first, vectors)), *range(last, vectors)):
-                    self._vector(k, px, py, v * self.lanes, inside=False)
-                if first < last:
-                    with k.loop(last, start=first) as v:
-                        self._vector(k, px, py, k.mul(v, self.lanes), inside=True)
+                if self.size > MOST_UNROLLED:
+                    self._channels(k, px, py)
+                else:
+                    self._vectors(k, px, py)
         return k.finish()
+
+    def _vectors(self, k: Kernel, x: Pointer, y: Pointer) -> None:
+        """A vector of channels after the other; those at the ends are written out."""
+        before, after = self.window
+        vectors = ceil_div(self.channels, self.lanes)
+        # Vectors whose windows, and themselves, lie inside.
+        first = ceil_div(before, self.lanes)
+        last = max(first, (self.channels - after) // self.lanes)
+        for v in (*range(min(first, vectors)), *range(last, vectors)):
+            self._vector(k, x, y, v * self.lanes, inside=False)
+        if first < last:
+            with k.loop(last, start=first) as v:
+                self._vector(k, x, y, k.mul(v, self.lanes), inside=True)
+
+    def _channels(self, k: Kernel, x: Pointer, y: Pointer) -> None:
+        """One channel after the other, with a loop over its window: code that does not grow with the window."""
+        before, after = (min(side, self.channels - 1) for side in self.window)
+        if self.tail:  # what a vector of channels would leave behind the last one
+            k.store(k.splat(0.0), y, (self.channels - 1) // self.lanes * self.lanes)
+        total = k.variable(k.vector_type())
+        with k.loop(self.channels) as c:
+            k.set(total, k.splat(0.0))
+            with k.loop(k.min(k.add(c, after + 1), self.channels), start=k.max(k.sub(c, before), 0)) as place:
+                value = k.load_splat(x, place)
+                k.set(total, k.fma(value, value, k.get(total)))
+            k.store(self._divide(k, k.load_splat(x, c), self._base(k, k.get(total))), y, c, count=1)
+
+    def _base(self, k: Kernel, total: Value) -> Value:
+        """What a sum of squares is scaled to."""
+        return k.fma(total, k.splat(self.alpha / self.size), k.splat(self.bias))
 
     def _vector(self, k: Kernel, x: Pointer, y: Pointer, c: Index, *, inside: bool) -> None:
         edge = c if isinstance(c, int) and not inside else None
@@ -109,8 +138,7 @@ class Lrn:
             value = k.load(x, k.add(c, offset)) if edge is None else self._cut(k, x, edge + offset)
             if value is not None:
                 total = k.fma(value, value, total)
-        base = k.fma(total, k.splat(self.alpha / self.size), k.splat(self.bias))
-        value = self._divide(k, k.load(x, c, count=count), base)
+        value = self._divide(k, k.load(x, c, count=count), self._base(k, total))
         k.store(value, y, c, count=None if self.tail else count)
 
     def _cut(self, k: Kernel, x: Pointer, c: int) -> Value | None:

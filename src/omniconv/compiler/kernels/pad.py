@@ -16,7 +16,7 @@ import numpy.typing as npt
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Condition, Index, Pointer
 from omniconv.compiler.emit.vectors import emit_vectors
-from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major
+from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major, copy_value
 from omniconv.compiler.memory.layout import Layout, channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
@@ -199,6 +199,8 @@ def lower_pad(planner: Planner, step: PadStep) -> None:
         return
     x = as_row_major(planner, step.x)
     padded = [axis for axis, pair in enumerate(step.pads) if any(pair)]
+    if not padded:
+        copy_value(planner, x, planner.produce(step.y, plain=True))
     for axis in padded:
         pair, behind = step.pads[axis], math.prod(shape[axis + 1 :])
         seen = (math.prod(shape[:axis]), behind, shape[axis])
