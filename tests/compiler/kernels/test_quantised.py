@@ -123,6 +123,13 @@ def test_filtering_is_exact_up_to_the_largest_sum_that_it_knows(inputs: int, sig
     assert ("exact in integers modulo 2**32" if filtered else "below 33554432") in text
 
 
+@pytest.mark.parametrize(("channels", "order"), [(16, ["copy", "map"]), (3, ["map", "copy"])])
+def test_floats_change_their_order_before_they_become_words_that_a_layer_reads(channels: int, order: list[str]) -> None:
+    target = select_target("x86-64-v3")
+    calls = plan(layer_program((1, channels, 6, 6), Conv.of(channels, 16, 3, padding=1)), target).calls
+    assert [call.what for call in calls[:2]] == order
+
+
 def test_profiles_count_the_products_that_are_left() -> None:
     program = layer_program((1, 32, 8, 8), Conv.of(32, 32, 3, padding=1))
     run = Executable.of(program, select_target("native"), Options(threads=1))
@@ -170,7 +177,7 @@ def test_float_steps_take_no_integers() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["dense", *(pytest.param(each, marks=pytest.mark.wide) for each in ("depthwise", "filtered"))]
+    "name", ["pointwise", *(pytest.param(each, marks=pytest.mark.wide) for each in ("depthwise", "filtered"))]
 )
 def test_code_for_aarch64_is_made(name: str) -> None:
     for call in plan(layer_program(*LAYERS[name]), NEON).calls:

@@ -21,7 +21,7 @@ from omniconv.compiler.lowering.arrange import as_channels_last, as_expanded, as
 from omniconv.compiler.lowering.posts import find_runs, follows_runs, lower_posts
 from omniconv.compiler.memory.planner import Planner
 from omniconv.program.levels import Levels
-from omniconv.program.steps import QuantisedMapStep
+from omniconv.program.steps import QuantisedConvStep, QuantisedMapStep
 from omniconv.records import dataclass
 from omniconv.target.model import Target
 
@@ -123,7 +123,7 @@ def _offset(k: Kernel, strides: tuple[int, ...], at: Position) -> Index:
 def lower_quantised_map(planner: Planner, step: QuantisedMapStep) -> None:
     """Elementwise operations on quantised values, channels last or row major, as the operands are."""
     shape, source = planner.shape(step.y), planner.shape(step.x)
-    if find_order(planner, step) and 2 <= len(shape) <= 5:
+    if 2 <= len(shape) <= 5 and (find_order(planner, step) or _feeds_layer(planner, step)):
         x, y = as_channels_last(planner, step.x, len(shape)), planner.produce(step.y)
         posts, refs = lower_posts(planner, step.post, shape, ARGS)
         walk = Map.of(x.layout, y.layout, posts, planner.target.lanes)
@@ -138,3 +138,12 @@ def lower_quantised_map(planner: Planner, step: QuantisedMapStep) -> None:
     scales = tuple(next(named) if isinstance(post.operand, str) else None for post in step.post)
     recipe = QuantisedMap(walk=walk, x_scale=step.x_scale, scales=scales, levels=step.levels)
     planner.call(recipe, [x.ref, y.ref, *refs], "map")
+
+
+def _feeds_layer(planner: Planner, step: QuantisedMapStep) -> bool:
+    """Whether a convolution reads whole vectors of channels of the result: floats change their order faster than words
+    do.
+    """
+    if planner.shape(step.y)[1] < planner.target.lanes:
+        return False
+    return any(isinstance(each, QuantisedConvStep) and each.x == step.y for each in planner.program.steps)
