@@ -98,7 +98,8 @@ class ByteLayer:
 
     Attributes:
         x: the value; ``x_scale`` and ``form`` what it stands for.
-        w: integers, the zero point taken off; w_scale: one for each output channel.
+        w: integers, the zero point taken off.
+        w_scale: one for each output channel.
         b: the bias in float64, or the integers of it in units of x_scale times w_scale.
         y_scale, y_form, low, high: of the result.
     """

@@ -36,7 +36,8 @@ class Requantised(Step):
     halves to even. A layer whose sums could be larger is refused.
 
     Attributes:
-        w: integers from -255 to 255, int16; b: int32, one for each output channel.
+        w: integers from -255 to 255, int16.
+        b: int32, one for each output channel.
         factor: float32, one for each output channel: scale of x times that of its weights, through that of y.
         x_levels, levels: of x and y.
     """
