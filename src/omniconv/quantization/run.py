@@ -71,7 +71,7 @@ def quantize(
         >>> from omniconv.graph import export
         >>> spec = oc.convolution(in_channels=3, out_channels=8, kernel_size=3, padding="same")
         >>> rng = np.random.default_rng(0)
-        >>> model = export(spec, oc.random_weights(spec, rng), (1, 3, 8, 8))
+        >>> model = export(spec, (1, 3, 8, 8), oc.random_weights(spec, rng))
         >>> quantised = oc.quantize(model, rng.standard_normal((16, 3, 8, 8), np.float32))
         >>> [node.op_type for node in quantised.graph.node].count("QuantizeLinear")
         2

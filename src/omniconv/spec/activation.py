@@ -6,12 +6,12 @@ emits it for the elements of a program; both read the one table of formulas belo
 
 from __future__ import annotations
 
+from dataclasses import dataclass  # noqa: TID251 - PyTorch follows the standard one where it traces
 from typing import Final
 
 from omniconv.choices import as_choice
 from omniconv.errors import SpecError
 from omniconv.integers import read_sequence, state
-from omniconv.records import dataclass
 
 FORMULAS: Final[dict[str, tuple[str, dict[str, float]]]] = {
     "relu": ("max(x, 0)", {}),

@@ -58,7 +58,7 @@ def choose_piece(chunks: Sequence[int], sizes: Sequence[int], itemsize: int) -> 
 
     Example:
         >>> choose_piece((64, 64, 3), (768, 768, 3), 1), choose_piece((1024, 1024, 3), (768, 768, 3), 1)
-        ((128, 768, 3), (1024, 1024, 3))
+        ((64, 768, 3), (1024, 1024, 3))
     """
     piece = list(chunks)
     for axis in reversed(range(len(piece))):
