@@ -12,7 +12,7 @@ from tests.graph.small_models import Graph
 from tests.program_oracle import run_program
 
 import omniconv as oc
-from omniconv.errors import ModelError
+from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.program import to_program
 from omniconv.program.program import Program
 from omniconv.program.steps import ConvStep, DenseStep, MapStep, QuantisedConvStep, QuantisedDenseStep, QuantisedMapStep
@@ -152,3 +152,18 @@ def test_types_that_do_not_agree_are_refused() -> None:
     model: onnx.ModelProto = g.model("y")
     with pytest.raises(ModelError, match=r"another input is|equal"):
         oc.compile(model)
+
+
+@pytest.mark.filterwarnings("ignore::omniconv.HostWarning")
+def test_in_float64_nothing_is_computed_in_integers() -> None:
+    g = Quantised()
+    layer = g.node("Conv", g.stored(g.input("x", 1, 4, 5, 5)), g.weights(4, 4, 3, 3))
+    g.node("Identity", g.stored(layer), name="y")
+    model = g.model("y")
+    with pytest.raises(UnsupportedError, match="Linear in float64; need float32"):
+        oc.compile(model, dtype="float64", strict=True)
+    x = np.random.default_rng(0).standard_normal((1, 4, 5, 5))
+    found = oc.compile(model, dtype="float64")(x)
+    near = oc.compile(model)(x.astype(np.float32))
+    assert found.dtype == np.float64
+    assert np.abs(found - near).max() <= 1.01 * STEP

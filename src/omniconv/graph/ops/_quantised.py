@@ -14,6 +14,7 @@ from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node, shorten
 from omniconv.graph.operands import ByteForm, Operand, Operands, Ref, as_constant
 from omniconv.graph.ops.conv import read_spec
+from omniconv.program.element import FLOAT32
 from omniconv.program.levels import Levels
 from omniconv.program.steps import (
     ConvStep,
@@ -27,6 +28,16 @@ from omniconv.records import dataclass
 from omniconv.spec import Activation
 
 BYTES = (np.dtype(np.int8), np.dtype(np.uint8))
+
+
+def need_float32(node: Node, build: Builder) -> None:
+    """Refuse integers beside other floats: their scales are float32.
+
+    Raises:
+        UnsupportedError: the program computes with something else.
+    """
+    if build.program.element != FLOAT32:
+        raise UnsupportedError(f"{node.op} in {build.program.element}", need="float32")
 
 
 def read_scale(node: Node, operand: Operand, place: int) -> npt.NDArray[np.float32]:

@@ -18,7 +18,7 @@ from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Operand, Operands, Ref, as_constant, normalise_axis
 from omniconv.graph.operator import register
-from omniconv.graph.ops._quantised import make_levels, read_form, read_quantised
+from omniconv.graph.ops._quantised import make_levels, need_float32, read_form, read_quantised
 from omniconv.graph.tensors import DTYPES
 from omniconv.program.steps import QuantisedMapStep
 
@@ -86,6 +86,7 @@ def _dequantize(node: Node, arrays: Sequence[AnyArray | None], budget: Budget) -
 
 def _lower_quantize(node: Node, inputs: Operands, build: Builder) -> Operand:
     """A computed value on the grid of one scale."""
+    need_float32(node, build)
     _refuse(node, "block_size", "output_dtype", "precision")
     x = build.value(inputs[0], "the input x")
     scale, form = read_form(node, inputs[1], inputs[2], 1)
@@ -95,6 +96,7 @@ def _lower_quantize(node: Node, inputs: Operands, build: Builder) -> Operand:
 
 def _lower_dequantize(node: Node, inputs: Operands, build: Builder) -> Operand:
     """A quantised value as numbers."""
+    need_float32(node, build)
     _refuse(node, "block_size", "output_dtype")
     usual = inputs[0].form.dtype if isinstance(inputs[0], Ref) and inputs[0].form is not None else "uint8"
     scale, form = read_form(node, inputs[1], inputs[2], 1, usual)
