@@ -1,8 +1,8 @@
 """One network exported, and one compiled and compared: what :mod:`families` does in processes of their own.
 
-``bench/judging.py export MODULE NAME PATH [--older] [--unfused]`` writes the model to ``PATH``, and beside it its
-inputs and PyTorch's outputs in float64 and float32. ``bench/judging.py judge PATH`` compiles it, runs it on one thread
-and compares. Both print one line of JSON: the facts, or ``reason``.
+``bench/judging.py export MODULE NAME PATH [--older] [--unfused] [--plain]`` writes the model to ``PATH``, and beside it
+its inputs and PyTorch's outputs in float64 and float32. ``bench/judging.py judge PATH`` compiles it, runs it on one
+thread and compares. Both print one line of JSON: the facts, or ``reason``.
 
 Numerics: weights are drawn so that values keep their scale through any depth (variance 1 / fan-in), statistics and
 scales of norms near one, no branch near zero. An error is relative to the largest number of its output. A model is
@@ -36,8 +36,9 @@ OPSET: Final = 18
 """Of the older exporter."""
 
 
-def export(module: str, name: str, path: Path, *, dynamo: bool, fused: bool) -> dict[str, Any]:
+def export(module: str, name: str, path: Path, *, dynamo: bool, fused: bool, optimised: bool) -> dict[str, Any]:
     """Write the model and, beside it, its inputs and the outputs of PyTorch in float64 and float32."""
+    import onnx
     import torch
 
     from networks import build, draw_weights, flatten, give, import_torchvision, make_inputs
@@ -50,10 +51,11 @@ def export(module: str, name: str, path: Path, *, dynamo: bool, fused: bool) -> 
     model = build(module, name)
     draw_weights(model)
     given = make_inputs(module, model)
-    more: dict[str, Any] = {"external_data": False} if dynamo else {"opset_version": OPSET}
+    more: dict[str, Any] = {"external_data": False, "optimize": optimised} if dynamo else {"opset_version": OPSET}
     with torch.no_grad():
         single = flatten(model(*give(module, given)))
         torch.onnx.export(model, give(module, given), str(path), dynamo=dynamo, verbose=False, **more)
+        onnx.checker.check_model(str(path))  # an exporter may write what no runtime can read
         model.double()
         with widened():
             double = flatten(model(*give(module, [item.double() for item in given])))
@@ -61,7 +63,7 @@ def export(module: str, name: str, path: Path, *, dynamo: bool, fused: bool) -> 
     for kind, outputs in (("single", single), ("double", double)):
         arrays.update({f"{kind}{index}": item.numpy() for index, item in enumerate(outputs)})
     np.savez(path.with_suffix(".npz"), **arrays)
-    exporter = "newer" if dynamo else "older"
+    exporter = "older" if not dynamo else "newer" if optimised else "newer, not optimised"
     return {
         "parameters": sum(item.numel() for item in model.parameters()),
         "exporter": exporter if fused else f"{exporter}, attention written out",
@@ -171,12 +173,14 @@ def main() -> int:
     exporting.add_argument("path", type=Path)
     exporting.add_argument("--older", action="store_true")
     exporting.add_argument("--unfused", action="store_true")
+    exporting.add_argument("--plain", action="store_true")
     stages.add_parser("judge").add_argument("path", type=Path)
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     try:
         if given.stage == "export":
-            facts = export(given.module, given.name, given.path, dynamo=not given.older, fused=not given.unfused)
+            kind = {"dynamo": not given.older, "fused": not given.unfused, "optimised": not given.plain}
+            facts = export(given.module, given.name, given.path, **kind)
         else:
             facts = judge(given.path)
     except Exception as error:  # noqa: BLE001 - what an exporter breaks on, a refusal or a fault is the result

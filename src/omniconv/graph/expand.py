@@ -15,7 +15,7 @@ import numpy as np
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.nodes import AnyArray, Node, Subgraph
 from omniconv.graph.operands import normalise_axis
-from omniconv.graph.scope import alias, inline, make_name
+from omniconv.graph.scope import alias, inline, make_name, stack
 from omniconv.records import dataclass
 
 CONTROL: Final = ("If", "Loop", "Scan")
@@ -145,8 +145,8 @@ class Expander:
         self._constants[name] = array
         return name
 
-    def _node(self, node: Node, op: str, inputs: Sequence[str], attributes: Mapping[str, Any], output: str = "") -> str:
-        name = output or make_name(f"{node.label}/{op}", self.taken)
+    def _node(self, node: Node, op: str, inputs: Sequence[str], attributes: Mapping[str, Any]) -> str:
+        name = make_name(f"{node.label}/{op}", self.taken)
         self._found.append(Node(op, "", name, tuple(inputs), (name,), dict(attributes), node.version))
         return name
 
@@ -158,12 +158,9 @@ class Expander:
         """Join values along a new axis."""
         if not output:
             return
-        if node.version < 13:
-            rows = [self._node(node, "Unsqueeze", (name,), {"axes": (axis,)}) for name in names]
-        else:
-            axes = self._constant(node, np.array([axis], np.int64))
-            rows = [self._node(node, "Unsqueeze", (name, axes), {}) for name in names]
-        self._node(node, "Concat", rows, {"axis": axis}, output)
+        stacked = stack(names, axis, output, node.label, self.taken, node.version)
+        self._found += stacked.nodes
+        self._constants.update(stacked.constants)
 
 
 def check_branch(node: Node, key: str) -> Subgraph:

@@ -20,6 +20,7 @@ from omniconv.errors import LimitError, ModelError, UnsupportedError
 from omniconv.graph.functions import inline_functions
 from omniconv.graph.memory import MAX_RANK, Budget
 from omniconv.graph.nodes import AnyArray, Attribute, Dim, Dims, Graph, Node, Subgraph, ValueInfo, shorten
+from omniconv.graph.sequences import write_out_sequences
 from omniconv.graph.tensors import read_tensor
 from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.records import dataclass
@@ -162,7 +163,8 @@ def _convert(proto: onnx.ModelProto, directory: Path | None, budget: Budget) -> 
             inputs[info.name] = value
     outputs = tuple(_read_value_info(info, "output") for info in graph.output)
     nodes = [_read_node(node, opsets, directory, budget) for node in graph.node]
-    nodes = sort_nodes(nodes, constants.keys() | inputs.keys())
+    nodes, more = write_out_sequences(sort_nodes(nodes, constants.keys() | inputs.keys()), constants)
+    constants.update(more)
     return Graph(tuple(inputs.values()), outputs, constants, drop_dead_nodes(nodes, inputs, constants, outputs))
 
 
@@ -198,7 +200,8 @@ def _read_subgraph(
     defined = {*names, *constants, *(name for node in nodes for name in node.outputs)}
     wanted = [*(name for node in nodes for name in node.reads), *(info.name for info in outputs)]
     captured = tuple(dict.fromkeys(name for name in wanted if name not in defined))
-    nodes = sort_nodes(nodes, {*names, *constants, *captured})
+    nodes, more = write_out_sequences(sort_nodes(nodes, {*names, *constants, *captured}), constants)
+    constants.update(more)
     kept = drop_dead_nodes(nodes, (*names, *captured), constants, outputs)
     read = {name for node in kept for name in node.reads} | {info.name for info in outputs}
     captured = tuple(name for name in captured if name in read)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from omniconv.graph.nodes import AnyArray, Node, Subgraph, shorten
 from omniconv.records import dataclass
 
@@ -63,6 +65,28 @@ def inline(graph: Subgraph, arguments: Sequence[str], prefix: str, taken: set[st
 def alias(x: str, y: str, version: int) -> Node:
     """A node that gives the value ``x`` the further name ``y``."""
     return Node("Identity", "", y, (x,), (y,), {}, version)
+
+
+def stack(names: Sequence[str], axis: int, output: str, prefix: str, taken: set[str], version: int) -> Inlined:
+    """Nodes that join values of one shape along a new axis.
+
+    Args:
+        names: the values.
+        axis: of the result.
+        output: its name.
+        prefix, taken, version: as for :func:`inline`.
+    """
+    constants: dict[str, AnyArray] = {}
+    if version >= 13:  # axes are an input
+        constants[make_name(f"{prefix}/axes", taken)] = np.array([axis], np.int64)
+    attributes = {} if constants else {"axes": (axis,)}
+    rows = [make_name(f"{prefix}/Unsqueeze", taken) for _ in names]
+    nodes = [
+        Node("Unsqueeze", "", row, (name, *constants), (row,), attributes, version)
+        for name, row in zip(names, rows, strict=True)
+    ]
+    joined = Node("Concat", "", output, tuple(rows), (output,), {"axis": axis}, version)
+    return Inlined((*nodes, joined), constants, (output,))
 
 
 def _rename(node: Node, names: Mapping[str, str], prefix: str = "") -> Node:
