@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from tests.program_oracle import run_program
 from tests.registry.compiled import TARGETS, strictly
@@ -186,6 +186,18 @@ def test_truths_are_moved_joined_and_cast(rng: np.random.Generator) -> None:
     judge(back, {"a": a, "b": b})
     flat = [node("IsNaN", "a", y="t"), node("Cast", "t", y="f", to=1), node("Transpose", "f", y="g"), node("Exp", "g")]
     judge(flat, {"a": a}, roundings=4)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_casts_to_the_type_of_another_value(kind: str, rng: np.random.Generator) -> None:
+    a, b = special(rng, (3, 4), kind), special(rng, (3, 4), kind)
+    judge([node("CastLike", "a", "b", y="s"), node("Mul", "s", "b")], {"a": a, "b": b})
+    truth = [node("IsNaN", "b", y="t"), node("CastLike", "a", "t", y="s"), node("Where", "s", "b", "a")]
+    judge(truth, {"a": a, "b": b})
+    number = [node("IsNaN", "b", y="t"), node("CastLike", "t", "a", y="s"), node("Sub", "a", "s")]
+    judge(number, {"a": a, "b": b})
+    whole = node("Constant", y="w", value=numpy_helper.from_array(np.arange(4), "w"))
+    judge([whole, node("CastLike", "w", "a", y="s"), node("Add", "a", "s")], {"a": a})
 
 
 @pytest.mark.parametrize("signs", [(1, 1), (0, 1), (1, 0), (0, 0)])

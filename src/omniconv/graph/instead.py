@@ -16,7 +16,6 @@ _AFTERWARDS: Final = "its inputs as outputs of the model (onnx.utils.extract_mod
 INSTEAD: Final = {
     "ArgMax": _AFTERWARDS,
     "ArgMin": _AFTERWARDS,
-    "CastLike": "Cast",
     "CenterCropPad": "Slice and Pad",
     "ConvInteger": f"Conv of {_FLOAT_MODEL}",
     "DynamicQuantizeLinear": _FLOAT_MODEL,

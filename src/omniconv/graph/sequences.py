@@ -43,12 +43,12 @@ def write_out_sequences(nodes: list[Node], constants: Mapping[str, AnyArray]) ->
     """
     if not any(node.op in _HANDLED and not node.domain for node in nodes):
         return nodes, {}
-    writer = _Writer(collect_names(nodes) | set(constants), dict(constants))
-    return [item for node in nodes for item in writer.rewrite(node)], writer.made
+    listing = _Listing(collect_names(nodes) | set(constants), dict(constants))
+    return [item for node in nodes for item in listing.rewrite(node)], listing.made
 
 
 @dataclass(slots=True)
-class _Writer:
+class _Listing:
     """Goes through a graph from its beginning.
 
     Attributes:
