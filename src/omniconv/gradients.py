@@ -18,7 +18,10 @@ from omniconv.spec import Conv, Shape
 from omniconv.target.model import Target
 from omniconv.target.select import select_target
 
-PARAMETERS = frozenset({"w", "b", "dw", "db", "scale", "shift", "mean", "variance", "moments", "sums"})
+PARAMETERS = frozenset(
+    {"w", "b", "dw", "db", "scale", "shift", "mean", "variance", "moments", "sums"}
+    | {"running_mean", "running_variance", "shares", "new_mean", "new_variance"}
+)
 """Weights and biases and their gradients, and numbers of channels, which are in PyTorch's order in memory whatever the
 layout of the rest."""
 

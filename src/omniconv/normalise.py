@@ -51,7 +51,8 @@ def compile_normalise_gradient(norm: Norm, shape: Sequence[int], **options: Any)
 
 
 def compile_conv_norm(layer: ConvNorm, shape: Sequence[int], **options: Any) -> Executable:
-    """``y``, ``z`` and ``moments`` from ``x``, ``w``, ``b`` where there is one, ``scale`` and ``shift``.
+    """``y``, ``z`` and ``moments`` from ``x``, ``w``, ``b`` where there is one, ``scale`` and ``shift``; where
+    statistics are tracked, also: ``new_mean`` and ``new_variance`` from running ones and ``shares``.
 
     Example:
         >>> import numpy as np, omniconv as oc

@@ -148,6 +148,24 @@ def test_momentum_and_missing_statistics() -> None:
             assert_close(got, gradients(other, x)[1])
 
 
+def test_statistics_take_their_part_where_they_lie() -> None:
+    """Also in memory with gaps, which no program writes to."""
+    mine, other = pair(LAYERS["pointwise"], None, momentum=0.25)
+    for model in (mine, other):
+        model[1].running_mean = torch.ones(2 * model[1].num_features, dtype=torch.float64)[::2]
+    places = [each.data_ptr() for each in mine.buffers()]
+    for momentum in (0.25, 1.0):
+        mine[1].momentum = other[1].momentum = momentum
+        x = draw(mine)
+        assert is_one(mine(x))
+        other(x)
+        assert_close(mine.buffers(), other.buffers())
+    assert places == [each.data_ptr() for each in mine.buffers()]
+    mine[1].running_var = mine[1].running_var[:-1]
+    with pytest.raises(RuntimeError, match="should contain 19"):
+        mine(x)
+
+
 def test_layers_run_one_by_one_where_they_have_to() -> None:
     """Each with the result of PyTorch: inference, a frozen weight, a hook, other types."""
 

@@ -11,10 +11,12 @@ from omniconv.program.gradients import add_input_gradient, add_weight_gradient
 from omniconv.program.program import Program
 from omniconv.program.steps import (
     ConvStep,
+    MapStep,
     MomentsStep,
     NormaliseGradientStep,
     NormaliseStep,
     NormaliseSumsStep,
+    PostOp,
     SliceStep,
 )
 from omniconv.records import dataclass
@@ -51,12 +53,14 @@ class ConvNorm:
         conv: the layer.
         bias: whether it has one.
         epsilon, activation: of the normalisation, as for :class:`Norm`.
+        tracked: whether running statistics take their part of the moments.
     """
 
     conv: Conv
     bias: bool
     epsilon: float
     activation: Activation | None = None
+    tracked: bool = False
 
     def text(self, shape: Sequence[int]) -> str:
         """In one line, for messages."""
@@ -99,6 +103,10 @@ def conv_norm_program(layer: ConvNorm, shape: Shape, *, element: Element = FLOAT
     """``y``, what it is made of: ``z``, the result of the convolution, and ``moments``; from ``x``, ``w``, ``b`` where
     there is one, ``scale`` and ``shift``.
 
+    Of a layer whose statistics are tracked also ``new_mean`` and ``new_variance``, which are ``(1, C)``, from
+    ``running_mean``, ``running_variance`` and ``shares``: what is left of these, and the part of the moments. Their
+    result may lie where they lie.
+
     Raises:
         ShapeError: an input that the layer does not take.
     """
@@ -107,12 +115,16 @@ def conv_norm_program(layer: ConvNorm, shape: Shape, *, element: Element = FLOAT
     channels = (conv.out_channels,)
     shapes = {"x": shape, "w": conv.weight_shape} | ({"b": channels} if layer.bias else {})
     shapes |= {"scale": channels, "shift": channels}
+    if layer.tracked:
+        shapes |= {"running_mean": channels, "running_variance": channels, "shares": (2,)}
     program = Program(inputs=tuple(shapes), shapes=dict(shapes), element=element)
     z = program.add(ConvStep("x", "z", conv.resolve(shape), "w", "b" if layer.bias else None), result)
     moments = program.add(MomentsStep(z, "moments"), (3, *channels))
     mean, variance = _add_rows(program, moments)
     step = NormaliseStep(z, "y", mean, variance, "scale", "shift", layer.epsilon, layer.activation)
     program.outputs = (program.add(step, result), z, moments)
+    if layer.tracked:
+        program.outputs += _track(program, moments)
     return program
 
 
@@ -138,6 +150,18 @@ def conv_norm_gradient_program(
     if inner:
         program.outputs += (add_input_gradient(program, dz, conv, shape),)
     return program
+
+
+def _track(program: Program, moments: str) -> tuple[str, str]:
+    """Running statistics with their part of moments: the variance is that of few values, n / (n - 1) times as large."""
+    channels = program.shapes[moments][1]
+    for place, name in enumerate(("left", "part")):
+        program.add(SliceStep("shares", name, (place,), (1,)), (1,))
+    for row, name in ((0, "mean"), (2, "variance")):
+        kept = program.add(MapStep(f"running_{name}", f"kept_{name}", (PostOp("mul", "left"),)), (channels,))
+        now = program.add(SliceStep(moments, f"now_{name}", (row, 0), (1, 1)), (1, channels))
+        program.add(MapStep(now, f"new_{name}", (PostOp("mul", "part"), PostOp("add", kept))), (1, channels))
+    return "new_mean", "new_variance"
 
 
 def _add_rows(program: Program, moments: str) -> tuple[str, str]:

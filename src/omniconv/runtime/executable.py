@@ -294,7 +294,8 @@ class Executable(Compiled):
 
         Args:
             addresses: of all inputs and then of all outputs, in order, each aligned to its elements. The caller sees
-                to it that the memory is as large as they are, and stays; outputs overlap nothing.
+                to it that the memory is as large as they are, and stays; outputs overlap nothing but what the program
+                says they may.
         """
         frame, pool = self._take_frame(), self._pool
         frame.arrays[:] = frame.places

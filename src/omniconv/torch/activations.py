@@ -14,18 +14,20 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 from omniconv.spec import Activation
 from omniconv.spec.activation import FORMULAS
 
+_NAMED: Final = {name: Activation(name) for name, (_, parameters) in FORMULAS.items() if not parameters}
+"""Those without numbers, made once: a layer asks for its own at every call."""
 MODULES: Final[dict[type[nn.Module], Callable[[Any], Activation]]] = {
-    nn.ReLU: lambda _: Activation("relu"),
-    nn.ReLU6: lambda _: Activation("relu6"),
+    nn.ReLU: lambda _: _NAMED["relu"],
+    nn.ReLU6: lambda _: _NAMED["relu6"],
     nn.Hardtanh: lambda m: Activation.of("clip", lo=m.min_val, hi=m.max_val),
     nn.LeakyReLU: lambda m: Activation.of("leaky_relu", alpha=m.negative_slope),
     nn.ELU: lambda m: Activation.of("elu", alpha=m.alpha),
-    nn.Sigmoid: lambda _: Activation("sigmoid"),
-    nn.SiLU: lambda _: Activation("silu"),
+    nn.Sigmoid: lambda _: _NAMED["sigmoid"],
+    nn.SiLU: lambda _: _NAMED["silu"],
     nn.Hardsigmoid: lambda _: Activation.of("hard_sigmoid"),
-    nn.Hardswish: lambda _: Activation("hard_swish"),
-    nn.Tanh: lambda _: Activation("tanh"),
-    nn.GELU: lambda m: Activation("gelu" if m.approximate == "none" else "gelu_tanh"),
+    nn.Hardswish: lambda _: _NAMED["hard_swish"],
+    nn.Tanh: lambda _: _NAMED["tanh"],
+    nn.GELU: lambda m: _NAMED["gelu" if m.approximate == "none" else "gelu_tanh"],
 }
 """A module -> its activation."""
 

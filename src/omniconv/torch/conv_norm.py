@@ -11,8 +11,9 @@ leaves the working memory. It is no operator: where somebody is to see operators
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Hashable
+from functools import lru_cache
+from typing import Any, Final, NamedTuple
 
 import torch
 
@@ -28,8 +29,22 @@ from omniconv.torch.operators import find_spec
 from omniconv.torch.prepared import PreparedCall
 from omniconv.torch.programs import PROGRAMS
 
-Keep: TypeAlias = Callable[[torch.Tensor], None]
-"""Takes the moments of a call."""
+OVER: Final = ("running_mean", "running_variance")
+"""Inputs of the program that it writes anew."""
+
+
+class Running(NamedTuple):
+    """Running statistics, and the part of the moments that a call gives them."""
+
+    mean: torch.Tensor
+    variance: torch.Tensor
+    momentum: float
+
+
+@lru_cache(maxsize=256)
+def _make_shares(momentum: float, dtype: torch.dtype) -> torch.Tensor:
+    """What running statistics keep of themselves, and the part of the moments that they take."""
+    return torch.tensor([1 - momentum, momentum], dtype=dtype, device="cpu")
 
 
 class FixedNumbers(NamedTuple):
@@ -48,13 +63,17 @@ class FixedNumbers(NamedTuple):
         return cls(layer, epsilon, activation.name, tuple([value for _, value in activation.parameters]))
 
 
-def find_call(x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: FixedNumbers) -> Hashable | None:
+def find_call(
+    x: Any, w: Any, b: Any, scale: Any, shift: Any, mean: Any, variance: Any, numbers: FixedNumbers
+) -> Hashable | None:
     """The key of a call that runs as one; none for one whose layers run one by one.
 
     That is one that somebody sees, tensors that no code is compiled for or that do not fit one another (which the
-    layers themselves refuse), and gradients of some of the parameters alone.
+    layers themselves refuse), gradients of some of the parameters alone, and such of running statistics.
     """
     if scale is None or shift is None or not isinstance(x, torch.Tensor):
+        return None
+    if (mean is None) != (variance is None) or (mean is not None and (mean.requires_grad or variance.requires_grad)):
         return None
     if torch.is_grad_enabled():
         wanted = [each.requires_grad for each in (w, scale, shift)]
@@ -62,20 +81,19 @@ def find_call(x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: FixedNumb
             wanted.append(b.requires_grad)
         if not all(wanted) and (any(wanted) or x.requires_grad):
             return None
-    key = find_direct("conv_norm", x, w, b, scale, shift, numbers)
+    key = find_direct("conv_norm", x, w, b, scale, shift, mean, variance, numbers)
     if key is None or PROGRAMS.recall(key) is not None:
         return key
-    return key if _fits(x, w, b, scale, shift, numbers) else None
+    rows = [each for each in (b, scale, shift, mean, variance) if each is not None]
+    return key if _fits(x, w, rows, numbers) else None
 
 
-def _fits(
-    x: torch.Tensor, w: torch.Tensor, b: Any, scale: torch.Tensor, shift: torch.Tensor, numbers: FixedNumbers
-) -> bool:
-    """Whether all belong together, and there is more than one value of each channel."""
-    tensors = [x, w, scale, shift] if b is None else [x, w, b, scale, shift]
+def _fits(x: torch.Tensor, w: torch.Tensor, rows: list[torch.Tensor], numbers: FixedNumbers) -> bool:
+    """Whether all belong together, also rows with a number for each channel, and there is more than one value of it."""
+    tensors = [x, w, *rows]
     if x.dim() != w.dim() or not compiles(*tensors) or len({each.dtype for each in tensors}) > 1:
         return False
-    if any(each.shape != w.shape[:1] for each in tensors[2:]):
+    if any(each.shape != w.shape[:1] for each in rows):
         return False
     try:
         conv = find_spec(x.shape[1], tuple(w.shape), *numbers.layer)
@@ -86,46 +104,51 @@ def _fits(
 
 
 def conv_norm(
-    key: Hashable, x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: FixedNumbers, keep: Keep | None
+    key: Hashable, x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: FixedNumbers, running: Running | None
 ) -> torch.Tensor:
-    """y.
+    """y. Statistics have taken their part before anything is saved for the way back: a checkpoint ends its second
+    forward pass there, and they take part in both.
 
     Args:
         key: of :func:`find_call` for these.
         x, w, b: input, weights and bias of the convolution.
         scale, shift: weight and bias of the batch norm.
         numbers: the rest.
-        keep: is called with the moments ``(3, C)``, before anything is saved for the way back: a checkpoint ends its
-            second forward pass there, and statistics take part in both.
+        running: statistics that take part, those of :func:`find_call`; none where there are none, or they stay.
     """
     if torch.is_grad_enabled() and w.requires_grad:
-        found: torch.Tensor = _apply(x, w, b, scale, shift, numbers, key, keep)
+        found: torch.Tensor = _apply(x, w, b, scale, shift, numbers, key, running)
         return found
-    y, _, moments = _run(key, x, w, b, scale, shift, numbers)
-    if keep is not None:
-        keep(moments)
+    y: torch.Tensor = _run(key, x, w, b, scale, shift, numbers, running)[0]
     return y
 
 
-def _layer_of(x: torch.Tensor, w: torch.Tensor, b: Any, numbers: FixedNumbers) -> ConvNorm:
+def _layer_of(x: torch.Tensor, w: torch.Tensor, b: Any, numbers: FixedNumbers, *, tracked: bool = False) -> ConvNorm:
     activation = as_activation(numbers.name, numbers.parameters)
     spec = find_spec(x.shape[1], tuple(w.shape), *numbers.layer)
-    return ConvNorm(spec, b is not None, numbers.epsilon, activation)
+    return ConvNorm(spec, b is not None, numbers.epsilon, activation, tracked)
 
 
-def _run(key: Hashable, x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: FixedNumbers) -> Any:
+def _run(
+    key: Hashable, x: Any, w: Any, b: Any, scale: Any, shift: Any, numbers: FixedNumbers, running: Running | None
+) -> Any:
     """y, z and moments."""
+    tracked = running is not None
+    tensors = [x, w, scale, shift] if b is None else [x, w, b, scale, shift]
+    if running is not None:
+        tensors += [running.mean, running.variance, _make_shares(running.momentum, x.dtype)]
     prepared = PROGRAMS.recall(key)
     if prepared is None:
-        layer, last = _layer_of(x, w, b, numbers), is_channels_last(x)
+        layer, last = _layer_of(x, w, b, numbers, tracked=tracked), is_channels_last(x)
         find = PROGRAMS.reach("conv_norm", layer, tuple(x.shape), x.dtype, channels_last=last)
-        inputs = {"x": (x, last), "w": (w, False)} | ({} if b is None else {"b": (b, False)})
-        inputs |= {"scale": (scale, False), "shift": (shift, False)}
+        names = ["x", "w", *([] if b is None else ["b"]), "scale", "shift", *(OVER if tracked else ())]
+        names += ["shares"] if tracked else []
+        inputs = {name: (each, last and name == "x") for name, each in zip(names, tensors, strict=True)}
         result, channels = layer.conv.output_shape(tuple(x.shape)), layer.conv.out_channels
         results = {"y": (result, last), "z": (result, last), "moments": ((3, channels), False)}
-        prepared = PreparedCall(find, inputs, results)
+        prepared = PreparedCall(find, inputs, results, OVER if tracked else ())
         PROGRAMS.remember(key, prepared)
-    return prepared.run([x, w, scale, shift] if b is None else [x, w, b, scale, shift])
+    return prepared.run(tensors)
 
 
 def _run_back(
@@ -152,10 +175,8 @@ def _run_back(
 
 
 def _forward(ctx: Any, *arguments: Any) -> Any:
-    x, w, b, scale, shift, numbers, key, keep = arguments
-    y, z, moments = _run(key, x, w, b, scale, shift, numbers)
-    if keep is not None:
-        keep(moments)
+    x, w, b, scale, shift, numbers, key, running = arguments
+    y, z, moments = _run(key, x, w, b, scale, shift, numbers, running)
     ctx.save_for_backward(x, w, b, scale, shift, z, moments)
     ctx.numbers = numbers
     return y

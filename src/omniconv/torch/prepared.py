@@ -27,16 +27,20 @@ class PreparedCall:
         find: gives the program.
         inputs: tensors like those of the calls, by the program's names and in its order.
         results: what it gives, likewise. Those that it does not write, which are empty, come last.
+        over: inputs over which it writes what else it gives, in the order of its outputs, which these are the last of.
 
     Raises:
         ShapeError, DataError: tensors that the program is not for.
     """
 
-    __slots__ = ("_dtype", "_find", "_misaligned", "_moves", "_places", "_written")
+    __slots__ = ("_dtype", "_find", "_misaligned", "_moves", "_over", "_places", "_written")
 
-    def __init__(self, find: Find, inputs: Mapping[str, Given], results: Mapping[str, Returned]) -> None:
+    def __init__(
+        self, find: Find, inputs: Mapping[str, Given], results: Mapping[str, Returned], over: Sequence[str] = ()
+    ) -> None:
         program = find()
-        self._find, self._written = find, len(program.outputs)
+        self._find, self._written = find, len(program.outputs) - len(over)
+        self._over = [list(inputs).index(name) for name in over]
         _check(program, inputs, results)
         moves = [(place, find_move(x, channels_last=last)) for place, (x, last) in enumerate(inputs.values())]
         self._moves = [(place, strides) for place, strides in moves if strides is not None]
@@ -58,7 +62,11 @@ class PreparedCall:
                 given[place] = given[place].clone()
                 addresses[place] = given[place].data_ptr()
         addresses += [y.data_ptr() for y in results[: self._written]]
+        addresses += [addresses[place] for place in self._over]
         program.run_at(addresses)
+        for place in self._over:
+            if given[place] is not tensors[place]:
+                tensors[place].copy_(given[place])
         return results[0] if len(results) == 1 else tuple(results)
 
 

@@ -5,7 +5,6 @@ Each is a subclass of the layer that it replaces, so that what looks for ``torch
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, Final
 
 import torch
@@ -14,9 +13,9 @@ from torch import nn
 
 from omniconv.spec import Activation
 from omniconv.torch.activations import MODULES
-from omniconv.torch.conv_norm import FixedNumbers, conv_norm, find_call
+from omniconv.torch.conv_norm import FixedNumbers, Running, conv_norm, find_call
 from omniconv.torch.layouts import PLAIN_TYPES
-from omniconv.torch.normalise import batch_norm, keep_statistics
+from omniconv.torch.normalise import batch_norm
 from omniconv.torch.operators import convolve
 
 
@@ -105,10 +104,14 @@ class _Norm:
     ) -> torch.Tensor:
         """The layer and an activation of its result, in one; and a convolution ``before``, if they can."""
         key, numbers = None, None
+        mean, variance, w, b = self.running_mean, self.running_var, self.weight, self.bias
+        training = self.training or (mean is None and variance is None)
+        if self.training and not self.track_running_stats:
+            mean = variance = None
         if before is not None:
             numbers = FixedNumbers.of(before.list_numbers(), self.eps, activation)
-            if self._finds_moments(input):
-                key = find_call(input, before.weight, before.bias, self.weight, self.bias, numbers)
+            if training:
+                key = find_call(input, before.weight, before.bias, w, b, mean, variance, numbers)
             if key is None:
                 input = before(input)  # noqa: A001
         if key is None:
@@ -118,26 +121,10 @@ class _Norm:
             self.num_batches_tracked.add_(1)
             if self.momentum is None:
                 factor = 1.0 / float(self.num_batches_tracked)
-        mean, variance = self.running_mean, self.running_var
-        training = self.training or (mean is None and variance is None)
-        if self.training and not self.track_running_stats:
-            mean = variance = None
         if key is not None and numbers is not None:
-            keep = None if mean is None else partial(keep_statistics, mean, variance, factor)
-            return conv_norm(key, input, before.weight, before.bias, self.weight, self.bias, numbers, keep)
-        return batch_norm(
-            input, mean, variance, self.weight, self.bias, training, factor, self.eps, activation=activation
-        )
-
-    def _finds_moments(self: Any, input: torch.Tensor) -> bool:  # noqa: A002
-        """Whether moments are those of the values, and statistics, where there are some, are such as it keeps."""
-        mean, variance = self.running_mean, self.running_var
-        if mean is None and variance is None:
-            return True
-        if not self.training or self.weight is None or mean is None or variance is None:
-            return False
-        like = (input.dtype, self.weight.shape, False)
-        return all((each.dtype, each.shape, each.requires_grad) == like for each in (mean, variance))
+            running = None if mean is None else Running(mean, variance, factor)
+            return conv_norm(key, input, before.weight, before.bias, w, b, numbers, running)
+        return batch_norm(input, mean, variance, w, b, training, factor, self.eps, activation=activation)
 
 
 class BatchNorm1d(_Norm, nn.BatchNorm1d):  # type: ignore[misc]
@@ -210,12 +197,12 @@ def find_activation(norm: nn.Module | None, behind: nn.Module | None) -> Activat
 
 def _is_seen(module: nn.Module) -> bool:
     """Whether a call of a module may do more than its class says."""
-    hooks = [getattr(module, name) for name in _HOOKS] + [getattr(_all, name) for name in _HOOKS_OF_ALL]
-    return any(hooks) or "forward" in module.__dict__ or "_conv_forward" in module.__dict__
+    return any(map(module.__dict__.get, _SEEN)) or any(map(vars(_all).get, _SEEN_BY_ALL))
 
 
 _HOOKS: Final = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-_HOOKS_OF_ALL: Final = tuple(f"_global{name}" for name in _HOOKS)
+_SEEN: Final = (*_HOOKS, "forward", "_conv_forward")
+_SEEN_BY_ALL: Final = tuple(f"_global{name}" for name in _HOOKS)
 _OWN_NORMS: Final = frozenset(NORMS.values())
 _NORM_BEHIND: Final[dict[type, type]] = {Conv1d: BatchNorm1d, Conv2d: BatchNorm2d, Conv3d: BatchNorm3d}
 """A convolution, and the batch norm that normalises its results."""
