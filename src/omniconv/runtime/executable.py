@@ -188,7 +188,8 @@ class Executable(Compiled):
         self._results = Results(list(self.outputs.values()), self.dtype)
         self._only = next(iter(self.inputs)) if len(self.inputs) == len(self.outputs) == 1 else None
         sources, store = self._list_sources(), store or open_cache()
-        with compiling([*sources.values()], self.target, cache=store):
+        with compiling(self.target, cache=store) as begin:
+            begin([*sources.values()])
             self._blocks, self._addresses = self._make_constants(shared)
             self._code, code = self._compile(sources, store)
         if shared is not None:
@@ -224,20 +225,21 @@ class Executable(Compiled):
         options = limit_threads(program, target, options)
         if reject_host(target, detect_host()) is None:
             begin_driver()
-        plan = make_plan(program, target, options, shared)
-        return cls(
-            share_code(plan) if shared is None else plan,
-            threads=options.threads,
-            threads_why=options.threads_why,
-            layout=options.layout,
-            memory_limit=options.memory_limit,
-            at=at,
-            tiers=tiers,
-            shared=shared,
-            truths=truths,
-            pool=pool,
-            store=store,
-        )
+        plan, store = make_plan(program, target, options, shared), store or open_cache()
+        with compiling(plan.target, cache=store) as begin:
+            return cls(
+                share_code(plan, begin) if shared is None else plan,
+                threads=options.threads,
+                threads_why=options.threads_why,
+                layout=options.layout,
+                memory_limit=options.memory_limit,
+                at=at,
+                tiers=tiers,
+                shared=shared,
+                truths=truths,
+                pool=pool,
+                store=store,
+            )
 
     # -- running
 

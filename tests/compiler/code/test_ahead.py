@@ -145,11 +145,13 @@ def make_source(word: str) -> Source:
 def test_threads_compile_beside_what_is_done_meanwhile(monkeypatch) -> None:
     target, compiled = select_target(None), count_compiled(monkeypatch)
     sources = [make_source(word) for word in ("this", "that", "this")]
-    with compiling(sources, target, cache=None):
+    with compiling(target, cache=None) as begin_all:
+        begin_all(sources)
         kernels = load(sources, target, cache=None)
     assert len(compiled) == 2, "each once, and nothing again when they are loaded"
     assert kernels[0] is kernels[2]
-    with compiling(sources, target, cache=None):
+    with compiling(target, cache=None) as begin_all:
+        begin_all(sources)
         assert load(sources, target, cache=None) == kernels
     assert len(compiled) == 2
 
@@ -157,7 +159,9 @@ def test_threads_compile_beside_what_is_done_meanwhile(monkeypatch) -> None:
 def test_what_fails_meanwhile_leaves_nothing_behind(monkeypatch) -> None:
     target, source = select_target(None), make_source("trouble")
     compiled = count_compiled(monkeypatch)
-    with pytest.raises(MemoryError), compiling([source], target, cache=None):
+    with pytest.raises(MemoryError), compiling(target, cache=None) as begin_all:
+        begin_all([source])
+        assert build._AHEAD.has(build.digest_of(source, target))
         raise MemoryError
     assert not build._AHEAD.has(build.digest_of(source, target))
     load([source], target, cache=None)

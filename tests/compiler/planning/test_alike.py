@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.graph.small_models import Graph
 
+from omniconv.compiler.code.build import Source
 from omniconv.compiler.code.opened import OpenKernel
 from omniconv.compiler.kernels.mapping import Map
 from omniconv.compiler.kernels.reduction import Reduce
@@ -66,6 +67,15 @@ def test_bands_and_layers_share_kernels_and_keep_their_bits(size, threads):
     assert shared.kernels < alone.kernels
     assert "for several sizes" in shared.explain()
     assert any(isinstance(call.recipe, OpenKernel) for call in shared.plan.calls)
+
+
+def test_each_shared_kernel_is_begun_once_while_others_are_written():
+    begun = []
+    shared = share_code(plan(to_program(mobile_network((16, 16, 24, 24), 64, 48)), TARGET), begun.extend)
+    calls = [call for call in shared.calls if isinstance(call.recipe, OpenKernel)]
+    assert calls
+    assert len(set(begun)) == len(begun)
+    assert {Source.of(call.recipe, call.what, TARGET) for call in calls} == set(begun)
 
 
 def test_layers_with_several_taps_keep_their_channels_in_their_code():

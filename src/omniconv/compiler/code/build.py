@@ -136,16 +136,22 @@ def begin(source: Source, target: Target, *, cache: CodeStore | None) -> None:
 
 
 @contextmanager
-def compiling(sources: Sequence[Source], target: Target, *, cache: CodeStore | None) -> Iterator[None]:
-    """Write all of these sources, and have threads compile them while something else is done in a ``with``. At its end
-    that takes them, by :func:`load` or :func:`build_objects`.
+def compiling(target: Target, *, cache: CodeStore | None) -> Iterator[Callable[[Sequence[Source]], None]]:
+    """Have threads compile sources while something else is done in a ``with``, which gets a function that writes some
+    and has them compiled. At its end that takes them, by :func:`load` or :func:`build_objects`; what it does not take
+    is dropped.
     """
-    missing = {digest: source for source in sources if (digest := digest_of(source, target)) not in _LOADED}
-    try:
+    begun: dict[str, Source] = {}
+
+    def begin_all(sources: Sequence[Source]) -> None:
+        missing = {digest: source for source in sources if (digest := digest_of(source, target)) not in _LOADED}
+        begun.update(missing)
         _begin_objects(missing, target, cache)
-        yield
+
+    try:
+        yield begin_all
     finally:
-        _AHEAD.forget(missing)
+        _AHEAD.forget(begun)
 
 
 def abandon() -> None:

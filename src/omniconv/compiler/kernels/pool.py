@@ -240,9 +240,9 @@ class _PoolRow:
         left = k.add(k.max(k.sub(bound, start), 0), axis.dilation - 1)
         return k.min(k.divmod(left, axis.dilation)[0], axis.kernel)
 
-    def _load(self, pointer: Pointer, offset: Index, v: int, vectors: int, tail: int | None) -> Value:
+    def _load(self, pixel: Pointer, v: int, vectors: int, tail: int | None) -> Value:
         count = tail if v == vectors - 1 and not self.p.readable else None
-        return self.k.load(pointer, self.k.add(offset, v * self.p.lanes), count=count)
+        return self.k.load(pixel, v * self.p.lanes, count=count)
 
     def _line(self, td: Index, th: Index) -> Pointer:
         k, p = self.k, self.p
@@ -254,18 +254,29 @@ class _PoolRow:
         """Each column over the rows of the window, then the columns of each output."""
         k, p, axis = self.k, self.p, self.p.axes[2]
         first = k.sub(k.mul(ow, axis.stride), axis.before)
-        offsets, inside = {}, {}
+        columns, inside = dict[int, Index](), {}
         for dx in _columns(axis, p.columns):
             ix = k.add(first, dx)
             if checked:
                 inside[dx] = k.within(ix, axis.size)
                 ix = ix if isinstance(ix, int) and inside[dx] else k.choose(inside[dx], k.index(ix), k.index(0))
-            offsets[dx] = k.add(k.mul(ix, p.x_strides[3]), c)
+            columns[dx] = ix
+
+        def load(line: Pointer) -> dict[int, list[Value]]:
+            """The pixels of a row."""
+            if checked:
+                places = {dx: k.shift(line, k.add(k.mul(ix, p.x_strides[3]), c)) for dx, ix in columns.items()}
+            else:
+                origin = k.anchor(k.shift(line, k.add(k.mul(first, p.x_strides[3]), c)))
+                places = {dx: k.shift(origin, dx * p.x_strides[3]) for dx in columns}
+            return {
+                dx: [self._load(place, v, vectors, tail) for v in range(vectors)] for dx, place in places.items()
+            }
+
         if p.filled:
-            line = self._line(self.depth[1], self.height[1])
-            start = {dx: [self._load(line, at, v, vectors, tail) for v in range(vectors)] for dx, at in offsets.items()}
+            start = load(self._line(self.depth[1], self.height[1]))
         else:
-            start = {dx: [self._neutral] * vectors for dx in offsets}
+            start = {dx: [self._neutral] * vectors for dx in columns}
         acc = {dx: [k.variable(k.vector_type(), value) for value in values] for dx, values in start.items()}
         with k.loop(self.depth[2], start=self.depth[1]) as td:
             top = self.height[1]
@@ -273,10 +284,9 @@ class _PoolRow:
                 here = k.compare("==", td, self.depth[1])
                 top = k.choose(here, k.index(k.add(top, 1)), k.index(top)) if here is not True else k.add(top, 1)
             with k.loop(self.height[2], start=top) as th:
-                line = self._line(td, th)
-                for dx, at in offsets.items():
-                    for v, slot in enumerate(acc[dx]):
-                        k.set(slot, self._combine(k.get(slot), self._load(line, at, v, vectors, tail)))
+                for dx, pixels in load(self._line(td, th)).items():
+                    for slot, pixel in zip(acc[dx], pixels, strict=True):
+                        k.set(slot, self._combine(k.get(slot), pixel))
         values = {dx: [k.get(slot) for slot in slots] for dx, slots in acc.items()}
         for dx, condition in inside.items():
             values[dx] = [k.choose(condition, value, self._neutral) for value in values[dx]]
@@ -297,9 +307,9 @@ class _PoolRow:
         with k.loop(self.depth[2], start=self.depth[1]) as td, k.loop(self.height[2], start=self.height[1]) as th:
             line = self._line(td, th)
             with k.loop(high, start=low) as tw:
-                at = k.add(k.mul(k.add(start, k.mul(tw, axis.dilation)), p.x_strides[3]), c)
+                pixel = k.shift(line, k.add(k.mul(k.add(start, k.mul(tw, axis.dilation)), p.x_strides[3]), c))
                 for v, slot in enumerate(acc):
-                    k.set(slot, self._combine(k.get(slot), self._load(line, at, v, vectors, tail)))
+                    k.set(slot, self._combine(k.get(slot), self._load(pixel, v, vectors, tail)))
         return [[k.get(slot) for slot in acc]]
 
     def _finish(self, row: list[Value], ow: Index, c: Index, tail: int | None, *, checked: bool) -> None:
@@ -314,10 +324,10 @@ class _PoolRow:
                 if isinstance(counted, int)
                 else k.spread(k.b.sitofp(k.index(counted), k.scalar))
             )
+        target = k.anchor(k.shift(self.y, k.add(k.mul(ow, p.y_strides[3]), c)))
         for v, value in enumerate(row):
-            where = k.add(k.add(k.mul(ow, p.y_strides[3]), c), v * p.lanes)
             count = tail if v == len(row) - 1 and not p.tail else None
-            k.store(value if divisor is None else k.b.fdiv(value, divisor), self.y, where, count=count)
+            k.store(value if divisor is None else k.b.fdiv(value, divisor), target, v * p.lanes, count=count)
 
     def _counted(self, axis: PoolAxis, output: Index, *, inside: bool) -> Index:
         """Positions of the window along one axis that count towards the divisor."""

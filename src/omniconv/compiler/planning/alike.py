@@ -10,12 +10,13 @@ or not used; and it does the same operations in the same order, so that no bit c
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
+from omniconv.compiler.code.build import Source
 from omniconv.compiler.code.opened import Opened, OpenKernels
 from omniconv.compiler.memory.planner import Recipe
 from omniconv.compiler.memory.storage import Buffer, BufferRef
@@ -31,12 +32,16 @@ class _CallKey(NamedTuple):
     what: str
 
 
-def share_code(plan: Plan) -> Plan:
+def share_code(plan: Plan, begin: Callable[[Sequence[Source]], object] = lambda _: None) -> Plan:
     """The plan with one kernel in the place of each set that differs in nothing but sizes that a kernel can be given.
     What nothing else is like stays as it is.
+
+    Args:
+        plan: of one size.
+        begin: is told of each such kernel as soon as it is written, so that it is compiled while others are.
     """
     keys = [_CallKey(call.recipe, len(call.args), call.what) for call in plan.calls]
-    kernels = _find_shared(dict.fromkeys(keys), plan.target)
+    kernels = _find_shared(dict.fromkeys(keys), plan.target, begin)
     if not kernels:
         return plan
     sizes: list[int] = []
@@ -53,17 +58,24 @@ def share_code(plan: Plan) -> Plan:
     return replace(plan, calls=tuple(calls), buffers=(*plan.buffers, buffer), offsets=(*plan.offsets, 0))
 
 
-def _find_shared(keys: Iterable[_CallKey], target: Target) -> dict[_CallKey, Opened]:
+def _find_shared(
+    keys: Iterable[_CallKey], target: Target, begin: Callable[[Sequence[Source]], object]
+) -> dict[_CallKey, Opened]:
     """The kernels that serve several of these."""
     kernels = OpenKernels("shared")
     found: dict[_CallKey, Opened] = {}
+    users: Counter[tuple[str, str]] = Counter()
     alike: defaultdict[tuple[str, int, str], list[_CallKey]] = defaultdict(list)
     for key in keys:
         text = kernels.describe(key.recipe)
         if text is not None:
             alike[text, key.at, key.what].append(key)
     for group in alike.values():
-        if len(group) > 1:
-            found |= {key: opened for key in group if (opened := kernels.find(key.recipe, key.at, target)) is not None}
-    users = Counter((opened.kernel.text, key.what) for key, opened in found.items())
+        for key in group if len(group) > 1 else ():
+            opened = kernels.find(key.recipe, key.at, target)
+            if opened is not None:
+                found[key] = opened
+                users[opened.kernel.text, key.what] += 1
+                if users[opened.kernel.text, key.what] == 2:
+                    begin([Source.of(opened.kernel, key.what, target)])
     return {key: opened for key, opened in found.items() if users[opened.kernel.text, key.what] > 1}

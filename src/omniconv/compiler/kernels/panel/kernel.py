@@ -399,7 +399,7 @@ class _PanelRow:
             for r in range(len(acc)):
                 at = k.add(ix, r * width.in_step)
                 pixel = k.shift(row, k.mul(at, self.p.x_strides[3]))
-                pixels.append(k.choose(k.within(at, width.size), pixel, self.zero))
+                pixels.append(k.anchor(k.choose(k.within(at, width.size), pixel, self.zero)))
             self._reduce(pixels, weights, acc, held)
 
     def _reduce(self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]], held: _Held) -> None:
