@@ -5,7 +5,11 @@ are called in turns from the image, text or sound to the answer. Medians of one 
 
     python bench/sessions.py                      # those that are installed
     python bench/sessions.py nudenet --runs 20
-    taskset -c 0 python bench/sessions.py         # both on one thread
+    python bench/sessions.py --threads 1          # both on one thread
+    taskset -c 0 python bench/sessions.py --threads 1
+
+``taskset`` alone is not enough: the threads of ONNX Runtime's sessions choose processors themselves, and leave those that
+the process was confined to. ``--threads`` says how many every session has, whatever its package asks for, on both engines.
 
 The packages are no extras of Omniconv's, because they bring large models and pin what others need: ``pip install
 rapidocr rapidocr-onnxruntime silero-vad nudenet ddddocr`` in an environment of their own, with scikit-image for its
@@ -49,6 +53,28 @@ def fresh(*packages: str) -> Iterator[None]:
         for name in [name for name in sys.modules if name.partition(".")[0] in packages]:
             del sys.modules[name]
         sys.modules.update(taken)
+
+
+@contextlib.contextmanager
+def threads_of_sessions(number: int | None) -> Iterator[None]:
+    """Give every session of whoever imports ``onnxruntime`` now so many threads; ``None`` for those that it asks for."""
+    if number is None:
+        yield
+        return
+    import onnxruntime
+
+    opened = onnxruntime.InferenceSession.__init__
+
+    def open_on(self: Any, model: Any, sess_options: Any = None, *further: Any, **named: Any) -> None:
+        options = onnxruntime.SessionOptions() if sess_options is None else sess_options
+        options.intra_op_num_threads = number
+        opened(self, model, options, *further, **named)
+
+    onnxruntime.InferenceSession.__init__ = open_on
+    try:
+        yield
+    finally:
+        onnxruntime.InferenceSession.__init__ = opened
 
 
 def page() -> Array:
@@ -235,14 +261,15 @@ def differ(a: Any, b: Any) -> float:
     return float(np.abs(one - other).max(initial=0.0))
 
 
-def measure(name: str, runs: int) -> dict[str, Any]:
+def measure(name: str, runs: int, threads: int | None) -> dict[str, Any]:
     """Import, open and call one consumer on both engines in turns."""
     packages, make = CONSUMERS[name]
     calls: list[Call] = []
     opened: list[float] = []
     answers: list[Any] = []
     for ours in (False, True):
-        with fresh(*packages), omniconv.ort.install() if ours else contextlib.nullcontext():
+        engine = omniconv.ort.install() if ours else contextlib.nullcontext()
+        with fresh(*packages), engine, threads_of_sessions(threads):
             started = time.perf_counter()
             calls.append(make())
             answers.append(calls[-1]())
@@ -257,6 +284,7 @@ def measure(name: str, runs: int) -> dict[str, Any]:
     difference = differ(*answers)
     return {
         "consumer": name,
+        "threads": threads,
         "same": difference <= TOLERANCE,
         "difference": difference,
         "onnxruntime_ms": 1e3 * theirs,
@@ -272,6 +300,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("consumers", nargs="*", choices=[*CONSUMERS, []], help="default: all that are installed")
     parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--threads", type=int, help="of every session; default: what each package asks for")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     warnings.simplefilter("ignore", HostWarning)
@@ -281,7 +310,7 @@ def main() -> int:
             print(f"{name}: not installed")
             continue
         try:
-            row = measure(name, arguments.runs)
+            row = measure(name, arguments.runs, arguments.threads)
         except Exception as error:  # noqa: BLE001 - whatever a package raises
             wrong += 1
             print(f"{name}: {type(error).__name__}: {error}")
