@@ -24,18 +24,21 @@ from omniconv.target.model import Target
 
 
 class _CallKey(NamedTuple):
-    """What identifies the machine code of a call: its recipe, where the sizes would be given, and its word."""
+    """What identifies the machine code of a call: its recipe, where the sizes would be given, its word, and the buffers
+    that keep bfloat16.
+    """
 
     recipe: Recipe
     at: int
     what: str
+    narrow: tuple[int, ...]
 
 
 def share_code(plan: Plan) -> Plan:
     """The plan with one kernel in the place of each set that differs in nothing but sizes that a kernel can be given.
     What nothing else is like stays as it is.
     """
-    keys = [_CallKey(call.recipe, len(call.args), call.what) for call in plan.calls]
+    keys = [_CallKey(call.recipe, len(call.args), call.what, call.narrow) for call in plan.calls]
     kernels = _find_shared(dict.fromkeys(keys), plan.target)
     if not kernels:
         return plan
@@ -57,13 +60,14 @@ def _find_shared(keys: Iterable[_CallKey], target: Target) -> dict[_CallKey, Ope
     """The kernels that serve several of these."""
     kernels = OpenKernels("shared")
     found: dict[_CallKey, Opened] = {}
-    alike: defaultdict[tuple[str, int, str], list[_CallKey]] = defaultdict(list)
+    alike: defaultdict[tuple[str, int, str, tuple[int, ...]], list[_CallKey]] = defaultdict(list)
     for key in keys:
         text = kernels.describe(key.recipe)
         if text is not None:
-            alike[text, key.at, key.what].append(key)
+            alike[text, *key[1:]].append(key)
     for group in alike.values():
         if len(group) > 1:
-            found |= {key: opened for key in group if (opened := kernels.find(key.recipe, key.at, target)) is not None}
-    users = Counter((opened.kernel.text, key.what) for key, opened in found.items())
-    return {key: opened for key, opened in found.items() if users[opened.kernel.text, key.what] > 1}
+            machine = target.keeping(group[0].narrow)
+            found |= {key: opened for key in group if (opened := kernels.find(key.recipe, key.at, machine)) is not None}
+    users = Counter((opened.kernel.text, key.what, key.narrow) for key, opened in found.items())
+    return {key: opened for key, opened in found.items() if users[opened.kernel.text, key.what, key.narrow] > 1}

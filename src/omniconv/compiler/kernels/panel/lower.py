@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -38,8 +39,8 @@ def merge_layer(layer: Layer) -> Layer:
     if found is None:
         return layer
     problem, x, y, posts = found
-    source, result = Stored(layer.x.buffer, layer.x.offset, x), Stored(layer.y.buffer, layer.y.offset, y)
-    return Layer(problem, layer.spec, source, result, posts, layer.refs, layer.weights, layer.bias)
+    source, result = replace(layer.x, layout=x), replace(layer.y, layout=y)
+    return replace(layer, problem=problem, x=source, y=result, posts=posts)
 
 
 class _Source(NamedTuple):
@@ -66,7 +67,7 @@ def _channel_source(x: Stored, groups: int) -> _Source:
     width = positions.shape[1]
     reorder = tuple(int(i) for i in (order + np.arange(groups)[:, None] * width).reshape(-1))
     if np.array_equal(walk, np.arange(walk[0], walk[0] + walk.size)):
-        return _Source(BufferRef(x.buffer, x.offset + int(walk[0]) * step), step, None, reorder)
+        return _Source(x.ref.shift(int(walk[0]) * step), step, None, reorder)
     return _Source(x.ref, step, tuple(int(p) * step for p in walk), reorder)
 
 
@@ -149,7 +150,7 @@ def _pack(planner: Planner, layer: Layer, recipe: Panel, order: tuple[int, ...] 
     inputs, outputs = (first, second) if spec.transposed else (second, first)
     if spec.flip:
         last = sum((size - 1) * stride for size, stride in zip(taps, rest, strict=True))
-        source, rest = BufferRef(source.buffer, source.offset + last), [-stride for stride in rest]
+        source, rest = source.shift(last), [-stride for stride in rest]
     depth = [*zip(taps, rest, strict=True), (recipe.inputs, inputs)]
     return pack_panels(planner, recipe, source, [(recipe.groups, group)], depth, outputs)
 
