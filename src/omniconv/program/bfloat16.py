@@ -22,7 +22,7 @@ def narrow(values: npt.NDArray[Any]) -> Bits:
     bits = numbers.view(np.uint32)
     upper = bits >> np.uint32(16)
     rounded = (bits + (np.uint32(2**15 - 1) + (upper & np.uint32(1)))) >> np.uint32(16)
-    return np.where(np.isnan(numbers), upper | np.uint32(2**6), rounded).astype(np.uint16)
+    return np.where(np.isnan(numbers), np.uint32(2**16 - 1), rounded).astype(np.uint16)
 
 
 def widen(bits: Bits) -> Float32:

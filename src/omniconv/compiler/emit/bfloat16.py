@@ -11,6 +11,8 @@ below the smallest normal one are kept, on every machine: no instruction that fl
 
 from __future__ import annotations
 
+from typing import cast
+
 from omniconv.compiler.emit import ir
 from omniconv.compiler.emit.machine import Bits, Value
 from omniconv.compiler.emit.writer import Writer
@@ -23,20 +25,30 @@ _BITS = 16
 
 def widen(b: Writer, halves: Bits) -> Value:
     """bfloat16 as float32."""
-    whole = _like(_WHOLE, halves.type)
-    return b.bitcast(b.shl(b.zext(halves, whole), _constant(whole, _BITS)), _like(ir.FLOAT, whole))
+    return raise_lower(b, b.zext(halves, _like(_WHOLE, halves.type)))
+
+
+def raise_lower(b: Writer, words: Bits) -> Value:
+    """The lower halves of words of 32 bits as float32; the others may hold anything."""
+    whole = words.type
+    return b.bitcast(b.shl(words, _constant(whole, _BITS)), _like(ir.FLOAT, whole))
+
+
+def keep_upper(b: Writer, words: Bits) -> Value:
+    """The upper halves of words of 32 bits as float32."""
+    whole = words.type
+    return b.bitcast(b.and_(words, _constant(whole, 2**32 - 2**_BITS)), _like(ir.FLOAT, whole))
 
 
 def narrow(b: Writer, value: Value) -> Bits:
     """float32 as bfloat16."""
     whole = _like(_WHOLE, value.type)
     bits = b.bitcast(value, whole)
-    upper = b.lshr(bits, _constant(whole, _BITS))
-    odd = b.and_(upper, _constant(whole, 1))
-    rounded = b.lshr(b.add(b.add(bits, _constant(whole, 2**15 - 1)), odd), _constant(whole, _BITS))
-    # Rounded, the bits of a NaN could be those of a number.
-    nothing = b.or_(upper, _constant(whole, 2**6))
-    return b.trunc(b.select(b.unordered(value, value), nothing, rounded), _like(HALF, whole))
+    odd = b.and_(b.lshr(bits, _constant(whole, _BITS)), _constant(whole, 1))
+    rounded = b.add(b.add(bits, _constant(whole, 2**15 - 1)), odd)
+    # Rounded, the bits of a NaN could be those of a number: it becomes the one of which all bits are set.
+    nothing = b.sext(cast("Bits", b.unordered(value, value)), whole)
+    return b.trunc(b.lshr(b.or_(rounded, cast("Bits", nothing)), _constant(whole, _BITS)), _like(HALF, whole))
 
 
 def _like(scalar: ir.Type, kind: ir.Type) -> ir.Type:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import cast
 
 from omniconv.compiler.emit import ir
-from omniconv.compiler.emit.bfloat16 import HALF, narrow, widen
+from omniconv.compiler.emit.bfloat16 import HALF, keep_upper, narrow, raise_lower, widen
 from omniconv.compiler.emit.machine import (
     Anything,
     Bits,
@@ -423,13 +423,31 @@ class Kernel:
         return self.load(pointer, elements, lanes=1)
 
     def load_splat(self, pointer: Pointer, elements: Index = 0, *, lanes: int | None = None) -> Value:
-        """Load one element into every lane."""
+        """Load one element into every lane. Of a bfloat16 what follows it is read as well, and then moved out: LLVM
+        would widen it outside of vector registers, were it not held in one.
+        """
+        lanes = self.lanes if lanes is None else lanes
+        if pointer.type.narrow and lanes >= 4:
+            address = self.shift(pointer, elements)
+            word = Value(self.b.load(address, I32, self._size(address)))
+            return raise_lower(self.b, Bits(self.hold(self._spread(word, ir.VectorType(I32, lanes)))))
         return self.spread(self.load_scalar(pointer, elements), lanes)
+
+    def load_half(self, pointer: Pointer, elements: Index, half: int, *, lanes: int) -> Value:
+        """Load the first (0) or the second (1) number of each of so many pairs of bfloat16: one operation, where a
+        vector of them is spread out first.
+        """
+        address = self.shift(pointer, elements)
+        words = Bits(self.b.load(address, ir.VectorType(I32, lanes), self._size(address)))
+        return keep_upper(self.b, words) if half else raise_lower(self.b, words)
 
     def store(self, value: Value, pointer: Pointer, elements: Index = 0, *, count: int | None = None) -> None:
         """Store one vector; with ``count`` only its first lanes."""
         address, size = self.shift(pointer, elements), self._size(pointer)
-        kept = Value(narrow(self.b, value)) if pointer.type.narrow else value
+        kept = value
+        if pointer.type.narrow:
+            self.fence()  # else LLVM would round all results of a tile before it stores one, and spill them
+            kept = Value(narrow(self.b, value))
         kind = kept.type
         if count is None or count >= kind.count:
             self.b.store(kept, address, size)
@@ -500,6 +518,9 @@ class Kernel:
         """A scalar in every lane."""
         kind = self.vector_type(lanes)
         assert isinstance(kind, ir.VectorType)
+        return self._spread(scalar, kind)
+
+    def _spread(self, scalar: Value, kind: ir.VectorType) -> Value:
         undefined = Value(ir.undefined(kind))
         first = self.b.insert_element(undefined, scalar, 0)
         return self.b.shuffle_vector(first, undefined, [0] * kind.count)

@@ -21,6 +21,7 @@ from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import BufferRef, Stored
 from omniconv.compiler.problem.candidate import Candidate
 from omniconv.compiler.problem.problem import Facts, Problem
+from omniconv.program.element import BFLOAT16
 from omniconv.program.steps import Array, ConvStep
 from omniconv.target.model import Target
 
@@ -121,7 +122,10 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[PanelTile]) -> None:
         posts=layer.posts_behind(ARGS),
         tile=choice.tile,
         lanes=planner.target.lanes,
+        pairs=layer.weights.narrow,
     )
+    widens = x.element is BFLOAT16 and problem.pointwise and recipe.neighbours and x.layout.readable
+    recipe = replace(recipe, widens=widens)
     weights = _pack(planner, layer, recipe, channels.order)
     key = "bias", recipe.packing
     bias = pack_bias(planner, layer.bias, recipe.groups * recipe.columns, recipe.pack_bias, key)
@@ -129,6 +133,8 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[PanelTile]) -> None:
     zero = planner.zeros(furthest + 1)
     table = planner.table(channels.offsets) if channels.offsets is not None else zero
     args = [channels.ref, weights, bias, y.ref, zero, table, *layer.refs]
+    if recipe.widens:
+        args.append(planner.thread_memory(recipe.room))
     planner.call(recipe, args, FAMILY.name, choice.rejected, choice.decision)
 
 
