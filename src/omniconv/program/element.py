@@ -19,7 +19,7 @@ from omniconv.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """A floating-point type of IEEE 754, or signed integers.
+    """A floating-point type, or signed integers.
 
     Attributes:
         name: NumPy's, too.
@@ -38,8 +38,8 @@ class Element:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """NumPy's type."""
-        return np.dtype(self.name)
+        """NumPy's type; of bfloat16, which NumPy lacks, that of its bits."""
+        return np.dtype("uint16" if self.llvm == "bfloat" else self.name)
 
     @property
     def suffix(self) -> str:
@@ -90,6 +90,10 @@ class Element:
 FLOAT32: Final = Element("float32", 4, "float", 24)
 FLOAT64: Final = Element("float64", 8, "double", 53)
 
+BFLOAT16: Final = Element("bfloat16", 2, "bfloat", 8)
+"""The upper half of a float32: its exponents, and 8 of its 24 digits. Numbers are kept in it between layers; kernels
+compute with float32."""
+
 INT16: Final = Element("int16", 2, "i16", 15)
 INT32: Final = Element("int32", 4, "i32", 31)
 
@@ -98,6 +102,19 @@ ELEMENTS: Final = {element.name: element for element in (FLOAT32, FLOAT64)}
 
 INTEGERS: Final = {element.name: element for element in (INT16, INT32)}
 """The elements of values on a levels, and of their sums."""
+
+
+def find_kept(name: str) -> Element:
+    """The element that numbers in memory have, by its name.
+
+    Raises:
+        SpecError: there is none of this name.
+    """
+    known = (*ELEMENTS.values(), *INTEGERS.values(), BFLOAT16)
+    found = next((element for element in known if element.name == name), None)
+    if found is None:
+        raise SpecError(f"element {name!r}", need="one of " + ", ".join(map(str, known)))
+    return found
 
 
 def find_element(dtype: object) -> Element:

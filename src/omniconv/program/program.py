@@ -26,7 +26,9 @@ class Program:
         outputs: names of the outputs, in order; an output may be an input or be named twice.
         steps: each value that is not an input is produced by exactly one step, before it is used.
         labels: name of the layer or node each step came from, parallel to ``steps``; for tables and errors.
-        element: the type of constants, and of all values but those in ``elements``: quantised ones, which are integers.
+        element: the type of constants, and of all values but those in ``elements``: quantised ones, which are integers,
+            and those that are rounded to be kept in a narrower type.
+        rounded: steps, by what they produce, whose constant weights are rounded to bfloat16 when they are packed.
     """
 
     inputs: tuple[str, ...]
@@ -36,6 +38,7 @@ class Program:
     labels: list[str] = field(default_factory=list)
     element: Element = FLOAT32
     elements: dict[str, Element] = field(default_factory=dict)
+    rounded: frozenset[str] = frozenset()
     _widened: dict[int, tuple[Array, Array]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _dependences: dict[str, tuple[ProgramStep, Dependence]] = field(
         default_factory=dict, init=False, repr=False, compare=False

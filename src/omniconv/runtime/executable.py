@@ -54,12 +54,12 @@ Words: TypeAlias = npt.NDArray[np.int64]
 TOO_LITTLE: Final = "there is too little to share"
 
 
-_CodeKey: TypeAlias = tuple[int, str]
+_CodeKey: TypeAlias = tuple[int, str, tuple[int, ...]]
 
 
 def _key(call: Call) -> _CodeKey:
     """What tells the machine code of a call, within one plan."""
-    return id(call.recipe), call.what
+    return id(call.recipe), call.what, call.narrow
 
 
 def limit_threads(program: Program, target: Target, options: Options) -> Options:
@@ -380,6 +380,7 @@ class Executable(Compiled):
             threads=taken.number,
             threads_why=taken.why,
             exact=self.plan.exact,
+            precision=self.plan.precision,
             memory_limit=self._limit,
         )
         return open_stream(self, self.lengthen, name, known.shape, options, axis, chunk, shape, output)
@@ -554,7 +555,7 @@ class Executable(Compiled):
         """The recipes of all machine code."""
         # A layer in slabs or bands is many calls of one recipe, whose text is long.
         calls = {_key(call): call for call in self.plan.calls}
-        return {key: Source.of(call.recipe, call.what, self.target) for key, call in calls.items()}
+        return {key: Source.of(call.recipe, call.what, self.target.keeping(call.narrow)) for key, call in calls.items()}
 
     def _compile(
         self, sources: Mapping[_CodeKey, Source], store: CodeStore | None

@@ -181,6 +181,7 @@ def _describe(net: Any) -> Content:
             threads=net.threads,
             threads_why=net.threads_why,
             exact=net.plan.exact,
+            precision=net.plan.precision,
             accuracy=net.plan.accuracy,
         )
         asked = Asked.of(options, net.target, net.at, find_tuned(net.plan))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.choices import as_choice
-from omniconv.compiler.planning.options import LAYOUTS, Options
+from omniconv.compiler.planning.options import LAYOUTS, PRECISIONS, Options
 from omniconv.compiler.planning.plan import Plan
 from omniconv.compiler.problem.problem import ACCURACIES
 from omniconv.compiler.problem.tuning import Tuning
@@ -42,6 +42,7 @@ class Asked:
     row_major: frozenset[str]
     threads: int | None
     exact: bool
+    precision: str
     accuracy: str
     tuned: Mapping[str, str] | None
     target: str
@@ -56,6 +57,7 @@ class Asked:
             options.row_major,
             None if options.threads_why else options.threads,
             options.exact,
+            options.precision,
             options.accuracy,
             tuned,
             target.name,
@@ -77,6 +79,7 @@ class Asked:
             threads=taken.number,
             threads_why=taken.why,
             exact=self.exact,
+            precision=as_choice("precision", self.precision, PRECISIONS),
             accuracy=as_choice("accuracy", self.accuracy, ACCURACIES),
             tuning=Tuning(target, self.tuned) if same and self.tuned is not None else None,
             memory_limit=limit,

@@ -20,7 +20,7 @@ from omniconv.compiler.memory.planner import Call, Decision, Group, Recipe
 from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan
-from omniconv.program.element import ELEMENTS, INTEGERS
+from omniconv.program.element import find_kept
 from omniconv.program.program import Program
 from omniconv.records import dataclass
 from omniconv.runtime.executable import Executable
@@ -122,7 +122,7 @@ class SavedCalls:
 
     def calls(self) -> tuple[Call, ...]:
         """The calls."""
-        elements = [None if name is None else (ELEMENTS | INTEGERS)[name] for name in self.elements]
+        elements = [None if name is None else find_kept(name) for name in self.elements]
         refs = [BufferRef(buffer, offset, elements[number]) for buffer, offset, number in self.args.tolist()]
         found, done = [], 0
         for (kernel, why, chosen, step, count), what, how, fixed in zip(
@@ -195,6 +195,7 @@ class SavedPlan:
             dict(self.outputs),
             options.row_major,
             options.exact,
+            options.precision,
             options.accuracy,
         )
 

@@ -26,6 +26,7 @@ class Target:
         l1_bytes: first-level data cache, likewise [bytes].
         traits: what rules ask of it beside these sizes.
         element: what vectors are filled with.
+        narrow: of one kernel, the numbers of the buffers whose numbers are kept as bfloat16.
     """
 
     name: str
@@ -39,10 +40,15 @@ class Target:
     l1_bytes: int
     traits: Traits
     element: Element = FLOAT32
+    narrow: tuple[int, ...] = ()
 
     def of(self, element: Element) -> Target:
         """The same machine with vectors of other elements."""
-        return replace(self, element=element, lanes=self.lanes * self.element.bytes // element.bytes)
+        return replace(self, element=element, lanes=self.lanes * self.element.bytes // element.bytes, narrow=())
+
+    def keeping(self, narrow: tuple[int, ...]) -> Target:
+        """The same machine for a kernel some of whose buffers keep bfloat16."""
+        return self if narrow == self.narrow else replace(self, narrow=narrow)
 
     def __str__(self) -> str:
         fma = "FMA" if self.fma else "no FMA"

@@ -56,8 +56,9 @@ class Source:
 
     @classmethod
     def of(cls, recipe: Recipe, hint: str, target: Target) -> Source:
-        """The source of a recipe, which its ``repr`` identifies."""
-        return cls(repr(recipe), lambda name: recipe.emit(name, target), hint)
+        """The source of a recipe, which its ``repr`` identifies together with the buffers that keep bfloat16."""
+        key = f"{recipe!r}, narrow: {target.narrow}" if target.narrow else repr(recipe)
+        return cls(key, lambda name: recipe.emit(name, target), hint)
 
 
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)

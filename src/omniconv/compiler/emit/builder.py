@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import cast
 
 from omniconv.compiler.emit import ir
+from omniconv.compiler.emit.bfloat16 import HALF, keep_upper, narrow, raise_lower, widen
 from omniconv.compiler.emit.machine import (
     Anything,
     Bits,
@@ -34,8 +35,8 @@ I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 PTR = ir.POINTER
 I16 = ir.IntType(16)
-SCALARS = {"float": ir.FLOAT, "double": ir.DOUBLE, "i16": I16, "i32": I32}
-"""LLVM's types of the elements, by name."""
+SCALARS = {"float": ir.FLOAT, "double": ir.DOUBLE, "bfloat": HALF, "i16": I16, "i32": I32}
+"""LLVM's types of the elements, by name; numbers that are only kept are bits to it."""
 KNOWN = (int, OpenSize)
 """What arithmetic on indices folds."""
 _ELEMENTS = {element.llvm: element for element in (*ELEMENTS.values(), *INTEGERS.values())}
@@ -51,7 +52,8 @@ class Kernel:
 
     ``args`` points to an array of buffer addresses; ``begin`` and ``end`` are this thread's share of the units of work,
     and ``thread`` is its number, for scratch memory of its own. Vectors have ``lanes`` lanes, those of the target where
-    nothing else is asked for; their elements are those of the target, ``scalar`` to LLVM.
+    nothing else is asked for; their elements are those of the target, ``scalar`` to LLVM. Loads from the buffers that
+    the target calls narrow widen numbers to these, and stores round them.
     """
 
     def __init__(self, name: str, target: Target, lanes: int | None = None) -> None:
@@ -83,7 +85,8 @@ class Kernel:
         """The buffer address at ``args[index]``, loaded once on entry."""
         if index not in self._cache:
             slot = self._entry.gep(self._args, self.index(index), PTR)
-            self._cache[index] = Pointer(self._entry.load(slot, PTR))
+            kind = ir.NARROW_POINTER if index in self.target.narrow else PTR
+            self._cache[index] = Pointer(self._entry.load(slot, kind))
         return self._cache[index]
 
     def word(self, index: int) -> Count:
@@ -324,7 +327,11 @@ class Kernel:
         """``pointer + elements``."""
         if isinstance(elements, int) and elements == 0:
             return pointer
-        return self.b.gep(pointer, self.index(elements), self.scalar)
+        return self.b.gep(pointer, self.index(elements), self._kept(pointer))
+
+    def _kept(self, pointer: Pointer) -> ir.Type:
+        """The type of the numbers at an address."""
+        return HALF if pointer.type.narrow else self.scalar
 
     def anchor(self, pointer: Pointer) -> Pointer:
         """The same pointer, its origin hidden from the optimiser.
@@ -332,7 +339,9 @@ class Kernel:
         LLVM's loop strength reduction looks for common parts in the sums behind all addresses of a loop, which takes
         most of the compile time of an unrolled tile and gains nothing: the tile's offsets are constants already.
         """
-        return Pointer(self.b.call(self.intrinsic("llvm.launder.invariant.group.p0", PTR, [PTR]), [pointer]))
+        found = self.b.call(self.intrinsic("llvm.launder.invariant.group.p0", PTR, [PTR]), [pointer])
+        found.type = pointer.type
+        return Pointer(found)
 
     def join(self, low: Value, high: Value) -> Value:
         """The lower half of one vector and the upper half of another."""
@@ -384,64 +393,91 @@ class Kernel:
     ) -> Value:
         """Load one vector; with ``count`` only the first lanes are touched, the others are zero."""
         lanes = self.lanes if lanes is None else lanes
-        address = self.shift(pointer, elements)
-        kind = self.vector_type(lanes)
-        if count is None or count >= lanes:
-            return Value(self.b.load(address, kind, self.element.bytes))
+        address, scalar = self.shift(pointer, elements), self._kept(pointer)
+        kind = scalar if lanes == 1 else ir.VectorType(scalar, lanes)
+        found = self._load(address, kind, count if count is None or count < lanes else None)
+        return widen(self.b, Bits(found)) if pointer.type.narrow else found
+
+    def _load(self, address: Pointer, kind: ir.Type, count: int | None) -> Value:
+        """Load one vector of numbers as they are kept."""
+        scalar = self._kept(address)
+        size = self._size(address)
+        if count is None:
+            return Value(self.b.load(address, kind, size))
         count = int(count)  # one that is open is pinned: masks and parts are of a known number
         zero = self.splat(0.0, kind)
         if count == 1:
-            return self.b.insert_element(zero, self.load_scalar(address), 0)
-        mask = self.first_lanes(count, lanes)
+            return self.b.insert_element(zero, Value(self.b.load(address, scalar, size)), 0)
+        mask = self.first_lanes(count, kind.count)
         function = self.intrinsic(
-            f"llvm.masked.load.{self.suffix(kind)}.p0", kind, [PTR, mask.type, kind], aligned={0: self.element.bytes}
+            f"llvm.masked.load.{self.suffix(kind)}.p0", kind, [PTR, mask.type, kind], aligned={0: size}
         )
         return Value(self.b.call(function, [address, mask, zero], noundef=0))
 
+    def _size(self, pointer: Pointer) -> int:
+        """Size of the numbers at an address [bytes]."""
+        return HALF.width // 8 if pointer.type.narrow else self.element.bytes
+
     def load_scalar(self, pointer: Pointer, elements: Index = 0) -> Value:
         """Load one element."""
-        return Value(self.b.load(self.shift(pointer, elements), self.scalar, self.element.bytes))
+        return self.load(pointer, elements, lanes=1)
 
     def load_splat(self, pointer: Pointer, elements: Index = 0, *, lanes: int | None = None) -> Value:
-        """Load one element into every lane."""
+        """Load one element into every lane. Of a bfloat16 what follows it is read as well, and then moved out: LLVM
+        would widen it outside of vector registers, were it not held in one.
+        """
+        lanes = self.lanes if lanes is None else lanes
+        if pointer.type.narrow and lanes >= 4:
+            address = self.shift(pointer, elements)
+            word = Value(self.b.load(address, I32, self._size(address)))
+            return raise_lower(self.b, Bits(self.hold(self._spread(word, ir.VectorType(I32, lanes)))))
         return self.spread(self.load_scalar(pointer, elements), lanes)
+
+    def load_half(self, pointer: Pointer, elements: Index, half: int, *, lanes: int) -> Value:
+        """Load the first (0) or the second (1) number of each of so many pairs of bfloat16: one operation, where a
+        vector of them is spread out first.
+        """
+        address = self.shift(pointer, elements)
+        words = Bits(self.b.load(address, ir.VectorType(I32, lanes), self._size(address)))
+        return keep_upper(self.b, words) if half else raise_lower(self.b, words)
 
     def store(self, value: Value, pointer: Pointer, elements: Index = 0, *, count: int | None = None) -> None:
         """Store one vector; with ``count`` only its first lanes."""
-        address = self.shift(pointer, elements)
-        lanes = value.type.count
-        if count is None or count >= lanes:
-            self.b.store(value, address, self.element.bytes)
+        address, size = self.shift(pointer, elements), self._size(pointer)
+        kept = value
+        if pointer.type.narrow:
+            self.fence()  # else LLVM would round all results of a tile before it stores one, and spill them
+            kept = Value(narrow(self.b, value))
+        kind = kept.type
+        if count is None or count >= kind.count:
+            self.b.store(kept, address, size)
             return
         count = int(count)  # as in `load`
         if not self.target.traits.masked_store_cheap:
-            self._store_parts(value, address, count)
+            self._store_parts(kept, address, count)
             return
-        mask = self.first_lanes(count, lanes)
-        kind = value.type
+        mask = self.first_lanes(count, kind.count)
         function = self.intrinsic(
-            f"llvm.masked.store.{self.suffix(kind)}.p0",
-            ir.VOID,
-            [kind, PTR, mask.type],
-            aligned={1: self.element.bytes},
+            f"llvm.masked.store.{self.suffix(kind)}.p0", ir.VOID, [kind, PTR, mask.type], aligned={1: size}
         )
-        self.b.call(function, [value, address, mask])
+        self.b.call(function, [kept, address, mask])
 
-    def _store_parts(self, value: Value, address: Pointer, count: int) -> None:
+    def _store_parts(self, kept: Value, address: Pointer, count: int) -> None:
         """Store the first ``count`` lanes as vectors of falling powers of two."""
-        first = 0
+        first, size = 0, self._size(address)
         while first < count:
-            size = 1 << ((count - first).bit_length() - 1)
-            if size == 1:
-                self.store_scalar(self.b.extract_element(value, first), address, first)
-            else:
-                part = self.permute(value, list(range(first, first + size)))
-                self.b.store(part, self.shift(address, first), self.element.bytes)
-            first += size
+            lanes = 1 << ((count - first).bit_length() - 1)
+            part = (
+                self.b.extract_element(kept, first)
+                if lanes == 1
+                else self.permute(kept, list(range(first, first + lanes)))
+            )
+            self.b.store(part, self.shift(address, first), size)
+            first += lanes
 
     def store_scalar(self, value: Value, pointer: Pointer, elements: Index = 0) -> None:
         """Store one element."""
-        self.b.store(value, self.shift(pointer, elements), self.element.bytes)
+        self.store(value, pointer, elements)
 
     def prefetch(self, pointer: Pointer, elements: Index = 0) -> None:
         """Ask for the cache line of an address that will be read soon; the address may be anything."""
@@ -482,6 +518,9 @@ class Kernel:
         """A scalar in every lane."""
         kind = self.vector_type(lanes)
         assert isinstance(kind, ir.VectorType)
+        return self._spread(scalar, kind)
+
+    def _spread(self, scalar: Value, kind: ir.VectorType) -> Value:
         undefined = Value(ir.undefined(kind))
         first = self.b.insert_element(undefined, scalar, 0)
         return self.b.shuffle_vector(first, undefined, [0] * kind.count)

@@ -64,6 +64,16 @@ class ArrayType(Type):
         self.element, self.count = element, count
 
 
+class PointerType(Type):
+    """An address. One of numbers that are kept in fewer bits than a kernel computes with is of the same type to LLVM."""
+
+    __slots__ = ("narrow",)
+
+    def __init__(self, *, narrow: bool = False) -> None:
+        super().__init__("ptr")
+        self.narrow = narrow
+
+
 class FunctionType(Type):
     """What a function takes and returns."""
 
@@ -75,7 +85,8 @@ class FunctionType(Type):
 
 
 VOID: Final = Type("void")
-POINTER: Final = Type("ptr")
+POINTER: Final = PointerType()
+NARROW_POINTER: Final = PointerType(narrow=True)
 FLOAT: Final = Type("float")
 DOUBLE: Final = Type("double")
 

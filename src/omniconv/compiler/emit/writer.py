@@ -116,8 +116,8 @@ class Writer:
         return Slot(ir.Variable(name, kind))
 
     def gep(self, pointer: Pointer, index: Count, kind: ir.Type) -> Pointer:
-        """The address of an element of an array of this type."""
-        return Pointer(self._put(ir.POINTER, f"getelementptr {kind.text}, ptr {pointer.text}, {index}"))
+        """The address of an element of an array of this type, of numbers of the same width."""
+        return Pointer(self._put(pointer.type, f"getelementptr {kind.text}, ptr {pointer.text}, {index}"))
 
     def load(self, pointer: Pointer | Slot, kind: ir.Type, align: int | None = None) -> ir.IRValue:
         """What is at an address."""
@@ -221,6 +221,10 @@ class Writer:
         """The same integer with more bits."""
         return Count(self._convert("sext", value, kind))
 
+    def zext(self, value: Bits, kind: ir.Type) -> Bits:
+        """The same integer without a sign with more bits."""
+        return Bits(self._convert("zext", value, kind))
+
     def trunc(self, value: Bits, kind: ir.Type) -> Bits:
         """The lower bits of an integer."""
         return Bits(self._convert("trunc", value, kind))
@@ -290,7 +294,7 @@ class Writer:
         return Bits(self._convert("fptosi", value, kind))
 
     def select(self, condition: Mask, a: Anything, b: Anything) -> Anything:
-        """One of two, in each lane."""
+        """One of two, in each lane. An address stands for numbers as wide as those at the first one."""
         kind = _same(a, b)
         return cast("Anything", self._put(kind, f"select {condition}, {a}, {b}"))
 

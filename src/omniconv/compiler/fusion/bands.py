@@ -36,7 +36,7 @@ class Stage:
         call: the call of the whole layer.
         source, result: the positions of its input and output.
         axis: the axis of rows: 0, 1 or 2 for depth, height, width.
-        element: of all values.
+        element: of all values that have none of their own.
     """
 
     call: Call
@@ -101,7 +101,7 @@ class Stage:
     @property
     def row_bytes(self) -> int:
         """Size of a row of the output [bytes]."""
-        return self.element.bytes * self.row_stride(Y)
+        return (self.ref(Y).element or self.element).bytes * self.row_stride(Y)
 
     def round(self, row: int) -> int:
         """The first row from ``row`` on that a band may end before: a whole number of phases, at least one of them
@@ -123,7 +123,7 @@ class Stage:
     def place(self, which: int, image: int, row: int) -> BufferRef:
         """The address of a row of x or y as the whole layer has it."""
         per_image, per_row = self._strides(which)
-        return move(self.ref(which), image * per_image + row * per_row)
+        return self.ref(which).shift(image * per_image + row * per_row)
 
     def ref(self, which: int) -> BufferRef:
         """Where x or y of the whole layer begins."""
@@ -135,7 +135,7 @@ class Stage:
         args[locate(self.call, X)], args[locate(self.call, Y)] = x, y
         for post in self.posts:
             if post.operand is not None:
-                args[post.operand.arg] = move(args[post.operand.arg], self._operand_offset(post, image, begin))
+                args[post.operand.arg] = args[post.operand.arg].shift(self._operand_offset(post, image, begin))
         if (begin, end) not in self._parts:
             self._parts[begin, end] = self._part(begin, end)
         return replace(self.call, recipe=self._parts[begin, end], args=tuple(args))
@@ -231,8 +231,3 @@ class Change(Stage):
 def stage_of(call: Call, source: Frame, result: Frame, axis: int, element: Element) -> Stage:
     """A call as a stage of a run."""
     return (Change if call.moved else Stage)(call, source, result, axis, element)
-
-
-def move(ref: BufferRef, elements: int) -> BufferRef:
-    """A place so many elements further on."""
-    return BufferRef(ref.buffer, ref.offset + elements)

@@ -14,8 +14,9 @@ from dataclasses import replace
 from functools import cached_property
 from itertools import pairwise
 
-from omniconv.compiler.fusion.bands import Change, Stage, move
+from omniconv.compiler.fusion.bands import Change, Stage
 from omniconv.compiler.fusion.frames import X, Y
+from omniconv.compiler.lowering.arrange import of_element
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import Buffer, BufferRef
@@ -112,8 +113,8 @@ class Interleaving:
         teams = min(len(parts), 2 * self.threads) if self.threads > 1 else 1
         for stage, room in zip(self.stages[:-1], self.rooms, strict=True):
             where = stage.ref(Y)
-            size = where.offset + teams * room * stage.row_stride(Y) + target.lanes
-            buffers[where.buffer].size = target.element.bytes * size
+            size = where.offset + teams * room * stage.row_stride(Y) + target.of(where.element or target.element).lanes
+            buffers[where.buffer].size = (where.element or target.element).bytes * size
         how = self._describe()
         strips = []
         for team in range(teams):
@@ -135,7 +136,7 @@ class Interleaving:
             if not 0 <= value < last:
                 return stage.place(which, image, row)
             at = team * self.rooms[value] + row - first[value]
-            return move(stage.ref(which), at * stage.row_stride(which))
+            return stage.ref(which).shift(at * stage.row_stride(which))
 
         for jobs in bands:
             wanted = {job.stage - 1: job.low for job in jobs}
@@ -147,8 +148,10 @@ class Interleaving:
                     old = place(index, Y, low)
                     first[index] = low
                     if low < job.begin:
-                        recipe = Copy.of((((job.begin - low) * stage.row_stride(Y), 1, 1),), target.lanes)
-                        calls.append(Call(recipe, (old, place(index, Y, low)), stage.call.step, "halo"))
+                        dims = (((job.begin - low) * stage.row_stride(Y), 1, 1),)
+                        recipe = of_element(Copy.of(dims, target.of(old.element or target.element).lanes), old.element)
+                        refs = old.bits, place(index, Y, low).bits
+                        calls.append(Call(recipe, refs, stage.call.step, "halo"))
                 x, y = place(index, X, job.low), place(index, Y, job.begin)
                 calls.append(stage.part(image, job.begin, job.end, x, y))
         return calls

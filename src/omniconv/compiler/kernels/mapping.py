@@ -19,7 +19,6 @@ from omniconv.compiler.lowering.arrange import as_channels_last, as_expanded, as
 from omniconv.compiler.lowering.posts import find_runs, follows_runs, has_operands, lower_posts, run_strides
 from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
-from omniconv.compiler.memory.storage import Stored
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
 from omniconv.program.steps import MapStep, ProductStep, QuantisedMapStep
@@ -279,7 +278,7 @@ def _keep_strides(planner: Planner, step: MapStep) -> bool:
     dense = row_major(tuple(shape[axis] for axis in axes)).strides
     strides = tuple(dense[axes.index(axis)] if axis in axes else 0 for axis in range(len(shape)))
     y = Layout(shape, strides, readable=True)
-    planner.stored[step.y] = Stored(planner.add_buffer("arena", y.extent + planner.target.lanes), 0, y)
+    planner.stored[step.y] = planner.room(y, planner.element_of(step.y))
 
     def see(layout: Layout) -> Layout:
         sizes, steps = (tuple(values[axis] for axis in seen) for values in (shape, layout.strides))

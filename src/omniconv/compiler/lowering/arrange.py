@@ -39,7 +39,7 @@ class OfElement:
 
 
 def of_element(recipe: Copy, element: Element | None) -> Recipe:
-    """A copy of numbers of an element, ``None`` for the program's."""
+    """A copy of numbers of an element as they are, ``None`` for the program's."""
     return recipe if element is None else OfElement(recipe, element)
 
 
@@ -135,31 +135,40 @@ def place_constant(planner: Planner, array: Array, layout: Layout) -> Stored:
 
 
 def copy_value(planner: Planner, x: Stored, y: Stored) -> None:
-    """Copy a value into another place and layout, channels put in natural order."""
+    """Copy a value into another place and layout, channels put in natural order; rounded or widened, where the other
+    place has another element.
+    """
     dims = tuple(zip(x.layout.shape, x.layout.strides, y.layout.strides, strict=True))
-    lanes, flags = planner.target_of(x.element).lanes, {"readable": x.layout.readable, "tail": y.layout.tail}
+    element, source, result = _agree(x.ref, y.ref)
+    lanes, flags = planner.target_of(element).lanes, {"readable": x.layout.readable, "tail": y.layout.tail}
     if x.layout.channels is None:
-        moved = dims if 3 <= len(dims) <= 5 and x.element is None else ()
-        planner.call(of_element(Copy.of(dims, lanes, **flags), x.element), [x.ref, y.ref], "copy", moved=moved)
+        moved = dims if 3 <= len(dims) <= 5 and x.element is y.element is None else ()
+        planner.call(of_element(Copy.of(dims, lanes, **flags), element), [source, result], "copy", moved=moved)
         return
     lattice = find_lattice(x.layout.channels)
     if lattice is not None:  # a shuffle of groups is a transpose
         (outer, so), (inner, si) = lattice
         sx, sy = x.layout.strides[1], y.layout.strides[1]
         split = ((outer, so * sx, inner * sy), (inner, si * sx, sy))
-        first = BufferRef(x.buffer, x.offset + x.layout.channels[0] * sx, x.element)
-        recipe = of_element(Copy.of((dims[0], *split, *dims[2:]), lanes), x.element)
-        planner.call(recipe, [first, y.ref], "copy")
+        first = source.shift(x.layout.channels[0] * sx)
+        recipe = of_element(Copy.of((dims[0], *split, *dims[2:]), lanes), element)
+        planner.call(recipe, [first, result], "copy")
         return
     table = planner.table([position * x.layout.strides[1] for position in x.layout.channels])
-    recipe = of_element(Copy.of(dims, lanes, mapped=1, **flags), x.element)
-    planner.call(recipe, [x.ref, y.ref, table], "gather")
+    recipe = of_element(Copy.of(dims, lanes, mapped=1, **flags), element)
+    planner.call(recipe, [source, result, table], "gather")
 
 
 def copy_axes(planner: Planner, dims: Sequence[tuple[int, int, int]], x: BufferRef, y: BufferRef) -> None:
     """A copy over axes of (size, stride of x, stride of y)."""
-    recipe = Copy.of(tuple(dims), planner.target_of(x.element).lanes)
-    planner.call(of_element(recipe, x.element), [x, y], "copy")
+    element, source, result = _agree(x, y)
+    recipe = Copy.of(tuple(dims), planner.target_of(element).lanes)
+    planner.call(of_element(recipe, element), [source, result], "copy")
+
+
+def _agree(x: BufferRef, y: BufferRef) -> tuple[Element | None, BufferRef, BufferRef]:
+    """What a copy moves, and the places as it sees them: bits where both have one element, else numbers."""
+    return (x.element, x.bits, y.bits) if x.element is y.element else (None, x, y)
 
 
 def keep_order(planner: Planner, name: str, result: str) -> Stored:

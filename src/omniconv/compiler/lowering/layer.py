@@ -59,7 +59,8 @@ def place_layer(planner: Planner, step: ConvStep, x: Stored, problem: Problem) -
 
 def place_weights(planner: Planner, step: ConvStep) -> tuple[LayerWeights, LayerWeights | None]:
     """Weights and bias of a step."""
-    return LayerWeights.of(planner, step.w), None if step.b is None else LayerWeights.of(planner, step.b)
+    weights = LayerWeights.of(planner, step.w, narrow=step.y in planner.program.rounded)
+    return weights, None if step.b is None else LayerWeights.of(planner, step.b)
 
 
 def with_neighbours(planner: Planner, step: ConvStep, x: Stored) -> Stored:

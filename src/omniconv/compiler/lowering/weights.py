@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from omniconv.compiler.lowering.arrange import as_row_major
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import BufferRef
+from omniconv.program.bfloat16 import round_to_bfloat16
 from omniconv.program.steps import Array
 from omniconv.records import dataclass
 
@@ -24,26 +26,32 @@ class LayerWeights:
             arranges a constant, with zeros between its elements, also says where each element of a value belongs.
         source: where a value is, row major.
         size: elements.
+        narrow: whether a constant is kept as bfloat16.
     """
 
     make: Callable[[], Array]
     source: BufferRef | None
     size: int
+    narrow: bool = False
 
     @classmethod
-    def of(cls, planner: Planner, operand: Array | str) -> LayerWeights:
-        """The second operand of a step."""
+    def of(cls, planner: Planner, operand: Array | str, *, narrow: bool = False) -> LayerWeights:
+        """The second operand of a step; a constant rounded to bfloat16, where that is asked for."""
         if isinstance(operand, str):
             found = as_row_major(planner, operand)
             shape, size = found.layout.shape, found.layout.extent
             return cls(lambda: np.arange(1, size + 1, dtype=np.float64).reshape(shape), found.ref, size)
         array = operand
-        return cls(lambda: array, None, array.size)
+        return cls(partial(round_to_bfloat16, array) if narrow else lambda: array, None, array.size, narrow)
 
     def map(self, change: Callable[[Array], Array]) -> LayerWeights:
         """The same elements in another order or shape."""
         make = self.make
         return replace(self, make=lambda: change(make()))
+
+    def widened(self) -> LayerWeights:
+        """The same numbers, rounded or not, kept as float32."""
+        return replace(self, narrow=False)
 
     def pack(
         self, planner: Planner, size: int, arrange: Callable[[Array], Array], key: Hashable | None = None
@@ -53,6 +61,8 @@ class LayerWeights:
         ``key`` is all that it depends on, where plans for images of other sizes may share the result.
         """
         make = self.make
+        if self.narrow:
+            return planner.narrow_constant(size, lambda: arrange(make()), key)
         if self.source is None:
             return planner.constant(size, lambda: arrange(make()), packed=key)
         # A zero behind the elements stands for all that is none of them.

@@ -13,7 +13,8 @@ from omniconv.compiler.memory.layout import Layout, channels_last, plan_pitch, r
 from omniconv.compiler.memory.storage import Buffer, BufferRef, Stored
 from omniconv.compiler.problem.problem import USUAL, Problem
 from omniconv.compiler.problem.tuning import Tuning
-from omniconv.program.element import Element
+from omniconv.program.element import BFLOAT16, Element
+from omniconv.program.bfloat16 import narrow
 from omniconv.program.program import Program
 from omniconv.records import dataclass
 from omniconv.spec import Shape
@@ -71,6 +72,11 @@ class Call:
     how: str = ""
     fixed: bool = False
     moved: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def narrow(self) -> tuple[int, ...]:
+        """Which of the arguments keep numbers as bfloat16, that the kernel computes with."""
+        return tuple(index for index, ref in enumerate(self.args) if ref.element is BFLOAT16)
 
     def open(self, recipe: Recipe, sizes: BufferRef) -> Call:
         """The same call of a kernel that is given its sizes, behind all else."""
@@ -141,6 +147,14 @@ class Planner:
         """
         dtype = self.target.element.dtype
         return BufferRef(self.add_buffer("constant", elements, make=lambda: np.asarray(make(), dtype), packed=packed))
+
+    def narrow_constant(
+        self, elements: int, make: Callable[[], npt.NDArray[Any]], packed: Hashable | None
+    ) -> BufferRef:
+        """The same with its numbers rounded to bfloat16, and kept as such."""
+        key = None if packed is None else (packed, BFLOAT16)
+        self.buffers.append(Buffer("constant", BFLOAT16.bytes * elements, make=lambda: narrow(make()), packed=key))
+        return BufferRef(len(self.buffers) - 1, 0, BFLOAT16)
 
     def table(self, values: Sequence[int] | npt.NDArray[np.int64]) -> BufferRef:
         """A constant table of 64-bit integers."""

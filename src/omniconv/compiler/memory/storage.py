@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from omniconv.compiler.memory.layout import Layout
 from omniconv.integers import ceil_div
-from omniconv.program.element import Element
+from omniconv.program.element import BFLOAT16, INT16, Element
 from omniconv.records import dataclass
 from omniconv.spec import Shape
 
@@ -23,6 +23,15 @@ class BufferRef(NamedTuple):
     buffer: int
     offset: int = 0
     element: Element | None = None
+
+    def shift(self, elements: int) -> BufferRef:
+        """A place so many elements further."""
+        return self._replace(offset=self.offset + elements)
+
+    @property
+    def bits(self) -> BufferRef:
+        """The same place for a kernel that moves numbers as they are."""
+        return self._replace(element=INT16) if self.element is BFLOAT16 else self
 
 
 @dataclass(slots=True)
@@ -64,6 +73,10 @@ class Stored:
     offset: int
     layout: Layout
     element: Element | None = None
+
+    def shift(self, elements: int) -> Stored:
+        """The value that begins so many elements further."""
+        return replace(self, offset=self.offset + elements)
 
     @property
     def ref(self) -> BufferRef:

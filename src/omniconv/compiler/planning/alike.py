@@ -25,11 +25,14 @@ from omniconv.target.model import Target
 
 
 class _CallKey(NamedTuple):
-    """What identifies the machine code of a call: its recipe, where the sizes would be given, and its word."""
+    """What identifies the machine code of a call: its recipe, where the sizes would be given, its word, and the buffers
+    that keep bfloat16.
+    """
 
     recipe: Recipe
     at: int
     what: str
+    narrow: tuple[int, ...]
 
 
 def share_code(plan: Plan, begin: Callable[[Sequence[Source]], object] = lambda _: None) -> Plan:
@@ -40,7 +43,7 @@ def share_code(plan: Plan, begin: Callable[[Sequence[Source]], object] = lambda 
         plan: of one size.
         begin: is told of each such kernel as soon as it is written, so that it is compiled while others are.
     """
-    keys = [_CallKey(call.recipe, len(call.args), call.what) for call in plan.calls]
+    keys = [_CallKey(call.recipe, len(call.args), call.what, call.narrow) for call in plan.calls]
     kernels = _find_shared(dict.fromkeys(keys), plan.target, begin)
     if not kernels:
         return plan
@@ -64,18 +67,20 @@ def _find_shared(
     """The kernels that serve several of these."""
     kernels = OpenKernels("shared")
     found: dict[_CallKey, Opened] = {}
-    users: Counter[tuple[str, str]] = Counter()
-    alike: defaultdict[tuple[str, int, str], list[_CallKey]] = defaultdict(list)
+    users: Counter[tuple[str, str, tuple[int, ...]]] = Counter()
+    alike: defaultdict[tuple[str, int, str, tuple[int, ...]], list[_CallKey]] = defaultdict(list)
     for key in keys:
         text = kernels.describe(key.recipe)
         if text is not None:
-            alike[text, key.at, key.what].append(key)
+            alike[text, *key[1:]].append(key)
     for group in alike.values():
+        machine = target.keeping(group[0].narrow)
         for key in group if len(group) > 1 else ():
-            opened = kernels.find(key.recipe, key.at, target)
+            opened = kernels.find(key.recipe, key.at, machine)
             if opened is not None:
                 found[key] = opened
-                users[opened.kernel.text, key.what] += 1
-                if users[opened.kernel.text, key.what] == 2:
-                    begin([Source.of(opened.kernel, key.what, target)])
-    return {key: opened for key, opened in found.items() if users[opened.kernel.text, key.what] > 1}
+                user = (opened.kernel.text, key.what, key.narrow)
+                users[user] += 1
+                if users[user] == 2:
+                    begin([Source.of(opened.kernel, key.what, machine)])
+    return {key: opened for key, opened in found.items() if users[opened.kernel.text, key.what, key.narrow] > 1}

@@ -7,10 +7,14 @@ from typing import Final
 
 from omniconv.compiler.problem.problem import USUAL
 from omniconv.compiler.problem.tuning import Tuning
+from omniconv.program.element import BFLOAT16, FLOAT32
 from omniconv.records import dataclass
 
 LAYOUTS: Final = ("NCHW", "NHWC")
 """Channels first, or last."""
+
+PRECISIONS: Final = (FLOAT32.name, BFLOAT16.name)
+"""What numbers between layers, and weights, are kept in: as they are computed, or rounded."""
 
 
 def is_channels_last(layout: str, row_major: Container[str], name: str, axes: int) -> bool:
@@ -46,6 +50,7 @@ class Options:
             compute.
         threads_why: why so many, where nobody said how many; work that is not worth so many then gets fewer.
         exact: keep to direct sums, in which every product appears as it is; without, layers may use Winograd filtering.
+        precision: what values between layers and weights are kept in, one of :data:`PRECISIONS`.
         accuracy: how far filtering may go, one of :data:`omniconv.compiler.problem.problem.ACCURACIES`.
         tuning: choices for convolutions that were measured on the target, in place of estimates.
         cache: size that values between fused layers overflow [bytes]; ``None`` for that of the target's second-level
@@ -58,6 +63,7 @@ class Options:
     threads: int = 1
     threads_why: str = ""
     exact: bool = False
+    precision: str = FLOAT32.name
     accuracy: str = USUAL
     tuning: Tuning | None = None
     cache: int | None = None

@@ -23,6 +23,8 @@ from omniconv.compiler.planning.shared import Shared
 from omniconv.compiler.planning.table import lower
 from omniconv.compiler.problem.problem import USUAL
 from omniconv.errors import SpecError
+from omniconv.program.element import BFLOAT16, FLOAT32
+from omniconv.program.passes.keep_bfloat16 import keep_bfloat16
 from omniconv.program.program import Program
 from omniconv.program.steps import ChannelStep, ConcatStep, RearrangeStep, SliceStep
 from omniconv.records import dataclass
@@ -40,6 +42,7 @@ class Plan:
     Attributes:
         inputs, outputs: layouts of the caller's arrays; ``row_major`` names those that are so in any layout.
         exact: whether it keeps to direct sums.
+        precision: what values between layers and weights are kept in.
         accuracy: how far filtering may go.
     """
 
@@ -56,6 +59,7 @@ class Plan:
     outputs: dict[str, Layout]
     row_major: frozenset[str] = frozenset()
     exact: bool = False
+    precision: str = FLOAT32.name
     accuracy: str = USUAL
 
     @property
@@ -81,9 +85,11 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
         shared: what plans of the same network for images of other sizes have in common with this one, if there are any.
 
     Raises:
-        SpecError: the tuning is for another target.
+        SpecError: the tuning is for another target; a precision that the program's element does not have.
     """
     target = target.of(program.element)
+    if options.precision == BFLOAT16.name:
+        program = keep_bfloat16(program)
     tuning, threads = options.tuning, options.threads
     if tuning is not None and tuning.target != target:
         raise SpecError(f"the tuning is for {tuning.target}", need=f"one for {target}")
@@ -126,6 +132,7 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
         outputs,
         options.row_major,
         options.exact,
+        options.precision,
         options.accuracy,
     )
 
@@ -156,7 +163,10 @@ def _place(planner: Planner, outputs: dict[str, Layout], slots: Sequence[int]) -
         members = [
             name
             for name in dict.fromkeys(step.xs)
-            if name in producers and not isinstance(producers[name], VIEWS) and name not in planner.places
+            if name in producers
+            and not isinstance(producers[name], VIEWS)
+            and name not in planner.places
+            and planner.element_of(name) is planner.element_of(step.y)
         ]
         if not members:
             continue

@@ -162,22 +162,23 @@ class Shared:
         table, words = len(buffers), 8 // target.element.bytes
         found, store = [], self.store or open_cache()
         # A layer in slabs is many calls of one recipe, and like layers have equal ones; to compare these takes longer.
-        same: dict[tuple[int, int, str], tuple[OpenKernel, int] | None] = {}
-        equal: dict[tuple[Recipe, int, str], tuple[OpenKernel, int] | None] = {}
+        same: dict[tuple[int, int, str, tuple[int, ...]], tuple[OpenKernel, int] | None] = {}
+        equal: dict[tuple[Recipe, int, str, tuple[int, ...]], tuple[OpenKernel, int] | None] = {}
         with self.lock:
             for call in calls:
                 if call.fixed:
                     found.append(call)
                     continue
-                at = len(call.args)
-                known, key = (id(call.recipe), at, call.what), (call.recipe, at, call.what)
+                at, machine = len(call.args), target.keeping(call.narrow)
+                known = id(call.recipe), at, call.what, call.narrow
+                key = call.recipe, at, call.what, call.narrow
                 if known not in same and key not in equal:
-                    opened = self._kernels.find(call.recipe, at, target)
+                    opened = self._kernels.find(call.recipe, at, machine)
                     equal[key] = None if opened is None else (opened.kernel, len(sizes))
                     if opened is not None:
                         sizes += opened.sizes
                         if opened.fresh:
-                            begin(Source.of(opened.kernel, call.what, target), target, cache=store)
+                            begin(Source.of(opened.kernel, call.what, machine), target, cache=store)
                 if known not in same:
                     same[known] = equal[key]
                 kernel = same[known]

@@ -11,7 +11,7 @@ that is left over, the last of 49, would waste all lanes but one: they run along
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_posts, share_posts
 from omniconv.compiler.emit.machine import Index, Pointer, Slot, Value
 from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
-from omniconv.compiler.emit.vectors import emit_fold
+from omniconv.compiler.emit.vectors import emit_fold, emit_vectors
 from omniconv.compiler.kernels.panel.tiles import SPAN, PanelTile, sums_along_inputs
 from omniconv.compiler.problem.open_images import open_images
 from omniconv.compiler.problem.walk import AxisWalk
@@ -62,6 +62,9 @@ class Panel:
         sweep: whether a unit of work has all panels at its block of positions, so that it writes whole rows.
         along: whether a channel that is left over may be summed along its inputs, in another order than other channels:
             not where the tile, which decides, depends on the number of threads.
+        pairs: whether weights are bfloat16, those of two neighbouring inputs side by side.
+        widens: whether a unit of work first widens the inputs of its positions, which are bfloat16, into the memory of
+            its thread: the last arg, behind the operands.
     """
 
     batch: int
@@ -84,6 +87,8 @@ class Panel:
     w_line: int = 0
     sweep: bool = False
     along: bool = True
+    pairs: bool = False
+    widens: bool = False
 
     @property
     def vectors(self) -> int:
@@ -107,12 +112,28 @@ class Panel:
         return (self.vectors - 1) * self.lanes + self.narrow
 
     @property
+    def pitch(self) -> int:
+        """Distance between the widened inputs of two positions: whole vectors [elements]."""
+        return ceil_div(self.inputs, self.lanes) * self.lanes
+
+    @property
+    def room(self) -> int:
+        """Memory of a thread for widened inputs [elements]."""
+        return self.tile.block * self.tile.rows * self.pitch
+
+    @property
+    def neighbours(self) -> bool:
+        """Whether input channels lie side by side."""
+        return not self.mapped and not is_open(self.x_channel) and self.x_channel == 1
+
+    @property
     def dots(self) -> bool:
         """Whether the last output channel of a group, a panel by itself, has vectors along its inputs."""
         alone = (self.vectors - 1) % self.tile.vectors == 0
-        neighbours = not self.mapped and not is_open(self.x_channel) and self.x_channel == 1
-        taps = self.depth // self.inputs
-        return self.along and alone and neighbours and sums_along_inputs(self.inputs, taps, self.outputs, self.lanes)
+        taps = self.depth // self.lines
+        return (
+            self.along and alone and self.neighbours and sums_along_inputs(self.inputs, taps, self.outputs, self.lanes)
+        )
 
     @property
     def panels(self) -> int:
@@ -133,8 +154,13 @@ class Panel:
 
     @property
     def depth(self) -> int:
-        """Weights of one output channel: taps times input channels."""
-        return self.inputs * self.axes[0].kernel * self.axes[1].kernel * self.axes[2].kernel
+        """Weights of one output channel: taps times input channels; a pair that lacks one has a zero."""
+        return self.lines * self.axes[0].kernel * self.axes[1].kernel * self.axes[2].kernel
+
+    @property
+    def lines(self) -> int:
+        """Weights of one tap and output channel."""
+        return 2 * ceil_div(self.inputs, 2) if self.pairs else self.inputs
 
     def opened(self, opener: Opener) -> Panel:
         """The same kernel for images of any size. Inputs that lie channels first are an image apart."""
@@ -228,7 +254,7 @@ class Panel:
     def packing(self) -> Hashable:
         """All of the recipe that packed weights and biases depend on."""
         taps = tuple(axis.kernel for axis in self.axes)
-        return "panel", self.groups, self.inputs, self.outputs, self.tile.vectors, self.lanes, taps
+        return "panel", self.groups, self.inputs, self.outputs, self.tile.vectors, self.lanes, taps, self.pairs
 
     def pack_weights(self, w: Array, *, transposed: bool, flip: bool) -> Array:
         """Weights in reading order: group, panel, tap, input channel, then the panel's lanes; zeros in spare lanes."""
@@ -240,13 +266,20 @@ class Panel:
         if flip:
             w = w[:, ::-1, ::-1, ::-1]
         depth, columns, width = self.depth, self.columns, self.tile.vectors * self.lanes
-        flat = w.reshape(self.groups, depth, self.outputs)
+        flat = w.reshape(self.groups, -1, self.inputs, self.outputs)
+        if self.lines > self.inputs:
+            flat = np.pad(flat, ((0, 0), (0, 0), (0, self.lines - self.inputs), (0, 0)))
+        flat = flat.reshape(self.groups, depth, self.outputs)
         packed = np.zeros((self.groups, depth * columns), w.dtype)
         for first in range(0, self.outputs, width):
             wide = min(width, columns - first)
             part = flat[:, :, first : first + wide]
-            panel = packed[:, depth * first : depth * (first + wide)].reshape(self.groups, depth, wide)
-            panel[:, :, : part.shape[2]] = part
+            panel = packed[:, depth * first : depth * (first + wide)]
+            if self.pairs:
+                panel = panel.reshape(self.groups, depth // 2, wide, 2)
+                panel[:, :, : part.shape[2]] = part.reshape(self.groups, depth // 2, 2, -1).swapaxes(2, 3)
+            else:
+                panel.reshape(self.groups, depth, wide)[:, :, : part.shape[2]] = part
         return packed.reshape(-1)
 
     def pack_bias(self, b: Array | None) -> Array:
@@ -321,6 +354,8 @@ class _PanelRow:
             end = k.min(tiles, k.add(begin, p.tile.block)) if may_exceed(p.blocks, 1) else tiles
             whole, rest = divmod(axis.counts[0], rows)
             cut = p.tile.cut and axis.phases == 1 and rest > 0
+            if p.widens:
+                self._widen(phase, begin, end, rows, cut=cut)
             with k.loop(k.min(end, whole) if cut else end, start=begin) as tile:
                 # The last tile overlaps the one before it, if it is not cut.
                 q = k.mul(tile, rows) if cut else k.min(k.mul(tile, rows), k.sub(phase.count, rows))
@@ -328,6 +363,27 @@ class _PanelRow:
             if cut:
                 with k.when(k.compare("==", end, whole + 1)):
                     self._tile(phase, whole * rows, rest, held)
+
+    def _widen(self, phase: PhaseValues, begin: Index, end: Index, rows: int, *, cut: bool) -> None:
+        """Widen the inputs of the positions of all tiles of the unit."""
+        k, p = self.k, self.p
+        operands = sum(post.operand is not None for post in p.posts)
+        self.room = k.shift(k.arg(ARGS + operands), k.mul(k.thread, p.room))
+        self.first = k.mul(begin, rows) if cut else k.min(k.mul(begin, rows), k.sub(phase.count, rows))
+        row = k.add(k.mul(self.od, p.x_strides[1]), k.mul(self.oh, p.x_strides[2]))
+        x = k.shift(self.x, k.add(row, k.mul(self.first, p.x_strides[3])))
+        with k.loop(k.sub(k.min(k.mul(end, rows), phase.count), self.first)) as position:
+            source = k.shift(x, k.mul(position, p.x_strides[3]))
+            target = k.shift(self.room, k.mul(position, p.pitch))
+            emit_vectors(
+                k,
+                p.inputs,
+                lambda c, vectors, _: [
+                    k.store(k.load(source, at), target, at) for at in (k.add(c, v * p.lanes) for v in range(vectors))
+                ],
+                group=4,
+                masked=False,
+            )
 
     def _tile(self, phase: PhaseValues, q: Index, rows: int, held: _Held) -> None:
         k, p = self.k, self.p
@@ -368,7 +424,7 @@ class _PanelRow:
     def _taps(self, phase: PhaseValues, q: Index, acc: list[list[Slot]], held: _Held, *, checked: bool) -> None:
         k, p = self.k, self.p
         depth, height, width = p.axes
-        step = p.inputs * sum(held.widths)
+        step = p.lines * sum(held.widths)
         with k.loop(self.depth.taps) as td:
             iz = k.add(k.add(k.mul(self.depth_q, depth.in_step), self.depth.first), k.mul(td, depth.ostep))
             kz = k.add(self.depth.k0, k.mul(td, depth.kstep))
@@ -382,7 +438,10 @@ class _PanelRow:
                         ix = k.add(k.add(k.mul(q, width.in_step), phase.first), k.mul(tw, width.ostep))
                         kx = k.add(phase.k0, k.mul(tw, width.kstep))
                         weights = k.anchor(k.shift(self.w, k.mul(k.add(line, kx), step)))
-                        if not checked:
+                        if p.widens:
+                            base = k.anchor(k.shift(self.room, k.mul(k.sub(q, self.first), p.pitch)))
+                            self._reduce([k.shift(base, r * p.pitch) for r in range(len(acc))], weights, acc, held)
+                        elif not checked:
                             base = k.anchor(k.shift(row, k.mul(ix, p.x_strides[3])))
                             pixels = [k.shift(base, r * width.in_step * p.x_strides[3]) for r in range(len(acc))]
                             self._reduce(pixels, weights, acc, held)
@@ -425,7 +484,8 @@ class _PanelRow:
         whole, rest = divmod(p.inputs, p.lanes)
 
         def step(first: Index, count: int) -> None:
-            found = [k.load_scalar(weights, k.mul(k.add(first, lane), line)) for lane in range(count)]
+            places = [lane // 2 * 2 * line + lane % 2 if p.pairs else lane * line for lane in range(count)]
+            found = [k.load_scalar(weights, k.add(k.mul(first, line), place)) for place in places]
             w = k.gather(found + [k.splat(0.0, k.scalar)] * (p.lanes - count))
             for pixel, [slot] in zip(pixels, acc, strict=True):
                 k.set(slot, k.fma(k.load(pixel, first, count=count), w, k.get(slot)))
@@ -461,22 +521,10 @@ class _PanelRow:
             for ahead in range(0, number * sum(widths) if p.far else 0, LINE // k.element.bytes):
                 k.prefetch(weights, k.add(k.mul(k.add(first, p.depth), sum(widths)), ahead))
             values = [[k.get(slot) for slot in row] for row in acc]
-            for u in range(number):
-                j = k.add(first, u)
-                offset: Index
-                if p.mapped:
-                    offset = k.lookup(k.arg(MAP), k.add(k.mul(self.group, p.inputs), j))
-                else:
-                    offset = k.mul(j, p.x_channel)
-                line = k.mul(j, p.w_line or sum(widths))
-                w = [
-                    k.load(weights, k.add(line, v * p.lanes), lanes=lanes, count=count)
-                    for v, (lanes, count) in enumerate(zip(widths, counts, strict=True))
-                ]
-                for r, pixel in enumerate(pixels):
-                    x = k.load_splat(pixel, offset, lanes=widths[0])
+            for w, x in self._operands(pixels, weights, widths, counts, first, number):
+                for r, value in enumerate(x):
                     for v in range(len(widths)):
-                        values[r][v] = k.fma(x, w[v], values[r][v])
+                        values[r][v] = k.fma(value, w[v], values[r][v])
             for row, slots in zip(values, acc, strict=True):
                 for value, slot in zip(row, slots, strict=True):
                     k.set(slot, value)
@@ -486,3 +534,36 @@ class _PanelRow:
                 step(j, unroll)
         if rest:
             step(k.add(start, rounds * unroll), rest)
+
+    def _operands(
+        self,
+        pixels: list[Pointer],
+        weights: Pointer,
+        widths: Sequence[int],
+        counts: Sequence[int | None],
+        first: Index,
+        number: int,
+    ) -> Iterator[tuple[list[Value], Iterator[Value]]]:
+        """For each of ``number`` input channels from ``first`` on the weights, and the inputs of all rows."""
+        k, p = self.k, self.p
+        for u in range(number):
+            j, half = k.add(first, u), u % 2
+            line = k.mul(k.add(first, u - half) if p.pairs else j, p.w_line or sum(widths))
+            if p.pairs:
+                if half:
+                    k.fence()  # both halves at once would need twice as many registers
+                w = [
+                    k.load_half(weights, k.add(line, 2 * v * p.lanes), half, lanes=lanes)
+                    for v, lanes in enumerate(widths)
+                ]
+            else:
+                w = [
+                    k.load(weights, k.add(line, v * p.lanes), lanes=lanes, count=count)
+                    for v, (lanes, count) in enumerate(zip(widths, counts, strict=True))
+                ]
+            offset: Index
+            if p.mapped:
+                offset = k.lookup(k.arg(MAP), k.add(k.mul(self.group, p.inputs), j))
+            else:
+                offset = k.mul(j, p.x_channel)
+            yield w, (k.load_splat(pixel, offset, lanes=widths[0]) for pixel in pixels)

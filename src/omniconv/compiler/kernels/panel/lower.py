@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,6 +21,7 @@ from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import BufferRef, Stored
 from omniconv.compiler.problem.candidate import Candidate
 from omniconv.compiler.problem.problem import Facts, Problem
+from omniconv.program.element import BFLOAT16
 from omniconv.program.steps import Array, ConvStep
 from omniconv.target.model import Target
 
@@ -38,8 +40,8 @@ def merge_layer(layer: Layer) -> Layer:
     if found is None:
         return layer
     problem, x, y, posts = found
-    source, result = Stored(layer.x.buffer, layer.x.offset, x), Stored(layer.y.buffer, layer.y.offset, y)
-    return Layer(problem, layer.spec, source, result, posts, layer.refs, layer.weights, layer.bias)
+    source, result = replace(layer.x, layout=x), replace(layer.y, layout=y)
+    return replace(layer, problem=problem, x=source, y=result, posts=posts)
 
 
 class _Source(NamedTuple):
@@ -66,7 +68,7 @@ def _channel_source(x: Stored, groups: int) -> _Source:
     width = positions.shape[1]
     reorder = tuple(int(i) for i in (order + np.arange(groups)[:, None] * width).reshape(-1))
     if np.array_equal(walk, np.arange(walk[0], walk[0] + walk.size)):
-        return _Source(BufferRef(x.buffer, x.offset + int(walk[0]) * step), step, None, reorder)
+        return _Source(x.ref.shift(int(walk[0]) * step), step, None, reorder)
     return _Source(x.ref, step, tuple(int(p) * step for p in walk), reorder)
 
 
@@ -120,7 +122,10 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[PanelTile]) -> None:
         posts=layer.posts_behind(ARGS),
         tile=choice.tile,
         lanes=planner.target.lanes,
+        pairs=layer.weights.narrow,
     )
+    widens = x.element is BFLOAT16 and problem.pointwise and recipe.neighbours and x.layout.readable
+    recipe = replace(recipe, widens=widens)
     weights = _pack(planner, layer, recipe, channels.order)
     key = "bias", recipe.packing
     bias = pack_bias(planner, layer.bias, recipe.groups * recipe.columns, recipe.pack_bias, key)
@@ -128,6 +133,8 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[PanelTile]) -> None:
     zero = planner.zeros(furthest + 1)
     table = planner.table(channels.offsets) if channels.offsets is not None else zero
     args = [channels.ref, weights, bias, y.ref, zero, table, *layer.refs]
+    if recipe.widens:
+        args.append(planner.thread_memory(recipe.room))
     planner.call(recipe, args, FAMILY.name, choice.rejected, choice.decision)
 
 
@@ -149,7 +156,7 @@ def _pack(planner: Planner, layer: Layer, recipe: Panel, order: tuple[int, ...] 
     inputs, outputs = (first, second) if spec.transposed else (second, first)
     if spec.flip:
         last = sum((size - 1) * stride for size, stride in zip(taps, rest, strict=True))
-        source, rest = BufferRef(source.buffer, source.offset + last), [-stride for stride in rest]
+        source, rest = source.shift(last), [-stride for stride in rest]
     depth = [*zip(taps, rest, strict=True), (recipe.inputs, inputs)]
     return pack_panels(planner, recipe, source, [(recipe.groups, group)], depth, outputs)
 

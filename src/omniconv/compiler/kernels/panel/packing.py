@@ -48,7 +48,7 @@ def pack_panels(
     if whole:
         copy(x, 0, width, [(whole, width * step, recipe.depth * width), (width, step, 1)])
     if rest:
-        copy(BufferRef(x.buffer, x.offset + whole * width * step), start, line, [(rest, step, 1)])
+        copy(x.shift(whole * width * step), start, line, [(rest, step, 1)])
     if rest and line > rest:
         copy(planner.zeros(line - rest), start + rest, line, [(line - rest, 1, 1)], zeros=True)
     return packed

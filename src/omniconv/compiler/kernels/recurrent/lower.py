@@ -46,8 +46,8 @@ class _Places:
         """X and the result of a direction at a time."""
         x, y = self.x, self.y
         return (
-            BufferRef(x.buffer, x.offset + time * self.x_time + direction * self.x_direction),
-            BufferRef(y.buffer, y.offset + time * self.y_time + direction * self.y_direction),
+            x.shift(time * self.x_time + direction * self.x_direction),
+            y.shift(time * self.y_time + direction * self.y_direction),
         )
 
 
@@ -91,7 +91,7 @@ def _place_state(planner: Planner, name: str | None, direction: int, layout: Lay
         found = planner.get(name)
         found = found if found.layout.channels is None else as_channels_last(planner, name)
         steps = found.layout.strides
-        source, strides = BufferRef(found.buffer, found.offset + direction * steps[0]), (steps[1], steps[2])
+        source, strides = found.ref.shift(direction * steps[0]), (steps[1], steps[2])
     dims = [(batch, strides[0], layout.strides[2]), (hidden, strides[1], 1)]
     copy_axes(planner, dims, source, target)
 

@@ -191,7 +191,7 @@ def _arrange(planner: Planner, recipe: PanelSums, x: BufferRef, y: BufferRef, *,
     source, reads = x, list(apart[:3])
     if flip:
         last = sum((size - 1) * stride for size, stride in zip(taps, reads, strict=True))
-        source, reads = BufferRef(x.buffer, x.offset + last), [-stride for stride in reads]
+        source, reads = x.shift(last), [-stride for stride in reads]
     common = [
         (sums.groups, recipe.panels * recipe.each, group),
         *zip(taps, reads, steps, strict=True),
@@ -201,7 +201,5 @@ def _arrange(planner: Planner, recipe: PanelSums, x: BufferRef, y: BufferRef, *,
     if whole:
         copy_axes(planner, [*common, (whole, recipe.each, width * channel), (width, 1, channel)], source, y)
     if rest:
-        behind = BufferRef(source.buffer, source.offset + whole * recipe.each)
-        copy_axes(
-            planner, [*common, (rest, 1, channel)], behind, BufferRef(y.buffer, y.offset + whole * width * channel)
-        )
+        behind = source.shift(whole * recipe.each)
+        copy_axes(planner, [*common, (rest, 1, channel)], behind, y.shift(whole * width * channel))

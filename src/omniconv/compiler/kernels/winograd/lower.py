@@ -122,7 +122,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
     more: list[BufferRef] = []
     if source_weights is None:
         weights = [
-            layer.weights.pack(
+            layer.weights.widened().pack(
                 planner, turns * size, partial(pack, panel, each), ("weights", blocks.sizes, turns, each, panel.packing)
             )
             for size, panel, each in zip(sizes, panels, sets, strict=True)
@@ -163,17 +163,13 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
         for turn, _ in slabs[strip * len(slabs) // strips : (strip + 1) * len(slabs) // strips]:
             planner.call(forward, [x.ref, spread, zero, next(places)], "winograd_input", choice.rejected, decision, how)
             for panel, each, size, packed in zip(panels, sets, sizes, weights, strict=True):
-                taken = _shift(spread, each.first * before + each.slot * inputs)
-                made, part = _shift(gathered, each.first * after), _shift(packed, turn * size)
+                taken = spread.shift(each.first * before + each.slot * inputs)
+                made, part = gathered.shift(each.first * after), packed.shift(turn * size)
                 args = [taken, part, nothing, made, zero, zero]
                 planner.call(panel, args, "panel", (), decision, why, fixed=True)
             planner.call(
                 back, [gathered, bias, y.ref, next(places), *more, *layer.refs], "winograd_output", (), decision
             )
-
-
-def _shift(ref: BufferRef, elements: int) -> BufferRef:
-    return BufferRef(ref.buffer, ref.offset + elements)
 
 
 def _walk_planes(blocks: BlockGrid) -> AxisWalk:

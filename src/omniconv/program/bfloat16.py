@@ -1,0 +1,40 @@
+"""bfloat16 in NumPy, which lacks the type: numbers rounded to it, and their bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Float32 = npt.NDArray[np.float32]
+Bits = npt.NDArray[np.uint16]
+
+
+def narrow(values: npt.NDArray[Any]) -> Bits:
+    """The bits of float32 numbers rounded to bfloat16: to the nearest, halves to even; NaN stays NaN.
+
+    Example:
+        >>> [hex(h) for h in narrow(np.float32([1, 1 + 2**-8, 1 + 3 * 2**-8, -3.4e38]))]
+        ['0x3f80', '0x3f80', '0x3f82', '0xff80']
+    """
+    numbers = np.ascontiguousarray(values, np.float32)
+    bits = numbers.view(np.uint32)
+    upper = bits >> np.uint32(16)
+    rounded = (bits + (np.uint32(2**15 - 1) + (upper & np.uint32(1)))) >> np.uint32(16)
+    return np.where(np.isnan(numbers), np.uint32(2**16 - 1), rounded).astype(np.uint16)
+
+
+def widen(bits: Bits) -> Float32:
+    """The numbers that bits of bfloat16 stand for."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def round_to_bfloat16(values: npt.NDArray[Any]) -> Float32:
+    """Float32 numbers rounded to the nearest of bfloat16, halves to even.
+
+    Example:
+        >>> round_to_bfloat16(np.float32([0.1, 1e-40])).tolist()
+        [0.10009765625, 1.0009950187098334e-40]
+    """
+    return widen(narrow(values))
