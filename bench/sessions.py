@@ -8,8 +8,9 @@ are called in turns from the image, text or sound to the answer. Medians of one 
     python bench/sessions.py --threads 1          # both on one thread
     taskset -c 0 python bench/sessions.py --threads 1
 
-``taskset`` alone is not enough: the threads of ONNX Runtime's sessions choose processors themselves, and leave those that
-the process was confined to. ``--threads`` says how many every session has, whatever its package asks for, on both engines.
+``taskset`` alone is not enough: the threads of ONNX Runtime's sessions choose processors themselves, and leave those
+that the process was confined to. ``--threads`` says how many every session has, whatever its package asks for, on both
+engines.
 
 The packages are no extras of Omniconv's, because they bring large models and pin what others need: ``pip install
 rapidocr rapidocr-onnxruntime silero-vad nudenet ddddocr`` in an environment of their own, with scikit-image for its
@@ -57,7 +58,7 @@ def fresh(*packages: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def threads_of_sessions(number: int | None) -> Iterator[None]:
-    """Give every session of whoever imports ``onnxruntime`` now so many threads; ``None`` for those that it asks for."""
+    """Give every session that is opened meanwhile so many threads; ``None`` for as many as are asked for."""
     if number is None:
         yield
         return

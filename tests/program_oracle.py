@@ -294,6 +294,8 @@ def run_recurrence(step: RecurrentStep, values: Values, shape: Sequence[int]) ->
     times, y = total - step.states, np.zeros(tuple(shape))
     x = values[step.x].reshape(times, batch, directions, -1, hidden)
     zeros = np.zeros((directions, batch, hidden))
+    if step.rounded:
+        return _run_rounded(step, values, y, x)
     for d, n in itertools.product(range(directions), range(batch)):
         w = step.w[d].astype(np.float64).reshape(-1, hidden, hidden)
         h, c = (zeros if name is None else values[name] for name in (step.h, step.c))
@@ -304,6 +306,30 @@ def run_recurrence(step: RecurrentStep, values: Values, shape: Sequence[int]) ->
         y[times, d, n] = h
         if step.states == 2:
             y[times + 1, d, n] = c
+    return y
+
+
+def round_states(h: Float64) -> Float64:
+    """Each the nearest of 256 levels of the range of all."""
+    low, high = min(h.min(), 0.0), max(h.max(), 0.0)
+    width = (high - low) / 255 or 1.0
+    point = np.rint(-low / width)
+    return np.asarray(width * np.clip(np.rint(h / width), -point, 255 - point))
+
+
+def _run_rounded(step: RecurrentStep, values: Values, y: Float64, x: Float64) -> Float64:
+    """An LSTM with rounded states, all sequences of a direction at once."""
+    times, batch, directions, _, hidden = x.shape
+    zeros = np.zeros((directions, batch, hidden))
+    h, c = (np.array(zeros if name is None else values[name]) for name in (step.h, step.c))
+    for d in range(directions):
+        w = step.w[d].astype(np.float64).reshape(-1, hidden, hidden)
+        for t in reversed(range(times)) if step.reverse[d] else range(times):
+            rounded = round_states(h[d])
+            for n in range(batch):
+                h[d, n], c[d, n] = _run_cell(step, d, x[t, n, d], w, rounded[n], c[d, n])
+            y[t, d] = h[d]
+        y[times, d], y[times + 1, d] = h[d], c[d]
     return y
 
 

@@ -62,6 +62,7 @@ class Graph:
         ]
         graph = helper.make_graph(self.nodes, "g", self.inputs, infos, self.constants)
         opsets = [helper.make_opsetid("", self.opset)]
+        opsets += [helper.make_opsetid(domain, 1) for domain in sorted({node.domain for node in self.nodes} - {""})]
         return helper.make_model(graph, opset_imports=opsets, ir_version=8 if self.opset < 20 else 10)
 
 

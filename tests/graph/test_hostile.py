@@ -237,9 +237,9 @@ def test_opsets(opsets: list[tuple[str, int]], error: type[OmniconvError]) -> No
 
 
 def test_operators_of_other_domains() -> None:
-    model = simple(node=[helper.make_node("FusedConv", ["x", "c0"], ["y"], domain="com.microsoft")])
+    model = simple(node=[helper.make_node("FusedGemm", ["x", "c0"], ["y"], domain="com.microsoft")])
     model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
-    with pytest.raises(UnsupportedError, match=r"com\.microsoft\.FusedConv"):
+    with pytest.raises(UnsupportedError, match=r"com\.microsoft\.FusedGemm"):
         to_program(model)
     model = simple()
     model.functions.append(helper.make_function("", "Conv", ["x", "w"], ["y"], [], []))

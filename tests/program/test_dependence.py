@@ -128,6 +128,19 @@ def check_recurrence(step, program, name, found, truth):
     assert np.array_equal(found, truth), step
 
 
+def test_states_that_are_rounded_together_mix_sequences():
+    drawn = (DRAWS[RecurrentStep](Random(seed)) for seed in range(200))
+    step, shapes, shape = next(
+        each for each in drawn if each[0].cell == "lstm" and each[0].lengths is None and each[2][2] > 1 and each[0].h
+    )
+    program = program_of((replace(step, rounded=True), shapes, shape))
+    dependence, truth = program.steps[0].dependence(program.shapes), changes(program, values_of(program, 0))
+    for found in (forwards(program, dependence), backwards(program, dependence)):
+        for name, rows in truth.items():
+            assert np.array_equal(found[name] | rows, found[name]), name
+    assert truth["h"].reshape(*program.shapes["h"], *shape)[:, 0, :, :, :, 1].any()
+
+
 def test_only_computed_weights_and_nothing_else_are_loose():
     kinds = {kind for kind in DRAWS for seed in SEEDS if loose_of(program_of(DRAWS[kind](Random(seed))))}
     assert kinds == {ConvStep}

@@ -17,6 +17,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from omniconv.errors import LimitError, ModelError, UnsupportedError
+from omniconv.graph.contributed import replace_contributed
 from omniconv.graph.functions import inline_functions
 from omniconv.graph.memory import MAX_RANK, Budget
 from omniconv.graph.nodes import AnyArray, Attribute, Dim, Dims, Graph, Node, Subgraph, ValueInfo, shorten
@@ -162,7 +163,7 @@ def _convert(proto: onnx.ModelProto, directory: Path | None, budget: Budget) -> 
         else:
             inputs[info.name] = value
     outputs = tuple(_read_value_info(info, "output") for info in graph.output)
-    nodes = [_read_node(node, opsets, directory, budget) for node in graph.node]
+    nodes = replace_contributed([_read_node(node, opsets, directory, budget) for node in graph.node], opsets[""])
     nodes, more = write_out_sequences(sort_nodes(nodes, constants.keys() | inputs.keys()), constants)
     constants.update(more)
     return Graph(tuple(inputs.values()), outputs, constants, drop_dead_nodes(nodes, inputs, constants, outputs))
@@ -197,6 +198,7 @@ def _read_subgraph(
     if not all(info.name for info in outputs):
         raise ModelError("an output of a graph has no name", need="names", at=at)
     nodes = [_read_node(node, opsets, directory, budget, depth) for node in proto.node]
+    nodes = replace_contributed(nodes, opsets[""])
     defined = {*names, *constants, *(name for node in nodes for name in node.outputs)}
     wanted = [*(name for node in nodes for name in node.reads), *(info.name for info in outputs)]
     captured = tuple(dict.fromkeys(name for name in wanted if name not in defined))

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.errors import DataError, ModelWarning, ShapeError, warn
+from omniconv.graph.dynamic import find_dynamic_layers
 from omniconv.graph.fix_shapes import check_given, find_given, fix_shapes, input_dtypes, narrow_inputs, show
 from omniconv.graph.load import ModelLike, load
 from omniconv.graph.lower import lower
@@ -65,7 +66,8 @@ def prepare(
     bound = _bind(graph, constants)
     free = tuple(info for info in graph.inputs if info.name not in bound)
     known = [(info, bound[info.name].shape) for info in graph.inputs if info.name in bound]
-    return narrow_inputs(replace(graph, inputs=free, constants={**graph.constants, **bound}), shapes, known)
+    graph = find_dynamic_layers(replace(graph, inputs=free, constants={**graph.constants, **bound}))
+    return narrow_inputs(graph, shapes, known)
 
 
 def to_program(

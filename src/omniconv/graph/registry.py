@@ -21,9 +21,9 @@ def _discover() -> None:
 
 
 def supported_operators() -> tuple[str, ...]:
-    """Names of all operators, sorted."""
+    """Names of all operators of ONNX's own domain, sorted."""
     _discover()
-    return tuple(sorted(name for _, name in OPERATORS))
+    return tuple(sorted(name for domain, name in OPERATORS if not domain))
 
 
 def has_operator(node: Node) -> Operator | None:

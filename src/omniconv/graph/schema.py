@@ -13,6 +13,7 @@ import numpy as np
 import onnx.defs
 
 from omniconv.errors import ModelError, UnsupportedError
+from omniconv.graph.contributed import ROUNDED
 from omniconv.graph.nodes import Attribute, Node, Subgraph, shorten
 from omniconv.graph.operands import Ref
 from omniconv.program.element import Element
@@ -59,7 +60,7 @@ class _Schema:
 @lru_cache(maxsize=1024)
 def _find(op: str, version: int, domain: str) -> _Schema | None:
     try:
-        schema = onnx.defs.get_schema(op, version, domain)
+        schema = onnx.defs.get_schema(op, version, "" if domain == ROUNDED else domain)
     except onnx.defs.SchemaError:
         return None
     if schema.deprecated:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -72,7 +73,7 @@ def test_float64(target):
         check(program, target, values_of(program, seed))
 
 
-def large(cell, reverse, batch, hidden, times=3, **changes):
+def large(cell, reverse, batch, hidden, times=3, rounded=False, **changes):
     """A layer with so much work that threads share it."""
     rng = np.random.default_rng(1)
     gates, count = {"lstm": (4, 3), "gru": (3, 2), "rnn": (1, 1)}[cell]
@@ -88,6 +89,7 @@ def large(cell, reverse, batch, hidden, times=3, **changes):
         (functions,) * d,
         "h",
         "c" if cell == "lstm" else None,
+        rounded=rounded,
         **{key: draw(*shape) for key, shape in changes.items()},
     )
     shapes = {"x": (times, batch, d * gates * hidden), "h": (d, batch, hidden)}
@@ -207,3 +209,46 @@ def test_weights_are_packed_in_reading_order(target):
     spread[:, :13] = w[0, :, 0].reshape(3, 13)  # the first unit before, on the units of each gate
     block = spread[list(recipe.phases[0].gates), : tile.vectors * target.lanes].ravel()
     np.testing.assert_array_equal(packed[:width], block[:width])
+
+
+def rounded_by_hand(program, target, values):
+    """Time after time by a layer of one time, whose states before are rounded in NumPy."""
+    (step,) = program.steps
+    times, batch, width = program.shapes["x"]
+    shapes = {**program.shapes, "x": (1, batch, width)}
+    inputs = {name: shapes[name] for name in program.inputs}
+    one = program_of((replace(step, rounded=False), inputs, (3, *program.shapes["y"][1:])))
+    net = compiled(one, target)
+    found = np.zeros(program.shapes["y"], np.float32)
+    for d, reverse in enumerate(step.reverse):
+        h, c = values["h"].copy(), values["c"].copy()
+        for t in reversed(range(times)) if reverse else range(times):
+            low, high = np.minimum(h[d].min(), np.float32(0)), np.maximum(h[d].max(), np.float32(0))
+            width = (high - low) / np.float32(255)
+            point = np.rint(-low / width)
+            levels = np.maximum(np.minimum(np.rint(h / width), 255 - point), -point)
+            y = net.run({"x": values["x"][t : t + 1], "h": levels * width, "c": c})["y"]
+            h, c = y[1], y[2]
+            found[t, d] = h[d]
+        found[times, d], found[times + 1, d] = h[d], c[d]
+    return found
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize(
+    "size", [((False, True), 3, 19), pytest.param(((True,), 1, 187), marks=pytest.mark.wide)], ids=str
+)
+def test_rounded_states(size, target):
+    program = large("lstm", *size, rounded=True)
+    values = values_of(program, 7)
+    expected = rounded_by_hand(program, target, values)
+    assert (expected != compiled(large("lstm", *size), target).run(values)["y"]).any()
+    for threads in (1, 3):
+        np.testing.assert_array_equal(compiled(program, target, threads).run(values)["y"], expected)
+    np.testing.assert_allclose(run_program(program, values)["y"], expected, rtol=0, atol=2e-3)
+
+
+def test_states_of_nothing_stay():
+    program = large("lstm", (False,), 2, 5, times=1, rounded=True)
+    zeros = {name: np.zeros(program.shapes[name], np.float32) for name in program.inputs}
+    assert not compiled(program, TARGETS[0]).run(zeros)["y"].any()

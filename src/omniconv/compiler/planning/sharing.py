@@ -69,6 +69,6 @@ def _estimate(program: Program, target: Target) -> tuple[float, float]:
 
 def _shares(step: RecurrentStep, times: int, sequences: int) -> bool:
     """Whether a recurrent layer has directions, sequences or large states to share out."""
-    return len(step.reverse) * sequences > 1 or (
+    return len(step.reverse) * (1 if step.rounded else sequences) > 1 or (
         step.w.size >= recurrent.SHARED_MACS and times <= recurrent.SHARED_TIMES
     )

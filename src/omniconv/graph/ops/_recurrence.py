@@ -38,7 +38,9 @@ OTHERS: Final = ("affine", "scaledtanh", "softplus", "softsign", "thresholdedrel
 """Functions that ONNX names and that are not supported."""
 
 
-def lower_recurrence(node: Node, inputs: Operands, build: Builder, cell: str) -> Sequence[Operand]:
+def lower_recurrence(
+    node: Node, inputs: Operands, build: Builder, cell: str, *, rounded: bool = False
+) -> Sequence[Operand]:
     """The steps of a node; see :class:`omniconv.program.steps.RecurrentStep` for the formulas."""
     gates, count = GATES[cell], FUNCTIONS[cell]
     reverse = _read_directions(node)
@@ -60,6 +62,8 @@ def lower_recurrence(node: Node, inputs: Operands, build: Builder, cell: str) ->
             )
     bias = _read_optional(inputs[3], (directions, 2 * width), "the bias B")
     lengths = _read_lengths(inputs[4], batch, times)
+    if rounded and lengths is not None:
+        raise UnsupportedError("an LSTM with rounded states of sequences that end early", need="no sequence_lens")
     form = (batch, directions, hidden) if first else (directions, batch, hidden)
     states = [
         _read_state(operand, form, f"the input {name}", bool(first), build)
@@ -98,6 +102,7 @@ def lower_recurrence(node: Node, inputs: Operands, build: Builder, cell: str) ->
         lengths=lengths,
         clip=clip,
         coupled=flags["input_forget"],
+        rounded=rounded,
     )
     found = build.add(step, (times + step.states, directions, batch, hidden))
     return _results(node, found, times, bool(first), build)

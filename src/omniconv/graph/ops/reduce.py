@@ -39,6 +39,7 @@ _MADE: Final[dict[str, tuple[tuple[PostOp, ...], tuple[PostOp, ...]]]] = {
     "ReduceLogSum": ((), (PostOp("log"),)),
 }
 """Those that are a sum of what is made of x before, and something after it."""
+_EXTREMES: Final = ("max", "min")
 _SQUARED: Final = ("ReduceL2", "ReduceSumSquare")
 _FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
     "ReduceMean": np.mean, "ReduceMax": np.max, "ReduceMin": np.min, "ReduceSum": np.sum, "ReduceProd": np.prod,
@@ -67,6 +68,14 @@ def reduce_axes(x: Ref, op: str, axes: tuple[int, ...], build: Builder, y: str, 
     shape = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape) if keep or axis not in axes)
     if x.rank >= 3 and axes == tuple(range(2, x.rank)):
         return build.add(ReduceStep(x.name, y, op), shape)
+    spatial = tuple(range(2, x.rank))
+    if op in _EXTREMES and x.rank >= 3 and set(axes) > set(spatial):
+        # A value that is stored channels last need not be moved for this, and the order of extremes does not matter.
+        inner = build.add(ReduceStep(x.name, build.fresh("inner"), op), (*x.shape[:2], *(1,) * len(spatial)))
+        rest = tuple(axis for axis in axes if axis < 2)
+        outer = build.rearrange(inner, x.shape[:2], y=build.fresh("channels"))
+        reduced = reduce_axes(outer, op, rest, build, build.fresh("outer"))
+        return build.rearrange(reduced, shape, y=y)
     kept = tuple(axis for axis in range(x.rank) if axis not in axes)
     flat = (1, math.prod(x.shape[axis] for axis in kept), math.prod(x.shape[axis] for axis in axes))
     moved = build.rearrange(x, flat, perm=(*kept, *axes), y=build.fresh("moved"))

@@ -36,6 +36,10 @@ class RecurrentStep(Step):
     - lstm, gates i o f g: :math:`i = f(s_i + p_i c_{t-1})`, :math:`f = f(s_f + p_f c_{t-1})` (coupled: :math:`1 - i`),
       :math:`c_t = f c_{t-1} + i g(s_g)`, :math:`o = f(s_o + p_o c_t)`, :math:`h_t = o\,h(c_t)`.
 
+    A rounded one multiplies w by the nearest of 256 levels of the states before instead: multiples
+    :math:`r\max(-z, \min(255 - z, \operatorname{round}(h / r)))` of :math:`r = (\max(h, 0) - \min(h, 0)) / 255` with
+    :math:`z = \operatorname{round}(-\min(h, 0) / r)`, over all sequences of a direction at a time.
+
     Attributes:
         cell: a key of :data:`GATES`.
         w: ``(D, G H, H)``.
@@ -47,6 +51,7 @@ class RecurrentStep(Step):
         lengths: times of each of the N sequences, at least 1; what lies behind is not read, and y is zero there.
         clip: the largest magnitude of a sum.
         coupled: whether an LSTM forgets what it does not take in.
+        rounded: whether an LSTM multiplies states rounded to levels of their range.
     """
 
     word: ClassVar[str] = "recurrence"
@@ -63,6 +68,7 @@ class RecurrentStep(Step):
     lengths: tuple[int, ...] | None = None
     clip: float | None = None
     coupled: bool = False
+    rounded: bool = False
 
     @property
     def hidden(self) -> int:
@@ -117,8 +123,8 @@ class RecurrentStep(Step):
         return (x[0] + self.states, *form)
 
     def dependence(self, shapes: Shapes) -> Dependence:
-        """All units on all of the same sequence and direction, at this time and those that it has seen before; the
-        last states on all times.
+        """All units on all of the same sequence and direction, at this time and those that it has seen before; of all
+        sequences, where states are rounded together; the last states on all times.
         """
         times, batch, _ = shapes[self.x]
         directions, hidden, width = len(self.reverse), self.hidden, GATES[self.cell] * self.hidden
@@ -131,6 +137,8 @@ class RecurrentStep(Step):
             if directions > 1:
                 forms.append(Slice(1, directions, number, 1, 1))
             forms.append(Blocks(3, width, hidden, average=False, why=self.word))
+            if self.rounded:
+                forms.append(Blocks(2, batch, batch, average=False, why=self.word))
             if reverse:
                 forms.append(Slice(0, times, times - 1, -1, times))
             forms.append(Window(0, times, before, border=False))
@@ -139,10 +147,12 @@ class RecurrentStep(Step):
             if directions > 1:
                 forms.append(Place(1, 1, number, directions))
             parts.append(Part(self.x, tuple(forms)))
-        mixed = Blocks(2, hidden, hidden, average=False, why=self.word)
+        mixed: tuple[Form, ...] = (Blocks(2, hidden, hidden, average=False, why=self.word),)
+        if self.rounded:
+            mixed += (Blocks(1, batch, batch, average=False, why=self.word),)
         form = (directions, batch, hidden)
         spread = Broadcast(form, (total, *form))
-        parts += [Part(name, (mixed, spread)) for name in (self.h, self.c) if name is not None]
+        parts += [Part(name, (*mixed, spread)) for name in (self.h, self.c) if name is not None]
         return Dependence(tuple(parts), linear=False)
 
     def work(self, shapes: Shapes) -> Work:

@@ -5,7 +5,8 @@ r"""The recurrent kernel: some times of a recurrent layer in one call, or a part
 The products of some vectors of sums, for some sequences, are added up in registers, unit after unit of the state
 before; weights lie in the order in which they are read. When all gates of a block of units are there, they are opened,
 and the new state is stored once, in the result, where the next time reads it. The cell of an LSTM stays in its place. A
-GRU whose reset gate comes before the product goes through the units twice.
+GRU whose reset gate comes before the product goes through the units twice. Where states are rounded, those before are
+copied so at each time, by each unit of work for itself.
 
 Every sum is one chain, first unit to last, whatever the tile: results depend on neither tiles nor threads.
 """
@@ -19,6 +20,7 @@ from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import count_groups, emit_vectors
 from omniconv.compiler.kernels.recurrent.cells import Gates
 from omniconv.compiler.kernels.recurrent.products import Products
+from omniconv.compiler.kernels.recurrent.rounding import emit_rounded
 from omniconv.compiler.kernels.recurrent.tiles import RecurrentTile
 from omniconv.program.steps import Array
 from omniconv.program.steps.recurrent import GATES
@@ -47,7 +49,8 @@ class Recurrence:
     """The recipe: everything its code depends on.
 
     Attributes:
-        cell, functions, clip, coupled: as in :class:`omniconv.program.steps.RecurrentStep`, for all directions.
+        cell, functions, clip, coupled, rounded: as in :class:`omniconv.program.steps.RecurrentStep`, for all
+            directions.
         biased, peepholes: whether there are b and p.
         times: how many, at most.
         batch: sequences.
@@ -78,6 +81,7 @@ class Recurrence:
     chunk: int
     parts: int
     lanes: int
+    rounded: bool = False
 
     @property
     def units(self) -> int:
@@ -97,9 +101,10 @@ class Recurrence:
     @property
     def scratch(self) -> int:
         """What a thread keeps: the products of a block and, between two phases, update gates and states behind the
-        reset gates [elements].
+        reset gates, or rounded states [elements].
         """
-        return self.chunk * (self.block + (2 * self.pitch if len(self.phases) > 1 else 0))
+        kept = 2 if len(self.phases) > 1 else int(self.rounded)
+        return self.chunk * (self.block + kept * self.pitch)
 
     @property
     def block(self) -> int:
@@ -194,6 +199,9 @@ class _Unit:
         y, h = (k.shift(self.y, k.mul(at, r.y[0])) for at in (time, before))
         # The second phase multiplies the states behind the reset gates.
         source, step = (k.shift(self.kept, r.pitch), 2 * r.pitch) if number else (h, r.y[1])
+        if r.rounded:
+            emit_rounded(k, h, self.kept, (r.chunk, r.hidden), (r.y[1], r.pitch))
+            source, step = self.kept, r.pitch
 
         def block(c: Index, vectors: int, tail: int | None) -> None:
             weights = k.shift(self.w, k.add(k.mul(c, len(phase.gates) * r.hidden), place))

@@ -132,7 +132,7 @@ class _Call:
         hidden = step.hidden
         chunk = 1 if step.lengths is not None else batch
         spare = planner.threads // len(group)
-        if not shared and spare > 1:
+        if not shared and spare > 1 and not step.rounded:  # which is over all sequences
             chunk = next(size for size in range(1, chunk + 1) if chunk % size == 0 and size * spare >= chunk)
         recipe = Recurrence(
             cell=step.cell,
@@ -152,6 +152,7 @@ class _Call:
             chunk=chunk,
             parts=1,
             lanes=planner.target.lanes,
+            rounded=step.rounded,
         )
         self.recipe = replace(recipe, parts=recipe.most_parts) if shared else recipe
         parts, none = list(group), planner.zeros(1)

@@ -1,0 +1,111 @@
+"""Dynamic quantisation in floats gives what integers give, and takes only what it may."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import TensorProto
+from onnx.reference import ReferenceEvaluator
+from tests.graph.small_models import Graph
+
+import omniconv
+from omniconv.errors import HostWarning
+from omniconv.graph import load
+from omniconv.graph.dynamic import find_dynamic_layers
+
+RNG = np.random.default_rng(3)
+INTEGERS = {"DynamicQuantizeLinear", "ConvInteger", "MatMulInteger"}
+
+
+def quantised(*dims):
+    """A convolution with a bias and a matrix, as the tools of ONNX Runtime write them."""
+    g = Graph()
+    q, s, z = g.node("DynamicQuantizeLinear", g.input("x", *dims), count=3)
+    w, w_zero, w_scale = g.const(RNG.integers(0, 256, (8, 4, 3, 3)), np.uint8), g.const(117, np.uint8), g.const(0.01)
+    whole = g.node("Floor", g.node("Div", g.random(8), g.node("Mul", s, w_scale)))
+    bias = g.node("Reshape", g.node("Cast", whole, to=TensorProto.INT32), g.ints(1, 8, 1, 1))
+    total = g.node("Add", g.node("ConvInteger", q, w, z, w_zero, pads=[1, 1, 1, 1], strides=[1, 2]), bias)
+    y = g.node("Mul", g.node("Cast", total, to=TensorProto.FLOAT), g.node("Mul", s, w_scale))
+    q, s, z = g.node("DynamicQuantizeLinear", g.node("Transpose", g.node("Relu", y), perm=[0, 2, 3, 1]), count=3)
+    m, m_zero = g.const(RNG.integers(-128, 128, (8, 5)), np.int8), g.const(RNG.integers(-9, 9, 5), np.int8)
+    number = g.node("Cast", g.node("MatMulInteger", q, m, z, m_zero), to=TensorProto.FLOAT)
+    return g.model(g.node("Mul", number, s, name="y"))
+
+
+def test_a_product_of_levels():
+    x = RNG.standard_normal((3, 6)).astype(np.float32)
+    w, points = RNG.integers(-128, 128, (6, 4)).astype(np.int8), RNG.integers(-9, 9, 4).astype(np.int8)
+    g = Graph()
+    q, s, z = g.node("DynamicQuantizeLinear", g.input("x", 3, 6), count=3)
+    total = g.node("MatMulInteger", q, g.const(w, np.int8), z, g.const(points, np.int8))
+    model = g.model(g.node("Mul", g.node("Cast", total, to=TensorProto.FLOAT), s, name="y"))
+    scale = (max(x.max(), 0) - min(x.min(), 0)) / np.float32(255)
+    zero = np.rint(-min(x.min(), 0) / scale)
+    levels = np.clip(np.rint(x / scale), -zero, 255 - zero).astype(np.int64)
+    sums = levels @ (w.astype(np.int64) - points)
+    np.testing.assert_array_equal(omniconv.compile(model, strict=True)(x), sums.astype(np.float32) * scale)
+
+
+@pytest.mark.wide
+def test_sums_are_those_of_integers():
+    model = quantised("n", 4, "h", "w")
+    net, reference = omniconv.compile(model, strict=True), ReferenceEvaluator(model)
+    images = [RNG.standard_normal((2, 4, 6, 9)), np.full((1, 4, 5, 5), 0.3), np.zeros((1, 4, 5, 5))]
+    for image in (*images, -np.abs(images[0])):
+        x = image.astype(np.float32)
+        if not x.any():  # ONNX's formula divides by a range of nothing
+            assert np.isfinite(net(x)).all()
+            continue
+        np.testing.assert_array_equal(net(x), reference.run(None, {"x": x})[0])
+
+
+def test_levels_end_where_both_ends_are_rounded_up():
+    """127.5 levels on either side of 0: 256 and not 257 of them, and halves go to the even one."""
+    x = np.float32([[-127.5, -0.5, 0.5, 1.5, 127.5]])
+    g = Graph()
+    q, s, z = g.node("DynamicQuantizeLinear", g.input("x", 1, 5), count=3)
+    model = g.model(g.node("DequantizeLinear", q, s, z, name="y"))
+    np.testing.assert_array_equal(omniconv.compile(model, strict=True)(x), [[-128, 0, 0, 2, 127]])
+
+
+def left(g, *outputs, **types):
+    """The operators of integers that stay."""
+    graph = find_dynamic_layers(load(g.model(*outputs, **types)))
+    return INTEGERS & {node.op for node in graph.nodes}
+
+
+def rounded(g):
+    return g.node("DynamicQuantizeLinear", g.input("x", 2, 4), count=3)
+
+
+def test_what_else_reads_integers_keeps_them():
+    weights = RNG.integers(0, 9, (4, 4))
+    g = Graph()
+    q, _, z = rounded(g)
+    total = g.node("MatMulInteger", q, g.const(weights, np.uint8), z)
+    y = g.node("Cast", total, to=TensorProto.FLOAT)
+    assert left(g, y) == set()
+    assert left(g, y, q, **{q: TensorProto.UINT8}) == {"DynamicQuantizeLinear", "MatMulInteger"}, "an output"
+    assert left(g, y, total, **{total: TensorProto.INT32}) == {"DynamicQuantizeLinear", "MatMulInteger"}
+    other = g.node("Cast", total, to=TensorProto.INT64)
+    assert "MatMulInteger" in left(g, y, other, **{other: TensorProto.INT64}), "read by what is not known"
+    g = Graph()
+    q, _, _ = rounded(g)
+    total = g.node("MatMulInteger", q, g.const(weights, np.uint8), g.const(3, np.uint8))
+    assert left(g, g.node("Cast", total, to=TensorProto.FLOAT)) == {"DynamicQuantizeLinear", "MatMulInteger"}
+    g = Graph()
+    q, _, z = rounded(g)
+    total = g.node("MatMulInteger", q, g.input("w", 4, 4, dtype=TensorProto.UINT8), z)
+    assert "MatMulInteger" in left(g, g.node("Cast", total, to=TensorProto.FLOAT)), "weights that are computed"
+
+
+@pytest.mark.wide
+def test_what_stays_runs_on_the_host():
+    g = Graph()
+    q, _, z = rounded(g)
+    g.node("Cast", g.node("MatMulInteger", q, g.const(np.eye(4), np.uint8), z), name="y", to=TensorProto.FLOAT)
+    model = g.model("y", q, **{q: TensorProto.UINT8})
+    x = RNG.standard_normal((2, 4)).astype(np.float32)
+    with pytest.warns(HostWarning, match="MatMulInteger"):
+        found = omniconv.compile(model).run({"x": x})
+    np.testing.assert_array_equal(next(iter(found.values())), ReferenceEvaluator(model).run(None, {"x": x})[0])
