@@ -269,9 +269,7 @@ class _PoolRow:
             else:
                 origin = k.anchor(k.shift(line, k.add(k.mul(first, p.x_strides[3]), c)))
                 places = {dx: k.shift(origin, dx * p.x_strides[3]) for dx in columns}
-            return {
-                dx: [self._load(place, v, vectors, tail) for v in range(vectors)] for dx, place in places.items()
-            }
+            return {dx: [self._load(place, v, vectors, tail) for v in range(vectors)] for dx, place in places.items()}
 
         if p.filled:
             start = load(self._line(self.depth[1], self.height[1]))
