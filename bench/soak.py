@@ -8,7 +8,7 @@ Acts are drawn one after the other: some callers at once on networks that are dr
 dropped while others run, and compiled anew with other threads; a child of a fork that goes on with all networks, while
 callers of its parent run; calls of a pool that are cancelled, and one in the main thread that a signal ends; a memory
 limit that is too small; results that are kept, and must not change while others are computed; a stream in chunks of any
-size. Exit code 1 where an answer was wrong.
+size; networks that are saved, and loaded by a worker that is forked or spawned. Exit code 1 where an answer was wrong.
 
 Resident memory is that of this process: after what is in use at first has been compiled, in the middle and at the end.
 """
@@ -34,9 +34,11 @@ import numpy as np
 
 import omniconv as oc
 from omniconv.bench.machine import describe_machine
+from omniconv.compiler.code.cache import open_cache
 from omniconv.errors import HostWarning, LimitError
 from omniconv.spec import Conv
 from soak_subjects import Array, Subject, digest, draw_input, make_subjects
+from soak_workers import METHODS, SavedCall, count_wrong
 
 SIZES: Final = (7, 16, 30, 64, 96)
 """Heights and widths: some are too little work to be shared, some are shared."""
@@ -58,6 +60,7 @@ class Soak:
     Args:
         seed: of everything that is drawn.
         sizes: heights and widths.
+        methods: by which workers are started.
 
     Attributes:
         calls: answers that were looked at.
@@ -65,9 +68,9 @@ class Soak:
         acts: how often each act took place.
     """
 
-    def __init__(self, seed: int, sizes: Sequence[int] = SIZES) -> None:
+    def __init__(self, seed: int, sizes: Sequence[int] = SIZES, methods: Sequence[str] = METHODS) -> None:
         self.random = random.Random(seed)  # noqa: S311 - no secrets
-        self.subjects, self.sizes = make_subjects(), sizes
+        self.subjects, self.sizes, self.methods = make_subjects(), sizes, methods
         self.calls, self.wrong, self.acts = 0, [], Counter[str]()  # type: ignore[var-annotated]
         self._nets: dict[tuple[str, int], Any] = {}
         self._answers: dict[tuple[str, int, int], bytes] = {}
@@ -226,11 +229,27 @@ class Soak:
 
         self.call_at_once(push)
 
+    def hand_over(self) -> None:
+        """Networks that are saved, and loaded by a worker, while others run."""
+
+        def work() -> None:
+            calls = []
+            for subject, size, seed in [self.draw() for _ in range(3)]:
+                self.ask(subject, size, seed)
+                answer = self._answers[subject.name, size, seed]
+                calls.append(SavedCall(self.find(subject, size), subject.shape(size), seed, answer))
+            self.calls += len(calls)
+            self.wrong += [("worker", 0, 0)] * count_wrong(self.random.choice(self.methods), calls)
+
+        self.call_at_once(work)
+
     def act(self) -> None:
         """Something that is drawn."""
         acts = [self.call_at_once, self.drop, self.cancel, self.limit, self.keep, self.listen]
         if hasattr(os, "fork"):
             acts.append(self.fork)
+        if open_cache() is not None:  # without a key a worker compiles
+            acts.append(self.hand_over)
         chosen = self.random.choice(acts)
         self.acts[chosen.__name__] += 1
         chosen()
@@ -255,19 +274,20 @@ def run(
     seed: int = 0,
     load: float = 0.0,
     sizes: Sequence[int] = SIZES,
+    methods: Sequence[str] = METHODS,
     report: Callable[[str], object] = print,
 ) -> dict[str, Any]:
     """Act for a while, and say how it went.
 
     Args:
         seconds: how long.
-        seed, sizes: see `Soak`.
+        seed, sizes, methods: see `Soak`.
         load: most processor time for each second; 0 for any.
         report: gets a line a minute.
     """
     warnings.filterwarnings("ignore", ".*fork.*", DeprecationWarning)
     warnings.simplefilter("ignore", HostWarning)
-    soak = Soak(seed, sizes)
+    soak = Soak(seed, sizes, methods)
     soak.warm()
     for _ in range(5):
         soak.act()

@@ -253,7 +253,7 @@ def test_a_short_soak(monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Path(__file__).parents[2] / "bench"
     monkeypatch.syspath_prepend(str(bench))
     run = runpy.run_path(str(bench / "soak.py"))["run"]
-    found = run(1.0, sizes=(9, 24), seed=int(os.environ.get("OMNICONV_SEED", "0")))
+    found = run(1.0, sizes=(9, 24), methods=["fork"], seed=int(os.environ.get("OMNICONV_SEED", "0")))
     assert found["calls"] > 100
     assert not found["wrong"]
     assert found["threads"]["end"] <= found["threads"]["start"] + 8

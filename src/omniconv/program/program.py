@@ -64,7 +64,7 @@ class Program:
             if name not in self.shapes:
                 raise ShapeError(f"value {name!r} is used before it is produced", need="steps in order", at=label)
         element = step.result_element([self.element_of(name) for name in step.reads], self.element)
-        self.shapes[step.y] = stated = as_sizes(shape)
+        self.shapes[step.y] = stated = shape if checked else as_sizes(shape)
         found = stated if checked else tuple(step.output_shape(self.shapes))
         if found != stated:
             del self.shapes[step.y]

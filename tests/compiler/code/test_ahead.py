@@ -159,10 +159,15 @@ def test_threads_compile_beside_what_is_done_meanwhile(monkeypatch) -> None:
 def test_what_fails_meanwhile_leaves_nothing_behind(monkeypatch) -> None:
     target, source = select_target(None), make_source("trouble")
     compiled = count_compiled(monkeypatch)
-    with pytest.raises(MemoryError), compiling(target, cache=None) as begin_all:
-        begin_all([source])
-        assert build._AHEAD.has(build.digest_of(source, target))
-        raise MemoryError
+
+    def fail() -> None:
+        with compiling(target, cache=None) as begin_all:
+            begin_all([source])
+            assert build._AHEAD.has(build.digest_of(source, target))
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        fail()
     assert not build._AHEAD.has(build.digest_of(source, target))
     load([source], target, cache=None)
     assert compiled[-1] == build.digest_of(source, target)

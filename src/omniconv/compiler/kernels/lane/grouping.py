@@ -10,6 +10,7 @@ are made of two broadcasts from memory, and a group that has a vector for itself
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
@@ -51,8 +52,7 @@ class Grouping:
             (0, 1, 2, 3, 4)
         """
         part = self.half if self.halved and self.outputs <= self.half else self.lanes
-        inner = range(part // self.outputs * self.outputs)
-        return tuple(first + lane for first in range(0, self.lanes, part) for lane in inner)
+        return _list_slots(self.lanes, part, self.outputs)
 
     @property
     def groups(self) -> int:
@@ -109,3 +109,10 @@ class Grouping:
             first = [lane // self.half * self.half if size <= self.half else 0 for lane in range(self.lanes)]
             lanes = [wanted[lane] + j + first[lane] if lane in wanted else lane for lane in range(self.lanes)]
             yield j, k.permute(loaded, lanes)
+
+
+@lru_cache(maxsize=256)
+def _list_slots(lanes: int, part: int, outputs: int) -> tuple[int, ...]:
+    """The lanes of whole groups of ``outputs`` channels, in parts of a vector that no group leaves."""
+    inner = range(part // outputs * outputs)
+    return tuple(first + lane for first in range(0, lanes, part) for lane in inner)

@@ -454,10 +454,11 @@ class _PanelRow:
         reach = (len(acc) - 1) * width.in_step
         touches = k.both(k.compare(">=", k.add(ix, reach), 0), k.compare("<", ix, width.size))
         with k.when(touches):
-            pixels = []
+            pixels, stride = [], self.p.x_strides[3]
+            origin = k.anchor(k.shift(row, k.mul(ix, stride)))
             for r in range(len(acc)):
                 at = k.add(ix, r * width.in_step)
-                pixel = k.shift(row, k.mul(at, self.p.x_strides[3]))
+                pixel = k.shift(origin, r * width.in_step * stride)
                 pixels.append(k.anchor(k.choose(k.within(at, width.size), pixel, self.zero)))
             self._reduce(pixels, weights, acc, held)
 
