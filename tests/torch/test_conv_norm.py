@@ -6,7 +6,7 @@ import copy
 
 import pytest
 
-from omniconv.errors import ShapeError
+from omniconv.errors import DataError, ShapeError
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -43,7 +43,7 @@ def draw(model, *, last: bool = False):
 
 
 def is_one(y) -> bool:
-    return type(y.grad_fn).__name__.startswith("ConvNorm")
+    return type(y.grad_fn).__name__.startswith("ConvNorms")
 
 
 def gradients(model, x, *, inner: bool = True):
@@ -91,6 +91,68 @@ def test_gradients_have_gradients() -> None:
     # The bias has no gradient but rounding.
     keep = [place for place in range(len(found[0])) if place != 3]
     assert_close([found[0][place] for place in keep], [found[1][place] for place in keep])
+
+
+def chain(last: bool = False):
+    """Three layers of ours that are one call, PyTorch's, and an input."""
+    torch.manual_seed(0)
+    layers = (nn.Conv2d(5, 12, 1, bias=False), nn.Conv2d(12, 12, 3, 2, 1, groups=12), nn.Conv2d(12, 4, 1))
+    behind = ([nn.ReLU6()], [nn.SiLU()], [])
+    rows = [[conv, nn.BatchNorm2d(conv.out_channels), *more] for conv, more in zip(layers, behind, strict=True)]
+    other = nn.Sequential(*(module for row in rows for module in row)).double()
+    mine = copy.deepcopy(other)
+    convert(mine)
+    return mine, other, draw(mine, last=last)
+
+
+@pytest.mark.parametrize("last", [False, True], ids=["first", "last"])
+def test_layers_one_after_another_are_one_call(last) -> None:
+    mine, other, x = chain(last)
+    for step in range(2):
+        y, got = gradients(mine, x, inner=step == 0)
+        assert is_one(y)
+        assert "ConvNorms" not in str(y.grad_fn.next_functions)
+        assert is_channels_last(y) is last
+        assert_close(got, gradients(other, x, inner=step == 0)[1])
+
+
+def test_layers_one_after_another_have_gradients_of_gradients() -> None:
+    """Also where somebody is to see the operators on the way back."""
+    mine, other, x = chain()
+    found = []
+    for model in (mine, other):
+        wanted = [x.clone().requires_grad_(), *(each for name, each in model.named_parameters() if "bias" not in name)]
+        y = model(wanted[0])
+        dy = torch.ones_like(y)
+        with torch.autograd.profiler.profile():
+            once = torch.autograd.grad(y, wanted, dy, retain_graph=True)
+        again = torch.autograd.grad((y**2).sum(), wanted, create_graph=True)
+        found.append([*once, *torch.autograd.grad(sum(each.sin().sum() for each in again), wanted)])
+    assert_close(*found)
+
+
+def test_layers_one_after_another_run_apart_where_they_have_to() -> None:
+    """A frozen first layer, a second one in inference, and one whose weights are of another type."""
+
+    def freeze(model) -> None:
+        model[:2].requires_grad_(False)
+
+    def infer(model) -> None:
+        model[4].eval()
+
+    for way in (freeze, infer):
+        mine, other, x = chain()
+        way(mine), way(other)
+        y, got = gradients(mine, x)
+        assert is_one(y)
+        assert_close(got, gradients(other, x)[1])
+    with torch.no_grad():
+        assert_close([mine(x), *mine.buffers()], [other(x), *other.buffers()])
+    mine, _, x = chain()
+    mine[3].float()
+    with pytest.raises(DataError, match="one type"):
+        mine(x)
+    assert [int(mine[place].num_batches_tracked) for place in (1, 4, 7)] == [1, 0, 0]
 
 
 def test_gradients_of_shared_layers_have_gradients() -> None:

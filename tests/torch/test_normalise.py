@@ -16,6 +16,7 @@ from omniconv.torch import convert, reports  # noqa: E402
 from omniconv.torch.activations import apply, pull_back  # noqa: E402
 from omniconv.torch.backend import backend  # noqa: E402
 from omniconv.torch.layouts import is_channels_last  # noqa: E402
+from omniconv.torch.nn import drop_in  # noqa: E402
 from omniconv.torch.normalise import batch_norm  # noqa: E402
 
 OPERATORS = torch.ops.omniconv
@@ -248,12 +249,19 @@ def test_a_sequential_fuses_what_nobody_sees(monkeypatch) -> None:
     assert report.fused == {"0": "1", "1": "2", "3.0": "3.1"}
     assert "with 2" in str(report)
     asked = []
-    whole = onn.BatchNorm2d.normalise
-    monkeypatch.setattr(
-        onn.BatchNorm2d,
-        "normalise",
-        lambda self, x, activation, before=None: (asked.append(activation), whole(self, x, activation, before))[1],
-    )
+    alone, together = onn.BatchNorm2d.normalise, drop_in.run_links
+
+    def normalise(self, x, activation):
+        asked.append(activation)
+        return alone(self, x, activation)
+
+    def run_links(x, links):
+        found = together(x, links)
+        asked.extend(link.activation for link in links if found is not None)
+        return found
+
+    monkeypatch.setattr(onn.BatchNorm2d, "normalise", normalise)
+    monkeypatch.setattr(drop_in, "run_links", run_links)
     x = torch.randn(2, 3, 8, 8, dtype=torch.float64)
     torch.testing.assert_close(mine(x), other(x))
     assert asked == [Activation("relu6"), None, None]

@@ -152,6 +152,61 @@ def conv_norm_gradient_program(
     return program
 
 
+def conv_norms_program(layers: Sequence[ConvNorm], shape: Shape, *, element: Element = FLOAT32) -> Program:
+    """Layers one after another, from ``x``: the inputs and outputs of :func:`conv_norm_program` for each of them, their
+    names with its number behind, statistics behind all other outputs. ``y`` of a layer is ``x`` of the next one.
+
+    Raises:
+        ShapeError: an input that a layer does not take.
+    """
+    program = Program(inputs=("x",), shapes={"x": shape}, element=element)
+    x = "x"
+    for index, layer in enumerate(layers):
+        part = conv_norm_program(layer, program.shapes[x], element=element)
+        x = _append(program, part, {"x": x}, index)["y"]
+    program.outputs = tuple(sorted(program.outputs, key=lambda name: name.startswith("new_")))
+    return program
+
+
+def conv_norms_gradient_program(
+    layers: Sequence[ConvNorm], shape: Shape, *, inner: bool = True, element: Element = FLOAT32
+) -> Program:
+    """The gradients of layers one after another, the last one first: the inputs and outputs of
+    :func:`conv_norm_gradient_program` for each of them, their names with its number behind, from ``dy`` and ``x``.
+    ``dx`` of a layer is ``dy`` of the one before.
+
+    Raises:
+        ShapeError: an input that a layer does not take.
+    """
+    shapes = [shape]
+    for layer in layers:
+        shapes.append(layer.conv.output_shape(shapes[-1]))
+    program = Program(inputs=("dy", "x"), shapes={"dy": shapes[-1], "x": shape}, element=element)
+    dy = "dy"
+    for index, layer in reversed([*enumerate(layers)]):
+        further = inner or index > 0
+        part = conv_norm_gradient_program(layer, shapes[index], inner=further, element=element)
+        names = _append(program, part, {"dy": dy, "x": f"y{index - 1}" if index else "x"}, index)
+        if further:
+            dy = names["dx"]
+    inside = {f"dx{index}" for index in range(1, len(layers))}
+    program.outputs = tuple(name for name in program.outputs if name not in inside)
+    return program
+
+
+def _append(program: Program, part: Program, names: dict[str, str], index: int) -> dict[str, str]:
+    """Append the steps of a part, its values named as given or with a number behind; the names of all of its values."""
+    names = {name: f"{name}{index}" for name in part.shapes} | names
+    for name in part.inputs:
+        if names[name] not in program.shapes:
+            program.inputs += (names[name],)
+            program.shapes[names[name]] = part.shapes[name]
+    for step in part.steps:
+        program.add(step.renamed(names), part.shapes[step.y])
+    program.outputs += tuple(names[name] for name in part.outputs)
+    return names
+
+
 def _track(program: Program, moments: str) -> tuple[str, str]:
     """Running statistics with their part of moments: the variance is that of few values, n / (n - 1) times as large."""
     channels = program.shapes[moments][1]

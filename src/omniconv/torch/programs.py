@@ -13,7 +13,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import field
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import torch
 
@@ -21,8 +21,8 @@ from omniconv.errors import RecompileWarning, warn
 from omniconv.forks import own_locks
 from omniconv.gradients import compile_forward, compile_input_gradient, compile_weight_gradient
 from omniconv.normalise import (
-    compile_conv_norm,
-    compile_conv_norm_gradient,
+    compile_conv_norms,
+    compile_conv_norms_gradient,
     compile_normalise,
     compile_normalise_gradient,
 )
@@ -53,9 +53,9 @@ _COMPILE: Final[dict[str, Callable[..., Executable]]] = {
     "weight_gradient_bias": partial(compile_weight_gradient, bias=True),
     "normalise": compile_normalise,
     "normalise_gradient": compile_normalise_gradient,
-    "conv_norm": compile_conv_norm,
-    "conv_norm_gradient": compile_conv_norm_gradient,
-    "first_conv_norm_gradient": partial(compile_conv_norm_gradient, inner=False),
+    "conv_norms": compile_conv_norms,
+    "conv_norms_gradient": compile_conv_norms_gradient,
+    "first_conv_norms_gradient": partial(compile_conv_norms_gradient, inner=False),
 }
 
 
@@ -76,11 +76,15 @@ def find_parallel() -> int:
     return ctypes.cast(function, ctypes.c_void_p).value or 0
 
 
+Layers: TypeAlias = Conv | Norm | tuple[ConvNorm, ...]
+"""What a program is for."""
+
+
 class _ProgramKey(NamedTuple):
     """What a program is for, apart from the shape and the threads."""
 
     what: str
-    spec: Conv | Norm | ConvNorm
+    spec: Layers
     dtype: torch.dtype
     layout: str
     image: Shape
@@ -108,7 +112,7 @@ class Programs:
         """Working memory, which all of them share."""
 
     def reach(
-        self, what: str, spec: Conv | Norm | ConvNorm, shape: Shape, dtype: torch.dtype, *, channels_last: bool
+        self, what: str, spec: Layers, shape: Shape, dtype: torch.dtype, *, channels_last: bool
     ) -> Callable[[], Executable]:
         """A call that gives the program for one input shape and the threads of now; compiled there where there is none.
 
@@ -150,10 +154,11 @@ class Programs:
             self.compiled += 1
             many = layer.compiled
         if many == HINT_AFTER + 1:
+            first = key.spec[0] if isinstance(key.spec, tuple) else key.spec
             warn(
                 f"the {key.what.removesuffix('_bias').replace('_', ' ')} of a layer has been compiled for "
                 f"{many} shapes, and the last {MOST_KEPT} are kept; need few shapes, e.g. inputs padded to a "
-                f"few sizes, and drop_last=True for the last batch | {key.spec.text(shape)}",
+                f"few sizes, and drop_last=True for the last batch | {first.text(shape)}",
                 RecompileWarning,
             )
         return found

@@ -5,7 +5,8 @@ Each is a subclass of the layer that it replaces, so that what looks for ``torch
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
 
 import torch
 import torch.nn.modules.module as _all
@@ -13,7 +14,7 @@ from torch import nn
 
 from omniconv.spec import Activation
 from omniconv.torch.activations import MODULES
-from omniconv.torch.conv_norm import FixedNumbers, Running, conv_norm, find_call
+from omniconv.torch.conv_norm import FixedNumbers, Pair, conv_norms, find_call
 from omniconv.torch.layouts import PLAIN_TYPES
 from omniconv.torch.normalise import batch_norm
 from omniconv.torch.operators import convolve
@@ -96,35 +97,29 @@ class _Norm:
         """The layer."""
         return self.normalise(input, None)
 
-    def normalise(
-        self: Any,
-        input: torch.Tensor,  # noqa: A002
-        activation: Activation | None,
-        before: Any = None,
-    ) -> torch.Tensor:
-        """The layer and an activation of its result, in one; and a convolution ``before``, if they can."""
-        key, numbers = None, None
-        mean, variance, w, b = self.running_mean, self.running_var, self.weight, self.bias
+    def normalise(self: Any, input: torch.Tensor, activation: Activation | None) -> torch.Tensor:  # noqa: A002
+        """The layer and an activation of its result, in one."""
+        self._check_input_dim(input)
+        training, mean, variance = self.find_statistics()
+        momentum = self.count_batch()
+        w, b = self.weight, self.bias
+        return batch_norm(input, mean, variance, w, b, training, momentum, self.eps, activation=activation)
+
+    def find_statistics(self: Any) -> tuple[bool, Any, Any]:
+        """Whether moments are those of the values, and the running statistics that take part, if there are any."""
+        mean, variance = self.running_mean, self.running_var
         training = self.training or (mean is None and variance is None)
-        if self.training and not self.track_running_stats:
-            mean = variance = None
-        if before is not None:
-            numbers = FixedNumbers.of(before.list_numbers(), self.eps, activation)
-            if training:
-                key = find_call(input, before.weight, before.bias, w, b, mean, variance, numbers)
-            if key is None:
-                input = before(input)  # noqa: A001
-        if key is None:
-            self._check_input_dim(input)
+        return (training, None, None) if self.training and not self.track_running_stats else (training, mean, variance)
+
+    def count_batch(self: Any) -> float:
+        """Count one more batch, if that is done; the part of its moments that statistics take."""
         factor = 0.0 if self.momentum is None else self.momentum
-        if self.training and self.track_running_stats and self.num_batches_tracked is not None:
-            self.num_batches_tracked.add_(1)
-            if self.momentum is None:
-                factor = 1.0 / float(self.num_batches_tracked)
-        if key is not None and numbers is not None:
-            running = None if mean is None else Running(mean, variance, factor)
-            return conv_norm(key, input, before.weight, before.bias, w, b, numbers, running)
-        return batch_norm(input, mean, variance, w, b, training, factor, self.eps, activation=activation)
+        if self.training and self.track_running_stats:
+            count = self.num_batches_tracked
+            if count is not None:
+                count.add_(1)
+                factor = 1.0 / float(count) if self.momentum is None else factor
+        return factor
 
 
 class BatchNorm1d(_Norm, nn.BatchNorm1d):  # type: ignore[misc]
@@ -151,10 +146,10 @@ LAZY_NORMS: Final = (nn.LazyBatchNorm1d, nn.LazyBatchNorm2d, nn.LazyBatchNorm3d)
 
 class Sequential(nn.Sequential):  # type: ignore[misc]
     """`torch.nn.Sequential`, in which a batch norm of ours and the activation behind it are computed in one pass, and
-    in training, in one call with both, the convolution of ours before it.
+    in training, in one call with both, the convolution of ours before it and the next few that are like it.
 
-    That is so where nobody could see what is between them: no hook of either module or of all modules, no ``forward``
-    of their own, and plain tensors. The modules stay as they are, and do by themselves what they did.
+    That is so where nobody could see what is between them: no hook of any of these modules or of all modules, no
+    ``forward`` of their own, and plain tensors. The modules stay as they are, and do by themselves what they did.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002
@@ -162,21 +157,59 @@ class Sequential(nn.Sequential):  # type: ignore[misc]
         modules = list(self)
         place = 0
         while place < len(modules):
+            plain = type(input) in PLAIN_TYPES
+            links = find_links(modules, place) if plain else []
+            found = run_links(input, links)
+            if found is None and len(links) > 1:
+                links = links[:1]
+                found = run_links(input, links)
+            if found is not None:
+                input = found  # noqa: A001
+                place += sum(2 + (link.activation is not None) for link in links)
+                continue
             module = modules[place]
             place += 1
-            before = None
-            plain = place < len(modules) and type(input) in PLAIN_TYPES
-            if plain and goes_along(module, modules[place]):
-                before, module = module, modules[place]
-                place += 1
-                plain = place < len(modules)
-            activation = find_activation(module, modules[place]) if plain else None
-            if activation is None and before is None:
-                input = module(input)  # noqa: A001
-            else:
-                input = module.normalise(input, activation, before)  # noqa: A001
-                place += activation is not None
+            activation = find_activation(module, modules[place]) if plain and place < len(modules) else None
+            input = module(input) if activation is None else module.normalise(input, activation)  # noqa: A001
+            place += activation is not None
         return input
+
+
+class Link(NamedTuple):
+    """A convolution, its batch norm, and the activation behind it."""
+
+    conv: Any
+    norm: Any
+    activation: Activation | None
+
+
+MOST_LINKS: Final = 4
+"""Links that run in one call: in all of them gradients of values are in the working memory at once."""
+
+
+def find_links(modules: Sequence[nn.Module], place: int) -> list[Link]:
+    """The links that begin at a place, one after another."""
+    found: list[Link] = []
+    while place + 1 < len(modules) and len(found) < MOST_LINKS and goes_along(modules[place], modules[place + 1]):
+        norm = modules[place + 1]
+        place += 2
+        activation = find_activation(norm, modules[place]) if place < len(modules) else None
+        found.append(Link(modules[place - 2], norm, activation))
+        place += activation is not None
+    return found
+
+
+def run_links(input: torch.Tensor, links: Sequence[Link]) -> torch.Tensor | None:  # noqa: A002
+    """Links in one call; none where there are none, or they have to run one by one."""
+    pairs = []
+    for conv, norm, activation in links:
+        training, mean, variance = norm.find_statistics()
+        if not training:
+            return None
+        numbers = FixedNumbers.of(conv.list_numbers(), norm.eps, activation)
+        pairs.append(Pair(conv.weight, conv.bias, norm.weight, norm.bias, mean, variance, numbers))
+    key = find_call(input, pairs) if pairs else None
+    return None if key is None else conv_norms(key, input, pairs, [link.norm.count_batch() for link in links])
 
 
 def goes_along(conv: nn.Module | None, behind: nn.Module | None) -> bool:
