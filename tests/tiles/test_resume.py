@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ import omniconv as oc
 from omniconv.errors import DataError, LimitError, ShapeError, StorageError
 from omniconv.tiles.compiled import CompiledTiles
 from omniconv.tiles.journal import Journal
+from omniconv.tiles.room import Rooms, as_stored, make_room
 
 
 def stop_after(monkeypatch, count, out, x=X):
@@ -219,3 +221,22 @@ def test_memory_is_any_number_of_bytes_and_a_tile_takes_its_own():
     block = weakref.ref(y.base)
     del y
     assert block() is None  # an executable keeps none of it for a next result
+
+
+def test_memory_of_a_tile_serves_the_next_when_nothing_looks_at_it():
+    make = Rooms().named("x")
+    x = make((2, 3), np.dtype(np.float32))
+    view, first = x[1:].reshape(-1)[::2], x.ctypes.data
+    del x
+    other = make((2, 3), np.dtype(np.float32))
+    assert not np.shares_memory(view, other)
+    del view
+    assert make((5,), np.dtype(np.uint8)).ctypes.data == first
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (4, 5, 1), (4, 5, 7), (2, 3, 9), ()])
+def test_what_is_stored_lies_row_by_row(shape):
+    y = np.arange(math.prod(shape), dtype=np.float32).reshape(shape[::-1]).T
+    stored = as_stored(y, make_room)
+    assert stored.flags.c_contiguous
+    assert np.array_equal(stored, y)

@@ -15,6 +15,7 @@ import pytest
 import omniconv as oc
 from omniconv.errors import DataError, LimitError, ShapeError, SpecError, StorageError, UnsupportedError
 from omniconv.spec import Chain, Resize
+from omniconv.tiles import results
 from omniconv.tiles.compiled import CompiledTiles
 from omniconv.tiles.place import OpenedImage
 from omniconv.tiles.plan import TilePlan
@@ -96,12 +97,17 @@ def test_arrays_and_files(tmp_path, kind):
 
 
 @pytest.mark.parametrize("version", [pytest.param(2, marks=pytest.mark.wide), 3])
-def test_zarr_in_and_out(tmp_path, version):
+def test_zarr_in_and_out(tmp_path, monkeypatch, version):
     zarr = pytest.importorskip("zarr")
     x = zarr.create_array(tmp_path / "x.zarr", data=X, chunks=(1, 1, 20, 20), zarr_format=version)
     y = run(x, tmp_path / "y.zarr")
     assert np.array_equal(y[:], WHOLE)
     assert y.chunks == (1, 3, 24, 32)
+    assert [type(packed).__name__ for packed in y.compressors] == ["BloscCodec"]
+    monkeypatch.setattr(results, "BLOSC", 4 * 3 * 24 * 32 - 1)
+    large = run(x, tmp_path / "large.zarr")
+    assert np.array_equal(large[:], WHOLE)
+    assert "BloscCodec" not in [type(packed).__name__ for packed in large.compressors]
     out = zarr.create_array(
         tmp_path / "z.zarr", shape=WHOLE.shape, dtype="f4", chunks=(1, 3, 8, 16), zarr_format=version
     )

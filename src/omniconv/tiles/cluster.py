@@ -147,22 +147,22 @@ class TileWork:
         if job.sweep is not None:
             tiles = self.compiled.sweeps[job.sweep[1]]
         images = {**self.images, **{name: _Part(part) for name, part in job.parts.items()}}
-        parts = read_parts(tiles.plan, images, job.plane, job.tile)
+        parts = read_parts(tiles.plan, images, job.plane, job.tile, tiles.rooms)
         read = digest(parts.values(), name_statistics(job.known))
         back = replace(job, parts={}, known={}, sum_key=None)
         if job.sweep is not None:
             if job.sum_key is not None and job.sum_key[0] == read:
                 return RemoteResult(back, read, found=job.sum_key[1], old=True)
-            ys = tiles(job.tile, turn_inwards(tiles.plan, parts), job.known)
+            ys = tiles(job.tile, turn_inwards(tiles.plan, parts, tiles.rooms), job.known)
             return RemoteResult(back, read, found=take_part(plan.sweeps[job.sweep[1]], ys))
         if job.done is not None and job.done[0] == read and self._are_there(job, job.done[1]):
             return RemoteResult(back, read, old=True)
-        ys = turn_outwards(plan, tiles(job.tile, turn_inwards(plan, parts), job.known))
+        ys = turn_outwards(plan, tiles(job.tile, turn_inwards(plan, parts, tiles.rooms), job.known))
         written = {}
         for name in [name for name in ys if name in self.places]:
             where = slices(plan.outputs[name].axes, job.plane, job.tile.outputs[name])
             with storing(f"writing {where}"):
-                y = as_stored(ys.pop(name))
+                y = as_stored(ys.pop(name), tiles.rooms.named(f"stored {name}"))
                 write_box(self.places[name], where, y)
                 written[name] = digest((y,))
         return RemoteResult(back, read, written, ys)
@@ -299,7 +299,8 @@ class _ClusterRun:
 
     def _take_parts(self, plan: TilePlan, plane: Plane, tile: ImageTile) -> dict[str, Array]:
         sent = replace(tile, reads={name: box for name, box in tile.reads.items() if name in self.images})
-        return {name: np.ascontiguousarray(part) for name, part in read_parts(plan, self.images, plane, sent).items()}
+        parts = read_parts(plan, self.images, plane, sent, self.results.rooms)
+        return {name: np.ascontiguousarray(part) for name, part in parts.items()}
 
     def keep_sum(self, result: RemoteResult) -> Partial:
         """What a tile of a sweep contributes, noted."""

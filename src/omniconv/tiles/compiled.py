@@ -20,7 +20,7 @@ from omniconv.program.cut import Box, take
 from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.spec import Shape
-from omniconv.tiles.room import give_back, make_room
+from omniconv.tiles.room import Rooms, give_back
 
 if TYPE_CHECKING:
     from omniconv.tiles.plan import ImageTile, TilePlan
@@ -46,18 +46,19 @@ class CompiledTiles:
 
     Attributes:
         plan: the tiles.
+        rooms: memory of what tiles read and compute.
         sweeps: those of the sweeps before, with the same machine code, weights and memory.
     """
 
-    def __init__(self, plan: TilePlan, beside: tuple[Shared, ArenaPool] | None = None) -> None:
+    def __init__(self, plan: TilePlan, beside: tuple[Shared, ArenaPool, Rooms] | None = None) -> None:
         self.plan = plan
         self._begin(beside)
 
-    def _begin(self, beside: tuple[Shared, ArenaPool] | None = None) -> None:
-        self._shared, self._pool = beside or (Shared(), ArenaPool())
+    def _begin(self, beside: tuple[Shared, ArenaPool, Rooms] | None = None) -> None:
+        self._shared, self._pool, self.rooms = beside = beside or (Shared(), ArenaPool(), Rooms())
         self._made: dict[tuple[int, ...], tuple[Executable, dict[str, Box]]] = {}
         own_locks(self)
-        self.sweeps = tuple(CompiledTiles(sweep.plan, (self._shared, self._pool)) for sweep in self.plan.sweeps)
+        self.sweeps = tuple(CompiledTiles(sweep.plan, beside) for sweep in self.plan.sweeps)
 
     def forget_locks(self) -> None:
         """See :mod:`omniconv.forks`."""
@@ -85,7 +86,7 @@ class CompiledTiles:
         for name, x in parts.items():
             inputs[name] = take(x, (*reads[name][:2], *((0, size) for size in x.shape[2:])))
         # Memory of its own: what an executable keeps for its next results, it would keep for each kind of tile.
-        made = {name: make_room(shape, run.dtype) for name, shape in run.outputs.items()}
+        made = {name: self.rooms.named(f"output {name}")(shape, run.dtype) for name, shape in run.outputs.items()}
         run.run(inputs, made)
         found = {}
         for name, y in zip(self.plan.outputs, made.values(), strict=True):

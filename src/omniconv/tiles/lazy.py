@@ -95,7 +95,8 @@ def _sweep_lazily(
 def _take_part(compiled: CompiledTiles, sweep: int, tile: ImageTile, parts: Mapping[str, Any], known: Known) -> Partial:
     """What one tile of a sweep contributes."""
     tiles = compiled.sweeps[sweep]
-    return take_part(compiled.plan.sweeps[sweep], tiles(tile, turn_inwards(tiles.plan, _as_arrays(parts)), known))
+    ys = tiles(tile, turn_inwards(tiles.plan, _as_arrays(parts), compiled.rooms), known)
+    return take_part(compiled.plan.sweeps[sweep], ys)
 
 
 def _finish(compiled: CompiledTiles, sweep: int, parts: list[Partial], known: Known) -> Known:
@@ -105,7 +106,7 @@ def _finish(compiled: CompiledTiles, sweep: int, parts: list[Partial], known: Kn
 def _compute(compiled: CompiledTiles, tile: ImageTile, parts: Mapping[str, Any], known: Known) -> dict[str, Array]:
     """One tile of the outputs."""
     plan = compiled.plan
-    return turn_outwards(plan, compiled(tile, turn_inwards(plan, _as_arrays(parts)), known))
+    return turn_outwards(plan, compiled(tile, turn_inwards(plan, _as_arrays(parts), compiled.rooms), known))
 
 
 def _as_arrays(parts: Mapping[str, Any]) -> dict[str, Array]:

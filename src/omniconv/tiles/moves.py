@@ -10,7 +10,7 @@ import numpy as np
 from omniconv.program.cut import Box
 from omniconv.tiles.axes import CHANNEL, Axes
 from omniconv.tiles.compiled import Array
-from omniconv.tiles.room import make_room
+from omniconv.tiles.room import Maker
 
 Plane: TypeAlias = Mapping[str, int]
 """Where an image lies on each axis of planes."""
@@ -23,7 +23,7 @@ def slices(axes: Axes, plane: Plane, box: Box) -> tuple[slice, ...]:
     return tuple(found.get(name, slice(None)) for name in axes.names)
 
 
-def inwards(axes: Axes, part: Array, dtype: np.dtype[Any]) -> Array:
+def inwards(axes: Axes, part: Array, dtype: np.dtype[Any], make: Maker) -> Array:
     """A part of an image as the network takes it: ``(1, C, *spatial)``."""
     order = [name for name in axes.names if axes.is_plane(name)]
     order += [CHANNEL] if CHANNEL in axes.names else []
@@ -32,7 +32,7 @@ def inwards(axes: Axes, part: Array, dtype: np.dtype[Any]) -> Array:
     found = moved.reshape(1, -1, *sizes)
     if found.dtype == dtype and found.flags.c_contiguous:
         return found
-    room = make_room(found.shape, dtype)
+    room = make(found.shape, dtype)
     room[...] = found
     return room
 

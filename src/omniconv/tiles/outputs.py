@@ -11,7 +11,7 @@ from omniconv.tiles.journal import Journal, digest
 from omniconv.tiles.moves import Plane, outwards, slices
 from omniconv.tiles.plan import ImageTile, TilePlan
 from omniconv.tiles.results import Destination
-from omniconv.tiles.room import as_stored
+from omniconv.tiles.room import Rooms, as_stored
 from omniconv.tiles.storage import read_box, write_box
 from omniconv.tiles.sums import Partial
 
@@ -30,6 +30,7 @@ class TileResults:
 
     Attributes:
         journals: by output; none for memory.
+        rooms: memory of tiles on their way.
 
     Raises:
         DataError, StorageError: as `Journal`.
@@ -44,7 +45,7 @@ class TileResults:
         *,
         resume: bool,
     ) -> None:
-        self.plan, self.places = plan, dict(places)
+        self.plan, self.places, self.rooms = plan, dict(places), Rooms()
         self.journals: dict[str, Journal] = {}
         try:
             for name, place in places.items():
@@ -85,7 +86,7 @@ class TileResults:
         """Write a tile of one output; its digest, where there is a journal."""
         where = slices(self.plan.outputs[name].axes, plane, tile.outputs[name])
         with storing(f"writing {where}"):
-            y = as_stored(y)
+            y = as_stored(y, self.rooms.named(name))
             write_box(self.places[name].array, where, y)
             if name not in self.journals:
                 return ""

@@ -79,28 +79,28 @@ class TileRun:
                 yield from self._read_sweep(sweep.plan, plane, (count, n), known)
                 known = self.relay.get(self.swept)
             for tile in self.plan:
-                parts = read_parts(self.plan, self.images, plane, tile)
+                parts = read_parts(self.plan, self.images, plane, tile, self.compiled.rooms)
                 job = TileJob(number, plane, tile, self._name(parts, known))
                 number += 1
                 if self._is_finished(job):
                     advance()
                 else:
                     self._get_ready(self.compiled, tile)
-                    yield job, turn_inwards(self.plan, parts)
+                    yield job, turn_inwards(self.plan, parts, self.compiled.rooms)
                 del parts
 
     def _read_sweep(
         self, plan: TilePlan, plane: Plane, sweep: tuple[int, int], statistics: str
     ) -> Iterator[tuple[TileJob, Found]]:
         for number, tile in enumerate(plan):
-            parts = read_parts(plan, self.images, plane, tile)
+            parts = read_parts(plan, self.images, plane, tile, self.compiled.rooms)
             key = self._name(parts, statistics)
             known = self.results.find_sum((*sweep, number))
             old = known is not None and known[0] == key
             job = TileJob(number, plane, tile, key, sweep, old=old)
             if not old:
                 self._get_ready(self.compiled.sweeps[sweep[1]], tile)
-            yield job, known[1] if known is not None and old else turn_inwards(plan, parts)
+            yield job, known[1] if known is not None and old else turn_inwards(plan, parts, self.compiled.rooms)
             del parts
 
     def _get_ready(self, compiled: CompiledTiles, tile: ImageTile) -> None:

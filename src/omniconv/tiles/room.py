@@ -2,6 +2,8 @@
 
 What comes from the allocator of C stays with it in pieces, for each thread by itself, so that a run would take half as
 much again as its arrays. So tiles lie in blocks of their own, and what libraries have freed is given back after each.
+The system clears what it gives, which takes as long as reading a tile does: so blocks of a run serve one tile after
+another.
 """
 
 from __future__ import annotations
@@ -9,20 +11,25 @@ from __future__ import annotations
 import ctypes
 import math
 import sys
-from collections.abc import Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from omniconv.integers import ceil_div
-from omniconv.runtime.arena import Arena
+from omniconv.runtime.arena import Arena, ArenaPool
 
 PIECE: Final = 2**18
 """Chunks that are smaller are read and written together, up to so much [bytes]."""
 COPIES: Final = 2
 """Times that a library holds what it packs or unpacks: as it is stored, and as an array."""
+SHORT: Final = 8
+"""Positions of a last axis up to which NumPy is asked to copy one after the other: it walks along the last axis."""
+Maker: TypeAlias = Callable[[Sequence[int], np.dtype[Any]], npt.NDArray[Any]]
+"""What makes an array of a shape and a type, with anything in it."""
 
 
 def make_room(shape: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
@@ -31,12 +38,38 @@ def make_room(shape: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     return found
 
 
-def as_stored(y: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """An array in row-major order: itself, or a copy in memory of its own."""
+class Rooms:
+    """Memory of arrays that come one after another: what the last of a name took serves the next, as soon as nothing
+    looks at it any more. Of each name there are as many blocks as arrays at once. Thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self._pools: dict[str, ArenaPool] = {}
+
+    def named(self, name: str) -> Maker:
+        """What makes the arrays of a name."""
+        pool = self._pools.setdefault(name, ArenaPool())
+
+        def make(shape: Sequence[int], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+            size = math.prod(shape) * dtype.itemsize
+            block = pool.take(size)
+            room = block.open()  # every view of the array holds this one
+            weakref.finalize(room, pool.give, block).atexit = False
+            return room[:size].view(dtype).reshape(shape)
+
+        return make
+
+
+def as_stored(y: npt.NDArray[Any], make: Maker) -> npt.NDArray[Any]:
+    """An array in row-major order: itself, or a copy."""
     if y.flags.c_contiguous:
         return y
-    room = make_room(y.shape, y.dtype)
-    room[...] = y
+    room = make(y.shape, y.dtype)
+    if y.ndim and y.shape[-1] <= SHORT:
+        for n in range(y.shape[-1]):
+            room[..., n] = y[..., n]
+    else:
+        room[...] = y
     return room
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from omniconv.errors import DataError
 from omniconv.tiles.geo import CACHE, Raster
-from omniconv.tiles.room import count_packing, list_pieces, make_room
+from omniconv.tiles.room import Maker, count_packing, list_pieces, make_room
 
 TIFF = (".tif", ".tiff")
 
@@ -35,13 +35,13 @@ def find_chunks(array: Any) -> tuple[int, ...] | None:
     return tuple(getattr(array, "shards", None) or array.chunks) if is_zarr(array) else None
 
 
-def read_box(array: Any, where: tuple[slice, ...]) -> npt.NDArray[Any]:
-    """A part of an array."""
+def read_box(array: Any, where: tuple[slice, ...], make: Maker = make_room) -> npt.NDArray[Any]:
+    """A part of an array, for which ``make`` makes room where that is needed."""
     pages = _find_pages(array)
     if not is_zarr(array) and pages is None:
         return np.asarray(array[where])
     shape = [len(range(*one.indices(size))) for one, size in zip(where, array.shape, strict=True)]
-    part = make_room(shape, array.dtype)
+    part = make(shape, array.dtype)
     chunks = array.chunks if pages is None else _choose_rows(array)
     for inside, outside in list_pieces(where, array.shape, chunks, array.dtype.itemsize):
         part[inside] = array[outside]
