@@ -40,6 +40,7 @@ from omniconv.program.steps import (
     QuantisedDenseStep,
     QuantisedMapStep,
     QuantisedMeanStep,
+    QuantisedTableStep,
     RearrangeStep,
     RecurrentStep,
     ReduceStep,
@@ -410,7 +411,9 @@ def run_step(step: ProgramStep, values: Values, shape: Sequence[int]) -> Float64
             return gradients(step.spec, values[step.x], np.zeros(tuple(shape)), None, values[step.dy]).dw
         case MomentsStep():
             return moments(values[step.x])
-        case QuantisedConvStep() | QuantisedDenseStep() | QuantisedMeanStep() | QuantisedMapStep():
+        case (
+            QuantisedConvStep() | QuantisedDenseStep() | QuantisedMeanStep() | QuantisedTableStep() | QuantisedMapStep()
+        ):
             return run_quantised(step, values, shape)
         case NormaliseStep() | NormaliseSumsStep() | NormaliseGradientStep():
             return normalise(step, values)
@@ -441,6 +444,10 @@ def run_quantised(step: ProgramStep, values: Values, shape: Sequence[int]) -> Fl
             x = values[step.x]
             total = x.sum(tuple(range(2, x.ndim))).reshape(tuple(shape))
             return requantise(total, np.float32(step.factor), step.levels)
+        case QuantisedTableStep():
+            # Between two integers what lies between their entries, for tests that move values by less than one.
+            integers = np.arange(step.x_levels.low, step.x_levels.high + 1)
+            return np.interp(values[step.x], integers, step.table)
     assert isinstance(step, QuantisedMapStep)
     return run_quantised_map(step, values, shape)
 

@@ -36,6 +36,7 @@ from omniconv.program.steps import (
     QuantisedDenseStep,
     QuantisedMapStep,
     QuantisedMeanStep,
+    QuantisedTableStep,
     RearrangeStep,
     RecurrentStep,
     ReduceStep,
@@ -466,6 +467,13 @@ def _quantised_mean(r: Random) -> Drawn:
     return QuantisedMeanStep("x", "y", 5.0, Levels(1 / 16, 2, 255)), {"x": shape}, result
 
 
+@draws(QuantisedTableStep)
+def _quantised_table(r: Random) -> Drawn:
+    shape, low = shape_of(r, r.randint(1, 4)), r.randint(-128, -64)
+    table = np.array(r.sample(range(-100, 156), 256), np.int16)
+    return QuantisedTableStep("x", "y", Levels(1.0, low, low + 255), table, Levels(0.5, -100, 155)), {"x": shape}, shape
+
+
 @draws(QuantisedMapStep)
 def _quantised_map(r: Random) -> Drawn:
     result = shape_of(r, r.randint(1, 4))
@@ -484,7 +492,7 @@ def elements_of(step: Any) -> dict[str, Any]:
     """The elements of the inputs of a step that reads integers."""
     if isinstance(step, QuantisedMapStep):
         return {name: INT16 for name, scale in zip(step.reads, (step.x_scale, *step.scales), strict=True) if scale}
-    quantised = QuantisedConvStep | QuantisedDenseStep | QuantisedMeanStep
+    quantised = QuantisedConvStep | QuantisedDenseStep | QuantisedMeanStep | QuantisedTableStep
     return {"x": INT16} if isinstance(step, quantised) else {}
 
 

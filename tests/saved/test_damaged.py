@@ -300,6 +300,12 @@ def of_kind(description: Any, kind: str) -> Any:
         ("QuantisedConvStep", lambda step: step["levels"]["Levels"].update(high=256), "integers from"),
         ("QuantisedConvStep", lambda step: step["spec"].update(spec="pointwise ic4 oc6 kh1 kw1"), "weights of shape"),
         ("QuantisedMeanStep", lambda step: step.update(factor={"float": "nan"}), "a factor of nan"),
+        ("QuantisedTableStep", lambda step: step["levels"]["Levels"].update(high=1), "a table of integers from"),
+        (
+            "QuantisedTableStep",
+            lambda step: step["x_levels"]["Levels"].update(low=0, high=9),
+            "integers 0 to 9 of",
+        ),
     ],
 )
 def test_integers_that_are_not_those_of_the_values(kind: str, change: Callable[[Any], Any], words: str) -> None:

@@ -32,6 +32,7 @@ from omniconv.program.steps import (
     ProgramStep,
     QuantisedConvStep,
     QuantisedMeanStep,
+    QuantisedTableStep,
     RearrangeStep,
     RecurrentStep,
     ReduceStep,
@@ -134,10 +135,11 @@ def _check_integers(step: ProgramStep, limits: dict[str, Limits]) -> None:
         if known:
             limits[step.y] = min(low for low, _ in known), max(high for _, high in known)
         return
-    if isinstance(step, Requantised):
+    if isinstance(step, Requantised | QuantisedTableStep):
         low, high = limits.get(step.x, (0, 0))
         stated = step.x_levels
         _demand(stated.low <= low and high <= stated.high, f"integers {stated.low} to {stated.high} of {low} to {high}")
+    if isinstance(step, Requantised):
         _demand(bool(np.isfinite(step.factor).all()), "a factor that is not finite")
     if isinstance(step, QuantisedMeanStep):
         _demand(math.isfinite(step.factor), f"a factor of {step.factor}")

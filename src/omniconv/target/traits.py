@@ -52,11 +52,14 @@ class WordUnits:
         pairs: products of neighbours, added: 32 bits from two times 16.
         pack: 32 bits to 16, saturated; each group of four of one vector is followed by that of the other.
         round: float32 to 32 bits, halves to even.
+        lookup: bytes of a table of 16, repeated through the vector, by the lower four bits of other bytes; 0 for those
+            whose highest bit is set.
     """
 
     pairs: str = ""
     pack: str = ""
     round: str = ""
+    lookup: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

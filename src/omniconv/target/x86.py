@@ -45,14 +45,21 @@ SHORT_VECTORS: Final = Traits(
     line_bytes=64,
     vector_letter="x",
     pause=("llvm.x86.sse2.pause", None),
-    words=WordUnits("llvm.x86.sse2.pmadd.wd", "llvm.x86.sse2.packssdw.128", "llvm.x86.sse2.cvtps2dq"),
+    words=WordUnits(
+        "llvm.x86.sse2.pmadd.wd", "llvm.x86.sse2.packssdw.128", "llvm.x86.sse2.cvtps2dq", "llvm.x86.ssse3.pshuf.b.128"
+    ),
 )  # fmt: skip
 """Vectors of 128 bits: SSE."""
+
+FIRST_VECTORS: Final = replace(SHORT_VECTORS, words=replace(SHORT_VECTORS.words, lookup=""))
+"""The same before SSSE3."""
 
 HALVES: Final = replace(
     SHORT_VECTORS,
     permutes_cross_halves=False,  # 3 cycles against 1 (Skylake), two halves (Zen 1)
-    words=WordUnits("llvm.x86.avx2.pmadd.wd", "llvm.x86.avx2.packssdw", "llvm.x86.avx.cvt.ps2dq.256"),
+    words=WordUnits(
+        "llvm.x86.avx2.pmadd.wd", "llvm.x86.avx2.packssdw", "llvm.x86.avx.cvt.ps2dq.256", "llvm.x86.avx2.pshuf.b"
+    ),
 )
 """Vectors of 256 bits, made of halves: AVX2."""
 
@@ -66,7 +73,9 @@ WIDE_VECTORS: Final = replace(
     stencil_sums=14,  # likewise
     row_sums=1,  # fitted: tiles of fewer than four sums lose by their number alone
     half_vector=0.65,  # between half (Zen 4) and whole (Skylake)
-    words=WordUnits("llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.packssdw.512"),
+    words=WordUnits(
+        "llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.packssdw.512", lookup="llvm.x86.avx512.pshuf.b.512"
+    ),
     transform=1.2,  # moves take twice as long as those of shorter vectors, but find more registers
     panel=PanelCosts(
         broadcast=0.5,  # two a cycle, folded into the multiply-add
@@ -89,7 +98,7 @@ LEVELS: Final = (
         traits=SHORT_VECTORS,
     ),
     Level(
-        name="generic", arch="x86-64", lanes=4, registers=16, fma=False, needs=(), cpu="x86-64", traits=SHORT_VECTORS
+        name="generic", arch="x86-64", lanes=4, registers=16, fma=False, needs=(), cpu="x86-64", traits=FIRST_VECTORS
     ),
 )  # fmt: skip
 """What a level needs is its definition; its cache is the smallest that is common where it is the best level."""

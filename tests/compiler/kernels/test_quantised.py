@@ -23,6 +23,7 @@ from omniconv.program.steps import (
     QuantisedDenseStep,
     QuantisedMapStep,
     QuantisedMeanStep,
+    QuantisedTableStep,
     RearrangeStep,
     ReduceStep,
 )
@@ -74,6 +75,17 @@ def layer_program(shape: tuple[int, ...], spec: Conv, seed: int = 0, bias: int =
     return program
 
 
+def table_program(shape: tuple[int, ...], seed: int = 0) -> Program:
+    """A float input, quantised; some table; its result as numbers of scale 1."""
+    table = np.random.default_rng(seed).integers(LEVELS.low, LEVELS.high + 1, INPUT.high - INPUT.low + 1)
+    program = Program(("x",), shapes={"x": shape})
+    program.add(QuantisedMapStep("x", "q", None, levels=INPUT), shape)
+    program.add(QuantisedTableStep("q", "z", INPUT, table.astype(np.int16), LEVELS), shape)
+    program.add(QuantisedMapStep("z", "y", 1.0), shape)
+    program.outputs = ("y",)
+    return program
+
+
 def check(program: Program, target: str = "native", threads: int = 1, layout: str = "NCHW") -> None:
     """Equal to the oracle in every bit, for inputs that reach both ends of the levels."""
     run = Executable.of(program, select_target(target), Options(threads=threads, layout=layout))
@@ -104,6 +116,7 @@ def test_every_level_computes_the_same_integers(target: str) -> None:
         pytest.skip(f"this machine has no {target}")
     for name in ("dense", "filtered", "depthwise", "groups_of_four", "multiplier_4"):
         check(layer_program(*LAYERS[name]), target, threads=2)
+    check(table_program((1, 37, 5, 9)), target, threads=2)
 
 
 @pytest.mark.parametrize(("inputs", "sign", "filtered"), [(189, 1, True), (189, -1, True), (190, 1, False)])
@@ -128,6 +141,11 @@ def test_floats_change_their_order_before_they_become_words_that_a_layer_reads(c
     target = select_target("x86-64-v3")
     calls = plan(layer_program((1, channels, 6, 6), Conv.of(channels, 16, 3, padding=1)), target).calls
     assert [call.what for call in calls[:2]] == order
+
+
+@pytest.mark.parametrize(("shape", "layout"), [((2, 41, 9, 7), "NHWC"), ((3, 1031), "NCHW"), ((2, 3, 5, 6, 7), "NCHW")])
+def test_tables_are_exact(shape: tuple[int, ...], layout: str) -> None:
+    check(table_program(shape), threads=2, layout=layout)
 
 
 def test_profiles_count_the_products_that_are_left() -> None:

@@ -30,6 +30,7 @@ from omniconv.program.passes.merge_affine import merge_affine
 from omniconv.program.passes.merge_clamps import merge_clamps
 from omniconv.program.passes.recognise_activations import recognise_activations
 from omniconv.program.passes.recognise_channel_moves import recognise_channel_moves
+from omniconv.program.passes.tabulate_quantised import tabulate_quantised
 from omniconv.program.program import Program
 from omniconv.program.steps import (
     ChannelStep,
@@ -41,6 +42,7 @@ from omniconv.program.steps import (
     PostOp,
     QuantisedMapStep,
     QuantisedMeanStep,
+    QuantisedTableStep,
     RearrangeStep,
     ReduceStep,
     SliceStep,
@@ -560,6 +562,54 @@ def test_a_mean_is_joined_unless_its_result_is_read_twice(shared: bool, joined: 
     assert np.array_equal(run_program(found, {"x": x})["y"], run_program(program, {"x": x})["y"])
 
 
+def test_functions_of_one_quantised_value_are_tables(tally: Any) -> None:
+    """Chains and products of functions, rounded to levels in between: the same integers for each that there is."""
+    rng = np.random.default_rng(12)
+    for _ in range(CASES):
+        shape, low, scales = (1, 4, 8, 8), -int(rng.integers(0, 256)), 2.0 ** rng.integers(-5, 2, 9)
+        program = Program(("x",), shapes={"x": shape})
+        levels = Levels(float(scales[0]), low, low + 255)
+        program.add(QuantisedMapStep("x", "v0", None, levels=levels), shape)
+        known = {"v0": float(scales[0])}
+        for number in range(1, int(rng.integers(2, 6))):
+            name, other = (str(rng.choice(list(known))) for _ in range(2))
+            post = [
+                (act(str(rng.choice(["sigmoid", "hard_swish", "relu", "tanh"]))),),
+                (PostOp(str(rng.choice(["mul", "add", "sub", "max"])), other), PostOp("softplus")),
+                (with_constant("mul", 0.3), with_constant("add", -0.7)),
+                (PostOp("log"),),
+                (),
+            ][int(rng.integers(0, 5))]
+            read = tuple(known[other] for op in post if isinstance(op.operand, str))
+            to = Levels(float(np.float32(scales[number] / 3)), -int(rng.integers(0, 256)), int(rng.integers(1, 256)))
+            program.add(QuantisedMapStep(name, f"v{number}", known[name], post, read, to), shape)
+            known[f"v{number}"] = to.scale
+        last, scale = list(known.items())[-1]
+        program.add(QuantisedMapStep(last, "y", scale), shape)
+        program.outputs = ("y",)
+        found = tabulate_quantised(program)
+        (last_step,) = [step for step in program.steps if step.y == last]
+        assert isinstance(last_step, QuantisedMapStep)
+        if last_step.post:
+            assert [type(step) for step in found.steps[1:]] == [QuantisedTableStep, QuantisedMapStep]
+        x = (np.arange(256, dtype=np.float64) + low).reshape(shape) * scales[0]
+        assert np.array_equal(run_program(found, {"x": x})["y"], run_program(program, {"x": x})["y"]), program.steps
+        tally("programs of functions of one quantised value")
+
+
+def test_tables_are_not_made_of_two_values_or_of_repeated_ones() -> None:
+    shape, levels = (1, 3, 2, 2), Levels(0.5, -128, 127)
+    program = Program(("x", "z"), shapes={"x": shape, "z": (1, 3, 1, 1)})
+    for name in "xz":
+        program.add(QuantisedMapStep(name, f"{name}q", None, levels=levels), program.shapes[name])
+    program.add(QuantisedMapStep("xq", "a", 0.5, (PostOp("mul", "zq"),), (0.5,), levels), shape)
+    program.add(QuantisedMapStep("a", "b", 0.5, (PostOp("mul", np.ones((3, 1, 1), np.float32)),), (), levels), shape)
+    program.add(QuantisedMapStep("b", "c", 0.5, (act("relu"), PostOp("add", "x")), (None,), levels), shape)
+    program.add(QuantisedMapStep("c", "y", 0.5), shape)
+    program.outputs = ("y",)
+    assert tabulate_quantised(program) is program
+
+
 def test_every_pass_is_tested_here() -> None:
     assert set(PASSES) == {
         *EXACT,
@@ -569,4 +619,5 @@ def test_every_pass_is_tested_here() -> None:
         recognise_activations,
         join_standardised,
         join_quantised,
+        tabulate_quantised,
     }

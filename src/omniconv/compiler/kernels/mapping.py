@@ -21,7 +21,7 @@ from omniconv.compiler.memory.layout import Layout, row_major
 from omniconv.compiler.memory.planner import Planner
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
-from omniconv.program.steps import MapStep, ProductStep, QuantisedMapStep
+from omniconv.program.steps import MapStep, ProductStep, QuantisedMapStep, QuantisedTableStep
 from omniconv.records import dataclass
 from omniconv.spec import Shape
 from omniconv.target.model import Target
@@ -238,15 +238,14 @@ def _merge(sizes: list[int], columns: list[list[int]]) -> bool:
     return run
 
 
-def find_order(planner: Planner, step: MapStep | QuantisedMapStep) -> bool:
+def find_order(planner: Planner, step: MapStep | QuantisedMapStep | QuantisedTableStep) -> bool:
     """Whether the result is channels last: where it has its place, and where x or an operand is, of the same shape."""
     shape, source = planner.shape(step.y), planner.shape(step.x)
     if step.y in planner.places:
         return True
     if len(source) < len(shape):
         return False
-    whole = [step.x, *(post.operand for post in step.post if isinstance(post.operand, str))]
-    layouts = [planner.get(name).layout for name in whole if planner.shape(name) == shape]
+    layouts = [planner.get(name).layout for name in step.reads if planner.shape(name) == shape]
     if len(shape) >= 3:
         return not layouts or any(layout.channels_last or not layout.plain for layout in layouts)
     return planner.get(step.x).layout.channels_last

@@ -19,6 +19,7 @@ from omniconv.compiler.kernels.pool import lower_pool
 from omniconv.compiler.kernels.quantised.lower import lower_quantised_conv, lower_quantised_dense
 from omniconv.compiler.kernels.quantised.mapping import lower_quantised_map
 from omniconv.compiler.kernels.quantised.mean import lower_quantised_mean
+from omniconv.compiler.kernels.quantised.table import lower_quantised_table
 from omniconv.compiler.kernels.recurrent.lower import lower_recurrent
 from omniconv.compiler.kernels.reduction import lower_reduce
 from omniconv.compiler.kernels.resize import lower_resize
@@ -51,6 +52,7 @@ from omniconv.program.steps import (
     QuantisedDenseStep,
     QuantisedMapStep,
     QuantisedMeanStep,
+    QuantisedTableStep,
     RearrangeStep,
     RecurrentStep,
     ReduceStep,
@@ -89,6 +91,7 @@ LOWERINGS: Final[dict[type, Callable[[Planner, Any], None]]] = {
     QuantisedConvStep: lower_quantised_conv,
     QuantisedDenseStep: lower_quantised_dense,
     QuantisedMeanStep: lower_quantised_mean,
+    QuantisedTableStep: lower_quantised_table,
 }
 
 

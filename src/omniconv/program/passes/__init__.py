@@ -20,6 +20,7 @@ from omniconv.program.passes.merge_affine import merge_affine
 from omniconv.program.passes.merge_clamps import merge_clamps
 from omniconv.program.passes.recognise_activations import recognise_activations
 from omniconv.program.passes.recognise_channel_moves import recognise_channel_moves
+from omniconv.program.passes.tabulate_quantised import tabulate_quantised
 from omniconv.program.program import Program
 
 PASSES: Final[tuple[Callable[[Program], Program], ...]] = (
@@ -27,6 +28,7 @@ PASSES: Final[tuple[Callable[[Program], Program], ...]] = (
     recognise_activations,
     recognise_channel_moves,
     join_quantised,
+    tabulate_quantised,
     fold_pads,
     fold_affine,
     join_standardised,

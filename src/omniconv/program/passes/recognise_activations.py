@@ -38,7 +38,7 @@ import numpy.typing as npt
 
 from omniconv.program.closed_form import Atom, Form, X, activate, apply, constant
 from omniconv.program.element import FLOAT32, Element
-from omniconv.program.functions import FUNCTIONS
+from omniconv.program.evaluate import evaluate_op
 from omniconv.program.passes.drop_dead import drop_dead
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, rebuild, with_labels
@@ -78,34 +78,6 @@ def _sources(step: MapStep) -> Iterator[str]:
     for op in step.post:
         if isinstance(op.operand, str):
             yield op.operand
-
-
-def _evaluate_op(op: PostOp, v: Float64, a: Float64) -> Float64:
-    if op.op in FUNCTIONS:
-        return FUNCTIONS[op.op].evaluate(v)
-    match op.op:
-        case "act":
-            assert op.activation is not None
-            return evaluate_activation(op.activation, v)
-        case "add":
-            return v + a
-        case "sub":
-            return v - a
-        case "rsub":
-            return a - v
-        case "mul":
-            return v * a
-        case "div":
-            return v / a
-        case "rdiv":
-            return a / v
-        case "max":
-            return np.maximum(v, a)
-        case "min":
-            return np.minimum(v, a)
-        case "prelu":
-            return np.where(v >= 0, v, a * v)
-    raise NotImplementedError(f"operation {op.op}")
 
 
 def _collect(y: str, maps: dict[str, MapStep]) -> list[str]:
@@ -174,7 +146,7 @@ class _Expression:
                         operand = value
                     case array:
                         operand = array.astype(np.float64).reshape(1)
-                value = _evaluate_op(op, value, operand)
+                value = evaluate_op(op, value, operand)
             self.values[y] = value
         return self.values[y]
 

@@ -29,6 +29,7 @@ from omniconv.program.steps.product import ProductStep
 from omniconv.program.steps.quantised_conv import QuantisedConvStep, QuantisedDenseStep
 from omniconv.program.steps.quantised_map import QuantisedMapStep
 from omniconv.program.steps.quantised_mean import QuantisedMeanStep
+from omniconv.program.steps.quantised_table import QuantisedTableStep
 from omniconv.program.steps.rearrange import RearrangeStep
 from omniconv.program.steps.recurrent import RecurrentStep
 from omniconv.program.steps.reduction import ReduceStep
@@ -67,13 +68,14 @@ ProgramStep: TypeAlias = (
     | QuantisedConvStep
     | QuantisedDenseStep
     | QuantisedMeanStep
+    | QuantisedTableStep
 )
 
 __all__ = [
     "BINARY", "COMPARISONS", "SWAPPED", "Array", "ChannelStep", "ConcatStep", "ConstantStep", "ConvStep",
     "CumSumStep", "DenseStep", "LrnStep", "MapStep", "MomentsStep", "NormaliseGradientStep", "NormaliseStep",
     "NormaliseSumsStep", "PadStep", "PoolStep", "PostOp", "Posted", "ProductStep", "ProgramStep",
-    "QuantisedConvStep", "QuantisedDenseStep", "QuantisedMapStep", "QuantisedMeanStep", "RearrangeStep",
-    "RecurrentStep", "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep", "StandardiseStep", "Step",
-    "WeightGradientStep", "Work",
+    "QuantisedConvStep", "QuantisedDenseStep", "QuantisedMapStep", "QuantisedMeanStep", "QuantisedTableStep",
+    "RearrangeStep", "RecurrentStep", "ReduceStep", "ResizeStep", "Shapes", "SliceStep", "SoftmaxStep",
+    "StandardiseStep", "Step", "WeightGradientStep", "Work",
 ]  # fmt: skip
