@@ -13,8 +13,8 @@ from omniconv.compiler.memory.layout import Layout, channels_last, plan_pitch, r
 from omniconv.compiler.memory.storage import Buffer, BufferRef, Stored
 from omniconv.compiler.problem.problem import USUAL, Problem
 from omniconv.compiler.problem.tuning import Tuning
-from omniconv.program.element import BFLOAT16, Element
 from omniconv.program.bfloat16 import narrow
+from omniconv.program.element import BFLOAT16, Element
 from omniconv.program.program import Program
 from omniconv.records import dataclass
 from omniconv.spec import Shape
@@ -148,7 +148,9 @@ class Planner:
         dtype = self.target.element.dtype
         return BufferRef(self.add_buffer("constant", elements, make=lambda: np.asarray(make(), dtype), packed=packed))
 
-    def narrow_constant(self, elements: int, make: Callable[[], npt.NDArray[Any]], packed: Hashable | None) -> BufferRef:
+    def narrow_constant(
+        self, elements: int, make: Callable[[], npt.NDArray[Any]], packed: Hashable | None
+    ) -> BufferRef:
         """The same with its numbers rounded to bfloat16, and kept as such."""
         key = None if packed is None else (packed, BFLOAT16)
         self.buffers.append(Buffer("constant", BFLOAT16.bytes * elements, make=lambda: narrow(make()), packed=key))

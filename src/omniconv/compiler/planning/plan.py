@@ -163,7 +163,9 @@ def _place(planner: Planner, outputs: dict[str, Layout], slots: Sequence[int]) -
         members = [
             name
             for name in dict.fromkeys(step.xs)
-            if name in producers and not isinstance(producers[name], VIEWS) and name not in planner.places
+            if name in producers
+            and not isinstance(producers[name], VIEWS)
+            and name not in planner.places
             and planner.element_of(name) is planner.element_of(step.y)
         ]
         if not members:

@@ -202,6 +202,4 @@ def _arrange(planner: Planner, recipe: PanelSums, x: BufferRef, y: BufferRef, *,
         copy_axes(planner, [*common, (whole, recipe.each, width * channel), (width, 1, channel)], source, y)
     if rest:
         behind = source.shift(whole * recipe.each)
-        copy_axes(
-            planner, [*common, (rest, 1, channel)], behind, y.shift(whole * width * channel)
-        )
+        copy_axes(planner, [*common, (rest, 1, channel)], behind, y.shift(whole * width * channel))
