@@ -9,12 +9,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tests.gradient_oracle import gradients
 
+from omniconv.program.element import BFLOAT16
 from omniconv.program.levels import Levels
 from omniconv.program.program import Program
 from omniconv.program.steps import (
@@ -504,6 +506,16 @@ def normalise(step: NormaliseStep | NormaliseSumsStep | NormaliseGradientStep, v
     return np.asarray(g * r * w)
 
 
+def rounded(x: npt.NDArray[Any]) -> Float64:
+    """Numbers of float32 rounded to the nearest with 8 digits, halves to even."""
+    with np.errstate(invalid="ignore"):
+        exact = np.asarray(x, np.float32).astype(np.float64)
+    finite = np.isfinite(exact)
+    unit = 2.0 ** (np.maximum(np.frexp(np.where(finite, exact, 0.0))[1], -125) - 8)
+    found = np.where(finite, np.rint(exact / unit) * unit, exact)
+    return np.where(np.abs(found) >= 2.0**128, np.copysign(np.inf, found), found)
+
+
 def run_program(program: Program, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, Float64]:
     """Run a program in float64 and check every shape on the way.
 
@@ -519,7 +531,9 @@ def run_program(program: Program, inputs: Mapping[str, npt.ArrayLike]) -> dict[s
         assert value.shape == program.shapes[name], (name, value.shape, program.shapes[name])
     with np.errstate(all="ignore"):
         for step in program.steps:
+            if step.y in program.rounded:
+                step = replace(step, w=rounded(step.w))
             value = run_step(step, values, program.shapes[step.y])
             assert value.shape == program.shapes[step.y], (step.y, value.shape, program.shapes[step.y])
-            values[step.y] = value
+            values[step.y] = rounded(value) if program.elements.get(step.y) is BFLOAT16 else value
     return {name: values[name] for name in program.outputs}

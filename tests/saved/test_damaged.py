@@ -252,7 +252,10 @@ def through_json(program: Any) -> tuple[bytes, list[Any]]:
     """What a file says of a program, and its arrays."""
     sections: list[Any] = []
     content = SavedProgram.of(
-        Asked("NCHW", frozenset(), 1, False, "usual", None, "native", "float32", ""), program, frozenset(), None
+        Asked("NCHW", frozenset(), 1, False, "float32", "usual", None, "native", "float32", ""),
+        program,
+        frozenset(),
+        None,
     )
     return to_json(ValueWriter(sections).write(content)), sections
 

@@ -9,7 +9,18 @@ import typer
 
 from omniconv.cli.console import format_time, out, print_json
 from omniconv.cli.model import open_model, read_inputs
-from omniconv.cli.options import Dtype, Exact, Json, Model, Shapes, Strict, Threads, UseTuned, parse_shapes
+from omniconv.cli.options import (
+    Dtype,
+    Exact,
+    Json,
+    Model,
+    Precision,
+    Shapes,
+    Strict,
+    Threads,
+    UseTuned,
+    parse_shapes,
+)
 from omniconv.cli.outputs import check_output
 from omniconv.limits import format_size
 from omniconv.runtime.network import Network
@@ -30,6 +41,7 @@ def compile(  # noqa: A001 - the name of the command
     strict: Strict = False,
     exact: Exact = False,
     dtype: Dtype = "float32",
+    precision: Precision = "float32",
     json: Json = False,
 ) -> None:
     """Compile a [bold]model[/bold] and save it, to be run without compiling: by `omniconv run`, or `omniconv.load`.
@@ -40,7 +52,16 @@ def compile(  # noqa: A001 - the name of the command
     check_output("--save", path, (SUFFIX,), reads=model)
     inputs = read_inputs(model)
     shapes = parse_shapes(shape, [item.name for item in inputs])
-    network: Any = open_model(model, shapes or {}, threads, tuned=tuned, dtype=dtype, strict=strict, exact=exact)
+    network: Any = open_model(
+        model,
+        shapes or {},
+        threads,
+        tuned=tuned,
+        dtype=dtype,
+        precision=precision,
+        strict=strict,
+        exact=exact,
+    )
     network.save(path)
     size = path.stat().st_size
     is_open = isinstance(network, Network)

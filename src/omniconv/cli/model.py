@@ -254,6 +254,7 @@ def open_model(
     *,
     tuned: bool = False,
     dtype: str = "float32",
+    precision: str = "float32",
     strict: bool = False,
     exact: bool = False,
 ) -> CompiledModel:
@@ -262,7 +263,14 @@ def open_model(
 
     with _showing_warnings(path), progress(f"compiling {path.name}"):
         network = compile_model(
-            str(path), shapes=dict(shapes), threads=threads, tuned=tuned, dtype=dtype, strict=strict, exact=exact
+            str(path),
+            shapes=dict(shapes),
+            threads=threads,
+            tuned=tuned,
+            dtype=dtype,
+            precision=precision,
+            strict=strict,
+            exact=exact,
         )
     return cast("CompiledModel", network)
 

@@ -53,6 +53,12 @@ Cluster: TypeAlias = Annotated[
 ]
 Output: TypeAlias = Annotated[str | None, typer.Option("--output", help="The output, where the model has several.")]
 Exact: TypeAlias = Annotated[bool, typer.Option("--exact", help="Keep to direct sums, as compile(exact=True) does.")]
+Precision: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--precision", metavar="TYPE", help="What weights, and values between layers, are kept in: float32 or bfloat16."
+    ),
+]
 Seed: TypeAlias = Annotated[int, typer.Option("--seed", min=0, help="Seed of random inputs.")]
 
 

@@ -23,7 +23,7 @@ from omniconv.cli.model import (
     random_arrays,
     read_inputs,
 )
-from omniconv.cli.options import Dtype, Json, Seed, Shapes, Strict, Threads, UseTuned, parse_shapes
+from omniconv.cli.options import Dtype, Json, Precision, Seed, Shapes, Strict, Threads, UseTuned, parse_shapes
 from omniconv.cli.outputs import ARRAYS, check_output, save_arrays
 from omniconv.program.element import find_element
 from omniconv.runtime.executable import Executable
@@ -43,6 +43,7 @@ def run(
     tuned: UseTuned = False,
     strict: Strict = False,
     dtype: Dtype = "float32",
+    precision: Precision = "float32",
     json: Json = False,
 ) -> None:
     """Compile a [bold]model[/bold] or load a saved one, run it once and show or save its outputs.
@@ -52,7 +53,7 @@ def run(
     check_output("--save", save, ARRAYS, reads=data)
     loaded: Any = None
     if is_saved(model):
-        refuse_given(context, model, ("threads", "tuned", "strict", "dtype"))
+        refuse_given(context, model, ("threads", "tuned", "strict", "dtype", "precision"))
         loaded = load_model(model)
         inputs, element, threads = list_inputs(loaded), find_element(loaded.dtype), loaded.threads
     else:
@@ -66,7 +67,7 @@ def run(
                 raise UsageProblemError(f"--shape {name}: {size}, and {data} has {found[name]}; need one of them")
         given = found
     shapes = fix_shapes(inputs, given)
-    network = loaded or open_model(model, shapes, threads, tuned=tuned, dtype=dtype, strict=strict)
+    network = loaded or open_model(model, shapes, threads, tuned=tuned, dtype=dtype, precision=precision, strict=strict)
     if arrays is None:
         arrays = random_arrays(inputs, shapes, seed, network.dtypes)
     network.run(arrays)

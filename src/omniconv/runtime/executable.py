@@ -29,7 +29,9 @@ from omniconv.errors import DataError, ShapeError, UnsupportedError
 from omniconv.integers import as_integer, ceil_div
 from omniconv.limits import check_memory
 from omniconv.processors import MAX_THREADS, take_threads
+from omniconv.program.element import BFLOAT16
 from omniconv.program.layers import LayerInfo, describe_step
+from omniconv.program.passes.keep_bfloat16 import describe_kept
 from omniconv.program.program import Program
 from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena, ArenaPool
@@ -401,6 +403,8 @@ class Executable(Compiled):
         kernels = f"{self.kernels} kernels; arena {self.arena_bytes} bytes"
         counted = "" if self.tiers is None else f"; {self.tiers}"
         lines = [f"target {self.target}; {self.describe_threads()}{alone}; {kernels}{counted}"]
+        if self.plan.precision == BFLOAT16.name:
+            lines += describe_kept(self.plan.program)
         for calls in merge_calls(self.plan):
             call = self.plan.calls[calls[len(calls) // 2]]
             record = describe_call(self.plan, call, 0.0, 0.0)

@@ -8,8 +8,9 @@ from weakref import WeakKeyDictionary
 
 from omniconv.choices import check_instance
 from omniconv.compiler.planning.options import Options, channels_to_first
-from omniconv.errors import ShapeError
+from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.integers import as_integer, as_shape
+from omniconv.program.element import FLOAT32
 from omniconv.runtime.compiled import Compiled
 from omniconv.runtime.stream import Stream
 from omniconv.runtime.stream_plan import Lower, StreamPlan
@@ -46,6 +47,8 @@ def open_stream(
         UnsupportedError: what stands in the way, by operator and node.
     """
     rank, at = len(sizes), repr(net)
+    if options.precision != FLOAT32.name:
+        raise UnsupportedError(f"a stream of a network in {options.precision}", need="one in float32", at=at)
     chunk = as_integer("chunk", chunk, 1, MOST_CHUNK)
     last = net.is_channels_last(name, rank)
     axis = as_integer("axis", axis, -rank, rank - 1) % rank

@@ -13,10 +13,10 @@ import numpy as np
 from omniconv.analysis.subject import as_program
 from omniconv.choices import check_instance
 from omniconv.compiler.planning.options import Options
-from omniconv.errors import DataError, ModelError, ShapeError, SpecError
+from omniconv.errors import DataError, ModelError, ShapeError, SpecError, UnsupportedError
 from omniconv.integers import as_flag
 from omniconv.processors import take_threads
-from omniconv.program.element import find_element
+from omniconv.program.element import FLOAT32, find_element
 from omniconv.program.from_spec import program_of
 from omniconv.program.program import Program
 from omniconv.records import dataclass
@@ -202,7 +202,15 @@ def find_origin(
 
 
 def _find_compiled(net: Network | Executable) -> Origin:
-    """A network that is compiled already, with what was asked of it."""
+    """A network that is compiled already, with what was asked of it.
+
+    Raises:
+        UnsupportedError: it keeps bfloat16: what passes between tiles and sweeps is not rounded where a whole network
+            rounds it.
+    """
+    precision = net.options.precision if isinstance(net, Network) else net.plan.precision
+    if precision != FLOAT32.name:
+        raise UnsupportedError(f"tiles of a network in {precision}", need="one in float32", at=repr(net))
     if isinstance(net, Network):
         return Origin(net.graph, replace(net.options, layout="NCHW", row_major=frozenset()), net.target, repr(net))
     truths = frozenset(name for name, dtype in net.output_dtypes.items() if dtype.kind == "b")

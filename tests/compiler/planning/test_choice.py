@@ -118,6 +118,7 @@ def test_options_have_the_defaults_of_compile() -> None:
     } == {
         "layout": defaults["layout"],
         "exact": defaults["exact"],
+        "precision": defaults["precision"],
         "accuracy": defaults["accuracy"],
         "memory_limit": defaults["memory_limit"],
     }

@@ -402,7 +402,7 @@ class Kernel:
         """Load one vector of numbers as they are kept."""
         scalar = self._kept(address)
         size = self._size(address)
-        if count is None:
+        if count is None or not isinstance(kind, ir.VectorType):
             return Value(self.b.load(address, kind, size))
         count = int(count)  # one that is open is pinned: masks and parts are of a known number
         zero = self.splat(0.0, kind)

@@ -65,7 +65,7 @@ class ArrayType(Type):
 
 
 class PointerType(Type):
-    """An address. One of numbers that are kept in fewer bits than a kernel computes with is of the same type to LLVM."""
+    """An address; ``narrow`` of numbers that have fewer bits than a kernel computes with, which LLVM is not told."""
 
     __slots__ = ("narrow",)
 

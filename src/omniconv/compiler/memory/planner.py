@@ -13,8 +13,8 @@ from omniconv.compiler.memory.layout import Layout, channels_last, plan_pitch, r
 from omniconv.compiler.memory.storage import Buffer, BufferRef, Stored
 from omniconv.compiler.problem.problem import USUAL, Problem
 from omniconv.compiler.problem.tuning import Tuning
-from omniconv.program.element import BFLOAT16, Element
 from omniconv.program.bfloat16 import narrow
+from omniconv.program.element import BFLOAT16, Element
 from omniconv.program.program import Program
 from omniconv.records import dataclass
 from omniconv.spec import Shape

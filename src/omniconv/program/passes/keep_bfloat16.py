@@ -2,7 +2,7 @@
 
 A value is rounded once, where it is produced; whoever reads it computes with float32. Rounded are the results of
 convolutions and dense layers, and what elementwise arithmetic, activations, pools, padding, resizing and moves make of
-rounded values. A number loses at most a relative :math:`2^{-9}`.
+rounded values. A number moves by at most a relative :math:`2^{-8}`.
 
 It must not fire on: inputs and outputs of the program; numbers that stand for positions, truths or counts, which a step
 of a few digits would change (constants, results of comparisons and of rounding, sums, maxima of their places, and what
@@ -61,7 +61,7 @@ def keep_bfloat16(program: Program) -> Program:
 
 
 def holds(w: Array) -> bool:
-    """Whether bfloat16 has all numbers of an array, up to a relative error of :math:`2^{-9}`."""
+    """Whether bfloat16 has all numbers of an array, up to a relative error of :math:`2^{-8}`."""
     size = np.abs(w)
     return bool(size.max(initial=0.0) < LARGEST and size.min(initial=1.0, where=size > 0) >= SMALLEST)
 
@@ -81,3 +81,21 @@ def _rounds(step: ProgramStep, elements: dict[str, Element]) -> bool:
 def _smooth(post: tuple[PostOp, ...]) -> bool:
     """Whether operations make numbers of numbers: neither truths nor whole numbers."""
     return all(op.op in (*ARITHMETIC, "act", "threshold") for op in post)
+
+
+def describe_kept(program: Program) -> list[str]:
+    """What :func:`keep_bfloat16` has made of a program: how much is kept as bfloat16, and which layers are not."""
+    layers = [
+        (step, label)
+        for step, label in zip(program.steps, program.labels, strict=True)
+        if isinstance(step, ConvStep | DenseStep)
+    ]
+    kept = sum(element is BFLOAT16 for element in program.elements.values())
+    steps, rounded = len(program.steps), len(program.rounded)
+    lines = [f"bfloat16: {kept} of {steps} values, the weights of {rounded} of {len(layers)} layers"]
+    for step, label in layers:
+        if step.y not in program.rounded:
+            computed = "its weights are computed"
+            outside = "its weights leave the range of bfloat16's normal numbers"
+            lines.append(f"    {label}: float32, because {computed if isinstance(step.w, str) else outside}")
+    return lines

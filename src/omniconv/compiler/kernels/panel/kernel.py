@@ -266,20 +266,20 @@ class Panel:
         if flip:
             w = w[:, ::-1, ::-1, ::-1]
         depth, columns, width = self.depth, self.columns, self.tile.vectors * self.lanes
-        flat = w.reshape(self.groups, -1, self.inputs, self.outputs)
+        w = w.reshape(self.groups, -1, self.inputs, self.outputs)
         if self.lines > self.inputs:
-            flat = np.pad(flat, ((0, 0), (0, 0), (0, self.lines - self.inputs), (0, 0)))
-        flat = flat.reshape(self.groups, depth, self.outputs)
+            w = np.pad(w, ((0, 0), (0, 0), (0, self.lines - self.inputs), (0, 0)))
+        flat = w.reshape(self.groups, depth, self.outputs)
         packed = np.zeros((self.groups, depth * columns), w.dtype)
         for first in range(0, self.outputs, width):
             wide = min(width, columns - first)
             part = flat[:, :, first : first + wide]
-            panel = packed[:, depth * first : depth * (first + wide)]
+            place = slice(depth * first, depth * (first + wide))
             if self.pairs:
-                panel = panel.reshape(self.groups, depth // 2, wide, 2)
-                panel[:, :, : part.shape[2]] = part.reshape(self.groups, depth // 2, 2, -1).swapaxes(2, 3)
+                pairs = part.reshape(self.groups, depth // 2, 2, -1).swapaxes(2, 3)
+                packed[:, place].reshape(self.groups, depth // 2, wide, 2)[:, :, : part.shape[2]] = pairs
             else:
-                panel.reshape(self.groups, depth, wide)[:, :, : part.shape[2]] = part
+                packed[:, place].reshape(self.groups, depth, wide)[:, :, : part.shape[2]] = part
         return packed.reshape(-1)
 
     def pack_bias(self, b: Array | None) -> Array:
@@ -375,15 +375,13 @@ class _PanelRow:
         with k.loop(k.sub(k.min(k.mul(end, rows), phase.count), self.first)) as position:
             source = k.shift(x, k.mul(position, p.x_strides[3]))
             target = k.shift(self.room, k.mul(position, p.pitch))
-            emit_vectors(
-                k,
-                p.inputs,
-                lambda c, vectors, _: [
-                    k.store(k.load(source, at), target, at) for at in (k.add(c, v * p.lanes) for v in range(vectors))
-                ],
-                group=4,
-                masked=False,
-            )
+
+            def widen(c: Index, vectors: int, _: int | None) -> None:
+                for v in range(vectors):
+                    at = k.add(c, v * p.lanes)
+                    k.store(k.load(source, at), target, at)
+
+            emit_vectors(k, p.inputs, widen, group=4, masked=False)
 
     def _tile(self, phase: PhaseValues, q: Index, rows: int, held: _Held) -> None:
         k, p = self.k, self.p
