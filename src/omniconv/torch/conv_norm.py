@@ -202,8 +202,8 @@ def _prepare(x: torch.Tensor, pairs: Sequence[Pair], tensors: Sequence[torch.Ten
 
 
 def _run_back(dy: Any, x: Any, kept: Sequence[_Kept], numbers: Sequence[FixedNumbers], *, inner: bool) -> Any:
-    """dscale, dshift, dw and db where there is a bias of each pair, the last one first, and of inner layers dx; none for
-    a call that somebody sees.
+    """dscale, dshift, dw and db where there is a bias of each pair, the last one first, and of inner layers dx; none
+    for a call that somebody sees.
     """
     what = "conv_norms_gradient" if inner else "first_conv_norms_gradient"
     tensors = [dy, x]

@@ -188,10 +188,12 @@ MOST_LINKS: Final = 4
 
 
 def find_links(modules: Sequence[nn.Module], place: int) -> list[Link]:
-    """The links that begin at a place, one after another."""
+    """The links that begin at a place, one after another: the statistics of each norm take part once in a call."""
     found: list[Link] = []
     while place + 1 < len(modules) and len(found) < MOST_LINKS and goes_along(modules[place], modules[place + 1]):
         norm = modules[place + 1]
+        if any(link.norm is norm for link in found):
+            break
         place += 2
         activation = find_activation(norm, modules[place]) if place < len(modules) else None
         found.append(Link(modules[place - 2], norm, activation))
