@@ -50,7 +50,7 @@ class FixedNumbers(NamedTuple):
         return cls(layer, epsilon, activation.name, tuple([value for _, value in activation.parameters]))
 
 
-class Pair(NamedTuple):
+class NormedPair(NamedTuple):
     """A convolution and its batch norm.
 
     Attributes:
@@ -93,7 +93,7 @@ def _make_shares(momentum: float, dtype: torch.dtype) -> torch.Tensor:
     return torch.tensor([1 - momentum, momentum], dtype=dtype, device="cpu")
 
 
-def find_call(x: Any, pairs: Sequence[Pair]) -> Hashable | None:
+def find_call(x: Any, pairs: Sequence[NormedPair]) -> Hashable | None:
     """The key of a call that runs as one; none for one whose layers run one by one.
 
     That is one that somebody sees, tensors that no code is compiled for or that do not fit one another (which the
@@ -118,7 +118,7 @@ def find_call(x: Any, pairs: Sequence[Pair]) -> Hashable | None:
     return key if _fit(x, pairs) else None
 
 
-def _fit(x: torch.Tensor, pairs: Sequence[Pair]) -> bool:
+def _fit(x: torch.Tensor, pairs: Sequence[NormedPair]) -> bool:
     """Whether all belong together, and there is more than one value of each channel."""
     rows = [[each for each in pair[1:6] if each is not None] for pair in pairs]
     tensors = [x, *(pair.w for pair in pairs), *(each for row in rows for each in row)]
@@ -139,7 +139,7 @@ def _fit(x: torch.Tensor, pairs: Sequence[Pair]) -> bool:
     return True
 
 
-def conv_norms(key: Hashable, x: Any, pairs: Sequence[Pair], momenta: Sequence[float]) -> torch.Tensor:
+def conv_norms(key: Hashable, x: Any, pairs: Sequence[NormedPair], momenta: Sequence[float]) -> torch.Tensor:
     """y of the last pair. Statistics have taken their part before anything is saved for the way back: a checkpoint ends
     its second forward pass there, and they take part in both.
 
@@ -168,7 +168,7 @@ def _layers_of(x: torch.Tensor, pairs: Iterable[tuple[Any, Any, FixedNumbers, bo
     return tuple(found)
 
 
-def _run(key: Hashable, x: Any, pairs: Sequence[Pair], momenta: Sequence[float]) -> Any:
+def _run(key: Hashable, x: Any, pairs: Sequence[NormedPair], momenta: Sequence[float]) -> Any:
     """y, z and moments of each pair."""
     tensors = [x]
     for pair, momentum in zip(pairs, momenta, strict=True):
@@ -182,7 +182,7 @@ def _run(key: Hashable, x: Any, pairs: Sequence[Pair], momenta: Sequence[float])
     return prepared.run(tensors)
 
 
-def _prepare(x: torch.Tensor, pairs: Sequence[Pair], tensors: Sequence[torch.Tensor]) -> PreparedCall:
+def _prepare(x: torch.Tensor, pairs: Sequence[NormedPair], tensors: Sequence[torch.Tensor]) -> PreparedCall:
     layers = _layers_of(x, [(pair.w, pair.b, pair.numbers, pair.mean is not None) for pair in pairs])
     last = is_channels_last(x)
     find = PROGRAMS.reach("conv_norms", layers, tuple(x.shape), x.dtype, channels_last=last)
