@@ -20,7 +20,7 @@ from omniconv.target.select import select_target
 
 PARAMETERS = frozenset(
     {"w", "b", "dw", "db", "scale", "shift", "mean", "variance", "moments", "sums"}
-    | {"running_mean", "running_variance", "shares", "new_mean", "new_variance"}
+    | {"running_mean", "running_variance", "shares", "new_mean", "new_variance", "dscale", "dshift"}
 )
 """Weights and biases and their gradients, and numbers of channels, which are in PyTorch's order in memory whatever the
 layout of the rest."""

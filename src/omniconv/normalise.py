@@ -83,8 +83,9 @@ def compile_conv_norms(layers: Sequence[ConvNorm], shape: Sequence[int], **optio
 def compile_conv_norms_gradient(
     layers: Sequence[ConvNorm], shape: Sequence[int], *, inner: bool = True, **options: Any
 ) -> Executable:
-    """``sums``, ``dw``, ``db`` where there is a bias and, of an ``inner`` first layer, ``dx``; from ``dy``, ``x`` and,
-    of each layer, ``z``, ``w``, ``scale``, ``shift``, ``moments`` and, of all but the last one, ``y``, named likewise.
+    """``dscale``, ``dshift``, ``dw``, ``db`` where there is a bias and, of an ``inner`` first layer, ``dx``; from
+    ``dy``, ``x`` and, of each layer, ``z``, ``w``, ``scale``, ``shift``, ``moments`` and, but for the last one, ``y``.
+    The names end as there.
 
     Args: as for :func:`compile_conv_norms`.
     """

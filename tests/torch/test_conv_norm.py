@@ -165,6 +165,7 @@ def test_gradients_of_shared_layers_have_gradients() -> None:
         got = torch.autograd.grad((twice(wanted[0]) ** 2).sum(), wanted, create_graph=True)
         found.append([*(each.detach() for each in got)])
         found[-1] += torch.autograd.grad(sum(each.sin().sum() for each in got), wanted)
+        found[-1] += model.buffers()
     assert_close(*found)
 
 

@@ -17,6 +17,7 @@ from omniconv.program.steps import (
     NormaliseStep,
     NormaliseSumsStep,
     PostOp,
+    RearrangeStep,
     SliceStep,
 )
 from omniconv.records import dataclass
@@ -131,8 +132,8 @@ def conv_norm_program(layer: ConvNorm, shape: Shape, *, element: Element = FLOAT
 def conv_norm_gradient_program(
     layer: ConvNorm, shape: Shape, *, inner: bool = True, element: Element = FLOAT32
 ) -> Program:
-    """``sums`` (of ``shift`` and ``scale``), ``dw``, ``db`` where there is a bias and, of an ``inner`` layer, ``dx``;
-    from ``dy``, ``z``, ``x``, ``w``, ``scale``, ``shift`` and ``moments``.
+    """``dscale``, ``dshift``, ``dw``, ``db`` where there is a bias and, of an ``inner`` layer, ``dx``; from ``dy``,
+    ``z``, ``x``, ``w``, ``scale``, ``shift`` and ``moments``.
 
     Raises:
         ShapeError: an input that the layer does not take.
@@ -146,7 +147,10 @@ def conv_norm_gradient_program(
     common = (*_add_rows(program, "moments"), "scale", "shift", layer.epsilon, layer.activation)
     sums = program.add(NormaliseSumsStep("z", "sums", *common, dy="dy"), (2, *channels))
     dz = program.add(NormaliseGradientStep("z", "dz", *common, dy="dy", sums=sums), result)
-    program.outputs = (sums, *add_weight_gradient(program, dz, conv, shape, bias=layer.bias))
+    for row, name in enumerate(("shift", "scale")):
+        part = program.add(SliceStep(sums, f"row_{name}", (row, 0), (1, 1)), (1, *channels))
+        program.add(RearrangeStep(part, f"d{name}", (1, *channels), (0, 1)), channels)
+    program.outputs = ("dscale", "dshift", *add_weight_gradient(program, dz, conv, shape, bias=layer.bias))
     if inner:
         program.outputs += (add_input_gradient(program, dz, conv, shape),)
     return program

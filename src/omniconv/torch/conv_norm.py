@@ -27,7 +27,7 @@ from omniconv.torch.dispatch import call, find_direct
 from omniconv.torch.layouts import is_channels_last
 from omniconv.torch.normalise import find_gradient
 from omniconv.torch.operators import find_spec
-from omniconv.torch.prepared import Given, PreparedCall
+from omniconv.torch.prepared import Given, PreparedCall, Returned
 from omniconv.torch.programs import PROGRAMS
 
 TRACKED: Final = ("running_mean", "running_variance")
@@ -50,7 +50,7 @@ class FixedNumbers(NamedTuple):
         return cls(layer, epsilon, activation.name, tuple([value for _, value in activation.parameters]))
 
 
-class Pair(NamedTuple):
+class NormedPair(NamedTuple):
     """A convolution and its batch norm.
 
     Attributes:
@@ -93,7 +93,7 @@ def _make_shares(momentum: float, dtype: torch.dtype) -> torch.Tensor:
     return torch.tensor([1 - momentum, momentum], dtype=dtype, device="cpu")
 
 
-def find_call(x: Any, pairs: Sequence[Pair]) -> Hashable | None:
+def find_call(x: Any, pairs: Sequence[NormedPair]) -> Hashable | None:
     """The key of a call that runs as one; none for one whose layers run one by one.
 
     That is one that somebody sees, tensors that no code is compiled for or that do not fit one another (which the
@@ -118,7 +118,7 @@ def find_call(x: Any, pairs: Sequence[Pair]) -> Hashable | None:
     return key if _fit(x, pairs) else None
 
 
-def _fit(x: torch.Tensor, pairs: Sequence[Pair]) -> bool:
+def _fit(x: torch.Tensor, pairs: Sequence[NormedPair]) -> bool:
     """Whether all belong together, and there is more than one value of each channel."""
     rows = [[each for each in pair[1:6] if each is not None] for pair in pairs]
     tensors = [x, *(pair.w for pair in pairs), *(each for row in rows for each in row)]
@@ -139,7 +139,7 @@ def _fit(x: torch.Tensor, pairs: Sequence[Pair]) -> bool:
     return True
 
 
-def conv_norms(key: Hashable, x: Any, pairs: Sequence[Pair], momenta: Sequence[float]) -> torch.Tensor:
+def conv_norms(key: Hashable, x: Any, pairs: Sequence[NormedPair], momenta: Sequence[float]) -> torch.Tensor:
     """y of the last pair. Statistics have taken their part before anything is saved for the way back: a checkpoint ends
     its second forward pass there, and they take part in both.
 
@@ -168,7 +168,7 @@ def _layers_of(x: torch.Tensor, pairs: Iterable[tuple[Any, Any, FixedNumbers, bo
     return tuple(found)
 
 
-def _run(key: Hashable, x: Any, pairs: Sequence[Pair], momenta: Sequence[float]) -> Any:
+def _run(key: Hashable, x: Any, pairs: Sequence[NormedPair], momenta: Sequence[float]) -> Any:
     """y, z and moments of each pair."""
     tensors = [x]
     for pair, momentum in zip(pairs, momenta, strict=True):
@@ -182,11 +182,12 @@ def _run(key: Hashable, x: Any, pairs: Sequence[Pair], momenta: Sequence[float])
     return prepared.run(tensors)
 
 
-def _prepare(x: torch.Tensor, pairs: Sequence[Pair], tensors: Sequence[torch.Tensor]) -> PreparedCall:
+def _prepare(x: torch.Tensor, pairs: Sequence[NormedPair], tensors: Sequence[torch.Tensor]) -> PreparedCall:
     layers = _layers_of(x, [(pair.w, pair.b, pair.numbers, pair.mean is not None) for pair in pairs])
     last = is_channels_last(x)
     find = PROGRAMS.reach("conv_norms", layers, tuple(x.shape), x.dtype, channels_last=last)
-    names, results, over = ["x"], {}, []
+    names, over = ["x"], []
+    results: dict[str, Returned] = {}
     shape: tuple[int, ...] = tuple(x.shape)
     for index, layer in enumerate(layers):
         own = ["w", *(["b"] if layer.bias else []), "scale", "shift"]
@@ -201,8 +202,8 @@ def _prepare(x: torch.Tensor, pairs: Sequence[Pair], tensors: Sequence[torch.Ten
 
 
 def _run_back(dy: Any, x: Any, kept: Sequence[_Kept], numbers: Sequence[FixedNumbers], *, inner: bool) -> Any:
-    """sums, dw and db where there is a bias of each pair, the last one first, and of inner layers dx; none for a call
-    that somebody sees.
+    """dscale, dshift, dw and db where there is a bias of each pair, the last one first, and of inner layers dx; none
+    for a call that somebody sees.
     """
     what = "conv_norms_gradient" if inner else "first_conv_norms_gradient"
     tensors = [dy, x]
@@ -232,12 +233,14 @@ def _prepare_back(
     layers = _layers_of(x, [(pair.w, pair.b, each, False) for pair, each in zip(kept, numbers, strict=True)])
     last = is_channels_last(x)
     find = PROGRAMS.reach(what, layers, tuple(x.shape), x.dtype, channels_last=last)
-    names, results = ["dy", "x"], {}
+    names = ["dy", "x"]
+    results: dict[str, Returned] = {}
     for index in range(len(kept) - 1, -1, -1):
         pair = kept[index]
         names += [f"z{index}", f"y{index - 1}"] if index else [f"z{index}"]
         names += [f"{name}{index}" for name in ("w", "scale", "shift", "moments")]
-        results |= {f"sums{index}": ((2, pair.w.shape[0]), False), f"dw{index}": (tuple(pair.w.shape), False)}
+        results |= {f"{name}{index}": ((pair.w.shape[0],), False) for name in ("dscale", "dshift")}
+        results |= {f"dw{index}": (tuple(pair.w.shape), False)}
         results |= {} if pair.b is None else {f"db{index}": (tuple(pair.b.shape), False)}
     results |= {"dx0": (tuple(x.shape), last)} if inner else {}
     values = ("dy", "x", "y", "z")
@@ -274,10 +277,10 @@ def _take_apart(found: Sequence[torch.Tensor], kept: Sequence[_Kept], inner: boo
     gradients: list[Any] = []
     place = 0
     for pair in reversed(kept):
-        dt, ds = found[place].unbind(0)
+        ds, dt, dw = found[place : place + 3]
         biased = pair.b is not None
-        gradients[:0] = [found[place + 1], found[place + 2] if biased else None, ds, dt]
-        place += 2 + biased
+        gradients[:0] = [dw, found[place + 3] if biased else None, ds, dt]
+        place += 3 + biased
     return found[place] if inner else None, gradients
 
 

@@ -81,10 +81,12 @@ def find_key(name: str, *arguments: Any) -> Hashable | None:
     """What calls that run alike have in common; none where a tensor is not plain: strided, in host memory, no more."""
     found: list[Any] = [name, torch.get_num_threads()]
     for each in arguments:
-        if isinstance(each, torch.Tensor):
-            if not _is_plain(each):
+        if type(each) in PLAIN_TYPES:
+            if _keys_of(each).raw_repr() not in _PLAIN_KEYS:
                 return None
             found += (each.shape, each.stride(), each.dtype)
+        elif isinstance(each, torch.Tensor):
+            return None
         else:
             found.append(each)
     return tuple(found)
@@ -93,10 +95,6 @@ def find_key(name: str, *arguments: Any) -> Hashable | None:
 def is_transformed() -> bool:
     """Whether this thread is inside of PyTorch's transforms, or of its dual numbers."""
     return bool(_is_transformed() or forward_ad._current_level >= 0)  # noqa: SLF001
-
-
-def _is_plain(x: torch.Tensor) -> bool:
-    return type(x) in PLAIN_TYPES and _keys_of(x).raw_repr() in _PLAIN_KEYS
 
 
 def _is_watched() -> bool:

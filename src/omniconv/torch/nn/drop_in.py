@@ -14,7 +14,7 @@ from torch import nn
 
 from omniconv.spec import Activation
 from omniconv.torch.activations import MODULES
-from omniconv.torch.conv_norm import FixedNumbers, Pair, conv_norms, find_call
+from omniconv.torch.conv_norm import FixedNumbers, NormedPair, conv_norms, find_call
 from omniconv.torch.layouts import PLAIN_TYPES
 from omniconv.torch.normalise import batch_norm
 from omniconv.torch.operators import convolve
@@ -175,7 +175,7 @@ class Sequential(nn.Sequential):  # type: ignore[misc]
         return input
 
 
-class Link(NamedTuple):
+class NormedLink(NamedTuple):
     """A convolution, its batch norm, and the activation behind it."""
 
     conv: Any
@@ -187,19 +187,21 @@ MOST_LINKS: Final = 4
 """Links that run in one call: in all of them gradients of values are in the working memory at once."""
 
 
-def find_links(modules: Sequence[nn.Module], place: int) -> list[Link]:
-    """The links that begin at a place, one after another."""
-    found: list[Link] = []
+def find_links(modules: Sequence[nn.Module], place: int) -> list[NormedLink]:
+    """The links that begin at a place, one after another: the statistics of each norm take part once in a call."""
+    found: list[NormedLink] = []
     while place + 1 < len(modules) and len(found) < MOST_LINKS and goes_along(modules[place], modules[place + 1]):
         norm = modules[place + 1]
+        if any(link.norm is norm for link in found):
+            break
         place += 2
         activation = find_activation(norm, modules[place]) if place < len(modules) else None
-        found.append(Link(modules[place - 2], norm, activation))
+        found.append(NormedLink(modules[place - 2], norm, activation))
         place += activation is not None
     return found
 
 
-def run_links(input: torch.Tensor, links: Sequence[Link]) -> torch.Tensor | None:  # noqa: A002
+def run_links(input: torch.Tensor, links: Sequence[NormedLink]) -> torch.Tensor | None:  # noqa: A002
     """Links in one call; none where there are none, or they have to run one by one."""
     pairs = []
     for conv, norm, activation in links:
@@ -207,7 +209,7 @@ def run_links(input: torch.Tensor, links: Sequence[Link]) -> torch.Tensor | None
         if not training:
             return None
         numbers = FixedNumbers.of(conv.list_numbers(), norm.eps, activation)
-        pairs.append(Pair(conv.weight, conv.bias, norm.weight, norm.bias, mean, variance, numbers))
+        pairs.append(NormedPair(conv.weight, conv.bias, norm.weight, norm.bias, mean, variance, numbers))
     key = find_call(input, pairs) if pairs else None
     return None if key is None else conv_norms(key, input, pairs, [link.norm.count_batch() for link in links])
 
