@@ -35,6 +35,6 @@ def round_to_bfloat16(values: npt.NDArray[Any]) -> Float32:
 
     Example:
         >>> round_to_bfloat16(np.float32([0.1, 1e-40])).tolist()
-        [0.10009765625, 1.0009950187098334e-40]
+        [0.10009765625, 9.183549615799121e-41]
     """
     return widen(narrow(values))
