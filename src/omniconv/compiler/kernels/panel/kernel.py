@@ -240,13 +240,12 @@ class Panel:
         if flip:
             w = w[:, ::-1, ::-1, ::-1]
         depth, columns, width = self.depth, self.columns, self.tile.vectors * self.lanes
-        flat = w.reshape(self.groups, depth, self.outputs)
         packed = np.zeros((self.groups, depth * columns), w.dtype)
         for first in range(0, self.outputs, width):
             wide = min(width, columns - first)
-            part = flat[:, :, first : first + wide]
-            panel = packed[:, depth * first : depth * (first + wide)].reshape(self.groups, depth, wide)
-            panel[:, :, : part.shape[2]] = part
+            part = w[..., first : first + wide]
+            panel = packed[:, depth * first : depth * (first + wide)].reshape(*w.shape[:-1], wide)
+            panel[..., : part.shape[-1]] = part
         return packed.reshape(-1)
 
     def pack_bias(self, b: Array | None) -> Array:
