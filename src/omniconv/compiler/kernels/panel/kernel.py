@@ -266,20 +266,18 @@ class Panel:
         if flip:
             w = w[:, ::-1, ::-1, ::-1]
         depth, columns, width = self.depth, self.columns, self.tile.vectors * self.lanes
-        w = w.reshape(self.groups, -1, self.inputs, self.outputs)
         if self.lines > self.inputs:
-            w = np.pad(w, ((0, 0), (0, 0), (0, self.lines - self.inputs), (0, 0)))
-        flat = w.reshape(self.groups, depth, self.outputs)
+            w = np.pad(w, [(0, 0)] * (w.ndim - 2) + [(0, self.lines - self.inputs), (0, 0)])
         packed = np.zeros((self.groups, depth * columns), w.dtype)
         for first in range(0, self.outputs, width):
             wide = min(width, columns - first)
-            part = flat[:, :, first : first + wide]
-            place = slice(depth * first, depth * (first + wide))
+            part = w[..., first : first + wide]
+            panel = packed[:, depth * first : depth * (first + wide)]
             if self.pairs:
                 pairs = part.reshape(self.groups, depth // 2, 2, -1).swapaxes(2, 3)
-                packed[:, place].reshape(self.groups, depth // 2, wide, 2)[:, :, : part.shape[2]] = pairs
+                panel.reshape(self.groups, depth // 2, wide, 2)[:, :, : part.shape[-1]] = pairs
             else:
-                packed[:, place].reshape(self.groups, depth, wide)[:, :, : part.shape[2]] = part
+                panel.reshape(*w.shape[:-1], wide)[..., : part.shape[-1]] = part
         return packed.reshape(-1)
 
     def pack_bias(self, b: Array | None) -> Array:

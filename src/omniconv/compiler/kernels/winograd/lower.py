@@ -115,7 +115,8 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
 
     def pack(panel: Panel, each: PointSet, w: Array) -> Array:
         points = transform_weights(_order_weights(layer, w), blocks.axes, each.lines, problem.groups)
-        points = points.reshape(points.shape[0], each.parts, -1)[:, each.order]
+        if each.order != tuple(range(each.parts)):
+            points = points.reshape(points.shape[0], each.parts, -1)[:, each.order]
         points = points.reshape(points.shape[0], panel.inputs, 1, 1, axes[2].kernel)
         return replace(panel, groups=turns * panel.groups).pack_weights(points, transposed=False, flip=False)
 
