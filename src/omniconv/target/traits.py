@@ -54,12 +54,14 @@ class WordUnits:
         round: float32 to 32 bits, halves to even.
         lookup: bytes of a table of 16, repeated through the vector, by the lower four bits of other bytes; 0 for those
             whose highest bit is set.
+        quads: products of unsigned and signed bytes that are neighbours, added: 16 bits, saturated.
     """
 
     pairs: str = ""
     pack: str = ""
     round: str = ""
     lookup: str = ""
+    quads: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
