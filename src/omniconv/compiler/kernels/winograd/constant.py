@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.kernels.winograd.blocks import BlockAxis, Line
+from omniconv.compiler.kernels.winograd.blocks import BlockAxis
+from omniconv.compiler.kernels.winograd.points import Line
 from omniconv.program.steps import Array
 
 _AT_ONCE: Final = 2**16
@@ -17,12 +18,12 @@ _AT_ONCE: Final = 2**16
 
 
 def transform_weights(w: Array, axes: Sequence[BlockAxis], lines: Sequence[Line], groups: int = 1) -> Array:
-    """G g G^T of every phase, at some points of some parts, in float64, rounded once.
+    """G g G^T at some points of some parts and phases, in float64, rounded once.
 
     Args:
         w: ``(out, in of a group, *taps)``.
         axes: blocks along each axis of the taps.
-        lines: points and parts along each.
+        lines: points, parts and phases along each.
         groups: of the layer.
 
     Returns:
@@ -49,12 +50,12 @@ def _transform(w: Array, axes: Sequence[BlockAxis], lines: Sequence[Line]) -> np
     u: npt.NDArray[np.float64] = np.ascontiguousarray(np.moveaxis(w, (0, 1), (-2, -1)), np.float64)
     u = u.reshape(*w.shape[2:], 1, 1, 1, *w.shape[:2])
     kept: list[int] = []
-    for axis, (points, parts) in zip(axes, lines, strict=True):
+    for axis, line in zip(axes, lines, strict=True):
         if axis.direct:
             u = np.moveaxis(u.take(axis.taps[0][0], axis=0), 0, -1)  # type: ignore[arg-type]
             kept.append(u.shape[-1])
             continue
-        matrix = _spread_kernels(axis)[:, parts.start : parts.stop, points.start : points.stop]
+        matrix = _spread_kernels(axis)[np.ix_(line.phases, line.parts, line.points)]
         spread = _combine(matrix.reshape(-1, axis.kernel), u).reshape(*matrix.shape[:3], *u.shape[1:])
         taps = u.ndim - 6 - len(kept)
         behind = spread.transpose(
