@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.kernels.winograd.blocks import BlockAxis, Line
+from omniconv.compiler.kernels.winograd.blocks import BlockAxis
+from omniconv.compiler.kernels.winograd.points import Line
 from omniconv.program.steps import Array
 
 _AT_ONCE: Final = 2**16
@@ -17,12 +18,12 @@ _AT_ONCE: Final = 2**16
 
 
 def transform_weights(w: Array, axes: Sequence[BlockAxis], lines: Sequence[Line], groups: int = 1) -> Array:
-    """G g G^T of every phase, at some points of some parts, in float64, rounded once.
+    """G g G^T at some points of some parts and phases, in float64, rounded once.
 
     Args:
         w: ``(out, in of a group, *taps)``.
         axes: blocks along each axis of the taps.
-        lines: points and parts along each.
+        lines: points, parts and phases along each.
         groups: of the layer.
 
     Returns:
@@ -31,8 +32,8 @@ def transform_weights(w: Array, axes: Sequence[BlockAxis], lines: Sequence[Line]
     """
     some = max(1, _AT_ONCE // max(1, math.prod(w.shape[1:])))
     matrices = [
-        None if axis.direct else _spread_kernels(axis)[:, parts.start : parts.stop, points.start : points.stop]
-        for axis, (points, parts) in zip(axes, lines, strict=True)
+        None if axis.direct else _spread_kernels(axis)[np.ix_(line.phases, line.parts, line.points)]
+        for axis, line in zip(axes, lines, strict=True)
     ]
     found: Array | None = None
     for first in range(0, len(w), some):
