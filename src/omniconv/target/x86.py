@@ -95,6 +95,7 @@ LEVELS: Final = (
     Level(
         name="x86-64-v4", arch="x86-64", lanes=16, registers=32, fma=True, needs=_V4, cpu="x86-64-v4", features=WIDE,
         cache_bytes=2**20, traits=WIDE_VECTORS, native=(WIDE,),
+        pair_sums=("avx512bf16", "llvm.x86.avx512bf16.dpbf16ps.{}"),
     ),
     Level(
         name="x86-64-v3", arch="x86-64", lanes=8, registers=16, fma=True, needs=_V3, cpu="x86-64-v3", traits=HALVES
