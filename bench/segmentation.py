@@ -63,7 +63,12 @@ class DeepLab(nn.Module):  # type: ignore[misc]
         return nn.functional.interpolate(scores, scale_factor=4, mode="bilinear", align_corners=False)
 
 
-NETS: dict[str, Any] = {"unet": UNet, "deeplab": DeepLab, "deeplab-pooled": lambda: DeepLab(pooled=True)}
+NETS: dict[str, Any] = {
+    "unet": UNet,
+    "unet-wide": lambda: UNet(16),
+    "deeplab": DeepLab,
+    "deeplab-pooled": lambda: DeepLab(pooled=True),
+}
 
 
 def make_net(name: str) -> nn.Module:

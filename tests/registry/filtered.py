@@ -33,7 +33,12 @@ def forms_of(spec, shape):
 
 def scale_of(form):
     """What weights are multiples of, so that transformed ones are whole but for powers of two."""
-    return math.prod(24 if axis.reads < 8 else 1440 for axis in form.axes if axis.filtered)
+    return math.prod({6: 30, 8: 1440}.get(axis.reads, 24) for axis in form.axes if axis.filtered)
+
+
+def whole_of(form):
+    """Up to which magnitude such weights and whole inputs give no rounding: halves and quarters want bits as well."""
+    return 2.0 ** (24 - sum({6: 4, 8: 10}.get(axis.reads, 0) for axis in form.axes if axis.filtered))
 
 
 @dataclass
@@ -61,8 +66,10 @@ def _view(axis, spec_axis, size, phases, phase):
     parts = [taps[p :: phase.in_step] for p in range(phase.in_step)]
     if phase.in_step == len(phases) == 1:
         parts = [taps[p : p + r] for p in range(0, len(taps), r)]
+    begin = 0
     if len(phases) > 1:
-        shift, blocks = low - taps[0][1], axis.count
+        shift, blocks = axis.shifts[phases.index(phase)], axis.count
+        begin = shift + taps[0][1] - low
         starts, firsts = [b * m + shift for b in range(blocks)], [[b * m + low for b in range(blocks)]]
     else:
         starts = [o + dilation * i for o in range(dilation) for i in range(0, -((o - phase.count) // dilation), m)]
@@ -71,7 +78,7 @@ def _view(axis, spec_axis, size, phases, phase):
     points = m + r - 1
     kernels = np.zeros((len(parts), points, spec_axis.kernel))
     for part, members in enumerate(parts):
-        for column, (tap, _) in enumerate(members):
+        for column, (tap, _) in enumerate(members, begin):
             kernels[part, :, tap] = np.abs(axis.filtering.kernel[:, column]) if axis.filtered else np.eye(r)[column]
     outputs = [
         (phase.start + phase.step * q, block, j)

@@ -65,7 +65,7 @@ def test_stretches_compute_what_the_whole_computes_in_exact_arithmetic(seed):
     x = draw_input(net, program.shapes["x"][net.axis], seed)
     want = run_program(program, {"x": x})[program.outputs[0]]
     plan = plan_of(net)
-    plan._compile = _Interpreted
+    plan._compile = Interpreted
     stream = Stream(plan, r.randint(1, 60))
     parts = push_all(stream, x, draw_sizes(r, stream.chunk), net.axis)
     np.testing.assert_allclose(np.concatenate(parts, plan.out_axis), want, rtol=1e-6, atol=1e-6)
@@ -74,7 +74,7 @@ def test_stretches_compute_what_the_whole_computes_in_exact_arithmetic(seed):
     assert late < plan.delay + plan.hop + 1 / plan.rate
 
 
-class _Interpreted:
+class Interpreted:
     """A stretch that the oracle runs."""
 
     def __init__(self, stretch):

@@ -3,21 +3,29 @@
 Of every value that moves (:mod:`omniconv.program.flow`) some last positions are *kept* where the stream stands, because
 steps will read them again. A stretch computes of every value the positions that become ready, from what was kept and
 from new positions of the input, and what is to be kept of it afterwards. Nothing is computed twice.
+
+Between stretches quantised values are numbers of the program's element, which hold their integers exactly: inputs and
+outputs of a program have one type.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
+from typing import Final
 
 from omniconv.program.carry import run_on, tail_of
 from omniconv.program.cut import Interval
 from omniconv.program.flow import Flow, FlowStep
+from omniconv.program.levels import LARGEST, Levels
 from omniconv.program.passes.drop_dead import drop_dead
 from omniconv.program.program import Program
-from omniconv.program.steps import ConcatStep, ProgramStep, SliceStep
+from omniconv.program.steps import ConcatStep, ProgramStep, QuantisedMapStep, SliceStep
 from omniconv.records import dataclass
 from omniconv.spec import Shape
+
+INTEGERS: Final = Levels(1.0, -LARGEST, LARGEST)
+"""All integers of quantised values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +123,7 @@ class _PartBuilder:
         for name, (first, ready) in ({} if self.after is None else self.after.kept).items():
             old = self.before.kept[name]
             if first < ready:
-                found = None if ready == old[1] else self._take(name, (first, ready), "kept")
+                found = None if ready == old[1] else self._leave(name, (first, ready))
                 kept[name] = found, ready - first
         last = self._new(flow.tensor)
         result = flow.tensor if last[0] < last[1] else None
@@ -212,13 +220,11 @@ class _PartBuilder:
         if span[0] >= middle:
             base, start, stop = name, middle, end
         elif span[1] <= middle:
-            base, start, stop = before_name(name), first, middle
-            self._read(base, self._shape(name, (first, middle)))
+            base, start, stop = self._find_old(name, label), first, middle
         else:
             base, start, stop = f"{name} joined", first, end
             if base not in self.shapes:
-                old = before_name(name)
-                self._read(old, self._shape(name, (first, middle)))
+                old = self._find_old(name, label)
                 self._add(ConcatStep((old, name), base, self.flow.axes[name]), self._shape(name, (first, end)), label)
         if span == (start, stop):
             return base
@@ -226,6 +232,25 @@ class _PartBuilder:
         if found not in self.shapes:
             self._slice(base, found, span[0] - start, name, span, label)
         return found
+
+    def _find_old(self, name: str, label: str) -> str:
+        """What was kept of a value, as its steps read it."""
+        found, shape = before_name(name), self._shape(name, self.before.kept[name])
+        self._read(found, shape)
+        if name not in self.flow.program.elements:
+            return found
+        integers = f"{found} in integers"
+        if integers not in self.shapes:
+            self._add(QuantisedMapStep(found, integers, None, levels=INTEGERS), shape, label)
+        return integers
+
+    def _leave(self, name: str, span: Interval) -> str:
+        """Some positions of a value, as they are kept."""
+        found = self._take(name, span, "kept")
+        if name not in self.flow.program.elements:
+            return found
+        step = QuantisedMapStep(found, f"{found} in numbers", 1.0)
+        return self._add(step, self._shape(name, span), "kept")
 
     def _slice(self, base: str, found: str, start: int, name: str, span: Interval, label: str) -> None:
         axis, rank = self.flow.axes[name], len(self.shapes[base])

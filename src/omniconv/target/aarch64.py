@@ -57,6 +57,7 @@ LEVELS: Final = (
         name="neon", arch="aarch64", aliases=("aarch64",), lanes=4, registers=32, fma=True, needs=("neon",),
         cpu="generic", features="+neon", l1_bytes=2**16, traits=TWO_UNITS,
         models=(("neoverse-v", FOUR_UNITS), ("apple-", APPLE)),
+        pair_sums=("bf16", "llvm.aarch64.neon.bfdot.v4f32.v8bf16"),
     ),
     Level(
         name="generic", arch="aarch64", lanes=4, registers=32, fma=True, needs=(), cpu="generic", traits=TWO_UNITS

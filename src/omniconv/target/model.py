@@ -91,6 +91,7 @@ class Level:
         lanes, registers, fma, cpu, features, cache_bytes, l1_bytes, traits: of the target.
         needs: features of the hosts that run it.
         native: features that a ``native`` target gets on top of those of its host.
+        pair_sums: feature of hosts that multiply pairs of bfloat16, and LLVM's name for it.
         models: traits of processors whose name begins with a word, where they differ: for ``native``.
     """
 
@@ -108,6 +109,7 @@ class Level:
     aliases: tuple[str, ...] = ()
     system: str = "unknown-linux-gnu"
     native: tuple[str, ...] = ()
+    pair_sums: tuple[str, str] | None = None
     models: tuple[tuple[str, Traits], ...] = ()
 
     @property
@@ -134,6 +136,8 @@ class Level:
         """Everything that a host has whose best level this is."""
         features = [("+" if value else "-") + feature for feature, value in sorted(host.features)]
         traits = next((traits for word, traits in self.models if host.cpu.startswith(word)), self.traits)
+        if self.pair_sums is not None and host.has(self.pair_sums[:1]):
+            traits = replace(traits, pair_sums=self.pair_sums[1])
         return Target(
             "native",
             self.lanes,

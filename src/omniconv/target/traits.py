@@ -54,12 +54,14 @@ class WordUnits:
         round: float32 to 32 bits, halves to even.
         lookup: bytes of a table of 16, repeated through the vector, by the lower four bits of other bytes; 0 for those
             whose highest bit is set.
+        quads: products of unsigned and signed bytes that are neighbours, added: 16 bits, saturated.
     """
 
     pairs: str = ""
     pack: str = ""
     round: str = ""
     lookup: str = ""
+    quads: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,8 @@ class Traits:
         line_bytes: cache line [bytes].
         vector_letter: LLVM's letter for a vector register in inline assembly; empty where that is not known.
         words: instructions for integers.
+        pair_sums: LLVM's intrinsic that adds the products of pairs of bfloat16 to float32, with a place for the bits of
+            a vector; empty where the machine has none.
         relaxed_madd: LLVM's intrinsic for a multiply-add of whole vectors that rounds once or twice as the machine
             likes; empty where there is none.
         pause: LLVM's intrinsic for one turn of a wait, and its argument if it has one; ``None`` where there is none.
@@ -108,6 +112,7 @@ class Traits:
     line_bytes: int
     vector_letter: str
     pause: tuple[str, int | None] | None
+    pair_sums: str = ""
     relaxed_madd: str = ""
     words: WordUnits = WordUnits()
 

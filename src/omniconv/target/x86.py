@@ -46,19 +46,24 @@ SHORT_VECTORS: Final = Traits(
     vector_letter="x",
     pause=("llvm.x86.sse2.pause", None),
     words=WordUnits(
-        "llvm.x86.sse2.pmadd.wd", "llvm.x86.sse2.packssdw.128", "llvm.x86.sse2.cvtps2dq", "llvm.x86.ssse3.pshuf.b.128"
+        "llvm.x86.sse2.pmadd.wd", "llvm.x86.sse2.packssdw.128", "llvm.x86.sse2.cvtps2dq", "llvm.x86.ssse3.pshuf.b.128",
+        "llvm.x86.ssse3.pmadd.ub.sw.128",
     ),
 )  # fmt: skip
 """Vectors of 128 bits: SSE."""
 
-FIRST_VECTORS: Final = replace(SHORT_VECTORS, words=replace(SHORT_VECTORS.words, lookup=""))
+FIRST_VECTORS: Final = replace(SHORT_VECTORS, words=replace(SHORT_VECTORS.words, lookup="", quads=""))
 """The same before SSSE3."""
 
 HALVES: Final = replace(
     SHORT_VECTORS,
     permutes_cross_halves=False,  # 3 cycles against 1 (Skylake), two halves (Zen 1)
     words=WordUnits(
-        "llvm.x86.avx2.pmadd.wd", "llvm.x86.avx2.packssdw", "llvm.x86.avx.cvt.ps2dq.256", "llvm.x86.avx2.pshuf.b"
+        "llvm.x86.avx2.pmadd.wd",
+        "llvm.x86.avx2.packssdw",
+        "llvm.x86.avx.cvt.ps2dq.256",
+        "llvm.x86.avx2.pshuf.b",
+        "llvm.x86.avx2.pmadd.ub.sw",
     ),
 )
 """Vectors of 256 bits, made of halves: AVX2."""
@@ -74,7 +79,8 @@ WIDE_VECTORS: Final = replace(
     row_sums=1,  # fitted: tiles of fewer than four sums lose by their number alone
     half_vector=0.65,  # between half (Zen 4) and whole (Skylake)
     words=WordUnits(
-        "llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.packssdw.512", lookup="llvm.x86.avx512.pshuf.b.512"
+        "llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.packssdw.512", lookup="llvm.x86.avx512.pshuf.b.512",
+        quads="llvm.x86.avx512.pmaddubs.w.512",
     ),
     transform=1.2,  # moves take twice as long as those of shorter vectors, but find more registers
     panel=PanelCosts(
@@ -89,6 +95,7 @@ LEVELS: Final = (
     Level(
         name="x86-64-v4", arch="x86-64", lanes=16, registers=32, fma=True, needs=_V4, cpu="x86-64-v4", features=WIDE,
         cache_bytes=2**20, traits=WIDE_VECTORS, native=(WIDE,),
+        pair_sums=("avx512bf16", "llvm.x86.avx512bf16.dpbf16ps.{}"),
     ),
     Level(
         name="x86-64-v3", arch="x86-64", lanes=8, registers=16, fma=True, needs=_V3, cpu="x86-64-v3", traits=HALVES

@@ -10,7 +10,7 @@ import numpy as np
 from omniconv.program.cut import Box
 from omniconv.tiles.axes import CHANNEL, Axes
 from omniconv.tiles.compiled import Array
-from omniconv.tiles.room import Maker
+from omniconv.tiles.room import MakeRoom
 
 Plane: TypeAlias = Mapping[str, int]
 """Where an image lies on each axis of planes."""
@@ -23,7 +23,7 @@ def slices(axes: Axes, plane: Plane, box: Box) -> tuple[slice, ...]:
     return tuple(found.get(name, slice(None)) for name in axes.names)
 
 
-def inwards(axes: Axes, part: Array, dtype: np.dtype[Any], make: Maker) -> Array:
+def inwards(axes: Axes, part: Array, dtype: np.dtype[Any], make: MakeRoom) -> Array:
     """A part of an image as the network takes it: ``(1, C, *spatial)``."""
     order = [name for name in axes.names if axes.is_plane(name)]
     order += [CHANNEL] if CHANNEL in axes.names else []

@@ -28,7 +28,7 @@ COPIES: Final = 2
 """Times that a library holds what it packs or unpacks: as it is stored, and as an array."""
 SHORT: Final = 8
 """Positions of a last axis up to which NumPy is asked to copy one after the other: it walks along the last axis."""
-Maker: TypeAlias = Callable[[Sequence[int], np.dtype[Any]], npt.NDArray[Any]]
+MakeRoom: TypeAlias = Callable[[Sequence[int], np.dtype[Any]], npt.NDArray[Any]]
 """What makes an array of a shape and a type, with anything in it."""
 
 
@@ -46,7 +46,7 @@ class Rooms:
     def __init__(self) -> None:
         self._pools: dict[str, ArenaPool] = {}
 
-    def named(self, name: str) -> Maker:
+    def named(self, name: str) -> MakeRoom:
         """What makes the arrays of a name."""
         pool = self._pools.setdefault(name, ArenaPool())
 
@@ -60,7 +60,7 @@ class Rooms:
         return make
 
 
-def as_stored(y: npt.NDArray[Any], make: Maker) -> npt.NDArray[Any]:
+def as_stored(y: npt.NDArray[Any], make: MakeRoom) -> npt.NDArray[Any]:
     """An array in row-major order: itself, or a copy."""
     if y.flags.c_contiguous:
         return y

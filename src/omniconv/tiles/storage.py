@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from omniconv.errors import DataError
 from omniconv.tiles.geo import CACHE, Raster
-from omniconv.tiles.room import Maker, count_packing, list_pieces, make_room
+from omniconv.tiles.room import MakeRoom, count_packing, list_pieces, make_room
 
 TIFF = (".tif", ".tiff")
 
@@ -35,7 +35,7 @@ def find_chunks(array: Any) -> tuple[int, ...] | None:
     return tuple(getattr(array, "shards", None) or array.chunks) if is_zarr(array) else None
 
 
-def read_box(array: Any, where: tuple[slice, ...], make: Maker = make_room) -> npt.NDArray[Any]:
+def read_box(array: Any, where: tuple[slice, ...], make: MakeRoom = make_room) -> npt.NDArray[Any]:
     """A part of an array, for which ``make`` makes room where that is needed."""
     pages = _find_pages(array)
     if not is_zarr(array) and pages is None:

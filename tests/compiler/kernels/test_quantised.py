@@ -11,6 +11,7 @@ from omniconv.compiler.code.build import compile_assembly, compile_object
 from omniconv.compiler.kernels.quantised.filtered import QuantisedFilter
 from omniconv.compiler.kernels.quantised.lane import QuantisedLane
 from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
+from omniconv.compiler.kernels.quantised.quads import QuantisedQuads
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
 from omniconv.errors import UnsupportedError
@@ -58,12 +59,14 @@ LAYERS = {
 }
 
 
-def layer_program(shape: tuple[int, ...], spec: Conv, seed: int = 0, bias: int = 3000, spread: float = 1.0) -> Program:
+def layer_program(
+    shape: tuple[int, ...], spec: Conv, seed: int = 0, bias: int = 3000, spread: float = 1.0, most: int = 127
+) -> Program:
     """A float input, quantised; the layer; its result as numbers of scale 1."""
     rng = np.random.default_rng(seed)
     program = Program(("x",), shapes={"x": shape})
     program.add(QuantisedMapStep("x", "q", None, levels=INPUT), shape)
-    w = rng.integers(-127, 128, spec.weight_shape).astype(np.int16)
+    w = rng.integers(-most, most + 1, spec.weight_shape).astype(np.int16)
     b = rng.integers(-bias, bias + 1, spec.out_channels).astype(np.int32)
     b[0] = bias
     factor = rng.uniform(0.5, 1.5, spec.out_channels) * spread / (60 * np.sqrt(np.prod(spec.weight_shape[1:])))
@@ -117,6 +120,7 @@ def test_every_level_computes_the_same_integers(target: str) -> None:
     for name in ("dense", "filtered", "depthwise", "groups_of_four", "multiplier_4"):
         check(layer_program(*LAYERS[name]), target, threads=2)
     check(table_program((1, 37, 5, 9)), target, threads=2)
+    check(layer_program((1, 59, 5, 7), Conv.of(59, 41, 1), most=64), target, threads=2)
 
 
 @pytest.mark.parametrize(("inputs", "sign", "filtered"), [(189, 1, True), (189, -1, True), (190, 1, False)])
@@ -146,6 +150,31 @@ def test_floats_change_their_order_before_they_become_words_that_a_layer_reads(c
 @pytest.mark.parametrize(("shape", "layout"), [((2, 41, 9, 7), "NHWC"), ((3, 1031), "NCHW"), ((2, 3, 5, 6, 7), "NCHW")])
 def test_tables_are_exact(shape: tuple[int, ...], layout: str) -> None:
     check(table_program(shape), threads=2, layout=layout)
+
+
+@pytest.mark.parametrize("inputs", [1, 6, 45, pytest.param(24, marks=pytest.mark.wide), 67])
+def test_pointwise_layers_by_bytes_are_exact(inputs: int) -> None:
+    """Last chunks of some numbers of channels; several units."""
+    program = layer_program((2, inputs, 13, 31), Conv.of(inputs, 35, 1), most=64)
+    (call,) = [call for call in plan(program, select_target("x86-64-v3")).calls if call.what == "panel"]
+    assert isinstance(call.recipe, QuantisedQuads)
+    check(program, threads=2)
+
+
+@pytest.mark.parametrize(("weight", "sign", "by_bytes"), [(64, 1, True), (64, -1, True), (65, 1, False)])
+def test_bytes_are_multiplied_up_to_the_largest_sum_of_16_bits(weight: int, sign: int, by_bytes: bool) -> None:
+    """255 times 128 fits, and is reached; 255 times 129 does not."""
+    program = layer_program((1, 64, 4, 4), Conv.of(64, 32, 1), bias=0, spread=0.1)
+    (step,) = [step for step in program.steps if isinstance(step, QuantisedConvStep)]
+    step.w[:, :16], step.w[:, 16:] = sign * weight, sign * 64
+    x = np.where(np.arange(64)[:, None, None] < np.arange(16).reshape(4, 4) * 4, 9.0, -9.0)[None].astype(np.float32)
+    want = run_program(program, {"x": x})["y"].astype(np.float32)
+    run = Executable.of(program, select_target("native"), Options(threads=1))
+    np.testing.assert_array_equal(run.run({"x": x})["y"], want)
+    assert len(np.unique(want)) > 2
+    (call,) = [call for call in plan(program, select_target("x86-64-v3")).calls if call.what == "panel"]
+    assert isinstance(call.recipe, QuantisedQuads) == by_bytes
+    assert ("never pass 7 bits" if by_bytes else "beyond 7 bits") in call.how
 
 
 def test_profiles_count_the_products_that_are_left() -> None:

@@ -433,13 +433,31 @@ class Kernel:
             return raise_lower(self.b, Bits(self.hold(self._spread(word, ir.VectorType(I32, lanes)))))
         return self.spread(self.load_scalar(pointer, elements), lanes)
 
+    def load_pairs(self, pointer: Pointer, elements: Index, lanes: int) -> Bits:
+        """Load so many pairs of bfloat16, each as a word of 32 bits."""
+        address = self.shift(pointer, elements)
+        return Bits(self.b.load(address, ir.VectorType(I32, lanes), self._size(address)))
+
     def load_half(self, pointer: Pointer, elements: Index, half: int, *, lanes: int) -> Value:
         """Load the first (0) or the second (1) number of each of so many pairs of bfloat16: one operation, where a
         vector of them is spread out first.
         """
-        address = self.shift(pointer, elements)
-        words = Bits(self.b.load(address, ir.VectorType(I32, lanes), self._size(address)))
+        words = self.load_pairs(pointer, elements, lanes)
         return keep_upper(self.b, words) if half else raise_lower(self.b, words)
+
+    def spread_pair(self, pointer: Pointer, elements: Index, lanes: int, *, alone: bool = False) -> Bits:
+        """Load one pair of bfloat16 into every lane; a number that is ``alone`` is beside a zero."""
+        address = self.shift(pointer, elements)
+        word = Bits(self.b.load(address, HALF if alone else I32, self._size(address)))
+        word = self.b.zext(word, I32) if alone else word
+        return cast("Bits", self._spread(cast("Value", word), ir.VectorType(I32, lanes)))
+
+    def add_pairs(self, total: Value, a: Bits, b: Bits) -> Value:
+        """total + a b, for each lane the products of both numbers of its pairs; by the machine's own rounding."""
+        kind, halves = total.type, ir.VectorType(ir.BFLOAT, 2 * total.type.count)
+        name = self.target.traits.pair_sums.format(32 * kind.count)
+        function = self.intrinsic(name, kind, [kind, halves, halves])
+        return Value(self.b.call(function, [total, *(self.b.bitcast(each, halves) for each in (a, b))]))
 
     def store(self, value: Value, pointer: Pointer, elements: Index = 0, *, count: int | None = None) -> None:
         """Store one vector; with ``count`` only its first lanes."""

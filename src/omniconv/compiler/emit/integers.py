@@ -17,6 +17,7 @@ from omniconv.compiler.emit import ir
 from omniconv.compiler.emit.builder import I16, I32, Kernel
 from omniconv.compiler.emit.machine import Bits, Index, Pointer, Value
 
+I8 = ir.IntType(8)
 GROUP = 4
 """Sums of one vector that stay side by side in packed order."""
 
@@ -101,6 +102,18 @@ def add_pairs(k: Kernel, total: Bits, a: Bits, b: Bits) -> Bits:
     order, and then run out of registers.
     """
     return cast("Bits", k.hold(cast("Value", k.b.add(total, _multiply_pairs(k, a, b)))))
+
+
+def add_quads(k: Kernel, total: Bits, a: Bits, b: Bits) -> Bits:
+    """A vector of sums and the products of two vectors of quads of bytes, ``a`` unsigned and ``b`` signed.
+
+    Neighbouring products are added in 16 bits, where they have to fit. Both come as vectors of words, for machines that
+    have the instruction.
+    """
+    kind, small = a.type, ir.VectorType(I8, 2 * a.type.count)
+    function = k.intrinsic(k.target.traits.words.quads, kind, [small, small])
+    bytes_of = [k.b.bitcast(Value(each), small) for each in (a, b)]
+    return add_pairs(k, total, Bits(k.b.call(function, bytes_of)), Bits(k.splat(1, kind)))
 
 
 def _multiply_pairs(k: Kernel, a: Bits, b: Bits) -> Bits:

@@ -89,6 +89,7 @@ POINTER: Final = PointerType()
 NARROW_POINTER: Final = PointerType(narrow=True)
 FLOAT: Final = Type("float")
 DOUBLE: Final = Type("double")
+BFLOAT: Final = Type("bfloat")
 
 
 class IRValue:

@@ -6,9 +6,9 @@ from typing import Final, cast
 
 from omniconv.compiler.emit import ir
 from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.integers import I8
 from omniconv.compiler.emit.machine import Bits, Pointer, Value
 
-I8: Final = ir.IntType(8)
 ROW: Final = 16
 """Entries that one instruction chooses among."""
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.machines import V3
-from tests.registry.filtered import filtered_magnitude, form_bound, forms_of, scale_of
+from tests.registry.filtered import filtered_magnitude, form_bound, forms_of, scale_of, whole_of
 
 import omniconv as oc
 from omniconv.compiler.kernels.winograd.forms import list_forms, reject_forms
-from omniconv.compiler.kernels.winograd.matrices import NUMBERS, construct_filtering, find_filtering
+from omniconv.compiler.kernels.winograd.matrices import POINTS, construct_filtering, find_filtering
 from omniconv.compiler.kernels.winograd.slabs import list_slabs
 from omniconv.compiler.planning.choice import choose
 from omniconv.compiler.planning.options import Options
@@ -49,7 +49,7 @@ def test_filtering_is_a_plain_sum_for_any_points(data, m, r):
 
 def test_growth_is_what_random_numbers_show():
     rng = np.random.default_rng(0)
-    for n in NUMBERS:
+    for n in POINTS:
         for r in range(2, n):
             found = find_filtering(n - r + 1, r)
             x, w = rng.standard_normal((20000, n)), rng.standard_normal((20000, r))
@@ -141,7 +141,7 @@ def test_every_form_is_exact_where_numbers_are_whole(spec, shape):
     for form in {form.name: form for form in forms_of(spec, shape)}.values():
         weights = (scale_of(form) * signs).astype(np.float32), np.zeros(spec.out_channels, np.float32)
         magnitude = filtered_magnitude(spec, x, *weights, form)
-        small = magnitude <= 2.0 ** (24 if scale_of(form) <= 576 else 14)
+        small = magnitude <= whole_of(form)
         for _, f in compile_forms(spec, shape, weights, only=form.name):
             if is_spread(f):
                 # Weights are transformed in float64, where 1/6 is not exact: what should be 0 may be 1e-15.
@@ -218,7 +218,7 @@ def test_weights_that_would_overflow_are_summed_directly(value):
     w, b = random_weights(spec, rng)[0]
     usual = oc.compile(spec, shape, [(w, b)], target="x86-64-v3")
     assert "winograd m=2 slab=" in usual.explain()
-    said = "winograd F(2x2, 5x5): 6x6 points, 0, 1, -1, 2, -2 and infinity; multiplies 2.78 times less often"
+    said = "winograd F(2x2, 5x5): 6x6 points, 0, 1/2, -1/2, 2, -2 and infinity; multiplies 2.78 times less often"
     assert said in usual.explain()
     w = w.copy()
     w[3, 5, 2, 2] = value
@@ -241,7 +241,7 @@ def test_weights_that_would_overflow_are_summed_directly(value):
         (Conv.of(96, 96, 3, padding=8, dilation=8, dims=1), (1, 96, 6000), "winograd m=1x6 slab="),
         (Conv.of(48, 64, 3, padding=1, dims=3), (1, 48, 12, 24, 24), "winograd m=4 planes="),
         (Conv.of(64, 128, 4, padding=1, stride=2), (1, 64, 64, 64), "winograd m=4 slab="),
-        (Conv.of(128, 64, 4, padding=1, stride=2, transposed=True), (1, 128, 32, 32), "winograd m=3 slab="),
+        (Conv.of(128, 64, 4, padding=1, stride=2, transposed=True), (1, 128, 32, 32), "winograd m=4 taps=3x3 slab="),
         (Conv.of(64, 64, 3, padding=1, stride=3), (1, 64, 57, 57), None),
         (Conv.of(128, 256, 3, padding=1, stride=2), (1, 128, 14, 14), None),
     ],

@@ -82,23 +82,35 @@ def test_least_times_are_those_of_what_is_compiled() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "m", "saving"),
-    [(3, 2, 4, 144 / 81), (5, 2, 4, 400 / 121), (5, 3, 3, 225 / 121), (4, 2, 4, 256 / 100)],
+    ("kernel", "stride", "transposed", "name", "saving"),
+    [
+        (3, 2, False, "F(4x4, 2x2)", 144 / 81),
+        (5, 2, False, "F(4x4, 3x3)", 400 / 121),
+        (5, 3, False, "F(3x3, 2x2)", 225 / 121),
+        (4, 2, False, "F(4x4, 2x2)", 256 / 100),
+        (3, 2, True, "F(4x4, 2x2)", 144 / 81),
+        (4, 2, True, "F(4x4, 3x3)", 256 / 100),
+        (4, 2, True, "F(3x3, 2x2)", 144 / 64),
+        (5, 2, True, "F(4x4, 3x3)", 400 / 121),
+        (7, 2, True, "F(3x3, 4x4)", 441 / 121),
+    ],
 )
-def test_a_part_that_is_a_tap_shorter_has_no_product_at_infinity(
-    kernel: int, stride: int, m: int, saving: float
+def test_a_part_or_phase_that_lacks_a_tap_at_an_end_has_no_product_there(
+    kernel: int, stride: int, transposed: bool, name: str, saving: float
 ) -> None:
-    """Every product is of a point and a part whose weights are not all zero there, and no such one is left out."""
-    spec = Conv.of(16, 16, kernel, stride=stride, padding=kernel // 2)
+    """Every product is of a point, a part and a phase whose weights are not all zero there; none is missing."""
+    spec = Conv.of(
+        16, 16, kernel, stride=stride, padding=kernel // 2 - transposed * (kernel % 2 == 0), transposed=transposed
+    )
     problem = Problem(1, walks(spec, (40, 40)), 1, 16, 16)
-    [blocks] = [each for each in list_forms(problem) if each.axes[1].m == m]
+    [blocks] = [each for each in list_forms(problem) if name in each.name]
     assert blocks.saving == pytest.approx(saving)
-    whole = [(range(axis.points), range(axis.parts)) for axis in blocks.axes]
+    whole = [axis.undivided for axis in blocks.axes]
     w = np.random.default_rng(0).uniform(1, 2, (1, 1, 1, kernel, kernel))
-    used = transform_weights(w, blocks.axes, whole).reshape(blocks.points, blocks.parts) != 0
+    used = transform_weights(w, blocks.axes, whole).reshape(blocks.points, blocks.phases, blocks.parts) != 0
     taken = np.zeros_like(used)
     rows, starts = np.argsort(blocks.slots), np.argsort(blocks.order)
     for each in blocks.sets:
         points = starts[each.first : each.first + each.points]
-        taken[np.ix_(points, rows[each.slot : each.slot + each.parts])] = True
+        taken[np.ix_(points, each.phases, rows[each.slot : each.slot + each.parts])] = True
     assert np.array_equal(used, taken)

@@ -63,6 +63,7 @@ class Panel:
         along: whether a channel that is left over may be summed along its inputs, in another order than other channels:
             not where the tile, which decides, depends on the number of threads.
         pairs: whether weights are bfloat16, those of two neighbouring inputs side by side.
+        adds_pairs: whether one instruction adds the products of two neighbouring inputs, which are bfloat16.
         widens: whether a unit of work first widens the inputs of its positions, which are bfloat16, into the memory of
             its thread: the last arg, behind the operands.
     """
@@ -88,6 +89,7 @@ class Panel:
     sweep: bool = False
     along: bool = True
     pairs: bool = False
+    adds_pairs: bool = False
     widens: bool = False
 
     @property
@@ -266,20 +268,18 @@ class Panel:
         if flip:
             w = w[:, ::-1, ::-1, ::-1]
         depth, columns, width = self.depth, self.columns, self.tile.vectors * self.lanes
-        w = w.reshape(self.groups, -1, self.inputs, self.outputs)
         if self.lines > self.inputs:
-            w = np.pad(w, ((0, 0), (0, 0), (0, self.lines - self.inputs), (0, 0)))
-        flat = w.reshape(self.groups, depth, self.outputs)
+            w = np.pad(w, [(0, 0)] * (w.ndim - 2) + [(0, self.lines - self.inputs), (0, 0)])
         packed = np.zeros((self.groups, depth * columns), w.dtype)
         for first in range(0, self.outputs, width):
             wide = min(width, columns - first)
-            part = flat[:, :, first : first + wide]
-            place = slice(depth * first, depth * (first + wide))
+            part = w[..., first : first + wide]
+            panel = packed[:, depth * first : depth * (first + wide)]
             if self.pairs:
                 pairs = part.reshape(self.groups, depth // 2, 2, -1).swapaxes(2, 3)
-                packed[:, place].reshape(self.groups, depth // 2, wide, 2)[:, :, : part.shape[2]] = pairs
+                panel.reshape(self.groups, depth // 2, wide, 2)[:, :, : part.shape[-1]] = pairs
             else:
-                packed[:, place].reshape(self.groups, depth, wide)[:, :, : part.shape[2]] = part
+                panel.reshape(*w.shape[:-1], wide)[..., : part.shape[-1]] = part
         return packed.reshape(-1)
 
     def pack_bias(self, b: Array | None) -> Array:
@@ -520,6 +520,9 @@ class _PanelRow:
             for ahead in range(0, number * sum(widths) if p.far else 0, LINE // k.element.bytes):
                 k.prefetch(weights, k.add(k.mul(k.add(first, p.depth), sum(widths)), ahead))
             values = [[k.get(slot) for slot in row] for row in acc]
+            if p.adds_pairs:
+                self._add_pairs(pixels, weights, values, first, number)
+                number = 0
             for w, x in self._operands(pixels, weights, widths, counts, first, number):
                 for r, value in enumerate(x):
                     for v in range(len(widths)):
@@ -533,6 +536,20 @@ class _PanelRow:
                 step(j, unroll)
         if rest:
             step(k.add(start, rounds * unroll), rest)
+
+    def _add_pairs(
+        self, pixels: list[Pointer], weights: Pointer, values: list[list[Value]], first: Index, number: int
+    ) -> None:
+        """Add ``number`` input channels from ``first`` on, two at a time; the last one alone where that is odd."""
+        k, p = self.k, self.p
+        widths = [value.type.count for value in values[0]]
+        for u in range(0, number, 2):
+            j = k.add(first, u)
+            line = k.mul(j, sum(widths))
+            w = [k.load_pairs(weights, k.add(line, 2 * v * p.lanes), lanes) for v, lanes in enumerate(widths)]
+            for pixel, row in zip(pixels, values, strict=True):
+                for v, lanes in enumerate(widths):
+                    row[v] = k.add_pairs(row[v], k.spread_pair(pixel, j, lanes, alone=u + 1 == number), w[v])
 
     def _operands(
         self,
@@ -549,8 +566,8 @@ class _PanelRow:
             j, half = k.add(first, u), u % 2
             line = k.mul(k.add(first, u - half) if p.pairs else j, p.w_line or sum(widths))
             if p.pairs:
-                if half:
-                    k.fence()  # both halves at once would need twice as many registers
+                if u:
+                    k.fence()  # the weights of several inputs at once would need more registers
                 w = [
                     k.load_half(weights, k.add(line, 2 * v * p.lanes), half, lanes=lanes)
                     for v, lanes in enumerate(widths)

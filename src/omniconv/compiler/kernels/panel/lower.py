@@ -124,8 +124,9 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[PanelTile]) -> None:
         lanes=planner.target.lanes,
         pairs=layer.weights.narrow,
     )
-    widens = x.element is BFLOAT16 and problem.pointwise and recipe.neighbours and x.layout.readable
-    recipe = replace(recipe, widens=widens)
+    if x.element is BFLOAT16 and recipe.neighbours:
+        adds = recipe.pairs and bool(planner.target.traits.pair_sums)
+        recipe = replace(recipe, adds_pairs=adds, widens=not adds and problem.pointwise and x.layout.readable)
     weights = _pack(planner, layer, recipe, channels.order)
     key = "bias", recipe.packing
     bias = pack_bias(planner, layer.bias, recipe.groups * recipe.columns, recipe.pack_bias, key)

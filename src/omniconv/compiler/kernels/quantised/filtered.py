@@ -33,13 +33,11 @@ from omniconv.compiler.emit.integers import (
     sums,
 )
 from omniconv.compiler.emit.machine import Bits, Index, Pointer, Value
-from omniconv.compiler.kernels.quantised.taps import WEIGHTS, ZEROS, TapWalk, X, Y, in_packed_order
+from omniconv.compiler.kernels.quantised.taps import ROOM, WEIGHTS, ZEROS, TapWalk, X, Y, in_packed_order
 from omniconv.integers import ceil_div
 from omniconv.records import dataclass
 from omniconv.target.model import Target
 
-ROOM = 6
-"""Position of the thread's memory in ``args``."""
 OUTPUTS: Final = 4
 """Outputs of a block along an axis."""
 READS: Final = 6

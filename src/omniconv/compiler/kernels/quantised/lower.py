@@ -12,6 +12,7 @@ import numpy.typing as npt
 from omniconv.compiler.kernels.quantised.filtered import MOST, OUTPUTS, POINTS, ROWS, QuantisedFilter
 from omniconv.compiler.kernels.quantised.lane import QuantisedLane, count_held
 from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
+from omniconv.compiler.kernels.quantised.quads import QuantisedQuads, fits
 from omniconv.compiler.kernels.quantised.taps import TapAxis, TapWalk, list_axes, stays_bounded
 from omniconv.compiler.lowering.arrange import as_channels_last, as_rows
 from omniconv.compiler.lowering.layer import strides_of
@@ -109,14 +110,40 @@ def _lower_layer(
     else:
         tail = y.layout.tail and spec.groups == 1
         recipe = QuantisedPanel(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=tail)
-    packed = [_constant(planner, recipe.pack(_straighten(spec, w)))]
-    packed += [_constant(planner, recipe.pack_outputs(array)) for array in (step.b, step.factor)]
+        if merged is not None and spec.groups == 1:
+            recipe, why = _by_bytes(planner, recipe, step, w)
+    bias = recipe.pack_bias(w, step.b) if isinstance(recipe, QuantisedQuads) else recipe.pack_outputs(step.b)
+    constants = recipe.pack(_straighten(spec, w)), bias, recipe.pack_outputs(step.factor)
+    packed = [_constant(planner, array) for array in constants]
     # A row of zeros: integers of half the size of floats.
     zeros = planner.zeros(axes[2].size * x_strides[3] + 2 * lanes)
     args, name = [x.ref, y.ref, *packed, zeros], "lane" if by_lane else "panel"
+    if isinstance(recipe, QuantisedFilter | QuantisedQuads):
+        args.append(planner.thread_memory(recipe.room))
     if isinstance(recipe, QuantisedFilter):
-        args, name = [*args, planner.thread_memory(recipe.room)], "filtered"
+        name = "filtered"
     planner.call(recipe, args, name, how=why, fixed=True)
+
+
+def _by_bytes(
+    planner: Planner, panel: QuantisedPanel, step: Requantised, w: npt.NDArray[np.int16]
+) -> tuple[QuantisedPanel, str]:
+    """The kernel of bytes for a pointwise layer, where the machine and the weights allow it and several blocks of
+    outputs read what is made for them; else the kernel of words, and why.
+    """
+    if panel.panels < 2 or not planner.target.traits.words.quads:
+        return panel, ""
+    quads = QuantisedQuads(
+        walk=panel.walk,
+        groups=1,
+        inputs=panel.inputs,
+        outputs=panel.outputs,
+        tail=panel.tail,
+        least=step.x_levels.low,
+    )
+    if not fits(quads.arrange(w), step.x_levels):
+        return panel, "words: weights of two inputs that together are beyond 7 bits"
+    return quads, "bytes: weights of two inputs never pass 7 bits together"
 
 
 def _filters(

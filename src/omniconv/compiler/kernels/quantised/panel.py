@@ -67,6 +67,11 @@ class QuantisedPanel:
         """Packed weights of a block [elements]."""
         return len(self.walk.taps) * self.pairs * 2 * self.width
 
+    @property
+    def pitch(self) -> int:
+        """Distance between neighbouring positions in what is read [words]."""
+        return self.walk.x_strides[3]
+
     def pack(self, w: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
         """Weights in PyTorch's shape as the kernel reads them: by group, block, tap, pair, output in packed order, and
         which of the pair.
@@ -89,7 +94,8 @@ class QuantisedPanel:
         k = Kernel(name, target)
         ragged = 0 if self.tail else self.outputs % self.width
         whole = self.panels - 1 if ragged else self.panels
-        for y, rows, block in self.walk.emit_units(k):
+        for y, found, block in self.walk.emit_units(k):
+            rows = self._stage(k, found, block)
             with k.loop(self.groups) as group:
                 inputs = {tap: shift_words(k, row, k.mul(group, self.inputs)) for tap, row in rows.items()}
                 if whole:
@@ -98,6 +104,15 @@ class QuantisedPanel:
                 if ragged:
                     self._panel(k, y, inputs, block, group, whole, ragged)
         return k.finish()
+
+    def _stage(self, k: Kernel, rows: Rows, block: Index) -> Rows:
+        """Where the inputs of a unit are read: where they are."""
+        del k, block
+        return rows
+
+    def _add(self, k: Kernel, total: Bits, value: Bits, factor: Bits) -> Bits:
+        """A vector of sums and the products of two vectors of pairs."""
+        return add_pairs(k, total, value, factor)
 
     def _panel(
         self, k: Kernel, y: Pointer, rows: Rows, block: Index, group: Index, panel: Index, count: int | None
@@ -124,7 +139,7 @@ class QuantisedPanel:
             if not positions:
                 continue
             column = k.add(k.mul(first, width.stride), tw * width.dilation - width.before)
-            source = k.anchor(shift_words(k, rows[td, th], k.mul(column, walk.x_strides[3])))
+            source = k.anchor(shift_words(k, rows[td, th], k.mul(column, self.pitch)))
             part = shift_words(k, weights, number * self.pairs * 2 * self.width)
             turns = self.pairs // _UNROLL
             if turns:
@@ -144,6 +159,6 @@ class QuantisedPanel:
         walk = self.walk
         factors = [load_words(k, weights, (2 * pair + half) * self.width, self.width) for half in range(2)]
         for i in positions:
-            value = load_pair(k, source, i * walk.axes[2].stride * walk.x_strides[3] + 2 * pair, walk.lanes)
+            value = load_pair(k, source, i * walk.axes[2].stride * self.pitch + 2 * pair, walk.lanes)
             for slot, factor in zip(slots[i], factors, strict=True):
-                k.set(slot, Value(add_pairs(k, Bits(k.get(slot)), value, factor)))
+                k.set(slot, Value(self._add(k, Bits(k.get(slot)), value, factor)))

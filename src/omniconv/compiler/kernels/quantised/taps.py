@@ -25,8 +25,8 @@ from omniconv.integers import ceil_div
 from omniconv.records import dataclass
 from omniconv.spec import Conv
 
-X, Y, WEIGHTS, BIAS, FACTOR, ZEROS = range(6)
-"""Positions of the buffers in ``args``; behind a row of zeros there is nothing."""
+X, Y, WEIGHTS, BIAS, FACTOR, ZEROS, ROOM = range(7)
+"""Positions of the buffers in ``args``: behind a row of zeros the memory of the threads, for kernels that need some."""
 
 Rows: TypeAlias = dict[tuple[int, int], Pointer]
 """For each tap along D and H the row that it reads."""

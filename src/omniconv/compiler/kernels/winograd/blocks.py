@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
-from itertools import product
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from omniconv.compiler.kernels.winograd.matrices import POINTS, Filtering, find_filtering
+from omniconv.compiler.kernels.winograd.points import Line, PointSet, divide, list_places, place_parts
 from omniconv.compiler.problem.problem import Problem
 from omniconv.integers import ceil_div
 from omniconv.open_size import Opener
 from omniconv.records import dataclass
 
-Line: TypeAlias = tuple[range, range]
-"""Points along one axis, and the parts of that axis whose weights are not all zero there."""
 Taps: TypeAlias = tuple[int | None, ...]
 """Taps of the kernel, in the order of the positions that they read; ``None`` where there is none."""
+MOST_PHASES: Final = 4
+"""Phases at most that have products of their own: each has code of its own in the second transform."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,15 +84,34 @@ class BlockAxis:
         return len(self.taps[0])
 
     @property
+    def undivided(self) -> Line:
+        """All points, as if every part and every phase had all taps."""
+        return Line(range(self.points), range(self.parts), range(self.phases))
+
+    @property
     def lines(self) -> tuple[Line, ...]:
-        """The points, divided by the parts that they have. At infinity there is the last of r taps alone: a part of the
-        layer's stride that has one tap less takes no products there.
+        """The points, divided by the parts and phases that they have. At 0 there is the first of r taps alone, and at
+        infinity the last one: a part of the layer's stride, or a phase, without that tap takes no products there.
         """
-        long = sum(taps[-1] is not None for taps in self.taps[0])
-        if self.stride == 1 or long == self.parts:
-            return ((range(self.points), range(self.parts)),)
-        last = self.points - 1
-        return (range(last), range(self.parts)), (range(last, self.points), range(long))
+        points, parts, phases = whole = self.undivided
+        if self.stride == self.phases == 1:
+            return (whole,)
+        first, last = (end if end[1:] != whole[1:] else None for end in (self._end(0), self._end(-1)))
+        middle = Line(points[first is not None : len(points) - (last is not None)], parts, phases)
+        return tuple(line for line in (first, middle, last) if line is not None)
+
+    def _end(self, tap: int) -> Line:
+        """The first point, or the last one, and the parts and phases that have the first tap (0), or the last one (-1):
+        parts of a stride have fewer taps the later they begin.
+        """
+        parts = [part for part in range(self.parts) if any(each[part][tap] is not None for each in self.taps)]
+        phases = [phase for phase, each in enumerate(self.taps) if any(taps[tap] is not None for taps in each)]
+        return Line(self.undivided.points[tap:][:1], range(len(parts)), range(phases[0], phases[-1] + 1))
+
+    def find_points(self, phase: int) -> range:
+        """The points at which a phase has products."""
+        found = [point for line in self.lines if phase in line.phases for point in line.points]
+        return range(found[0], found[-1] + 1)
 
     @property
     def apart(self) -> int:
@@ -141,32 +158,6 @@ class BlockAxis:
 
 
 @dataclass(frozen=True, slots=True)
-class PointSet:
-    """Points whose products sum the same parts, and parts, as ranges along every axis.
-
-    Attributes:
-        lines: along each axis.
-        first, slot: where the first point of them is in a slab, and the first part of them in a row.
-        order: the parts by their places in a row, numbered as those of the last axis are neighbours.
-    """
-
-    lines: tuple[Line, Line, Line]
-    first: int
-    slot: int
-    order: tuple[int, ...]
-
-    @property
-    def points(self) -> int:
-        """Number of points."""
-        return math.prod(len(points) for points, _ in self.lines)
-
-    @property
-    def parts(self) -> int:
-        """Number of parts."""
-        return math.prod(len(parts) for _, parts in self.lines)
-
-
-@dataclass(frozen=True, slots=True)
 class BlockGrid:
     """All blocks of a layer, and how many of them, in how many channel groups, are worked on together: a slab.
 
@@ -202,7 +193,7 @@ class BlockGrid:
             sizes = f"m={self.axes[0].m}x{outputs[0]}x{outputs[1]}"
         if self.axes[0].direct:
             sizes += f" planes={self.axes[0].m}"
-        taps = [axis for axis in self.axes if axis.parts > 1 and axis.stride == 1]
+        taps = [axis for axis in self.axes if axis.parts * axis.phases > 1 and axis.stride == 1]
         return sizes + (f" taps={'x'.join(str(axis.r) for axis in taps)}" if taps else "")
 
     @property
@@ -217,9 +208,9 @@ class BlockGrid:
     def describe(self) -> str:
         """Form, points and saving in one line."""
         counts = [axis.points for axis in self.axes if axis.filtered]
-        points = ", ".join(str(point) for point in POINTS[: max(counts) - 1])
+        points = " by ".join(", ".join(map(str, POINTS[count])) + " and infinity" for count in dict.fromkeys(counts))
         numbers = "x".join(str(count) for count in counts)
-        return f"{self.name}: {numbers} points, {points} and infinity; multiplies {self.saving:.2f} times less often"
+        return f"{self.name}: {numbers} points, {points}; multiplies {self.saving:.2f} times less often"
 
     def stride(self, pitch: int, planes: int = 1) -> int:
         """Distance between the points of a group in a slab [elements]: an odd number of lines, so that points share no
@@ -284,25 +275,34 @@ class BlockGrid:
     def _products(self) -> int:
         """Products of one block and channel pair."""
         depth = self.axes[0]
-        points = sum(each.points * each.parts for each in self.sets)
-        return points * self.phases * (depth.m * depth.r if depth.direct else 1)
+        points = sum(each.points * each.parts * len(each.phases) for each in self.sets)
+        return points * (depth.m * depth.r if depth.direct else 1)
+
+    @property
+    def _lines(self) -> tuple[tuple[Line, ...], ...]:
+        """The points along each axis, divided where groups are worked on one by one, and phases are few."""
+        divided = self.groups == 1 and self.phases <= MOST_PHASES
+        return tuple(axis.lines if divided else (axis.undivided,) for axis in self.axes)
 
     @property
     def sets(self) -> tuple[PointSet, ...]:
-        """The points, divided by the parts that they have; where groups are worked on together they all have all."""
-        whole: list[tuple[Line, ...]] = [axis.lines for axis in self.axes]
-        if self.groups > 1:
-            whole = [((range(axis.points), range(axis.parts)),) for axis in self.axes]
-        return _divide(tuple(whole), tuple(axis.points for axis in self.axes), tuple(axis.parts for axis in self.axes))
+        """The points, divided by the parts and phases that they have; where groups are worked on together they all have
+        all.
+        """
+        counts = zip(*((axis.points, axis.parts, axis.phases) for axis in self.axes), strict=True)
+        return divide(self._lines, *counts)
+
+    @property
+    def uneven(self) -> bool:
+        """Whether some phases have fewer points than others."""
+        return any(len(each.phases) < self.phases for each in self.sets)
 
     @property
     def order(self) -> tuple[int, ...]:
         """Where each point is in a slab: those of a set lie together."""
-        places = [
-            point
-            for each in self.sets
-            for point in _list_places([axis.points for axis in self.axes], [points for points, _ in each.lines])
-        ]
+        counts = [axis.points for axis in self.axes]
+        found = {each.first: list_places(counts, [line.points for line in each.lines]) for each in self.sets}
+        places = [point for points in found.values() for point in points]
         return tuple(sorted(range(self.points), key=places.__getitem__))
 
     @property
@@ -310,41 +310,5 @@ class BlockGrid:
         """Where each part is in a row: those of any set lie together, since those that are long along one axis alone
         stand before and behind those that are so along both.
         """
-        long = tuple(axis.parts if self.groups > 1 else len(axis.lines[-1][1]) for axis in self.axes)
-        return _place_parts(long, tuple(axis.parts for axis in self.axes))
-
-
-@lru_cache(maxsize=256)
-def _divide(
-    lines: tuple[tuple[Line, ...], ...], points: tuple[int, ...], parts: tuple[int, ...]
-) -> tuple[PointSet, ...]:
-    """The sets of points that lines along each axis make."""
-    places = _place_parts(tuple(len(each[-1][1]) for each in lines), parts)
-    found: list[PointSet] = []
-    for depth, height, width in product(*lines):
-        slots = [places[part] for part in _list_places(parts, [depth[1], height[1], width[1]])]
-        order = tuple(sorted(range(len(slots)), key=slots.__getitem__))
-        found.append(PointSet((depth, height, width), sum(each.points for each in found), min(slots), order))
-    assert sum(each.points for each in found) == math.prod(points)
-    return tuple(found)
-
-
-@lru_cache(maxsize=256)
-def _place_parts(long: tuple[int, ...], parts: tuple[int, ...]) -> tuple[int, ...]:
-    """The places of parts, of which so many are long along each axis."""
-
-    def key(place: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-        _, height, width = (index < limit for index, limit in zip(place, long, strict=True))
-        return (1 if width else 0) if height else (2 if width else 3), place
-
-    places = list(product(*(range(count) for count in parts)))
-    ordered = {place: slot for slot, place in enumerate(sorted(places, key=key))}
-    return tuple(ordered[place] for place in places)
-
-
-def _list_places(counts: Sequence[int], ranges: Sequence[range]) -> list[int]:
-    """Numbers of the points, or parts, in a range along each axis: those of the last axis are neighbours."""
-    found = [0]
-    for count, indices in zip(counts, ranges, strict=True):
-        found = [place * count + index for place in found for index in indices]
-    return found
+        long = tuple(len(lines[-1].parts) for lines in self._lines)
+        return place_parts(long, tuple(axis.parts for axis in self.axes))

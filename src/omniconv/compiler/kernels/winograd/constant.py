@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.compiler.kernels.winograd.blocks import BlockAxis, Line
+from omniconv.compiler.kernels.winograd.blocks import BlockAxis
+from omniconv.compiler.kernels.winograd.points import Line
 from omniconv.program.steps import Array
 
 _AT_ONCE: Final = 2**16
@@ -17,12 +18,12 @@ _AT_ONCE: Final = 2**16
 
 
 def transform_weights(w: Array, axes: Sequence[BlockAxis], lines: Sequence[Line], groups: int = 1) -> Array:
-    """G g G^T of every phase, at some points of some parts, in float64, rounded once.
+    """G g G^T at some points of some parts and phases, in float64, rounded once.
 
     Args:
         w: ``(out, in of a group, *taps)``.
         axes: blocks along each axis of the taps.
-        lines: points and parts along each.
+        lines: points, parts and phases along each.
         groups: of the layer.
 
     Returns:
@@ -30,9 +31,13 @@ def transform_weights(w: Array, axes: Sequence[BlockAxis], lines: Sequence[Line]
         are summed directly, in the order of the positions that they read.
     """
     some = max(1, _AT_ONCE // max(1, math.prod(w.shape[1:])))
+    matrices = [
+        None if axis.direct else _spread_kernels(axis)[np.ix_(line.phases, line.parts, line.points)]
+        for axis, line in zip(axes, lines, strict=True)
+    ]
     found: Array | None = None
     for first in range(0, len(w), some):
-        part = _transform(w[first : first + some], axes, lines)
+        part = _transform(w[first : first + some], axes, matrices)
         if found is None:
             found = np.empty((*part.shape[:3], len(w), *part.shape[4:]), w.dtype)
         found[:, :, :, first : first + some] = part
@@ -43,18 +48,19 @@ def transform_weights(w: Array, axes: Sequence[BlockAxis], lines: Sequence[Line]
     return ordered.reshape(count * phases * outputs, joined * inputs, *kept)
 
 
-def _transform(w: Array, axes: Sequence[BlockAxis], lines: Sequence[Line]) -> npt.NDArray[np.float64]:
-    """Some outputs: ``(points, phases, parts, out, in, *taps)``."""
+def _transform(
+    w: Array, axes: Sequence[BlockAxis], matrices: Sequence[npt.NDArray[np.float64] | None]
+) -> npt.NDArray[np.float64]:
+    """Some outputs: ``(points, phases, parts, out, in, *taps)``; axes that are summed directly have no matrix."""
     # The taps in front, where matrices are applied to them in turn; what has been made stands behind.
     u: npt.NDArray[np.float64] = np.ascontiguousarray(np.moveaxis(w, (0, 1), (-2, -1)), np.float64)
     u = u.reshape(*w.shape[2:], 1, 1, 1, *w.shape[:2])
     kept: list[int] = []
-    for axis, (points, parts) in zip(axes, lines, strict=True):
-        if axis.direct:
+    for axis, matrix in zip(axes, matrices, strict=True):
+        if matrix is None:
             u = np.moveaxis(u.take(axis.taps[0][0], axis=0), 0, -1)  # type: ignore[arg-type]
             kept.append(u.shape[-1])
             continue
-        matrix = _spread_kernels(axis)[:, parts.start : parts.stop, points.start : points.stop]
         spread = _combine(matrix.reshape(-1, axis.kernel), u).reshape(*matrix.shape[:3], *u.shape[1:])
         taps = u.ndim - 6 - len(kept)
         behind = spread.transpose(
@@ -71,8 +77,8 @@ def _combine(matrix: npt.NDArray[np.float64], u: npt.NDArray[np.float64]) -> npt
     """
     found = np.empty((len(matrix), *u.shape[1:]))
     term = np.empty(u.shape[1:])
-    for row, coefficients in zip(found, matrix, strict=True):
-        first, *others = np.flatnonzero(coefficients).tolist() or [0]
+    for row, coefficients in zip(found, matrix.tolist(), strict=True):
+        first, *others = [tap for tap, coefficient in enumerate(coefficients) if coefficient] or [0]
         np.multiply(u[first], coefficients[first], out=row)
         for tap in others:
             row += np.multiply(u[tap], coefficients[tap], out=term)

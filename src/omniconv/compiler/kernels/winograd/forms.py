@@ -9,18 +9,18 @@ from itertools import product
 from typing import Final
 
 from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid, Taps
-from omniconv.compiler.kernels.winograd.matrices import NUMBERS, find_filtering
+from omniconv.compiler.kernels.winograd.matrices import POINTS, USUAL_POINTS, find_filtering, make_filtering
 from omniconv.compiler.problem.problem import USUAL, Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
 
 LIMITS: Final = {
     "close": ((8, 8), 2.0),
-    USUAL: ((8, 6), find_filtering(4, 3).growth ** 2),
+    USUAL: ((8, 6), make_filtering(4, 3, USUAL_POINTS).growth ** 2),
     "wide": ((8, 8), find_filtering(6, 3).growth ** 2),
 }
 """Points at most, along one axis and along each of two, and growth of rounding errors at most, for each accuracy."""
-LONGEST: Final = max(NUMBERS) - 1
+LONGEST: Final = max(POINTS) - 1
 """Taps of a part at most: with all points there are two outputs of it."""
 UNDIVIDED: Final = 5
 """Taps of a kernel that is not taken apart."""
@@ -35,8 +35,9 @@ def list_forms(problem: Problem) -> Iterator[BlockGrid]:
     """
     depth, *plane = problem.axes
     direct = depth.kernel > 1 and any(axis.kernel > 1 for axis in plane)
-    seen: dict[tuple[int, int, int], int] = {}
-    alike = [seen.setdefault((axis.kernel, axis.in_step, axis.phases), len(seen)) for axis in problem.axes[direct:]]
+    seen: dict[tuple[int, int, int, int], int] = {}
+    kinds = [(axis.kernel, axis.in_step, axis.phases, _find_span(axis)) for axis in problem.axes[direct:]]
+    alike = [seen.setdefault(kind, len(seen)) for kind in kinds]
     passes = sum(axis.kernel > 1 for axis in problem.axes[direct:])
     most, growth = LIMITS[problem.accuracy]
     if passes > len(most):
@@ -68,17 +69,22 @@ def reject_forms(problem: Problem) -> str | None:
 
 
 @lru_cache(maxsize=1024)
-def _list_parts(kernel: int, stride: int, phases: int, most: int, growth: float) -> Sequence[tuple[int, int]]:
+def _list_parts(
+    kernel: int, stride: int, phases: int, span: int, most: int, growth: float
+) -> Sequence[tuple[int, int]]:
     """Outputs and taps (m, r) of an axis, with so many points at most, whose errors grow by no more than that: for a
-    kernel in one part all, for one that is taken apart those that save most.
+    kernel in one part all, for one that is taken apart those that save most. Blocks of all phases of the output begin
+    at their own places and have the taps of the longest, or at the same one and have those of all.
     """
     if kernel == 1:
         return [(1, 1)] if stride == 1 else []
-    if stride > 1 or phases > 1:
-        lengths = [ceil_div(kernel, stride * phases)]
+    if stride > 1:
+        lengths = [ceil_div(kernel, stride)]
+    elif phases > 1:
+        lengths = sorted({ceil_div(kernel, phases), span})
     else:
         lengths = [kernel] if kernel <= UNDIVIDED else list(range(3, LONGEST + 1))
-    found = [(n - r + 1, r) for r in lengths for n in NUMBERS if 1 < r < n <= most]
+    found = [(n - r + 1, r) for r in lengths for n in POINTS if 1 < r < n <= most]
     found = [(m, r) for m, r in found if find_filtering(m, r).growth <= (1 + 1e-9) * growth]
     if stride == phases == 1 and kernel > UNDIVIDED:
         found.sort(key=lambda form: ceil_div(kernel, form[1]) * (sum(form) - 1) / form[0])
@@ -111,12 +117,25 @@ def _filter(axis: AxisWalk, m: int, r: int) -> BlockAxis:
     )
 
 
+def _find_lows(axis: AxisWalk) -> list[int]:
+    """The first position that each phase of a transposed axis reads. Taps are counted from the last one."""
+    return [first - taps + 1 for first, taps in zip(axis.first, axis.taps, strict=True)]
+
+
+def _find_span(axis: AxisWalk) -> int:
+    """Positions that all phases of a transposed axis read together."""
+    return max(axis.first) - min(_find_lows(axis)) + 1 if axis.phases > 1 else 0
+
+
 def _share_phases(axis: AxisWalk, m: int, r: int) -> BlockAxis:
-    """A transposed axis in blocks whose phases read the same. Taps are counted from the last position that is read."""
-    lows = [first - taps + 1 for first, taps in zip(axis.first, axis.taps, strict=True)]
+    """A transposed axis in blocks whose phases read the same: they have taps in the span of all, or are shifted."""
+    lows = _find_lows(axis)
+    together = r >= _find_span(axis)
     taps = [
-        _fill([k0 + axis.kstep * t for t in reversed(range(count))], r)
-        for k0, count in zip(axis.k0, axis.taps, strict=True)
+        _fill(
+            [*[None] * (low - min(lows) if together else 0), *(k0 + axis.kstep * t for t in reversed(range(count)))], r
+        )
+        for k0, count, low in zip(axis.k0, axis.taps, lows, strict=True)
     ]
     return _place(
         axis,
@@ -125,7 +144,7 @@ def _share_phases(axis: AxisWalk, m: int, r: int) -> BlockAxis:
         before=-min(lows),
         dilation=1,
         taps=tuple((each,) for each in taps),
-        shifts=tuple(min(lows) - low for low in lows),
+        shifts=tuple(0 if together else min(lows) - low for low in lows),
     )
 
 
@@ -134,7 +153,7 @@ def _keep(axis: AxisWalk, planes: int) -> BlockAxis:
     return replace(_filter(axis, planes, axis.kernel), direct=True)
 
 
-def _fill(taps: Sequence[int], r: int) -> Taps:
+def _fill(taps: Sequence[int | None], r: int) -> Taps:
     """So many taps, the last of which may be none."""
     return (*taps, *[None] * (r - len(taps)))
 

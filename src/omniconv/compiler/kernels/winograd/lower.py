@@ -11,9 +11,10 @@ import numpy as np
 
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.kernels.panel.tiles import plan_panel
-from omniconv.compiler.kernels.winograd.blocks import BlockGrid, PointSet
+from omniconv.compiler.kernels.winograd.blocks import BlockGrid
 from omniconv.compiler.kernels.winograd.computed import DirectSums, WinogradWeights
 from omniconv.compiler.kernels.winograd.constant import transform_weights
+from omniconv.compiler.kernels.winograd.points import PointSet
 from omniconv.compiler.kernels.winograd.slabs import (
     list_slabs,
     plan_winograd,
@@ -74,7 +75,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
             axes=axes,
             groups=blocks.groups * each.points,
             inputs=each.parts * inputs,
-            outputs=sums,
+            outputs=len(each.phases) * outputs,
             x_strides=(0, 0, 0, wide),
             y_strides=(0, 0, 0, narrow),
             x_channel=1,
@@ -83,7 +84,10 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
             mapped=False,
             tail=True,
             posts=(),
-            tile=plan_panel(Problem(1, axes, blocks.groups * each.points, each.parts * inputs, sums), planner.target),
+            tile=plan_panel(
+                Problem(1, axes, blocks.groups * each.points, each.parts * inputs, len(each.phases) * outputs),
+                planner.target,
+            ),
             lanes=lanes,
             along=False,
             far=planner.target.element.bytes * products * axes[2].kernel * blocks.parts * inputs * sums > FAR,
@@ -115,8 +119,12 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
 
     def pack(panel: Panel, each: PointSet, w: Array) -> Array:
         points = transform_weights(_order_weights(layer, w), blocks.axes, each.lines, problem.groups)
-        points = points.reshape(points.shape[0], each.parts, -1)[:, each.order]
-        points = points.reshape(points.shape[0], panel.inputs, 1, 1, axes[2].kernel)
+        served = math.prod(len(line.phases) for line in each.lines)
+        points = points.reshape(-1, served, outputs, each.parts, inputs * axes[2].kernel)
+        points = points[:, each.before : each.before + len(each.phases)]
+        if each.order != tuple(range(each.parts)):
+            points = points[:, :, :, each.order]
+        points = points.reshape(-1, panel.inputs, 1, 1, axes[2].kernel)
         return replace(panel, groups=turns * panel.groups).pack_weights(points, transposed=False, flip=False)
 
     more: list[BufferRef] = []
@@ -143,7 +151,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
         )
         planner.call(transform, [laid, *weights], "winograd_weights")
         more = [x.ref, laid]
-    most = max(panels, key=lambda panel: panel.groups)
+    most = max(panels, key=lambda panel: panel.groups * panel.columns)
     nothing = planner.constant(most.groups * most.columns, lambda: most.pack_bias(None), packed="zeros")
     width = problem.groups * outputs + lanes
     bias = pack_bias(planner, layer.bias, width, lambda b: _pad_bias(b, width), "bias")
@@ -164,7 +172,8 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
             planner.call(forward, [x.ref, spread, zero, next(places)], "winograd_input", choice.rejected, decision, how)
             for panel, each, size, packed in zip(panels, sets, sizes, weights, strict=True):
                 taken = spread.shift(each.first * before + each.slot * inputs)
-                made, part = gathered.shift(each.first * after), packed.shift(turn * size)
+                made = gathered.shift(each.first * after + each.phases.start * outputs)
+                part = packed.shift(turn * size)
                 args = [taken, part, nothing, made, zero, zero]
                 planner.call(panel, args, "panel", (), decision, why, fixed=True)
             planner.call(

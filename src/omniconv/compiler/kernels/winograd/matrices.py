@@ -8,10 +8,13 @@ their values at n - 1 points and at infinity, transposed:
 
 where a row of B^T is the coefficients of a polynomial, and the last row and columns are those of infinity: the leading
 coefficients, and the product over all points. Points come in pairs +-a (but for the last one of five), whose rows of
-B^T and columns of A^T differ in the signs of the odd terms only: both share their even and odd halves.
+B^T and columns of A^T differ in the signs of the odd terms only: both share their even and odd halves. Where there are
+two pairs and no other but 0 and infinity, they are +-1/2 and +-2, each the inverse of the other: F(4, 3) by them grows
+roundings by 3.5 instead of the 5.6 of +-1 and +-2, and the forms that lack a tap at either end grow them alike.
 
 Sources: Winograd, Arithmetic complexity of computations, 1980; Lavin and Gray, Fast algorithms for convolutional neural
-networks, 2015.
+networks, 2015; points that are inverse to each other: Barabasz, Anderson, Soodhalter and Gregg, Error analysis and
+improving the accuracy of Winograd convolution for deep neural networks, 2020.
 """
 
 from __future__ import annotations
@@ -32,10 +35,21 @@ from omniconv.records import dataclass
 Matrix: TypeAlias = tuple[tuple[float, ...], ...]
 Exact: TypeAlias = tuple[tuple[Fraction, ...], ...]
 
-POINTS: Final = tuple(Fraction(p) for p in (0, 1, -1, 2, -2, "1/2", "-1/2"))
-"""Points of the transforms beside infinity, in the order in which they are taken."""
-NUMBERS: Final = (3, 4, 5, 6, 8)
-"""How many points there may be, infinity included. With seven of them no two would share anything."""
+
+def _fractions(*points: int | str) -> tuple[Fraction, ...]:
+    return tuple(map(Fraction, points))
+
+
+POINTS: Final = {
+    3: _fractions(0, 1),
+    4: _fractions(0, 1, -1),
+    5: _fractions(0, 1, -1, 2),
+    6: _fractions(0, "1/2", "-1/2", 2, -2),
+    8: _fractions(0, 1, -1, 2, -2, "1/2", "-1/2"),
+}
+"""Points of the transforms beside infinity, by how many there are with it. Of seven no two would share anything."""
+USUAL_POINTS: Final = _fractions(0, 1, -1, 2, -2)
+"""Those beside infinity that F(4, 3) has in most libraries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +84,8 @@ class Filtering:
 def construct_filtering(
     m: int, r: int, points: tuple[Fraction, ...]
 ) -> tuple[Exact, tuple[Fraction, ...], Exact, Exact]:
-    """B^T, the factors and the powers of G, and A^T, exactly.
+    """B^T, the factors and the powers of G, and A^T, exactly. The column of A^T of a point below 1 is divided by it,
+    which spares a multiplication, and the row of G multiplied.
 
     Args:
         m, r: outputs and taps.
@@ -79,9 +94,13 @@ def construct_filtering(
     assert len(set(points)) == len(points) == m + r - 2
     zero, one = Fraction(0), Fraction(1)
     data = [(*_multiply_out([q for q in points if q != p]), zero) for p in points] + [_multiply_out(points)]
-    factors = [1 / math.prod((p - q for q in points if q != p), start=one) for p in points]
+    scales = [abs(p) if 0 < abs(p) < 1 else one for p in points]
+    factors = [
+        scale / math.prod((p - q for q in points if q != p), start=one) for p, scale in zip(points, scales, strict=True)
+    ]
     powers = [tuple(p**j for j in range(r)) for p in points] + [(zero,) * (r - 1) + (one,)]
-    result = [(*(p**i for p in points), one if i == m - 1 else zero) for i in range(m)]
+    columns = list(zip(points, scales, strict=True))
+    result = [(*(p**i / scale for p, scale in columns), one if i == m - 1 else zero) for i in range(m)]
     return tuple(data), (*factors, one), tuple(powers), tuple(result)
 
 
@@ -97,8 +116,13 @@ def _multiply_out(roots: Sequence[Fraction]) -> tuple[Fraction, ...]:
 
 @lru_cache(maxsize=256)
 def find_filtering(m: int, r: int) -> Filtering:
-    """F(m, r) by the first of :data:`POINTS`."""
-    data, factors, powers, result = construct_filtering(m, r, POINTS[: m + r - 2])
+    """F(m, r) by its :data:`POINTS`."""
+    return make_filtering(m, r, POINTS[m + r - 1])
+
+
+def make_filtering(m: int, r: int, points: tuple[Fraction, ...]) -> Filtering:
+    """F(m, r) by any points, in float64."""
+    data, factors, powers, result = construct_filtering(m, r, points)
     return Filtering(_round(data), tuple(map(float, factors)), _round(powers), _round(result))
 
 
@@ -144,7 +168,7 @@ def emit_data(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Value]
     return results
 
 
-def emit_result(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Value]:
+def emit_result(k: Kernel, matrix: Sequence[Sequence[float]], values: Sequence[Value]) -> list[Value]:
     """``matrix @ values`` for A^T: mirrored columns add their sum to even rows and their difference to odd ones."""
     columns = list(zip(*matrix, strict=True))
     terms: list[tuple[tuple[float, ...], Value, Value]] = []

@@ -73,8 +73,11 @@ def list_slabs(problem: Problem, target: Target) -> Iterator[Candidate[BlockGrid
         times = max(1, 16 // blocks.points)
         sizes = {max(1, times * size // blocks.planes[1]) for size in SIZES}
         for slab in sorted({ceil_div(blocks.count, ceil_div(blocks.count, size)) for size in sizes}):
-            groups = costs.find_groups(slab)
-            yield Candidate(costs.add_up(slab, groups), BlockGrid(blocks.batch, blocks.axes, slab, groups))
+            # One group at a time spares the products that are none, where there are such.
+            for groups in sorted(
+                {costs.find_groups(slab), 1} if costs.alone != costs.together else {costs.find_groups(slab)}
+            ):
+                yield Candidate(costs.add_up(slab, groups), BlockGrid(blocks.batch, blocks.axes, slab, groups))
 
 
 def share_slabs(blocks: BlockGrid, problem: Problem, threads: int, *, kept: bool = False) -> tuple[int, BlockGrid]:
@@ -104,9 +107,9 @@ class _FormCosts:
         problem, target: the layer and the machine.
         count: blocks of all images.
         planes: of the transformed data and of the products, in a slab.
-        alone, together: points of each set and the channels that a product of them sums, over its parts and the taps
-            along the planes: where groups are worked on one by one, and where there are several at a time.
-        outputs: channels that a product has, over all phases.
+        alone, together: points of each set, the channels that a product of them sums, over its parts and the taps along
+            the planes, and those that it has, over its phases: where groups are worked on one by one, and where there
+            are several at a time.
         held: numbers that a block of a slab holds for one group: transformed data and products.
         moves: of the transforms, all groups and blocks together.
         places: of a block that are found, in both transforms.
@@ -117,9 +120,8 @@ class _FormCosts:
     target: Target
     count: int
     planes: tuple[int, int]
-    alone: tuple[tuple[int, int], ...]
-    together: tuple[tuple[int, int], ...]
-    outputs: int
+    alone: tuple[tuple[int, int, int], ...]
+    together: tuple[tuple[int, int, int], ...]
     held: int
     moves: float
     places: float
@@ -135,17 +137,22 @@ class _FormCosts:
         filtered = [axis for axis in blocks.axes if axis.filtered]
         spread, gather = 2 + sum(a.reads + 1 for a in filtered) / 2, 1 + sum(a.m for a in filtered) / 2
         count, points = blocks.count, blocks.points
-        moves = before * spread * vectors[0] + after * gather * vectors[1]
+        alone = tuple(
+            (each.points, depth * each.parts * problem.inputs, len(each.phases) * problem.outputs)
+            for each in replace(blocks, groups=1).sets
+        )
+        together = ((points, depth * parts * problem.inputs, phases * problem.outputs),)
+        made = sum(points * sums for points, _, sums in alone) / (phases * problem.outputs)
+        moves = points * before * spread * vectors[0] + made * after * gather * vectors[1]
         return cls(
             problem=problem,
             target=target,
             count=count,
             planes=(before, after),
-            alone=tuple((each.points, depth * each.parts * problem.inputs) for each in replace(blocks, groups=1).sets),
-            together=((points, depth * parts * problem.inputs),),
-            outputs=phases * problem.outputs,
+            alone=alone,
+            together=together,
             held=points * (before * parts * problem.inputs + after * phases * problem.outputs),
-            moves=target.traits.transform * count * problem.groups * points * moves,
+            moves=target.traits.transform * count * problem.groups * moves,
             places=(before * parts + after * phases) * (1 if len(filtered) > 1 else ALONG),
             maps=_cost_maps(problem, target),
         )
@@ -163,11 +170,11 @@ class _FormCosts:
         axes = (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(self.planes[1] * slab))
         sets = self.alone if groups == 1 else self.together
         cost, weights = self.moves + self.maps + BLOCK / 2 * self.places * self.count * times, 0
-        for points, inputs in sets:
+        for points, inputs, outputs in sets:
             products = groups * points
-            step = _cost_step(Problem(1, axes, products, inputs, self.outputs), self.target)
+            step = _cost_step(Problem(1, axes, products, inputs, outputs), self.target)
             cost += turns * products * inputs * step
-            weights += self.target.element.bytes * points * self.problem.groups * inputs * self.outputs
+            weights += self.target.element.bytes * points * self.problem.groups * inputs * outputs
         size = self.target.element.bytes * groups * self.held * slab
         if size > self.target.cache_bytes:
             cost += turns * size / 12

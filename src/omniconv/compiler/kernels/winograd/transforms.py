@@ -30,36 +30,10 @@ from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid
 from omniconv.compiler.kernels.winograd.computed import DirectSums
 from omniconv.compiler.kernels.winograd.matrices import emit_data, emit_result
-from omniconv.open_size import Opener, is_open
+from omniconv.compiler.kernels.winograd.walk import BlockWalk
+from omniconv.open_size import Opener
 from omniconv.records import dataclass
 from omniconv.target.model import Target
-
-
-class _Walk:
-    """The position of one block on the machine: its image, and its first output along every axis."""
-
-    def __init__(self, k: Kernel, blocks: BlockGrid, block: Index) -> None:
-        self.n, *digits = k.split(block, blocks.batch, *(axis.count for axis in blocks.axes))
-        self.starts = [_start(k, axis, digit) for axis, digit in zip(blocks.axes, digits, strict=True)]
-
-    def fits(self, k: Kernel, blocks: BlockGrid) -> Condition:
-        """Whether all outputs exist along the axes that are filtered; a Python bool where that is known."""
-        found: Condition = True
-        for axis, start in zip(blocks.axes, self.starts, strict=True):
-            if axis.filtered and (is_open(axis.output) or not axis.whole):
-                if axis.phases > 1:
-                    found = k.both(found, k.compare("<=", 0, start))
-                found = k.both(found, k.compare("<", k.add(start, (axis.m - 1) * axis.apart), axis.output))
-        return found
-
-
-def _start(k: Kernel, axis: BlockAxis, index: Index) -> Index:
-    if axis.dilation == 1:
-        return k.mul(index, axis.m)
-    steps = {b - a for a, b in zip(axis.starts, axis.starts[1:], strict=False)}
-    if len(steps) <= 1:
-        return k.mul(index, steps.pop()) if steps else axis.starts[0]
-    return k.lookup(k.table(list(axis.starts)), index)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +72,7 @@ class WinogradInput:
         with k.loop(k.end, start=k.begin) as unit:
             plane, index = k.divmod(unit, blocks.slab) if blocks.planes[0] > 1 else (0, unit)
             # Past the last block of the layer, the last one is transformed again.
-            at = _Walk(k, blocks, k.min(k.add(first, index), blocks.count - 1))
+            at = BlockWalk.to(k, blocks, k.min(k.add(first, index), blocks.count - 1))
             image = k.shift(k.arg(0), k.add(k.mul(at.n, sn), channel))
             target_row = k.shift(k.arg(1), k.mul(unit, self.pitch))
             origins = [
@@ -198,9 +172,11 @@ def _spread(k: Kernel, axis: BlockAxis, values: Sequence[Value]) -> Sequence[Val
     return emit_data(k, axis.filtering.data, values) if axis.filtered else values
 
 
-def _gather(k: Kernel, axis: BlockAxis, values: Sequence[Value]) -> Sequence[Value]:
-    """``A^T @ values``."""
-    return emit_result(k, axis.filtering.result, values) if axis.filtered else values
+def _gather(k: Kernel, axis: BlockAxis, points: range, values: Sequence[Value]) -> Sequence[Value]:
+    """``A^T @ values``, where there are products at some points only."""
+    if not axis.filtered:
+        return values
+    return emit_result(k, [row[points.start : points.stop] for row in axis.filtering.result], values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,52 +229,85 @@ class WinogradOutput:
         first, channel = k.lookup(k.arg(3), 0), k.lookup(k.arg(3), 1)
         if blocks.planes[1] == 1:
             with k.loop(k.min(k.end, k.sub(blocks.count, first)), start=k.begin) as unit:
-                self._block(k, _Walk(k, blocks, k.add(first, unit)), unit, channel)
+                self._block(k, BlockWalk.to(k, blocks, k.add(first, unit)), unit, channel)
             return k.finish()
         depth = blocks.axes[0]
         with k.loop(k.end, start=k.begin) as unit:
             plane, index = k.divmod(unit, blocks.slab)
             block = k.add(first, index)
             with k.when(k.compare("<", block, blocks.count)):
-                at = _Walk(k, blocks, block)
-                at.starts[0] = k.add(at.starts[0], k.mul(plane, depth.dilation))
+                at = BlockWalk.to(k, blocks, block)
+                at = replace(at, starts=(k.add(at.starts[0], k.mul(plane, depth.dilation)), *at.starts[1:]))
                 with k.when(k.compare("<", at.starts[0], depth.output)):
                     self._block(k, at, unit, channel)
         return k.finish()
 
-    def _block(self, k: Kernel, at: _Walk, unit: Index, channel: Index) -> None:
+    def _block(self, k: Kernel, at: BlockWalk, unit: Index, channel: Index) -> None:
         """All phases of the outputs of a block."""
+        axes = self.blocks.axes
         source = k.shift(k.arg(0), k.mul(unit, self.pitch))
+        if self.blocks.uneven:
+            for phases in product(*(range(axis.phases) for axis in axes)):
+                points = [axis.find_points(phase) for axis, phase in zip(axes, phases, strict=True)]
+                self._phase(k, at, source, channel, phases, points)
+            return
         with ExitStack() as loops:
-            phase: Index = 0
-            for index, axis in enumerate(self.blocks.axes):
-                if axis.phases > 1:
-                    each = loops.enter_context(k.loop(axis.phases))
-                    phase = k.add(k.mul(phase, axis.phases), each)
-                    moved = k.add(at.starts[index], k.lookup(k.table(axis.shifts), each))
-                    at.starts[index] = k.add(k.mul(moved, axis.phases), each)
-            source = k.shift(source, k.mul(phase, self.channels))
-            k.both_ways(at.fits(k, self.blocks), lambda inside: self._channels(k, at, source, channel, inside=inside))
+            each = [loops.enter_context(k.loop(axis.phases)) if axis.phases > 1 else 0 for axis in axes]
+            self._phase(k, at, source, channel, each, [range(axis.points) for axis in axes])
 
-    def _channels(self, k: Kernel, at: _Walk, source: Pointer, first: Index, *, inside: bool) -> None:
+    def _phase(
+        self,
+        k: Kernel,
+        at: BlockWalk,
+        source: Pointer,
+        channel: Index,
+        phases: Sequence[Index],
+        points: Sequence[range],
+    ) -> None:
+        """The outputs of one phase, which has products at some points along each axis."""
+        number: Index = 0
+        for axis, phase in zip(self.blocks.axes, phases, strict=True):
+            number = k.add(k.mul(number, axis.phases), phase)
+        source, at = k.shift(source, k.mul(number, self.channels)), at.move(k, self.blocks, phases)
+        k.both_ways(
+            at.fits(k, self.blocks), lambda inside: self._channels(k, at, source, channel, points, inside=inside)
+        )
+
+    def _channels(
+        self, k: Kernel, at: BlockWalk, source: Pointer, first: Index, points: Sequence[range], *, inside: bool
+    ) -> None:
         with k.loop(self.blocks.groups) as group:
             channel = k.add(first, k.mul(group, self.channels))
             products = k.shift(source, k.mul(group, self.blocks.points * self._stride))
 
             def body(within: Index, _vectors: int, count: int | None) -> None:
-                self._vector(k, at, k.shift(products, within), k.add(channel, within), count, inside=inside)
+                self._vector(k, at, k.shift(products, within), k.add(channel, within), points, count, inside=inside)
 
             emit_vectors(k, self.channels, body)
 
     def _vector(
-        self, k: Kernel, at: _Walk, source: Pointer, channel: Index, count: int | None, *, inside: bool
+        self,
+        k: Kernel,
+        at: BlockWalk,
+        source: Pointer,
+        channel: Index,
+        points: Sequence[range],
+        count: int | None,
+        *,
+        inside: bool,
     ) -> None:
         blocks, (sn, *strides) = self.blocks, self.y_strides
-        across, order = blocks.across.points, blocks.order
+        order = blocks.order
+        down = blocks.axes.index(blocks.down)
         source = k.anchor(source)
         columns = [
-            _gather(k, blocks.down, [k.load(source, place * self._stride) for place in order[j::across]])
-            for j in range(across)
+            _gather(
+                k,
+                blocks.down,
+                points[down],
+                [k.load(source, order[i * blocks.across.points + j] * self._stride) for i in points[down]],
+            )
+            for j in points[2]
         ]
         bias = k.load(k.arg(1), channel)
         image = k.shift(k.arg(2), k.mul(at.n, sn))
@@ -316,13 +325,12 @@ class WinogradOutput:
 
         zero = k.splat(0.0)
         sums = [zero] * blocks.across.m
-        down = blocks.axes.index(blocks.down)
         target = k.anchor(k.shift(image, find(at.starts)))
         steps = blocks.down.apart * strides[down], blocks.across.apart * strides[2]
         for i, line in enumerate(zip(*columns, strict=True)):
             place = list(at.starts)
             place[down] = k.add(place[down], i * blocks.down.apart)
-            values = _gather(k, blocks.across, line)
+            values = _gather(k, blocks.across, points[2], line)
             if self.direct is not None:  # 0 times all of them adds up to 0 where all are finite
                 sums = [k.fma(value, zero, total) for value, total in zip(values, sums, strict=True)]
             with k.when(inside or _exists(k, blocks.down, place[down])):
