@@ -83,7 +83,7 @@ class _Replacement:
         return self.add("DequantizeLinear", *(self.input(place + index) for index in range(3)), attributes=attributes)
 
     def levels(self, x: str, place: int) -> None:
-        """The output: floats on the levels that the inputs from a place on say, whose type is that of the zero point."""
+        """The output: floats on the levels that the inputs from a place on say, of the type of their zero point."""
         if not self.input(place + 1):
             raise ModelError("the zero point of the output is left out", need="one", at=self.node.place)
         self.add("QuantizeLinear", x, self.input(place), self.input(place + 1), y=self.node.outputs[0])
