@@ -49,6 +49,21 @@ def test_weights_outside_the_range_stay(number: float) -> None:
     assert "float32, because its weights leave the range" in describe_kept(program)[1]
 
 
+def test_results_with_finite_constants_that_would_be_infinite_stay() -> None:
+    g = Graph()
+    x = g.conv(g.input("x", 1, 4, 3, 3), 4, 4)
+    mask, number, endless = (g.const(value) for value in ([0, -3.4e38, 0], 3.4e38, [0, -np.inf, 0]))
+    g.node("Add", g.node("Sigmoid", x), mask, name="masked")
+    g.node("Add", g.node("Tanh", x), endless, name="hidden")
+    g.node("Clip", x, g.const(0), number, name="bounded")
+    g.node("Pad", x, g.ints(0, 0, 1, 1, 0, 0, 1, 1), g.const(-3.4e38), name="padded")
+    names = ("masked", "hidden", "bounded", "padded")
+    pooled = [g.node("MaxPool", name, kernel_shape=[2, 2]) for name in names]
+    program = keep_bfloat16(to_program(g.model(*pooled)))
+    assert set(names) <= set(program.shapes)
+    assert kept(program) & set(names) == {"hidden", "bounded"}
+
+
 def test_programs_in_float64_are_refused() -> None:
     g = Graph()
     program = to_program(g.model(g.conv(g.input("x", 1, 4, 3, 3), 4, 4)), element=FLOAT64)

@@ -8,7 +8,8 @@ It must not fire on: inputs and outputs of the program; numbers that stand for p
 of a few digits would change (constants, results of comparisons and of rounding, sums, maxima of their places, and what
 is made of those alone); what one number an image and channel remains of, which is small; integers. Weights that leave
 the range of bfloat16's normal numbers, with which a layer would lose more than digits, stay as they are, and so does
-the result of their layer.
+the result of their layer; and so do results with finite constants that would become infinite, such as the largest
+number of float32, by which masks stand for infinity without the NaN that it makes of a difference.
 """
 
 from __future__ import annotations
@@ -73,14 +74,23 @@ def _rounds(step: ProgramStep, elements: dict[str, Element]) -> bool:
             return _smooth(step.post) and (not isinstance(step.w, np.ndarray) or holds(step.w))
         case MapStep():
             return elements.get(step.x) is BFLOAT16 and _smooth(step.post)
+        case PadStep() if _overflows(step.value):
+            return False
         case PoolStep() | PadStep() | ResizeStep() | Move():
             return all(elements.get(name) is BFLOAT16 for name in step.reads)
     return False
 
 
 def _smooth(post: tuple[PostOp, ...]) -> bool:
-    """Whether operations make numbers of numbers: neither truths nor whole numbers."""
-    return all(op.op in (*ARITHMETIC, "act", "threshold") for op in post)
+    """Whether operations make numbers of numbers: neither truths nor whole numbers, nor what becomes infinite."""
+    constants = [op.operand for op in post if isinstance(op.operand, np.ndarray) and op.op not in ("max", "min")]
+    return all(op.op in (*ARITHMETIC, "act", "threshold") for op in post) and not any(map(_overflows, constants))
+
+
+def _overflows(values: Array | float) -> bool:
+    """Whether finite numbers become infinite."""
+    size = np.abs(values)
+    return bool(np.any((size >= LARGEST) & np.isfinite(size)))
 
 
 def describe_kept(program: Program) -> list[str]:
