@@ -15,8 +15,9 @@ of the levels from the one that stands for 0, so that Conv and MatMul take the p
 All integers up to :math:`2^{24}` are floats. Larger sums are rounded as sums of floats are, where ONNX rounds them
 once, in the Cast.
 
-It must not fire on: integers that anything else reads, or that are an output; zero points that are not those of the
-value; weights that are computed, unless they were quantised so, too.
+It must not fire on: integers that anything else reads, or that are an output; levels that are cast, moved or added to
+rather than multiplied; zero points that are not those of the value, or that anything else reads; weights that are
+computed, unless they were quantised so, too.
 """
 
 from __future__ import annotations
@@ -134,12 +135,15 @@ class _DynamicSearch:
         made = self._whole(node)
         if self.outputs.intersection(made):
             return False
-        if not all(id(reader) in self.chosen for name in made for reader in self.readers.get(name, ())):
+        readers = [reader for name in made for reader in self.readers.get(name, ())]
+        if not all(id(reader) in self.chosen for reader in readers):
             return False
+        if node.op == "DynamicQuantizeLinear":  # anything else reads levels as they are, not as distances
+            return all(reader.op in PRODUCTS or reader.op == "DequantizeLinear" for reader in readers)
         if node.op in SUMS:
             return all(name in whole or self._integers(name) for name in node.inputs)
         if node.op in MOVES or (node.op == "Cast" and node.attributes.get("to") == _FLOAT):
-            return node.inputs[0] in whole
+            return node.inputs[0] in whole and whole.isdisjoint(node.inputs[1:])
         if node.op in PRODUCTS:
             return all(name in whole or name in self.constants for name in node.inputs[:2])
         return node.op != "DequantizeLinear" or node.inputs[0] in whole
