@@ -11,7 +11,7 @@ of the rounds is shown:
 - *known*: a call with a shape that came before, the median of several;
 - *new*: the call with a shape that did not, the median of several, of the same model with height and width open, after
   a first shape; none where the model's nodes want the one size;
-- *memory*: the most that the process ever held, Python and NumPy included.
+- *memory*: the most that the process ever held, Python and NumPy included; 0 where the system does not tell.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -50,7 +49,9 @@ def run(name: str, path: str, threads: int, shapes: list[tuple[int, ...]]) -> No
     opened = time.perf_counter()
     call(x)
     first, spent = time.perf_counter(), time.process_time() - spent
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    from omniconv.bench.memory import read_peak  # only now, so that it counts as nothing of a runtime
+
+    memory = read_peak() or 0
     known = [time_call(call, x) for _ in range(CALLS)]
     try:
         new = [time_call(call, rng.standard_normal(shape).astype(np.float32)) for shape in shapes[1:]]

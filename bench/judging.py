@@ -107,24 +107,19 @@ def count_tiers(network: Any) -> dict[str, int]:
     return dict(counts)
 
 
-def measure_peak() -> int:
-    """The largest memory that this process has had [bytes]; without that of its parent, which getrusage would count."""
-    lines = Path("/proc/self/status").read_text("ascii").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-
-
 def judge(path: Path) -> dict[str, Any]:
     """Compile the exported model and compare it."""
     import onnx  # noqa: F401 - what is loaded beforehand counts neither as time nor as memory of compiling
 
     import omniconv as oc
+    from omniconv.bench.memory import begin_peak, peak_beyond
 
     arrays = dict(np.load(path.with_suffix(".npz")))
-    before = measure_peak()
+    before = begin_peak()
     began, busy = time.perf_counter(), time.process_time()
     network = oc.compile(path, threads=1, memory_limit=8 << 30)
     compiled, busy = time.perf_counter(), time.process_time() - busy
-    peak = measure_peak() - before
+    peak = peak_beyond(before)
     named = {name: arrays[f"x{index}"] for index, name in enumerate(network.inputs)}
     outputs = list(network.run(named).values())
     first = time.perf_counter()

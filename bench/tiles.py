@@ -25,6 +25,8 @@ from typing import Any, Final
 
 import numpy as np
 
+from omniconv.bench.memory import begin_peak, peak_beyond
+
 CHUNK: Final = 1024
 WINDOW: Final = 512
 HALO: Final = 16
@@ -51,25 +53,6 @@ def make_image(size: int, path: Path) -> None:
             image[top : top + CHUNK, left : left + CHUNK] = part // (1 + (down[:, None, None] // 900) % 3)
 
 
-def begin_peak() -> int:
-    """From now on look for the most memory of this process; what it has now [bytes].
-
-    What `resource` says would begin with the memory of the process that started this one.
-    """
-    Path("/proc/self/clear_refs").write_text("5")
-    return _read_status("VmRSS")
-
-
-def find_peak() -> int:
-    """Most memory since then [bytes]."""
-    return _read_status("VmHWM")
-
-
-def _read_status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(line for line in lines if line.startswith(name)).split()[1])
-
-
 def run_tiles(name: str, model: Path, image: Any, out: Path, args: argparse.Namespace) -> dict[str, Any]:
     """Exact tiles."""
     import omniconv as oc
@@ -83,7 +66,7 @@ def run_tiles(name: str, model: Path, image: Any, out: Path, args: argparse.Name
     oc.tiled(str(model), image, out, memory=args.memory, progress=False, **how)
     seconds = time.perf_counter() - start
     facts = {"budget": plan.memory, "planned": plan.needed, "tile": plan.tile, "tiles": plan.all_tiles}
-    return {"seconds": seconds, "peak": find_peak() - before, "pieces": one, "work": plan.recompute, **facts}
+    return {"seconds": seconds, "peak": peak_beyond(before), "pieces": one, "work": plan.recompute, **facts}
 
 
 def run_monai(name: str, model: Path, image: Any, out: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -108,7 +91,7 @@ def run_monai(name: str, model: Path, image: Any, out: Path, args: argparse.Name
     before, start = begin_peak(), time.perf_counter()
     y = infer(read(image[:]))[0].permute(1, 2, 0).numpy()
     _write(out, y)
-    return {"seconds": time.perf_counter() - start, "peak": find_peak() - before}
+    return {"seconds": time.perf_counter() - start, "peak": peak_beyond(before)}
 
 
 def run_overlap(name: str, model: Path, image: Any, out: Path, args: argparse.Namespace) -> dict[str, Any]:
@@ -139,7 +122,7 @@ def run_overlap(name: str, model: Path, image: Any, out: Path, args: argparse.Na
         infer(image[:SMALL, :SMALL], out.with_name("small.zarr"))
         before, start = begin_peak(), time.perf_counter()
         infer(image, out)
-    return {"seconds": time.perf_counter() - start, "peak": find_peak() - before}
+    return {"seconds": time.perf_counter() - start, "peak": peak_beyond(before)}
 
 
 def _write(path: Path, y: Any) -> None:

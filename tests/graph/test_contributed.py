@@ -143,6 +143,10 @@ def test_what_an_operator_does_not_have_is_refused():
     refuse(ModelError, "left out|inputs", "QLinearSigmoid")
     refuse(ModelError, "activation 'Gelu'", "FusedConv", "x", "x", activation="Gelu")
     refuse(ModelError, "0 parameters of LeakyRelu", "FusedConv", "x", "x", activation="LeakyRelu")
+    words = {"activation": "Clip", "activation_params": ["a", "b"]}
+    refuse(ModelError, "0 parameters of Clip that are floats; need 2", "FusedConv", "x", "x", **words)
+    refuse(ModelError, "zero point of the output is left out", "QLinearAdd", *["x"] * 7)
+    refuse(ModelError, "zero point of the output is left out", "QGemm", *["x"] * 8)
     with pytest.raises(ModelError, match="attribute 'beta' does not exist on LeakyRelu"):
         omniconv.compile(levels_of("QLinearLeakyRelu", beta=1.0))
     refuse(UnsupportedError, "com.microsoft.QLinearGlobalAveragePool", "QLinearGlobalAveragePool", "x", channels_last=1)

@@ -9,7 +9,7 @@ from onnx.reference import ReferenceEvaluator
 from tests.graph.small_models import Graph
 
 import omniconv
-from omniconv.errors import HostWarning
+from omniconv.errors import HostWarning, ModelError
 from omniconv.graph import load
 from omniconv.graph.dynamic import find_dynamic_layers
 
@@ -97,6 +97,84 @@ def test_what_else_reads_integers_keeps_them():
     q, _, z = rounded(g)
     total = g.node("MatMulInteger", q, g.input("w", 4, 4, dtype=TensorProto.UINT8), z)
     assert "MatMulInteger" in left(g, g.node("Cast", total, to=TensorProto.FLOAT)), "weights that are computed"
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda g, q, z: q,
+        lambda g, q, z: g.node("Reshape", q, g.ints(4, 2)),
+        lambda g, q, z: g.node("Add", q, q),  # modulo 256
+        lambda g, q, z: z,
+    ],
+    ids=["levels", "moved", "summed", "zero point"],
+)
+def test_levels_read_without_their_zero_point_keep_it(read):
+    g = Graph()
+    q, s, z = rounded(g)
+    y = g.node("DequantizeLinear", q, s, z)
+    assert left(g, y) == set()
+    assert left(g, y, g.node("Cast", read(g, q, z), to=TensorProto.FLOAT)) == {"DynamicQuantizeLinear"}
+
+
+def test_integers_that_are_a_shape_keep_it():
+    g = Graph()
+    q, s, z = rounded(g)
+    y = g.node("DequantizeLinear", q, s, z)
+    whole = g.node("Cast", g.node("Floor", g.input("n", 2)), to=TensorProto.INT64)
+    moved = g.node("Cast", g.node("Reshape", whole, whole), to=TensorProto.FLOAT)
+    graph = find_dynamic_layers(load(g.model(y, moved)))
+    assert {TensorProto.INT64, TensorProto.FLOAT} == {n.attributes["to"] for n in graph.nodes if n.op == "Cast"}
+
+
+@pytest.mark.parametrize(
+    ("w", "points"),
+    [
+        (np.ones((4, 3), np.uint8), np.ones(4, np.uint8)),
+        (np.ones((4, 1), np.uint8), np.ones(10**6, np.uint8)),  # would be a matrix of so many columns
+        (np.ones((4, 3), np.uint8), np.ones((2, 1, 3), np.uint8)),
+        (np.ones((4, 3), np.float32), np.ones((), np.uint8)),
+    ],
+)
+def test_weights_that_their_zero_points_do_not_fit(w, points):
+    g = Graph()
+    q, _, z = rounded(g)
+    total = g.node("MatMulInteger", q, g.const(w, w.dtype), z, g.const(points, points.dtype))
+    assert "MatMulInteger" in left(g, g.node("Cast", total, to=TensorProto.FLOAT))
+
+
+@pytest.mark.parametrize(("inputs", "outputs"), [((), 3), (("x",), 1), (("x", "x"), 3)])
+def test_damaged_nodes_are_left_to_their_check(inputs, outputs):
+    g = Graph()
+    g.input("x", 2, 4)
+    made = g.node("DynamicQuantizeLinear", *inputs, count=outputs)
+    y = g.node("Cast", made if outputs == 1 else made[0], to=TensorProto.FLOAT)
+    with pytest.raises(ModelError, match="DynamicQuantizeLinear has"):
+        omniconv.compile(g.model(y))
+
+
+def test_rows_of_zero_points_of_a_vector():
+    g = Graph()
+    q, _, z = g.node("DynamicQuantizeLinear", g.input("x", 2, 4), count=3)
+    total = g.node("MatMulInteger", g.const([5, 7], np.uint8), q, g.const([1], np.uint8), z)
+    model = g.model(g.node("Cast", total, name="y", to=TensorProto.FLOAT))
+    x = np.float32([[0, 1, 2, 255], [3, 4, 5, 6]])
+    np.testing.assert_array_equal(omniconv.compile(model, strict=True)(x), np.float32([4, 6]) @ x)
+
+
+def test_levels_that_are_no_factors_are_levels():
+    """What a product reads are distances from the zero point; what a Cast reads, or a move in front of it, is not."""
+    g = Graph()
+    q, s, z = rounded(g)
+    level, zero, moved = (g.node("Cast", each, to=TensorProto.FLOAT) for each in (q, z, g.node("Flatten", q)))
+    for y in (level, moved, g.node("Mul", g.node("Sub", level, zero), s)):
+        assert left(g, y) == {"DynamicQuantizeLinear"}
+    g = Graph()
+    q, _, z = rounded(g)
+    total = g.node("Reshape", g.node("MatMulInteger", q, g.const(np.eye(4), np.uint8), z), g.ints(8))
+    shape = g.node("Cast", g.node("Floor", g.input("sizes", 2)), to=TensorProto.INT64)
+    joined = g.node("Reshape", total, shape)
+    assert "MatMulInteger" in left(g, g.node("Cast", joined, to=TensorProto.FLOAT)), "a shape stays integers"
 
 
 @pytest.mark.wide

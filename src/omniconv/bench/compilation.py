@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from omniconv.bench.memory import begin_peak, peak_beyond, read_peak
 from omniconv.records import dataclass
 
 WARM_UP: Final = "pointwise n1 ic16 oc16 iw16 kw1"
@@ -74,7 +75,7 @@ def serve(request: dict[str, Any]) -> list[dict[str, Any]]:
         try:
             spec, shape = parse(line)
             weights = random_weights(spec, np.random.default_rng(0))
-            before = _reset_peak()
+            before = begin_peak()
             start = time.perf_counter()
             compiled = compile_spec(
                 spec,
@@ -87,36 +88,10 @@ def serve(request: dict[str, Any]) -> list[dict[str, Any]]:
         except Exception as error:  # noqa: BLE001 - one layer that fails must not hide the others
             reason = f"{type(error).__name__}: {error}"
         seconds = time.perf_counter() - start
-        peak = _read_peak()
-        extra = peak - before if peak is not None and before is not None else None
-        found.append({"line": line, "seconds": seconds, "peak_bytes": extra, "process_bytes": peak, "reason": reason})
+        memory = {"peak_bytes": peak_beyond(before), "process_bytes": read_peak()}
+        found.append({"line": line, "seconds": seconds, **memory, "reason": reason})
         del compiled
     return found[1:]
-
-
-def _read_status(key: str) -> int | None:
-    """A number from what Linux says about this process [bytes]."""
-    try:
-        text = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return None
-    for line in text.splitlines():
-        if line.startswith(key + ":"):
-            return int(line.split()[1]) * 1024
-    return None
-
-
-def _reset_peak() -> int | None:
-    """Start the peak anew; what is held now [bytes]."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:
-        return None
-    return _read_status("VmRSS")
-
-
-def _read_peak() -> int | None:
-    return _read_status("VmHWM")
 
 
 if __name__ == "__main__":

@@ -83,7 +83,9 @@ class _Replacement:
         return self.add("DequantizeLinear", *(self.input(place + index) for index in range(3)), attributes=attributes)
 
     def levels(self, x: str, place: int) -> None:
-        """The output: floats on the levels that the inputs from a place on say."""
+        """The output: floats on the levels that the inputs from a place on say, of the type of their zero point."""
+        if not self.input(place + 1):
+            raise ModelError("the zero point of the output is left out", need="one", at=self.node.place)
         self.add("QuantizeLinear", x, self.input(place), self.input(place + 1), y=self.node.outputs[0])
 
     def scaled(self, x: str, scales: tuple[str, str], bias: str) -> None:
@@ -152,9 +154,10 @@ def _fused_conv(body: _Replacement) -> None:
     if name and name not in _PARAMETERS:
         raise ModelError(f"activation {shorten(repr(name))}", need=" or ".join(_PARAMETERS), at=body.node.place)
     words = _PARAMETERS.get(name, ())
-    values = given if isinstance(given, tuple) else ()
+    values = [value for value in given if isinstance(value, float)] if isinstance(given, tuple) else []
     if len(values) != len(words) and name:
-        raise ModelError(f"{len(values)} parameters of {name}", need=f"{len(words)}", at=body.node.place)
+        need = f"{len(words)} floats"
+        raise ModelError(f"{len(values)} parameters of {name} that are floats", need=need, at=body.node.place)
     y, extra = body.node.outputs[0], body.input(3)
     attributes = body.kept("activation", "activation_params")
     inputs = (body.input(0), body.input(1), body.input(2))

@@ -15,15 +15,16 @@ of the levels from the one that stands for 0, so that Conv and MatMul take the p
 All integers up to :math:`2^{24}` are floats. Larger sums are rounded as sums of floats are, where ONNX rounds them
 once, in the Cast.
 
-It must not fire on: integers that anything else reads, or that are an output; zero points that are not those of the
-value; weights that are computed, unless they were quantised so, too.
+It must not fire on: integers that anything else reads, or that are an output; levels that are read without their zero
+point, whose distances they are not; zero points that are not those of the value, or that do not fit the weights;
+weights that are computed, unless they were quantised so, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeGuard
 
 import numpy as np
 
@@ -41,6 +42,7 @@ ROUNDED: Final = frozenset({"Floor", "Ceil", "Round"})
 """Operators whose results are whole numbers."""
 _FLOAT: Final = number_of_dtype(np.dtype(np.float32))
 _WIDE: Final = frozenset(number_of_dtype(np.dtype(name)) for name in ("int32", "int64"))
+_BYTES: Final = frozenset(map(np.dtype, ("int8", "uint8")))
 
 
 def find_dynamic_layers(graph: Graph) -> Graph:
@@ -80,44 +82,39 @@ class _DynamicSearch:
 
     def _may(self, node: Node) -> bool:
         """Whether a node makes whole numbers, or floats of them, if what it reads are some."""
+        if not node.inputs or not node.outputs:
+            return False
         match node.op:
             case "DynamicQuantizeLinear":
-                return True
+                return len(node.inputs) == 1 and len(node.outputs) == 3
             case "ConvInteger" | "MatMulInteger":
-                return all(self._factor(node, place) for place in (0, 1))
+                return len(node.inputs) <= 4 and all(self._factor(node, place) for place in (0, 1))
             case "DequantizeLinear":
-                return self._factor(node, 0, point=2) and node.inputs[0] not in self.constants and self._plain(node)
+                maker = self.makers.get(node.inputs[0])
+                return _is_rounding(maker) and node.inputs == maker.outputs and node.attributes.keys() <= {"axis"}
             case "Cast":
                 return self._casts(node)
         return node.op in MOVES or node.op in SUMS
 
-    def _plain(self, node: Node) -> bool:
-        return not any(node.attributes.get(name) for name in ("block_size", "output_dtype"))
-
     def _casts(self, node: Node) -> bool:
         """Whether a Cast makes floats of integers, or integers of whole floats."""
-        to = node.attributes.get("to")
-        if to == _FLOAT:
-            return True
-        maker = self.makers.get(node.inputs[0]) if node.inputs else None
-        return to in _WIDE and maker is not None and maker.op in ROUNDED and not maker.domain
+        maker = self.makers.get(node.inputs[0])
+        made_whole = maker is not None and maker.op in ROUNDED and not maker.domain
+        return _casts_to(node, _FLOAT) or (made_whole and _casts_to(node, *_WIDE))
 
-    def _factor(self, node: Node, place: int, point: int | None = None) -> bool:
+    def _factor(self, node: Node, place: int) -> bool:
         """Whether an operand of a product is constant, or comes from DynamicQuantizeLinear with its own zero point."""
-        point = place + 2 if point is None else point
-        name, zero = (_input(node, at) for at in (place, point))
+        name, zero = _input(node, place), _input(node, place + 2)
         if name in self.constants:
-            return not zero or zero in self.constants
+            return self._points(node, place) is not None
         maker = self.makers.get(name)
-        if maker is None or maker.op != "DynamicQuantizeLinear" or maker.domain or len(maker.outputs) != 3:
-            return False
-        return name == maker.outputs[0] and bool(zero) and zero == maker.outputs[2]
+        return _is_rounding(maker) and (name, zero) == maker.outputs[::2]
 
     def _whole(self, node: Node) -> tuple[str, ...]:
         """The outputs of a chosen node that are integers to ONNX."""
         if node.op == "DynamicQuantizeLinear":
             return tuple(name for name in (*node.outputs[:1], *node.outputs[2:3]) if name)
-        if node.op == "DequantizeLinear" or (node.op == "Cast" and node.attributes.get("to") == _FLOAT):
+        if node.op == "DequantizeLinear" or _casts_to(node, _FLOAT):
             return ()
         return node.outputs
 
@@ -134,15 +131,23 @@ class _DynamicSearch:
         made = self._whole(node)
         if self.outputs.intersection(made):
             return False
-        if not all(id(reader) in self.chosen for name in made for reader in self.readers.get(name, ())):
+        if not all(self._takes(reader, node, name) for name in made for reader in self.readers.get(name, ())):
             return False
         if node.op in SUMS:
             return all(name in whole or self._integers(name) for name in node.inputs)
-        if node.op in MOVES or (node.op == "Cast" and node.attributes.get("to") == _FLOAT):
+        if node.op in MOVES or node.op == "DequantizeLinear" or _casts_to(node, _FLOAT):
             return node.inputs[0] in whole
         if node.op in PRODUCTS:
             return all(name in whole or name in self.constants for name in node.inputs[:2])
-        return node.op != "DequantizeLinear" or node.inputs[0] in whole
+        return True
+
+    def _takes(self, reader: Node, maker: Node, name: str) -> bool:
+        """Whether a reader takes an integer for what it becomes: a distance from its zero point, or the number."""
+        if id(reader) not in self.chosen:
+            return False
+        if maker.op == "DynamicQuantizeLinear":
+            return reader.op in PRODUCTS or reader.op == "DequantizeLinear"
+        return reader.op in SUMS or name not in reader.inputs[1:]
 
     def _integers(self, name: str) -> bool:
         array = self.constants.get(name)
@@ -161,7 +166,7 @@ class _DynamicSearch:
         if node.op == "DequantizeLinear":
             return (replace(node, op="Mul", inputs=node.inputs[:2], attributes={}),)
         if node.op == "Cast":
-            return (replace(node, op="Identity", attributes={}),)
+            return (replace(node, attributes={"to": _FLOAT}),)
         if node.op in SUMS:
             inputs = tuple(
                 self._constant(node, name, self.constants[name]) if name in self.constants else name
@@ -172,23 +177,31 @@ class _DynamicSearch:
 
     def _operand(self, node: Node, place: int) -> str:
         """An operand of a product: distances, or weights without their zero points."""
-        name, zero = _input(node, place), _input(node, place + 2)
-        if name not in self.constants:
-            return name
-        array = self.constants[name].astype(np.int32)
-        if zero:
-            points = self.constants[zero].astype(np.int32)
-            if points.ndim and node.op == "ConvInteger":  # one for each output channel
-                points = points.reshape(-1, *(1,) * (array.ndim - 1))
-            elif points.ndim and place == 0:  # one for each row
-                points = points.reshape(*points.shape, *(1,) * (points.ndim == 1))
-            array = np.asarray(array - points)
-        return self._constant(node, name, array)
+        name = node.inputs[place]
+        points = self._points(node, place)
+        return name if points is None else self._constant(node, name, self.constants[name].astype(np.int32) - points)
+
+    def _points(self, node: Node, place: int) -> AnyArray | None:
+        """Zero points of a constant operand, in a shape that fits it; none where it is computed, or they do not fit."""
+        zero = _input(node, place + 2)
+        array, points = self.constants.get(node.inputs[place]), self.constants.get(zero, np.zeros((), np.uint8))
+        if array is None or (zero and zero not in self.constants) or not {array.dtype, points.dtype} <= _BYTES:
+            return None
+        if points.size == 1:
+            points = points.reshape(())
+        elif node.op == "ConvInteger":  # one for each output channel
+            points = points.reshape(-1, *(1,) * (array.ndim - 1))
+        elif points.ndim == 1 and place == 0:  # one for each row
+            points = points.reshape(-1, 1)
+        sizes = zip(reversed(points.shape), reversed(array.shape), strict=False)
+        if points.ndim > array.ndim or not all(size in (1, full) for size, full in sizes):
+            return None
+        return points
 
     def _constant(self, node: Node, name: str, array: AnyArray) -> str:
         """The name of a constant in floats."""
         made = self._fresh(node, name)
-        self.constants[made] = array.astype(np.float32)
+        self.constants[made] = np.asarray(array, np.float32)
         return made
 
     def _round(self, node: Node) -> list[Node]:
@@ -227,3 +240,14 @@ class _DynamicSearch:
 def _input(node: Node, place: int) -> str:
     """The name of an input; none where it is left out."""
     return node.inputs[place] if place < len(node.inputs) else ""
+
+
+def _is_rounding(node: Node | None) -> TypeGuard[Node]:
+    """Whether a node finds the levels of a value, their scale and their zero point."""
+    return node is not None and node.op == "DynamicQuantizeLinear" and not node.domain and len(node.outputs) == 3
+
+
+def _casts_to(node: Node, *numbers: int) -> bool:
+    """Whether a node is a Cast to one of ONNX's types."""
+    to = node.attributes.get("to")
+    return node.op == "Cast" and isinstance(to, int) and to in numbers
