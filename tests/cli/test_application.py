@@ -95,7 +95,7 @@ def test_a_wrong_command_line_is_one_line_and_code_2(invoke, words, message):
 
 def test_the_installed_command_runs_as_a_process():
     done = subprocess.run(
-        [sys.executable, "-c", "from omniconv.cli import main; main()", "kinds", "--json"],
+        [sys.executable, "-m", "omniconv", "kinds", "--json"],
         capture_output=True,
         text=True,
         check=True,

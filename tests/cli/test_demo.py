@@ -28,7 +28,14 @@ def test_the_demo_is_right(invoke, tmp_path):
 def test_the_demo_prints_tables(invoke, tmp_path):
     found = invoke("demo", "-o", tmp_path / "report.json")
     assert found.code == 0, found.err
-    for words in ("The four answers", "270°", "what each kind took", "Time for one image", "report written to"):
+    for words in (
+        "The four answers",
+        "270°",
+        "what each kind took",
+        "Time for one image",
+        "times by the fastest rounds",
+        "report written to",
+    ):
         assert words in found.out
 
 

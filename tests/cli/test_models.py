@@ -154,6 +154,7 @@ def test_bench_reports_disagreement(invoke, model, monkeypatch):
     found = invoke("bench", model, "--peer", "onnxruntime", "--rounds", 1, "--seconds", 0)
     assert found.code == 4
     assert "DISAGREES" in found.out
+    assert "more than 0.0001 of the largest output" in found.out
 
 
 @pytest.mark.wide

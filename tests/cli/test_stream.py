@@ -59,7 +59,7 @@ def test_floats_and_words(invoke, net, tmp_path):
     writer.finish()
     found = invoke("stream", net, tmp_path / "in.wav", tmp_path / "out.wav", "--chunk", 77)
     assert found.code == 0, found.err
-    for words in ("500 samples of 1 channels at 8000 Hz", "latency 2 samples", "chunks of 77"):
+    for words in ("500 samples of 1 channel at 8000 Hz", "latency 2 samples", "chunks of 77"):
         assert words in found.out
     with (tmp_path / "out.wav").open("rb") as file:
         sound, size = read_header(file, "out.wav")

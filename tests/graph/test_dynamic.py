@@ -162,6 +162,15 @@ def test_rows_of_zero_points_of_a_vector():
     np.testing.assert_array_equal(omniconv.compile(model, strict=True)(x), np.float32([4, 6]) @ x)
 
 
+def test_levels_that_are_no_factors_are_levels():
+    """What a product reads are distances from the zero point; what a Cast reads, or a move in front of it, is not."""
+    g = Graph()
+    q, s, z = rounded(g)
+    level, zero, moved = (g.node("Cast", each, to=TensorProto.FLOAT) for each in (q, z, g.node("Flatten", q)))
+    for y in (level, moved, g.node("Mul", g.node("Sub", level, zero), s)):
+        assert left(g, y) == {"DynamicQuantizeLinear"}
+
+
 @pytest.mark.wide
 def test_what_stays_runs_on_the_host():
     g = Graph()

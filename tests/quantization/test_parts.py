@@ -71,6 +71,15 @@ def test_programs_of_parts_compute_the_same_integers(signals):
     assert np.array_equal(np.concatenate(got, 2), want)
 
 
+def test_sizes_that_samples_gave_stay_open():
+    g = Graph()
+    y = g.node("Conv", g.input("x", "n", 2, "t"), g.random(3, 2, 5), pads=[2, 2])
+    model = oc.quantize(g.model(y), RNG.standard_normal((4, 2, 24)).astype(np.float32), shapes={"x": (1, 2, 24)})
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    assert [dim.dim_param or dim.dim_value for dim in dims] == ["n", 2, "t"]
+    assert oc.plan_tiles(model, (1, 2, 50), tile=(9,)).tiles == 6
+
+
 @pytest.mark.wide
 def test_tiles_and_streams_are_the_whole_bit_for_bit(signals):
     model, x = signals

@@ -39,6 +39,10 @@ from omniconv.cli.options import EqualThreads, Json, Seed, Shapes, Strict, UseTu
 from omniconv.cli.outputs import PICTURES, REPORTS, check_output
 from omniconv.errors import ModelError
 
+DISAGREEMENT: Final = (
+    "DISAGREES: by more than {:g} of the largest output (--tolerance). Models with weights of 8 bits: some runtimes "
+    "saturate sums of bytes where the processor lacks VNNI; omniconv quantize --reduce-range avoids that."
+)
 NOTES: Final = (
     "ratio = median of the peer / median of Omniconv: above 1, Omniconv is faster",
     "each timed call follows an untimed one of the same runtime, with several threads once all others sleep",
@@ -279,6 +283,8 @@ def show(name: str, found: Sequence[Comparison], report: dict[str, Any]) -> None
     console.print(make_table(name, columns, rows, left=2))
     machine = report["machine"]
     console.print(f"{machine['cpu']}, {machine['threads']} thread(s), commit {machine['commit'] or 'unknown'}")
+    if not all(item.agrees for item in found):
+        console.print(DISAGREEMENT.format(report["protocol"]["tolerance"]), highlight=False, soft_wrap=True)
 
 
 def show_end(notes: Sequence[str], report: dict[str, Any], save: Path | None, picture: Path | None = None) -> None:

@@ -111,6 +111,10 @@ def show(result: Demonstration, save: Path | None, compiled: str, threads: int) 
     )
     console.print(make_table(title, ("runtime", "median", "fastest", "spread", "to ours"), timings))
     word = "faster" if ratio >= 1 else "slower"
-    console.print(f"Omniconv is {max(ratio, 1 / ratio):.2f} times {word} than {result.peer} here\n")
+    fastest = result.theirs.fastest / result.ours.fastest
+    medians, rounds = (ratio, fastest) if ratio >= 1 else (1 / ratio, 1 / fastest)
+    console.print(
+        f"Omniconv is {medians:.2f} times {word} than {result.peer} here, {rounds:.2f} times by the fastest rounds\n"
+    )
     if save is not None:
         console.print(f"report written to {save}", highlight=False, soft_wrap=True)

@@ -75,8 +75,9 @@ def stream(
     if json:
         print_json({"model": model.name, "result": result, **report})
         return
+    many = f"{net.channels} channel{'s' if net.channels > 1 else ''}"
     first, *rest = (
-        f"{report['samples']} samples of {report['channels']} channels at {report['rate']} Hz written to {result}",
+        f"{report['samples']} samples of {many} at {report['rate']} Hz written to {result}",
         f"latency {report['latency']} samples, {format_time(report['latency_seconds'])}",
         f"{report['real_time_factor']:.3g} of real time, chunks of {report['chunk']}",
         *([f"{report['clipped']} samples beyond 16 bits"] if report["clipped"] else []),

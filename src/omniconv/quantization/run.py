@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -85,7 +86,8 @@ def quantize(
         test: samples that the budget is measured on, in the same forms; default: those of ``calibration``.
         test_labels: the class of each of those.
         preprocess: is given each image of a folder, and returns the array that the network takes.
-        shapes: sizes of inputs that the model leaves open, by name.
+        shapes: sizes of inputs that the model leaves open, by name: those of the samples. The
+            result leaves them open.
         ranges: how the range of a tensor is found: ``"minmax"``, ``"percentile"``, ``"entropy"`` or ``"mse"``
             (:mod:`omniconv.quantization.ranges` defines them).
         percentile: of the rule of that name [%].
@@ -160,8 +162,8 @@ def quantize_with_report(
     if preprocess is not None and not callable(preprocess):
         raise DataError(f"preprocess is {type(preprocess).__name__}", need="a function of one array that returns one")
     on_progress("reading", 0.0)
-    graph = narrow_inputs(load(model, memory_limit=options.memory_limit), shapes)
-    network = read_network(graph, options.memory_limit)
+    declared = load(model, memory_limit=options.memory_limit)
+    network = read_network(narrow_inputs(declared, shapes), options.memory_limit)
     read = partial(read_samples, inputs=network.inputs, preprocess=preprocess, memory_limit=options.memory_limit)
     samples = read(calibration, labels=labels)
     judged = samples
@@ -176,7 +178,7 @@ def quantize_with_report(
     work.prepare()
     plan, histograms = work.make_plan()
     verdict, alone, plan = work.keep_budget(plan)
-    found = insert(work.network, plan, QdqPairs()).network.to_model()
+    found = replace(insert(work.network, plan, QdqPairs()).network, inputs=declared.inputs).to_model()
     on_progress("comparing layers", 0.0)
     report = QuantReport(
         layers=work.describe(plan, histograms, alone),

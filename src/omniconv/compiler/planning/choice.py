@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from omniconv.compiler.kernels.lane import lower as lane
+from omniconv.compiler.kernels.panel import columns
 from omniconv.compiler.kernels.panel import lower as panel
 from omniconv.compiler.kernels.series import lower as series
 from omniconv.compiler.kernels.winograd import lower as winograd
@@ -19,7 +20,13 @@ from omniconv.compiler.lowering.family import Choice, Family
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.target.model import Target
 
-FAMILIES: Final[tuple[Family[Any], ...]] = (series.FAMILY, winograd.FAMILY, lane.FAMILY, panel.FAMILY)
+FAMILIES: Final[tuple[Family[Any], ...]] = (
+    series.FAMILY,
+    winograd.FAMILY,
+    lane.FAMILY,
+    columns.FAMILY,
+    panel.FAMILY,
+)
 """From the most particular to the one that serves whatever the others do not."""
 
 
@@ -65,7 +72,7 @@ def list_choices(problem: Problem, target: Target) -> list[list[tuple[str, float
 
     Each list has a unit of its own: costs are compared within one list only.
     """
-    offers, _ = _offer(problem, target, Facts(x_rows=problem.rows, y_rows=problem.rows))
+    offers, _ = _offer(problem, target, Facts(x_rows=problem.rows, y_rows=problem.rows, columns=problem.columns))
     lists = [tiles for family, seen in offers for tiles in family.tiles(seen, target)]
     found = [[(each.tile.text(), each.cost) for each in tiles] for tiles in lists]
     return [items for items in found if items]
@@ -86,6 +93,8 @@ def _offer(problem: Problem, target: Target, facts: Facts) -> tuple[list[_Offer]
         else:
             if family is series.FAMILY and not problem.rows:
                 problem = replace(problem, rows=True)
+            if family is columns.FAMILY and not problem.columns:
+                problem = replace(problem, columns=True)
             offers.append(_Offer(family, merged or problem))
     return offers, rejected
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from omniconv.compiler.kernels.pad import pad_value
+from omniconv.compiler.kernels.panel.columns import lies_densely, widen_posts
 from omniconv.compiler.kernels.panel.lower import merge_layer, reads_in_place
 from omniconv.compiler.kernels.series.lower import in_rows
 from omniconv.compiler.lowering.arrange import as_channels_last, as_rows
@@ -65,18 +66,20 @@ def _look_around(planner: Planner, step: ConvStep, x: Stored, problem: Problem) 
     shape = planner.shape(step.y)
     placed = planner.places[step.y][2] if step.y in planner.places else None
     wanted = planner.wanted[step.y].layout if step.y in planner.wanted else placed
+    posts = describe_posts(planner, step.post, shape, 0)
     merged = None
     if problem.pointwise:
         source, result = x.layout, placed or planner.default_layout(shape)
         if not reads_in_place(source, step.spec.in_channels):
             source = planner.default_layout(source.shape)
-        merged = merge_problem(problem, source, result, describe_posts(planner, step.post, shape, 0))
+        merged = merge_problem(problem, source, result, posts)
     return Facts(
         exact=planner.exact,
         x_rows=in_rows(x.layout),
         y_rows=wanted is not None and in_rows(wanted),
         computed=isinstance(step.w, str),
         merged=merged,
+        columns=(placed is None or lies_densely(placed)) and widen_posts(posts, problem.outputs, 1) is not None,
     )
 
 

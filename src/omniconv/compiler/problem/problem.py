@@ -25,6 +25,7 @@ class Problem:
         rows: whether the layer stands between channels-first values and may be computed there, so that every other way
             costs two changes of layout.
         accuracy: how far filtering may go, one of :data:`ACCURACIES`.
+        columns: whether neighbouring columns of the result may be channels of one pixel; see :attr:`Facts.columns`.
     """
 
     batch: int
@@ -34,6 +35,7 @@ class Problem:
     outputs: int
     rows: bool = False
     accuracy: str = USUAL
+    columns: bool = False
 
     @classmethod
     def of(cls, spec: Conv, shape: Shape) -> Problem:
@@ -67,6 +69,7 @@ class Problem:
         return (
             f"n{self.batch} g{self.groups} ic{self.inputs} oc{self.outputs} | {axes}"
             + " | rows" * self.rows
+            + " | columns" * self.columns
             + (f" | {self.accuracy}" if self.accuracy != USUAL else "")
         )
 
@@ -81,6 +84,8 @@ class Facts:
         computed: whether the weights are a value, not a constant.
         overflowing: whether the weights are constants too large to be transformed.
         merged: the problem with all positions in one row, where the layouts of a pointwise layer allow it.
+        columns: whether the pixels of the result lie, or may lie, side by side, and the operands of the epilogue as
+            they do, so that several columns may be channels of one pixel.
     """
 
     exact: bool = False
@@ -89,6 +94,7 @@ class Facts:
     computed: bool = False
     overflowing: bool = False
     merged: Problem | None = None
+    columns: bool = False
 
 
 def _describe_axis(axis: AxisWalk) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -97,13 +97,30 @@ def _list(problem: Problem, target: Target) -> tuple[Iterator[Candidate[PanelTil
     return (list_panels(problem, target),)
 
 
-def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile: PanelTile) -> Layer:
+def place_panel(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile: PanelTile) -> Layer:
+    """The layer of a step for the panel kernel."""
     if not reads_in_place(x.layout, step.spec.in_channels):
         x = as_channels_last(planner, step.x)
     return merge_layer(place_layer(planner, step, x, problem))
 
 
 def _lower(planner: Planner, layer: Layer, choice: Choice[PanelTile]) -> None:
+    lower_panel(planner, layer, choice.tile, choice)
+
+
+def lower_panel(
+    planner: Planner, layer: Layer, tile: PanelTile, choice: Choice[Any], how: str = "", kind: Hashable = None
+) -> None:
+    """Append the call of a layer.
+
+    Args:
+        planner: what it is planned with.
+        layer: the layer.
+        tile: of the panel kernel.
+        choice: what the call says of how it was chosen.
+        how: the same of how it is computed.
+        kind: what the order of the weights depends on beside the kernel.
+    """
     problem, x, y = layer.problem, layer.x, layer.y
     channels = _channel_source(x, problem.groups)
     recipe = Panel(
@@ -120,15 +137,15 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[PanelTile]) -> None:
         mapped=channels.offsets is not None,
         tail=y.layout.tail and problem.groups == 1,
         posts=layer.posts_behind(ARGS),
-        tile=choice.tile,
+        tile=tile,
         lanes=planner.target.lanes,
         pairs=layer.weights.narrow,
     )
     if x.element is BFLOAT16 and recipe.neighbours:
         adds = recipe.pairs and bool(planner.target.traits.pair_sums)
         recipe = replace(recipe, adds_pairs=adds, widens=not adds and problem.pointwise and x.layout.readable)
-    weights = _pack(planner, layer, recipe, channels.order)
-    key = "bias", recipe.packing
+    weights = _pack(planner, layer, recipe, channels.order, kind)
+    key = "bias", recipe.packing, kind
     bias = pack_bias(planner, layer.bias, recipe.groups * recipe.columns, recipe.pack_bias, key)
     furthest = max(channels.offsets) if channels.offsets else (problem.groups * problem.inputs) * channels.step
     zero = planner.zeros(furthest + 1)
@@ -136,10 +153,10 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[PanelTile]) -> None:
     args = [channels.ref, weights, bias, y.ref, zero, table, *layer.refs]
     if recipe.widens:
         args.append(planner.thread_memory(recipe.room))
-    planner.call(recipe, args, FAMILY.name, choice.rejected, choice.decision)
+    planner.call(recipe, args, FAMILY.name, choice.rejected, choice.decision, how)
 
 
-def _pack(planner: Planner, layer: Layer, recipe: Panel, order: tuple[int, ...] | None) -> BufferRef:
+def _pack(planner: Planner, layer: Layer, recipe: Panel, order: tuple[int, ...] | None, kind: Hashable) -> BufferRef:
     """Weights in reading order. Computed ones whose input channels keep their order are copied by strides."""
     spec, source = layer.spec, layer.weights.source
     if source is None or order is not None:
@@ -149,7 +166,7 @@ def _pack(planner: Planner, layer: Layer, recipe: Panel, order: tuple[int, ...] 
             lambda w: recipe.pack_weights(
                 _reorder_inputs(w, order, recipe.groups, spec.transposed), transposed=spec.transposed, flip=spec.flip
             ),
-            ("weights", recipe.packing, order),
+            ("weights", recipe.packing, order, kind),
         )
     taps = tuple(axis.kernel for axis in recipe.axes)
     inner = (recipe.inputs, recipe.outputs) if spec.transposed else (recipe.outputs, recipe.inputs)
@@ -162,4 +179,4 @@ def _pack(planner: Planner, layer: Layer, recipe: Panel, order: tuple[int, ...] 
     return pack_panels(planner, recipe, source, [(recipe.groups, group)], depth, outputs)
 
 
-FAMILY = Family("panel", reject=_reject, tiles=_list, prefer=_prefer, place=_place, lower=_lower, merges=True)
+FAMILY = Family("panel", reject=_reject, tiles=_list, prefer=_prefer, place=place_panel, lower=_lower, merges=True)

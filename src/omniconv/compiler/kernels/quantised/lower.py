@@ -27,6 +27,8 @@ from omniconv.spec import Conv
 
 _PANEL_ROWS = 6
 """Positions of a tile of the panel kernel: by two vectors of sums, twelve of sixteen registers."""
+_BYTE_ROWS = 5
+"""The same where it multiplies bytes: two vectors of weights and one of ones stay in registers beside ten of sums."""
 _LANE_ROWS = 4
 """Positions of a tile of the lane kernel."""
 _BLOCK_BYTES = 2**14
@@ -86,15 +88,13 @@ def _lower_layer(
     if not by_lane:
         filtered, why = _filters(spec, axes, batch, step, w)
     rows = _LANE_ROWS if by_lane else _even_rows(axes[2].result, _PANEL_ROWS)
-    tiles = ceil_div(axes[2].result, rows)
-    block = max(_BLOCK_TILES, _BLOCK_BYTES // (2 * rows * spec.in_channels)) if pointwise else tiles
     walk = TapWalk(
         batch=batch,
         axes=axes,
         x_strides=x_strides,
         y_strides=y_strides,
         tile=rows,
-        block=min(block, tiles),
+        block=_size_unit(axes[2].result, rows, spec.in_channels if pointwise else None),
         low=step.levels.low,
         high=step.levels.high,
         bounded=stays_bounded(step.largest_sums(0), step.factor),
@@ -133,8 +133,10 @@ def _by_bytes(
     """
     if panel.panels < 2 or not planner.target.traits.words.quads:
         return panel, ""
+    count = panel.walk.axes[2].result
+    rows = _even_rows(count, _BYTE_ROWS)
     quads = QuantisedQuads(
-        walk=panel.walk,
+        walk=replace(panel.walk, tile=rows, block=_size_unit(count, rows, panel.inputs)),
         groups=1,
         inputs=panel.inputs,
         outputs=panel.outputs,
@@ -185,6 +187,14 @@ def _size_slab(planner: Planner, batch: int, axes: Sequence[TapAxis], inputs: in
     fits = 3 * planner.target.cache_bytes // 4 // (2 * POINTS * inputs)
     sizes = range(ROWS, max(2 * ROWS, min(_MOST_BLOCKS, fits)) + 1, ROWS)
     return min(sizes, key=lambda size: ceil_div(ceil_div(count, size), planner.threads) * (size + _SLAB))
+
+
+def _size_unit(count: int, rows: int, channels: int | None) -> int:
+    """Tiles of a unit: a whole row, or of pointwise layers so many that their inputs stay in the first-level cache."""
+    tiles = ceil_div(count, rows)
+    if channels is None:
+        return tiles
+    return min(tiles, max(_BLOCK_TILES, _BLOCK_BYTES // (2 * rows * channels)))
 
 
 def _even_rows(count: int, most: int) -> int:

@@ -1,4 +1,6 @@
-"""Means of integers over all positions: a vector of channels at a time, exact sums of 32 bits."""
+"""Means of integers over all positions: exact sums of 32 bits, of several vectors of channels at a time, since a vector
+of words alone would read a quarter of a line of the cache, and all lines four times.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +28,8 @@ from omniconv.target.model import Target
 
 X, Y = range(2)
 """Positions of the buffers in ``args``."""
+_MOST = 12
+"""Vectors of sums of a unit, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,13 +53,19 @@ class QuantisedMean:
     lanes: int
 
     @property
+    def vectors(self) -> int:
+        """Vectors of channels of a unit: as many as make whole units of all channels."""
+        count = ceil_div(self.x.c, self.lanes)
+        return max(size for size in range(1, _MOST + 1) if count % size == 0)
+
+    @property
     def blocks(self) -> int:
-        """Vectors of channels."""
-        return ceil_div(self.x.c, self.lanes)
+        """Units of an image."""
+        return ceil_div(self.x.c, self.lanes * self.vectors)
 
     @property
     def units(self) -> int:
-        """Units of work: vectors of channels of an image."""
+        """Units of work: a few vectors of channels of an image."""
         return self.x.n * self.blocks
 
     def emit(self, name: str, target: Target) -> str:
@@ -65,27 +75,34 @@ class QuantisedMean:
         ragged = 0 if self.tail else self.x.c % self.lanes
         with k.loop(k.end, start=k.begin) as unit:
             n, block = k.split(unit, self.x.n, self.blocks)
-            first = k.mul(block, self.lanes)
+            first = k.mul(block, self.vectors * self.lanes)
             x = shift_words(k, k.arg(X), k.add(k.mul(n, self.x.sn), first))
             y = shift_words(k, k.arg(Y), k.add(k.mul(n, self.y_batch), first))
-            total = k.variable(kind, k.splat(0, kind))
+            totals = [k.variable(kind, k.splat(0, kind)) for _ in range(self.vectors)]
             depth, height, width = self.x.sizes
             with k.loop(depth) as d, k.loop(height) as h, k.loop(width) as w:
                 at: Index = 0
                 for index, stride in zip((d, h, w), self.x.strides, strict=True):
                     at = k.add(at, k.mul(index, stride))
-                value = widen_words(k, load_words(k, x, at, self.lanes))
-                k.set(total, Value(k.b.add(Bits(k.get(total)), value)))
-            mean = k.b.fmul(to_float(k, Bits(k.get(total))), k.splat(self.factor))
-            found = round_even(k, clamp_float(k, mean, self.levels.low, self.levels.high))
-            result = k.b.trunc(found, words(self.lanes))
+                for number, total in enumerate(totals):
+                    value = widen_words(k, load_words(k, x, k.add(at, number * self.lanes), self.lanes))
+                    k.set(total, Value(k.b.add(Bits(k.get(total)), value)))
+            *others, final = (self._scale(k, Bits(k.get(total))) for total in totals)
+            for number, value in enumerate(others):
+                store_words(k, value, y, number * self.lanes)
             last = k.compare("==", block, self.blocks - 1) if ragged else False
 
-            def store(end: bool, y: Pointer = y, result: Bits = result) -> None:
-                store_words(k, result, y, 0, ragged if end else None)
+            def store(end: bool, y: Pointer = y, final: Bits = final) -> None:
+                store_words(k, final, y, len(others) * self.lanes, ragged if end else None)
 
             k.both_ways(last, store)
         return k.finish()
+
+    def _scale(self, k: Kernel, total: Bits) -> Bits:
+        """A vector of sums as words."""
+        mean = k.b.fmul(to_float(k, total), k.splat(self.factor))
+        found = round_even(k, clamp_float(k, mean, self.levels.low, self.levels.high))
+        return k.b.trunc(found, words(self.lanes))
 
 
 def lower_quantised_mean(planner: Planner, step: QuantisedMeanStep) -> None:

@@ -1,0 +1,7 @@
+"""``python -m omniconv`` is the command ``omniconv``."""
+
+from __future__ import annotations
+
+from omniconv.cli import main
+
+main()
