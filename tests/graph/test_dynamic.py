@@ -169,12 +169,6 @@ def test_levels_that_are_no_factors_are_levels():
     level, zero, moved = (g.node("Cast", each, to=TensorProto.FLOAT) for each in (q, z, g.node("Flatten", q)))
     for y in (level, moved, g.node("Mul", g.node("Sub", level, zero), s)):
         assert left(g, y) == {"DynamicQuantizeLinear"}
-    g = Graph()
-    q, _, z = rounded(g)
-    total = g.node("Reshape", g.node("MatMulInteger", q, g.const(np.eye(4), np.uint8), z), g.ints(8))
-    shape = g.node("Cast", g.node("Floor", g.input("sizes", 2)), to=TensorProto.INT64)
-    joined = g.node("Reshape", total, shape)
-    assert "MatMulInteger" in left(g, g.node("Cast", joined, to=TensorProto.FLOAT)), "a shape stays integers"
 
 
 @pytest.mark.wide

@@ -8,11 +8,9 @@ from tests.gradient_oracle import gradients
 from tests.machines import HASWELL, NEHALEM, ZEN_4
 from tests.registry.compiled import channels_to
 
-from omniconv.compiler.kernels.weights import packed
 from omniconv.compiler.kernels.weights.lane import LaneSums, plan_lane_sums
 from omniconv.compiler.kernels.weights.lower import serves_lane
-from omniconv.compiler.kernels.weights.packed import PackedSums
-from omniconv.compiler.kernels.weights.panel import PanelSums, plan_panel_sums
+from omniconv.compiler.kernels.weights.panel import PanelSums, plan_order, plan_panel_sums
 from omniconv.compiler.kernels.weights.staged import StagedSums
 from omniconv.compiler.kernels.weights.sums import SumAxis, Sums
 from omniconv.errors import DataError, LimitError, ShapeError, SpecError
@@ -82,26 +80,29 @@ def test_channels_last_values_are_copied_where_their_pixels_share_few_sets_of_th
         assert type(f.plan.calls[-3].recipe) is kind, channels
 
 
-@pytest.mark.parametrize("channels", [(9, 13), (20, 35)], ids=str)
-def test_pointwise_values_from_afar_are_copied_and_give_the_same_bits(channels, monkeypatch):
-    spec = Conv.of(*channels, 1)
-    shape = (7, channels[0], 31, 37)
-    near = compile_weight_gradient(spec, shape, bias=False, layout="NHWC")
-    assert not any(isinstance(call.recipe, PackedSums) for call in near.plan.calls)
-    monkeypatch.setattr(packed, "FAR", 0)
-    far = [compile_weight_gradient(spec, shape, bias=False, layout="NHWC", threads=threads) for threads in (1, 2)]
-    assert all(any(isinstance(call.recipe, PackedSums) for call in each.plan.calls) for each in far)
+def test_pointwise_layers_hold_the_side_that_is_read_faster():
+    target = resolve_target("x86-64-v3", ZEN_4)
+    near, far = (8, 6, 6), (8, 48, 48)
+    line = target.traits.line_bytes // target.element.bytes
+    rows = [(16, 96, far, (True, line)), (96, 16, far, (False, line)), (96, 576, near, (False, 0))]
+    for into, out, (n, *sizes), want in [*rows, (576, 96, near, (True, 0)), (4, 4, near, (False, 0))]:
+        positions = n * sizes[0] * sizes[1]
+        sums = Sums(1, (SumAxis(1, 1), SumAxis(1, 1), SumAxis(positions, positions)), 1, out, into)
+        assert plan_order(sums, target) == want, (into, out)
+
+
+@pytest.mark.parametrize("channels", [(9, 13), (35, 20), (5, 70)], ids=str)
+@pytest.mark.parametrize("sizes", [(2, 3, 5), (7, 31, 37)], ids=str)
+def test_gradients_of_pointwise_layers_are_exact_on_integers_in_any_order(channels, sizes):
+    n, *area = sizes
+    spec, shape = Conv.of(*channels, 1), (n, channels[0], *area)
     rng = np.random.default_rng(0)
-    given = {
-        name: channels_to("NHWC", rng.standard_normal(size).astype(np.float32))
-        for name, size in (("x", shape), ("dy", spec.output_shape(shape)))
-    }
-    want = near.run(given)["dw"]
-    assert np.isfinite(want).all()
-    for each in far:
-        np.testing.assert_array_equal(each.run(given)["dw"], want)
-    first = compile_weight_gradient(spec, shape, bias=False, layout="NCHW")
-    assert not any(isinstance(call.recipe, PackedSums) for call in first.plan.calls)
+    x, dy = (rng.integers(-4, 5, each).astype(np.float32) for each in (shape, spec.output_shape(shape)))
+    want = np.einsum("nohw,nihw->oi", dy, x).reshape(spec.weight_shape)
+    for threads in (1, 2):
+        f = compile_weight_gradient(spec, shape, bias=False, layout="NHWC", threads=threads)
+        given = {"x": channels_to("NHWC", x), "dy": channels_to("NHWC", dy)}
+        np.testing.assert_array_equal(f.run(given)["dw"], want)
 
 
 def test_rows_that_come_from_afar_are_asked_for_ahead():
@@ -121,6 +122,7 @@ BOUNDED = [
     (Conv.of(512, 512, 3, padding=1, groups=512), (8, 512, 14, 14), "NHWC", StagedSums),
     (Conv.of(9, 11, 3, padding=1), (3, 9, 40, 44), "NHWC", PanelSums),
     (Conv.of(9, 11, 1), (3, 9, 40, 44), "NCHW", PanelSums),
+    (Conv.of(9, 40, 1), (3, 9, 40, 44), "NHWC", PanelSums),
 ]
 
 

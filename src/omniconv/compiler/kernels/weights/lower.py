@@ -11,8 +11,7 @@ import numpy as np
 from omniconv.compiler.kernels.reduction import Reduce
 from omniconv.compiler.kernels.series.lower import in_rows
 from omniconv.compiler.kernels.weights.lane import LaneSums, plan_lane_sums
-from omniconv.compiler.kernels.weights.packed import PackedSums
-from omniconv.compiler.kernels.weights.panel import PanelSums, plan_panel_sums
+from omniconv.compiler.kernels.weights.panel import POSITIONS, STREAMED, PanelSums, plan_order, plan_panel_sums
 from omniconv.compiler.kernels.weights.staged import StagedSums
 from omniconv.compiler.kernels.weights.sums import SumAxis, Sums
 from omniconv.compiler.lowering.arrange import PAGE, as_channels_last, copy_axes
@@ -103,24 +102,27 @@ def _lower_lane(planner: Planner, step: WeightGradientStep, sums: Sums, narrow: 
 def _lower_panel(planner: Planner, step: WeightGradientStep, sums: Sums, narrow: str, wide: str) -> None:
     target = planner.target
     held, read = _in_order(planner, narrow), _in_order(planner, wide)
+    turned, ahead = False, 0
     if sums.pointwise:
         sums, held, read = _merge(sums, held, read)
+        if _strides(held)[1] == _strides(read)[1] == 1:
+            turned, ahead = plan_order(sums, target)
+        if turned:
+            sums, held, read = sums.turn(), read, held
     recipe = PanelSums(
         sums=sums,
         narrow_strides=_strides(held),
         wide_strides=_strides(read),
-        tile=plan_panel_sums(sums, target),
+        tile=plan_panel_sums(sums, target, STREAMED if ahead else POSITIONS),
         lanes=target.lanes,
+        ahead=ahead,
     )
-    packed = PackedSums.of(recipe, target)
-    recipe = packed or recipe
     blocks = BufferRef(planner.add_buffer("arena", recipe.blocks * recipe.size + target.lanes))
     room = planner.thread_memory(recipe.room)
-    how = f"panel: {recipe.blocks} blocks of sums" + (", positions copied side by side" if packed else "")
-    planner.call(recipe, [held.ref, read.ref, blocks, room], WORD, how=how)
+    planner.call(recipe, [held.ref, read.ref, blocks, room], WORD, how=f"panel: {recipe.blocks} blocks of sums")
     total = _add_blocks(planner, blocks, recipe.blocks, recipe.size)
     y = _result(planner, step.y)
-    _arrange(planner, recipe, total, y.ref, flip=step.spec.flip)
+    _arrange(planner, recipe, total, y.ref, flip=step.spec.flip, turned=turned)
 
 
 def _plan_lane(target: Target, sums: Sums, narrow: Stored, wide: Stored) -> LaneSums:
@@ -182,11 +184,13 @@ def _merge(sums: Sums, narrow: Stored, wide: Stored) -> tuple[Sums, Stored, Stor
     return replace(sums, batch=merged[0][0], axes=(axes[0], axes[1], axes[2])), found[0], found[1]
 
 
-def _arrange(planner: Planner, recipe: PanelSums, x: BufferRef, y: BufferRef, *, flip: bool) -> None:
-    """Sums in the order of the weights: group, channel of narrow, channel of wide, tap."""
+def _arrange(planner: Planner, recipe: PanelSums, x: BufferRef, y: BufferRef, *, flip: bool, turned: bool) -> None:
+    """Sums in the order of the weights: group, channel of narrow, channel of wide (turned: of wide, of narrow), tap."""
     sums, width = recipe.sums, recipe.width
     taps = tuple(axis.kernel for axis in sums.axes)
     group, channel, inner, *steps = row_major((sums.groups, sums.narrow, sums.wide, *taps)).strides
+    if turned:
+        group, inner, channel, *steps = row_major((sums.groups, sums.wide, sums.narrow, *taps)).strides
     apart = row_major((*taps, sums.wide, width)).strides
     source, reads = x, list(apart[:3])
     if flip:

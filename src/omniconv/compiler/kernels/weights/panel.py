@@ -12,6 +12,7 @@ from typing import Final
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Slot
+from omniconv.compiler.kernels.weights.ahead import ask
 from omniconv.compiler.kernels.weights.sums import Sums
 from omniconv.compiler.kernels.weights.turned import emit_turned
 from omniconv.integers import ceil_div
@@ -47,6 +48,8 @@ class PanelSums:
         narrow_strides, wide_strides: N, C, D, H, W strides [elements].
         tile: sizes of one pass.
         lanes: of a vector.
+        ahead: elements of a cache line where a pass asks for what the next one reads, in the order of memory, and all
+            panels follow one another in a pass; 0 where values are near in any case.
     """
 
     sums: Sums
@@ -54,6 +57,7 @@ class PanelSums:
     wide_strides: Strides
     tile: PanelPass
     lanes: int
+    ahead: int = 0
 
     @property
     def width(self) -> int:
@@ -118,19 +122,23 @@ class PanelSums:
             if self.tile.apart:
                 panel, block = k.split(unit, panels, self.blocks)
                 self._block(k, block, panel)
+            elif self.ahead:
+                self._block(k, unit, 0, panels)
             else:
                 with k.loop(panels) as panel:
                     self._block(k, unit, panel)
         return k.finish()
 
-    def _block(self, k: Kernel, block: Index, panel: Index) -> None:
-        """All passes of a block for one panel."""
+    def _block(self, k: Kernel, block: Index, panel: Index, panels: int = 1) -> None:
+        """All passes of a block for some panels, each pass for all of these."""
         y = k.shift(k.arg(Y), k.add(k.mul(block, self.size), k.mul(panel, self.each)))
-        with k.loop(self.each, step=self.lanes) as at:
+        with k.loop(panels * self.each, step=self.lanes) as at:
             k.store(k.splat(0.0), y, at)
         first = k.mul(block, self.tile.block)
-        with k.loop(k.min(k.add(first, self.tile.block), self.passes), start=first) as number:
-            PanelPassEmission(self, k, y, panel, number).emit()
+        last = k.min(k.add(first, self.tile.block), self.passes)
+        with k.loop(last, start=first) as number, k.loop(panels) as more:
+            own = k.shift(y, k.mul(more, self.each))
+            PanelPassEmission(self, k, own, k.add(panel, more), number).emit()
 
 
 class PanelPassEmission:
@@ -162,10 +170,22 @@ class PanelPassEmission:
             tap = k.add(k.mul(k.add(k.mul(td, height.kernel), th), width.kernel), tw)
             sums = k.shift(self.y, k.mul(tap, p.sums.wide * p.width))
             with k.loop(more) as number:
+                self._ask_ahead(number, count)
                 self._tile(sums, k.mul(number, size + 1), size + 1, td, th, tw)
             if count > more:
                 with k.loop(count, start=more) as number:
+                    self._ask_ahead(number, count)
                     self._tile(sums, k.add(k.mul(number, size), more), size, td, th, tw)
+
+    def _ask_ahead(self, part: Index, parts: int) -> None:
+        """Ask, with the first panel, for a part of the positions that the next pass reads."""
+        k, p = self.k, self.p
+        if not p.ahead:
+            return
+        with k.when(k.compare("==", self.index, 0) if p.panels > 1 else True):
+            for place, strides in ((NARROW, p.narrow_strides), (WIDE, p.wide_strides)):
+                start = k.shift(k.arg(place), k.mul(k.add(self.left, p.columns), strides[4]))
+                ask(k, start, p.columns * strides[4], part, parts, p.ahead)
 
     def gather(self) -> None:
         """The rows of the panel, its channels side by side, zeros in those that do not exist."""
@@ -258,11 +278,13 @@ class PanelPassEmission:
 
 POSITIONS: Final = 256
 """Positions that are taken at a time, about: what they need of a panel stays in the first-level cache."""
+STREAMED: Final = 64
+"""The same where values come from afar: all channels of these positions wait in the caches while they are used."""
 UNITS: Final = 16
 """Units of work wanted, so that a few threads get even shares."""
 
 
-def plan_panel_sums(sums: Sums, target: Target) -> PanelPass:
+def plan_panel_sums(sums: Sums, target: Target, positions: int = POSITIONS) -> PanelPass:
     """The sizes of a pass: sums that fill the registers beside the vectors of a panel and one number."""
     best = min(
         (_cost_tile(sums, target, rows, vectors), -rows, vectors)
@@ -271,9 +293,9 @@ def plan_panel_sums(sums: Sums, target: Target) -> PanelPass:
     )
     rows, vectors = -best[1], best[2]
     count = sums.axes[2].count
-    lines, columns = max(1, min(POSITIONS // count, sums.rows)), count
-    if count > 2 * POSITIONS:
-        columns = ceil_div(count, ceil_div(count, POSITIONS))
+    lines, columns = max(1, min(positions // count, sums.rows)), count
+    if count > 2 * positions:
+        columns = ceil_div(count, ceil_div(count, positions))
     passes = ceil_div(sums.rows, lines) * ceil_div(count, columns)
     width = vectors * target.lanes
     panels = sums.groups * ceil_div(sums.narrow, width)
@@ -290,6 +312,21 @@ def plan_panel_sums(sums: Sums, target: Target) -> PanelPass:
         block=ceil_div(passes, blocks),
         apart=blocks < UNITS,
     )
+
+
+def plan_order(sums: Sums, target: Target) -> tuple[bool, int]:
+    """Whether narrow and wide of a pointwise layer whose values are channels last had better change places, and
+    :attr:`PanelSums.ahead`.
+
+    Values that come from afar are read once, in the order of memory, with few panels of the side that has fewer
+    channels. Nearer ones have the larger side in panels, so that the smaller one stays in the cache for all of them.
+    """
+    size = target.element.bytes
+    streamed = sums.turn() if sums.narrow > sums.wide else sums
+    far = size * (sums.narrow + sums.wide) * sums.axes[2].count > target.cache_bytes
+    if far and sums.groups == sums.rows == 1 and not plan_panel_sums(streamed, target, STREAMED).apart:
+        return streamed is not sums, target.traits.line_bytes // size
+    return sums.narrow < sums.wide, 0
 
 
 def _cost_tile(sums: Sums, target: Target, rows: int, vectors: int) -> float:

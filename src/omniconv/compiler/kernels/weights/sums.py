@@ -9,6 +9,7 @@ are zero.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from omniconv.integers import ceil_div
 from omniconv.records import dataclass
@@ -92,3 +93,7 @@ class Sums:
     def rows(self) -> int:
         """Rows of narrow in all images."""
         return self.batch * self.axes[0].count * self.axes[1].count
+
+    def turn(self) -> Sums:
+        """The same of a pointwise layer, with narrow and wide exchanged."""
+        return replace(self, narrow=self.wide, wide=self.narrow)
