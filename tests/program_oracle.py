@@ -426,11 +426,13 @@ def _channels(array: npt.NDArray[Any], rank: int) -> npt.NDArray[Any]:
     return array.reshape(1, -1, *(1,) * (rank - 2))
 
 
-def requantise(total: Float64, factor: npt.NDArray[np.float32] | np.float32, levels: Levels) -> Float64:
-    """Sums of 32 bits on levels: rounded to float32, multiplied in float32, rounded to the nearest."""
+def requantise(total: Float64, factor: npt.NDArray[np.float32] | np.float32, levels: Levels | None) -> Float64:
+    """Sums of 32 bits on levels: rounded to float32, multiplied in float32, rounded to the nearest, or not."""
     assert np.abs(total).max() < 2**31
     scaled = total.astype(np.float32) * factor
     assert scaled.dtype == np.float32
+    if levels is None:
+        return scaled.astype(np.float64)
     return np.clip(np.rint(scaled), levels.low, levels.high).astype(np.float64)
 
 

@@ -82,6 +82,23 @@ def test_layers_between_quantised_values_are_of_integers(activations: str, weigh
     assert [kinds.count(kind) for kind in (QuantisedConvStep, QuantisedDenseStep, QuantisedMapStep)] == [2, 1, 2]
 
 
+@pytest.mark.parametrize(("size", "unit"), [(9, 1.0), (0, 1.0), (9, 3.0), (1, 1.0)])
+def test_a_last_layer_of_integers_gives_floats(size: int, unit: float) -> None:
+    """Where each output has a bias in units of its sum, or none has; else the layer stays of floats."""
+    g = Quantised()
+    x = g.stored(g.input("x", 3, 20))
+    scale, zero = np.float32(0.004), g.const(np.array(3, "int8"), "int8")
+    w = g.node("DequantizeLinear", g.const(g.rng.integers(-128, 128, (20, 9)), "int8"), g.const(scale), zero)
+    bias = g.const(g.rng.integers(-4000, 4000, size), "int32")
+    more = [g.node("DequantizeLinear", bias, g.const(np.float32(STEP) * scale * np.float32(unit)))] if size else []
+    g.node("Gemm", x, w, *more, name="y")
+    if (size, unit) in ((9, 1.0), (0, 1.0)):
+        check(g, 3, 20, steps=0, ties=0.0)
+    kinds = [type(step) for step in to_program(g.model("y")).steps]
+    assert (QuantisedDenseStep in kinds) == (size != 1 and unit == 1.0)
+    assert (DenseStep in kinds) == (size == 1 or unit != 1.0)
+
+
 def test_additions_concatenations_and_means_are_of_integers() -> None:
     g = Quantised()
     x = g.stored(g.input("x", 1, 6, 5, 5))

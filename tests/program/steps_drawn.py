@@ -456,7 +456,8 @@ def _quantised_conv(r: Random) -> Drawn:
 def _quantised_dense(r: Random) -> Drawn:
     shape = shape_of(r, r.randint(1, 4))
     outputs = r.randint(1, 4)
-    step = QuantisedDenseStep("x", "y", **integers(r, (outputs, shape[-1])))
+    known = integers(r, (outputs, shape[-1]))
+    step = QuantisedDenseStep("x", "y", **(known | {"levels": None} if r.random() < 0.3 else known))
     return step, {"x": shape}, (*shape[:-1], outputs)
 
 

@@ -33,11 +33,10 @@ def test_quantised_networks_are_compiled_in_integers(per_channel: bool) -> None:
     program, x = to_program(model), samples[6:]
     counts = {
         kind: sum(isinstance(step, kind) for step in program.steps)
-        for kind in (QuantisedConvStep, QuantisedDenseStep, ConvStep, MapStep, ReduceStep)
+        for kind in (QuantisedConvStep, QuantisedDenseStep, ConvStep, DenseStep, MapStep, ReduceStep)
     }
-    assert counts == {QuantisedConvStep: 4, QuantisedDenseStep: 1, ConvStep: 0, MapStep: 0, ReduceStep: 0}
-    assert [step.y for step in program.steps if isinstance(step, DenseStep)] == ["y"]  # whose result is of floats
+    assert counts == {QuantisedConvStep: 4, QuantisedDenseStep: 2, ConvStep: 0, DenseStep: 0, MapStep: 0, ReduceStep: 0}
+    assert [step.y for step in program.steps if isinstance(step, QuantisedDenseStep) and step.levels is None] == ["y"]
     got, want = oc.compile(model, strict=True)(x), run_program(program, {"x": x})["y"]
-    # Of integers all are equal: one step of an input of the last layer would be far more than its roundings.
-    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
+    np.testing.assert_array_equal(got, want.astype(np.float32))
     assert len(np.unique(want)) == 10

@@ -102,15 +102,16 @@ class Builder:
             self.forms[step.y] = found.pop()
         return self.forms[step.y]
 
-    def quantised(self, step: ProgramStep, shape: Iterable[int], form: ByteForm) -> Ref:
-        """Append a step whose value is quantised, stored by ONNX in a form.
+    def quantised(self, step: ProgramStep, shape: Iterable[int], form: ByteForm | None) -> Ref:
+        """Append a step that reads or makes quantised values; its own is stored by ONNX in a form, or is of floats.
 
         Raises:
             UnsupportedError: values on grids are not known here.
         """
         if self.forms is None:
             raise UnsupportedError(f"{self.node.op} of a computed value", need="a model that is compiled as a whole")
-        self.forms[step.y] = form
+        if form is not None:
+            self.forms[step.y] = form
         return self.add(step, shape)
 
     def value(self, operand: Operand, what: str, *, rank: int = 0) -> Ref:

@@ -6,7 +6,8 @@ writes its layers between them in floats::
     DequantizeLinear(x), DequantizeLinear(constant w), DequantizeLinear(constant b) -> Conv -> Relu -> QuantizeLinear
 
 Each such group of nodes becomes one node with the inputs of ONNX's QLinearConv, in a domain of its own; one with limits
-on its result, too. What it computes is the same but for the rounding of the sum, which has no error any more: results
+on its result, too. A matrix whose result stays floats is a group without the last node, if its bias is of integers in
+units of the sums. What it computes is the same but for the rounding of the sum, which has no error any more: results
 differ by one step at most, and only next to the middle between two.
 
 It must not fire on: scales or zero points that are computed, or one for each channel of an activation; a layer whose
@@ -28,6 +29,8 @@ DOMAIN: Final = "ai.omniconv.integers"
 """Of nodes that no file has."""
 LAYERS: Final = ("Conv", "Gemm", "MatMul")
 MOST_CLAMPS: Final = 1
+UNIT: Final = 1e-6
+"""How far the scale of a bias may be from that of the sums, relatively: it is rounded once, to float32."""
 
 
 class _Found(NamedTuple):
@@ -77,8 +80,10 @@ class _Search:
             return None
         if w is None or w.inputs[0] not in self.constants or not self._weights(node, w):
             return None
-        if len(node.inputs) == 3 and node.inputs[2] and self._bias(node.inputs[2]) is None:
-            return None
+        if len(node.inputs) == 3 and node.inputs[2]:
+            axis = _find_outputs(node)
+            if self._bias(node.inputs[2], self.constants[w.inputs[0]].shape[axis : axis + 1]) is None:
+                return None
         if node.op == "Gemm" and (
             node.attributes.get("alpha", 1.0) != 1.0
             or node.attributes.get("beta", 1.0) != 1.0
@@ -93,7 +98,8 @@ class _Search:
             low, high = limits
             last = self._only_reader(last)
         if last is None or last.op != "QuantizeLinear" or last.domain or not self._plain(last):
-            return None
+            floats = node.op != "Conv" and self._keeps_bias(node, x, w)
+            return _Found(node, node, -math.inf, math.inf) if floats else None
         return _Found(node, last, low, high)
 
     def join(self, found: _Found) -> Node:
@@ -102,7 +108,8 @@ class _Search:
         x, w = (self.producers[name] for name in layer.inputs[:2])
         ends = [(*node.inputs, "")[:3] for node in (x, w)]
         bias = self._bias(layer.inputs[2]) if len(layer.inputs) == 3 and layer.inputs[2] else None
-        inputs = (*ends[0], *ends[1], last.inputs[1], (*last.inputs, "")[2], *(bias or ()))
+        result = ("", "") if last is layer else (*last.inputs, "")[1:3]
+        inputs = (*ends[0], *ends[1], *result, *(bias or ()))
         more = {"low": found.low, "high": found.high}
         return Node(layer.op, DOMAIN, layer.label, inputs, last.outputs, {**layer.attributes, **more}, layer.version)
 
@@ -135,7 +142,7 @@ class _Search:
             return False
         if layer.op != "Conv" and w.ndim != 2:
             return False
-        outputs = 1 if layer.op == "MatMul" or (layer.op == "Gemm" and not layer.attributes.get("transB", 0)) else 0
+        outputs = _find_outputs(layer)
         axis = node.attributes.get("axis", 1)
         by_output = isinstance(axis, int) and axis % max(w.ndim, 1) == outputs and -w.ndim <= axis < w.ndim
         for array in (scale, zero):
@@ -143,20 +150,29 @@ class _Search:
                 return False
         return True
 
-    def _bias(self, name: str) -> tuple[str, ...] | None:
-        """The inputs that a bias has: floats, or integers and their scale."""
+    def _bias(self, name: str, shape: tuple[int, ...] | None = None) -> tuple[str, ...] | None:
+        """The inputs that a bias has: floats, or integers and their scale, of such a shape where it is said."""
         known = self.constants.get(name)
         if known is not None:
-            return (name,) if known.dtype == np.float32 and known.ndim == 1 else None
+            fits = known.dtype == np.float32 and shape in (None, known.shape)
+            return (name,) if fits else None
         node = self._scaled(name)
         if node is None or node.inputs[0] not in self.constants or node.inputs[1] not in self.constants:
             return None
         zero = self._zero(node)
         array = self.constants[node.inputs[0]]
-        if array.dtype != np.int32 or array.ndim != 1 or zero is None or zero.any():
+        if array.dtype != np.int32 or shape not in (None, array.shape) or zero is None or zero.any():
             return None
         scale = self.constants[node.inputs[1]]
         return (node.inputs[0], node.inputs[1]) if scale.dtype == np.float32 and scale.size in (1, array.size) else None
+
+    def _keeps_bias(self, layer: Node, x: Node, w: Node) -> bool:
+        """Whether there is no bias, or one of integers in units of the sums."""
+        if len(layer.inputs) < 3 or not layer.inputs[2]:
+            return True
+        _, *scale = self._bias(layer.inputs[2]) or ("",)
+        unit = self.constants[x.inputs[1]].reshape(-1) * self.constants[w.inputs[1]].reshape(-1)
+        return bool(scale) and np.allclose(self.constants[scale[0]].reshape(-1), unit, rtol=UNIT, atol=0)
 
     def _only_reader(self, node: Node) -> Node | None:
         """The node that alone reads the result of another."""
@@ -183,6 +199,11 @@ class _Search:
             limits.append(given)
         low, high = limits
         return (low, high) if low <= high else None
+
+
+def _find_outputs(layer: Node) -> int:
+    """Which axis of the weights is that of the outputs."""
+    return 1 if layer.op == "MatMul" or (layer.op == "Gemm" and not layer.attributes.get("transB", 0)) else 0
 
 
 def _drop_dead(nodes: list[Node], graph: Graph) -> tuple[Node, ...]:

@@ -177,6 +177,25 @@ def test_bytes_are_multiplied_up_to_the_largest_sum_of_16_bits(weight: int, sign
     assert ("never pass 7 bits" if by_bytes else "beyond 7 bits") in call.how
 
 
+@pytest.mark.parametrize(("shape", "outputs"), [((1, 70), 57), ((7, 24), 24), ((3, 2, 5, 33), 8)])
+@pytest.mark.parametrize("most", [64, 127])
+def test_dense_layers_of_integers_give_floats(shape: tuple[int, ...], outputs: int, most: int) -> None:
+    """Sums, rounded to float32, times one factor each."""
+    rng = np.random.default_rng(0)
+    program = Program(("x",), shapes={"x": shape})
+    program.add(QuantisedMapStep("x", "q", None, levels=INPUT), shape)
+    w = rng.integers(-most, most + 1, (outputs, shape[-1])).astype(np.int16)
+    b, factor = rng.integers(-(2**28), 2**28, outputs).astype(np.int32), rng.uniform(0.5, 1.5, outputs)
+    step = QuantisedDenseStep("q", "y", w, b, factor.astype(np.float32), INPUT, None)
+    program.add(step, (*shape[:-1], outputs))
+    program.outputs = ("y",)
+    x = (3 * rng.standard_normal(shape)).astype(np.float32)
+    for threads, target in ((2, "native"), (1, "generic")):
+        run = Executable.of(program, select_target(target), Options(threads=threads))
+        want = run_program(program, {"x": x})["y"]
+        np.testing.assert_array_equal(run.run({"x": x})["y"], want.astype(np.float32))
+
+
 def test_profiles_count_the_products_that_are_left() -> None:
     program = layer_program((1, 32, 8, 8), Conv.of(32, 32, 3, padding=1))
     run = Executable.of(program, select_target("native"), Options(threads=1))

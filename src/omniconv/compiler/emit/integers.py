@@ -90,6 +90,17 @@ def store_words(k: Kernel, value: Bits, pointer: Pointer, offset: Index, count: 
         first += size
 
 
+def store_ordered(k: Kernel, pair: tuple[Value, Value], pointer: Pointer, count: int | None = None) -> None:
+    """Store two vectors of floats in packed order, one behind the other; with ``count`` only the first ones."""
+    lanes = pair[0].type.count
+    places = _unpacked(lanes)
+    for first in (0, lanes):
+        left = lanes if count is None else count - first
+        if left > 0:
+            part = k.b.shuffle_vector(*pair, places[first : first + lanes])
+            k.store(part, pointer, first, count=left)
+
+
 def pair_words(k: Kernel, a: Bits, b: Bits, places: list[tuple[int, int]]) -> Bits:
     """Pairs of words from given places of two vectors, those of ``b`` counted on from those of ``a``."""
     return _shuffle(k, a, b, [place for pair in places for place in pair])
@@ -153,11 +164,7 @@ def pack_words(k: Kernel, a: Bits, b: Bits) -> Bits:
     if name and lanes == k.target.lanes:
         return Bits(k.b.call(k.intrinsic(name, words(2 * lanes), [a.type, a.type]), [a, b]))
     parts = [k.b.trunc(clamp(k, each, -(2**15), 2**15 - 1), words(lanes)) for each in (a, b)]
-    places = [0] * (2 * lanes)
-    for half, order in enumerate(packed_order(lanes)):
-        for lane, place in enumerate(order):
-            places[place] = half * lanes + lane
-    return _shuffle(k, parts[0], parts[1], places)
+    return _shuffle(k, parts[0], parts[1], _unpacked(lanes))
 
 
 def clamp(k: Kernel, value: Bits, low: int, high: int) -> Bits:
@@ -176,6 +183,15 @@ def spread_word(k: Kernel, pointer: Pointer, offset: Index, lanes: int) -> Bits:
     """One word in all lanes of a vector."""
     first = load_words(k, pointer, offset, 1)
     return _take(k, first, [0] * lanes)
+
+
+def _unpacked(lanes: int) -> list[int]:
+    """For the places of two vectors of so many numbers, which of those in packed order belongs there."""
+    found = [0] * (2 * lanes)
+    for half, order in enumerate(packed_order(lanes)):
+        for lane, place in enumerate(order):
+            found[place] = half * lanes + lane
+    return found
 
 
 def _take(k: Kernel, value: Bits, places: list[int]) -> Bits:

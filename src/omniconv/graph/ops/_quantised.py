@@ -14,6 +14,7 @@ from omniconv.graph.builder import Builder
 from omniconv.graph.nodes import Node, shorten
 from omniconv.graph.operands import ByteForm, Operand, Operands, Ref, as_constant
 from omniconv.graph.ops.conv import read_spec
+from omniconv.graph.quantised import UNIT
 from omniconv.program.element import FLOAT32
 from omniconv.program.levels import Levels
 from omniconv.program.steps import (
@@ -112,7 +113,7 @@ class ByteLayer:
         w: integers, the zero point taken off.
         w_scale: one for each output channel.
         b: the bias in float64, or the integers of it in units of x_scale times w_scale.
-        y_scale, y_form, low, high: of the result.
+        y_scale, y_form, low, high: of the result; ``None`` where that is of floats.
     """
 
     x: Ref
@@ -120,19 +121,22 @@ class ByteLayer:
     w: npt.NDArray[np.int16]
     w_scale: npt.NDArray[np.float32]
     b: npt.NDArray[np.int64]
-    y_scale: float
-    y_form: ByteForm
+    y_scale: float | None
+    y_form: ByteForm | None
     low: float
     high: float
 
     @property
     def factor(self) -> npt.NDArray[np.float32]:
         """What sums are multiplied by, in float32 from the left."""
-        return np.float32(self.x_scale) * self.w_scale / np.float32(self.y_scale)
+        unit = np.float32(self.x_scale) * self.w_scale
+        return unit if self.y_scale is None else unit / np.float32(self.y_scale)
 
     @property
-    def levels(self) -> Levels:
+    def levels(self) -> Levels | None:
         """Of the result."""
+        if self.y_scale is None or self.y_form is None:
+            return None
         return make_levels(self.y_scale, self.y_form, self.low, self.high)
 
     @property
@@ -165,7 +169,7 @@ def read_layer(node: Node, inputs: Operands, outputs: int) -> ByteLayer:
     wide = [-1 if axis == outputs else 1 for axis in range(w.ndim)]
     centred = w.astype(np.int16) - (zero.reshape(wide) if zero.size > 1 else zero.reshape(())).astype(np.int16)
     scales = np.ascontiguousarray(np.broadcast_to(w_scale.reshape(-1), (columns,)))
-    y_scale, y_form = read_form(node, given[6], given[7], 6)
+    y_scale, y_form = (None, None) if given[6] is None else read_form(node, given[6], given[7], 6)
     unit = np.float64(np.float32(x_scale)) * scales.astype(np.float64)
     bias = _read_bias(node, given[8], given[9], unit)
     low, high = (node.attributes.get(key, default) for key, default in (("low", -math.inf), ("high", math.inf)))
@@ -184,7 +188,7 @@ def _read_bias(node: Node, operand: Operand, scale: Operand, unit: npt.NDArray[n
     numbers = bias.astype(np.float64)
     if scale is not None:
         own = read_scale(node, scale, 9).astype(np.float64).reshape(-1)
-        if np.allclose(own, unit, rtol=1e-6, atol=0):  # rounded once, to float32
+        if np.allclose(own, unit, rtol=UNIT, atol=0):
             return bias.astype(np.int64)
         numbers = numbers * own
     elif bias.dtype == np.int32:
@@ -235,15 +239,17 @@ def _fits(layer: ByteLayer) -> bool:
 
 def _between(layer: ByteLayer, build: Builder, make: Any, shape: tuple[int, ...]) -> Ref:
     """The layer in floats, between levels."""
-    x, y = build.fresh("numbers"), build.fresh("result")
+    levels = layer.levels
+    x, y = build.fresh("numbers"), build.out() if levels is None else build.fresh("result")
     build.add(QuantisedMapStep(layer.x.name, x, layer.x_scale), layer.x.shape)
     wide = (-1, *(1,) * (layer.w.ndim - 1))
     w = layer.w.astype(np.float32) * layer.w_scale.reshape(wide)
     b = (layer.b * (np.float64(layer.x_scale) * layer.w_scale)).astype(np.float32)
     limited = (layer.low, layer.high) != (-math.inf, math.inf)
     post = (PostOp("act", activation=Activation.clamp(layer.low, layer.high)),) if limited else ()
-    build.add(make(x, y, w, b, post), shape)
-    levels = make_levels(layer.y_scale, layer.y_form)
+    found = build.add(make(x, y, w, b, post), shape)
+    if levels is None:
+        return found
     return build.quantised(QuantisedMapStep(y, build.out(), None, levels=levels), shape, layer.y_form)
 
 

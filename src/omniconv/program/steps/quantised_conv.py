@@ -33,13 +33,14 @@ class Requantised(Step):
         y_o = \mathrm{clamp}(\mathrm{round}(f_o\,(b_o + \textstyle\sum_i w_{o,i} x_i)),\, \mathrm{low},\, \mathrm{high})
 
     The sum is exact, in integers of 32 bits; it is then rounded to float32, multiplied in float32, and rounded with
-    halves to even. A layer whose sums could be larger is refused.
+    halves to even. A layer whose sums could be larger is refused. Without levels of y that is what is multiplied, not
+    rounded again.
 
     Attributes:
         w: integers from -255 to 255, int16.
         b: int32, one for each output channel.
         factor: float32, one for each output channel: scale of x times that of its weights, through that of y.
-        x_levels, levels: of x and y.
+        x_levels, levels: of x and y; ``None`` where y is of floats.
     """
 
     x: str
@@ -48,7 +49,7 @@ class Requantised(Step):
     b: Integers
     factor: npt.NDArray[np.float32]
     x_levels: Levels
-    levels: Levels
+    levels: Levels | None
 
     def _check(self, outputs: int, axis: int) -> None:
         """Refuse constants that do not fit, and sums that could be beyond 32 bits."""
@@ -73,10 +74,10 @@ class Requantised(Step):
         return int(self.largest_sums(axis).max(initial=0))
 
     def result_element(self, reads: Sequence[Element], usual: Element) -> Element:
-        """Integers from integers."""
+        """Integers from integers, or floats where there are no levels."""
         if any(element != INT16 for element in reads):
             raise UnsupportedError(f"{self.word} of {usual} values", need=f"{INT16} values")
-        return INT16
+        return usual if self.levels is None else INT16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,6 +94,8 @@ class QuantisedConvStep(Requantised):
             raise UnsupportedError("a transposed layer of integers, or one padded with other numbers", need="zeros")
         if tuple(self.w.shape) != tuple(spec.weight_shape):
             raise ShapeError(f"weights of shape {self.w.shape}", need=f"shape {tuple(spec.weight_shape)}")
+        if self.levels is None:
+            raise UnsupportedError("a convolution of integers whose result is of floats", need="levels")
         self._check(spec.out_channels, 0)
         return spec.output_shape(shapes[self.x])
 

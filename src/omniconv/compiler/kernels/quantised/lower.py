@@ -20,6 +20,7 @@ from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Buffer, BufferRef, Stored, merge_axes
 from omniconv.integers import ceil_div
+from omniconv.program.element import INT16
 from omniconv.program.levels import Levels
 from omniconv.program.steps import QuantisedConvStep, QuantisedDenseStep
 from omniconv.program.steps.quantised_conv import Requantised
@@ -73,7 +74,10 @@ def _lower_layer(
 ) -> None:
     lanes = planner.target.lanes
     axes, batch = list_axes(spec, x.layout, y.layout), x.layout.shape[0]
-    x_strides, y_strides = strides_of(x.layout), strides_of(y.layout)
+    y_words = planner.program.element_of(step.y).bytes // INT16.bytes
+    x_strides = strides_of(x.layout)
+    yn, yd, yh, yw = strides_of(y.layout)
+    y_strides = yn * y_words, yd * y_words, yh * y_words, yw * y_words
     inputs, outputs = spec.in_channels // spec.groups, spec.out_channels // spec.groups
     by_lane = spec.groups > 1 and count_held(lanes, inputs, outputs) > 1
     pointwise = all(axis.kernel == axis.stride == 1 and not axis.padded for axis in axes)
@@ -95,10 +99,10 @@ def _lower_layer(
         y_strides=y_strides,
         tile=rows,
         block=_size_unit(axes[2].result, rows, spec.in_channels if pointwise else None),
-        low=step.levels.low,
-        high=step.levels.high,
+        limits=None if step.levels is None else (step.levels.low, step.levels.high),
         bounded=stays_bounded(step.largest_sums(0), step.factor),
         lanes=lanes,
+        y_words=y_words,
     )
     recipe: QuantisedLane | QuantisedPanel | QuantisedFilter
     if by_lane:
@@ -108,7 +112,7 @@ def _lower_layer(
             walk=walk, inputs=inputs, outputs=outputs, slab=_size_slab(planner, batch, axes, inputs), tail=y.layout.tail
         )
     else:
-        tail = y.layout.tail and spec.groups == 1
+        tail = y.layout.tail and spec.groups == 1 and step.levels is not None
         recipe = QuantisedPanel(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=tail)
         if merged is not None and spec.groups == 1:
             recipe, why = _by_bytes(planner, recipe, step, w)

@@ -13,7 +13,15 @@ import numpy as np
 import numpy.typing as npt
 
 from omniconv.compiler.emit.builder import Kernel
-from omniconv.compiler.emit.integers import add_pairs, load_pair, load_words, shift_words, store_words, sums
+from omniconv.compiler.emit.integers import (
+    add_pairs,
+    load_pair,
+    load_words,
+    shift_words,
+    store_ordered,
+    store_words,
+    sums,
+)
 from omniconv.compiler.emit.machine import Bits, Index, Pointer, Slot, Value
 from omniconv.compiler.kernels.quantised.taps import WEIGHTS, Rows, TapRun, TapWalk, in_packed_order
 from omniconv.integers import ceil_div
@@ -120,12 +128,16 @@ class QuantisedPanel:
         number = k.add(k.mul(group, self.panels), panel)
         weights = shift_words(k, k.arg(WEIGHTS), k.mul(number, self.panel_words))
         place = k.mul(number, self.width)
-        result = shift_words(k, y, k.add(k.mul(group, self.outputs), k.mul(panel, self.width)))
+        channel = k.add(k.mul(group, self.outputs), k.mul(panel, self.width))
+        result = shift_words(k, y, k.mul(channel, self.walk.y_words))
         for run, first in self.walk.emit_tiles(k, block):
             totals = self._tile(k, rows, weights, place, run, first)
             for i, pair in enumerate(totals):
-                value = self.walk.finish(k, pair, place)
-                store_words(k, value, result, k.mul(k.add(first, i), self.walk.y_strides[3]), count)
+                there = shift_words(k, result, k.mul(k.add(first, i), self.walk.y_strides[3]))
+                if self.walk.limits is None:
+                    store_ordered(k, self.walk.scale(k, pair, place), there, count)
+                else:
+                    store_words(k, self.walk.finish(k, pair, place), there, 0, count)
 
     def _tile(
         self, k: Kernel, rows: Rows, weights: Pointer, place: Index, run: TapRun, first: Index

@@ -19,7 +19,7 @@ from omniconv.compiler.emit.integers import (
     shift_words,
     to_float,
 )
-from omniconv.compiler.emit.machine import Bits, Index, Pointer
+from omniconv.compiler.emit.machine import Bits, Index, Pointer, Value
 from omniconv.compiler.memory.layout import Layout
 from omniconv.integers import ceil_div
 from omniconv.records import dataclass
@@ -74,10 +74,10 @@ class TapWalk:
     Attributes:
         batch: images.
         axes: D, H, W.
-        x_strides, y_strides: of N, D, H, W [elements].
+        x_strides, y_strides: of N, D, H, W [words].
         tile: positions along W that are computed together.
         block: tiles in a unit of work.
-        low, high: of the levels of y.
+        limits: of the levels of y; ``None`` where y is of floats, each of ``y_words`` words.
         bounded: whether all scaled sums are integers of 32 bits.
         lanes: of a vector of sums.
     """
@@ -88,10 +88,10 @@ class TapWalk:
     y_strides: tuple[int, int, int, int]
     tile: int
     block: int
-    low: int
-    high: int
+    limits: tuple[int, int] | None
     bounded: bool
     lanes: int
+    y_words: int = 1
 
     @property
     def tiles(self) -> int:
@@ -163,15 +163,19 @@ class TapWalk:
 
     def finish(self, k: Kernel, totals: tuple[Bits, Bits], place: Index) -> Bits:
         """Two vectors of sums, in packed order, as words; ``place`` is that of the first factor."""
+        assert self.limits is not None
+        low, high = self.limits
         rounded = []
-        for half, total in enumerate(totals):
-            at = k.add(place, half * self.lanes)
-            factor = k.load(k.arg(FACTOR), at, lanes=self.lanes)
-            value = k.b.fmul(to_float(k, total), factor)
-            if not self.bounded:
-                value = clamp_float(k, value, self.low, self.high)
-            rounded.append(round_even(k, value))
-        return clamp(k, pack_words(k, *rounded), self.low, self.high)
+        for value in self.scale(k, totals, place):
+            inside = value if self.bounded else clamp_float(k, value, low, high)
+            rounded.append(round_even(k, inside))
+        return clamp(k, pack_words(k, *rounded), low, high)
+
+    def scale(self, k: Kernel, totals: tuple[Bits, Bits], place: Index) -> tuple[Value, Value]:
+        """Two vectors of sums as floats, times the factors."""
+        factors = (k.load(k.arg(FACTOR), k.add(place, half * self.lanes), lanes=self.lanes) for half in range(2))
+        first, second = (k.b.fmul(to_float(k, total), f) for total, f in zip(totals, factors, strict=True))
+        return first, second
 
     def start(self, k: Kernel, place: Index) -> tuple[Bits, Bits]:
         """The biases of two vectors of sums."""
