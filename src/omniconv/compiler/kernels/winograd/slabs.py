@@ -221,7 +221,7 @@ def plan_winograd(problem: Problem, target: Target) -> tuple[BlockGrid | None, t
     """
     direct = cost_direct(problem, target, lane=reject_lane(problem, target) is None)
     best: dict[str, Candidate[BlockGrid]] = {}
-    for _, form in groupby(list_slabs(problem, target), key=lambda each: id(each.tile.axes)):
+    for _, form in groupby(list_slabs(problem, target), key=lambda each: each.tile.axes):
         cheapest = min(form, key=lambda each: each.cost)
         best[cheapest.tile.name] = cheapest
     chosen = min(best.values(), key=lambda each: each.cost)
