@@ -214,7 +214,7 @@ def test_explain_shows_choices_and_no_bare_numbers() -> None:
         kernels = re.findall(r"^    (\w+) kernel, (\d+) units(.*)$", text, re.MULTILINE)
         assert kernels
         for word, _, choice in kernels:
-            assert re.fullmatch(r"(, \w+( \w+=\S+)+)?", choice), choice
+            assert re.fullmatch(r"(,( \w+( \w+=\S+)+)+)?", choice), choice
             assert (choice == "") == (word in {"pad", "resize", "copy", "map"})
 
 
