@@ -263,3 +263,8 @@ def _depth(g: Draft, op: str) -> None:
 @generator("Cast", since=9)
 def _cast(g: Draft, op: str) -> None:
     g.emit(op, g.pick(), to=TensorProto.FLOAT)
+
+
+@generator("CastLike", since=15)
+def _cast_like(g: Draft, op: str) -> None:
+    g.emit(op, g.pick(), g.pick())

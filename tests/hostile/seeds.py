@@ -350,7 +350,6 @@ def calls() -> onnx.ModelProto:
     x = g.input("x", 1, 2, 3, 3)
     g.node("Outer", x, name="y", domain="own")
     made = g.model("y")
-    made.opset_import.append(opsets[1])
     inner = helper.make_function("own", "Inner", ["a"], ["b"], [leaky, node("Neg", "t", "b")], opsets, ["slope"])
     nodes = [node("Inner", "a", "t", domain="own", slope=0.5), node("Add", "a t", "b")]
     made.functions.extend([inner, helper.make_function("own", "Outer", ["a"], ["b"], nodes, opsets)])
