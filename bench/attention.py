@@ -26,7 +26,7 @@ from omniconv.bench.compare import DEFAULT_TOLERANCE as TOLERANCE
 from omniconv.bench.compare import OURS, Comparison, Contender, compare
 from omniconv.bench.peers import installed_peers
 from omniconv.bench.workload import Array, Workload, max_difference, max_magnitude
-from single import make_parser, run_cases
+from single import choose_cases, run_cases
 
 FOLDER: Final = Path("build/attention")
 REPORT: Final = Path("build/bench/attention.json")
@@ -118,15 +118,7 @@ def name_input(path: Path) -> str:
 
 def main() -> int:
     """Measure the networks that are asked for and there."""
-    parser = make_parser(__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NETWORKS))
-    parser.add_argument("--folder", type=Path, default=FOLDER)
-    options = parser.parse_args()
-    unknown = set(options.names) - set(NETWORKS)
-    if unknown:
-        parser.error(f"no network is called {' or '.join(sorted(unknown))}; there are {', '.join(NETWORKS)}")
-    options.folder.mkdir(parents=True, exist_ok=True)
-    cases = {title: NETWORKS[title] for title in options.names or NETWORKS}
+    options, cases = choose_cases(__doc__, NETWORKS, FOLDER)
     for title, network in tuple(cases.items()):
         if network.source is None and not (options.folder / f"{title}.onnx").exists():
             print(f"{title}: no {title}.onnx in {options.folder}")

@@ -26,7 +26,7 @@ from omniconv.bench.compare import OURS, Comparison, Contender, compare
 from omniconv.bench.machine import find_version
 from omniconv.bench.peers import Peer, TimedCall, installed_peers
 from omniconv.bench.workload import Array, Workload, max_difference, max_magnitude
-from single import make_parser, run_cases
+from single import choose_cases, run_cases
 
 FOLDER: Final = Path("build/filtering")
 REPORT: Final = Path("build/bench/filtering.json")
@@ -89,15 +89,7 @@ def measure(folder: Path, title: str, subject: Subject, threads: int, settings: 
 
 def main() -> int:
     """Measure the networks that are asked for."""
-    parser = make_parser(__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(SUBJECTS))
-    parser.add_argument("--folder", type=Path, default=FOLDER)
-    options = parser.parse_args()
-    unknown = set(options.names) - set(SUBJECTS)
-    if unknown:
-        parser.error(f"no network is called {' or '.join(sorted(unknown))}; there are {', '.join(SUBJECTS)}")
-    options.folder.mkdir(parents=True, exist_ok=True)
-    cases = {title: SUBJECTS[title] for title in options.names or SUBJECTS}
+    options, cases = choose_cases(__doc__, SUBJECTS, FOLDER)
     return run_cases(options, cases, partial(measure, options.folder), REPORT, "networks")
 
 

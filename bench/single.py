@@ -27,6 +27,24 @@ def make_parser(description: str | None) -> argparse.ArgumentParser:
     return parser
 
 
+def choose_cases(
+    description: str | None, known: Mapping[str, _Case], folder: Path
+) -> tuple[argparse.Namespace, dict[str, _Case]]:
+    """The command line of :func:`make_parser` with ``[NAME ...] [--folder DIR]``, and the cases that it names.
+
+    Without a name these are all. The folder, where models stay, is made.
+    """
+    parser = make_parser(description)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known))
+    parser.add_argument("--folder", type=Path, default=folder)
+    options = parser.parse_args()
+    unknown = set(options.names) - set(known)
+    if unknown:
+        parser.error(f"no network is called {' or '.join(sorted(unknown))}; there are {', '.join(known)}")
+    options.folder.mkdir(parents=True, exist_ok=True)
+    return options, {title: known[title] for title in options.names or known}
+
+
 def run_cases(
     options: argparse.Namespace,
     cases: Mapping[str, _Case],

@@ -8,9 +8,12 @@ with zeros pads it with 0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from omniconv.errors import SpecError
+from omniconv.errors import SpecError, UnsupportedError
+from omniconv.program.element import INT16, Element
 from omniconv.records import dataclass
 
 LARGEST = 255
@@ -40,3 +43,18 @@ class Levels:
     def largest(self) -> int:
         """The largest distance from 0."""
         return max(abs(self.low), abs(self.high))
+
+
+def require_integers(word: str, reads: Sequence[Element], usual: Element) -> None:
+    """Check that a step of integers reads nothing else.
+
+    Args:
+        word: of the step, for the message.
+        reads: elements of the values that it reads.
+        usual: that of the program.
+
+    Raises:
+        UnsupportedError: a value of another element.
+    """
+    if any(element != INT16 for element in reads):
+        raise UnsupportedError(f"{word} of {usual} values", need=f"{INT16} values")

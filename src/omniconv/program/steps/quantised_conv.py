@@ -14,7 +14,7 @@ from omniconv.errors import ShapeError, UnsupportedError
 from omniconv.program.cut import Box, Cut, cut_windows, refuse_cut
 from omniconv.program.dependence import Blocks, Dependence, Form, Part, Product, Window
 from omniconv.program.element import INT16, Element
-from omniconv.program.levels import LARGEST, Levels
+from omniconv.program.levels import LARGEST, Levels, require_integers
 from omniconv.program.steps.conv import count_executed
 from omniconv.program.steps.step import Shapes, Step, Work
 from omniconv.records import dataclass
@@ -75,8 +75,7 @@ class Requantised(Step):
 
     def result_element(self, reads: Sequence[Element], usual: Element) -> Element:
         """Integers from integers, or floats where there are no levels."""
-        if any(element != INT16 for element in reads):
-            raise UnsupportedError(f"{self.word} of {usual} values", need=f"{INT16} values")
+        require_integers(self.word, reads, usual)
         return usual if self.levels is None else INT16
 
 

@@ -10,7 +10,7 @@ from omniconv.errors import UnsupportedError
 from omniconv.program.cut import Box, Cut
 from omniconv.program.dependence import Dependence
 from omniconv.program.element import INT16, Element
-from omniconv.program.levels import LARGEST, Levels
+from omniconv.program.levels import LARGEST, Levels, require_integers
 from omniconv.program.steps.reduction import ReduceStep
 from omniconv.program.steps.step import Shapes, Step
 from omniconv.records import dataclass
@@ -39,8 +39,7 @@ class QuantisedMeanStep(Step):
 
     def result_element(self, reads: Sequence[Element], usual: Element) -> Element:
         """Integers from integers."""
-        if any(element != INT16 for element in reads):
-            raise UnsupportedError(f"{self.word} of {usual} values", need=f"{INT16} values")
+        require_integers(self.word, reads, usual)
         return INT16
 
     def output_shape(self, shapes: Shapes) -> Shape:

@@ -7,11 +7,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from omniconv.errors import ShapeError, UnsupportedError
+from omniconv.errors import ShapeError
 from omniconv.program.cut import Box, Cut
 from omniconv.program.dependence import Dependence, Part
 from omniconv.program.element import INT16, Element
-from omniconv.program.levels import LARGEST, Levels
+from omniconv.program.levels import LARGEST, Levels, require_integers
 from omniconv.program.steps.quantised_conv import Integers
 from omniconv.program.steps.step import Shapes, Step
 from omniconv.records import dataclass
@@ -42,8 +42,7 @@ class QuantisedTableStep(Step):
 
     def result_element(self, reads: Sequence[Element], usual: Element) -> Element:
         """Integers from integers."""
-        if any(element != INT16 for element in reads):
-            raise UnsupportedError(f"{self.word} of {usual} values", need=f"{INT16} values")
+        require_integers(self.word, reads, usual)
         return INT16
 
     def output_shape(self, shapes: Shapes) -> Shape:
