@@ -134,10 +134,11 @@ class _Listing:
         names = tuple(make_name(f"{node.label}/{part}", self.taken) for part in range(sizes.size))
         self._keep(node, names)
         attributes: dict[str, Any] = {"axis": node.integer("axis", 0)}
-        inputs = (*node.inputs[:1], make_name(f"{node.label}/sizes", self.taken))
+        inputs = node.inputs[:1]
         if node.version < 13:  # sizes were an attribute
-            attributes["split"], inputs = tuple(int(size) for size in sizes), inputs[:1]
+            attributes["split"] = tuple(int(size) for size in sizes)
         else:
+            inputs = (*inputs, make_name(f"{node.label}/sizes", self.taken))
             self.made[inputs[1]] = sizes.astype(np.int64)
         return [node, Node("Split", "", node.label, inputs, names, attributes, node.version)]
 
