@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.axe import judge
+from tests.explorer.fold import unfold
 
 from omniconv.explorer import explore
 from omniconv.kinds import kinds
@@ -58,7 +59,7 @@ def test_axe_finds_no_violation(open_page, scheme):
     page = open_page(color_scheme=scheme)
     show_all_tabs(page)
     assert judge(page) == []
-    page.locator(".stage summary").click()
+    unfold(page.locator(".stage"))
     page.get_by_label("stride, width").fill("0")
     assert page.locator(".refusal").text_content() != ""
     assert judge(page, ".stage") == judge(page, ".refusal") == []

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from PIL import Image
+from tests.explorer.fold import unfold
 from tests.explorer.model import ask, needs_node
 
 from omniconv.errors import OmniconvError
@@ -511,7 +512,7 @@ def test_a_region_of_picture_and_result_is_a_table(page):
     page.wait_for_function(
         "() => document.querySelector('#panel-run-on-a-picture .result').textContent.includes('MAC')"
     )
-    panel.locator("summary").click()
+    unfold(panel)
     panel.get_by_label("first row of the region").fill("20")
     panel.get_by_label("first column of the region").fill("999")
     captions = panel.locator("caption").all_text_contents()
@@ -579,7 +580,7 @@ def test_paddings_stand_side_by_side(page):
     same = page.locator("section[aria-label='Same, side by side']")
     words = "on w every window of PyTorch's begins 1 earlier than TensorFlow's, so that every output may differ"
     assert words in same.text_content()
-    same.locator("summary").click()
+    unfold(same)
     rows = same.locator("tbody tr").all_inner_texts()
     assert rows[1].split("\t") == [
         "TensorFlow, Keras: same",
@@ -590,7 +591,7 @@ def test_paddings_stand_side_by_side(page):
         "rows 3 and columns 3",
     ]
     modes = page.locator("section[aria-label='Padding modes, side by side']")
-    modes.locator("summary").click()
+    unfold(modes)
     assert modes.locator("tbody tr").nth(1).inner_text().split("\t")[2] == "0 1 2 3 4 5 6 7 6"
     assert "Only these outputs depend on the mode: rows 3 and columns 3." in modes.text_content()
     page.select_option("#kind", "transposed")
@@ -623,7 +624,7 @@ def test_the_field_follows_the_chosen_output(page):
     page.keyboard.press("Home")
     assert "What the chosen output depends on: 4 of 49 positions." in field.text_content()
     page.keyboard.press("End")
-    field.locator("summary").click()
+    unfold(field)
     rows = field.locator("details tbody tr").all_inner_texts()
     assert [row.split("\t")[1:] for row in rows] == [["0"] * 7] * 5 + [["0"] * 5 + ["1"] * 2] * 2
 
@@ -635,7 +636,7 @@ def test_channels_are_wired_as_the_steps_read_them(page):
     enter_line(
         page, "chain ih4 iw4 > grouped ic6 oc6 kh3 kw3 pt1 pb1 pl1 pr1 g2 > shuffle g2 > depthwise ic6 oc6 kh1 kw1 g6"
     )
-    wiring.locator("summary").click()
+    unfold(wiring)
     rows = [row.split("\t") for row in wiring.locator("tbody tr").all_inner_texts()]
     assert [row[2] for row in rows[:6]] == ["0, 1, 2"] * 3 + ["3, 4, 5"] * 3
     assert [row[2] for row in rows[6:12]] == ["0", "3", "1", "4", "2", "5"]
@@ -675,7 +676,7 @@ def test_the_laboratory_enlarges_a_picture_and_judges_by_a_flat_input(page):
     panel.locator("label", has_text="a picture").click()
     words = panel.locator(".figure .result").first.text_content()
     assert words == "a flat input: 1 : 2 : 4 — largest over smallest: 4"
-    panel.locator("summary").first.click()
+    unfold(panel)
     rows = panel.locator("section[aria-label=Transposed] tbody tr")
     assert rows.count() == 41
     assert len({cell for row in rows.all_inner_texts() for cell in row.split("\t")[1:]}) > 20
@@ -703,7 +704,7 @@ def test_pictures_of_every_form_are_read_upright_and_on_white(page):
     enter_line(page, "depthwise ic3 oc3 ih5 iw5 kh1 kw1 g3")
     page.click("#tab-run-on-a-picture")
     page.wait_for_function(RUN_SAYS, arg=" MAC")
-    page.locator("#panel-run-on-a-picture summary").click()
+    unfold(page.locator("#panel-run-on-a-picture"))
     ramp = np.linspace(0, 1, 9)
     grey = np.round(ramp * 65535).astype(np.uint16) + np.zeros((4, 1), np.uint16)
     captions, values = read_region(page, "16.png", make_picture(grey, "PNG"))
@@ -729,7 +730,7 @@ def test_pictures_of_every_form_are_read_upright_and_on_white(page):
 def test_a_picture_of_thirty_megapixels_is_scaled(page):
     page.click("#tab-run-on-a-picture")
     page.wait_for_function(RUN_SAYS, arg=" MAC")
-    page.locator("#panel-run-on-a-picture summary").click()
+    unfold(page.locator("#panel-run-on-a-picture"))
     captions, values = read_region(page, "large.png", make_picture(np.full((5000, 6000), 51, np.uint8), "PNG"))
     assert captions[0] == "the picture, grey, 213 × 256, from row 0 and column 0"
     assert set(np.ravel(values)) == {0.2}
