@@ -326,7 +326,8 @@ def _run_rounded(step: RecurrentStep, values: Values, y: Float64, x: Float64) ->
     zeros = np.zeros((directions, batch, hidden))
     h, c = (np.array(zeros if name is None else values[name]) for name in (step.h, step.c))
     for d in range(directions):
-        w = step.w[d].astype(np.float64).reshape(-1, hidden, hidden)
+        w = step.w[d].astype(np.float64)
+        w = (w if step.scale is None else w * step.scale[d, :, None]).reshape(-1, hidden, hidden)
         for t in reversed(range(times)) if step.reverse[d] else range(times):
             rounded = round_states(h[d])
             for n in range(batch):

@@ -175,15 +175,17 @@ def _lstm(body: _Replacement) -> None:
     levels, scale, point = body.rounded(body.input(0))
     x = body.add("DequantizeLinear", levels, scale, point)
     form = body.constant([0, 1, -1], "int64")
+    scales = [body.add("Reshape", body.input(about), form) for about in (8, 10)]
     matrices = []
     for place, about in ((1, 8), (2, 10)):
         w = body.add("Cast", body.input(place), attributes={"to": _FLOAT})
         if body.input(about + 1):
             zero = body.add("Cast", body.input(about + 1), attributes={"to": _FLOAT})
             w = body.add("Sub", w, body.add("Reshape", zero, form))
-        w = body.add("Mul", w, body.add("Reshape", body.input(about), form))
+        if place == 1:
+            w = body.add("Mul", w, scales[0])
         matrices.append(body.add("Transpose", w, attributes={"perm": (0, 2, 1)}))
-    inputs = (x, *matrices, *(body.input(place) for place in range(3, 8)))
+    inputs = (x, *matrices, *(body.input(place) for place in range(3, 8)), scales[1])
     body.append("LSTM", inputs, body.node.outputs, body.kept(), ROUNDED)
 
 

@@ -6,6 +6,7 @@ What passes here can be relied on by the operators, so none of them repeats thes
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, Final, Protocol, TypeVar
 
@@ -70,13 +71,16 @@ def _find(op: str, version: int, domain: str) -> _Schema | None:
         _Input(item.name, item.option == single, item.type_str, frozenset(item.types), item.is_homogeneous)
         for item in schema.inputs
     )
+    low, high = schema.min_input, schema.max_input
+    if domain == ROUNDED:  # has the scales of R behind the inputs of ONNX's
+        inputs, high = (*inputs, replace(inputs[2], name="scale of R")), high + 1
     variadic = bool(schema.inputs) and schema.inputs[-1].option == many
     kinds = {name: item.type.name for name, item in schema.attributes.items()}
     required = tuple(name for name, item in schema.attributes.items() if item.required)
     return _Schema(
         inputs,
         variadic,
-        (schema.min_input, schema.max_input),
+        (low, high),
         (schema.min_output, schema.max_output),
         tuple(item.type_str for item in schema.outputs),
         kinds,

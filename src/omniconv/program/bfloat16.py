@@ -38,3 +38,16 @@ def round_to_bfloat16(values: npt.NDArray[Any]) -> Float32:
         [0.10009765625, 9.183549615799121e-41]
     """
     return widen(narrow(values))
+
+
+def is_bfloat16(values: npt.NDArray[Any]) -> bool:
+    """Whether bfloat16 has all of some float32 numbers exactly.
+
+    Example:
+        >>> is_bfloat16(np.float32([-255, 0.5])), is_bfloat16(np.float32([0.5, 0.1]))
+        (True, False)
+    """
+    if values.dtype != np.float32 or np.isnan(values).any():
+        return False
+    lower = np.ascontiguousarray(values).reshape(-1).view(np.uint32) & np.uint32(2**16 - 1)
+    return not lower.any()

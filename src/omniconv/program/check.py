@@ -188,8 +188,9 @@ def _check_recurrence(step: RecurrentStep, element: Element) -> None:
     _demand(step.cell == "lstm" or (step.p is None and step.c is None and not step.coupled), "weights of a cell")
     _demand(step.clip is None or step.clip > 0, f"a bound of {step.clip}")
     _demand(not step.rounded or (step.cell == "lstm" and step.lengths is None), "rounded states")
+    _demand(step.scale is None or step.rounded, "scales of weights")
     _demand(step.w.ndim == 3 and step.w.shape[2] >= 1, f"recurrent weights of shape {step.w.shape}")
-    for array in (step.w, step.b, step.p):
+    for array in (step.w, step.b, step.p, step.scale):
         if array is not None:
             _check_constant(array, array.shape, element)
 

@@ -28,7 +28,7 @@ class Program:
         labels: name of the layer or node each step came from, parallel to ``steps``; for tables and errors.
         element: the type of constants, and of all values but those in ``elements``: quantised ones, which are integers,
             and those that are rounded to be kept in a narrower type.
-        rounded: steps, by what they produce, whose constant weights are rounded to bfloat16 when they are packed.
+        rounded: steps, by what they produce, whose constant weights are kept as bfloat16 when they are packed.
     """
 
     inputs: tuple[str, ...]

@@ -405,6 +405,8 @@ class Executable(Compiled):
         lines = [f"target {self.target}; {self.describe_threads()}{alone}; {kernels}{counted}"]
         if self.plan.precision == BFLOAT16.name:
             lines += describe_kept(self.plan.program)
+        elif kept := self.plan.narrow_steps:
+            lines.append(f"bfloat16: the weights of {len(kept)} layers, which it has exactly")
         for calls in merge_calls(self.plan):
             call = self.plan.calls[calls[len(calls) // 2]]
             record = describe_call(self.plan, call, 0.0, 0.0)

@@ -20,6 +20,7 @@ from omniconv.compiler.kernels.recurrent.tiles import plan_tile
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
 from omniconv.program.element import ELEMENTS
+from omniconv.program.passes import keep_exact_weights
 from omniconv.program.program import Program
 from omniconv.program.steps import RecurrentStep
 from omniconv.runtime.executable import Executable
@@ -252,3 +253,20 @@ def test_states_of_nothing_stay():
     program = large("lstm", (False,), 2, 5, times=1, rounded=True)
     zeros = {name: np.zeros(program.shapes[name], np.float32) for name in program.inputs}
     assert not compiled(program, TARGETS[0]).run(zeros)["y"].any()
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+def test_levels_of_weights(target, monkeypatch):
+    """Weights that are whole numbers, times a scale for each gate and unit: kept as bfloat16, with the same bits."""
+    program = large("lstm", (False, True), 2, 130, rounded=True, scale=(2, 4 * 130))
+    step = program.steps[0]
+    levels = np.random.default_rng(2).integers(-255, 256, step.w.shape).astype(np.float32)
+    program.steps[0] = replace(step, w=levels, scale=np.abs(step.scale) / 100)
+    values, found = values_of(program, 3), {}
+    for least in (0, 2**40):
+        monkeypatch.setattr(keep_exact_weights, "LEAST_BYTES", least)
+        net = compiled(program, target, 3)
+        assert net.plan.program.rounded == (set() if least else {"y"})
+        found[least] = net.run(values)["y"]
+    np.testing.assert_array_equal(found[0], found[2**40])
+    np.testing.assert_allclose(found[0], run_program(program, values)["y"], rtol=0, atol=2e-3)

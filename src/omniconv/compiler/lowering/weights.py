@@ -62,7 +62,7 @@ class LayerWeights:
         """
         make = self.make
         if self.narrow:
-            return planner.narrow_constant(size, lambda: arrange(make()), key)
+            return planner.narrow_constant(size, lambda: arrange(make()), packed=key)
         if self.source is None:
             return planner.constant(size, lambda: arrange(make()), packed=key)
         # A zero behind the elements stands for all that is none of them.

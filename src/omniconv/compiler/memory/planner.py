@@ -149,7 +149,7 @@ class Planner:
         return BufferRef(self.add_buffer("constant", elements, make=lambda: np.asarray(make(), dtype), packed=packed))
 
     def narrow_constant(
-        self, elements: int, make: Callable[[], npt.NDArray[Any]], packed: Hashable | None
+        self, elements: int, make: Callable[[], npt.NDArray[Any]], *, packed: Hashable | None = None
     ) -> BufferRef:
         """The same with its numbers rounded to bfloat16, and kept as such."""
         key = None if packed is None else (packed, BFLOAT16)

@@ -25,6 +25,7 @@ from omniconv.compiler.problem.problem import USUAL
 from omniconv.errors import SpecError
 from omniconv.program.element import BFLOAT16, FLOAT32
 from omniconv.program.passes.keep_bfloat16 import keep_bfloat16
+from omniconv.program.passes.keep_exact_weights import keep_exact_weights
 from omniconv.program.program import Program
 from omniconv.program.steps import ChannelStep, ConcatStep, RearrangeStep, SliceStep
 from omniconv.records import dataclass
@@ -69,6 +70,15 @@ class Plan:
         return {step: made.multiplications for step, made in decisions if made.multiplications is not None}
 
     @property
+    def narrow_steps(self) -> set[int]:
+        """The indices of steps with constants that are kept as bfloat16."""
+        return {
+            call.step
+            for call in self.calls
+            if any(self.buffers[place.buffer].kind == "constant" for place in call.args if place.element is BFLOAT16)
+        }
+
+    @property
     def constant_bytes(self) -> int:
         """Size of weights and tables [bytes]."""
         return sum(buffer.size for buffer in self.buffers if buffer.kind == "constant")
@@ -90,6 +100,8 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
     target = target.of(program.element)
     if options.precision == BFLOAT16.name:
         program = keep_bfloat16(program)
+    else:
+        program = keep_exact_weights(program)
     tuning, threads = options.tuning, options.threads
     if tuning is not None and tuning.target != target:
         raise SpecError(f"the tuning is for {tuning.target}", need=f"one for {target}")

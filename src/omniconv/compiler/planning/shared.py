@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import field, fields, replace
 from typing import TYPE_CHECKING, Any, Final
-from weakref import ReferenceType, WeakValueDictionary, ref
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -29,6 +29,7 @@ from omniconv.compiler.memory.planner import Call, Recipe
 from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.compiler.problem.candidate import Tile, find_cheapest
 from omniconv.forks import own_locks
+from omniconv.program.remembered import Remembered
 from omniconv.program.steps import Array, ProgramStep
 from omniconv.records import dataclass
 from omniconv.spec import Conv
@@ -46,12 +47,10 @@ MOST_KERNELS: Final = 1024
 
 
 class _Digests:
-    """Hashes of arrays, each worked out once while its array lives: programs of one network for images of different
-    sizes have the same ones.
-    """
+    """Hashes of the constants of steps."""
 
     def __init__(self) -> None:
-        self._found: dict[int, tuple[ReferenceType[Array], bytes]] = {}
+        self._hashes = Remembered(hash_array)
 
     def of(self, step: ProgramStep) -> bytes:
         """What the arrays of a step hold, and all that is said of how they are numbered."""
@@ -59,19 +58,10 @@ class _Digests:
         for each in fields(step):
             value = getattr(step, each.name)
             if isinstance(value, np.ndarray):
-                state.update(each.name.encode() + self._hash(value))
+                state.update(each.name.encode() + self._hashes.of(value))
             elif isinstance(value, Conv):
                 state.update(repr((value.groups, value.transposed, value.flip, value.in_channels)).encode())
         return state.digest()
-
-    def _hash(self, array: Array) -> bytes:
-        number = id(array)
-        known = self._found.get(number)
-        if known is not None and known[0]() is array:
-            return known[1]
-        digest = hash_array(array)
-        self._found[number] = ref(array, lambda _: self._found.pop(number, None)), digest
-        return digest
 
 
 def hash_array(array: Array) -> bytes:

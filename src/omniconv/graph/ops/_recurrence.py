@@ -72,6 +72,9 @@ def lower_recurrence(
     states += [None] * (2 - len(states))
     if cell != "lstm":
         states[1] = None
+    scale = None
+    if rounded:
+        scale = np.broadcast_to(as_weights(inputs[8], "the scales of R")[:, 0], (directions, width)).copy()
     peepholes = _read_optional(inputs[7] if cell == "lstm" else None, (directions, 3 * hidden), "the peepholes P")
     functions = _read_functions(node, DEFAULTS[cell] * directions)
     clip = node.number("clip", 0.0) if "clip" in node.attributes else None
@@ -103,6 +106,7 @@ def lower_recurrence(
         clip=clip,
         coupled=flags["input_forget"],
         rounded=rounded,
+        scale=scale,
     )
     found = build.add(step, (times + step.states, directions, batch, hidden))
     return _results(node, found, times, bool(first), build)

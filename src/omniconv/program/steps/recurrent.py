@@ -36,6 +36,8 @@ class RecurrentStep(Step):
     - lstm, gates i o f g: :math:`i = f(s_i + p_i c_{t-1})`, :math:`f = f(s_f + p_f c_{t-1})` (coupled: :math:`1 - i`),
       :math:`c_t = f c_{t-1} + i g(s_g)`, :math:`o = f(s_o + p_o c_t)`, :math:`h_t = o\,h(c_t)`.
 
+    With scales, the product :math:`w\,h` of every gate and unit is multiplied by its own.
+
     A rounded one multiplies w by the nearest of 256 levels of the states before instead: multiples
     :math:`r\max(-z, \min(255 - z, \operatorname{round}(h / r)))` of :math:`r = (\max(h, 0) - \min(h, 0)) / 255` with
     :math:`z = \operatorname{round}(-\min(h, 0) / r)`, over all sequences of a direction at a time.
@@ -52,6 +54,7 @@ class RecurrentStep(Step):
         clip: the largest magnitude of a sum.
         coupled: whether an LSTM forgets what it does not take in.
         rounded: whether an LSTM multiplies states rounded to levels of their range.
+        scale: ``(D, G H)``, of a rounded one, whose w are then the levels of weights.
     """
 
     word: ClassVar[str] = "recurrence"
@@ -69,6 +72,7 @@ class RecurrentStep(Step):
     clip: float | None = None
     coupled: bool = False
     rounded: bool = False
+    scale: Array | None = None
 
     @property
     def hidden(self) -> int:
@@ -91,9 +95,9 @@ class RecurrentStep(Step):
         return replace(self, x=names.get(self.x, self.x), y=names.get(self.y, self.y), h=h, c=c)
 
     def with_constants(self, convert: Callable[[Array], Array]) -> RecurrentStep:
-        """w, b and p."""
+        """w, b, p and scale."""
         changed: dict[str, Any] = {}
-        for name in ("w", "b", "p"):
+        for name in ("w", "b", "p", "scale"):
             array = getattr(self, name)
             if array is not None and (found := convert(array)) is not array:
                 changed[name] = found
@@ -113,6 +117,7 @@ class RecurrentStep(Step):
             (self.w, (directions, width, hidden)),
             (self.b, (directions, hidden)),
             (self.p, (directions, 3 * hidden)),
+            (self.scale, (directions, width)),
         ):
             if array is not None and array.shape != need:
                 raise ShapeError(f"weights of shape {array.shape} of a recurrent layer", need=f"{need}")

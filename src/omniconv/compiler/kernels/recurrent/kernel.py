@@ -28,9 +28,9 @@ from omniconv.records import dataclass
 from omniconv.spec import Activation
 from omniconv.target.model import Target
 
-X, Y, C, W, B, P, LENGTHS, TEMP = range(8)
+X, Y, C, W, B, P, LENGTHS, TEMP, SCALE = range(9)
 """Positions of the buffers in ``args``: X and Y at the first time, C the cells, LENGTHS a table, TEMP for each
-thread."""
+thread, SCALE of products."""
 
 Strides = tuple[int, int, int]
 """Of times, sequences and directions [elements]."""
@@ -51,7 +51,7 @@ class Recurrence:
     Attributes:
         cell, functions, clip, coupled, rounded: as in :class:`omniconv.program.steps.RecurrentStep`, for all
             directions.
-        biased, peepholes: whether there are b and p.
+        biased, peepholes, scaled: whether there are b, p and scales.
         times: how many, at most.
         batch: sequences.
         hidden: units.
@@ -82,6 +82,7 @@ class Recurrence:
     parts: int
     lanes: int
     rounded: bool = False
+    scaled: bool = False
 
     @property
     def units(self) -> int:
@@ -153,6 +154,7 @@ class _Unit:
         self.w = k.shift(k.arg(W), k.mul(direction, recipe.panel))
         self.b = k.shift(k.arg(B), k.mul(direction, recipe.hidden))
         self.p = k.shift(k.arg(P), k.mul(direction, 3 * recipe.hidden))
+        self.scale = k.shift(k.arg(SCALE), k.mul(direction, len(recipe.phases[0].gates) * recipe.hidden))
         self.products = k.shift(k.arg(TEMP), k.mul(k.thread, recipe.scratch))
         self.kept = k.shift(self.products, recipe.chunk * recipe.block)
 
@@ -274,5 +276,8 @@ class _Row:
         """A sum of the gate that is number ``index`` of the phase: the product, and the input's share or b."""
         k = self.k
         product = k.load(self.products, (index * self.vectors + v) * self.r.lanes)
+        if self.r.scaled:
+            scale = k.load(self.u.scale, k.add(at, gate * self.r.hidden), count=count)
+            return k.fma(scale, product, self._given(gate, at, count))
         inner = self.r.biased and gate == 2
         return k.b.fadd(product, k.load(self.u.b, at, count=count) if inner else self._given(gate, at, count))

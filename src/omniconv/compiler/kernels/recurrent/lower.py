@@ -153,12 +153,17 @@ class _Call:
             parts=1,
             lanes=planner.target.lanes,
             rounded=step.rounded,
+            scaled=step.scale is not None,
         )
         self.recipe = replace(recipe, parts=recipe.most_parts) if shared else recipe
         parts, none = list(group), planner.zeros(1)
         w = step.w
-        self.w = planner.constant(len(group) * recipe.panel, lambda: recipe.pack_weights(w[parts]))
-        self.b, self.p = (none if array is None else _flat(planner, array, parts) for array in (step.b, step.p))
+        keep = planner.narrow_constant if step.y in planner.program.rounded else planner.constant
+        packing = "recurrence", recipe.phases, recipe.lanes, group
+        self.w = keep(len(group) * recipe.panel, lambda: recipe.pack_weights(w[parts]), packed=packing)
+        self.b, self.p, self.scale = (
+            none if array is None else _flat(planner, array, parts) for array in (step.b, step.p, step.scale)
+        )
         self.lengths = none if step.lengths is None else planner.table(step.lengths)
         self.temp = planner.thread_memory(recipe.scratch)
 
@@ -171,7 +176,8 @@ class _Call:
         how = f"{tile.rows} sequences by {tile.wide} vectors of sums at a time"
         if self.shared:
             how += f"; every time is shared out in {self.recipe.parts} parts"
-        args = [x, y, c if self.recipe.cell == "lstm" else y, self.w, self.b, self.p, self.lengths, self.temp]
+        args = [x, y, c if self.recipe.cell == "lstm" else y, self.w, self.b, self.p, self.lengths]
+        args += [self.temp, self.scale]
         self.planner.call(self.recipe, args, "recurrence", how=how)
 
 

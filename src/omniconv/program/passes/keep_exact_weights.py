@@ -1,0 +1,42 @@
+"""Pass: weights that bfloat16 has exactly lie in memory as bfloat16.
+
+Networks that were trained in bfloat16 and written as float32, whole numbers of 8 bits, and signs: of such weights the
+lower half of every float32 is zero. A layer that reads the upper halves alone makes the same sums of the same numbers,
+to the bit, from half the memory: dense layers of few rows and recurrent layers, which wait for their weights, take as
+little as half the time.
+
+It must not fire on: weights of which a single one would be rounded, or which are few; grouped layers, whose weights are
+read one by one; weights that are computed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+
+from omniconv.program.bfloat16 import is_bfloat16
+from omniconv.program.element import FLOAT32
+from omniconv.program.program import Program
+from omniconv.program.remembered import Remembered
+from omniconv.program.steps import ConvStep, DenseStep, ProgramStep, RecurrentStep
+
+LEAST_BYTES: Final = 2**18
+"""Of weights as float32; fewer stay in the cache, where half of them gains nothing."""
+_EXACT = Remembered(is_bfloat16)
+
+
+def keep_exact_weights(program: Program) -> Program:
+    """The program with the weights that bfloat16 has exactly kept as such; the program itself where there are none."""
+    if program.element != FLOAT32:
+        return program
+    exact = {step.y for step in program.steps if _keeps(step)}
+    return replace(program, rounded=frozenset(exact)) if exact else program
+
+
+def _keeps(step: ProgramStep) -> bool:
+    if not isinstance(step, ConvStep | DenseStep | RecurrentStep) or not isinstance(step.w, np.ndarray):
+        return False
+    grouped = isinstance(step, ConvStep) and step.spec.groups > 1
+    return not grouped and step.w.nbytes >= LEAST_BYTES and _EXACT.of(step.w)
