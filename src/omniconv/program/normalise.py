@@ -158,7 +158,8 @@ def conv_norm_gradient_program(
 
 def conv_norms_program(layers: Sequence[ConvNorm], shape: Shape, *, element: Element = FLOAT32) -> Program:
     """Layers one after another, from ``x``: the inputs and outputs of :func:`conv_norm_program` for each of them, their
-    names with its number behind, statistics behind all other outputs. ``y`` of a layer is ``x`` of the next one.
+    names with its number behind, moments and then statistics behind all other outputs. ``y`` of a layer is ``x`` of the
+    next one.
 
     Raises:
         ShapeError: an input that a layer does not take.
@@ -168,7 +169,7 @@ def conv_norms_program(layers: Sequence[ConvNorm], shape: Shape, *, element: Ele
     for index, layer in enumerate(layers):
         part = conv_norm_program(layer, program.shapes[x], element=element)
         x = _append(program, part, {"x": x}, index)["y"]
-    program.outputs = tuple(sorted(program.outputs, key=lambda name: name.startswith("new_")))
+    program.outputs = _put_last(program.outputs, "moments", "new_")
     return program
 
 
@@ -176,8 +177,9 @@ def conv_norms_gradient_program(
     layers: Sequence[ConvNorm], shape: Shape, *, inner: bool = True, element: Element = FLOAT32
 ) -> Program:
     """The gradients of layers one after another, the last one first: the inputs and outputs of
-    :func:`conv_norm_gradient_program` for each of them, their names with its number behind, from ``dy`` and ``x``.
-    ``dx`` of a layer is ``dy`` of the one before.
+    :func:`conv_norm_gradient_program` for each of them, their names with its number behind, from ``dy`` and ``x``;
+    moments behind all other inputs, and what has one number for each channel behind all other outputs. ``dx`` of a
+    layer is ``dy`` of the one before.
 
     Raises:
         ShapeError: an input that a layer does not take.
@@ -194,8 +196,21 @@ def conv_norms_gradient_program(
         if further:
             dy = names["dx"]
     inside = {f"dx{index}" for index in range(1, len(layers))}
-    program.outputs = tuple(name for name in program.outputs if name not in inside)
+    program.inputs = _put_last(program.inputs, "moments")
+    program.outputs = _put_last([name for name in program.outputs if name not in inside], "dscale", "dshift", "db")
     return program
+
+
+def _put_last(names: Sequence[str], *words: str) -> tuple[str, ...]:
+    """Names, those behind all others that begin with a word: one word after the other, layers in order."""
+    ordered = sorted(names, key=_find_layer)
+    last = [name for word in words for name in ordered if name.startswith(word)]
+    return (*(name for name in names if name not in last), *last)
+
+
+def _find_layer(name: str) -> int:
+    """The number behind a name; -1 where there is none."""
+    return int(name[len(name.rstrip("0123456789")) :] or -1)
 
 
 def _append(program: Program, part: Program, names: dict[str, str], index: int) -> dict[str, str]:

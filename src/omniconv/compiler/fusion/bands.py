@@ -155,7 +155,7 @@ class Stage:
         part = replace(recipe, batch=1, axes=(axes[0], axes[1], axes[2]))
         if isinstance(part, Stencil):
             rows = min(part.tile.rows, max(1, ceil_div(axes[1].output, part.tile.spread[0])))
-            part = replace(part, tile=replace(part.tile, rows=rows))
+            part = replace(part, tile=replace(part.tile, rows=rows), ahead=0)  # bands lie in the cache
         return part
 
     @cached_property

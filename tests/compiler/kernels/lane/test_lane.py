@@ -19,6 +19,7 @@ from omniconv.compiler.kernels.lane.stencil import Stencil
 from omniconv.compiler.kernels.lane.tiles import StencilTile, list_rows, list_stencils, reject_lane
 from omniconv.compiler.problem.candidate import find_cheapest
 from omniconv.compiler.problem.problem import Problem
+from omniconv.gradients import compile_forward
 from omniconv.program.steps import ConvStep
 from omniconv.spec import Conv
 from omniconv.target.select import detect_host, resolve_target
@@ -56,6 +57,7 @@ def recipes(spec, shape, x, y, post, target):
         if found is not None:
             family = Stencil if isinstance(found.tile, StencilTile) else Lane
             source, result = x.grid, y.grid
+            more = {"ahead": 16} if family is Stencil else {}  # which may ask for what is no memory
             yield family(
                 batch=shape[0],
                 axes=problem.axes,
@@ -70,6 +72,7 @@ def recipes(spec, shape, x, y, post, target):
                 tile=found.tile,
                 lanes=target.lanes,
                 halved=not target.traits.permutes_cross_halves,
+                **more,
             )
 
 
@@ -156,3 +159,16 @@ def test_an_operand_that_ends_with_its_channels_counts_too():
     ):
         post = Post("add", None, PlacedOperand(ARGS, strides, readable))
         assert replace(found, posts=(post,)).overlapping == overlapping
+
+
+def test_rows_of_tiles_that_come_from_afar_are_asked_for_ahead():
+    def ahead(channels, shape, **more):
+        spec = Conv.of(channels, channels, 3, padding=more.get("dilation", 1), groups=channels, **more)
+        f = compile_forward(spec, shape, bias=False, layout="NHWC", target="x86-64-v3")
+        return f.plan.calls[-1].recipe.ahead
+
+    assert ahead(128, (16, 128, 56, 56)) == 16
+    assert ahead(128, (16, 128, 56, 56), stride=2) == 16
+    assert ahead(128, (2, 128, 56, 56)) == 0, "the next cache holds them"
+    assert ahead(32, (64, 32, 56, 56)) == 0, "pixels of two lines are foreseen"
+    assert ahead(128, (16, 128, 56, 56), dilation=2) == 0, "the next tile of a dilated layer is not below"

@@ -7,6 +7,7 @@ layer are taken in all phases together.
 
 from __future__ import annotations
 
+from omniconv.compiler.emit.asking import ask
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Slot
 from omniconv.compiler.emit.phases import PhaseTables
@@ -20,9 +21,16 @@ from omniconv.target.model import Target
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stencil(Lane):
-    """The recipe of one stencil kernel; see :class:`omniconv.compiler.kernels.lane.rows.Lane`."""
+    """The recipe of one stencil kernel; see :class:`omniconv.compiler.kernels.lane.rows.Lane`.
+
+    Attributes:
+        ahead: elements of a cache line where a row of tiles asks for what the next one reads and writes, in the order
+            of memory; 0 where it does not. A tile goes through the channels of some pixels in several rows, in steps
+            that no processor foresees.
+    """
 
     tile: StencilTile
+    ahead: int = 0
 
     @property
     def tiles(self) -> tuple[TileAxis, TileAxis]:
@@ -98,6 +106,7 @@ class _Tiles(ChannelLoop):
         height, width = p.tiles
 
         def tile(_: Index, tail: int | None) -> None:
+            self._ask_ahead(oh, ow, iy)
             bias = self.bias()
             acc = [[k.variable(k.vector_type(), bias) for _ in range(width.count)] for _ in range(height.count)]
             with self.planes() as (plane, line):
@@ -113,6 +122,19 @@ class _Tiles(ChannelLoop):
                             self.finish(k.get(slot), y, x, tail, target, offset)
 
         self.channels(tile)
+
+    def _ask_ahead(self, oh: Index, ow: Index, iy: Index) -> None:
+        """Ask for a part of what the next row of tiles reads and writes."""
+        k, p = self.k, self.p
+        height, width = p.tiles
+        if not p.ahead:
+            return
+        part = k.add(k.mul(k.divmod(ow, width.extent)[0], p.vectors), self.v)
+        read = k.shift(self.x, k.mul(k.add(iy, max(height.offsets) + 1), p.x_strides[2]))
+        written = k.shift(self.y, k.mul(k.add(oh, height.extent), p.y_strides[2]))
+        rows = height.extent // height.walk.out_step * height.walk.in_step
+        ask(k, read, rows * p.x_strides[2], part, width.tiles * p.vectors, p.ahead)
+        ask(k, written, height.extent * p.y_strides[2], part, width.tiles * p.vectors, p.ahead, write=True)
 
     def _taps(
         self,
@@ -152,6 +174,21 @@ class _Tiles(ChannelLoop):
                                 values[r, t] = k.fma(value, weights[i, c, j], values[r, t])
                 for (r, t), value in values.items():
                     k.set(acc[r][t], value)
+
+
+def asks_ahead(recipe: Stencil, target: Target) -> bool:
+    """Whether rows of tiles ask for what the next ones read and write.
+
+    Measured with 2^19 bytes of second-level cache, whole calls in turns: layers take 0.66 to 0.8 times as long where x
+    and y have 13 MB or more and pixels more than 4 lines; a tenth longer at half of that, which the next cache holds;
+    and up to a quarter longer with smaller pixels, which processors foresee.
+    """
+    depth, height, width = recipe.axes
+    if not (height.static and width.static) or depth.size > 1 or max(recipe.tile.spread) > 1 or is_open(recipe.batch):
+        return False
+    lines = target.element.bytes * recipe.x_strides[3] / target.traits.line_bytes
+    values = recipe.batch * (recipe.x_strides[0] + recipe.y_strides[0])
+    return lines > 4 and target.element.bytes * values > 24 * target.cache_bytes
 
 
 def _users(axis: TileAxis) -> dict[int, list[tuple[int, int]]]:

@@ -17,11 +17,12 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from omniconv.compiler.emit.asking import ask
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Slot, Value
 from omniconv.compiler.emit.vectors import emit_share
 from omniconv.compiler.kernels.lane.grouping import Grouping
-from omniconv.compiler.kernels.weights.ahead import ask, find_next
+from omniconv.compiler.kernels.weights.ahead import find_next
 from omniconv.compiler.kernels.weights.sums import Sums
 from omniconv.integers import ceil_div
 from omniconv.records import dataclass

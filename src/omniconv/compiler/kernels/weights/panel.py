@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from omniconv.compiler.emit.asking import ask
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Slot
-from omniconv.compiler.kernels.weights.ahead import ask
 from omniconv.compiler.kernels.weights.sums import Sums
 from omniconv.compiler.kernels.weights.turned import emit_turned
 from omniconv.integers import ceil_div
