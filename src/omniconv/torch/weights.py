@@ -56,7 +56,7 @@ class CompiledPart:
 
 
 def states_of(weights: Sequence[torch.Tensor], uncounted: Sequence[bool]) -> Hashable:
-    """What changes when weights do: :data:`_STATE` of all, and the values of those whose changes PyTorch does not count.
+    """What changes when weights do: :data:`_STATE` of all, and values of those whose changes PyTorch does not count.
 
     Hundreds of weights are looked at in every call, so that as little as can be is done in Python for each of them.
     """
