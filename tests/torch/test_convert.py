@@ -244,6 +244,20 @@ def test_frozen_statistics_that_training_changes() -> None:
     assert reports()[-1].parts[0].refused == ""
 
 
+def test_weights_that_are_attributes_of_the_graph() -> None:
+    """PyTorch gives them so to every backend where inductor is told to freeze."""
+    import torch._inductor.config as inductor
+
+    model, x = nn.Conv1d(2, 3, 1).eval(), torch.randn(1, 2, 5)
+    fast = compiled(model, freeze=True)
+    with torch.no_grad(), inductor.patch(freezing=True):
+        for _ in range(2):
+            torch.testing.assert_close(fast(x), model(x))
+            model.weight.mul_(2)
+    part = reports()[-1].parts[0]
+    assert (len(part._frozen), len(part._free)) == (2, 1), "weight and bias; the data"
+
+
 def test_weights_of_inference_mode_are_not_frozen() -> None:
     with torch.inference_mode():
         model = nn.Conv1d(2, 3, 1).eval()

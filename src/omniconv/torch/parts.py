@@ -21,7 +21,7 @@ from omniconv.runtime.kept import Kept
 from omniconv.torch.compile import CompiledModule, export_fixed
 from omniconv.torch.layouts import is_channels_last
 from omniconv.torch.programs import PROGRAMS, find_parallel
-from omniconv.torch.weights import CompiledPart, state_of
+from omniconv.torch.weights import CompiledPart, states_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -143,6 +143,8 @@ def cut(graph: fx.GraphModule, example_inputs: Sequence[Any]) -> list[FrozenPart
         return []  # nodes may not be put together where one between them changes what they read
     places = [node for node in graph.graph.nodes if node.op == "placeholder"]
     frozen = {node.name for node, value in zip(places, example_inputs, strict=True) if _is_weight(value)}
+    # Where inductor is told to freeze, PyTorch gives weights to every backend as attributes of the graph.
+    frozen |= {node.name for node in graph.graph.nodes if node.op == "get_attr"}
     partitioner = CapabilityBasedPartitioner(graph, _Known(), allows_single_node_partition=True)
     chosen = [part for part in partitioner.propose_partitions() if any(n.target in _HEAVY for n in part.nodes)]
     chosen = [part for part in chosen if all(_is_tensor(node) for node in _outputs(part.nodes))]
@@ -278,7 +280,7 @@ class FrozenPart(nn.Module):  # type: ignore[misc]
         constants |= {place: x for place in self._free if not isinstance(x := arguments[place], torch.Tensor)}
         try:
             compiled = self._kept.find(
-                (kind_of_all, tuple(map(id, weights)), tuple(map(state_of, weights, self._uncounted))),
+                (kind_of_all, tuple(map(id, weights)), states_of(weights, self._uncounted)),
                 lambda: self._compile(data, constants, weights, last=last),
             )
         except OmniconvError as error:

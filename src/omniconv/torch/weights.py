@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-import ctypes
 import operator
 from collections.abc import Hashable, Sequence
+from itertools import compress
+from typing import Final
 
 import torch
 
 from omniconv.torch.compile import CompiledModule
+
+_STATE: Final = (
+    torch.Tensor.data_ptr,
+    operator.attrgetter("_version"),
+    operator.attrgetter("shape"),
+    torch.Tensor.stride,
+)
+"""What changes when a tensor gets other memory, or is changed in a way that PyTorch counts."""
 
 
 class CompiledPart:
@@ -25,14 +34,14 @@ class CompiledPart:
     def __init__(self, module: CompiledModule, weights: list[torch.Tensor], uncounted: Sequence[bool]) -> None:
         self.module, self._weights, self._uncounted = module, weights, uncounted
         self._memory = [weight.detach() for weight in weights]
-        self._states = list(map(state_of, weights, uncounted))
+        self._states = states_of(weights, uncounted)
 
     def holds(self, weights: list[torch.Tensor]) -> bool:
         """Whether it is compiled with these weights as they are."""
         return (
             len(weights) == len(self._weights)
             and all(map(operator.is_, weights, self._weights))
-            and list(map(state_of, weights, self._uncounted)) == self._states
+            and states_of(weights, self._uncounted) == self._states
         )
 
     @property
@@ -46,14 +55,11 @@ class CompiledPart:
         return int(self.module.network.constant_bytes)
 
 
-def state_of(weight: torch.Tensor, uncounted: bool) -> Hashable:
-    """What changes when a tensor gets other memory, or is changed in a way that PyTorch counts; or all of its values,
-    where it counts nothing.
+def states_of(weights: Sequence[torch.Tensor], uncounted: Sequence[bool]) -> Hashable:
+    """What changes when weights do: :data:`_STATE` of all, and values of those whose changes PyTorch does not count.
+
+    Hundreds of weights are looked at in every call, so that as little as can be is done in Python for each of them.
     """
-    content = _read(weight) if uncounted and weight.device.type == "cpu" else b""
-    return weight.data_ptr(), weight._version, weight.shape, weight.stride(), content  # noqa: SLF001
-
-
-def _read(x: torch.Tensor) -> bytes:
-    x = x.contiguous()
-    return ctypes.string_at(x.data_ptr(), x.nbytes)
+    counted = tuple(tuple(map(look, weights)) for look in _STATE)
+    statistics = [x for x in compress(weights, uncounted) if x.is_cpu]
+    return counted, torch.cat(statistics).view(torch.uint8).numpy().tobytes() if statistics else b""
