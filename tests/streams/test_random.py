@@ -89,7 +89,7 @@ class _Runner:
         return run_program(self.program, inputs)
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", [*range(3), *(pytest.param(n, marks=pytest.mark.wide) for n in range(3, NETWORKS))])
 @pytest.mark.parametrize("what", ["gate", "softmax"])
 def test_what_is_refused_reads_all_positions(seed, what):
     net = Net(seed)

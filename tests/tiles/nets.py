@@ -19,6 +19,7 @@ from omniconv.program.steps import (
     RearrangeStep,
     ReduceStep,
     SliceStep,
+    SoftmaxStep,
 )
 from omniconv.spec import Activation, Conv, Resize
 
@@ -193,3 +194,26 @@ def draw_net(seed: int, *, gate: str = "") -> Program:
 def draw_image(program: Program, seed: int) -> np.ndarray:
     """Whole numbers."""
     return np.random.default_rng(seed).integers(-3, 4, program.shapes["x"]).astype(np.float32)
+
+
+def draw_global(seed: int) -> tuple[Program, str, tuple[int, ...]]:
+    """A network with a step somewhere that reads all positions, of one axis or of all: its result, and these axes."""
+    r = Random(seed)
+    net = Net(r, r.choice((1, 2, 2, 3)))
+
+    def grow(count: int) -> None:
+        for _ in range(count):
+            getattr(net, r.choice(OPS))(net.values[-1], f"v{len(net.program.steps)}")
+
+    grow(r.randint(0, 3))
+    x = next(name for name in reversed(net.values) if min(net.shape(name)[2:]) > 1)
+    op = r.choice(("mean", "max", "min", "softmax"))
+    if op == "softmax":
+        axes = (r.randrange(2, 2 + net.dims),)
+        net.add(SoftmaxStep(x, "global", axes[0]), net.shape(x))
+    else:
+        axes = tuple(range(2, 2 + net.dims))
+        net.gate(x, "global", op)
+    grow(r.randint(0, 3))
+    net.program.outputs = (net.values[-1],)
+    return net.program, "global", axes

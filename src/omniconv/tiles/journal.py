@@ -33,6 +33,8 @@ from omniconv.tiles.sums import Partial
 if TYPE_CHECKING:
     from omniconv.tiles.plan import TilePlan
 
+DIGEST: Final = 32
+"""Digits of a digest."""
 _SUM: Final = re.compile(rb"(\d{1,18}) (\d{1,6}) (\d{1,18}) ([0-9a-f]{32}) (\{[^ ]*\}) ([0-9a-f]{32})")
 _LINE: Final = re.compile(rb"(\d{1,18}) ([0-9a-f]{32}) ([0-9a-f]{32})")
 
@@ -59,11 +61,15 @@ def describe(plan: TilePlan, dtypes: Mapping[str, str]) -> dict[str, Any]:
 
 
 def digest(parts: Iterable[Array], more: str = "") -> str:
-    """What tells parts of arrays from others: their bytes in row-major order; and what else they go with."""
-    state = hashlib.blake2b(digest_size=16, key=more.encode())
+    """What tells parts of arrays from others: their bytes in row-major order; and what else they go with.
+
+    Every byte that is read and written goes through it. Processors have instructions for SHA-256, which make it twice
+    as fast as BLAKE2.
+    """
+    state = hashlib.sha256(more.encode())
     for part in parts:
         state.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
-    return state.hexdigest()
+    return state.hexdigest()[:DIGEST]
 
 
 class Journal:

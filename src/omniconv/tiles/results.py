@@ -146,13 +146,15 @@ class _NewZarr(_NewFile):
 
     def describe(self) -> dict[str, Any]:
         """What the array is like. Bytes of the same weight are packed together: what a network computes has exponents
-        that are alike, and this takes a fifth of the time of what Zarr does by itself, and less room.
+        that are alike, and this takes a fifth of the time of what Zarr does by itself, and less room. Nobody looks
+        first whether a chunk has nothing but zeros: as bytes that takes as long as packing it.
         """
         from zarr.codecs import BloscCodec
 
         fits = math.prod(self.chunks) * self.dtype.itemsize <= BLOSC
         how = BloscCodec(cname="lz4", clevel=5, shuffle="shuffle") if fits else "auto"
-        return {"shape": self.shape, "dtype": self.dtype, "chunks": self.chunks, "compressors": how}
+        alone = {"write_empty_chunks": True}
+        return {"shape": self.shape, "dtype": self.dtype, "chunks": self.chunks, "compressors": how, "config": alone}
 
     def finish(self) -> Any:
         if self.path.exists():

@@ -10,6 +10,9 @@ So the layer is another one that the panel kernel computes, with a kernel that s
 where a column lacks a tap. The phases of a transposed layer are such columns too: ``u`` is a multiple of their number,
 and the other layer has no stride between its outputs. Taps are added in the order that they have, so that numbers are
 those of the panel kernel, but for the sign of a zero. An infinity or NaN times such a zero is NaN.
+
+Columns that are left over at the end of a row, where ``u`` does not divide :math:`W`, are single ones in a call of
+their own.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ import numpy as np
 
 from omniconv.compiler.emit.epilogue import Post
 from omniconv.compiler.kernels.panel.lower import lower_panel, place_panel
-from omniconv.compiler.kernels.panel.tiles import PanelTile, cost_panel, list_panels
+from omniconv.compiler.kernels.panel.tiles import PanelTile, cost_panel, list_panels, plan_panel
 from omniconv.compiler.lowering.family import Choice, Family
 from omniconv.compiler.lowering.layer import Layer
 from omniconv.compiler.memory.layout import Layout, channels_last
@@ -33,6 +36,7 @@ from omniconv.compiler.memory.storage import Stored
 from omniconv.compiler.problem.candidate import Candidate, Sizes, find_cheapest
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.integers import ceil_div
 from omniconv.program.steps import Array, ConvStep
 from omniconv.records import dataclass
 from omniconv.target.model import Target
@@ -41,6 +45,8 @@ MARGIN = 0.95
 """Columns become channels where that is expected to take less than this part of the time."""
 VECTORS = 4
 """Vectors of channels that columns are made into, at most."""
+PIXELS = 16
+"""So many wider pixels of a row are worth a call, and machine code, for the columns that are left over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +77,7 @@ class WideAxis:
     """The width of a layer whose ``columns`` neighbouring outputs are channels of one position.
 
     Attributes:
-        walk: of the layer.
+        walk: of the layer, or of the columns that are not left over.
         columns: a multiple of its phases that divides its outputs.
     """
 
@@ -129,24 +135,46 @@ def list_widths(problem: Problem, target: Target) -> Iterator[int]:
     width = problem.axes[2]
     most = VECTORS * target.lanes // problem.outputs
     for columns in range(width.phases, most + 1, width.phases):
-        if columns > 1 and width.output % columns == 0:
+        pixels, rest = divmod(width.output, columns)
+        if columns > 1 and (rest == 0 or (rest >= width.phases and pixels >= PIXELS)):
             yield columns
+
+
+def split_columns(width: AxisWalk, columns: int) -> tuple[AxisWalk, tuple[int, int, AxisWalk] | None]:
+    """The walk of all columns that wider pixels hold, and of those that are left over: the first of them, and of the
+    input positions that they read.
+    """
+    rest = width.output % columns
+    if rest == 0:
+        return width, None
+    begin = width.output - rest
+    low, left = width.cut(begin, width.output)
+    counts = tuple(ceil_div(begin - phase, width.out_step) for phase in range(width.phases))
+    return replace(width, output=begin, counts=counts), (begin, low, left)
 
 
 def widen_problem(problem: Problem, columns: int) -> Problem:
     """The wider layer."""
-    axes = *problem.axes[:2], WideAxis(problem.axes[2], columns).wide
+    width, _ = split_columns(problem.axes[2], columns)
+    axes = *problem.axes[:2], WideAxis(width, columns).wide
     return Problem(problem.batch, axes, 1, problem.inputs, columns * problem.outputs)
+
+
+def _keep_rest(problem: Problem, columns: int) -> Problem | None:
+    """The layer of the columns that are left over, if there are any."""
+    _, rest = split_columns(problem.axes[2], columns)
+    return None if rest is None else replace(problem, axes=(*problem.axes[:2], rest[2]), columns=False)
 
 
 def list_columns(problem: Problem, target: Target) -> Iterator[Candidate[ColumnsTile]]:
     """Every number of columns with every tile, and its cost for one row, tap of the height and input channel."""
     for columns in list_widths(problem, target):
-        wide = widen_problem(problem, columns)
+        wide, rest = widen_problem(problem, columns), _keep_rest(problem, columns)
+        left = 0.0 if rest is None else cost_panel(rest, target) * sum(rest.axes[2].taps)
         # Such a channel would be summed in another order, along the inputs.
         if wide.outputs % target.lanes != 1:
             for each in list_panels(wide, target):
-                yield Candidate(each.cost * wide.axes[2].kernel, ColumnsTile(columns, each.tile))
+                yield Candidate(each.cost * wide.axes[2].kernel + left, ColumnsTile(columns, each.tile))
 
 
 def widen_posts(posts: Sequence[Post], outputs: int, columns: int) -> tuple[Post, ...] | None:
@@ -186,7 +214,7 @@ def reject_columns(problem: Problem, target: Target, facts: Facts) -> str | None
     if not (facts.columns or problem.columns):
         return "the pixels of the result do not lie side by side, or operands lie otherwise"
     if next(list_widths(problem, target), None) is None:
-        return f"{problem.axes[2].output} columns are no multiple of any number of them that fits"
+        return f"{problem.axes[2].output} columns are few, and no multiple of any number of them that fits"
     return None
 
 
@@ -215,10 +243,11 @@ def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, tile: 
 
 def _lower(planner: Planner, layer: Layer, choice: Choice[ColumnsTile]) -> None:
     problem, columns, y = layer.problem, choice.tile.columns, layer.y.layout
-    axis = WideAxis(problem.axes[2], columns)
+    width, rest = split_columns(problem.axes[2], columns)
+    axis = WideAxis(width, columns)
     posts = widen_posts(layer.posts, problem.outputs, columns)
     assert posts is not None
-    shape = (y.shape[0], columns * y.shape[1], *y.shape[2:-1], y.shape[-1] // columns)
+    shape = (y.shape[0], columns * y.shape[1], *y.shape[2:-1], width.output // columns)
     strides = (y.strides[0], 1, *y.strides[2:-1], y.shape[1] * columns)
     spec = layer.spec
     wide = replace(
@@ -230,6 +259,26 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[ColumnsTile]) -> None:
         bias=None if layer.bias is None else layer.bias.map(lambda b: np.tile(b, columns)),
     )
     lower_panel(planner, wide, choice.tile.panel, choice, f"{columns} columns as channels", (columns, axis.offsets))
+    if rest is not None:
+        left = _take_columns(layer, *rest)
+        lower_panel(planner, left, plan_panel(left.problem, planner.target), choice, "columns that are left over")
+
+
+def _take_columns(layer: Layer, begin: int, low: int, width: AxisWalk) -> Layer:
+    """A layer of the columns from ``begin`` on, whose walk reads from ``low`` on."""
+    x, y, refs = layer.x, layer.y, list(layer.refs)
+    for post in layer.posts:
+        if post.operand is not None:
+            refs[post.operand.arg] = refs[post.operand.arg].shift(begin * post.operand.strides[4])
+    # Lanes after a column would fall on the next row, which is there already.
+    layout = Layout((*y.layout.shape[:-1], width.output), y.layout.strides, readable=y.layout.readable)
+    return replace(
+        layer,
+        problem=replace(layer.problem, axes=(*layer.problem.axes[:2], width), columns=False),
+        x=x.shift(low * x.layout.grid.strides[2]),
+        y=replace(y.shift(begin * y.layout.grid.strides[2]), layout=layout),
+        refs=tuple(refs),
+    )
 
 
 FAMILY = Family("columns", reject=reject_columns, tiles=_list, prefer=_prefer, place=_place, lower=_lower)
