@@ -29,6 +29,8 @@ def test_json_has_costs_and_savings(invoke):
     assert kinds["cross_correlation"]["macs"] == 64 * 9 * 8 * 16
     assert kinds["grouped"]["savings"]["macs"] == 4
     assert all(item["seconds"] > 0 and item["bound_seconds"] > 0 for item in report["kinds"])
+    assert report["summary"].startswith("The standard layer has ")
+    assert kinds["depthwise"]["arrived"] > 0
     assert report["machine"]["threads"] == report["threads"] == 1
     assert report["roofline"]["peak_gflop_per_second"] > 0
 

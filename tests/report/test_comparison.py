@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from omniconv.analysis import Machine
 from omniconv.analysis.record import to_plain
 from omniconv.errors import SpecError
 from omniconv.kinds import kinds
+from omniconv.report.arrivals import measure_arrival, summarise_arrivals
 from omniconv.report.comparison import STANDARD, LayerSizes, compare_kinds
 
 COMMON = LayerSizes(64, 128, 3, 56)
@@ -98,3 +100,33 @@ def test_measured_times_are_positive():
     found = compare_kinds(LayerSizes(8, 16, 3, 16), rounds=2, turn=0.0, limits=Machine(100e9, 20e9))
     assert all(item.seconds > 0 for item in found.alternatives)
     assert found.savings(found.standard)["time"] == 1
+
+
+def test_the_summary_says_of_every_kind_what_arrives():
+    """Times that follow from the multiplications in known parts, in place of measured ones."""
+    found = compare_kinds(COMMON, measure=False)
+    assert summarise_arrivals(found) == ""
+    base = found.standard.cost.macs // 4
+    shares = iter((1.0, 0.8, 0.6, 0.3))
+    items = [replace(found.standard, multiplications=base, seconds=1.0)]
+    for item in found.alternatives[1:]:
+        done = item.cost.macs if item.kind in ("grouped", "pointwise", "depthwise", "mixed") else None
+        if item.kind == "asymmetric":
+            items.append(replace(item, multiplications=2 * base, seconds=2.0))
+        elif done is None:
+            items.append(replace(item, multiplications=base, seconds=1.0))
+        elif item.kind == "grouped":  # 4 times fewer MACs, and as many multiplications as the standard layer filtered
+            items.append(replace(item, multiplications=done // 2, seconds=0.5 / next(shares)))
+        else:
+            items.append(replace(item, multiplications=done, seconds=done / base / next(shares)))
+    found = replace(found, alternatives=tuple(items))
+    arrived = {item.kind: measure_arrival(found, item) for item in found.alternatives}
+    named = {"grouped": 1.0, "pointwise": 0.8, "mixed": 0.6, "depthwise": 0.3}
+    assert {kind: share for kind, share in arrived.items() if share is not None} == pytest.approx(named)
+    assert summarise_arrivals(found) == (
+        "The standard layer has 4 MACs for each multiplication that it does. "
+        "Savings beside it (times as fast, of times fewer multiplications) "
+        "arrive in full: grouped 2x of 2x; arrive for the most part: pointwise 1.8x of 2.25x; "
+        "arrive by half or more: mixed 5.08x of 8.47x; arrive by less than half: depthwise 4.8x of 16x. "
+        "More multiplications than the standard layer: asymmetric 2x."
+    )

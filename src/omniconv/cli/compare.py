@@ -12,6 +12,7 @@ from omniconv.bench.roofline import measure_roofline
 from omniconv.cli.console import advance, format_count, format_time, make_table, out, print_json, progress
 from omniconv.cli.options import EqualThreads, Json, equal_threads
 from omniconv.cli.outputs import PICTURES, check_output
+from omniconv.report.arrivals import measure_arrival, summarise_arrivals
 from omniconv.report.comparison import Alternative, LayerComparison, LayerSizes, compare_kinds
 
 NOTES = (
@@ -89,6 +90,9 @@ def show(found: LayerComparison) -> None:
         console.print("[bold]Cannot express this layer[/bold]")
     for item in found.refused:
         console.print(f"  {item.kind}: {item.reason}", markup=False, soft_wrap=True)
+    summary = summarise_arrivals(found)
+    if summary:
+        console.print(summary, highlight=False, soft_wrap=True)
     for note in NOTES[: 1 if limits is None else len(NOTES)]:
         console.print(note, style="dim", soft_wrap=True)
     if limits is not None:
@@ -125,6 +129,7 @@ def describe(found: LayerComparison, machine: dict[str, Any]) -> dict[str, Any]:
         "threads": found.threads,
         "standard": found.standard.kind,
         "kinds": [describe_kind(found, item) for item in found.alternatives],
+        "summary": summarise_arrivals(found),
         "refused": [{"kind": item.kind, "reason": item.reason} for item in found.refused],
     }
 
@@ -149,4 +154,5 @@ def describe_kind(found: LayerComparison, item: Alternative) -> dict[str, Any]:
         "bound_seconds": item.bound_seconds,
         "seconds": item.seconds,
         "savings": found.savings(item),
+        "arrived": measure_arrival(found, item),
     }

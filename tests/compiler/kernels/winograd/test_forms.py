@@ -84,10 +84,12 @@ LAYERS = [
     (Conv.of(16, 18, (4, 5), padding=2, stride=2, groups=2), (1, 16, 17, 16)),
     (Conv.of(8, 8, 7, padding=3), (1, 8, 13, 12)),
     (Conv.of(12, 8, 9, padding=4, stride=3, dims=1, flip=True), (1, 12, 61)),
-    (Conv.of(9, 12, 4, padding=1, stride=2, transposed=True), (1, 9, 9, 8)),
+    (Conv.of(9, 3, 4, padding=1, stride=2, transposed=True), (1, 9, 9, 8)),
     (Conv.of(16, 16, (3, 4), padding=1, stride=2, groups=2, transposed=True), (2, 16, 7, 11)),
     (Conv.of(9, 8, 5, padding=2, stride=2, output_padding=1, transposed=True, flip=True), (1, 9, 7, 8)),
     (Conv.of(8, 16, 7, padding=2, stride=3, dims=1, transposed=True), (1, 8, 37)),
+    (Conv.of(9, 12, 4, padding=1, stride=2, transposed=True), (1, 9, 7, 6)),
+    (Conv.of(8, 1, 3, padding=1), (2, 8, 7, 9)),
 ]
 NAMES = [spec.text(shape) for spec, shape in LAYERS]
 
@@ -242,6 +244,10 @@ def test_weights_that_would_overflow_are_summed_directly(value):
         (Conv.of(48, 64, 3, padding=1, dims=3), (1, 48, 12, 24, 24), "winograd m=4 planes="),
         (Conv.of(64, 128, 4, padding=1, stride=2), (1, 64, 64, 64), "winograd m=4 slab="),
         (Conv.of(128, 64, 4, padding=1, stride=2, transposed=True), (1, 128, 32, 32), "winograd m=4 taps=3x3 slab="),
+        (Conv.of(64, 3, 4, padding=1, stride=2, transposed=True), (1, 64, 32, 32), "winograd m=5 taps=2x2 slab="),
+        (Conv.of(64, 5, 3, padding=1), (1, 64, 64, 64), "winograd m=4 slab="),
+        (Conv.of(64, 1, 3, padding=1), (1, 64, 128, 128), None),
+        (Conv.of(12, 1, 5, padding=2), (1, 12, 64, 64), None),
         (Conv.of(64, 64, 3, padding=1, stride=3), (1, 64, 57, 57), None),
         (Conv.of(128, 256, 3, padding=1, stride=2), (1, 128, 14, 14), None),
     ],

@@ -12,7 +12,7 @@ from tests.machines import V4 as WIDE
 
 import omniconv as oc
 from omniconv.compiler.code.build import compile_assembly
-from omniconv.compiler.kernels.winograd.slabs import SIZES, list_slabs, plan_winograd, reject_winograd, share_slabs
+from omniconv.compiler.kernels.winograd.slabs import FEWEST, list_slabs, plan_winograd, reject_winograd, share_slabs
 from omniconv.compiler.kernels.winograd.transforms import WinogradInput, WinogradOutput
 from omniconv.compiler.planning.choice import choose
 from omniconv.compiler.planning.options import Options
@@ -64,7 +64,7 @@ def test_what_measures_fastest_is_chosen(layer: Problem, m: int | None, target: 
     [
         (problem(64, 64, 56, stride=3), "the kernel is no longer than its stride"),
         (problem(64, 64, 56, stride=2, dilation=2), "the kernel has a stride and is dilated or long"),
-        (problem(4, 64, 56), "fewer than 8 channels"),
+        (problem(4, 64, 56), "fewer than 8 input channels"),
         (problem(56, 56, 28, groups=8), "fewer than 8 channels a group"),
         (Problem(1, walks(Conv.of(64, 64, 1), (28, 28)), 1, 64, 64), "the kernel is a single tap"),
         (
@@ -139,7 +139,7 @@ def test_strips_have_equally_many_slabs(threads: int) -> None:
             assert strips == threads
             count = layer.groups // blocks.groups * -(blocks.count // -blocks.slab)
             assert count % strips == 0
-            assert blocks.slab == slabs.tile.slab or SIZES[0] <= blocks.slab < slabs.tile.slab
+            assert blocks.slab == slabs.tile.slab or FEWEST <= blocks.slab < slabs.tile.slab
     assert bool(shared) == (threads > 1)
 
 

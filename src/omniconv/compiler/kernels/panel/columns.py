@@ -218,15 +218,23 @@ def reject_columns(problem: Problem, target: Target, facts: Facts) -> str | None
     return None
 
 
-def _prefer(problem: Problem, target: Target) -> tuple[ColumnsTile | None, tuple[str, ...]]:
-    width = problem.axes[2]
-    alone = cost_panel(problem, target) * sum(width.taps)
-    best = find_cheapest(list_columns(problem, target))
+def weigh_columns(problem: Problem, target: Target) -> tuple[float, ColumnsTile | None]:
+    """Part of the time of single columns that the best columns take, and their tile; 1 without one where none can be
+    made.
+    """
+    best = find_cheapest(list_columns(problem, target)) if problem.groups == 1 else None
     if best is None:
+        return 1.0, None
+    return best.cost / (cost_panel(problem, target) * sum(problem.axes[2].taps)), best.tile
+
+
+def _prefer(problem: Problem, target: Target) -> tuple[ColumnsTile | None, tuple[str, ...]]:
+    part, tile = weigh_columns(problem, target)
+    if tile is None:
         return None, ("columns: a channel of its own would be left over",)
-    if best.cost > MARGIN * alone:
-        return None, (f"columns: {best.cost / alone:.2f} of the time of single columns expected",)
-    return best.tile, (f"panel: single columns: {alone / best.cost:.2f} times the time expected",)
+    if part > MARGIN:
+        return None, (f"columns: {part:.2f} of the time of single columns expected",)
+    return tile, (f"panel: single columns: {1 / part:.2f} times the time expected",)
 
 
 def _list(problem: Problem, target: Target) -> tuple[Iterator[Candidate[ColumnsTile]]]:

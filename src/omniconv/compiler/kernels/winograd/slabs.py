@@ -15,6 +15,7 @@ from typing import Final
 
 from omniconv.compiler.kernels.lane.grouping import Grouping
 from omniconv.compiler.kernels.lane.tiles import reject_lane
+from omniconv.compiler.kernels.panel.columns import weigh_columns
 from omniconv.compiler.kernels.panel.tiles import cost_panel
 from omniconv.compiler.kernels.winograd.blocks import BlockGrid
 from omniconv.compiler.kernels.winograd.forms import list_forms, reject_forms
@@ -26,8 +27,10 @@ from omniconv.program.element import FLOAT32
 from omniconv.records import dataclass
 from omniconv.target.model import Target
 
-SIZES: Final = (12, 16, 24, 32, 48, 64)
+SIZES: Final = (14, 16, 24, 28, 32, 48, 64)
 """Blocks of a slab at most: fewer read the weights too often, more leave the second-level cache."""
+FEWEST: Final = 12
+"""Blocks of a slab at least where it is made smaller for several threads."""
 LANE: Final = 1.2
 """Cost of a multiply-add in the lane kernel, with all that comes with it."""
 CALLS: Final = 6000
@@ -36,6 +39,8 @@ BLOCK: Final = 600
 """Cost of finding the places of one block, in both transforms."""
 ALONG: Final = 0.1
 """Part of that where blocks lie along one axis only."""
+FURTHER: Final = 0.1
+"""Part of that for each further part or phase of a block."""
 WEIGHT: Final = 4.0
 """Cost of one weight of one point that is transformed when the code runs."""
 MAP: Final = 0.4
@@ -93,7 +98,7 @@ def share_slabs(blocks: BlockGrid, problem: Problem, threads: int, *, kept: bool
     each = threads // math.gcd(turns, threads)
     wanted = ceil_div(ceil_div(blocks.count, blocks.slab), each) * each
     slab = ceil_div(blocks.count, wanted)
-    least = ceil_div(SIZES[0], blocks.planes[1])
+    least = ceil_div(FEWEST, blocks.planes[1])
     if turns * ceil_div(blocks.count, slab) % threads or (slab < blocks.slab and slab < least):
         return 1, blocks
     return threads, replace(blocks, slab=slab)
@@ -153,7 +158,8 @@ class _FormCosts:
             together=together,
             held=points * (before * parts * problem.inputs + after * phases * problem.outputs),
             moves=target.traits.transform * count * problem.groups * moves,
-            places=(before * parts + after * phases) * (1 if len(filtered) > 1 else ALONG),
+            places=(before * (1 + FURTHER * (parts - 1)) + after * (1 + FURTHER * (phases - 1)))
+            * (1 if len(filtered) > 1 else ALONG),
             maps=_cost_maps(problem, target),
         )
 
@@ -176,8 +182,11 @@ class _FormCosts:
             cost += turns * products * inputs * step
             weights += self.target.element.bytes * points * self.problem.groups * inputs * outputs
         size = self.target.element.bytes * groups * self.held * slab
-        if size > self.target.cache_bytes:
-            cost += turns * size / 12
+        # Weights pass through the second-level cache, too, and leave half of it to a slab: what is more than that
+        # leaves it part by part.
+        half = self.target.cache_bytes / 2
+        leaving = min(1.0, max(0.0, (size + min(weights / times, half)) / half - 2))
+        cost += turns * leaving * size / 10
         return cost + turns * (CALLS * (2 + len(sets)) / 3 + weights / 32) + _cost_far(weights)
 
 
@@ -207,11 +216,11 @@ ROUND: Final = 12
 MOST_EXCESS: Final = 1.15
 """Times the blocks that there are, at most, for slabs of a size that is not their own."""
 
-LEAST = 8
-"""Channels of a group that is filtered, at least."""
+LEAST: Final = 8
+"""Channels of a group that is filtered, at least, where there are several."""
 
 
-MARGIN = 0.95
+MARGIN: Final = 0.95
 """Winograd filtering is chosen where it is expected to take less than this part of the direct sum's time."""
 
 
@@ -220,6 +229,7 @@ def plan_winograd(problem: Problem, target: Target) -> tuple[BlockGrid | None, t
     and what they were compared with.
     """
     direct = cost_direct(problem, target, lane=reject_lane(problem, target) is None)
+    direct *= min(1.0, weigh_columns(problem, target)[0])
     best: dict[str, Candidate[BlockGrid]] = {}
     for _, form in groupby(list_slabs(problem, target), key=lambda each: each.tile.axes):
         cheapest = min(form, key=lambda each: each.cost)
@@ -245,9 +255,11 @@ def reject_winograd(problem: Problem, target: Target, facts: Facts) -> str | Non
     why = reject_forms(problem)
     if why is not None:
         return why
-    least = target.lanes if problem.groups == 1 else LEAST
-    if min(problem.inputs, problem.outputs) < least:
-        return f"fewer than {least} channels" + (" a group" if problem.groups > 1 else "")
+    if problem.groups == 1:
+        if problem.inputs < target.lanes:
+            return f"fewer than {target.lanes} input channels"
+    elif min(problem.inputs, problem.outputs) < LEAST:
+        return f"fewer than {LEAST} channels a group"
     held = Grouping.of(problem, target).groups
     if held > 1 and reject_lane(problem, target) is None:
         return f"{held} groups share a vector"
