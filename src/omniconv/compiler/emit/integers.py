@@ -11,6 +11,7 @@ saturates where it matters, so that every machine computes the same integers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from omniconv.compiler.emit import ir
@@ -115,16 +116,21 @@ def add_pairs(k: Kernel, total: Bits, a: Bits, b: Bits) -> Bits:
     return cast("Bits", k.hold(cast("Value", k.b.add(total, _multiply_pairs(k, a, b)))))
 
 
-def add_quads(k: Kernel, total: Bits, a: Bits, b: Bits) -> Bits:
-    """A vector of sums and the products of two vectors of quads of bytes, ``a`` unsigned and ``b`` signed.
+def add_quads(k: Kernel, total: Bits, a: Sequence[Bits], b: Sequence[Bits]) -> Bits:
+    """A vector of sums and the products of vectors of quads of bytes, those of ``a`` unsigned, those of ``b`` signed.
 
-    Neighbouring products are added in 16 bits, where they have to fit. Both come as vectors of words, for machines that
-    have the instruction.
+    Neighbouring products of all vectors are added in 16 bits, where they have to fit, before they are widened. All come
+    as vectors of words, for machines that have the instruction.
     """
-    kind, small = a.type, ir.VectorType(I8, 2 * a.type.count)
+    kind, small = words(2 * total.type.count), ir.VectorType(I8, 4 * total.type.count)
     function = k.intrinsic(k.target.traits.words.quads, kind, [small, small])
-    bytes_of = [k.b.bitcast(Value(each), small) for each in (a, b)]
-    return add_pairs(k, total, Bits(k.b.call(function, bytes_of)), Bits(k.splat(1, kind)))
+    products = [
+        Bits(k.b.call(function, [k.b.bitcast(Value(each), small) for each in pair])) for pair in zip(a, b, strict=True)
+    ]
+    joined = products[0]
+    for product in products[1:]:
+        joined = k.b.add(joined, product)
+    return add_pairs(k, total, joined, Bits(k.splat(1, kind)))
 
 
 def _multiply_pairs(k: Kernel, a: Bits, b: Bits) -> Bits:
