@@ -12,6 +12,9 @@ from omniconv.compiler.kernels.quantised.filtered import QuantisedFilter
 from omniconv.compiler.kernels.quantised.lane import QuantisedLane
 from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
 from omniconv.compiler.kernels.quantised.quads import QuantisedQuads, split_weights
+from omniconv.compiler.kernels.quantised.ramp import find_ramp
+from omniconv.compiler.kernels.quantised.scaling import QuantisedScaling, find_factors
+from omniconv.compiler.kernels.quantised.table import QuantisedTable
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
 from omniconv.errors import UnsupportedError
@@ -150,6 +153,69 @@ def test_floats_change_their_order_before_they_become_words_that_a_layer_reads(c
 @pytest.mark.parametrize(("shape", "layout"), [((2, 41, 9, 7), "NHWC"), ((3, 1031), "NCHW"), ((2, 3, 5, 6, 7), "NCHW")])
 def test_tables_are_exact(shape: tuple[int, ...], layout: str) -> None:
     check(table_program(shape), threads=2, layout=layout)
+
+
+@pytest.mark.parametrize(("scale", "low", "ratio"), [(0.0614, -49, 1.201), (0.1115, -27, 1.102), (0.0234, -128, 1.795)])
+def test_hard_swish_is_a_formula_that_gives_its_table(scale: float, low: int, ratio: float) -> None:
+    x, y = Levels(float(np.float32(scale)), low, low + 255), Levels(float(np.float32(scale / ratio)), -12, 243)
+    numbers = np.arange(x.low, x.high + 1) * x.scale
+    table = np.clip(np.rint(numbers * np.clip(numbers / 6 + 0.5, 0, 1) / y.scale), y.low, y.high).astype(np.int16)
+    assert find_ramp(x, table, y) is not None
+    for other, by in ((table, "ramp"), (np.where(np.arange(256) == 200, table - 1, table).astype(np.int16), "bytes")):
+        program = Program(("x",), shapes={"x": (2, 21, 3, 7)})
+        program.add(QuantisedMapStep("x", "q", None, levels=x), (2, 21, 3, 7))
+        program.add(QuantisedTableStep("q", "z", x, other, y), (2, 21, 3, 7))
+        program.add(QuantisedMapStep("z", "y", 1.0), (2, 21, 3, 7))
+        program.outputs = ("y",)
+        (call,) = [call for call in plan(program, select_target("x86-64-v3")).calls if call.what == "table"]
+        assert isinstance(call.recipe, QuantisedTable)
+        assert call.recipe.by == by
+        given = np.resize(numbers, (2, 21, 3, 7)).astype(np.float32)
+        run = Executable.of(program, select_target("native"), Options(threads=2))
+        np.testing.assert_array_equal(run.run({"x": given})["y"], run_program(program, {"x": given})["y"])
+
+
+@pytest.mark.parametrize("shape", [(2, 37, 5, 9), (1, 16, 31, 3), (1, 9, 4)])
+def test_products_with_a_number_of_each_channel_are_exact(shape: tuple[int, ...]) -> None:
+    """All pairs of integers of both, nearly."""
+    ones = (*shape[:2], *(1 for _ in shape[2:]))
+    program = Program(("x", "f"), shapes={"x": shape, "f": ones})
+    gate, levels = Levels(1 / 255, 0, 255), Levels(0.0213, -90, 165)
+    program.add(QuantisedMapStep("x", "xq", None, levels=INPUT), shape)
+    program.add(QuantisedMapStep("f", "fq", None, levels=gate), ones)
+    post = (PostOp("mul", "fq"),)
+    program.add(QuantisedMapStep("xq", "z", INPUT.scale, post, (gate.scale,), levels), shape)
+    w = np.eye(shape[1], dtype=np.int16)[:, :, *(None for _ in shape[2:])]
+    one, zero = np.ones(shape[1], np.float32), np.zeros(shape[1], np.int32)
+    spec = Conv.of(shape[1], shape[1], 1, dims=len(shape) - 2)
+    program.add(QuantisedConvStep("z", "c", w, zero, one, levels, levels, spec), shape)
+    program.add(QuantisedMapStep("c", "y", 1.0), shape)
+    program.outputs = ("y",)
+    (call,) = [call for call in plan(program, select_target("x86-64-v3")).calls if "one factor" in call.how]
+    assert isinstance(call.recipe, QuantisedScaling)
+    rng = np.random.default_rng(0)
+    x, f = (
+        rng.permutation(np.resize(np.linspace(*ends, 256), n))
+        for ends, n in (((-3.5, 5), np.prod(shape)), ((0, 1), np.prod(ones)))
+    )
+    inputs = {"x": x.reshape(shape).astype(np.float32), "f": f.reshape(ones).astype(np.float32)}
+    for target in ("native", "generic"):
+        run = Executable.of(program, select_target(target), Options(threads=2))
+        np.testing.assert_array_equal(run.run(inputs)["y"], run_program(program, inputs)["y"].astype(np.float32))
+
+
+def test_factors_give_what_four_roundings_give() -> None:
+    """For all pairs of integers, by another road than `find_factors` takes to find them; and none where none fits."""
+    x, y = Levels(0.03, -100, 155), Levels(0.011, -70, 185)
+    for gate in (Levels(1 / 255, 0, 255), Levels(0.02, -128, 127)):
+        found = find_factors(x, gate, y)
+        assert found is not None
+        q, f = np.arange(-100, 156), np.arange(gate.low, gate.high + 1)
+        product = (q * x.scale).astype(np.float32) * (f * gate.scale).astype(np.float32)[:, None]
+        wanted = np.clip(np.rint(product / np.float32(y.scale)), -70, 185)
+        raised = (q * 65536).astype(np.float32) * found[:, None]
+        np.testing.assert_array_equal(np.clip(np.rint(raised), -70, 185), wanted)
+    assert find_factors(x, Levels(1e4, -128, 127), y) is None
 
 
 @pytest.mark.parametrize("inputs", [11, 45, pytest.param(24, marks=pytest.mark.wide), 67])

@@ -156,6 +156,19 @@ def widen_words(k: Kernel, value: Bits) -> Bits:
     return Bits(k.b.sext(value, sums(value.type.count)))
 
 
+def raise_packed(k: Kernel, value: Bits) -> tuple[Bits, Bits]:
+    """A vector of words as two of sums, in packed order, each ``2 ** 16`` times as large: with zeros below them, which
+    no instruction besides has to widen.
+    """
+    size = value.type.count
+    zero = cast("Bits", k.splat(0, value.type))
+    low, high = (
+        k.b.bitcast(Value(pair_words(k, zero, value, [(0, size + place) for place in order])), sums(size // 2))
+        for order in packed_order(size // 2)
+    )
+    return low, high
+
+
 def round_even(k: Kernel, value: Value) -> Bits:
     """Float32 to integers of 32 bits, which have to hold them; halves to even."""
     lanes, name = value.type.count, k.target.traits.words.round
@@ -175,9 +188,24 @@ def pack_words(k: Kernel, a: Bits, b: Bits) -> Bits:
 
 def clamp(k: Kernel, value: Bits, low: int, high: int) -> Bits:
     """Integers with those outside of two limits replaced by them."""
+    return clamp_between(k, value, *(Bits(k.splat(limit, value.type)) for limit in (low, high)))
+
+
+def clamp_between(k: Kernel, value: Bits, low: Bits, high: Bits) -> Bits:
+    """The same with vectors of limits."""
     for operation, limit in (("smax", low), ("smin", high)):
-        value = cast("Bits", k.call(operation, cast("Value", value), k.splat(limit, value.type)))
+        value = cast("Bits", k.call(operation, cast("Value", value), cast("Value", limit)))
     return value
+
+
+def add_saturated(k: Kernel, a: Bits, b: Bits) -> Bits:
+    """Sums of words, those beyond 16 bits as the nearest."""
+    return cast("Bits", k.call("sadd.sat", cast("Value", a), cast("Value", b)))
+
+
+def multiply_scaled(k: Kernel, a: Bits, b: Bits) -> Bits:
+    """Products of words, divided by ``2 ** 15`` and rounded, halves up, for machines that have the instruction."""
+    return Bits(k.b.call(k.intrinsic(k.target.traits.words.scaled, a.type, [a.type, a.type]), [a, b]))
 
 
 def clamp_float(k: Kernel, value: Value, low: int, high: int) -> Value:
