@@ -404,7 +404,7 @@ class Executable(Compiled):
         counted = "" if self.tiers is None else f"; {self.tiers}"
         lines = [f"target {self.target}; {self.describe_threads()}{alone}; {kernels}{counted}"]
         if self.plan.precision == BFLOAT16.name:
-            lines += describe_kept(self.plan.program)
+            lines += describe_kept(self.plan.program, self.plan.float32_layers)
         for calls in merge_calls(self.plan):
             call = self.plan.calls[calls[len(calls) // 2]]
             record = describe_call(self.plan, call, 0.0, 0.0)
