@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from omniconv.choices import as_choice
+from omniconv.choices import as_choice, as_parts
 from omniconv.compiler.planning.options import LAYOUTS, PRECISIONS, Options
 from omniconv.compiler.planning.tuning_store import open_tuning
 from omniconv.compiler.problem.problem import ACCURACIES, USUAL
@@ -20,6 +20,7 @@ from omniconv.limits import check_memory
 from omniconv.processors import take_threads
 from omniconv.program.element import FLOAT32, find_element
 from omniconv.program.layer_program import LayerProgram
+from omniconv.program.passes.keep_bfloat16 import check_layers
 from omniconv.reference import check_weights
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.pace import while_planning
@@ -48,6 +49,7 @@ def compile(  # noqa: A001 - the name of the public interface
     layout: str = "NCHW",
     exact: bool = False,
     precision: str = FLOAT32.name,
+    float32_layers: Sequence[str] = (),
     accuracy: str = USUAL,
     tuned: bool = False,
     target: str | None = None,
@@ -86,6 +88,8 @@ def compile(  # noqa: A001 - the name of the public interface
         precision: ``"bfloat16"`` keeps weights, and values between layers, rounded to bfloat16: half the memory and its
             traffic, about 3 digits. Sums are made in float32, and inputs and outputs are float32. ``explain()`` lists
             the layers that stay as they are. The default keeps everything as it is computed.
+        float32_layers: layers that stay as they are with ``"bfloat16"``, by the names in ``explain()``;
+            :func:`omniconv.quantization.find_sensitive_layers` finds the fewest that keep a signal-to-noise ratio.
         accuracy: how far filtering may go where it is not forbidden: ``"usual"``; ``"close"`` for forms whose errors
             are expected to be at most twice those of a direct sum; ``"wide"`` for such of eight points along two axes
             too, whose errors are about twice the usual ones.
@@ -119,6 +123,7 @@ def compile(  # noqa: A001 - the name of the public interface
         threads_why=taken.why,
         exact=exact,
         precision=precision,
+        float32_layers=_read_layers(float32_layers, precision),
         accuracy=accuracy,
         tuning=tuning,
         memory_limit=memory_limit,
@@ -164,6 +169,18 @@ def _compile_model(
     return compile_graph(graph, target, options, _describe(model), strict=strict)
 
 
+def _read_layers(names: Any, precision: str) -> frozenset[str]:
+    """Names of layers; that they exist is checked where they are known.
+
+    Raises:
+        SpecError: no names, or nothing that they would be left out of.
+    """
+    found = frozenset(as_parts("float32_layers", names, (str,), need="names of layers", fix='float32_layers=["name"]'))
+    if found and precision == FLOAT32.name:
+        raise SpecError("float32_layers without another precision", need="precision='bfloat16'")
+    return found
+
+
 def _describe(model: Model) -> str:
     """Where a model came from, for messages."""
     return f"file {os.fspath(model)!r}" if isinstance(model, str | os.PathLike) else "model"
@@ -184,6 +201,8 @@ def _compile_spec(
 
     lowering = LayerProgram(spec, pairs, element)
     with while_planning():
-        found = Executable.of(lowering(shape)[0], target, options, at)
+        program = lowering(shape)[0]
+        check_layers(program, options.float32_layers, at)
+        found = Executable.of(program, target, options, at)
     found.lengthen = lowering
     return found

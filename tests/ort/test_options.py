@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.ort.small import two_inputs
+from tests.ort.small import conv_net, two_inputs
 
+import omniconv
 from omniconv import ort
 from omniconv.errors import DataError, OmniconvError
 from omniconv.ort.capi import onnxruntime_pybind11_state as kinds
@@ -104,6 +105,19 @@ def test_entries_that_are_not_known_are_named():
     run = ort.RunOptions()
     run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     assert run.get_run_config_entry("memory.enable_memory_arena_shrinkage") == "cpu:0"
+
+
+def test_an_entry_says_what_values_are_kept_in():
+    model, options = conv_net(1, 3, 8, 8), ort.SessionOptions()
+    x = np.random.default_rng(0).standard_normal((1, 3, 8, 8), np.float32)
+    exact, _ = ort.InferenceSession(model.SerializeToString(), options).run(None, {"x": x})
+    options.add_session_config_entry("omniconv.precision", "bfloat16")
+    session = ort.InferenceSession(model.SerializeToString(), options)
+    rounded, _ = session.run(None, {"x": x})
+    np.testing.assert_array_equal(rounded, omniconv.compile(model, precision="bfloat16").run({"x": x})["y"])
+    assert 0 < np.abs(rounded - exact).max() < 0.1 * np.abs(exact).max()
+    with pytest.raises(kinds.InvalidArgument, match="precision is 'int4'; need one of float32, bfloat16"):
+        options.add_session_config_entry("omniconv.precision", "int4")
 
 
 def test_providers_of_the_options():

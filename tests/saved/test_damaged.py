@@ -252,7 +252,7 @@ def through_json(program: Any) -> tuple[bytes, list[Any]]:
     """What a file says of a program, and its arrays."""
     sections: list[Any] = []
     content = SavedProgram.of(
-        Asked("NCHW", frozenset(), 1, False, "float32", "usual", None, "native", "float32", ""),
+        Asked("NCHW", frozenset(), 1, False, "float32", frozenset(), "usual", None, "native", "float32", ""),
         program,
         frozenset(),
         None,

@@ -24,7 +24,7 @@ from omniconv.cli.model import (
     random_arrays,
     read_inputs,
 )
-from omniconv.cli.options import Dtype, Json, Model, Shapes, Strict, Threads, UseTuned, parse_shapes
+from omniconv.cli.options import Dtype, Json, Model, Precision, Shapes, Strict, Threads, UseTuned, parse_shapes
 from omniconv.cli.outputs import PAGES, check_output, check_output_folder
 from omniconv.errors import UnsupportedError
 from omniconv.graph import to_partial_program
@@ -56,6 +56,7 @@ def inspect(
     tuned: UseTuned = False,
     strict: Strict = False,
     dtype: Dtype = "float32",
+    precision: Precision = "float32",
     measure: Annotated[
         bool, typer.Option("--time/--no-time", help="Run the model and show what each layer takes.")
     ] = True,
@@ -81,7 +82,7 @@ def inspect(
     times = None
     if measure or plan or strict:
         try:
-            network = open_model(model, shapes, threads, tuned=tuned, dtype=dtype, strict=strict)
+            network = open_model(model, shapes, threads, tuned=tuned, dtype=dtype, precision=precision, strict=strict)
         except UnsupportedError:
             if strict or not problems:
                 raise

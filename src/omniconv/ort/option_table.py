@@ -52,6 +52,9 @@ RUN_OPTIONS: Final[dict[str, SessionOption]] = {
 }
 """The attributes of `RunOptions`."""
 
+PRECISION: Final = "omniconv.precision"
+"""The key of a configuration entry of sessions: what `compile` takes as ``precision``."""
+
 ENTRIES: Final = (
     "session.intra_op", "session.inter_op", "session.force_spinning_stop", "session.dynamic_block_base",
     "session.use_env_allocators", "session.use_device_allocator_for_initializers", "session.disable_prepacking",

@@ -13,8 +13,9 @@ from omniconv.errors import DataError, warn
 from omniconv.integers import as_integer
 from omniconv.ort.enums import ExecutionMode, ExecutionOrder, GraphOptimizationLevel, Numbered
 from omniconv.ort.failures import InvalidArgument, NotImplemented, fail
-from omniconv.ort.option_table import ENTRIES, OPTIONS, REFUSED, RUN_OPTIONS, SessionOption
+from omniconv.ort.option_table import ENTRIES, OPTIONS, PRECISION, REFUSED, RUN_OPTIONS, SessionOption
 from omniconv.ort.providers import CPU, check_providers
+from omniconv.program.element import FLOAT32
 
 if TYPE_CHECKING:
     from omniconv.ort.value import OrtValue
@@ -43,7 +44,7 @@ class _Checked:
     def _add_entry(self, key: Any, value: Any) -> None:
         if not isinstance(key, str) or not isinstance(value, str):
             raise DataError(f"configuration entry {key!r}: {value!r}", need="texts")
-        if not key.startswith(ENTRIES):
+        if key != PRECISION and not key.startswith(ENTRIES):
             warn(f"configuration entry {key!r} is not known here and changes nothing", UserWarning)
         self._entries[key] = value
 
@@ -144,8 +145,22 @@ class SessionOptions(_Checked):
         return found
 
     def add_session_config_entry(self, key: str, value: str) -> None:
-        """Note a configuration entry. None changes an answer; of unknown ones a warning says so."""
+        """Note a configuration entry. ``"omniconv.precision"`` is what `compile` takes as ``precision``; no other one
+        changes an answer, and of unknown ones a warning says so.
+
+        Raises:
+            InvalidArgument: a precision that is not known.
+        """
+        from omniconv.compiler.planning.options import PRECISIONS
+
+        if key == PRECISION and value not in PRECISIONS:
+            raise fail(InvalidArgument, f"{key} is {value!r}", need="one of " + ", ".join(PRECISIONS))
         self._add_entry(key, value)
+
+    @property
+    def precision(self) -> str:
+        """What weights, and values between layers, are kept in."""
+        return self._entries.get(PRECISION, FLOAT32.name)
 
     def get_session_config_entry(self, key: str) -> str:
         """A configuration entry that was added."""

@@ -263,7 +263,7 @@ class InferenceSession:
         given = self._sess_options.intra_op_num_threads
         threads: dict[str, Any] = {"threads": given} if given else {}
         try:
-            return compile_model(graph, dtype=opened.dtype, **threads)
+            return compile_model(graph, dtype=opened.dtype, precision=self._sess_options.precision, **threads)
         except OmniconvError as error:
             raise translate_load(error) from error
 

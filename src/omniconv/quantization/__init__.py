@@ -3,5 +3,14 @@
 from omniconv.quantization.options import QuantOptions
 from omniconv.quantization.report import LayerReport, Quantized, QuantReport
 from omniconv.quantization.run import quantize, quantize_with_report
+from omniconv.quantization.sensitive import find_sensitive_layers
 
-__all__ = ["LayerReport", "QuantOptions", "QuantReport", "Quantized", "quantize", "quantize_with_report"]
+__all__ = [
+    "LayerReport",
+    "QuantOptions",
+    "QuantReport",
+    "Quantized",
+    "find_sensitive_layers",
+    "quantize",
+    "quantize_with_report",
+]

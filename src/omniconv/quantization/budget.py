@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from omniconv.quantization.insert import Rounded, insert
 from omniconv.quantization.judge import Judge, Verdict
 from omniconv.quantization.network import FloatNetwork
 from omniconv.quantization.plan import QuantPlan
 
+Found = TypeVar("Found")
 Advance: TypeAlias = Callable[[float], None]
 
 
@@ -47,21 +48,26 @@ def keep_within(
         found = plan.keep(kept)
         return found, judge(insert(network, found, Rounded()).network)
 
-    low, high = 0, 1
     best = attempt(0)
     if best[1].keeps(max_drop, min_snr):
         return best
-    while not (best := attempt(min(high, len(order))))[1].keeps(max_drop, min_snr) and high < len(order):
+    return find_fewest(len(order), attempt, lambda found: found[1].keeps(max_drop, min_snr))[1]
+
+
+def find_fewest(most: int, attempt: Callable[[int], Found], keeps: Callable[[Found], bool]) -> tuple[int, Found]:
+    """The fewest, from 1 to ``most``, of which an attempt is good enough, and what it found; ``most`` always is."""
+    low, high = 0, 1
+    while not keeps(best := attempt(min(high, most))) and high < most:
         low, high = high, 2 * high
-    high = min(high, len(order))
+    high = min(high, most)
     while high - low > 1:
         middle = (low + high) // 2
         found = attempt(middle)
-        if found[1].keeps(max_drop, min_snr):
+        if keeps(found):
             best, high = found, middle
         else:
             low = middle
-    return best
+    return high, best
 
 
 def _rank(verdict: Verdict) -> tuple[float, float]:

@@ -404,7 +404,7 @@ class Executable(Compiled):
         counted = "" if self.tiers is None else f"; {self.tiers}"
         lines = [f"target {self.target}; {self.describe_threads()}{alone}; {kernels}{counted}"]
         if self.plan.precision == BFLOAT16.name:
-            lines += describe_kept(self.plan.program)
+            lines += describe_kept(self.plan.program, self.plan.float32_layers)
         elif kept := self.plan.narrow_steps:
             lines.append(f"bfloat16: the weights of {len(kept)} layers, which it has exactly")
         for calls in merge_calls(self.plan):

@@ -15,6 +15,7 @@ from omniconv.graph.open_program import OpenPrograms
 from omniconv.graph.program import lower_graph, to_schedule
 from omniconv.graph.schedule import Settings
 from omniconv.limits import memory_limit as find_memory_limit
+from omniconv.program.passes.keep_bfloat16 import check_layers
 from omniconv.program.tiers import WITHOUT_STRICT
 from omniconv.records import dataclass
 from omniconv.runtime.arena import ArenaPool
@@ -77,6 +78,7 @@ class ModelCompiler:
             if not self.strict:
                 return self._compile_mixed(graph)
             raise self._explain(error, graph) from None
+        check_layers(found.program, self.options.float32_layers, self.at)
         return Executable.of(
             found.program,
             self.target,
@@ -99,6 +101,9 @@ class ModelCompiler:
 
     def _compile_mixed(self, graph: Graph) -> MixedExecutable:
         limit, element = self.options.memory_limit, self.target.element
+        if self.options.float32_layers:
+            problem = "float32_layers of a model part of which runs on the host"
+            raise UnsupportedError(problem, need="one that is compiled whole", fix="none of them", at=self.at)
         schedule = to_schedule(graph, memory_limit=limit, element=element)
         inner = replace(self.options, layout="NCHW", row_major=frozenset())
         context = Context(

@@ -182,6 +182,7 @@ def _describe(net: Any) -> Content:
             threads_why=net.threads_why,
             exact=net.plan.exact,
             precision=net.plan.precision,
+            float32_layers=net.plan.float32_layers,
             accuracy=net.plan.accuracy,
         )
         asked = Asked.of(options, net.target, net.at, find_tuned(net.plan))

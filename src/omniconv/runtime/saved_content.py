@@ -43,6 +43,7 @@ class Asked:
     threads: int | None
     exact: bool
     precision: str
+    float32_layers: frozenset[str]
     accuracy: str
     tuned: Mapping[str, str] | None
     target: str
@@ -58,6 +59,7 @@ class Asked:
             None if options.threads_why else options.threads,
             options.exact,
             options.precision,
+            options.float32_layers,
             options.accuracy,
             tuned,
             target.name,
@@ -80,6 +82,7 @@ class Asked:
             threads_why=taken.why,
             exact=self.exact,
             precision=as_choice("precision", self.precision, PRECISIONS),
+            float32_layers=self.float32_layers,
             accuracy=as_choice("accuracy", self.accuracy, ACCURACIES),
             tuning=Tuning(target, self.tuned) if same and self.tuned is not None else None,
             memory_limit=limit,

@@ -196,6 +196,7 @@ class SavedPlan:
             options.row_major,
             options.exact,
             options.precision,
+            options.float32_layers,
             options.accuracy,
         )
 

@@ -55,6 +55,7 @@ class WordUnits:
         lookup: bytes of a table of 16, repeated through the vector, by the lower four bits of other bytes; 0 for those
             whose highest bit is set.
         quads: products of unsigned and signed bytes that are neighbours, added: 16 bits, saturated.
+        scaled: products of words, divided by 2**15 and rounded, halves up.
     """
 
     pairs: str = ""
@@ -62,6 +63,7 @@ class WordUnits:
     round: str = ""
     lookup: str = ""
     quads: str = ""
+    scaled: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,12 +47,12 @@ SHORT_VECTORS: Final = Traits(
     pause=("llvm.x86.sse2.pause", None),
     words=WordUnits(
         "llvm.x86.sse2.pmadd.wd", "llvm.x86.sse2.packssdw.128", "llvm.x86.sse2.cvtps2dq", "llvm.x86.ssse3.pshuf.b.128",
-        "llvm.x86.ssse3.pmadd.ub.sw.128",
+        "llvm.x86.ssse3.pmadd.ub.sw.128", "llvm.x86.ssse3.pmul.hr.sw.128",
     ),
 )  # fmt: skip
 """Vectors of 128 bits: SSE."""
 
-FIRST_VECTORS: Final = replace(SHORT_VECTORS, words=replace(SHORT_VECTORS.words, lookup="", quads=""))
+FIRST_VECTORS: Final = replace(SHORT_VECTORS, words=replace(SHORT_VECTORS.words, lookup="", quads="", scaled=""))
 """The same before SSSE3."""
 
 HALVES: Final = replace(
@@ -64,6 +64,7 @@ HALVES: Final = replace(
         "llvm.x86.avx.cvt.ps2dq.256",
         "llvm.x86.avx2.pshuf.b",
         "llvm.x86.avx2.pmadd.ub.sw",
+        "llvm.x86.avx2.pmul.hr.sw",
     ),
 )
 """Vectors of 256 bits, made of halves: AVX2."""
@@ -80,7 +81,7 @@ WIDE_VECTORS: Final = replace(
     half_vector=0.65,  # between half (Zen 4) and whole (Skylake)
     words=WordUnits(
         "llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.packssdw.512", lookup="llvm.x86.avx512.pshuf.b.512",
-        quads="llvm.x86.avx512.pmaddubs.w.512",
+        quads="llvm.x86.avx512.pmaddubs.w.512", scaled="llvm.x86.avx512.pmul.hr.sw.512",
     ),
     transform=1.2,  # moves take twice as long as those of shorter vectors, but find more registers
     panel=PanelCosts(

@@ -11,7 +11,10 @@ from omniconv.compiler.code.build import compile_assembly, compile_object
 from omniconv.compiler.kernels.quantised.filtered import QuantisedFilter
 from omniconv.compiler.kernels.quantised.lane import QuantisedLane
 from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
-from omniconv.compiler.kernels.quantised.quads import QuantisedQuads
+from omniconv.compiler.kernels.quantised.quads import QuantisedQuads, split_weights
+from omniconv.compiler.kernels.quantised.ramp import find_ramp
+from omniconv.compiler.kernels.quantised.scaling import QuantisedScaling, find_factors
+from omniconv.compiler.kernels.quantised.table import QuantisedTable
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
 from omniconv.errors import UnsupportedError
@@ -152,7 +155,70 @@ def test_tables_are_exact(shape: tuple[int, ...], layout: str) -> None:
     check(table_program(shape), threads=2, layout=layout)
 
 
-@pytest.mark.parametrize("inputs", [1, 6, 45, pytest.param(24, marks=pytest.mark.wide), 67])
+@pytest.mark.parametrize(("scale", "low", "ratio"), [(0.0614, -49, 1.201), (0.1115, -27, 1.102), (0.0234, -128, 1.795)])
+def test_hard_swish_is_a_formula_that_gives_its_table(scale: float, low: int, ratio: float) -> None:
+    x, y = Levels(float(np.float32(scale)), low, low + 255), Levels(float(np.float32(scale / ratio)), -12, 243)
+    numbers = np.arange(x.low, x.high + 1) * x.scale
+    table = np.clip(np.rint(numbers * np.clip(numbers / 6 + 0.5, 0, 1) / y.scale), y.low, y.high).astype(np.int16)
+    assert find_ramp(x, table, y) is not None
+    for other, by in ((table, "ramp"), (np.where(np.arange(256) == 200, table - 1, table).astype(np.int16), "bytes")):
+        program = Program(("x",), shapes={"x": (2, 21, 3, 7)})
+        program.add(QuantisedMapStep("x", "q", None, levels=x), (2, 21, 3, 7))
+        program.add(QuantisedTableStep("q", "z", x, other, y), (2, 21, 3, 7))
+        program.add(QuantisedMapStep("z", "y", 1.0), (2, 21, 3, 7))
+        program.outputs = ("y",)
+        (call,) = [call for call in plan(program, select_target("x86-64-v3")).calls if call.what == "table"]
+        assert isinstance(call.recipe, QuantisedTable)
+        assert call.recipe.by == by
+        given = np.resize(numbers, (2, 21, 3, 7)).astype(np.float32)
+        run = Executable.of(program, select_target("native"), Options(threads=2))
+        np.testing.assert_array_equal(run.run({"x": given})["y"], run_program(program, {"x": given})["y"])
+
+
+@pytest.mark.parametrize("shape", [(2, 37, 5, 9), (1, 16, 31, 3), (1, 9, 4)])
+def test_products_with_a_number_of_each_channel_are_exact(shape: tuple[int, ...]) -> None:
+    """All pairs of integers of both, nearly."""
+    ones = (*shape[:2], *(1 for _ in shape[2:]))
+    program = Program(("x", "f"), shapes={"x": shape, "f": ones})
+    gate, levels = Levels(1 / 255, 0, 255), Levels(0.0213, -90, 165)
+    program.add(QuantisedMapStep("x", "xq", None, levels=INPUT), shape)
+    program.add(QuantisedMapStep("f", "fq", None, levels=gate), ones)
+    post = (PostOp("mul", "fq"),)
+    program.add(QuantisedMapStep("xq", "z", INPUT.scale, post, (gate.scale,), levels), shape)
+    w = np.eye(shape[1], dtype=np.int16)[:, :, *(None for _ in shape[2:])]
+    one, zero = np.ones(shape[1], np.float32), np.zeros(shape[1], np.int32)
+    spec = Conv.of(shape[1], shape[1], 1, dims=len(shape) - 2)
+    program.add(QuantisedConvStep("z", "c", w, zero, one, levels, levels, spec), shape)
+    program.add(QuantisedMapStep("c", "y", 1.0), shape)
+    program.outputs = ("y",)
+    (call,) = [call for call in plan(program, select_target("x86-64-v3")).calls if "one factor" in call.how]
+    assert isinstance(call.recipe, QuantisedScaling)
+    rng = np.random.default_rng(0)
+    x, f = (
+        rng.permutation(np.resize(np.linspace(*ends, 256), n))
+        for ends, n in (((-3.5, 5), np.prod(shape)), ((0, 1), np.prod(ones)))
+    )
+    inputs = {"x": x.reshape(shape).astype(np.float32), "f": f.reshape(ones).astype(np.float32)}
+    for target in ("native", "generic"):
+        run = Executable.of(program, select_target(target), Options(threads=2))
+        np.testing.assert_array_equal(run.run(inputs)["y"], run_program(program, inputs)["y"].astype(np.float32))
+
+
+def test_factors_give_what_four_roundings_give() -> None:
+    """For all pairs of integers, by another road than `find_factors` takes to find them; and none where none fits."""
+    x, y = Levels(0.03, -100, 155), Levels(0.011, -70, 185)
+    for gate in (Levels(1 / 255, 0, 255), Levels(0.02, -128, 127)):
+        found = find_factors(x, gate, y)
+        assert found is not None
+        q, f = np.arange(-100, 156), np.arange(gate.low, gate.high + 1)
+        product = (q * x.scale).astype(np.float32) * (f * gate.scale).astype(np.float32)[:, None]
+        wanted = np.clip(np.rint(product / np.float32(y.scale)), -70, 185)
+        raised = (q * 65536).astype(np.float32) * found[:, None]
+        np.testing.assert_array_equal(np.clip(np.rint(raised), -70, 185), wanted)
+    assert find_factors(x, Levels(1e4, -128, 127), y) is None
+
+
+@pytest.mark.parametrize("inputs", [11, 45, pytest.param(24, marks=pytest.mark.wide), 67])
 def test_pointwise_layers_by_bytes_are_exact(inputs: int) -> None:
     """Last chunks of some numbers of channels; several units."""
     program = layer_program((2, inputs, 13, 31), Conv.of(inputs, 35, 1), most=64)
@@ -161,20 +227,51 @@ def test_pointwise_layers_by_bytes_are_exact(inputs: int) -> None:
     check(program, threads=2)
 
 
-@pytest.mark.parametrize(("weight", "sign", "by_bytes"), [(64, 1, True), (64, -1, True), (65, 1, False)])
-def test_bytes_are_multiplied_up_to_the_largest_sum_of_16_bits(weight: int, sign: int, by_bytes: bool) -> None:
-    """255 times 128 fits, and is reached; 255 times 129 does not."""
+@pytest.mark.parametrize(
+    ("usual", "weight", "how"),
+    [
+        (32, 32, "sums of 4 products in 16 bits"),
+        (-32, -32, "sums of 4 products in 16 bits"),
+        (32, 33, "sums of 4 products in 16 bits, 6% of them twice"),
+        (-32, -128, "sums of 4 products in 16 bits, 12% of them twice"),
+        (64, 64, "sums of 2 products in 16 bits"),
+        (64, 127, "sums of 2 products in 16 bits, 6% of them twice"),
+        (65, 65, "words: most sums of bytes would be beyond 16 bits"),
+        (16, 129, "words: integers that are no bytes"),
+    ],
+)
+def test_bytes_are_multiplied_up_to_the_largest_sum_of_16_bits(usual: int, weight: int, how: str) -> None:
+    """255 times 128 fits, and is reached; what is beyond it goes into quads of its own."""
     program = layer_program((1, 64, 4, 4), Conv.of(64, 32, 1), bias=0, spread=0.1)
     (step,) = [step for step in program.steps if isinstance(step, QuantisedConvStep)]
-    step.w[:, :16], step.w[:, 16:] = sign * weight, sign * 64
+    step.w[...] = usual
+    step.w[5, 37] = step.w[20, :2, 0, 0] = weight
     x = np.where(np.arange(64)[:, None, None] < np.arange(16).reshape(4, 4) * 4, 9.0, -9.0)[None].astype(np.float32)
     want = run_program(program, {"x": x})["y"].astype(np.float32)
     run = Executable.of(program, select_target("native"), Options(threads=1))
     np.testing.assert_array_equal(run.run({"x": x})["y"], want)
     assert len(np.unique(want)) > 2
     (call,) = [call for call in plan(program, select_target("x86-64-v3")).calls if call.what == "panel"]
-    assert isinstance(call.recipe, QuantisedQuads) == by_bytes
-    assert ("never pass 7 bits" if by_bytes else "beyond 7 bits") in call.how
+    assert how in call.how
+    assert ("twice" in call.how) == ("twice" in how)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_split_weights_add_up_and_no_sum_saturates(depth: int) -> None:
+    rng = np.random.default_rng(depth)
+    w = (rng.standard_normal((3 * 16, 5 * 4 * depth)) * 60).clip(-128, 127).astype(np.int16)
+    levels = Levels(0.1, -30, 225)
+    split = split_weights(w, depth, 16, levels)
+    assert split is not None
+    whole, more = np.split(split.quads, [3 * 5 * depth])
+    total = whole.reshape(3, -1, 16, 4).astype(np.int64)
+    np.add.at(total, (split.blocks, split.sources), more)
+    np.testing.assert_array_equal(total.swapaxes(1, 2).reshape(w.shape), w)
+    together = whole.reshape(-1, depth, 16, 2, 2).swapaxes(1, 3).reshape(-1, 2, 16, 2 * depth)
+    for group in (together, more.reshape(-1, 16, 2, 2)):
+        for sign, most in ((1, 2**15 - 1), (-1, 2**15)):
+            assert 255 * np.maximum(sign * group.astype(np.int64), 0).sum(-1).max() <= most
+    assert len(more) > 0
 
 
 @pytest.mark.parametrize(("shape", "outputs"), [((1, 70), 57), ((7, 24), 24), ((3, 2, 5, 33), 8)])

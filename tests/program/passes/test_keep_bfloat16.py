@@ -37,6 +37,18 @@ def test_what_layers_make_is_kept_and_nothing_else() -> None:
     assert describe_kept(program)[0].endswith("the weights of 2 of 2 layers")
 
 
+def test_layers_by_name_stay() -> None:
+    g = Graph()
+    x = g.conv(g.node("Relu", g.conv(g.input("x", 1, 4, 6, 6), 4, 4)), 4, 4)
+    program = to_program(g.model(g.node("Relu", g.conv(x, 4, 4), name="y")))
+    first, _, last = (step.y for step in program.steps)
+    label = program.labels[1]
+    found = keep_bfloat16(program, {label})
+    assert found.rounded == {first, last}
+    assert kept(found) == {first}
+    assert f"    {label}: float32, because that was asked for" in describe_kept(found, {label})
+
+
 @pytest.mark.parametrize("number", [1e-39, 3.4e38])
 def test_weights_outside_the_range_stay(number: float) -> None:
     g = Graph()

@@ -11,6 +11,7 @@ saturates where it matters, so that every machine computes the same integers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 from omniconv.compiler.emit import ir
@@ -115,16 +116,21 @@ def add_pairs(k: Kernel, total: Bits, a: Bits, b: Bits) -> Bits:
     return cast("Bits", k.hold(cast("Value", k.b.add(total, _multiply_pairs(k, a, b)))))
 
 
-def add_quads(k: Kernel, total: Bits, a: Bits, b: Bits) -> Bits:
-    """A vector of sums and the products of two vectors of quads of bytes, ``a`` unsigned and ``b`` signed.
+def add_quads(k: Kernel, total: Bits, a: Sequence[Bits], b: Sequence[Bits]) -> Bits:
+    """A vector of sums and the products of vectors of quads of bytes, those of ``a`` unsigned, those of ``b`` signed.
 
-    Neighbouring products are added in 16 bits, where they have to fit. Both come as vectors of words, for machines that
-    have the instruction.
+    Neighbouring products of all vectors are added in 16 bits, where they have to fit, before they are widened. All come
+    as vectors of words, for machines that have the instruction.
     """
-    kind, small = a.type, ir.VectorType(I8, 2 * a.type.count)
+    kind, small = words(2 * total.type.count), ir.VectorType(I8, 4 * total.type.count)
     function = k.intrinsic(k.target.traits.words.quads, kind, [small, small])
-    bytes_of = [k.b.bitcast(Value(each), small) for each in (a, b)]
-    return add_pairs(k, total, Bits(k.b.call(function, bytes_of)), Bits(k.splat(1, kind)))
+    products = [
+        Bits(k.b.call(function, [k.b.bitcast(Value(each), small) for each in pair])) for pair in zip(a, b, strict=True)
+    ]
+    joined = products[0]
+    for product in products[1:]:
+        joined = k.b.add(joined, product)
+    return add_pairs(k, total, joined, Bits(k.splat(1, kind)))
 
 
 def _multiply_pairs(k: Kernel, a: Bits, b: Bits) -> Bits:
@@ -150,6 +156,19 @@ def widen_words(k: Kernel, value: Bits) -> Bits:
     return Bits(k.b.sext(value, sums(value.type.count)))
 
 
+def raise_packed(k: Kernel, value: Bits) -> tuple[Bits, Bits]:
+    """A vector of words as two of sums, in packed order, each ``2 ** 16`` times as large: with zeros below them, which
+    no instruction besides has to widen.
+    """
+    size = value.type.count
+    zero = cast("Bits", k.splat(0, value.type))
+    low, high = (
+        k.b.bitcast(Value(pair_words(k, zero, value, [(0, size + place) for place in order])), sums(size // 2))
+        for order in packed_order(size // 2)
+    )
+    return low, high
+
+
 def round_even(k: Kernel, value: Value) -> Bits:
     """Float32 to integers of 32 bits, which have to hold them; halves to even."""
     lanes, name = value.type.count, k.target.traits.words.round
@@ -169,9 +188,24 @@ def pack_words(k: Kernel, a: Bits, b: Bits) -> Bits:
 
 def clamp(k: Kernel, value: Bits, low: int, high: int) -> Bits:
     """Integers with those outside of two limits replaced by them."""
+    return clamp_between(k, value, *(Bits(k.splat(limit, value.type)) for limit in (low, high)))
+
+
+def clamp_between(k: Kernel, value: Bits, low: Bits, high: Bits) -> Bits:
+    """The same with vectors of limits."""
     for operation, limit in (("smax", low), ("smin", high)):
-        value = cast("Bits", k.call(operation, cast("Value", value), k.splat(limit, value.type)))
+        value = cast("Bits", k.call(operation, cast("Value", value), cast("Value", limit)))
     return value
+
+
+def add_saturated(k: Kernel, a: Bits, b: Bits) -> Bits:
+    """Sums of words, those beyond 16 bits as the nearest."""
+    return cast("Bits", k.call("sadd.sat", cast("Value", a), cast("Value", b)))
+
+
+def multiply_scaled(k: Kernel, a: Bits, b: Bits) -> Bits:
+    """Products of words, divided by ``2 ** 15`` and rounded, halves up, for machines that have the instruction."""
+    return Bits(k.b.call(k.intrinsic(k.target.traits.words.scaled, a.type, [a.type, a.type]), [a, b]))
 
 
 def clamp_float(k: Kernel, value: Value, low: int, high: int) -> Value:

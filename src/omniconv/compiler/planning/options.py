@@ -51,6 +51,7 @@ class Options:
         threads_why: why so many, where nobody said how many; work that is not worth so many then gets fewer.
         exact: keep to direct sums, in which every product appears as it is; without, layers may use Winograd filtering.
         precision: what values between layers and weights are kept in, one of :data:`PRECISIONS`.
+        float32_layers: labels of layers whose weights and results stay in float32 all the same.
         accuracy: how far filtering may go, one of :data:`omniconv.compiler.problem.problem.ACCURACIES`.
         tuning: choices for convolutions that were measured on the target, in place of estimates.
         cache: size that values between fused layers overflow [bytes]; ``None`` for that of the target's second-level
@@ -64,6 +65,7 @@ class Options:
     threads_why: str = ""
     exact: bool = False
     precision: str = FLOAT32.name
+    float32_layers: frozenset[str] = frozenset()
     accuracy: str = USUAL
     tuning: Tuning | None = None
     cache: int | None = None

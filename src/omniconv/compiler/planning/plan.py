@@ -44,6 +44,7 @@ class Plan:
         inputs, outputs: layouts of the caller's arrays; ``row_major`` names those that are so in any layout.
         exact: whether it keeps to direct sums.
         precision: what values between layers and weights are kept in.
+        float32_layers: labels of layers that stay in float32.
         accuracy: how far filtering may go.
     """
 
@@ -61,6 +62,7 @@ class Plan:
     row_major: frozenset[str] = frozenset()
     exact: bool = False
     precision: str = FLOAT32.name
+    float32_layers: frozenset[str] = frozenset()
     accuracy: str = USUAL
 
     @property
@@ -99,7 +101,7 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
     """
     target = target.of(program.element)
     if options.precision == BFLOAT16.name:
-        program = keep_bfloat16(program)
+        program = keep_bfloat16(program, options.float32_layers)
     else:
         program = keep_exact_weights(program)
     tuning, threads = options.tuning, options.threads
@@ -145,6 +147,7 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
         options.row_major,
         options.exact,
         options.precision,
+        options.float32_layers,
         options.accuracy,
     )
 

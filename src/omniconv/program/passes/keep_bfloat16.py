@@ -14,6 +14,7 @@ number of float32, by which masks stand for infinity without the NaN that it mak
 
 from __future__ import annotations
 
+from collections.abc import Collection, Container
 from dataclasses import replace
 from typing import Final
 
@@ -22,6 +23,7 @@ import numpy as np
 from omniconv.errors import SpecError
 from omniconv.program.element import BFLOAT16, FLOAT32, Element
 from omniconv.program.program import Program
+from omniconv.program.rewrite import with_labels
 from omniconv.program.steps import (
     Array,
     ConvStep,
@@ -42,8 +44,12 @@ LARGEST: Final = 2.0**128 * (1 - 2.0**-9)
 """From here on, a number is rounded to infinity."""
 
 
-def keep_bfloat16(program: Program) -> Program:
+def keep_bfloat16(program: Program, exact: Container[str] = ()) -> Program:
     """The program with its values and weights kept as bfloat16.
+
+    Args:
+        program: in float32.
+        exact: labels of layers whose weights and results stay as they are.
 
     Raises:
         SpecError: a program that computes with another element than float32.
@@ -53,7 +59,9 @@ def keep_bfloat16(program: Program) -> Program:
             f"precision='bfloat16' with dtype={program.element.name!r}", need="dtype='float32'", fix="leave dtype out"
         )
     elements, rounded = dict(program.elements), set[str]()
-    for step in program.steps:
+    for step, label in with_labels(program):
+        if isinstance(step, ConvStep | DenseStep) and label in exact:
+            continue
         if isinstance(step, ConvStep | DenseStep) and isinstance(step.w, np.ndarray) and holds(step.w):
             rounded.add(step.y)
         if step.y not in program.outputs and step.y not in elements and _rounds(step, elements):
@@ -93,19 +101,36 @@ def _overflows(values: Array | float) -> bool:
     return bool(np.any((size >= LARGEST) & np.isfinite(size)))
 
 
-def describe_kept(program: Program) -> list[str]:
+def list_layers(program: Program) -> list[str]:
+    """Labels of the layers whose weights, or results, :func:`keep_bfloat16` rounds."""
+    return [label for step, label in with_labels(program) if isinstance(step, ConvStep | DenseStep)]
+
+
+def check_layers(program: Program, names: Collection[str], at: str) -> None:
+    """Refuse names that no layer has.
+
+    Raises:
+        SpecError: one of them, with the names that there are.
+    """
+    known = list_layers(program)
+    for name in names:
+        if name not in known:
+            raise SpecError(f"float32_layers has {name!r}", need="one of " + ", ".join(dict.fromkeys(known)), at=at)
+
+
+def describe_kept(program: Program, exact: Container[str] = ()) -> list[str]:
     """What :func:`keep_bfloat16` has made of a program: how much is kept as bfloat16, and which layers are not."""
-    layers = [
-        (step, label)
-        for step, label in zip(program.steps, program.labels, strict=True)
-        if isinstance(step, ConvStep | DenseStep)
-    ]
+    layers = [(step, label) for step, label in with_labels(program) if isinstance(step, ConvStep | DenseStep)]
     kept = sum(element is BFLOAT16 for element in program.elements.values())
     steps, rounded = len(program.steps), len(program.rounded)
     lines = [f"bfloat16: {kept} of {steps} values, the weights of {rounded} of {len(layers)} layers"]
     for step, label in layers:
         if step.y not in program.rounded:
-            computed = "its weights are computed"
-            outside = "its weights leave the range of bfloat16's normal numbers"
-            lines.append(f"    {label}: float32, because {computed if isinstance(step.w, str) else outside}")
+            if label in exact:
+                why = "that was asked for"
+            elif isinstance(step.w, str):
+                why = "its weights are computed"
+            else:
+                why = "its weights leave the range of bfloat16's normal numbers"
+            lines.append(f"    {label}: float32, because {why}")
     return lines

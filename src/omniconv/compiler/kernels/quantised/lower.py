@@ -12,7 +12,7 @@ import numpy.typing as npt
 from omniconv.compiler.kernels.quantised.filtered import MOST, OUTPUTS, POINTS, ROWS, QuantisedFilter
 from omniconv.compiler.kernels.quantised.lane import QuantisedLane, count_held
 from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
-from omniconv.compiler.kernels.quantised.quads import QuantisedQuads, fits
+from omniconv.compiler.kernels.quantised.quads import QuantisedQuads, SplitWeights
 from omniconv.compiler.kernels.quantised.taps import TapAxis, TapWalk, list_axes, stays_bounded
 from omniconv.compiler.lowering.arrange import as_channels_last, as_rows
 from omniconv.compiler.lowering.layer import strides_of
@@ -28,8 +28,12 @@ from omniconv.spec import Conv
 
 _PANEL_ROWS = 6
 """Positions of a tile of the panel kernel: by two vectors of sums, twelve of sixteen registers."""
-_BYTE_ROWS = 5
-"""The same where it multiplies bytes: two vectors of weights and one of ones stay in registers beside ten of sums."""
+_BYTE_STEPS = {1: (5, 2.0), 2: (4, 3.2)}
+"""The same where it multiplies bytes, for each number of quads in a step: two vectors of weights and one of ones stay
+in registers beside ten of sums; and the cost of a step [multiplications of vectors].
+"""
+_WORD_COST, _MORE_COST = 1.2, 2.5
+"""Cost of a step of words, and of a further quad [multiplications of vectors]."""
 _LANE_ROWS = 4
 """Positions of a tile of the lane kernel."""
 _BLOCK_BYTES = 2**14
@@ -105,6 +109,7 @@ def _lower_layer(
         y_words=y_words,
     )
     recipe: QuantisedLane | QuantisedPanel | QuantisedFilter
+    split: SplitWeights | None = None
     if by_lane:
         recipe = QuantisedLane(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=y.layout.tail)
     elif filtered:
@@ -115,15 +120,21 @@ def _lower_layer(
         tail = y.layout.tail and spec.groups == 1 and step.levels is not None
         recipe = QuantisedPanel(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=tail)
         if merged is not None and spec.groups == 1:
-            recipe, why = _by_bytes(planner, recipe, step, w)
-    bias = recipe.pack_bias(w, step.b) if isinstance(recipe, QuantisedQuads) else recipe.pack_outputs(step.b)
-    constants = recipe.pack(_straighten(spec, w)), bias, recipe.pack_outputs(step.factor)
-    packed = [_constant(planner, array) for array in constants]
+            recipe, split, why = _by_bytes(planner, recipe, step, w)
+    if isinstance(recipe, QuantisedQuads):
+        assert split is not None
+        weights, places = recipe.pack_split(split)
+        bias = recipe.pack_bias(w, step.b)
+    else:
+        weights, bias = recipe.pack(_straighten(spec, w)), recipe.pack_outputs(step.b)
+    packed = [_constant(planner, array) for array in (weights, bias, recipe.pack_outputs(step.factor))]
     # A row of zeros: integers of half the size of floats.
     zeros = planner.zeros(axes[2].size * x_strides[3] + 2 * lanes)
     args, name = [x.ref, y.ref, *packed, zeros], "lane" if by_lane else "panel"
     if isinstance(recipe, QuantisedFilter | QuantisedQuads):
         args.append(planner.thread_memory(recipe.room))
+    if isinstance(recipe, QuantisedQuads) and recipe.split:
+        args.append(_constant(planner, places))
     if isinstance(recipe, QuantisedFilter):
         name = "filtered"
     planner.call(recipe, args, name, how=why, fixed=True)
@@ -131,25 +142,37 @@ def _lower_layer(
 
 def _by_bytes(
     planner: Planner, panel: QuantisedPanel, step: Requantised, w: npt.NDArray[np.int16]
-) -> tuple[QuantisedPanel, str]:
+) -> tuple[QuantisedPanel, SplitWeights | None, str]:
     """The kernel of bytes for a pointwise layer, where the machine and the weights allow it and several blocks of
     outputs read what is made for them; else the kernel of words, and why.
     """
     if panel.panels < 2 or not planner.target.traits.words.quads:
-        return panel, ""
+        return panel, None, ""
     count = panel.walk.axes[2].result
-    rows = _even_rows(count, _BYTE_ROWS)
-    quads = QuantisedQuads(
-        walk=replace(panel.walk, tile=rows, block=_size_unit(count, rows, panel.inputs)),
-        groups=1,
-        inputs=panel.inputs,
-        outputs=panel.outputs,
-        tail=panel.tail,
-        least=step.x_levels.low,
-    )
-    if not fits(quads.arrange(w), step.x_levels):
-        return panel, "words: weights of two inputs that together are beyond 7 bits"
-    return quads, "bytes: weights of two inputs never pass 7 bits together"
+    best, weights, least = None, None, _WORD_COST * panel.pairs
+    for depth, (most, cost) in _BYTE_STEPS.items():
+        rows = _even_rows(count, most)
+        quads = QuantisedQuads(
+            walk=replace(panel.walk, tile=rows, block=_size_unit(count, rows, panel.inputs)),
+            groups=1,
+            inputs=panel.inputs,
+            outputs=panel.outputs,
+            tail=panel.tail,
+            least=step.x_levels.low,
+            depth=depth,
+        )
+        split = quads.split_weights(w, step.x_levels)
+        if split is None:
+            return panel, None, "words: integers that are no bytes"
+        more = len(split.blocks)
+        total = cost * quads.pairs // depth + _MORE_COST * more / panel.panels
+        if total < least:
+            best, weights, least = replace(quads, split=more > 0), split, total
+    if best is None or weights is None:
+        return panel, None, "words: most sums of bytes would be beyond 16 bits"
+    again = len(weights.blocks) / (panel.panels * best.pairs)
+    beyond = f", {again:.0%} of them twice for weights that together are beyond 16 bits" if best.split else ""
+    return best, weights, f"bytes: sums of {2 * best.depth} products in 16 bits{beyond}"
 
 
 def _filters(

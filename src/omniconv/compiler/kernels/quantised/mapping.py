@@ -17,6 +17,7 @@ from omniconv.compiler.emit.integers import (
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.mapping import ARGS, Map, X, Y, by_runs, find_order
+from omniconv.compiler.kernels.quantised.scaling import lower_quantised_scaling
 from omniconv.compiler.lowering.arrange import as_channels_last, as_expanded, as_row_major
 from omniconv.compiler.lowering.posts import find_runs, follows_runs, lower_posts
 from omniconv.compiler.memory.planner import Planner
@@ -127,6 +128,8 @@ def lower_quantised_map(planner: Planner, step: QuantisedMapStep) -> None:
         x, y = as_channels_last(planner, step.x, len(shape)), planner.produce(step.y)
         posts, refs = lower_posts(planner, step.post, shape, ARGS)
         walk = Map.of(x.layout, y.layout, posts, planner.target.lanes)
+        if lower_quantised_scaling(planner, step, walk, (x.ref, y.ref, *refs)):
+            return
     else:
         operands = (post.operand for post in step.post if post.operand is not None)
         runs = find_runs(shape, [source, *(planner.shape(a) if isinstance(a, str) else a.shape for a in operands)])

@@ -31,7 +31,7 @@ from omniconv.target.model import Target
 Slots: TypeAlias = list[list[Slot]]
 """Two vectors of sums for each position of a tile."""
 _UNROLL = 4
-"""Pairs of channels in a turn of the inner loop."""
+"""Pairs of channels in a turn of the inner loop, about."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +59,11 @@ class QuantisedPanel:
     def pairs(self) -> int:
         """Pairs of input channels of a group."""
         return ceil_div(self.inputs, 2)
+
+    @property
+    def deep(self) -> int:
+        """Pairs of a step."""
+        return 1
 
     @property
     def width(self) -> int:
@@ -118,9 +123,14 @@ class QuantisedPanel:
         del k, block
         return rows
 
-    def _add(self, k: Kernel, total: Bits, value: Bits, factor: Bits) -> Bits:
-        """A vector of sums and the products of two vectors of pairs."""
-        return add_pairs(k, total, value, factor)
+    def _add(self, k: Kernel, total: Bits, values: Sequence[Bits], factors: Sequence[Bits]) -> Bits:
+        """A vector of sums and the products of two vectors of pairs, for each pair of a step."""
+        for value, factor in zip(values, factors, strict=True):
+            total = add_pairs(k, total, value, factor)
+        return total
+
+    def _add_more(self, k: Kernel, slots: Slots, positions: Sequence[int], source: Pointer, number: Index) -> None:
+        """What is added to the sums of a tile besides the steps; ``number`` is that of the block."""
 
     def _panel(
         self, k: Kernel, y: Pointer, rows: Rows, block: Index, group: Index, panel: Index, count: int | None
@@ -131,7 +141,7 @@ class QuantisedPanel:
         channel = k.add(k.mul(group, self.outputs), k.mul(panel, self.width))
         result = shift_words(k, y, k.mul(channel, self.walk.y_words))
         for run, first in self.walk.emit_tiles(k, block):
-            totals = self._tile(k, rows, weights, place, run, first)
+            totals = self._tile(k, rows, weights, number, run, first)
             for i, pair in enumerate(totals):
                 there = shift_words(k, result, k.mul(k.add(first, i), self.walk.y_strides[3]))
                 if self.walk.limits is None:
@@ -140,37 +150,46 @@ class QuantisedPanel:
                     store_words(k, self.walk.finish(k, pair, place), there, 0, count)
 
     def _tile(
-        self, k: Kernel, rows: Rows, weights: Pointer, place: Index, run: TapRun, first: Index
+        self, k: Kernel, rows: Rows, weights: Pointer, number: Index, run: TapRun, first: Index
     ) -> list[tuple[Bits, Bits]]:
         walk, width = self.walk, self.walk.axes[2]
         kind = sums(walk.lanes)
-        start = walk.start(k, place)
+        start = walk.start(k, k.mul(number, self.width))
         slots = [[k.variable(kind, Value(half)) for half in start] for _ in range(run.size)]
-        for number, (td, th, tw) in enumerate(walk.taps):
+        for tap, (td, th, tw) in enumerate(walk.taps):
             positions = [i for i in range(run.size) if run.inside[i][tw]]
             if not positions:
                 continue
             column = k.add(k.mul(first, width.stride), tw * width.dilation - width.before)
             source = k.anchor(shift_words(k, rows[td, th], k.mul(column, self.pitch)))
-            part = shift_words(k, weights, number * self.pairs * 2 * self.width)
-            turns = self.pairs // _UNROLL
+            part = shift_words(k, weights, tap * self.pairs * 2 * self.width)
+            unroll, steps = max(1, _UNROLL // self.deep), self.pairs // self.deep
+            turns = steps // unroll
             if turns:
                 with k.loop(turns) as turn:
-                    here = shift_words(k, source, k.mul(turn, 2 * _UNROLL))
-                    there = shift_words(k, part, k.mul(turn, _UNROLL * 2 * self.width))
-                    for pair in range(_UNROLL):
-                        self._step(k, slots, positions, here, there, pair)
-            for pair in range(turns * _UNROLL, self.pairs):
-                self._step(k, slots, positions, source, part, pair)
+                    here = shift_words(k, source, k.mul(turn, 2 * unroll * self.deep))
+                    there = shift_words(k, part, k.mul(turn, unroll * self.deep * 2 * self.width))
+                    for step in range(unroll):
+                        self._step(k, slots, positions, here, there, self._pairs(step))
+            for step in range(turns * unroll, steps):
+                self._step(k, slots, positions, source, part, self._pairs(step))
+            self._add_more(k, slots, positions, source, number)
         return [(Bits(k.get(low)), Bits(k.get(high))) for low, high in slots]
 
+    def _pairs(self, step: int) -> range:
+        """The pairs of a step."""
+        return range(step * self.deep, (step + 1) * self.deep)
+
     def _step(
-        self, k: Kernel, slots: Slots, positions: Sequence[int], source: Pointer, weights: Pointer, pair: int
+        self, k: Kernel, slots: Slots, positions: Sequence[int], source: Pointer, weights: Pointer, pairs: range
     ) -> None:
-        """Two input channels of each position of a tile."""
+        """Some pairs of input channels of each position of a tile."""
         walk = self.walk
-        factors = [load_words(k, weights, (2 * pair + half) * self.width, self.width) for half in range(2)]
+        factors = [
+            [load_words(k, weights, (2 * n + half) * self.width, self.width) for n in pairs] for half in range(2)
+        ]
         for i in positions:
-            value = load_pair(k, source, i * walk.axes[2].stride * self.pitch + 2 * pair, walk.lanes)
+            place = i * walk.axes[2].stride * self.pitch
+            values = [load_pair(k, source, place + 2 * n, walk.lanes) for n in pairs]
             for slot, factor in zip(slots[i], factors, strict=True):
-                k.set(slot, Value(self._add(k, Bits(k.get(slot)), value, factor)))
+                k.set(slot, Value(self._add(k, Bits(k.get(slot)), values, factor)))

@@ -1,8 +1,9 @@
 r"""Pointwise layers of integers by bytes: quads of input channels broadcast against vectors of outputs.
 
-One instruction multiplies twice as many bytes as words and adds neighbours in 16 bits, where they saturate: with inputs
-from 0 to 255 no sum does as long as each two weights keep to 64 or so, see :func:`fits`. A second one adds neighbours
-of these sums, so that four inputs cost three instructions instead of four.
+One instruction multiplies twice as many bytes as words and adds neighbours in 16 bits, where they saturate; sums of one
+or two quads are added there, then a second one adds neighbours in 32 bits. With inputs from 0 to 255 no sum saturates
+as long as the positive weights that it adds are 128 or less together, and so are the negative ones. What is beyond goes
+into further quads, which read the same inputs again (:func:`split_weights`): the sums are exact for all weights.
 
 The inputs of a unit are made bytes first, in memory of the thread, which all outputs read. What they are less than the
 distance from the least integer is in the biases. Two vectors of words become one of bytes that takes turns between
@@ -11,19 +12,43 @@ them; weights follow that order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
 from omniconv.compiler.emit.builder import Kernel
-from omniconv.compiler.emit.integers import add_quads, load_words, shift_sums, shift_words, store_words, words
+from omniconv.compiler.emit.integers import (
+    add_quads,
+    load_words,
+    shift_sums,
+    shift_words,
+    store_words,
+    words,
+)
 from omniconv.compiler.emit.machine import Bits, Index, Pointer
-from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
-from omniconv.compiler.kernels.quantised.taps import ROOM, Rows, in_packed_order
+from omniconv.compiler.kernels.quantised.panel import QuantisedPanel, Slots
+from omniconv.compiler.kernels.quantised.taps import MORE, ROOM, WEIGHTS, Rows, in_packed_order
 from omniconv.program.levels import Levels
 from omniconv.records import dataclass
 
 QUAD = 4
 """Bytes of a sum."""
+
+
+class SplitWeights(NamedTuple):
+    """Weights in quads whose sums cannot saturate.
+
+    Attributes:
+        quads: weights of each quad, by output of its block and by input: first those of all blocks, one behind the
+            other, then further ones.
+        blocks, sources: of each further quad, the block, in ascending order, and the quad whose inputs it reads again.
+    """
+
+    quads: npt.NDArray[np.int16]
+    blocks: npt.NDArray[np.intp]
+    sources: npt.NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,9 +57,18 @@ class QuantisedQuads(QuantisedPanel):
 
     Attributes:
         least: the least integer of x.
+        depth: quads of a step, whose products are added in 16 bits.
+        split: whether there are further quads.
     """
 
     least: int
+    depth: int
+    split: bool = False
+
+    @property
+    def deep(self) -> int:
+        """Quads of a step."""
+        return self.depth
 
     @property
     def chunks(self) -> list[int]:
@@ -44,7 +78,7 @@ class QuantisedQuads(QuantisedPanel):
             self.inputs % (4 * self.walk.lanes),
         )
         while left > 0:
-            found.append(max(QUAD, 1 << (left.bit_length() - 1)))
+            found.append(max(QUAD * self.depth, 1 << (left.bit_length() - 1)))
             left -= found[-1]
         return found
 
@@ -67,13 +101,22 @@ class QuantisedQuads(QuantisedPanel):
         """Weights by output and input, and zeros for inputs that are not there, in the order of the bytes."""
         return order_bytes(w.reshape(self.outputs, self.inputs), self.chunks)
 
-    def pack(self, w: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
-        """Weights as the kernel reads them: by block, quad, output in packed order, and which of the quad, as bytes."""
-        padded = np.zeros((self.panels * self.width, QUAD * self.pairs), np.int8)
+    def split_weights(self, w: npt.NDArray[np.int16], levels: Levels) -> SplitWeights | None:
+        """See :func:`split_weights`."""
+        padded = np.zeros((self.panels * self.width, QUAD * self.pairs), np.int16)
         padded[: self.outputs] = self.arrange(w)
-        by_panel = padded.reshape(self.panels, self.width, self.pairs, QUAD).transpose(0, 2, 3, 1)
-        ordered = in_packed_order(by_panel, self.walk.lanes)
-        return np.ascontiguousarray(ordered.transpose(0, 1, 3, 2)).reshape(-1).view(np.int16)
+        return split_weights(padded, self.depth, self.width, levels)
+
+    def pack_split(self, weights: SplitWeights) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
+        """Weights as the kernel reads them: by block, quad, output in packed order, and which of the quad, as bytes;
+        behind them those of further quads. And where these are: for each block the number of its first one, and of the
+        one behind its last; then for each of them how far its inputs are [words].
+        """
+        by_input = weights.quads.astype(np.int8).swapaxes(1, 2)
+        ordered = in_packed_order(by_input, self.walk.lanes).swapaxes(1, 2)
+        starts = np.searchsorted(weights.blocks, np.arange(self.panels + 1))
+        places = np.concatenate([starts, 2 * weights.sources]).astype(np.int32)
+        return np.ascontiguousarray(ordered).reshape(-1).view(np.int16), places
 
     def pack_bias(self, w: npt.NDArray[np.int16], b: npt.NDArray[np.integer]) -> npt.NDArray[np.generic]:
         """Biases of sums over bytes, modulo ``2 ** 32`` as the sums are."""
@@ -108,8 +151,18 @@ class QuantisedQuads(QuantisedPanel):
         joined = k.b.add(low, k.b.shl(high, Bits(k.splat(8, kind))))
         store_words(k, k.b.add(joined, Bits(k.splat(-257 * self.least, kind))), result, place)
 
-    def _add(self, k: Kernel, total: Bits, value: Bits, factor: Bits) -> Bits:
-        return add_quads(k, total, value, factor)
+    def _add(self, k: Kernel, total: Bits, values: Sequence[Bits], factors: Sequence[Bits]) -> Bits:
+        return add_quads(k, total, values, factors)
+
+    def _add_more(self, k: Kernel, slots: Slots, positions: Sequence[int], source: Pointer, number: Index) -> None:
+        if not self.split:
+            return
+        places, begin = k.arg(MORE), self.panels * self.panel_words
+        first, last = (k.lookup_word(places, k.add(number, end)) for end in range(2))
+        with k.loop(last, start=first) as quad:
+            here = shift_words(k, source, k.lookup_word(places, k.add(quad, self.panels + 1)))
+            there = shift_words(k, k.arg(WEIGHTS), k.add(k.mul(quad, 2 * self.width), begin))
+            self._step(k, slots, positions, here, there, range(1))
 
 
 def order_bytes(w: npt.NDArray[np.int16], chunks: list[int]) -> npt.NDArray[np.int16]:
@@ -120,10 +173,37 @@ def order_bytes(w: npt.NDArray[np.int16], chunks: list[int]) -> npt.NDArray[np.i
     return np.concatenate([part.reshape(len(w), 2, -1).transpose(0, 2, 1).reshape(len(w), -1) for part in parts], 1)
 
 
-def fits(arranged: npt.NDArray[np.int16], levels: Levels) -> bool:
-    """Whether weights are bytes, and the sum of no two neighbours times inputs of such levels is beyond 16 bits."""
-    if np.abs(arranged).max(initial=0) > 127:
-        return False
-    pairs, span = arranged.reshape(len(arranged), -1, 2).astype(np.int64), levels.high - levels.low
-    most, least = np.maximum(pairs, 0).sum(2).max(initial=0), np.minimum(pairs, 0).sum(2).min(initial=0)
-    return bool(span <= 255 and most * span < 2**15 and least * span >= -(2**15))
+def split_weights(arranged: npt.NDArray[np.int16], depth: int, width: int, levels: Levels) -> SplitWeights | None:
+    """Weights that add up to what is given, so that no sum of neighbours in ``depth`` quads, times inputs of such
+    levels, is beyond 16 bits; ``None`` where weights or inputs are no bytes.
+
+    A sum takes as much as it may of its weights, one after the other; what is left goes into further quads.
+    """
+    span = levels.high - levels.low
+    if span > 255 or arranged.min(initial=0) < -128 or arranged.max(initial=0) > 127:
+        return None
+    left = arranged.reshape(-1, width, arranged.shape[1] // QUAD, QUAD).swapaxes(1, 2)
+    found, places = list[npt.NDArray[np.int16]](), list[npt.NDArray[np.intp]]()
+    while not found or left.any():
+        taken = _take_fitting(left, 1 if found else depth, max(span, 1))
+        left = left - taken
+        where = taken.any((2, 3)) if found else np.ones(taken.shape[:2], np.bool_)
+        places.append(np.argwhere(where))
+        found.append(taken[where])
+    more, quads = np.concatenate([places[0][:0], *places[1:]]), np.concatenate([found[0][:0], *found[1:]])
+    order = np.argsort(more[:, 0], kind="stable")
+    return SplitWeights(np.concatenate([found[0], quads[order]]), more[order, 0], more[order, 1])
+
+
+def _take_fitting(left: npt.NDArray[np.int16], depth: int, span: int) -> npt.NDArray[np.int16]:
+    """Of weights by block, quad, output and input as much as the sums of ``depth`` quads hold."""
+    blocks, quads, width, _ = left.shape
+    # By block, step, output, which of two sums, and what that adds.
+    sums = np.moveaxis(left.reshape(blocks, quads // depth, depth, width, 2, 2), 2, -2)
+    adds = sums.reshape(*sums.shape[:-2], 2 * depth)
+    positive, negative = (
+        np.diff(np.minimum(np.cumsum(np.maximum(part, 0), -1), most), prepend=0)
+        for part, most in ((adds, (2**15 - 1) // span), (-adds, 2**15 // span))
+    )
+    taken: npt.NDArray[np.int16] = (positive - negative).astype(np.int16)
+    return np.moveaxis(taken.reshape(sums.shape), -2, 2).reshape(left.shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ from omniconv.compiler.emit.lookup import emit_lookup
 from omniconv.compiler.emit.machine import Bits, Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.mapping import Map, X, Y, by_runs, find_order
+from omniconv.compiler.kernels.quantised.ramp import emit_ramp, find_ramp, load_ramp
 from omniconv.compiler.lowering.arrange import as_channels_last, as_row_major
 from omniconv.compiler.lowering.posts import find_runs
 from omniconv.compiler.memory.planner import Planner
@@ -37,11 +39,12 @@ class QuantisedTable:
 
     Attributes:
         walk: positions and strides.
-        by_bytes: whether entries are bytes, and read by vectors; else words, one by one.
+        by: what gives entries: a formula (see `Ramp`), a choice among bytes for a vector at a time, or one word after
+            the other.
     """
 
     walk: Map
-    by_bytes: bool
+    by: Literal["ramp", "bytes", "words"]
 
     @property
     def units(self) -> int:
@@ -63,24 +66,27 @@ class QuantisedTable:
         them in the upper half, the numbers of their entries.
         """
         padded = np.pad(table, (0, ENTRIES - len(table)), mode="edge").astype(np.int16)
-        entries = (padded - low).astype(np.uint8).view(np.int16) if self.by_bytes else padded
-        shift = np.array(-257 * first if self.by_bytes else -first).astype(np.int16)
+        entries = (padded - low).astype(np.uint8).view(np.int16) if self.by == "bytes" else padded
+        shift = np.array(-257 * first if self.by == "bytes" else -first).astype(np.int16)
         return np.concatenate([np.array([shift, low], np.int16), np.zeros(HEAD - 2, np.int16), entries])
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target)
-        self.walk.emit_positions(k, lambda at, part: self._pixel(k, at, part))
+        ramp = load_ramp(k, k.arg(TABLE), 2 * self.walk.lanes) if self.by == "ramp" else []
+        self.walk.emit_positions(k, lambda at, part: self._pixel(k, at, part, ramp))
         return k.finish()
 
-    def _pixel(self, k: Kernel, at: tuple[Index, Index, Index, Index], part: Index) -> None:
+    def _pixel(self, k: Kernel, at: tuple[Index, Index, Index, Index], part: Index, ramp: list[Bits]) -> None:
         walk, lanes = self.walk, self.walk.lanes
         x, y = (_at(k, k.arg(place), strides, at) for place, strides in ((X, walk.x_strides), (Y, walk.y_strides)))
 
         def body(c: Index, vectors: int, tail: int | None) -> None:
             count = vectors * lanes if tail is None else (vectors - 1) * lanes + tail
             here, there = shift_words(k, x, c), shift_words(k, y, c)
-            if self.by_bytes:
+            if self.by == "ramp":
+                self._ramp(k, here, there, count, ramp)
+            elif self.by == "bytes":
                 self._vectors(k, here, there, count)
             else:
                 for lane in range(count):
@@ -100,6 +106,13 @@ class QuantisedTable:
         halves = k.b.and_(found, Bits(k.splat(255, kind))), k.b.lshr(found, Bits(k.splat(8, kind)))
         for place, half in zip(places, halves, strict=False):
             store_words(k, k.b.add(half, low), y, place, min(size, count - place))
+
+    def _ramp(self, k: Kernel, x: Pointer, y: Pointer, count: int, ramp: list[Bits]) -> None:
+        """Vectors of words, each by itself."""
+        size = 2 * self.walk.lanes
+        for place in range(0, count, size):
+            found = emit_ramp(k, ramp, load_words(k, x, place, size))
+            store_words(k, found, y, place, min(size, count - place))
 
     def _word(self, k: Kernel, x: Pointer, y: Pointer, lane: int) -> None:
         """One word."""
@@ -126,7 +139,12 @@ def lower_quantised_table(planner: Planner, step: QuantisedTableStep) -> None:
         runs = find_runs(shape, [shape])
         x, y = as_row_major(planner, step.x), planner.produce(step.y, plain=True)
         walk = Map.of(by_runs(x.layout, shape, runs), by_runs(y.layout, shape, runs), (), target.lanes)
-    recipe = QuantisedTable(walk=walk, by_bytes=bool(target.traits.words.lookup))
-    table = recipe.pack(step.x_levels.low, step.levels.low, step.table)
+    ramp = find_ramp(step.x_levels, step.table, step.levels) if target.traits.words.scaled else None
+    if ramp is not None:
+        recipe, how = QuantisedTable(walk=walk, by="ramp"), "a formula that gives all entries"
+        table = np.array(ramp, np.int16)
+    else:
+        recipe, how = QuantisedTable(walk=walk, by="bytes" if target.traits.words.lookup else "words"), ""
+        table = recipe.pack(step.x_levels.low, step.levels.low, step.table)
     planner.buffers.append(Buffer("constant", table.nbytes, make=lambda: table))
-    planner.call(recipe, [x.ref, y.ref, BufferRef(len(planner.buffers) - 1)], "table")
+    planner.call(recipe, [x.ref, y.ref, BufferRef(len(planner.buffers) - 1)], "table", how=how)

@@ -25,8 +25,10 @@ from omniconv.integers import ceil_div
 from omniconv.records import dataclass
 from omniconv.spec import Conv
 
-X, Y, WEIGHTS, BIAS, FACTOR, ZEROS, ROOM = range(7)
-"""Positions of the buffers in ``args``: behind a row of zeros the memory of the threads, for kernels that need some."""
+X, Y, WEIGHTS, BIAS, FACTOR, ZEROS, ROOM, MORE = range(8)
+"""Positions of the buffers in ``args``: behind a row of zeros the memory of the threads, for kernels that need some,
+and where further quads are.
+"""
 
 Rows: TypeAlias = dict[tuple[int, int], Pointer]
 """For each tap along D and H the row that it reads."""

@@ -1,0 +1,101 @@
+"""Layers that bfloat16 costs most: those that have to stay in float32 for a signal-to-noise ratio on data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from omniconv.api import compile as compile_model
+from omniconv.compiler.planning.options import Options
+from omniconv.errors import DataError, UnsupportedError
+from omniconv.graph import prepare
+from omniconv.graph.load import ModelLike
+from omniconv.program.element import BFLOAT16
+from omniconv.program.passes.keep_bfloat16 import list_layers
+from omniconv.quantization.budget import find_fewest
+from omniconv.quantization.execute import Array
+from omniconv.quantization.judge import find_snr
+from omniconv.quantization.options import as_number
+from omniconv.quantization.samples import read_samples
+from omniconv.runtime.executable import Executable
+
+
+def find_sensitive_layers(
+    model: ModelLike,
+    samples: Any,
+    *,
+    min_snr: float = 40.0,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    threads: int | None = None,
+) -> tuple[str, ...]:
+    r"""The layers of a network that stay in float32 so that it keeps a signal-to-noise ratio in bfloat16.
+
+    .. math:: 10 \log_{10} \Big(\sum y^2 / \sum (\hat{y} - y)^2\Big) \ge \text{min\_snr}
+
+    over all samples, for each output y in float32 and :math:`\hat{y}` in bfloat16. Each layer is rounded alone, and
+    what that does to the outputs is its sensitivity; then the most sensitive ones stay: as many as are needed, of which
+    every choice is measured.
+
+    Example:
+        >>> import numpy as np, omniconv as oc
+        >>> from omniconv.quantization import find_sensitive_layers
+        >>> x = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
+        >>> kept = find_sensitive_layers("model.onnx", x, min_snr=50)  # doctest: +SKIP
+        >>> net = oc.compile("model.onnx", precision="bfloat16", float32_layers=kept)  # doctest: +SKIP
+
+    Args:
+        model: an ONNX model as a path, bytes or ``ModelProto``.
+        samples: as :func:`omniconv.quantize` takes calibration data.
+        min_snr: the least ratio [dB].
+        shapes: of inputs whose sizes the model leaves open.
+        threads: of each call, as for :func:`omniconv.compile`.
+
+    Returns:
+        Names for ``float32_layers`` of :func:`omniconv.compile`, the most sensitive one first.
+
+    Raises:
+        ModelError, DataError, ShapeError: a model or samples that do not fit, or outputs that are NaN or infinite.
+        UnsupportedError: a model that is not compiled whole, or leaves sizes open.
+    """
+    least = as_number("min_snr", min_snr, -math.inf, math.inf)
+    graph: Any = prepare(model, shapes=shapes)
+    exact = compile_model(graph, threads=threads, strict=True)
+    if not isinstance(exact, Executable):
+        raise UnsupportedError("sizes of inputs are open", need="all of them", fix='shapes={"input": shape}')
+    data = read_samples(samples, graph.inputs, name="samples")
+    wanted = [{name: np.array(y) for name, y in exact.run(dict(sample)).items()} for sample in data]
+    if not all(np.isfinite(y).all() for each in wanted for y in each.values()):
+        raise DataError("the network's output is NaN or infinite", need="finite outputs for all samples")
+    layers = list(dict.fromkeys(list_layers(exact.plan.program)))
+
+    def measure(kept: Iterable[str]) -> float:
+        """Signal to noise with these layers in float32 [dB]."""
+        options = Options(threads=exact.threads, precision=BFLOAT16.name, float32_layers=frozenset(kept))
+        return _compare(Executable.of(exact.plan.program, exact.target, options, exact.at), data, wanted)
+
+    if measure(()) >= least:
+        return ()
+    alone = {layer: measure(other for other in layers if other != layer) for layer in layers}
+    order = sorted(layers, key=alone.__getitem__)
+    count = find_fewest(len(order), lambda count: measure(order[:count]), partial(_keeps, least))[0]
+    return tuple(order[:count])
+
+
+def _keeps(least: float, snr: float) -> bool:
+    return snr >= least
+
+
+def _compare(net: Executable, samples: Iterable[Mapping[str, Array]], wanted: Sequence[Mapping[str, Array]]) -> float:
+    """Signal to noise of the worst output [dB]."""
+    powers: dict[str, tuple[float, float]] = {}
+    for sample, outputs in zip(samples, wanted, strict=True):
+        found = net.run(dict(sample))
+        for name, y in outputs.items():
+            signal, noise = powers.get(name, (0.0, 0.0))
+            a, b = y.astype(np.float64), found[name].astype(np.float64)
+            powers[name] = signal + float((a * a).sum()), noise + float(((a - b) ** 2).sum())
+    return min((find_snr(*power) for power in powers.values()), default=math.inf)
