@@ -192,11 +192,12 @@ class Executable(Compiled):
         self._alone = count_worth(plan.program, plan.target, threads) == 1
         self._results = Results(list(self.outputs.values()), self.dtype)
         self._only = next(iter(self.inputs)) if len(self.inputs) == len(self.outputs) == 1 else None
-        sources, store = self._list_sources(), store or open_cache()
+        keys, store = [_key(call) for call in plan.calls], store or open_cache()
+        sources = self._list_sources(keys)
         with compiling(self.target, cache=store) as begin:
             begin([*sources.values()])
             self._blocks, self._addresses = self._make_constants(shared)
-            self._code, code = self._compile(sources, store)
+            self._code, code = self._compile(keys, sources, store)
         if shared is not None:
             code_of_sizes = zip(self._code, plan.calls, strict=True)
             shared.keep(kernel for kernel, call in code_of_sizes if isinstance(call.recipe, OpenKernel))
@@ -570,20 +571,20 @@ class Executable(Compiled):
             block.view(offset, content.shape, content.dtype)[...] = content
         return block, [block.address + offset for offset in offsets]
 
-    def _list_sources(self) -> dict[_CodeKey, Source]:
-        """The recipes of all machine code."""
+    def _list_sources(self, keys: Sequence[_CodeKey]) -> dict[_CodeKey, Source]:
+        """The recipes of all machine code, by the keys of the calls."""
         # A layer in slabs or bands is many calls of one recipe, whose text is long.
-        calls = {_key(call): call for call in self.plan.calls}
+        calls = dict(zip(keys, self.plan.calls, strict=True))
         return {key: Source.of(call.recipe, call.what, self.target.keeping(call.narrow)) for key, call in calls.items()}
 
     def _compile(
-        self, sources: Mapping[_CodeKey, Source], store: CodeStore | None
+        self, keys: Sequence[_CodeKey], sources: Mapping[_CodeKey, Source], store: CodeStore | None
     ) -> tuple[list[LoadedKernel], Sequence[LoadedKernel | Object]]:
         """The kernel of each call, none where this machine cannot run them; and all machine code."""
         if self._foreign is not None:
             return [], build_objects([*sources.values()], self.target, cache=store)
         kernels = dict(zip(sources, load([*sources.values()], self.target, cache=store), strict=True))
-        return [kernels[_key(call)] for call in self.plan.calls], [*kernels.values()]
+        return [kernels[key] for key in keys], [*kernels.values()]
 
     def _make_frame(self) -> _Frame:
         if self._foreign is not None:

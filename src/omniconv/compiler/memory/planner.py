@@ -78,7 +78,7 @@ class Call:
     @property
     def narrow(self) -> tuple[int, ...]:
         """Which of the arguments keep numbers as bfloat16, that the kernel computes with."""
-        return tuple(index for index, ref in enumerate(self.args) if ref.element is BFLOAT16)
+        return tuple([index for index, ref in enumerate(self.args) if ref.element is BFLOAT16])
 
     def open(self, recipe: Recipe, sizes: BufferRef) -> Call:
         """The same call of a kernel that is given its sizes, behind all else."""

@@ -40,7 +40,7 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
 
 def _decide(planner: Planner, problem: Problem, facts: Facts, w: Array | None) -> Choice[Any]:
     """The choice for a layer with constant weights, or with computed ones; also where its sizes are open."""
-    exact, around = close((problem, facts))
+    exact, around = (problem, facts) if planner.asked is None else close((problem, facts))
     choice = _choose(planner, exact, around)
     if w is not None and choice.family.holds and not choice.family.holds(choice.tile, w):
         choice = _choose(planner, exact, replace(around, overflowing=True))

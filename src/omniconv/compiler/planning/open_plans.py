@@ -71,7 +71,10 @@ class OpenPlans:
                 if found is not None:
                     variants.insert(0, made)
                     return found
-        return plan(program, target, options, self._shared)
+        alone = plan(program, target, options, self._shared)
+        if alone.filtered:
+            known.variants = None
+        return alone
 
     def refuse(self, origin: OpenOrigin, options: Options) -> None:
         """Plan every size of a program by itself from now on: a constant turned out to depend on sizes."""

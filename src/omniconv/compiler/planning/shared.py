@@ -199,13 +199,13 @@ class Shared:
                     continue
                 at = len(call.args)
                 known = id(call.recipe), at, call.what, call.narrow
-                key = call.recipe, at, call.what, call.narrow
-                if known not in same and key not in equal:
-                    opened = self.open_recipe(call, call.recipe, target)
-                    equal[key] = None if opened is None else (opened.kernel, len(sizes))
-                    if opened is not None:
-                        sizes += opened.sizes
                 if known not in same:
+                    key = call.recipe, *known[1:]
+                    if key not in equal:
+                        opened = self.open_recipe(call, call.recipe, target)
+                        equal[key] = None if opened is None else (opened.kernel, len(sizes))
+                        if opened is not None:
+                            sizes += opened.sizes
                     same[known] = equal[key]
                 kernel = same[known]
                 found.append(call if kernel is None else call.open(kernel[0], BufferRef(table, words * kernel[1])))

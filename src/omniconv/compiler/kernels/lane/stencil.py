@@ -73,7 +73,7 @@ class _Tiles(ChannelLoop):
     def emit(self, oh: Index, ow: Index, inside: frozenset[int] | None) -> None:
         """One tile, of which the columns in ``inside`` exist; looked at on the machine where that is ``None``.
 
-        A tile whose columns are looked at has its rows looked at too, which costs little and saves a fourth of the code.
+        Where columns are looked at, rows are too, which costs little and saves a fourth of the code.
         """
         k = self.k
         iy, ix = (axis.origin(k, start) for axis, start in zip(self.p.tiles, (oh, ow), strict=True))
@@ -86,9 +86,11 @@ class _Tiles(ChannelLoop):
             return
         k.both_ways(
             self._whole(1, ix),
-            lambda columns: emit(self.p.tiles[1].offsets)
-            if columns
-            else self._tile(oh, ow, iy, ix, None, checked=self._may_leave(0)),
+            lambda columns: (
+                emit(self.p.tiles[1].offsets)
+                if columns
+                else self._tile(oh, ow, iy, ix, None, checked=self._may_leave(0))
+            ),
         )
 
     def _whole(self, axis: int, origin: Index) -> Condition:
