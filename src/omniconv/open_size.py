@@ -18,14 +18,19 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
-from typing import Any, Final, TypeAlias, cast
+from functools import lru_cache, wraps
+from typing import Any, Final, TypeAlias, TypeVar, cast
 
 from omniconv.records import dataclass
 
+F = TypeVar("F", bound=Callable[..., Any])
 Expression: TypeAlias = int | tuple["str | Expression", ...]
 """An integer, ``("size", number)`` for an open size, or an operation: ``("+", a, b)``."""
 Guard: TypeAlias = tuple[str, Expression, Expression, bool]
 """A relation, its sides, and the answer that the code was written for."""
+
+Question: TypeAlias = tuple[Callable[..., bool], tuple[Any, ...], bool]
+"""A function, what it is called with, and the answer that the code was written for."""
 
 OPERATIONS: Final[dict[str, Callable[[int, int], int]]] = {
     "+": operator.add,
@@ -46,6 +51,12 @@ class KeyOfOpenSizeError(TypeError):
     """An open size is looked up in a set or a dictionary, where equality would go unnoticed."""
 
 
+class LateOpenSizeError(TypeError):
+    """An open size is computed with after what was made of it is in use for other sizes, or an array before its own
+    sizes are known.
+    """
+
+
 @dataclass(slots=True, eq=False)
 class Trace:
     """What is asked of open sizes while something is made.
@@ -55,19 +66,41 @@ class Trace:
         keys: whether open sizes may be keys of sets and dictionaries. There each is itself and equal to nothing else:
             that suits caches of functions, and nothing that counts different sizes.
         guards: what was asked, in order, each once.
+        questions: what was asked of more than relations can say: a function, what it was called with, open sizes among
+            that, and the answer.
+        over: whether nothing may be asked any more: what was made is in use for other sizes.
     """
 
     at: int = -1
     keys: bool = True
     guards: dict[Guard, None] = field(default_factory=dict)
+    questions: list[Question] = field(default_factory=list)
+    over: bool = False
 
     def ask(self, relation: str, a: Known, b: Known) -> bool:
         """The answer for the sizes at hand, on which all that follows depends."""
+        self.check()
         answer = RELATIONS[relation](value_of(a), value_of(b))
-        one, other = _tree(a), _tree(b)
+        one, other = tree_of(a), tree_of(b)
         if one != other:  # else the answer is the same for all sizes
             self.guards.setdefault((relation, one, other, answer))
         return answer
+
+    def note(self, question: Callable[..., bool], args: tuple[Any, ...], values: tuple[Any, ...]) -> bool:
+        """The answer of a function of open sizes, ``args``, for those at hand, on which all that follows depends."""
+        self.check()
+        answer = question(*values)
+        self.questions.append((question, args, answer))
+        return answer
+
+    def check(self) -> None:
+        """Refuse what comes too late.
+
+        Raises:
+            LateOpenSizeError: nothing may be asked any more.
+        """
+        if self.over:
+            raise LateOpenSizeError("an open size is asked for when others are in use")
 
 
 class OpenSize:
@@ -89,6 +122,9 @@ class OpenSize:
     def __repr__(self) -> str:
         return "?"
 
+    def __str__(self) -> str:
+        return str(int(self))
+
     def __hash__(self) -> int:
         if not self.trace.keys:
             raise KeyOfOpenSizeError(f"a size, {self.value} here, is a key")
@@ -100,7 +136,11 @@ class OpenSize:
         """An operation of which one side is this size."""
         if not (isinstance(a, int | OpenSize) and isinstance(b, int | OpenSize)):
             return cast("Known", NotImplemented)
-        tree = _join(operation, _tree(a), _tree(b))
+        self.trace.check()
+        for side in (a, b):
+            if isinstance(side, OpenSize) and side.trace is not self.trace:
+                raise TypeError("two sizes that were opened for different things meet")
+        tree = _join(operation, tree_of(a), tree_of(b))
         value = OPERATIONS[operation](value_of(a), value_of(b))
         return tree if isinstance(tree, int) else OpenSize(self.trace, tree, value)
 
@@ -206,7 +246,7 @@ class Opener:
     def any(self, size: int) -> int:
         """The same for any size."""
         self.values.append(size)
-        return cast("int", OpenSize(self.trace, ("size", len(self.values) - 1), size))
+        return cast("int", OpenSize(self.trace, ("size", len(self.values) - 1), value_of(size)))
 
     def strides(self, strides: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
         """Strides of images, planes and rows, opened; that of pixels does not depend on the size of an image."""
@@ -217,6 +257,32 @@ class Opener:
         """Strides of images, planes, rows and pixels, opened."""
         n, d, h, w = strides
         return self(n), self(d), self(h), self(w)
+
+
+def remember(maxsize: int) -> Callable[[F], F]:
+    """Have a function keep its last results, as `functools.lru_cache` does, but for open sizes."""
+
+    def decorate(function: F) -> F:
+        known = lru_cache(maxsize)(function)
+
+        @wraps(function)
+        def call(*args: Any) -> Any:
+            try:
+                return known(*args)
+            except KeyOfOpenSizeError:
+                return function(*args)
+
+        return cast("F", call)
+
+    return decorate
+
+
+def ask(question: Callable[..., bool], *sizes: Known) -> bool:
+    """The answer of a function of sizes; of open ones for those at hand, on which all that follows depends."""
+    for size in sizes:
+        if isinstance(size, OpenSize):
+            return size.trace.note(question, sizes, tuple(map(value_of, sizes)))
+    return question(*sizes)
 
 
 def may_exceed(size: Known, bound: int) -> bool:
@@ -261,6 +327,28 @@ def evaluate(tree: Expression, sizes: Sequence[int]) -> int:
     return OPERATIONS[cast("str", operation)](
         evaluate(cast("Expression", a), sizes), evaluate(cast("Expression", rest[0]), sizes)
     )
+
+
+def substitute(tree: Expression, trees: Sequence[Expression]) -> Expression:
+    """An expression with others in the place of its sizes."""
+    if isinstance(tree, int):
+        return tree
+    operation, a, *rest = tree
+    if operation == "size":
+        return trees[cast("int", a)]
+    return _join(
+        cast("str", operation), substitute(cast("Expression", a), trees), substitute(cast("Expression", rest[0]), trees)
+    )
+
+
+def is_of(tree: Expression, count: int) -> bool:
+    """Whether an expression follows from the first so many sizes alone."""
+    if isinstance(tree, int):
+        return True
+    operation, a, *rest = tree
+    if operation == "size":
+        return cast("int", a) < count
+    return is_of(cast("Expression", a), count) and is_of(cast("Expression", rest[0]), count)
 
 
 def holds(guards: Sequence[Guard], sizes: Sequence[int]) -> bool:
@@ -308,26 +396,14 @@ class Formulas:
                 values.append(b if a < 0 else sizes[a])
         return values
 
+    def is_of(self, count: int) -> bool:
+        """Whether all expressions follow from the first so many sizes alone."""
+        return all(function is not None or a < count for function, a, _ in self._entries)
 
-class Later:
-    """What a function makes of open sizes, once these are known. It stands where something else is expected, and says
-    so to the type checker.
-
-    Args:
-        shape: of the array that the function returns.
-        make: the function.
-        args: what it is called with.
-    """
-
-    __slots__ = ("args", "make", "shape")
-
-    def __init__(self, shape: tuple[int, ...], make: Callable[..., Any], args: tuple[Any, ...]) -> None:
-        self.shape, self.make, self.args = shape, make, args
-
-    def then(self, change: Callable[[Any], Any]) -> Later:
-        """The same with a function of the result in its place."""
-        make = self.make
-        return Later(self.shape, lambda *args: change(make(*args)), self.args)
+    def open(self, trace: Trace, sizes: Sequence[int]) -> list[Known]:
+        """The expressions themselves, for others to ask of what they are for these sizes."""
+        pairs = zip(self._numbers, self.evaluate(sizes), strict=True)
+        return [tree if isinstance(tree, int) else OpenSize(trace, tree, value) for tree, value in pairs]
 
 
 def as_sizes(shape: Iterable[int]) -> tuple[int, ...]:
@@ -352,7 +428,8 @@ def _join(operation: str, a: Expression, b: Expression) -> Expression:
     return a if operation == "+" and b == 0 else (operation, a, b)
 
 
-def _tree(size: Known) -> Expression:
+def tree_of(size: Known) -> Expression:
+    """How a size follows from those that were opened."""
     return size.tree if isinstance(size, OpenSize) else size
 
 

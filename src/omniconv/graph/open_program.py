@@ -12,19 +12,17 @@ shape.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, Final, TypeAlias
-
-import numpy as np
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final, NamedTuple, TypeAlias
 
 from omniconv.errors import OmniconvError
 from omniconv.graph.nodes import Graph
 from omniconv.graph.program import Lowered, lower_graph
 from omniconv.graph.registry import has_operator
-from omniconv.open_size import RELATIONS, Formulas, Later, Opener, OpenSize, Trace
+from omniconv.open_size import Opener, Trace
 from omniconv.program.element import Element
-from omniconv.program.program import Program
+from omniconv.program.open_program import OpenOrigin, OpenProgram
 from omniconv.spec import Shape
 
 MOST_VARIANTS: Final = 8
@@ -43,7 +41,7 @@ class OpenPrograms:
 
     def __init__(self, graph: Graph, memory_limit: int | None, element: Element) -> None:
         self._graph, self._limit, self._element = graph, memory_limit, element
-        self._variants: list[_OpenProgram] = []
+        self._variants: list[_Variant] = []
         self._opens = _is_open(graph)
 
     def find(self, shapes: Mapping[str, Shape]) -> Lowered:
@@ -66,7 +64,7 @@ class OpenPrograms:
                     return found
         return lower_graph(self._graph, shapes, self._limit, self._element)
 
-    def _read(self, shapes: Mapping[str, Shape]) -> tuple[Form, list[int]]:
+    def _read(self, shapes: Mapping[str, Shape]) -> tuple[Form, tuple[int, ...]]:
         """Which sizes are opened, and what these are. An axis of size 1 is one that is not there."""
         form: Form = tuple(
             tuple(
@@ -76,9 +74,11 @@ class OpenPrograms:
             for info, shape in zip(self._graph.inputs, shapes.values(), strict=True)
         )
         opened = zip(form, shapes.values(), strict=True)
-        return form, [size for axes, shape in opened for size, is_opened in zip(shape, axes, strict=True) if is_opened]
+        return form, tuple(
+            size for axes, shape in opened for size, is_opened in zip(shape, axes, strict=True) if is_opened
+        )
 
-    def _open(self, shapes: Mapping[str, Shape], form: Form) -> _OpenProgram | None:
+    def _open(self, shapes: Mapping[str, Shape], form: Form) -> _Variant | None:
         """The program with its sizes open; ``None`` where something asks what cannot be written down, and for sizes
         that are refused, about which an error has to speak in numbers.
         """
@@ -97,63 +97,20 @@ class OpenPrograms:
             return None
         except OmniconvError:
             return None
-        return _OpenProgram(form, trace, lowered)
+        return _Variant(form, lowered, OpenProgram(lowered.program, trace))
 
 
-class _OpenProgram:
-    """A program with open sizes, and what has to hold of these."""
+class _Variant(NamedTuple):
+    """A program with open sizes, which are opened, and what else is known of it."""
 
-    def __init__(self, form: Form, trace: Trace, lowered: Lowered) -> None:
-        self._form, self._lowered = form, lowered
-        program, formulas = lowered.program, Formulas()
-        self._formulas = formulas
-        self._guards = [
-            (RELATIONS[relation], formulas.add(a), formulas.add(b), answer) for relation, a, b, answer in trace.guards
-        ]
-        self._shapes = {name: _closing(shape, formulas) for name, shape in program.shapes.items()}
-        self._steps = [(step, _closing(step, formulas)) for step in program.steps]
+    form: Form
+    lowered: Lowered
+    program: OpenProgram
 
-    def fix(self, form: Form, sizes: list[int]) -> Lowered | None:
+    def fix(self, form: Form, sizes: tuple[int, ...]) -> Lowered | None:
         """The program for given sizes; ``None`` where it is not right for them."""
-        if form != self._form:
-            return None
-        try:
-            values = self._formulas.evaluate(sizes)
-        except ZeroDivisionError:
-            return None
-        if any(relation(values[a], values[b]) != answer for relation, a, b, answer in self._guards):
-            return None
-        program = self._lowered.program
-        closed = Program(
-            program.inputs,
-            program.outputs,
-            {name: program.shapes[name] if close is None else close(values) for name, close in self._shapes.items()},
-            [step if close is None else close(values) for step, close in self._steps],
-            list(program.labels),
-            program.element,
-        )
-        return replace(self._lowered, program=closed)
-
-
-def _closing(item: Any, formulas: Formulas) -> Callable[[list[int]], Any] | None:
-    """What puts values in the place of the open sizes inside of something; ``None`` where it has none."""
-    if isinstance(item, OpenSize):
-        place = formulas.add(item.tree)
-        return lambda values: values[place]
-    if isinstance(item, Later):
-        given = _closing(item.args, formulas)
-        return lambda values: item.make(*(item.args if given is None else given(values)))
-    if isinstance(item, tuple):
-        parts = [(each, _closing(each, formulas)) for each in item]
-        if all(close is None for _, close in parts):
-            return None
-        return lambda values: tuple(each if close is None else close(values) for each, close in parts)
-    if is_dataclass(item) and not isinstance(item, type | np.ndarray):
-        inner = {each.name: _closing(getattr(item, each.name), formulas) for each in fields(item)}
-        changed = {name: close for name, close in inner.items() if close is not None}
-        if changed:
-            return lambda values: replace(item, **{name: close(values) for name, close in changed.items()})
-    return None
+        found = self.program.fix(sizes) if form == self.form else None
+        return None if found is None else replace(self.lowered, program=found, origin=OpenOrigin(self.program, sizes))
 
 
 def _is_open(graph: Graph) -> bool:

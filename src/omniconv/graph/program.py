@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from omniconv.graph.tensors import DTYPES, name_dtype, number_of, number_of_dtyp
 from omniconv.graph.walk import make_schedule
 from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.program.element import FLOAT32, Element
+from omniconv.program.open_program import OpenOrigin
 from omniconv.program.passes import run_passes
 from omniconv.program.program import Program
 from omniconv.program.tiers import Tiers
@@ -120,12 +121,14 @@ class Lowered:
         given: the type of the graph's floats.
         tiers: how many nodes are compiled and how many folded.
         truths: names of outputs that are boolean to the model.
+        origin: the program with open sizes that it comes from, if it comes from one.
     """
 
     program: Program
     given: Element
     tiers: Tiers
     truths: frozenset[str]
+    origin: OpenOrigin | None = field(default=None, compare=False)
 
     def check_outputs(self, graph: Graph) -> None:
         """Compare the outputs with what is declared of them; see :func:`_check_outputs`."""

@@ -7,8 +7,9 @@ from typing import cast
 
 import numpy as np
 
+from omniconv.closing import Later
 from omniconv.errors import ShapeError
-from omniconv.open_size import Later, as_sizes
+from omniconv.open_size import as_sizes
 from omniconv.program.dependence import Dependence
 from omniconv.program.element import FLOAT32, Element
 from omniconv.program.steps import Array, ProgramStep

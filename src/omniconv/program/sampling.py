@@ -31,7 +31,8 @@ from typing import Any, Final, TypeAlias, cast
 import numpy as np
 import numpy.typing as npt
 
-from omniconv.open_size import Later, is_open
+from omniconv.closing import Later
+from omniconv.open_size import is_open
 from omniconv.program.steps import Array
 from omniconv.records import dataclass
 

@@ -20,6 +20,7 @@ from omniconv.compiler.code.opened import OpenKernel
 from omniconv.compiler.memory.planner import Call
 from omniconv.compiler.memory.storage import ALIGNMENT
 from omniconv.compiler.planning.alike import share_code
+from omniconv.compiler.planning.open_plans import OpenPlans
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan
 from omniconv.compiler.planning.plan import plan as make_plan
@@ -28,9 +29,11 @@ from omniconv.compiler.planning.sharing import count_worth
 from omniconv.errors import DataError, ShapeError, UnsupportedError
 from omniconv.integers import as_integer, ceil_div
 from omniconv.limits import check_memory
+from omniconv.open_size import LateOpenSizeError
 from omniconv.processors import MAX_THREADS, take_threads
 from omniconv.program.element import BFLOAT16
 from omniconv.program.layers import LayerInfo, describe_step
+from omniconv.program.open_program import OpenOrigin
 from omniconv.program.passes.keep_bfloat16 import describe_kept
 from omniconv.program.program import Program
 from omniconv.runtime import driver
@@ -189,11 +192,12 @@ class Executable(Compiled):
         self._alone = count_worth(plan.program, plan.target, threads) == 1
         self._results = Results(list(self.outputs.values()), self.dtype)
         self._only = next(iter(self.inputs)) if len(self.inputs) == len(self.outputs) == 1 else None
-        sources, store = self._list_sources(), store or open_cache()
+        keys, store = [_key(call) for call in plan.calls], store or open_cache()
+        sources = self._list_sources(keys)
         with compiling(self.target, cache=store) as begin:
             begin([*sources.values()])
             self._blocks, self._addresses = self._make_constants(shared)
-            self._code, code = self._compile(sources, store)
+            self._code, code = self._compile(keys, sources, store)
         if shared is not None:
             code_of_sizes = zip(self._code, plan.calls, strict=True)
             shared.keep(kernel for kernel, call in code_of_sizes if isinstance(call.recipe, OpenKernel))
@@ -222,26 +226,39 @@ class Executable(Compiled):
         truths: Collection[str] = (),
         pool: ArenaPool | None = None,
         store: CodeStore | None = None,
+        plans: OpenPlans | None = None,
+        origin: OpenOrigin | None = None,
     ) -> Executable:
-        """Plan and compile a program; the rest is as for the class."""
+        """Plan and compile a program; ``plans`` has those of other sizes of it, which are told apart by its origin. The
+        rest is as for the class.
+        """
         options = limit_threads(program, target, options)
         if reject_host(target, detect_host()) is None:
             begin_driver()
-        plan, store = make_plan(program, target, options, shared), store or open_cache()
-        with compiling(plan.target, cache=store) as begin:
-            return cls(
-                share_code(plan, begin) if shared is None else plan,
-                threads=options.threads,
-                threads_why=options.threads_why,
-                layout=options.layout,
-                memory_limit=options.memory_limit,
-                at=at,
-                tiers=tiers,
-                shared=shared,
-                truths=truths,
-                pool=pool,
-                store=store,
-            )
+        store = store or open_cache()
+
+        def make(plan: Plan) -> Executable:
+            with compiling(plan.target, cache=store) as begin:
+                return cls(
+                    share_code(plan, begin) if shared is None else plan,
+                    threads=options.threads,
+                    threads_why=options.threads_why,
+                    layout=options.layout,
+                    memory_limit=options.memory_limit,
+                    at=at,
+                    tiers=tiers,
+                    shared=shared,
+                    truths=truths,
+                    pool=pool,
+                    store=store,
+                )
+
+        if plans is not None and origin is not None:
+            try:
+                return make(plans.find(program, origin, target, options))
+            except LateOpenSizeError:
+                plans.refuse(origin, options)
+        return make(make_plan(program, target, options, shared))
 
     # -- running
 
@@ -526,19 +543,18 @@ class Executable(Compiled):
         """All constants, computed into one block but for the weights that networks of other sizes have too; and the
         addresses of all.
         """
-        names = {} if shared is None else shared.name_packed(self.plan)
         blocks, addresses, alone = [], {}, []
         for index, buffer in enumerate(self.plan.buffers):
             if buffer.kind != "constant":
                 continue
-            if shared is None or index not in names:
+            if shared is None or buffer.packed is None:
                 alone.append(index)
                 continue
             with shared.lock:
-                block = shared.packed.get(names[index])
+                block = shared.packed.get(buffer.packed)
                 if block is None:
                     block, [addresses[index]] = self._fill([index])
-                    shared.packed[names[index]] = block
+                    shared.packed[buffer.packed] = block
             addresses[index] = block.address
             blocks.append(block)
         block, found = self._fill(alone)
@@ -557,20 +573,20 @@ class Executable(Compiled):
             block.view(offset, content.shape, content.dtype)[...] = content
         return block, [block.address + offset for offset in offsets]
 
-    def _list_sources(self) -> dict[_CodeKey, Source]:
-        """The recipes of all machine code."""
+    def _list_sources(self, keys: Sequence[_CodeKey]) -> dict[_CodeKey, Source]:
+        """The recipes of all machine code, by the keys of the calls."""
         # A layer in slabs or bands is many calls of one recipe, whose text is long.
-        calls = {_key(call): call for call in self.plan.calls}
+        calls = dict(zip(keys, self.plan.calls, strict=True))
         return {key: Source.of(call.recipe, call.what, self.target.keeping(call.narrow)) for key, call in calls.items()}
 
     def _compile(
-        self, sources: Mapping[_CodeKey, Source], store: CodeStore | None
+        self, keys: Sequence[_CodeKey], sources: Mapping[_CodeKey, Source], store: CodeStore | None
     ) -> tuple[list[LoadedKernel], Sequence[LoadedKernel | Object]]:
         """The kernel of each call, none where this machine cannot run them; and all machine code."""
         if self._foreign is not None:
             return [], build_objects([*sources.values()], self.target, cache=store)
         kernels = dict(zip(sources, load([*sources.values()], self.target, cache=store), strict=True))
-        return [kernels[_key(call)] for call in self.plan.calls], [*kernels.values()]
+        return [kernels[key] for key in keys], [*kernels.values()]
 
     def _make_frame(self) -> _Frame:
         if self._foreign is not None:

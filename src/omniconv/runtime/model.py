@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from omniconv.compiler.code.cache import CodeStore
+from omniconv.compiler.planning.open_plans import OpenPlans
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.shared import Shared
 from omniconv.errors import HostWarning, OmniconvError, UnsupportedError, warn
@@ -46,6 +47,7 @@ def compile_graph(
             return build({})
     build.programs = OpenPrograms(graph, options.memory_limit, target.element)
     build.shared, build.pool = Shared(store=store), ArenaPool()
+    build.plans = OpenPlans(build.shared)
     return Network(build, graph, options, target, strict=strict, shared=build.shared)
 
 
@@ -60,6 +62,7 @@ class ModelCompiler:
     strict: bool
     programs: OpenPrograms | None = None
     shared: Shared | None = None
+    plans: OpenPlans | None = None
     pool: ArenaPool | None = None
     store: CodeStore | None = None
     _warned: bool = False
@@ -89,6 +92,8 @@ class ModelCompiler:
             truths=found.truths,
             pool=self.pool,
             store=self.store,
+            plans=self.plans,
+            origin=found.origin,
         )
 
     def _explain(self, error: UnsupportedError, graph: Graph) -> UnsupportedError:

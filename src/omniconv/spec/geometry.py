@@ -18,10 +18,10 @@ machine code, receptive fields, overlap) is derived from these lists. Integers o
 from __future__ import annotations
 
 import operator
-from functools import lru_cache
 from typing import TypeAlias
 
 from omniconv.integers import as_flag, as_integer, as_integers, ceil_div
+from omniconv.open_size import remember
 from omniconv.records import dataclass
 
 Pair: TypeAlias = tuple[int, int]
@@ -111,7 +111,7 @@ class Phase:
         return low, max(low, high)
 
 
-@lru_cache(maxsize=4096)
+@remember(maxsize=4096)
 def _phases(axis: Axis, size: int) -> tuple[Phase, ...]:
     output = axis.infer_output(size)
     before = axis.padding[0]

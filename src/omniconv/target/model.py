@@ -42,6 +42,10 @@ class Target:
     element: Element = FLOAT32
     narrow: tuple[int, ...] = ()
 
+    def __hash__(self) -> int:
+        """Of what machines differ in: caches ask for it at every turn."""
+        return hash((self.name, self.features, self.lanes, self.element.name, self.narrow))
+
     def of(self, element: Element) -> Target:
         """The same machine with vectors of other elements."""
         return replace(self, element=element, lanes=self.lanes * self.element.bytes // element.bytes, narrow=())

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import astuple, field
 from functools import cache as once
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Final, NamedTuple
 from weakref import WeakValueDictionary
@@ -194,7 +194,13 @@ def build_objects(sources: Sequence[Source], target: Target, *, cache: CodeStore
 
 def digest_of(source: Source, target: Target) -> str:
     """Identity of the machine code of ``source`` on ``target``, as 64 hexadecimal digits."""
-    parts = (source.key, source.hint, *_describe(target), *_TOOLS)
+    return _digest(source.key, source.hint, target, _TOOLS)
+
+
+@lru_cache(maxsize=4096)
+def _digest(key: str, hint: str, target: Target, tools: tuple[str, ...]) -> str:
+    """Kernels of a network are asked for by each of its sizes."""
+    parts = (key, hint, *_describe(target), *tools)
     return hashlib.sha256("\0".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()
 
 
@@ -433,6 +439,7 @@ def _initialise() -> None:
 
 _GENERATORS: Final = (
     "integers.py",
+    "closing.py",
     "open_size.py",
     "records.py",
     "spec",

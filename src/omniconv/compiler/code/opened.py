@@ -56,11 +56,12 @@ class _Written:
 
 
 class Opened(NamedTuple):
-    """A kernel, the sizes that it is given, and whether it was written for them."""
+    """A kernel, the sizes that it is given, whether it was written for them, and what has to hold of them."""
 
     kernel: OpenKernel
     sizes: Sequence[int]
     fresh: bool
+    guards: Sequence[Guard]
 
 
 class OpenKernels:
@@ -99,9 +100,8 @@ class OpenKernels:
             variant = _Written(guards, f"open kernel of {text}, sizes at {at}, {guards}", written)
             variants.append(variant)
             del variants[:-MOST_VARIANTS]
-        return Opened(
-            OpenKernel(variant.text, variant.written, recipe.units, _SERVES[self._method]), opener.values, fresh
-        )
+        kernel = OpenKernel(variant.text, variant.written, recipe.units, _SERVES[self._method])
+        return Opened(kernel, opener.values, fresh, variant.guards)
 
     def _open(self, recipe: Recipe, opener: Opener) -> Recipe | None:
         if not hasattr(recipe, self._method):

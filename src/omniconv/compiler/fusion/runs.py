@@ -113,7 +113,10 @@ def count_lifetimes(calls: Sequence[Call], groups: Sequence[Group], buffers: Seq
         one.first = one.last = -1
     for index, call in enumerate(calls):
         for ref in call.args:
-            buffers[ref.buffer].touch(index)
+            buffer = buffers[ref.buffer]
+            if buffer.first < 0:
+                buffer.first = index
+            buffer.last = index
     for group in groups:
         last = group.first + sum(group.counts) - 1
         for number in {ref.buffer for call in calls[group.first : last + 1] for ref in call.args}:

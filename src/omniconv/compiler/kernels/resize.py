@@ -12,11 +12,13 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from omniconv.closing import Later
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
@@ -30,7 +32,7 @@ from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, Y, INDEX, WEIGHT = range(4)
-"""Positions of the buffers in ``args``; INDEX and WEIGHT hold :meth:`Interpolation.pack_tables`."""
+"""Positions of the buffers in ``args``; INDEX and WEIGHT hold :func:`pack_tables`."""
 ARGS = 4
 
 _UNROLLED: Final = 16
@@ -67,7 +69,7 @@ class Interpolation:
         gx, gy = x.grid, y.grid
         missing = 3 - len(step.index)
         taps = (1,) * missing + tuple(int(index.shape[0]) for index in step.index)
-        unit = (True,) * missing + tuple(bool(np.all(weight == 1.0)) for weight in step.weight)
+        unit = (True,) * missing + tuple(map(_ask_unit, step.weight))
         return cls(
             batch=gx.n,
             channels=gx.c,
@@ -80,13 +82,6 @@ class Interpolation:
             tail=y.tail,
             lanes=lanes,
         )
-
-    def pack_tables(self, step: ResizeStep) -> tuple[npt.NDArray[np.int64], Array]:
-        """Indices and weights along depth, height and width, one after the other, taps outermost."""
-        missing = 3 - len(step.index)
-        index = [np.zeros(1, np.int64)] * missing + [np.asarray(i, np.int64).reshape(-1) for i in step.index]
-        weight = [np.ones(1, np.float32)] * missing + [w.reshape(-1) for w in step.weight]
-        return np.concatenate(index), np.concatenate(weight)
 
     def opened(self, opener: Opener) -> Interpolation:
         """The same kernel for images of any size."""
@@ -204,11 +199,31 @@ def _accumulate(k: Kernel, total: Value | None, value: Value, weight: Value | No
     return k.b.fadd(total, value) if weight is None else k.fma(value, weight, total)
 
 
+def pack_tables(tables: tuple[npt.NDArray[Any], ...], missing: int, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Indices or weights along depth, height and width, one after the other, taps outermost; those of a missing axis
+    are given.
+    """
+    before = [np.full(1, missing, dtype)] * (3 - len(tables))
+    return np.concatenate([*before, *(each.reshape(-1) for each in tables)])
+
+
+def _ask_unit(weight: Array | Later) -> bool:
+    """Whether all weights are one."""
+    return weight.ask(_is_unit) if isinstance(weight, Later) else _is_unit(weight)
+
+
+def _is_unit(weight: Array) -> bool:
+    return bool(np.all(weight == 1.0))
+
+
 def lower_resize(planner: Planner, step: ResizeStep) -> None:
     """Separable resampling."""
     x = as_channels_last(planner, step.x)
     y = planner.produce(step.y)
     recipe = Interpolation.of(step, x.layout, y.layout, planner.target.lanes)
-    index, weight = recipe.pack_tables(step)
-    tables = [planner.table(index), planner.constant(weight.size, lambda: weight)]
+    size = sum(taps * length for taps, length in zip(recipe.taps, recipe.sizes, strict=True))
+    tables = [
+        planner.index(size, partial(pack_tables, step.index, 0, np.int64)),
+        planner.constant(size, partial(pack_tables, step.weight, 1, np.float32)),
+    ]
     planner.call(recipe, [x.ref, y.ref, *tables], "resize")

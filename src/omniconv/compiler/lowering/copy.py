@@ -23,7 +23,7 @@ from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_gather, emit_transpose, emit_transpose_from, emit_vectors
 from omniconv.integers import ceil_div
-from omniconv.open_size import Opener
+from omniconv.open_size import Opener, ask
 from omniconv.records import dataclass
 from omniconv.target.model import Target
 
@@ -118,7 +118,7 @@ class Copy:
             inner=inner,
             across=across,
             vector=along is not None,
-            along=across is not None and not inner.mapped and _crowding(inner.x) < _crowding(across.y),
+            along=across is not None and not inner.mapped and ask(_crowds_less, inner.x, across.y),
             readable=readable,
             tail=tail,
             lanes=lanes,
@@ -269,6 +269,11 @@ def _move(k: Kernel, axis: CopyAxis, index: Index, x: Pointer, y: Pointer) -> tu
     """The addresses at one index of an axis."""
     offset = k.lookup(k.arg(MAP), index) if axis.mapped else k.mul(index, axis.x)
     return k.shift(x, offset), k.shift(y, k.mul(index, axis.y))
+
+
+def _crowds_less(a: int, b: int) -> bool:
+    """Whether rows so far apart share the cache better than others."""
+    return _crowding(a) < _crowding(b)
 
 
 @lru_cache(maxsize=256)

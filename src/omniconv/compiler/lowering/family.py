@@ -58,6 +58,7 @@ class Choice(Generic[T]):
         problem: what the tile is for: the layer's own, or with its positions merged.
         rejected: for every other family, why not.
         tuned: whether a measurement chose the tile.
+        text: what the tile is called, where its sizes are open.
     """
 
     family: Family[T]
@@ -65,8 +66,9 @@ class Choice(Generic[T]):
     problem: Problem
     rejected: tuple[str, ...]
     tuned: bool = False
+    text: str = ""
 
     @property
     def decision(self) -> Decision:
         """What the calls of the layer say of it."""
-        return Decision(self.problem, self.tile.text(), self.tuned)
+        return Decision(self.problem, self.text or self.tile.text(), self.tuned)

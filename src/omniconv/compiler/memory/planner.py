@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import field, replace
-from typing import Any, Protocol, TypeVar
+from functools import partial
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from omniconv.compiler.memory.layout import Layout, channels_last, plan_pitch, row_major
 from omniconv.compiler.memory.storage import Buffer, BufferRef, Stored
-from omniconv.compiler.problem.problem import USUAL, Problem
+from omniconv.compiler.problem.problem import USUAL, Facts, Problem
 from omniconv.compiler.problem.tuning import Tuning
+from omniconv.open_size import most
 from omniconv.program.bfloat16 import narrow
 from omniconv.program.element import BFLOAT16, Element
 from omniconv.program.program import Program
@@ -76,7 +78,7 @@ class Call:
     @property
     def narrow(self) -> tuple[int, ...]:
         """Which of the arguments keep numbers as bfloat16, that the kernel computes with."""
-        return tuple(index for index, ref in enumerate(self.args) if ref.element is BFLOAT16)
+        return tuple([index for index, ref in enumerate(self.args) if ref.element is BFLOAT16])
 
     def open(self, recipe: Recipe, sizes: BufferRef) -> Call:
         """The same call of a kernel that is given its sizes, behind all else."""
@@ -97,6 +99,13 @@ class Group:
     counts: tuple[int, ...]
 
 
+class LayerQuestions(Protocol):
+    """The choices of a plan whose sizes are open."""
+
+    def open(self, step: int, choice: Any, problem: Problem, facts: Facts) -> Any:
+        """The choice for a layer and the sizes at hand, with its own sizes opened: those of the layer are open."""
+
+
 class Choices(Protocol):
     """The choices of plans of the same network for images of other sizes."""
 
@@ -115,6 +124,7 @@ class Planner:
     threads: int = 1
     shared: Choices | None = None
     accuracy: str = USUAL
+    asked: LayerQuestions | None = None
     groups: list[Group] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     buffers: list[Buffer] = field(default_factory=list)
@@ -146,7 +156,7 @@ class Planner:
         depends on beside the step: plans for images of other sizes may have the same.
         """
         dtype = self.target.element.dtype
-        return BufferRef(self.add_buffer("constant", elements, make=lambda: np.asarray(make(), dtype), packed=packed))
+        return BufferRef(self.add_buffer("constant", elements, make=partial(_compute, make, dtype), packed=packed))
 
     def narrow_constant(
         self, elements: int, make: Callable[[], npt.NDArray[Any]], *, packed: Hashable | None = None
@@ -158,7 +168,8 @@ class Planner:
 
     def table(self, values: Sequence[int] | npt.NDArray[np.int64]) -> BufferRef:
         """A constant table of 64-bit integers."""
-        return self.index(len(values), lambda: np.asarray(values, np.int64))
+        content = values if isinstance(values, np.ndarray) else tuple(values)
+        return self.index(len(values), partial(np.asarray, content, np.int64))
 
     def index(self, size: int, make: Callable[[], npt.NDArray[np.int64]]) -> BufferRef:
         """A table of ``size`` integers that ``make`` computes once memory is granted."""
@@ -174,7 +185,8 @@ class Planner:
         return self._reserve(self.scratch, elements)
 
     def _reserve(self, buffer: int, elements: int) -> BufferRef:
-        self.buffers[buffer].size = max(self.buffers[buffer].size, self.target.element.bytes * elements)
+        size = most(self.buffers[buffer].size, self.target.element.bytes * elements)
+        self.buffers[buffer].size = cast("int", size)
         return BufferRef(buffer)
 
     def fresh(self, shape: Shape, element: Element | None = None) -> Stored:
@@ -255,3 +267,7 @@ class Planner:
             found = self.fresh(self.shape(name), self.element_of(name))
         self.stored[name] = found
         return found
+
+
+def _compute(make: Callable[[], npt.NDArray[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    return np.asarray(make(), dtype)

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+from omniconv.closing import close
 from omniconv.compiler.kernels.pad import pad_value
 from omniconv.compiler.kernels.panel.columns import lies_densely, widen_posts
 from omniconv.compiler.kernels.panel.lower import merge_layer, reads_in_place
@@ -20,7 +21,7 @@ from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
 from omniconv.compiler.planning.choice import choose
 from omniconv.compiler.problem.problem import Facts, Problem
-from omniconv.program.steps import ConvStep, DenseStep
+from omniconv.program.steps import Array, ConvStep, DenseStep
 from omniconv.spec import Conv
 
 
@@ -31,13 +32,23 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     if planner.accuracy != problem.accuracy:
         problem = replace(problem, accuracy=planner.accuracy)
     facts = _look_around(planner, step, x, problem)
-    choice = _choose(planner, problem, facts)
-    if not isinstance(step.w, str) and choice.family.holds and not choice.family.holds(choice.tile, step.w):
-        choice = _choose(planner, problem, replace(facts, overflowing=True))
-    choice = planner.settle(choice)
+    choice = _decide(planner, problem, facts, None if isinstance(step.w, str) else step.w)
     layer = choice.family.place(planner, step, x, problem, choice.tile)
     assert layer.problem.axes == choice.problem.axes, "the layouts are not those that were foreseen"
     choice.family.lower(planner, layer, choice)
+
+
+def _decide(planner: Planner, problem: Problem, facts: Facts, w: Array | None) -> Choice[Any]:
+    """The choice for a layer with constant weights, or with computed ones; also where its sizes are open."""
+    exact, around = (problem, facts) if planner.asked is None else close((problem, facts))
+    choice = _choose(planner, exact, around)
+    if w is not None and choice.family.holds and not choice.family.holds(choice.tile, w):
+        choice = _choose(planner, exact, replace(around, overflowing=True))
+    choice = planner.settle(choice)
+    if planner.asked is None:
+        return choice
+    found: Choice[Any] = planner.asked.open(planner.step, choice, problem, facts)
+    return found
 
 
 def _choose(planner: Planner, problem: Problem, facts: Facts) -> Choice[Any]:
@@ -100,7 +111,7 @@ def lower_dense(planner: Planner, step: DenseStep) -> None:
     b = None if step.b is None else LayerWeights.of(planner, step.b)
     layer = merge_layer(Layer(problem, spec, x, y, posts, tuple(refs), w, b))
     facts = Facts(exact=planner.exact, merged=layer.problem)
-    choice = planner.settle(_choose(planner, problem, facts))
+    choice = _decide(planner, problem, facts, None)
     choice.family.lower(planner, layer, choice)
 
 

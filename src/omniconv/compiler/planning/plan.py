@@ -99,36 +99,13 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
     Raises:
         SpecError: the tuning is for another target; a precision that the program's element does not have.
     """
-    target = target.of(program.element)
-    if options.precision == BFLOAT16.name:
-        program = keep_bfloat16(program, options.float32_layers)
-    else:
-        program = keep_exact_weights(program)
-    tuning, threads = options.tuning, options.threads
-    if tuning is not None and tuning.target != target:
-        raise SpecError(f"the tuning is for {tuning.target}", need=f"one for {target}")
-    planner = Planner(program, target, options.exact, tuning, threads, shared, options.accuracy)
-    inputs, outputs = {}, {}
-    for index, name in enumerate(program.inputs):
-        inputs[name] = _boundary(options, name, program.shapes[name])
-        buffer = planner.add_buffer("input", inputs[name].extent, index=index)
-        planner.stored[name] = Stored(buffer, 0, inputs[name])
-    slots = []
-    results = tuple(dict.fromkeys(program.outputs))  # a damaged model may name one twice
-    for index, name in enumerate(results):
-        outputs[name] = _boundary(options, name, program.shapes[name])
-        slots.append(planner.add_buffer("output", outputs[name].extent, index=index))
-    _place(planner, outputs, slots)
-    for index, step in enumerate(program.steps):
-        planner.step = index
-        lower(planner, step)
-    planner.step = -1
-    for slot, name in zip(slots, results, strict=True):
-        if planner.stored[name].buffer != slot:
-            copy_value(planner, planner.stored[name], Stored(slot, 0, outputs[name]))
+    planner = open_planner(program, target, options, shared)
+    program, target, threads = planner.program, planner.target, planner.threads
+    inputs, outputs = lay_out(planner, options)
     if shared is None:
         calls, groups = fuse(planner.calls, planner.groups, planner.buffers, target, threads, options.cache)
     else:
+        shared.name_packed(planner.calls, planner.buffers, program)
         calls, groups = shared.open(planner.calls, planner.buffers, target), tuple(planner.groups)
         count_lifetimes(calls, groups, planner.buffers)
     offsets, total = plan_arena(planner.buffers)
@@ -150,6 +127,48 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
         options.float32_layers,
         options.accuracy,
     )
+
+
+def open_planner(program: Program, target: Target, options: Options, shared: Shared | None) -> Planner:
+    """The planner of a program.
+
+    Raises:
+        SpecError: the tuning is for another target; a precision that the program's element does not have.
+    """
+    target = target.of(program.element)
+    if options.precision == BFLOAT16.name:
+        program = keep_bfloat16(program, options.float32_layers)
+    else:
+        program = keep_exact_weights(program)
+    tuning = options.tuning
+    if tuning is not None and tuning.target != target:
+        raise SpecError(f"the tuning is for {tuning.target}", need=f"one for {target}")
+    return Planner(program, target, options.exact, tuning, options.threads, shared, options.accuracy)
+
+
+def lay_out(planner: Planner, options: Options) -> tuple[dict[str, Layout], dict[str, Layout]]:
+    """Give all values their places and make all calls; returns the layouts of inputs and outputs."""
+    program = planner.program
+    inputs: dict[str, Layout] = {}
+    outputs: dict[str, Layout] = {}
+    for index, name in enumerate(program.inputs):
+        inputs[name] = _boundary(options, name, program.shapes[name])
+        buffer = planner.add_buffer("input", inputs[name].extent, index=index)
+        planner.stored[name] = Stored(buffer, 0, inputs[name])
+    slots = []
+    results = tuple(dict.fromkeys(program.outputs))  # a damaged model may name one twice
+    for index, name in enumerate(results):
+        outputs[name] = _boundary(options, name, program.shapes[name])
+        slots.append(planner.add_buffer("output", outputs[name].extent, index=index))
+    _place(planner, outputs, slots)
+    for index, step in enumerate(program.steps):
+        planner.step = index
+        lower(planner, step)
+    planner.step = -1
+    for slot, name in zip(slots, results, strict=True):
+        if planner.stored[name].buffer != slot:
+            copy_value(planner, planner.stored[name], Stored(slot, 0, outputs[name]))
+    return inputs, outputs
 
 
 def _boundary(options: Options, name: str, shape: Shape) -> Layout:

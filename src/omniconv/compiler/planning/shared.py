@@ -16,32 +16,32 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import field, fields, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import numpy as np
 
 from omniconv.compiler.code.build import LoadedKernel, Source, begin
 from omniconv.compiler.code.cache import CodeStore, open_cache
-from omniconv.compiler.code.opened import OpenKernel, OpenKernels
+from omniconv.compiler.code.opened import Opened, OpenKernel, OpenKernels
 from omniconv.compiler.lowering.family import Choice
 from omniconv.compiler.memory.planner import Call, Recipe
 from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.compiler.problem.candidate import Tile, find_cheapest
 from omniconv.forks import own_locks
+from omniconv.program.program import Program
 from omniconv.program.remembered import Remembered
 from omniconv.program.steps import Array, ProgramStep
 from omniconv.records import dataclass
 from omniconv.spec import Conv
 from omniconv.target.model import Target
 
-if TYPE_CHECKING:
-    from omniconv.compiler.planning.plan import Plan
-
 MOST_COST: Final = 1.5
 """Times the cost of the tile that a size would take by itself, at most, for one that there is code for."""
 MOST_ELSEWHERE: Final = 1.2
 """Times the cost of the cheapest of its list, at most, for a tile of another kernel that there is code for."""
+LITTLE: Final = 1.05
+"""The same for a tile of a form that a plan with open sizes has, though there is code for a better one."""
 MOST_KERNELS: Final = 1024
 """Kernels whose machine code is kept for sizes to come."""
 
@@ -120,28 +120,56 @@ class Shared:
         with self.lock:
             known = self._known.setdefault((step, choice.family.name), {})
             settle = choice.family.settle
-            tile = settle(choice.tile, tuple(known.values())) if settle else _settle(choice, known.keys(), target)
+            tile = settle(choice.tile, tuple(known.values())) if settle else _settle(choice, known, target)
             known.setdefault(tile.form(), tile)
         return choice if tile is choice.tile else replace(choice, tile=tile)
 
-    def name_packed(self, plan: Plan) -> dict[int, Hashable]:
-        """For each buffer of packed weights, what its content depends on: the numbers of its step, and how they are
-        packed.
+    def agree(self, step: int, own: Choice[Tile], other: Choice[Tile], target: Target) -> Choice[Tile] | None:
+        """The choice for a step with a tile of the form of another one, if that costs little more: hardly more, where
+        there is code for its own.
+        """
+        family, form = own.family, other.tile.form()
+        if family is not other.family:
+            return None
+        if own.tile.form() == form:
+            return own
+        if own.tuned:
+            return None
+        with self.lock:
+            has_code = own.tile.form() in self._known.get((step, family.name), {})
+        tile = _find_form(own, {form}, target, LITTLE if has_code else MOST_COST)
+        return None if tile is None else replace(own, tile=tile)
+
+    def name_packed(self, calls: Iterable[Call], buffers: Sequence[Buffer], program: Program) -> None:
+        """Have each buffer of packed weights say all that its content depends on: the numbers of its step, and how they
+        are packed.
 
         Steps are known by their numbers: programs for images of different sizes may have other steps, and make weights
         of their own.
         """
-        names: dict[int, Hashable] = {}
+        named: set[int] = set()
         digests: dict[int, bytes] = {}
-        for call in plan.calls:
+        for call in calls:
             for place in call.args:
-                buffer = plan.buffers[place.buffer]
-                if buffer.packed is not None and place.buffer not in names:
+                buffer = buffers[place.buffer]
+                if buffer.packed is not None and place.buffer not in named:
                     if call.step not in digests:
                         with self.lock:
-                            digests[call.step] = self._digests.of(plan.program.steps[call.step])
-                    names[place.buffer] = digests[call.step], buffer.packed, buffer.size
-        return names
+                            digests[call.step] = self._digests.of(program.steps[call.step])
+                    buffer.packed = digests[call.step], buffer.packed, buffer.size
+                    named.add(place.buffer)
+
+    def open_recipe(self, call: Call, recipe: Recipe, target: Target) -> Opened | None:
+        """The kernel of a call with a recipe, which reads its sizes when it runs; ``None`` where it has none.
+
+        A thread begins to compile one that is new.
+        """
+        machine = target.keeping(call.narrow)
+        with self.lock:
+            opened = self._kernels.find(recipe, len(call.args), machine)
+        if opened is not None and opened.fresh:
+            begin(Source.of(opened.kernel, call.what, machine), target, cache=self.store or open_cache())
+        return opened
 
     def open(self, calls: Sequence[Call], buffers: list[Buffer], target: Target) -> tuple[Call, ...]:
         """The calls with kernels that read their sizes when they run, which a new buffer holds.
@@ -150,7 +178,7 @@ class Shared:
         """
         sizes: list[int] = []
         table, words = len(buffers), 8 // target.element.bytes
-        found, store = [], self.store or open_cache()
+        found: list[Call] = []
         # A layer in slabs is many calls of one recipe, and like layers have equal ones; to compare these takes longer.
         same: dict[tuple[int, int, str, tuple[int, ...]], tuple[OpenKernel, int] | None] = {}
         equal: dict[tuple[Recipe, int, str, tuple[int, ...]], tuple[OpenKernel, int] | None] = {}
@@ -159,17 +187,15 @@ class Shared:
                 if call.fixed:
                     found.append(call)
                     continue
-                at, machine = len(call.args), target.keeping(call.narrow)
+                at = len(call.args)
                 known = id(call.recipe), at, call.what, call.narrow
-                key = call.recipe, at, call.what, call.narrow
-                if known not in same and key not in equal:
-                    opened = self._kernels.find(call.recipe, at, machine)
-                    equal[key] = None if opened is None else (opened.kernel, len(sizes))
-                    if opened is not None:
-                        sizes += opened.sizes
-                        if opened.fresh:
-                            begin(Source.of(opened.kernel, call.what, machine), target, cache=store)
                 if known not in same:
+                    key = call.recipe, *known[1:]
+                    if key not in equal:
+                        opened = self.open_recipe(call, call.recipe, target)
+                        equal[key] = None if opened is None else (opened.kernel, len(sizes))
+                        if opened is not None:
+                            sizes += opened.sizes
                     same[known] = equal[key]
                 kernel = same[known]
                 found.append(call if kernel is None else call.open(kernel[0], BufferRef(table, words * kernel[1])))
@@ -178,11 +204,14 @@ class Shared:
 
 
 def _settle(choice: Choice[Tile], forms: Collection[str], target: Target) -> Tile:
-    """The cheapest tile of the list of its own that has a known form, if it costs little more; else one of another list
-    of the family, where both kernels add in the same order.
+    """Its tile, if that has a known form, or one that has, if there is one that costs little more."""
+    return choice.tile if choice.tile.form() in forms else _find_form(choice, forms, target, MOST_COST) or choice.tile
+
+
+def _find_form(choice: Choice[Tile], forms: Collection[str], target: Target, most: float) -> Tile | None:
+    """The cheapest tile of the list of its own that has one of these forms, if it costs so many times as much at most;
+    else one of another list of the family, where both kernels add in the same order.
     """
-    if choice.tile.form() in forms:
-        return choice.tile
     others: list[Tile] = []
     for tiles in choice.family.tiles(choice.problem, target):
         candidates = list(tiles)
@@ -191,8 +220,8 @@ def _settle(choice: Choice[Tile], forms: Collection[str], target: Target) -> Til
         least = find_cheapest(candidates)
         if best is None or least is None:
             continue
-        if own is not None and best.cost <= MOST_COST * own:
+        if own is not None and best.cost <= most * own:
             return best.tile
-        if own is None and best.cost <= MOST_ELSEWHERE * least.cost and choice.problem.static:
+        if own is None and best.cost <= min(most, MOST_ELSEWHERE) * least.cost and choice.problem.static:
             others.append(best.tile)
-    return others[0] if others else choice.tile
+    return others[0] if others else None

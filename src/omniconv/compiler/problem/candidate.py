@@ -9,10 +9,11 @@ sides in its own unit (:func:`omniconv.compiler.kernels.winograd.slabs.plan_wino
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import lru_cache
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Final, Generic, Protocol, Self, TypeVar
 
+from omniconv.open_size import Opener
 from omniconv.records import dataclass
 
 
@@ -48,6 +49,21 @@ class Sizes:
     def form(self) -> str:
         """The text without what machine code can read when it runs: tiles of one form share it."""
         return _describe(self, self.loose)
+
+    def opened(self, opener: Opener) -> Self:
+        """The tile with the sizes opened that machine code can read when it runs."""
+        changed: Any = self  # a class between records, of which each is one
+        found: Self = replace(changed, **{name: opener.any(getattr(self, name)) for name in self._open})
+        return found
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Those sizes, in the order in which they are opened."""
+        return tuple(getattr(self, name) for name in self._open)
+
+    @property
+    def _open(self) -> list[str]:
+        return [name for name in sorted(self.loose) if not isinstance(getattr(self, name), bool)]
 
 
 @lru_cache(maxsize=4096)
@@ -86,11 +102,15 @@ class Costly(Protocol):
 C = TypeVar("C", bound=Costly)
 
 
+LESS: Final = 1 - 1e-9
+"""Part of a cost below which another is less, and not the same but for rounding."""
+
+
 def find_cheapest(candidates: Iterable[C]) -> C | None:
     """The candidate with the least cost, the first of equals; ``None`` of none."""
     best: C | None = None
     for candidate in candidates:
-        if best is None or candidate.cost < best.cost * (1 - 1e-9):
+        if best is None or candidate.cost < best.cost * LESS:
             best = candidate
     return best
 

@@ -9,11 +9,10 @@ tables, so that the code does not grow with their number.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from typing import Final
 
 from omniconv.integers import ceil_div
-from omniconv.open_size import Opener, is_open
+from omniconv.open_size import Opener, is_open, remember
 from omniconv.records import dataclass
 from omniconv.spec import Axis, Conv, Shape
 
@@ -37,7 +36,7 @@ class AxisWalk:
     counts: tuple[int, ...]
 
     @classmethod
-    @lru_cache(maxsize=1024)
+    @remember(maxsize=1024)
     def of(cls, axis: Axis, size: int) -> AxisWalk:
         """The walk of one axis; a flipped kernel is expected to be packed in reverse."""
         phases = replace(axis, flip=False).phases(size)

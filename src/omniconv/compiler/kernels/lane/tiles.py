@@ -100,13 +100,11 @@ def _weigh_stencils(problem: Problem, target: Target) -> Iterator[_Sides]:
     height, width = problem.axes[1], problem.axes[2]
     if max(height.taps) * max(width.taps) > 9 or problem.inputs > 1:
         return
-    spread = _spread(height), _spread(width)
-    wide = [_TileSide.of(width, count, spread[1]) for count in _counts(width, spread[1], target.traits.stencil_sums)]
-    for rows in _counts(height, spread[0], 4):
-        tall = _TileSide.of(height, rows, spread[0])
-        widest = max(_counts(width, spread[1], target.traits.stencil_sums // rows))
+    most = target.traits.stencil_sums
+    wide = _list_sides(width, most)
+    for tall in _list_sides(height, 4):
         for side in wide:
-            if side.axis.count > widest:
+            if side.axis.count > max(wide[0].axis.count, most // tall.axis.count):
                 break
             yield _Sides(_cost_stencil(problem, tall, side), tall, side)
 
@@ -127,11 +125,18 @@ class _TileSide(NamedTuple):
     tiles: int
 
     @classmethod
-    @lru_cache(maxsize=4096)
-    def of(cls, walk: AxisWalk, count: int, spread: int) -> _TileSide:
-        axis = TileAxis(walk, count, spread)
-        taps = axis.taps()
-        return cls(axis, len(axis.offsets), sum(map(len, taps)), axis.tiles)
+    def of(cls, axis: TileAxis) -> _TileSide:
+        """That of an axis."""
+        return cls(axis, len(axis.offsets), sum(map(len, axis.taps())), axis.tiles)
+
+
+@lru_cache(maxsize=1024)
+def _list_sides(walk: AxisWalk, most: int) -> list[_TileSide]:
+    """The sides to consider: of whole phases, no longer than there are outputs, of so many outputs at most."""
+    spread = _spread(walk)
+    step = walk.out_step if not walk.static else 1
+    limit = max(step, min(most, ceil_div(walk.output, spread)))
+    return [_TileSide.of(TileAxis(walk, count, spread)) for count in range(step, limit + 1, step)]
 
 
 class _Sides(NamedTuple):
@@ -161,13 +166,6 @@ def _cost_stencil(problem: Problem, tall: _TileSide, wide: _TileSide) -> float:
 def _spread(axis: AxisWalk) -> int:
     """Distance between outputs that share inputs: the dilation, for layers of stride 1."""
     return min(axis.ostep, axis.output) if axis.static and axis.in_step == 1 and axis.ostep > 1 else 1
-
-
-def _counts(axis: AxisWalk, spread: int, most: int) -> range:
-    """Tile sizes to consider: whole phases, no more than there are outputs."""
-    step = axis.out_step if not axis.static else 1
-    limit = max(step, min(most, ceil_div(axis.output, spread)))
-    return range(step, limit + 1, step)
 
 
 def _count_vectors(problem: Problem, target: Target) -> int:

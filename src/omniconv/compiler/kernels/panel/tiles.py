@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import field
 from functools import lru_cache
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Final, TypeAlias
 
-from omniconv.compiler.problem.candidate import Candidate, Sizes, count_tiles_in_unit, find_cheapest
+from omniconv.compiler.problem.candidate import LESS, Candidate, Sizes, count_tiles_in_unit
 from omniconv.compiler.problem.problem import Problem
 from omniconv.integers import ceil_div
 from omniconv.records import dataclass
@@ -16,18 +16,21 @@ from omniconv.target.model import Target
 SPAN = 256
 """Input channels of a sum of its own: a running sum over more of them loses digits that its parts still have."""
 
+MOST_ROWS: Final = 14
+"""Output positions in a tile, at most."""
+
 WORTH_CUTTING = 0.97
 """Part of its cost that a row of tiles may keep at most for the last tile to get code of its own."""
 
 
 def list_panels(problem: Problem, target: Target) -> Iterator[Candidate[PanelTile]]:
     """Every tile of the panel kernel whose accumulators fit the registers."""
-    return (Candidate(each.cost, _make_tile(problem, target, each)) for each in _weigh(problem, target))
+    return (Candidate(each[0], _make_tile(problem, target, each)) for each in _weigh(problem, target))
 
 
 def cost_panel(problem: Problem, target: Target) -> float:
     """Cost of the cheapest tile of the list."""
-    return _find(problem, target).cost
+    return _find(problem, target)[0]
 
 
 def plan_panel(problem: Problem, target: Target) -> PanelTile:
@@ -42,13 +45,8 @@ def sums_along_inputs(inputs: int, taps: int, outputs: int, lanes: int) -> bool:
     return outputs % lanes == 1 < lanes and 2 * lanes <= inputs and inputs * taps <= SPAN * lanes
 
 
-class _Weighed(NamedTuple):
-    """Rows and vectors of a tile, whether the last one of a row has code of its own, and the cost."""
-
-    cost: float
-    rows: int
-    wide: int
-    cut: bool
+_Weighed: TypeAlias = tuple[float, int, int, bool]
+"""Cost, rows and vectors of a tile, and whether the last one of a row has code of its own."""
 
 
 def _weigh(problem: Problem, target: Target) -> Iterator[_Weighed]:
@@ -56,23 +54,27 @@ def _weigh(problem: Problem, target: Target) -> Iterator[_Weighed]:
     width = problem.axes[2]
     count = min(width.counts)
     vectors = ceil_div(problem.outputs, target.lanes)
-    find = _PanelCosts.of(problem.inputs, problem.outputs, problem.taps, width.bordered, target).find
+    costs = _PanelCosts.of(problem.inputs, problem.outputs, problem.taps, width.bordered, target)
     for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
-        for rows in range(1, min(count, _count_rows(target, wide), 14) + 1):
+        found = costs.list(wide)
+        for rows in range(1, min(count, len(found) - 1) + 1):
             whole, rest = divmod(count, rows)
-            each, tiles = find(rows, wide), whole + (rest > 0)
-            yield _Weighed(each * tiles, rows, wide, cut=False)
+            each, tiles = found[rows], whole + (rest > 0)
+            yield each * tiles, rows, wide, False
             if rest and width.phases == 1:
-                both = each * whole + find(rest, wide)
+                both = each * whole + found[rest]
                 if both < WORTH_CUTTING * each * tiles:
-                    yield _Weighed(both, rows, wide, cut=True)
+                    yield both, rows, wide, True
 
 
 def _find(problem: Problem, target: Target) -> _Weighed:
-    """The cheapest of them."""
-    found = find_cheapest(_weigh(problem, target))
-    assert found is not None
-    return found
+    """The cheapest of them, as :func:`omniconv.compiler.problem.candidate.find_cheapest` finds it."""
+    weighed = _weigh(problem, target)
+    best = next(weighed)
+    for each in weighed:
+        if each[0] < best[0] * LESS:
+            best = each
+    return best
 
 
 def _make_tile(problem: Problem, target: Target, weighed: _Weighed) -> PanelTile:
@@ -106,7 +108,7 @@ class _PanelCosts:
     taps: int
     bordered: bool
     target: Target
-    found: dict[tuple[int, int], float] = field(default_factory=dict, init=False, compare=False)
+    found: dict[int, list[float]] = field(default_factory=dict, init=False, compare=False)
 
     @classmethod
     @lru_cache(maxsize=1024)
@@ -114,14 +116,16 @@ class _PanelCosts:
         """Those of a layer; ``bordered`` says whether taps along the width leave the input."""
         return cls(inputs, outputs, taps, bordered, target)
 
-    def find(self, rows: int, wide: int) -> float:
-        """Cost of one input channel and tap of a tile of all channels, by the load and multiply-add counts."""
-        cost = self.found.get((rows, wide))
-        if cost is None:
-            cost = self.found[rows, wide] = self._add_up(rows, wide)
-        return cost
+    def list(self, wide: int) -> list[float]:
+        """Cost of one input channel and tap of a tile of all channels, for each number of rows that it may have."""
+        costs = self.found.get(wide)
+        if costs is None:
+            most = min(_count_rows(self.target, wide), MOST_ROWS)
+            costs = self.found[wide] = [0.0, *(self._add_up(rows, wide) for rows in range(1, most + 1))]
+        return costs
 
     def _add_up(self, rows: int, wide: int) -> float:
+        """By the load and multiply-add counts."""
         target = self.target
         vectors = ceil_div(self.outputs, target.lanes)
         full, last = divmod(vectors - 1, wide)

@@ -1,0 +1,160 @@
+"""Plans with open sizes: for every size the plan that is made for it alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.graph.small_models import Graph
+
+import omniconv as oc
+from omniconv.compiler.memory.planner import Planner
+from omniconv.compiler.planning import open_plans as open_plans_module
+from omniconv.compiler.planning.open_plan import OpenPlan
+from omniconv.compiler.planning.options import Options
+from omniconv.compiler.planning.plan import open_planner, plan
+from omniconv.compiler.planning.shared import Shared
+from omniconv.graph import prepare
+from omniconv.graph.open_program import OpenPrograms
+from omniconv.program.element import FLOAT32
+from omniconv.target.select import select_target
+
+TARGET = select_target(None)
+
+
+def small():
+    """A stem, depthwise layers of two lengths, a gate, and sums that are resized and joined."""
+    g = Graph(opset=17, seed=5)
+    x = g.node("Relu", g.conv(g.input("x", "n", 3, "h", "w"), 16, 3, strides=[2, 2]))
+    y = g.conv(x, 16, 16, 5, group=16)
+    y = g.node("Mul", y, g.node("HardSigmoid", g.conv(g.node("GlobalAveragePool", y), 16, 16, 1)))
+    y = g.node("Relu", g.conv(y, 32, 16, 1))
+    y = g.node("Relu", g.conv(y, 32, 32, 3, group=32))
+    y = g.node(
+        "Resize",
+        g.node("MaxPool", y, kernel_shape=[2, 2], strides=[2, 2]),
+        "",
+        g.const([1.0, 1.0, 2.0, 2.0]),
+        mode="nearest",
+    )
+    return g.model(g.node("Concat", y, x, axis=1))
+
+
+class Sizes:
+    """The programs of a model, and what its plans share."""
+
+    def __init__(self, model, options):
+        self.programs, self.options = OpenPrograms(prepare(model), None, FLOAT32), options
+        self.shared = Shared()
+
+    def lower(self, *sizes):
+        return self.programs.find({"x": (sizes[0], 3, *sizes[1:])})
+
+    def open(self, *sizes):
+        return OpenPlan(self.lower(*sizes).origin, TARGET, self.options, self.shared)
+
+    def fix(self, opened, *sizes):
+        lowered = self.lower(*sizes)
+        planner = open_planner(lowered.program, TARGET, self.options, self.shared)
+        return opened.fix(lowered.origin.sizes, planner)
+
+    def plan(self, *sizes):
+        return plan(self.lower(*sizes).program, TARGET, self.options, self.shared)
+
+
+def assert_same(found, want):
+    """Two plans are the same, but for the place where a call reads its sizes."""
+    table, words = len(want.buffers) - 1, 8 // TARGET.element.bytes
+    assert len(found.calls) == len(want.calls)
+    given, expected = (each.buffers[table].make() for each in (found, want))
+    starts = sorted({ref.offset // words for call in want.calls for ref in call.args if ref.buffer == table})
+    ends = dict(zip(starts, [*starts[1:], len(expected)], strict=True))
+    for one, other in zip(found.calls, want.calls, strict=True):
+        assert replace(one, args=()) == replace(other, args=())
+        assert one.recipe.units == other.recipe.units
+        for a, b in zip(one.args, other.args, strict=True):
+            if b.buffer == table:
+                first, start = a.offset // words, b.offset // words
+                sizes = expected[start : ends[start]]
+                np.testing.assert_array_equal(given[first : first + len(sizes)], sizes)
+            else:
+                assert a == b
+    for one, other in zip(found.buffers[:table], want.buffers[:table], strict=True):
+        assert replace(one, make=None) == replace(other, make=None)
+        if one.kind == "constant" and one.packed is None:
+            np.testing.assert_array_equal(one.make(), other.make())
+    assert replace(found, calls=(), buffers=(), program=want.program) == replace(want, calls=(), buffers=())
+
+
+@pytest.mark.parametrize(
+    ("options", "sizes"),
+    [
+        (Options(), [(1, 64, 96), (1, 96, 64), (1, 68, 92), (1, 128, 80)]),
+        pytest.param(Options(threads=2, layout="NHWC"), [(2, 64, 96), (3, 96, 64)], marks=pytest.mark.wide),
+    ],
+)
+def test_the_plan_of_each_size(options, sizes):
+    """Of the sizes for which it is right, all that take the same tiles by themselves."""
+    of = Sizes(small(), options)
+    of.plan(*sizes[0])
+    opened, compared = of.open(*sizes[0]), 0
+    for each in sizes:
+        found, want = of.fix(opened, *each), of.plan(*each)
+        if found is not None and [call.decision for call in found.calls] == [call.decision for call in want.calls]:
+            assert_same(found, want)
+            compared += 1
+    assert compared
+
+
+def test_it_is_not_right_for_all_sizes():
+    """An image so small that an axis has one output, and a batch."""
+    of = Sizes(small(), Options())
+    opened = of.open(1, 64, 96)
+    assert of.fix(opened, 1, 64, 96) is not None
+    assert of.fix(opened, 1, 4, 4) is None
+    assert of.fix(opened, 2, 64, 96) is None, "a batch of one is not opened"
+
+
+def test_filtered_layers():
+    """Their forms and slabs follow from each size, so every size is planned by itself."""
+    g = Graph(opset=17)
+    model = g.model(g.conv(g.node("Relu", g.conv(g.input("x", "n", 3, "h", "w"), 64, 3, 1)), 64, 64, 3))
+    of = Sizes(model, Options())
+    assert of.plan(1, 64, 96).filtered
+    with pytest.raises(TypeError, match="slabs"):
+        of.open(1, 64, 96)
+
+
+def test_bits():
+    """What a network computes for late sizes is what it computes for them alone."""
+    model, made = small(), []
+    net = oc.compile(model)
+    for shape in [(1, 3, 64, 96), (1, 3, 96, 64), (1, 3, 68, 92)]:
+        x = np.random.default_rng(sum(shape)).standard_normal(shape, dtype=np.float32)
+        made.append((x, net(x)))
+    for x, got in made[1:]:
+        np.testing.assert_array_equal(got, oc.compile(model)(x))
+
+
+def test_late_sizes_are_not_planned_anew(monkeypatch):
+    g = Graph(opset=17)
+    net = oc.compile(g.model(g.conv(g.node("Relu", g.conv(g.input("x", 1, 3, "h", "w"), 16, 3, 1)), 24, 16, 1)))
+    planned = []
+    monkeypatch.setattr(open_plans_module, "plan", lambda *args: planned.append(1) or plan(*args))
+    monkeypatch.setattr(open_plans_module, "OpenPlan", lambda *args: planned.append(2) or OpenPlan(*args))
+    for size in (64, 68, 72, 76):
+        net.fix({"x": (1, 3, size, 96)})
+    assert planned == [1, 2]
+
+
+def test_a_constant_that_depends_on_sizes_in_secret(monkeypatch):
+    """It cannot be made for other sizes: each of these is planned by itself, and right."""
+    index = Planner.index
+    monkeypatch.setattr(Planner, "index", lambda self, size, make: index(self, size, lambda: make() + 0 * size))
+    model = small()
+    net, x = oc.compile(model), np.random.default_rng(0).standard_normal((1, 3, 68, 96), dtype=np.float32)
+    net.fix({"x": (1, 3, 64, 96)})
+    got = net(x)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(got, oc.compile(model)(x))
