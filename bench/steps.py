@@ -2,9 +2,9 @@
 
 ``bench/steps.py [--what training inference] [--models WORD ...] [--batch N ...] [--threads N ...] [--size N]``:
 forward pass, loss, backward pass and a step of SGD, ours (after `convert`) and PyTorch's, contiguous and channels last,
-in turns in one process; then `torch.compile`, ours with frozen weights and inductor with freezing. The loss, all
-gradients and the outputs are first compared with PyTorch in float64; an error may be :data:`ALLOWANCE` times that of
-PyTorch in float32.
+in turns in one process; then `torch.compile`, ours with frozen weights and without, the whole network by
+`omniconv.torch.compile`, and inductor with freezing. The loss, all gradients and the outputs are first compared with
+PyTorch in float64; an error may be :data:`ALLOWANCE` times that of PyTorch in float32.
 
 ``bench/steps.py --steps 1000`` trains instead: what was compiled after the first step, the memory of the process
 meanwhile, and the distance of the losses to those of float64, ours and PyTorch's.
@@ -31,6 +31,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from omniconv.bench.interleave import interleave
 from omniconv.bench.machine import describe_machine, keep_freed_memory
+from omniconv.torch import compile as compile_whole
 from omniconv.torch import convert, reports
 from omniconv.torch.programs import PROGRAMS
 from step_models import CLASSES, MODELS
@@ -45,6 +46,8 @@ SETTLED: Final = 50
 """Step of the long training after which nothing is compiled and no memory taken."""
 REPORT: Final = Path("build/bench/steps.json")
 LAYOUTS: Final = ("contiguous", "channels last")
+_OURS: Final = frozenset(f"ours {layout}" for layout in LAYOUTS)
+"""What the ratios are to: in inference that is what is frozen."""
 
 Call = Callable[[], Any]
 
@@ -132,7 +135,9 @@ def measure_training(title: str, batch: int, options: argparse.Namespace) -> tup
 
 
 def measure_inference(title: str, batch: int, options: argparse.Namespace) -> tuple[dict[str, Call], str]:
-    """Calls of the frozen model, ours and inductor's, and those of eager PyTorch; and the errors of their outputs."""
+    """Calls of the frozen model, ours and inductor's, of ours that is not frozen or is whole, and those of eager
+    PyTorch; and the errors of their outputs.
+    """
     import torch._inductor.config as inductor
 
     inductor.freezing = True
@@ -144,10 +149,13 @@ def measure_inference(title: str, batch: int, options: argparse.Namespace) -> tu
         exact = copy.deepcopy(model).eval().double()(x.double())
         for layout in layouts_of(x):
             mine, given = arrange(model.eval(), x, layout)
+            order = "NHWC" if layout == LAYOUTS[1] else "NCHW"
             ways = {
                 "torch": mine,
                 "inductor": torch.compile(copy.deepcopy(mine), backend="inductor", dynamic=False),
                 "ours": torch.compile(copy.deepcopy(mine), backend="omniconv", dynamic=False, options={"freeze": True}),
+                "ours not frozen": torch.compile(copy.deepcopy(mine), backend="omniconv", dynamic=False),
+                "ours whole": compile_whole(copy.deepcopy(mine), given, threads=torch.get_num_threads(), layout=order),
             }
             for name, way in ways.items():
                 try:
@@ -159,7 +167,7 @@ def measure_inference(title: str, batch: int, options: argparse.Namespace) -> tu
                     print(f"  inductor, {layout}: CANNOT RUN, which needs a compiler of C++ (g++): {reason}")
                     continue
                 calls[f"{name} {layout}"] = partial(way, given)
-    refused = [part.refused for part in reports()[-1].parts if part.refused]
+    refused = [part.refused for report in reports() for part in report.parts if part.refused]
     return calls, check(errors) + "".join(f"; a part runs in PyTorch: {why}" for why in refused)
 
 
@@ -178,7 +186,7 @@ def compare(title: str, what: str, batch: int, threads: int, options: argparse.N
     compiled = PROGRAMS.compiled - compiled
     times = {name: timing.median for name, timing in timings.items()}
     quick = {name: timing.fastest for name, timing in timings.items()}
-    ratios = {name: (_ratio(times, name), _ratio(quick, name)) for name in times if not name.startswith("ours")}
+    ratios = {name: (_ratio(times, name), _ratio(quick, name)) for name in times if name not in _OURS}
     print("  " + ", ".join(f"{name} {1e3 * value:.1f}" for name, value in times.items()) + " ms")
     print("  ratios to our faster layout, by medians (and by the fastest rounds): ", end="")
     print(", ".join(f"{name} {median:.2f} ({least:.2f})" for name, (median, least) in ratios.items()))
@@ -196,7 +204,7 @@ def compare(title: str, what: str, batch: int, threads: int, options: argparse.N
 
 
 def _ratio(times: dict[str, float], name: str) -> float:
-    return times[name] / min(value for key, value in times.items() if key.startswith("ours"))
+    return times[name] / min(value for key, value in times.items() if key in _OURS)
 
 
 def train_long(title: str, batch: int, options: argparse.Namespace) -> dict[str, Any]:
