@@ -253,5 +253,6 @@ class OpenPlan:
             self._options.row_major,
             self._options.exact,
             self._options.precision,
+            self._options.float32_layers,
             self._options.accuracy,
         )
