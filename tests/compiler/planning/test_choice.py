@@ -119,6 +119,7 @@ def test_options_have_the_defaults_of_compile() -> None:
         "layout": defaults["layout"],
         "exact": defaults["exact"],
         "precision": defaults["precision"],
+        "float32_layers": frozenset(defaults["float32_layers"]),
         "accuracy": defaults["accuracy"],
         "memory_limit": defaults["memory_limit"],
     }
