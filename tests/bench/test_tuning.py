@@ -16,7 +16,7 @@ import omniconv as oc
 from omniconv.bench import tuning as module
 from omniconv.bench.isolate import Site, count_repeats, find_sites, isolate, repeat_step
 from omniconv.bench.tuning import search, select_choices, tune_sites
-from omniconv.compiler.kernels.panel.tiles import _PanelCosts
+from omniconv.compiler.kernels.panel.tiles import MOST_ROWS, _count_rows, _PanelCosts
 from omniconv.compiler.planning.choice import list_choices
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
@@ -163,8 +163,13 @@ def find_site(spec: Conv, *shape: int) -> Site:
 
 def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the cost model prefer the smallest tile, by little."""
+
     # The cost of a layer is that of a tile times the number of tiles, which is about one over its rows.
-    monkeypatch.setattr(_PanelCosts, "find", lambda _, rows, wide: 1e-6 * rows * (10.0 + rows * wide))
+    def spoiled(costs: _PanelCosts, wide: int) -> list[float]:
+        most = min(_count_rows(costs.target, wide), MOST_ROWS)
+        return [1e-6 * rows * (10.0 + rows * wide) for rows in range(most + 1)]
+
+    monkeypatch.setattr(_PanelCosts, "list", spoiled)
 
 
 def test_a_bad_default_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
