@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.bench.told_times import compare_by_tile
+from tests.bench.told_times import compare_by_tile, spoil
 from tests.compiler.planning.test_plan import check_arena
 from tests.graph.small_models import Graph
 
@@ -16,7 +16,6 @@ import omniconv as oc
 from omniconv.bench import tuning as module
 from omniconv.bench.isolate import Site, count_repeats, find_sites, isolate, repeat_step
 from omniconv.bench.tuning import search, select_choices, tune_sites
-from omniconv.compiler.kernels.panel.tiles import MOST_ROWS, _count_rows, _PanelCosts
 from omniconv.compiler.planning.choice import list_choices
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
@@ -159,17 +158,6 @@ def test_repeats_cover_the_time_of_a_call() -> None:
 def find_site(spec: Conv, *shape: int) -> Site:
     program = program_of(spec, shape, random_weights(spec, np.random.default_rng(0)))
     return find_sites(program, select_target(None), "NHWC")[0]
-
-
-def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the cost model prefer the smallest tile, by little."""
-
-    # The cost of a layer is that of a tile times the number of tiles, which is about one over its rows.
-    def spoiled(costs: _PanelCosts, wide: int) -> list[float]:
-        most = min(_count_rows(costs.target, wide), MOST_ROWS)
-        return [1e-6 * rows * (10.0 + rows * wide) for rows in range(most + 1)]
-
-    monkeypatch.setattr(_PanelCosts, "list", spoiled)
 
 
 def test_a_bad_default_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

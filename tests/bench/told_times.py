@@ -6,8 +6,11 @@ import re
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from omniconv.bench.compare import Comparison, compare
 from omniconv.bench.interleave import Timing
+from omniconv.compiler.kernels.panel.tiles import MOST_ROWS, _count_rows, _PanelCosts
 
 
 def compare_by_tile(*args: Any, **options: Any) -> Comparison:
@@ -24,3 +27,14 @@ def size_of(choice: str) -> int:
     """Vectors of results that a tile holds."""
     rows, vectors = (re.search(rf"\b{word}=(\d+)", choice) for word in ("rows", "vectors"))
     return int(rows[1]) * int(vectors[1]) if rows and vectors else 1
+
+
+def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the cost model prefer the smallest tile of the panel kernel, by little."""
+
+    # The cost of a layer is that of a tile times the number of tiles, which is about one over its rows.
+    def spoiled(costs: _PanelCosts, wide: int) -> list[float]:
+        most = min(_count_rows(costs.target, wide), MOST_ROWS)
+        return [1e-6 * rows * (10.0 + rows * wide) for rows in range(most + 1)]
+
+    monkeypatch.setattr(_PanelCosts, "list", spoiled)

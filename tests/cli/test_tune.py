@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.bench.told_times import compare_by_tile
+from tests.bench.told_times import compare_by_tile, spoil
 
 import omniconv as oc
 from omniconv.bench import tuning
-from omniconv.compiler.kernels.panel.tiles import _PanelCosts
 from omniconv.compiler.planning import tuning_store
 from omniconv.compiler.planning.tuning_store import open_tuning
 from omniconv.target.select import select_target
@@ -46,8 +45,7 @@ def corpus(tmp_path: Path) -> Path:
 def spoilt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cost model that prefers the smallest tile of the panel kernel, while the largest is the fastest."""
     monkeypatch.setattr(tuning, "compare", compare_by_tile)
-    # The cost of a layer is that of a tile times the number of tiles, which is about one over its rows.
-    monkeypatch.setattr(_PanelCosts, "find", lambda _, rows, wide: 1e-6 * rows * (10.0 + rows * wide))
+    spoil(monkeypatch)
 
 
 def compile_pointwise(**options: Any) -> Any:
