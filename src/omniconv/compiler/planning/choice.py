@@ -82,20 +82,24 @@ def _offer(problem: Problem, target: Target, facts: Facts) -> tuple[list[_Offer]
     """The families that serve a layer, each with the problem that it sees; and why the others do not.
 
     With series among them, the layer is another problem than between values that lie channels last: the others would
-    change the layout twice.
+    change the layout twice. With columns it is another than where pixels of the result are apart. All families see that
+    problem, so that a measurement of any of them is found.
     """
-    offers, rejected = [], []
-    for family in FAMILIES:
-        merged = facts.merged if family.merges else None
-        reason = family.reject(merged or problem, target, facts)
-        if reason is not None:
-            rejected.append(f"{family.name}: {reason}")
-        else:
-            if family is series.FAMILY and not problem.rows:
-                problem = replace(problem, rows=True)
-            if family is columns.FAMILY and not problem.columns:
-                problem = replace(problem, columns=True)
-            offers.append(_Offer(family, merged or problem))
+    reasons = [
+        family.reject((facts.merged if family.merges else None) or problem, target, facts) for family in FAMILIES
+    ]
+    serves = {family.name for family, reason in zip(FAMILIES, reasons, strict=True) if reason is None}
+    rows, side_by_side = (each.FAMILY.name in serves for each in (series, columns))
+    if (rows and not problem.rows) or (side_by_side and not problem.columns):
+        problem = replace(problem, rows=rows or problem.rows, columns=side_by_side or problem.columns)
+    offers = [
+        _Offer(family, (facts.merged if family.merges else None) or problem)
+        for family in FAMILIES
+        if family.name in serves
+    ]
+    rejected = [
+        f"{family.name}: {reason}" for family, reason in zip(FAMILIES, reasons, strict=True) if reason is not None
+    ]
     return offers, rejected
 
 

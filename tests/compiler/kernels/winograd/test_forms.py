@@ -104,7 +104,8 @@ def compile_forms(spec, shape, weights, *, only=None, threads=1, target="native"
     for name, each in best.items():
         if only not in (None, name):
             continue
-        tuning = Tuning(machine, {problem.text(): each.tile.text()})
+        seen = problem, replace(problem, columns=True)  # as the layers of few outputs among them are seen
+        tuning = Tuning(machine, {item.text(): each.tile.text() for item in seen})
         f = Executable.of(program_of(spec, shape, [weights]), machine, Options(threads=threads, tuning=tuning))
         yield each.tile, f
 

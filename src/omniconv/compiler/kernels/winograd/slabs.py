@@ -229,7 +229,8 @@ def plan_winograd(problem: Problem, target: Target) -> tuple[BlockGrid | None, t
     and what they were compared with.
     """
     direct = cost_direct(problem, target, lane=reject_lane(problem, target) is None)
-    direct *= min(1.0, weigh_columns(problem, target)[0])
+    if problem.columns:
+        direct *= min(1.0, weigh_columns(problem, target)[0])
     best: dict[str, Candidate[BlockGrid]] = {}
     for _, form in groupby(list_slabs(problem, target), key=lambda each: each.tile.axes):
         cheapest = min(form, key=lambda each: each.cost)
