@@ -18,7 +18,8 @@ from omniconv.target.model import Target
 MOST_VARIANTS: Final = 8
 """Plans that are kept of one program. Sizes for which none of these is right are planned by themselves from then on."""
 PATIENCE: Final = 4
-"""Sizes that are planned by themselves before another plan with open sizes is made, which takes as long as these."""
+"""Sizes that are planned by themselves before a plan with open sizes is made, which takes as long as these: a network
+that sees few sizes never pays for one."""
 
 
 @dataclass(slots=True)
@@ -48,7 +49,7 @@ class OpenPlans:
     def find(self, program: Program, origin: OpenOrigin, target: Target, options: Options) -> Plan:
         """The plan of a program; see :func:`omniconv.compiler.planning.plan.plan`.
 
-        The first size is planned by itself, since there may be no other.
+        The first sizes are planned by themselves, since there may be few.
         """
         known = self._find(origin, options)
         variants = known.variants
@@ -61,7 +62,7 @@ class OpenPlans:
                 variants.sort(key=lambda each: each is not variant)
                 return found
         known.missed += 1
-        if len(variants) < MOST_VARIANTS and known.missed > 1 + PATIENCE * len(variants):
+        if len(variants) < MOST_VARIANTS and known.missed > PATIENCE * (1 + len(variants)):
             try:
                 made = OpenPlan(origin, target, options, self._shared)
             except TypeError:
