@@ -175,16 +175,19 @@ def test_hard_swish_is_a_formula_that_gives_its_table(scale: float, low: int, ra
         np.testing.assert_array_equal(run.run({"x": given})["y"], run_program(program, {"x": given})["y"])
 
 
-@pytest.mark.parametrize("shape", [(2, 37, 5, 9), (1, 16, 31, 3), (1, 9, 4)])
-def test_products_with_a_number_of_each_channel_are_exact(shape: tuple[int, ...]) -> None:
-    """All pairs of integers of both, nearly."""
+@pytest.mark.parametrize(
+    ("shape", "others"), [((2, 37, 5, 9), (1.0, 1.0)), ((1, 16, 31, 3), (0.8, 1.0)), ((1, 9, 4), (1.0, 0.7))]
+)
+def test_products_with_a_number_of_each_channel_are_exact(shape: tuple[int, ...], others: tuple[float, float]) -> None:
+    """All pairs of integers of both, nearly, read with the scales that they were made with and with others."""
     ones = (*shape[:2], *(1 for _ in shape[2:]))
     program = Program(("x", "f"), shapes={"x": shape, "f": ones})
     gate, levels = Levels(1 / 255, 0, 255), Levels(0.0213, -90, 165)
     program.add(QuantisedMapStep("x", "xq", None, levels=INPUT), shape)
     program.add(QuantisedMapStep("f", "fq", None, levels=gate), ones)
     post = (PostOp("mul", "fq"),)
-    program.add(QuantisedMapStep("xq", "z", INPUT.scale, post, (gate.scale,), levels), shape)
+    read = [each.scale * other for each, other in zip((INPUT, gate), others, strict=True)]
+    program.add(QuantisedMapStep("xq", "z", read[0], post, (read[1],), levels), shape)
     w = np.eye(shape[1], dtype=np.int16)[:, :, *(None for _ in shape[2:])]
     one, zero = np.ones(shape[1], np.float32), np.zeros(shape[1], np.int32)
     spec = Conv.of(shape[1], shape[1], 1, dims=len(shape) - 2)

@@ -36,6 +36,15 @@ def test_exact_weights_are_kept() -> None:
     assert [bool(keep_exact_weights(to_program(conv(g, channels=512))).rounded) for g in (1, 8)] == [True, False]
 
 
+def test_weights_that_are_changed_in_place_are_looked_at_again() -> None:
+    w = WHOLE.astype(np.float32)[..., None, None]
+    layer = oc.pointwise(260, 300)
+    for value, words in ((3.0, True), (0.1, False), (0.5, True)):
+        w[7, 9] = value
+        found = oc.compile(layer, (1, 260, 3, 3), [(w, None)]).explain()
+        assert ("bfloat16: the weights of 1 layers" in found) == words
+
+
 @pytest.mark.parametrize("model", [dense(WHOLE), dense(WHOLE, 40), conv(1)], ids=["few rows", "rows", "convolution"])
 def test_no_bit_tells(model, monkeypatch: pytest.MonkeyPatch) -> None:
     net = oc.compile(model, exact=True)

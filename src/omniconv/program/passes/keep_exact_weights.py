@@ -19,12 +19,10 @@ import numpy as np
 from omniconv.program.bfloat16 import is_bfloat16
 from omniconv.program.element import FLOAT32
 from omniconv.program.program import Program
-from omniconv.program.remembered import Remembered
 from omniconv.program.steps import ConvStep, DenseStep, ProgramStep, RecurrentStep
 
 LEAST_BYTES: Final = 2**18
 """Of weights as float32; fewer stay in the cache, where half of them gains nothing."""
-_EXACT = Remembered(is_bfloat16)
 
 
 def keep_exact_weights(program: Program) -> Program:
@@ -39,4 +37,4 @@ def _keeps(step: ProgramStep) -> bool:
     if not isinstance(step, ConvStep | DenseStep | RecurrentStep) or not isinstance(step.w, np.ndarray):
         return False
     grouped = isinstance(step, ConvStep) and step.spec.groups > 1
-    return not grouped and step.w.nbytes >= LEAST_BYTES and _EXACT.of(step.w)
+    return not grouped and step.w.nbytes >= LEAST_BYTES and is_bfloat16(step.w)

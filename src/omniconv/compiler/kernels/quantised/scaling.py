@@ -12,6 +12,8 @@ positions.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
@@ -192,7 +194,10 @@ def lower_quantised_scaling(planner: Planner, step: QuantisedMapStep, walk: Map,
     known, factors = levels.get(step.x), levels.get(str(step.post[0].operand))
     if known is None or factors is None:
         return False
-    table = find_factors(known, factors, step.levels)
+    # Numbers are read with the scale of the step, which need not be the one that they were made with.
+    scale = step.scales[0]
+    assert scale is not None
+    table = find_factors(replace(known, scale=step.x_scale), replace(factors, scale=scale), step.levels)
     if table is None:
         return False
     recipe = QuantisedScaling(
