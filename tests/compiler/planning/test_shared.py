@@ -243,7 +243,7 @@ def test_hashes_go_with_their_arrays():
     del step
     weights.clear()
     gc.collect()
-    assert not digests._hashes._found
+    assert not digests._found
 
 
 def test_sizes_compute_in_the_same_memory():

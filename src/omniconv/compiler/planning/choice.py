@@ -85,21 +85,19 @@ def _offer(problem: Problem, target: Target, facts: Facts) -> tuple[list[_Offer]
     change the layout twice. With columns it is another than where pixels of the result are apart. All families see that
     problem, so that a measurement of any of them is found.
     """
-    reasons = [
-        family.reject((facts.merged if family.merges else None) or problem, target, facts) for family in FAMILIES
-    ]
-    serves = {family.name for family, reason in zip(FAMILIES, reasons, strict=True) if reason is None}
-    rows, side_by_side = (each.FAMILY.name in serves for each in (series, columns))
-    if (rows and not problem.rows) or (side_by_side and not problem.columns):
-        problem = replace(problem, rows=rows or problem.rows, columns=side_by_side or problem.columns)
-    offers = [
-        _Offer(family, (facts.merged if family.merges else None) or problem)
-        for family in FAMILIES
-        if family.name in serves
-    ]
-    rejected = [
-        f"{family.name}: {reason}" for family, reason in zip(FAMILIES, reasons, strict=True) if reason is not None
-    ]
+    merged = [facts.merged if family.merges else None for family in FAMILIES]
+    reasons = [family.reject(other or problem, target, facts) for family, other in zip(FAMILIES, merged, strict=True)]
+    reason_of = dict(zip((family.name for family in FAMILIES), reasons, strict=True))
+    rows = problem.rows or reason_of[series.FAMILY.name] is None
+    side_by_side = problem.columns or reason_of[columns.FAMILY.name] is None
+    if (rows, side_by_side) != (problem.rows, problem.columns):
+        problem = replace(problem, rows=rows, columns=side_by_side)
+    offers, rejected = [], []
+    for family, other, reason in zip(FAMILIES, merged, reasons, strict=True):
+        if reason is None:
+            offers.append(_Offer(family, other or problem))
+        else:
+            rejected.append(f"{family.name}: {reason}")
     return offers, rejected
 
 

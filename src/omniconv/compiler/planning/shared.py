@@ -17,7 +17,7 @@ from collections import OrderedDict
 from collections.abc import Collection, Hashable, Iterable, Sequence
 from dataclasses import field, fields, replace
 from typing import Any, Final
-from weakref import WeakValueDictionary
+from weakref import ReferenceType, WeakValueDictionary, ref
 
 import numpy as np
 
@@ -30,7 +30,6 @@ from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.compiler.problem.candidate import Tile, find_cheapest
 from omniconv.forks import own_locks
 from omniconv.program.program import Program
-from omniconv.program.remembered import Remembered
 from omniconv.program.steps import Array, ProgramStep
 from omniconv.records import dataclass
 from omniconv.spec import Conv
@@ -47,10 +46,12 @@ MOST_KERNELS: Final = 1024
 
 
 class _Digests:
-    """Hashes of the constants of steps."""
+    """Hashes of arrays, each worked out once while its array lives: programs of one network for images of different
+    sizes have the same ones.
+    """
 
     def __init__(self) -> None:
-        self._hashes = Remembered(hash_array)
+        self._found: dict[int, tuple[ReferenceType[Array], bytes]] = {}
 
     def of(self, step: ProgramStep) -> bytes:
         """What the arrays of a step hold, and all that is said of how they are numbered."""
@@ -58,10 +59,19 @@ class _Digests:
         for each in fields(step):
             value = getattr(step, each.name)
             if isinstance(value, np.ndarray):
-                state.update(each.name.encode() + self._hashes.of(value))
+                state.update(each.name.encode() + self._hash(value))
             elif isinstance(value, Conv):
                 state.update(repr((value.groups, value.transposed, value.flip, value.in_channels)).encode())
         return state.digest()
+
+    def _hash(self, array: Array) -> bytes:
+        number = id(array)
+        known = self._found.get(number)
+        if known is not None and known[0]() is array:
+            return known[1]
+        digest = hash_array(array)
+        self._found[number] = ref(array, lambda _: self._found.pop(number, None)), digest
+        return digest
 
 
 def hash_array(array: Array) -> bytes:
