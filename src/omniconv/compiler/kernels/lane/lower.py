@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from omniconv.compiler.kernels.lane.rows import ARGS, Lane
 from omniconv.compiler.kernels.lane.staged import Staged
-from omniconv.compiler.kernels.lane.stencil import Stencil, asks_ahead
+from omniconv.compiler.kernels.lane.stencil import Stencil, ask_ahead
 from omniconv.compiler.kernels.lane.tiles import (
     WHOLE,
     LaneTile,
@@ -95,8 +95,8 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[LaneTile]) -> None:
         lanes=planner.target.lanes,
         halved=not planner.target.traits.permutes_cross_halves,
     )
-    if isinstance(recipe, Stencil) and asks_ahead(recipe, planner.target):
-        recipe = replace(recipe, ahead=planner.target.traits.line_bytes // planner.target.element.bytes)
+    if isinstance(recipe, Stencil):
+        recipe = ask_ahead(recipe, planner.target)
     parts = count_parts(problem, planner.target, tile) if _crowded(problem, planner.target.element, x.layout) else None
     if parts is not None:
         recipe = Staged.of(recipe, parts)
