@@ -256,7 +256,7 @@ def test_saved_files_are_taken_where_they_belong(invoke, model, tmp_path):
         (["run", path, "--dtype", "float64"], 2, "--dtype belongs to compiling"),
         (["inspect", path], 3, "is a saved network; need an ONNX file"),
         (["compile", path], 3, "is a saved network; need an ONNX file"),
-        (["tile", path, "x.npy", "y.npy"], 3, "omniconv.load(path), as it is a saved network"),
+        (["tile", path, "x.npy", "y.npy"], 3, "is a saved network; need an ONNX file"),
         (["compile", model, "-o", tmp_path / "net.onnx"], 2, "has no known ending; need .oconv"),
     ):
         found = invoke(*words)

@@ -113,6 +113,16 @@ def count(value: Any) -> int:
     return int(value) if isinstance(value, int | np.integer) else len(value)
 
 
+def refuse_saved(path: Path) -> None:
+    """Refuse a saved network, where a model is needed.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if is_saved(path):
+        raise ModelError(f"{path} is a saved network", need="an ONNX file", fix=f"omniconv run {path}")
+
+
 def read_inputs(path: Path) -> list[ModelInput]:
     """The inputs that an ONNX file declares, without those that have a stored value.
 
@@ -124,8 +134,7 @@ def read_inputs(path: Path) -> list[ModelInput]:
 
     if not path.is_file():
         raise ModelError(f"{path} is not a file", need="an ONNX file")
-    if is_saved(path):
-        raise ModelError(f"{path} is a saved network", need="an ONNX file", fix=f"omniconv run {path}")
+    refuse_saved(path)
     try:
         model = onnx.load(str(path), load_external_data=False)
     except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
