@@ -21,7 +21,7 @@ from omniconv.compiler.emit.machine import Condition, Index, Pointer, Value
 from omniconv.compiler.kernels.weights.panel import PanelSums
 from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid
 from omniconv.compiler.kernels.winograd.matrices import emit_result
-from omniconv.compiler.kernels.winograd.spread import BlockSpread, BlockReach
+from omniconv.compiler.kernels.winograd.spread import BlockReach, BlockSpread
 from omniconv.compiler.kernels.winograd.walk import BlockWalk
 from omniconv.records import dataclass
 from omniconv.target.model import Target

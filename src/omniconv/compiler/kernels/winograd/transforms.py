@@ -30,7 +30,7 @@ from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid
 from omniconv.compiler.kernels.winograd.computed import DirectSums
 from omniconv.compiler.kernels.winograd.matrices import emit_result
-from omniconv.compiler.kernels.winograd.spread import BlockSpread, BlockReach
+from omniconv.compiler.kernels.winograd.spread import BlockReach, BlockSpread
 from omniconv.compiler.kernels.winograd.walk import BlockWalk
 from omniconv.open_size import Opener
 from omniconv.records import dataclass
