@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from omniconv.choices import as_choice, check_instance
@@ -36,6 +37,7 @@ def compile_forward(
     dtype: Any = "float32",
     target: str | None = None,
     memory_limit: int | None = None,
+    exact: bool = False,
 ) -> Executable:
     """``y`` from ``x``, ``w`` and, with a bias, ``b``: a layer whose weights are inputs.
 
@@ -54,13 +56,13 @@ def compile_forward(
         threads: threads that share each call, at most; default: as for :func:`omniconv.compile`.
         layout: of ``x``, ``y`` and their gradients, ``"NCHW"`` or ``"NHWC"``; weights are always as in PyTorch,
             ``(out, in / groups, *kernel)`` or, transposed, ``(in, out / groups, *kernel)``, row major.
-        dtype, target, memory_limit: as for :func:`omniconv.compile`.
+        dtype, target, memory_limit, exact: as for :func:`omniconv.compile`.
 
     Raises:
         SpecError, ShapeError: arguments that do not fit one another.
         LimitError: more memory than allowed; nothing has been allocated then.
     """
-    shape, chosen, options = _take(spec, shape, threads, layout, dtype, target, memory_limit)
+    shape, chosen, options = _take(spec, shape, threads, layout, dtype, target, memory_limit, exact)
     program = forward_program(spec, shape, bias=as_flag("bias", bias), element=chosen.element)
     return Executable.of(program, chosen, options, spec.text(shape))
 
@@ -74,6 +76,7 @@ def compile_input_gradient(
     dtype: Any = "float32",
     target: str | None = None,
     memory_limit: int | None = None,
+    exact: bool = False,
 ) -> Executable:
     """``dx`` from ``dy`` and ``w``, for an input of ``shape``: the adjoint of the layer.
 
@@ -85,7 +88,7 @@ def compile_input_gradient(
 
     Args and Raises: as for :func:`compile_forward`.
     """
-    shape, chosen, options = _take(spec, shape, threads, layout, dtype, target, memory_limit)
+    shape, chosen, options = _take(spec, shape, threads, layout, dtype, target, memory_limit, exact)
     return Executable.of(input_gradient_program(spec, shape, element=chosen.element), chosen, options, spec.text(shape))
 
 
@@ -99,6 +102,7 @@ def compile_weight_gradient(
     dtype: Any = "float32",
     target: str | None = None,
     memory_limit: int | None = None,
+    exact: bool = False,
 ) -> Executable:
     """``dw`` and, with a bias, ``db`` from ``x`` and ``dy``, for an input of ``shape``.
 
@@ -111,7 +115,7 @@ def compile_weight_gradient(
 
     Args and Raises: as for :func:`compile_forward`.
     """
-    shape, chosen, options = _take(spec, shape, threads, layout, dtype, target, memory_limit)
+    shape, chosen, options = _take(spec, shape, threads, layout, dtype, target, memory_limit, exact)
     program = weight_gradient_program(spec, shape, bias=as_flag("bias", bias), element=chosen.element)
     return Executable.of(program, chosen, options, spec.text(shape))
 
@@ -124,12 +128,14 @@ def _take(
     dtype: Any,
     target: str | None,
     memory_limit: int | None,
+    exact: bool,
 ) -> tuple[Shape, Target, Options]:
     """Arguments that are checked, and the memory that input and result need granted."""
     check_instance("spec", spec, Conv, need="one layer", fix="oc.depthwise(in_channels=32, kernel_size=3)")
     options = {"threads": threads, "layout": layout, "dtype": dtype, "target": target, "memory_limit": memory_limit}
-    shape = as_shape(shape, at=spec.text())
-    return take_options(spec.text(shape), shape, 1, math.prod(spec.output_shape(shape)), **options)
+    shape, exact = as_shape(shape, at=spec.text()), as_flag("exact", exact)
+    taken = take_options(spec.text(shape), shape, 1, math.prod(spec.output_shape(shape)), **options)
+    return *taken[:2], replace(taken[2], exact=exact)
 
 
 def take_options(

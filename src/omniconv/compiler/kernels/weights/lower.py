@@ -10,11 +10,12 @@ import numpy as np
 
 from omniconv.compiler.kernels.reduction import Reduce
 from omniconv.compiler.kernels.series.lower import in_rows
+from omniconv.compiler.kernels.weights.filtered import lower_filtered_sums, plan_filtered_sums
 from omniconv.compiler.kernels.weights.lane import LaneSums, plan_lane_sums
 from omniconv.compiler.kernels.weights.panel import POSITIONS, STREAMED, PanelSums, plan_order, plan_panel_sums
 from omniconv.compiler.kernels.weights.staged import StagedSums
 from omniconv.compiler.kernels.weights.sums import SumAxis, Sums
-from omniconv.compiler.lowering.arrange import PAGE, as_channels_last, copy_axes
+from omniconv.compiler.lowering.arrange import PAGE, as_channels_last, copy_axes, layout_channels_last
 from omniconv.compiler.lowering.copy import Copy
 from omniconv.compiler.lowering.layer import strides_of
 from omniconv.compiler.memory.layout import Layout, row_major
@@ -101,6 +102,17 @@ def _lower_lane(planner: Planner, step: WeightGradientStep, sums: Sums, narrow: 
 
 def _lower_panel(planner: Planner, step: WeightGradientStep, sums: Sums, narrow: str, wide: str) -> None:
     target = planner.target
+    copied = sum(
+        math.prod(planner.shape(name))
+        for name in (narrow, wide)
+        if layout_channels_last(planner, name) != planner.get(name).layout
+    )
+    filtered = plan_filtered_sums(sums, target, exact=planner.exact, accuracy=planner.accuracy, copied=copied)
+    if filtered is not None:
+        last = as_channels_last(planner, narrow), as_channels_last(planner, wide)
+        recipe, total = lower_filtered_sums(planner, filtered, sums, *last)
+        _arrange(planner, recipe, total, _result(planner, step.y).ref, flip=step.spec.flip, turned=False)
+        return
     held, read = _in_order(planner, narrow), _in_order(planner, wide)
     turned, ahead = False, 0
     if sums.pointwise:
@@ -113,6 +125,8 @@ def _lower_panel(planner: Planner, step: WeightGradientStep, sums: Sums, narrow:
         sums=sums,
         narrow_strides=_strides(held),
         wide_strides=_strides(read),
+        narrow_group=sums.narrow * _strides(held)[1],
+        wide_group=sums.wide * _strides(read)[1],
         tile=plan_panel_sums(sums, target, STREAMED if ahead else POSITIONS),
         lanes=target.lanes,
         ahead=ahead,

@@ -46,18 +46,23 @@ class PanelSums:
     Attributes:
         sums: what is summed.
         narrow_strides, wide_strides: N, C, D, H, W strides [elements].
+        narrow_group, wide_group: distance between the first channels of neighbouring groups [elements].
         tile: sizes of one pass.
         lanes: of a vector.
         ahead: elements of a cache line where a pass asks for what the next one reads, in the order of memory, and all
             panels follow one another in a pass; 0 where values are near in any case.
+        adds: whether there are sums already that these are added to.
     """
 
     sums: Sums
     narrow_strides: Strides
     wide_strides: Strides
+    narrow_group: int
+    wide_group: int
     tile: PanelPass
     lanes: int
     ahead: int = 0
+    adds: bool = False
 
     @property
     def width(self) -> int:
@@ -132,8 +137,9 @@ class PanelSums:
     def _block(self, k: Kernel, block: Index, panel: Index, panels: int = 1) -> None:
         """All passes of a block for some panels, each pass for all of these."""
         y = k.shift(k.arg(Y), k.add(k.mul(block, self.size), k.mul(panel, self.each)))
-        with k.loop(panels * self.each, step=self.lanes) as at:
-            k.store(k.splat(0.0), y, at)
+        if not self.adds:
+            with k.loop(panels * self.each, step=self.lanes) as at:
+                k.store(k.splat(0.0), y, at)
         first = k.mul(block, self.tile.block)
         last = k.min(k.add(first, self.tile.block), self.passes)
         with k.loop(last, start=first) as number, k.loop(panels) as more:
@@ -154,7 +160,7 @@ class PanelPassEmission:
         self.right: Index = k.min(k.add(self.left, recipe.columns), recipe.sums.axes[2].count)
         if recipe.segments == 1:
             self.left, self.right = 0, recipe.sums.axes[2].count
-        self.wide = k.shift(k.arg(WIDE), k.mul(self.group, recipe.sums.wide * recipe.wide_strides[1]))
+        self.wide = k.shift(k.arg(WIDE), k.mul(self.group, recipe.wide_group))
         width = recipe.sums.axes[2]
         inside = [width.inside(tap) for tap in range(width.kernel)]
         self.inside = [k.table(list(column)) for column in zip(*inside, strict=True)] if width.bordered else []
@@ -193,14 +199,14 @@ class PanelPassEmission:
         last = p.sums.narrow - (p.panels - 1) * p.width
         ns = p.narrow_strides
         depth, height, _ = p.sums.axes
-        channel = k.add(k.mul(self.group, p.sums.narrow), k.mul(self.index, p.width))
+        channel = k.add(k.mul(self.group, p.narrow_group), k.mul(self.index, p.width * ns[1]))
 
         def body(channels: int) -> None:
             with k.loop(self.end, start=self.begin) as row:
                 n, od, oh = k.split(row, p.sums.batch, depth.count, height.count)
                 place = k.add(k.mul(n, ns[0]), k.add(k.mul(od, ns[2]), k.mul(oh, ns[3])))
                 place = k.add(place, k.mul(self.left, ns[4]))
-                source = k.shift(k.arg(NARROW), k.add(place, k.mul(channel, ns[1])))
+                source = k.shift(k.arg(NARROW), k.add(place, channel))
                 room = k.shift(self.own_room(), k.mul(k.sub(row, self.begin), p.columns * p.width))
                 if ns[1] == 1:
                     with k.loop(k.sub(self.right, self.left)) as q:
@@ -286,12 +292,7 @@ UNITS: Final = 16
 
 def plan_panel_sums(sums: Sums, target: Target, positions: int = POSITIONS) -> PanelPass:
     """The sizes of a pass: sums that fill the registers beside the vectors of a panel and one number."""
-    best = min(
-        (_cost_tile(sums, target, rows, vectors), -rows, vectors)
-        for vectors in range(1, 5)
-        for rows in range(1, (target.registers - 1 - vectors) // vectors + 1)
-    )
-    rows, vectors = -best[1], best[2]
+    _, rows, vectors = _find_tile(sums, target)
     count = sums.axes[2].count
     lines, columns = max(1, min(positions // count, sums.rows)), count
     if count > 2 * positions:
@@ -327,6 +328,22 @@ def plan_order(sums: Sums, target: Target) -> tuple[bool, int]:
     if far and sums.groups == sums.rows == 1 and not plan_panel_sums(streamed, target, STREAMED).apart:
         return streamed is not sums, target.traits.line_bytes // size
     return sums.narrow < sums.wide, 0
+
+
+def cost_panel_sums(sums: Sums, target: Target) -> float:
+    """Cost of one position and tap of a group, in multiply-adds of whole vectors."""
+    return _find_tile(sums, target)[0]
+
+
+def _find_tile(sums: Sums, target: Target) -> tuple[float, int, int]:
+    """The cheapest tile: cost, channels of wide, vectors of narrow."""
+    tiles = [
+        (_cost_tile(sums, target, rows, vectors), -rows, vectors)
+        for vectors in range(1, 5)
+        for rows in range(1, (target.registers - 1 - vectors) // vectors + 1)
+    ]
+    cost, rows, vectors = min(tiles)
+    return cost, -rows, vectors
 
 
 def _cost_tile(sums: Sums, target: Target, rows: int, vectors: int) -> float:

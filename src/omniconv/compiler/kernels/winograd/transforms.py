@@ -17,7 +17,7 @@ Source: Lavin and Gray, Fast algorithms for convolutional neural networks, 2015.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import reduce
@@ -29,7 +29,8 @@ from omniconv.compiler.emit.machine import Condition, Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.winograd.blocks import BlockAxis, BlockGrid
 from omniconv.compiler.kernels.winograd.computed import DirectSums
-from omniconv.compiler.kernels.winograd.matrices import emit_data, emit_result
+from omniconv.compiler.kernels.winograd.matrices import emit_result
+from omniconv.compiler.kernels.winograd.spread import BlockReach, BlockSpread
 from omniconv.compiler.kernels.winograd.walk import BlockWalk
 from omniconv.open_size import Opener
 from omniconv.records import dataclass
@@ -68,6 +69,19 @@ class WinogradInput:
         """The kernel's IR."""
         k = Kernel(name, target)
         blocks, (sn, *strides) = self.blocks, self.x_strides
+        depth, height, width = map(BlockReach.of_input, blocks.axes)
+        # Lanes behind the last channel of a group may hold anything: the products do not read them. Behind a part there
+        # is the next one.
+        several = blocks.parts > 1
+        spread = BlockSpread(
+            blocks=blocks,
+            reaches=(depth, height, width),
+            channels=self.channels,
+            strides=strides,
+            stride=blocks.stride(self.pitch, blocks.planes[0]),
+            masked=not self.readable or several,
+            alone=several,
+        )
         first, channel = k.lookup(k.arg(3), 0), k.lookup(k.arg(3), 1)
         with k.loop(k.end, start=k.begin) as unit:
             plane, index = k.divmod(unit, blocks.slab) if blocks.planes[0] > 1 else (0, unit)
@@ -90,74 +104,8 @@ class WinogradInput:
                         origins[number] = k.add(origins[number], k.mul(index, axis.between))
                 if blocks.slots != tuple(range(blocks.parts)):
                     part = k.lookup(k.table(blocks.slots), part)
-                self._part(k, image, strides, origins, k.shift(target_row, k.mul(part, self.channels)))
+                spread.emit(k, image, k.arg(2), origins, k.shift(target_row, k.mul(part, self.channels)))
         return k.finish()
-
-    def _part(self, k: Kernel, image: Pointer, strides: Sequence[int], begins: list[Index], row: Pointer) -> None:
-        """The block of one part, whose first position along each axis is given."""
-        axes = self.blocks.axes
-        conditions = [
-            [
-                axis.pointwise or k.within(k.add(begin, i * axis.spacing), axis.size)
-                for i in range(1 if axis.direct else axis.reads)
-            ]
-            for axis, begin in zip(axes, begins, strict=True)
-        ]
-        inside: Condition = True
-        for line in conditions:
-            for condition in {0: line[0], len(line) - 1: line[-1]}.values():
-                inside = k.both(inside, condition)
-        origin = image
-        for begin, stride in zip(begins, strides, strict=True):
-            origin = k.shift(origin, k.mul(begin, stride))
-
-        def emit(*, checked: bool) -> None:
-            places: list[tuple[Index, Condition]] = []
-            for position in product(*map(range, map(len, conditions))):
-                offset: Index = 0
-                there: Condition = True
-                for axis, place, stride, line in zip(axes, position, strides, conditions, strict=True):
-                    offset = k.add(offset, place * axis.spacing * stride)
-                    there = k.both(there, line[place])
-                places.append((offset, there))
-            pixels = [k.choose(there, k.shift(origin, offset), k.arg(2)) for offset, there in places] if checked else []
-
-            def load(channel: Index, count: int | None) -> list[Value]:
-                if checked:
-                    return [k.load(pixel, channel, count=count) for pixel in pixels]
-                here = k.anchor(k.shift(origin, channel))
-                return [k.load(here, offset, count=count) for offset, _ in places]
-
-            self._channels(k, load, row)
-
-        if isinstance(inside, bool):
-            emit(checked=not inside)
-        else:
-            with k.branches(inside) as (fast, slow):
-                with fast:
-                    emit(checked=False)
-                with slow:
-                    emit(checked=True)
-
-    def _channels(self, k: Kernel, load: Callable[[Index, int | None], list[Value]], row: Pointer) -> None:
-        """All channels of a block, whose pixels ``load`` has for some of them."""
-        blocks = self.blocks
-        stride, across, order = blocks.stride(self.pitch, blocks.planes[0]), blocks.across.points, blocks.order
-        with k.loop(blocks.groups) as group:
-
-            def body(within: Index, _vectors: int, count: int | None) -> None:
-                channel = k.add(k.mul(group, self.channels), within)
-                loaded = load(channel, count)
-                columns = [_spread(k, blocks.down, loaded[j::across]) for j in range(across)]
-                target = k.anchor(k.shift(row, k.add(k.mul(group, blocks.points * stride), within)))
-                for i, line in enumerate(zip(*columns, strict=True)):
-                    for j, value in enumerate(_spread(k, blocks.across, line)):
-                        place = order[i * across + j] * stride
-                        k.store(value, target, place, count=count if blocks.parts > 1 else None)
-
-            # Lanes behind the last channel of a group may hold anything: the products do not read them. Behind a part
-            # there is the next one.
-            emit_vectors(k, self.channels, body, masked=not self.readable or blocks.parts > 1)
 
 
 def _exists(k: Kernel, axis: BlockAxis, position: Index) -> Condition:
@@ -165,11 +113,6 @@ def _exists(k: Kernel, axis: BlockAxis, position: Index) -> Condition:
     if not axis.filtered:
         return True
     return k.within(position, axis.output) if axis.phases > 1 else k.compare("<", position, axis.output)
-
-
-def _spread(k: Kernel, axis: BlockAxis, values: Sequence[Value]) -> Sequence[Value]:
-    """``B^T @ values``."""
-    return emit_data(k, axis.filtering.data, values) if axis.filtered else values
 
 
 def _gather(k: Kernel, axis: BlockAxis, points: range, values: Sequence[Value]) -> Sequence[Value]:
