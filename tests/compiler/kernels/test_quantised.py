@@ -31,6 +31,7 @@ from omniconv.program.steps import (
     QuantisedTableStep,
     RearrangeStep,
     ReduceStep,
+    SliceStep,
 )
 from omniconv.runtime.executable import Executable
 from omniconv.spec import Conv
@@ -125,6 +126,25 @@ def test_quantising_by_a_reciprocal_is_a_division(channels: int) -> None:
     np.testing.assert_array_equal(run.run({"x": x})["y"], run_program(program, {"x": x})["y"].astype(np.float32))
     turned = [call.recipe for call in run.plan.calls if isinstance(call.recipe, QuantisedTurn)]
     assert turned[0].reciprocal == (find_reciprocal(levels) if run.plan.target.fma else None)
+
+
+@pytest.mark.parametrize("again", ["", "by a step", "by a view"])
+def test_tables_take_the_place_of_what_nobody_reads_again(again: str) -> None:
+    shape, part = (2, 40, 6, 7), (2, 16, 6, 7)
+    program = layer_program(shape, Conv.of(40, 40, 3, padding=1, groups=40))
+    if again != "by a step":
+        program.steps.pop(), program.labels.pop(), program.shapes.pop("y")
+    if again == "by a view":
+        program.add(SliceStep("z", "v", (0, 8, 0, 0), (1, 1, 1, 1)), part)
+    table = np.random.default_rng(0).integers(LEVELS.low, LEVELS.high + 1, 256).astype(np.int16)
+    program.add(QuantisedTableStep("z", "t", LEVELS, table, LEVELS), shape)
+    program.add(QuantisedMapStep("t", "u", 1.0), shape)
+    if again == "by a view":
+        program.add(QuantisedMapStep("v", "y", 1.0), part)
+    program.outputs = ("u", "y") if again else ("u",)
+    check(program, threads=2)
+    (call,) = [call for call in plan(program, select_target("native"), Options()).calls if call.what == "table"]
+    assert (call.args[0] == call.args[1]) == (not again)
 
 
 def test_reciprocals_are_found_for_nearly_all_scales() -> None:

@@ -128,7 +128,8 @@ def lower_quantised_map(planner: Planner, step: QuantisedMapStep) -> None:
         return
     shape, source = planner.shape(step.y), planner.shape(step.x)
     if 2 <= len(shape) <= 5 and (find_order(planner, step) or _feeds_layer(planner, step)):
-        x, y = as_channels_last(planner, step.x, len(shape)), planner.produce(step.y)
+        x = as_channels_last(planner, step.x, len(shape))
+        y = planner.produce_over(step.y, step.x, x) if source == shape else planner.produce(step.y)
         posts, refs = lower_posts(planner, step.post, shape, ARGS)
         walk = Map.of(x.layout, y.layout, posts, planner.target.lanes)
         if lower_quantised_scaling(planner, step, walk, (x.ref, y.ref, *refs)):
