@@ -153,8 +153,8 @@ def main(arguments: list[str]) -> int:
                     times = ", ".join(f"{name} {time:.2f}" for name, time in found["milliseconds"].items())
                     share = f"{found['roofline_share']:.0%} of the roofline ({found['limiter']})"
                     print(
-                        f"{threads} threads  {title}, {kind}: {times} ms; {found['gflops']:.0f} GFLOP/s, {share}; ratio "
-                        f"{found['ratio']:.2f}, slower layout {found['ratio_slower_layout']:.2f}",
+                        f"{threads} threads  {title}, {kind}: {times} ms; {found['gflops']:.0f} GFLOP/s, {share}; "
+                        f"ratio {found['ratio']:.2f}, slower layout {found['ratio_slower_layout']:.2f}",
                         flush=True,
                     )
         mine = [each for each in records if each["threads"] == threads]
