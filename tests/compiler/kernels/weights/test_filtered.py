@@ -26,7 +26,11 @@ LAYERS = {
     "groups": (Conv.of(18, 34, (3, 2), groups=2), (2, 18, 12, 13)),
     "5x5": (Conv.of(8, 8, 5, padding=2), (2, 8, 11, 12)),
     "one axis": (Conv.of(8, 12, 3, padding=1, dims=1), (3, 8, 50)),
-    "depth": (Conv.of(8, 8, (3, 3, 1), dims=3), (1, 8, 7, 8, 5)),
+    "depth": (Conv.of(8, 9, 3, dims=3, padding=1, flip=True), (2, 8, 9, 7, 6)),
+    "depth, dilation": (
+        Conv.of(8, 8, (2, 3, 1), dims=3, padding=((1, 1), (2, 2), (0, 0)), dilation=(2, 2, 1)),
+        (1, 8, 9, 7, 5),
+    ),
     "smaller than a block": (Conv.of(8, 8, 3, padding=1), (1, 8, 1, 2)),
 }
 
@@ -58,11 +62,16 @@ def magnitudes(spec, form, x, dy):
     wide, narrow = (np.abs(each.astype(np.float64)) for each in ((dy, x) if spec.transposed else (x, dy)))
     axes = form.blocks.axes[3 - spec.dims :]
     for at, axis in enumerate(axes):
-        reads = [[s - axis.before + i * axis.dilation for i in range(axis.reads)] for s in axis.starts]
-        makes = [[s + j * axis.dilation for j in range(axis.m)] for s in axis.starts]
-        data, result = (
-            (np.abs(axis.filtering.data), np.abs(axis.filtering.result).T) if axis.filtered else (np.eye(1), np.eye(1))
-        )
+        if axis.direct:  # a block for each output, whose points are its taps
+            starts, (r, m) = range(axis.output), (axis.r, 1)
+            data, result = np.eye(r), np.ones((r, 1))
+        else:
+            starts, (r, m) = axis.starts, (axis.r, axis.m)
+            data, result = (np.eye(1), np.eye(1))
+            if axis.filtered:
+                data, result = np.abs(axis.filtering.data), np.abs(axis.filtering.result).T
+        reads = [[s - axis.before + i * axis.dilation for i in range(m + r - 1)] for s in starts]
+        makes = [[s + j * axis.dilation for j in range(m)] for s in starts]
         wide, narrow = (
             np.moveaxis(_blocks(value, 2 + 2 * at, np.asarray(places)) @ matrix.T, (-2, -1), (2 + 2 * at, 3 + 2 * at))
             for value, places, matrix in ((wide, reads, data), (narrow, makes, result))
@@ -73,7 +82,7 @@ def magnitudes(spec, form, x, dy):
     every, points = "".join(letters), "".join(pair[1] for pair in letters)
     sums = np.einsum(f"ngi{every},ngo{every}->goi{points}", wide, narrow, optimize=True)
     for axis in axes:
-        kernel = np.abs(axis.filtering.kernel) if axis.filtered else np.eye(1)
+        kernel = np.abs(axis.filtering.kernel) if axis.filtered else np.eye(axis.r)
         sums = np.moveaxis(sums, 3, -1) @ kernel
     return sums.reshape(spec.weight_shape)[(..., *[slice(None, None, -1 if spec.flip else 1)] * spec.dims)]
 

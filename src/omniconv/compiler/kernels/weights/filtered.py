@@ -51,10 +51,13 @@ class FilteredSums:
 
     @classmethod
     def of(cls, problem: Problem, sums: Sums, blocks: BlockGrid) -> FilteredSums:
-        """All groups at a time, in slabs of about equal size."""
-        slab = ceil_div(blocks.count, ceil_div(blocks.count, BLOCKS))
-        one, groups = SumAxis(1, 1), sums.groups * blocks.points
-        products = Sums(1, (one, one, SumAxis(slab, slab)), groups, sums.narrow, sums.wide)
+        """All groups at a time, in slabs of about equal size. Planes of a slab follow one another, so that a tap along
+        the depth is as far away as there are blocks.
+        """
+        before, after = blocks.planes
+        slab = ceil_div(blocks.count, ceil_div(blocks.count, ceil_div(BLOCKS, after)))
+        axis = SumAxis(after * slab, before * slab, before - after + 1, dilation=slab)
+        products = Sums(1, (SumAxis(1, 1), SumAxis(1, 1), axis), sums.groups * blocks.points, sums.narrow, sums.wide)
         return cls(problem, replace(blocks, slab=slab, groups=sums.groups), products)
 
     @property
@@ -66,18 +69,24 @@ class FilteredSums:
     def multiplications(self) -> int:
         """Products of transformed values."""
         products = self.products
-        return products.groups * self.blocks.count * products.narrow * products.wide
+        return products.groups * products.taps * self._positions * products.narrow * products.wide
+
+    @property
+    def _positions(self) -> int:
+        """Of the products, in all slabs: a position for each plane of a block."""
+        return self.blocks.planes[1] * self.blocks.count
 
     def estimate_cost(self, target: Target) -> float:
         """Of all transforms and products [half cycles]."""
         blocks, products = self.blocks, self.products
-        filtered = [axis for axis in blocks.axes if axis.filtered]
-        vectors = ceil_div(products.narrow, target.lanes) + ceil_div(products.wide, target.lanes)
+        before, after = blocks.planes
+        wide, narrow = (ceil_div(channels, target.lanes) for channels in (products.wide, products.narrow))
         # Additions and moves for one vector of one point, of either value in the mean.
-        moves = 2 + sum(axis.reads + axis.m for axis in filtered) / 4
-        spread = target.traits.transform * products.groups * blocks.count * vectors * moves
-        sums = SUM * products.groups * ceil_div(products.narrow, target.lanes) * products.wide * (self.slabs + 1)
-        return spread + sums + _scale(target) * products.groups * blocks.count * cost_panel_sums(products, target)
+        moves = 2 + sum(axis.reads + axis.m for axis in blocks.axes if axis.filtered) / 4
+        moves *= products.groups * blocks.count * (before * wide + after * narrow)
+        sums = products.groups * products.taps * narrow * products.wide * (self.slabs + 1)
+        multiply = products.groups * products.taps * self._positions * cost_panel_sums(products, target)
+        return target.traits.transform * moves + SUM * sums + _scale(target) * multiply
 
 
 def _scale(target: Target) -> float:
@@ -97,7 +106,7 @@ def list_filtered_sums(sums: Sums, accuracy: str = USUAL) -> Iterator[FilteredSu
     problem = Problem(sums.batch, (depth, height, width), sums.groups, sums.wide, sums.narrow, accuracy=accuracy)
     if reject_forms(problem) is None:
         for blocks in list_forms(problem):
-            if blocks.parts == 1 and not blocks.axes[0].direct:
+            if blocks.parts == 1:
                 yield FilteredSums.of(problem, sums, blocks)
 
 
@@ -131,7 +140,7 @@ def lower_filtered_sums(
     """
     target, blocks = planner.target, filtered.blocks
     met, own = plan_pitch(sums.wide, target), plan_pitch(sums.narrow, target)
-    apart = blocks.stride(met), blocks.stride(own)
+    apart = blocks.stride(met, blocks.planes[0]), blocks.stride(own, blocks.planes[1])
     spread = WinogradInput(
         blocks=blocks,
         channels=sums.wide,

@@ -29,7 +29,8 @@ from omniconv.target.model import Target
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinogradGradient:
-    """The recipe of A e A^T for a slab of blocks: the gradient of the result to ``[group][point][block][channel]``.
+    """The recipe of A e A^T for a slab of blocks: the gradient of the result to
+    ``[group][point][plane][block][channel of the group]``.
 
     Args of the kernel: the gradient, the transformed slab, zeros, and a table with the first block of the slab.
 
@@ -46,8 +47,8 @@ class WinogradGradient:
 
     @property
     def units(self) -> int:
-        """Blocks in a slab."""
-        return self.blocks.slab
+        """Blocks in a slab, one for each plane."""
+        return self.blocks.slab * self.blocks.planes[1]
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
@@ -59,25 +60,27 @@ class WinogradGradient:
             reaches=(depth, height, width),
             channels=self.channels,
             strides=strides,
-            stride=blocks.stride(self.pitch),
+            stride=blocks.stride(self.pitch, blocks.planes[1]),
             masked=not self.readable,
             alone=False,
         )
         first, last = k.lookup(k.arg(3), 0), blocks.count - 1
         with k.loop(k.end, start=k.begin) as unit:
-            block = k.add(first, unit)
+            plane, index = k.divmod(unit, blocks.slab) if blocks.planes[1] > 1 else (0, unit)
+            block = k.add(first, index)
             # Past the last block of the layer there are zeros.
             exists = k.compare("<=", block, last) if blocks.count % blocks.slab else True
             at = BlockWalk.to(k, blocks, k.min(block, last))
             image, row = k.shift(k.arg(0), k.mul(at.n, sn)), k.shift(k.arg(1), k.mul(unit, self.pitch))
-            spread.emit(k, image, k.arg(2), at.starts, row, exists)
+            begins = [k.add(at.starts[0], k.mul(plane, blocks.axes[0].dilation)), *at.starts[1:]]
+            spread.emit(k, image, k.arg(2), begins, row, exists)
         return k.finish()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WinogradTaps:
-    """The recipe of G^T m G: sums ``[group][point][panel][channel of wide][channel of narrow]`` to the same with taps
-    between panels and channels.
+    """The recipe of G^T m G: sums ``[group][point][panel][tap of planes][channel of wide][channel of narrow]`` to the
+    same with all taps in place of those and no points.
 
     A value that is not finite would reach, through the transforms, weights that have no product with it. Where a weight
     is not finite, those of all taps are summed directly.
@@ -101,6 +104,11 @@ class WinogradTaps:
         return math.prod(axis.kernel for axis in self.blocks.axes)
 
     @property
+    def each(self) -> int:
+        """Sums of one tap in a panel."""
+        return self.sums.sums.wide * self.sums.width
+
+    @property
     def units(self) -> int:
         """Channels of wide in all panels."""
         return self.blocks.groups * self.sums.panels * self.sums.sums.wide
@@ -108,32 +116,40 @@ class WinogradTaps:
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target)
-        wide, width, panels = self.sums.sums.wide, self.sums.width, self.sums.panels
+        wide, width, panels, planes = self.sums.sums.wide, self.sums.width, self.sums.panels, self.sums.sums.taps
         last = self.sums.sums.narrow - (panels - 1) * width
         with k.loop(k.end, start=k.begin) as unit:
             group, panel, channel = k.split(unit, self.blocks.groups, panels, wide)
-            row = k.add(k.mul(panel, wide), channel)
-            source = k.shift(k.arg(0), k.mul(k.add(k.mul(group, self.blocks.points * panels * wide), row), width))
-            tap_row = k.add(k.mul(k.add(k.mul(group, panels), panel), self.taps * wide), channel)
-            taps = k.shift(k.arg(1), k.mul(tap_row, width))
-            met = k.shift(k.arg(2), k.add(k.mul(group, wide), channel))
             own = k.shift(k.arg(3), k.add(k.mul(group, self.sums.sums.narrow), k.mul(panel, width)))
+            met = k.shift(k.arg(2), k.add(k.mul(group, wide), channel))
 
-            def body(channels: int) -> None:
-                for at in range(0, channels, self.sums.lanes):
-                    count = min(channels - at, self.sums.lanes)
-                    self._vector(k, k.shift(source, at), k.shift(taps, at), met, k.shift(own, at), count)
+            def find(place: int, points: int, taps: int) -> Pointer:
+                """The first sum of a channel in what has so many points and taps."""
+                row = k.add(k.mul(group, points * panels), panel)
+                return k.shift(k.arg(place), k.add(k.mul(row, taps * self.each), k.mul(channel, width)))
 
-            k.both_ways(
-                k.compare("<", panel, panels - 1) if last < width and panels > 1 else last == width,
-                lambda whole: body(width if whole else last),
-            )
+            source, result = find(0, self.blocks.points, planes), find(1, 1, self.taps)
+            with k.loop(planes) as plane:
+                sums = k.shift(source, k.mul(plane, self.each))
+                taps = k.shift(result, k.mul(plane, self.taps // planes * self.each))
+
+                def body(channels: int) -> None:
+                    for at in range(0, channels, self.sums.lanes):
+                        count = min(channels - at, self.sums.lanes)
+                        self._vector(k, k.shift(sums, at), k.shift(taps, at), plane, met, k.shift(own, at), count)
+
+                k.both_ways(
+                    k.compare("<", panel, panels - 1) if last < width and panels > 1 else last == width,
+                    lambda whole: body(width if whole else last),
+                )
         return k.finish()
 
-    def _vector(self, k: Kernel, source: Pointer, taps: Pointer, met: Pointer, own: Pointer, channels: int) -> None:
-        """All taps of one channel of wide and a vector of channels of narrow."""
+    def _vector(
+        self, k: Kernel, source: Pointer, taps: Pointer, plane: Index, met: Pointer, own: Pointer, channels: int
+    ) -> None:
+        """The taps of one plane, of one channel of wide and a vector of channels of narrow."""
         blocks = self.blocks
-        stride = self.sums.panels * self.sums.sums.wide * self.sums.width
+        stride = self.sums.panels * self.sums.sums.taps * self.each
         order, down, across = blocks.order, blocks.down, blocks.across
         columns = [
             _gather(k, down, [k.load(source, order[i * across.points + j] * stride) for i in range(down.points)])
@@ -145,19 +161,19 @@ class WinogradTaps:
             for value in _gather(k, across, line):
                 # 0 times all of them adds up to 0 where all are finite.
                 total = k.fma(value, zero, total)
-                k.store(value, taps, number * self.sums.sums.wide * self.sums.width)
+                k.store(value, taps, number * self.each)
                 number += 1
         odd = k.b.fcmp_unordered("!=", total, zero)
         count = None if channels == self.sums.lanes else channels
         if count is not None:
             odd = k.b.and_(odd, k.first_lanes(count, k.lanes))
         with k.when(k.any(odd)), ExitStack() as loops:
-            places = [loops.enter_context(k.loop(axis.kernel)) for axis in blocks.axes]
-            tap = places[0]
-            for axis, place in zip(blocks.axes[1:], places[1:], strict=True):
-                tap = k.add(k.mul(tap, axis.kernel), place)
-            sums = self._sum(k, places, met, own, count)
-            k.store(sums, taps, k.mul(tap, self.sums.sums.wide * self.sums.width))
+            places = [plane if axis.direct else loops.enter_context(k.loop(axis.kernel)) for axis in blocks.axes]
+            tap: Index = 0
+            for axis, place in zip(blocks.axes, places, strict=True):
+                if not axis.direct:
+                    tap = k.add(k.mul(tap, axis.kernel), place)
+            k.store(self._sum(k, places, met, own, count), taps, k.mul(tap, self.each))
 
     def _sum(self, k: Kernel, taps: Sequence[Index], met: Pointer, own: Pointer, count: int | None) -> Value:
         """The products of one tap, over all positions in their order."""

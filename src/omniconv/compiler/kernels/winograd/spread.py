@@ -35,7 +35,7 @@ class BlockReach:
     def of_result(cls, axis: BlockAxis) -> BlockReach:
         """The results of a block, whose gradient A is for."""
         matrix = tuple(zip(*axis.filtering.result, strict=True)) if axis.filtered else None
-        return cls(axis.m, axis.dilation, axis.output, axis.whole, matrix)
+        return cls(1 if axis.direct else axis.m, axis.dilation, axis.output, axis.whole, matrix)
 
     def spread(self, k: Kernel, values: Sequence[Value]) -> Sequence[Value]:
         """The values of a block at its points."""
