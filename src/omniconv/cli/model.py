@@ -266,13 +266,14 @@ def open_model(
     precision: str = "float32",
     strict: bool = False,
     exact: bool = False,
+    content: Path | bytes | None = None,
 ) -> CompiledModel:
-    """Compile a model; what of it runs on the host is named on the error stream."""
+    """Compile a model; what of it runs on the host is named on the error stream. ``content`` stands for the file."""
     from omniconv.api import compile as compile_model
 
     with _showing_warnings(path), progress(f"compiling {path.name}"):
         network = compile_model(
-            str(path),
+            content if isinstance(content, bytes) else str(path),
             shapes=dict(shapes),
             threads=threads,
             tuned=tuned,
