@@ -1,10 +1,9 @@
-"""Time whole steps in PyTorch: training of converted models beside eager PyTorch, inference beside inductor.
+"""Time whole steps of training in PyTorch: converted models beside eager PyTorch.
 
-``bench/steps.py [--what training inference] [--models WORD ...] [--batch N ...] [--threads N ...] [--size N]``:
-forward pass, loss, backward pass and a step of SGD, ours (after `convert`) and PyTorch's, contiguous and channels last,
-in turns in one process; then `torch.compile`, ours with frozen weights and without, the whole network by
-`omniconv.torch.compile`, and inductor with freezing. The loss, all gradients and the outputs are first compared with
-PyTorch in float64; an error may be :data:`ALLOWANCE` times that of PyTorch in float32.
+``bench/steps.py [--models WORD ...] [--batch N ...] [--threads N ...] [--size N]``: forward pass, loss, backward pass
+and a step of SGD, ours (after `convert`) and PyTorch's, contiguous and channels last, in turns in one process. The loss
+and all gradients are first compared with PyTorch in float64; an error may be :data:`ALLOWANCE` times that of PyTorch in
+float32. Inference is timed by ``bench/compiled.py``.
 
 ``bench/steps.py --steps 1000`` trains instead: what was compiled after the first step, the memory of the process
 meanwhile, and the distance of the losses to those of float64, ours and PyTorch's.
@@ -19,7 +18,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -31,8 +29,7 @@ from torch.nn import functional as F  # noqa: N812 - its usual name
 
 from omniconv.bench.interleave import interleave
 from omniconv.bench.machine import describe_machine, keep_freed_memory
-from omniconv.torch import compile as compile_whole
-from omniconv.torch import convert, reports
+from omniconv.torch import convert
 from omniconv.torch.programs import PROGRAMS
 from step_models import CLASSES, MODELS
 
@@ -47,7 +44,7 @@ SETTLED: Final = 50
 REPORT: Final = Path("build/bench/steps.json")
 LAYOUTS: Final = ("contiguous", "channels last")
 _OURS: Final = frozenset(f"ours {layout}" for layout in LAYOUTS)
-"""What the ratios are to: in inference that is what is frozen."""
+"""What the ratios are to."""
 
 Call = Callable[[], Any]
 
@@ -134,55 +131,17 @@ def measure_training(title: str, batch: int, options: argparse.Namespace) -> tup
     return calls, check(errors)
 
 
-def measure_inference(title: str, batch: int, options: argparse.Namespace) -> tuple[dict[str, Call], str]:
-    """Calls of the frozen model, ours and inductor's, of ours that is not frozen or is whole, and those of eager
-    PyTorch; and the errors of their outputs.
-    """
-    import torch._inductor.config as inductor
-
-    inductor.freezing = True
-    model, x, _ = make(title, batch, options.size)
-    errors: dict[str, float] = {}
-    calls: dict[str, Call] = {}
-    with torch.no_grad():
-        model(x)  # statistics for the batch norms
-        exact = copy.deepcopy(model).eval().double()(x.double())
-        for layout in layouts_of(x):
-            mine, given = arrange(model.eval(), x, layout)
-            order = "NHWC" if layout == LAYOUTS[1] else "NCHW"
-            ways = {
-                "torch": mine,
-                "inductor": torch.compile(copy.deepcopy(mine), backend="inductor", dynamic=False),
-                "ours": torch.compile(copy.deepcopy(mine), backend="omniconv", dynamic=False, options={"freeze": True}),
-                "ours not frozen": torch.compile(copy.deepcopy(mine), backend="omniconv", dynamic=False),
-                "ours whole": compile_whole(copy.deepcopy(mine), given, threads=torch.get_num_threads(), layout=order),
-            }
-            for name, way in ways.items():
-                try:
-                    errors[f"{name} {layout}"] = distance([way(given)], [exact])
-                except torch._dynamo.exc.BackendCompilerFailed as error:  # noqa: SLF001
-                    if name != "inductor":
-                        raise
-                    reason = str(error).strip().splitlines()[0]
-                    print(f"  inductor, {layout}: CANNOT RUN, which needs a compiler of C++ (g++): {reason}")
-                    continue
-                calls[f"{name} {layout}"] = partial(way, given)
-    refused = [part.refused for report in reports() for part in report.parts if part.refused]
-    return calls, check(errors) + "".join(f"; a part runs in PyTorch: {why}" for why in refused)
-
-
-def compare(title: str, what: str, batch: int, threads: int, options: argparse.Namespace) -> dict[str, Any]:
+def compare(title: str, batch: int, threads: int, options: argparse.Namespace) -> dict[str, Any]:
     """Verify, time in turns, print; the figures."""
-    print(f"{title}, {what}, batch {batch}, {threads} threads", flush=True)
+    print(f"{title}, training, batch {batch}, {threads} threads", flush=True)
     torch.set_num_threads(threads)
-    calls, line = (measure_training if what == "training" else measure_inference)(title, batch, options)
+    calls, line = measure_training(title, batch, options)
     print(f"  errors: {line}", flush=True)
-    with torch.no_grad() if what == "inference" else nullcontext():
-        for call in calls.values():
-            call()
-        compiled = PROGRAMS.compiled
-        settle = 0.1 if threads > 1 else 0.0
-        timings = interleave(calls, rounds=options.rounds, seconds=0, warm_up=1, settle=settle)
+    for call in calls.values():
+        call()
+    compiled = PROGRAMS.compiled
+    settle = 0.1 if threads > 1 else 0.0
+    timings = interleave(calls, rounds=options.rounds, seconds=0, warm_up=1, settle=settle)
     compiled = PROGRAMS.compiled - compiled
     times = {name: timing.median for name, timing in timings.items()}
     quick = {name: timing.fastest for name, timing in timings.items()}
@@ -193,7 +152,6 @@ def compare(title: str, what: str, batch: int, threads: int, options: argparse.N
     print(f"  compiled while timing: {compiled}", flush=True)
     return {
         "model": title,
-        "what": what,
         "batch": batch,
         "threads": threads,
         "size": options.size,
@@ -250,7 +208,6 @@ def _difference(a: float, b: float) -> float:
 def main(arguments: list[str]) -> int:
     """Measure or train, print, write a report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--what", nargs="+", default=["training", "inference"], choices=["training", "inference"])
     parser.add_argument("--models", nargs="+", default=[""], help="those whose title has one of these words")
     parser.add_argument("--batch", type=int, nargs="+", default=[8, 32])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
@@ -265,8 +222,8 @@ def main(arguments: list[str]) -> int:
     if options.steps:
         records = [train_long(title, batch, options) for title in titles for batch in options.batch]
     else:
-        for what, threads, batch, title in product(options.what, options.threads, options.batch, titles):
-            records.append(compare(title, what, batch, threads, options))
+        for threads, batch, title in product(options.threads, options.batch, titles):
+            records.append(compare(title, batch, threads, options))
     REPORT.parent.mkdir(parents=True, exist_ok=True)
     REPORT.write_text(json.dumps({"machine": describe_machine(max(options.threads)), "steps": records}, indent=1))
     return 0
