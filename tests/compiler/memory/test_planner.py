@@ -34,7 +34,8 @@ def test_shuffles_are_found() -> None:
     ("channels", "kernel", "width", "copied"),
     [
         (256, 3, 20, False),  # 30 pixels under a tile, 32 fit
-        (256, 5, 20, True),
+        (256, 5, 20, False),  # parts of the channels are staged
+        (256, 5, 1000, True),  # a part overflows the second-level cache
         (512, 3, 20, True),
         (512, 1, 20, False),  # one pixel at a time
         (520, 5, 20, False),  # pixels in different sets
