@@ -2,7 +2,9 @@
 
 ``bench/gradients.py [--threads N ...] [--rounds N] [--batch N] [--only WORD ...] [--passes WORD ...]``: every layer of
 :data:`LAYERS` in both layouts, ours and PyTorch's, in turns in one process. Results are compared first. The ratio is
-the time of PyTorch's faster layout over ours, once for our faster layout and once for our slower one.
+the time of PyTorch's faster layout over ours, once for our faster layout and once for our slower one. The share of the
+roofline is the least time by the measured peak and bandwidths (:mod:`omniconv.bench.roofline`) over that of our faster
+layout: by multiply-adds or by one reading of both operands and one writing of the result.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ import torch
 
 from omniconv.bench.interleave import interleave
 from omniconv.bench.machine import describe_machine, keep_freed_memory
+from omniconv.bench.roofline import Roofline, measure_roofline
 from omniconv.gradients import compile_forward, compile_input_gradient, compile_weight_gradient
 from omniconv.spec import Conv, Shape
 
@@ -39,7 +42,8 @@ LAYERS: Final = {
     "pointwise": (Conv.of(128, 128, 1), (56, 56)),
 }
 """Layers and the sizes of their inputs."""
-PASSES: Final = ("forward", "input", "weight")
+PASSES: Final = {"forward": ("x", "w", "dy"), "input": ("dy", "w", "x"), "weight": ("x", "dy", "w")}
+"""What each pass reads, and what has the size of its result."""
 TOLERANCE: Final = 2e-4
 """Largest difference from PyTorch's result, in parts of the largest number in it."""
 REPORT: Final = Path("build/bench/gradients.json")
@@ -50,11 +54,12 @@ Call = Callable[[], Any]
 def ours(kind: str, spec: Conv, shape: Shape, layout: str, threads: int, arrays: dict[str, Any]) -> Call:
     """Our call of one pass, on arrays channels first."""
     if kind == "forward":
-        f, names = compile_forward(spec, shape, bias=False, layout=layout, threads=threads), ("x", "w")
+        f = compile_forward(spec, shape, bias=False, layout=layout, threads=threads)
     elif kind == "input":
-        f, names = compile_input_gradient(spec, shape, layout=layout, threads=threads), ("dy", "w")
+        f = compile_input_gradient(spec, shape, layout=layout, threads=threads)
     else:
-        f, names = compile_weight_gradient(spec, shape, bias=False, layout=layout, threads=threads), ("x", "dy")
+        f = compile_weight_gradient(spec, shape, bias=False, layout=layout, threads=threads)
+    names = PASSES[kind][:2]
     given = {name: _arrange(arrays[name], layout if name != "w" else "NCHW") for name in names}
     (result,) = f.outputs
 
@@ -85,8 +90,9 @@ def _arrange(array: Any, layout: str) -> Any:
     return np.ascontiguousarray(np.moveaxis(array, 1, -1)) if layout == "NHWC" else array
 
 
-def measure(title: str, kind: str, threads: int, rounds: int, batch: int) -> dict[str, Any]:
-    """One pass of one layer in all ways."""
+def measure(title: str, kind: str, limits: Roofline, rounds: int, batch: int) -> dict[str, Any]:
+    """One pass of one layer in all ways, on as many threads as the limits are of."""
+    threads = limits.threads
     spec, sizes = LAYERS[title]
     shape = (batch, spec.in_channels, *sizes)
     rng = np.random.default_rng(0)
@@ -110,6 +116,8 @@ def measure(title: str, kind: str, threads: int, rounds: int, batch: int) -> dic
     best = min(time for name, time in times.items() if name.startswith("torch"))
     mine = [times[f"ours {layout}"] for layout in layouts]
     flops = 2 * spec.count_macs(shape)
+    *read, written = (arrays[name].nbytes for name in PASSES[kind])
+    bound = limits.bound(flops, sum(read), written)
     return {
         "layer": title,
         "pass": kind,
@@ -117,6 +125,8 @@ def measure(title: str, kind: str, threads: int, rounds: int, batch: int) -> dic
         "batch": batch,
         "milliseconds": {name: time * 1e3 for name, time in times.items()},
         "gflops": flops / min(mine) * 1e-9,
+        "roofline_share": bound.seconds / min(mine),
+        "limiter": bound.limiter,
         "ratio": best / min(mine),
         "ratio_slower_layout": best / max(mine),
     }
@@ -129,20 +139,22 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--only", nargs="+", default=[""], help="layers whose title has one of these words")
-    parser.add_argument("--passes", nargs="+", default=PASSES, choices=PASSES)
+    parser.add_argument("--passes", nargs="+", default=list(PASSES), choices=list(PASSES))
     options = parser.parse_args(arguments)
     keep_freed_memory()
     records = []
     for threads in options.threads:
+        limits = measure_roofline(threads=threads)
         for title in LAYERS:
             if any(word in title for word in options.only):
                 for kind in options.passes:
-                    found = measure(title, kind, threads, options.rounds, options.batch)
+                    found = measure(title, kind, limits, options.rounds, options.batch)
                     records.append(found)
                     times = ", ".join(f"{name} {time:.2f}" for name, time in found["milliseconds"].items())
+                    share = f"{found['roofline_share']:.0%} of the roofline ({found['limiter']})"
                     print(
-                        f"{threads} threads  {title}, {kind}: {times} ms; {found['gflops']:.0f} GFLOP/s; ratio "
-                        f"{found['ratio']:.2f}, slower layout {found['ratio_slower_layout']:.2f}",
+                        f"{threads} threads  {title}, {kind}: {times} ms; {found['gflops']:.0f} GFLOP/s, {share}; "
+                        f"ratio {found['ratio']:.2f}, slower layout {found['ratio_slower_layout']:.2f}",
                         flush=True,
                     )
         mine = [each for each in records if each["threads"] == threads]

@@ -1,4 +1,4 @@
-"""Accuracy of quantised networks: top-1 of page orientation on real pages, and signal to noise of other networks.
+"""Choices of quantising beside each other: top-1 of page orientation on real pages, and signal to noise of networks.
 
     python bench/quantized.py pages                 # rotated, noisy, rescaled pages of scikit-image's scan
     python bench/quantized.py network model.onnx    # any network of images, on noise: loads and runs elsewhere
@@ -22,38 +22,10 @@ import numpy.typing as npt
 
 import omniconv as oc
 from omniconv.demo.orientation import find_network
-from omniconv.demo.page import load_page, prepare, resize, rotate
 from omniconv.quantization import QuantOptions, quantize_with_report
+from pages import EASY, HARD, Wear, make_pages
 
 Array: TypeAlias = npt.NDArray[Any]
-
-
-def make_pages(count: int, seed: int, *, test: bool, window: float = 0.7) -> tuple[Array, list[int]]:
-    """Pages cut from the scan, rescaled, darkened and noisy, in all four orientations, with the number of each.
-
-    Args:
-        count: how many.
-        seed: of all that is drawn.
-        window: the smallest share of the scan's height and width that a page shows.
-        test: from the right 45 % of the scan, else from the left 55 %.
-    """
-    rng = np.random.default_rng(seed)
-    scan = load_page()
-    middle = int(0.55 * scan.shape[1])
-    scan = scan[:, middle:] if test else scan[:, :middle]
-    pages, labels = [], []
-    for index in range(count):
-        height, width = (int(size * rng.uniform(window, 1.0)) for size in scan.shape)
-        corners = zip(scan.shape, (height, width), strict=True)
-        top, left = (int(rng.integers(0, size - part + 1)) for size, part in corners)
-        scale = rng.uniform(0.6, 1.8)
-        part = scan[top : top + height, left : left + width]
-        page = resize(part, int(scale * height), int(scale * width))
-        light = rng.uniform(0.7, 1.1) * page + rng.uniform(-20, 20) + rng.normal(0, rng.uniform(0, 16), page.shape)
-        turned = rotate(np.clip(light, 0, 255).astype(np.uint8), 90 * (index % 4))
-        pages.append(prepare(turned))
-        labels.append(index % 4)
-    return np.concatenate(pages), labels
 
 
 def run_compiled(model: bytes | Path, x: Array, precision: str = "float32") -> Array:
@@ -97,10 +69,10 @@ def choices() -> Iterator[tuple[str, dict[str, Any]]]:
     yield "mse, one scale a tensor", {"per_channel": False}
 
 
-def measure_pages(calibrating: int, testing: int, window: float, only: str) -> None:
+def measure_pages(calibrating: int, testing: int, wear: Wear, only: str) -> None:
     """Print top-1 of the orientation network for each choice."""
-    x, _ = make_pages(calibrating, 0, test=False, window=window)
-    y, labels = make_pages(testing, 1, test=True, window=window)
+    x, _ = make_pages(calibrating, 0, test=False, wear=wear)
+    y, labels = make_pages(testing, 1, test=True, wear=wear)
     path = find_network()
     exact = run_elsewhere(path.read_bytes(), y)
     print(f"{calibrating} pages calibrate, {testing} test; float32: top-1 {accuracy(exact, labels):.2f} %")
@@ -159,11 +131,11 @@ def main() -> int:
     parser.add_argument("model", nargs="?", type=Path, help="an ONNX file with an input (1, 3, 224, 224)")
     parser.add_argument("--calibrating", type=int, default=96, help="pages")
     parser.add_argument("--testing", type=int, default=240, help="pages")
-    parser.add_argument("--window", type=float, default=0.7, help="smallest share of the scan that a page shows")
+    parser.add_argument("--hard", action="store_true", help="pages that the network gets wrong now and then")
     parser.add_argument("--only", default="", help="choices whose name holds this")
     arguments = parser.parse_args()
     if arguments.what == "pages":
-        measure_pages(arguments.calibrating, arguments.testing, arguments.window, arguments.only)
+        measure_pages(arguments.calibrating, arguments.testing, HARD if arguments.hard else EASY, arguments.only)
     elif arguments.model is None:
         parser.error("network needs a model")
     else:

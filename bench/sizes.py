@@ -2,7 +2,8 @@
 
 ``bench/sizes.py MODEL ... [--count N] [--smallest N] [--largest N] [--step N] [--threads N ...] [--runtime NAME ...]``:
 every runtime opens the model in a process of its own with nothing cached (but the bytecode of an installation), and
-gets one image of each size. The total counts the opening, also as the time that its threads spent together, which
+gets one image of each size. "Omniconv again" is the second process of a user, which finds the machine code of the first
+on the disk. The total counts the opening, also as the time that its threads spent together, which
 depends less on who else uses the machine; the worst call leaves out the first. Then some sizes come
 twice more, and the second of these counts as the steady state. The first outputs are compared with those of the first
 runtime.
@@ -58,10 +59,12 @@ def open_openvino(path: str, threads: int) -> Callable[[Array], Array]:
     return lambda x: np.array(next(iter(request.infer([x]).values())))
 
 
+AGAIN: Final = "Omniconv again"
 RUNTIMES: Final = {
-    "Omniconv": open_omniconv,
     "ONNX Runtime": open_onnxruntime,
     "OpenVINO": open_openvino,
+    "Omniconv": open_omniconv,
+    AGAIN: open_omniconv,
 }
 
 
@@ -108,16 +111,17 @@ def run(name: str, path: str, threads: int, options: argparse.Namespace, folder:
 
 
 def measure(name: str, path: str, threads: int, arguments: list[str]) -> tuple[dict[str, Any], list[Array]]:
-    """The times and the first outputs of one runtime, in a process of its own with nothing cached."""
-    with tempfile.TemporaryDirectory() as folder:
+    """The times and the first outputs of one runtime, in a process of its own."""
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as cache:
         words = [path, *arguments, "--child", name, "--folder", folder, "--threads", str(threads)]
-        found = subprocess.run(  # noqa: S603 - this file
-            [sys.executable, __file__, *words],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=os.environ | {"OMNICONV_CACHE": "off"},
-        )
+        for _ in range(2 if name == AGAIN else 1):
+            found = subprocess.run(  # noqa: S603 - this file
+                [sys.executable, __file__, *words],
+                capture_output=True,
+                text=True,
+                check=True,
+                env=os.environ | {"OMNICONV_CACHE": cache if name == AGAIN else "off"},
+            )
         outputs = [np.load(file) for file in sorted(Path(folder).glob("*.npy"))]
     return json.loads(found.stdout.splitlines()[-1]), outputs
 
@@ -131,7 +135,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--largest", type=int, default=960)
     parser.add_argument("--step", type=int, default=32)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--runtime", choices=RUNTIMES, nargs="+", default=["ONNX Runtime", "OpenVINO", "Omniconv"])
+    parser.add_argument("--runtime", choices=RUNTIMES, nargs="+", default=list(RUNTIMES))
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

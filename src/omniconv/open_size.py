@@ -126,6 +126,7 @@ class OpenSize:
         return str(int(self))
 
     def __hash__(self) -> int:
+        self.trace.check()
         if not self.trace.keys:
             raise KeyOfOpenSizeError(f"a size, {self.value} here, is a key")
         return id(self)

@@ -143,6 +143,16 @@ def test_bench_verifies_and_times(invoke, model, tmp_path):
     assert "ONNX Runtime" in invoke("bench", model, *words).out
 
 
+def test_bench_in_other_number_types(invoke, model):
+    words = ["--peer", "onnxruntime", "--rounds", 1, "--seconds", 0, "--json", "--precision"]
+    found = [invoke("bench", model, *words, precision) for precision in ("int8", "bfloat16", "int7")]
+    assert [each.code for each in found] == [0, 0, 2]
+    integers, narrow = ({**json.loads(each.out)["results"][0]["peers"][0]} for each in found[:2])
+    assert integers["agrees"] is True
+    assert narrow["not_run"] == "it has no bfloat16 on CPUs"
+    assert "--precision 'int7' is unknown; need one of float32, bfloat16, int8" in found[2].err
+
+
 def test_bench_reports_disagreement(invoke, model, monkeypatch):
     load = peer.load
 
@@ -256,7 +266,7 @@ def test_saved_files_are_taken_where_they_belong(invoke, model, tmp_path):
         (["run", path, "--dtype", "float64"], 2, "--dtype belongs to compiling"),
         (["inspect", path], 3, "is a saved network; need an ONNX file"),
         (["compile", path], 3, "is a saved network; need an ONNX file"),
-        (["tile", path, "x.npy", "y.npy"], 3, "omniconv.load(path), as it is a saved network"),
+        (["tile", path, "x.npy", "y.npy"], 3, "is a saved network; need an ONNX file"),
         (["compile", model, "-o", tmp_path / "net.onnx"], 2, "has no known ending; need .oconv"),
     ):
         found = invoke(*words)

@@ -239,6 +239,20 @@ def test_onnx_runtime_computes_the_files():
         assert found.report.snr > 20
 
 
+def test_results_that_nobody_reads_have_names_where_their_operator_always_has_them():
+    g = Graph()
+    y = g.node("Relu", g.conv(g.input("x", 1, 3, 8, 8), 8, 3))
+    pooled, _ = g.node("MaxPool", y, count=2, kernel_shape=[2, 2])
+    largest, _ = g.node("TopK", g.node("Flatten", pooled), g.const([3], np.int64), count=2)
+    x = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    model = g.model(largest, shapes=[[1, 3]])
+    made = oc.quantize(model, {"x": x}, threads=1)
+    onnx.checker.check_model(made, full_check=True)
+    assert [len(node.output) for node in made.graph.node if node.op_type in ("MaxPool", "TopK")] == [1, 2]
+    got, want = (oc.compile(item).run({"x": x})[largest] for item in (made, model))
+    np.testing.assert_allclose(got, want, rtol=0.05)
+
+
 def test_pairs_stand_where_runtimes_fuse_them():
     network, plan = planned(several())
     found = insert(network, plan, QdqPairs()).network

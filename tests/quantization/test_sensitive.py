@@ -8,7 +8,7 @@ import pytest
 from tests.graph.small_models import Graph
 
 import omniconv as oc
-from omniconv.errors import SpecError, UnsupportedError
+from omniconv.errors import ShapeError, SpecError
 from omniconv.quantization import find_sensitive_layers
 
 
@@ -47,7 +47,9 @@ def test_the_layer_that_loses_all_stays_in_float32(tmp_path) -> None:
 
 def test_what_does_not_fit_is_refused() -> None:
     model = cancelling("h", "w")
-    with pytest.raises(UnsupportedError, match=r"sizes of inputs are open; need all of them"):
+    with pytest.raises(
+        ShapeError, match=r"sizes of input 'x' are not known: h, w; need a shape .* shapes=\{'x': \(1, "
+    ):
         find_sensitive_layers(model, np.zeros((1, 3, 8, 8), np.float32))
     with pytest.raises(SpecError, match=r"float32_layers has 'nothing'; need one of "):
         oc.compile(cancelling(8, 8), precision="bfloat16", float32_layers=["nothing"])

@@ -13,15 +13,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tests.graph.small_models import input_shapes
+from tests.hostile.seeds import REFUSED, SEEDS
 from tests.program.steps_drawn import DRAWS, program_of
 from tests.program_oracle import run_program
 from tests.saved.nets import MAKERS, check_same, edit_json, feed, layer, rewrite
 
 import omniconv as oc
 from omniconv.errors import OmniconvError
+from omniconv.graph import prepare, to_program
+from omniconv.graph.write import write_graph
 from omniconv.program.describe import describe_program
 from omniconv.program.element import FLOAT32
 from omniconv.program.levels import Levels
+from omniconv.program.passes import run_passes
 from omniconv.program.program import Program
 from omniconv.program.steps import QuantisedMapStep
 from omniconv.runtime import container
@@ -103,6 +108,14 @@ def test_another_version_says_so() -> None:
     for empty in (b"", b"\x89oconv\r\n"):
         with pytest.raises(oc.ModelError, match="does not begin"):
             from_bytes(empty)
+
+
+@pytest.mark.parametrize("name", ["layer", "network", "open network"])
+def test_a_file_from_before_a_field_came(name: str) -> None:
+    """What the field is by default is what was meant."""
+    old = edit_json(saved(name), lambda found: (asked(found).pop("float32_layers"), None)[1])
+    with pytest.warns(oc.RebuildWarning):
+        check_same(from_bytes(old), MAKERS[name](threads=1))
 
 
 def lie(data: bytes, number: int, offset: int | None, size: int | None) -> bytes:
@@ -252,7 +265,7 @@ def through_json(program: Any) -> tuple[bytes, list[Any]]:
     """What a file says of a program, and its arrays."""
     sections: list[Any] = []
     content = SavedProgram.of(
-        Asked("NCHW", frozenset(), 1, False, "float32", frozenset(), "usual", None, "native", "float32", ""),
+        Asked("NCHW", frozenset(), 1, False, "float32", "usual", None, "native", "float32", ""),
         program,
         frozenset(),
         None,
@@ -280,6 +293,20 @@ def draw_program(kind: type, seed: int) -> Program:
     if step.y in found.elements:
         found.outputs = (found.add(QuantisedMapStep(step.y, "floats", 0.5), program.shapes[step.y], "floats"),)
     return found
+
+
+@pytest.mark.parametrize("name", sorted(SEEDS.keys() - REFUSED))
+def test_every_graph_and_its_program_come_back(name: str) -> None:
+    model = SEEDS[name]()
+    graph = prepare(model)
+    again = prepare(write_graph(graph), constants=graph.constants)
+    assert write_graph(again) == write_graph(graph)
+    assert [node.outputs for node in again.nodes] == [node.outputs for node in graph.nodes]
+    try:
+        program = run_passes(to_program(model, shapes=input_shapes(model)))
+    except oc.UnsupportedError:  # part of it runs on the host
+        return
+    assert describe_program(read_program(*through_json(program))) == describe_program(program)
 
 
 @pytest.mark.parametrize("kind", DRAWS, ids=lambda kind: kind.__name__)

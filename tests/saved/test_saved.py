@@ -116,6 +116,14 @@ def test_a_stream_says_what_to_save() -> None:
         pickle.dumps(stream)
 
 
+def test_where_a_model_belongs_it_says_what_opens_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "net.oconv")
+    layer().save(path)
+    for use in (oc.compile, lambda model: oc.tiled(model, np.zeros((1, 8, 9, 7), np.float32))):
+        with pytest.raises(oc.ModelError, match=r"e\.g\. omniconv\.load\(path\), as it is a saved network"):
+            use(path)
+
+
 def test_an_open_network_takes_other_sizes_too(tmp_path: Path) -> None:
     net = open_network()
     net.save(tmp_path / "net.oconv")

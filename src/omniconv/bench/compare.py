@@ -9,13 +9,14 @@ from typing import Any, Final
 
 from omniconv.bench.interleave import DEFAULT_ROUNDS, DEFAULT_SECONDS, SETTLE_SECONDS, Timing, interleave
 from omniconv.bench.peers import Peer, PeerError, TimedCall
+from omniconv.bench.precision import FLOAT32, TOLERANCES
 from omniconv.bench.workload import Array, Workload, max_difference, max_magnitude
 from omniconv.errors import OmniconvError
 from omniconv.integers import as_integer
 from omniconv.records import dataclass
 
 OURS: Final = "Omniconv"
-DEFAULT_TOLERANCE: Final = 1e-4
+DEFAULT_TOLERANCE: Final = TOLERANCES[FLOAT32]
 """Largest accepted difference, relative to the largest output magnitude (at least 1)."""
 
 
@@ -198,7 +199,8 @@ def compare(
         peers: the peers to compare with.
         threads: number of threads of every contender.
         rounds, seconds, turn, drop_laggards, patience, on_round: see :func:`omniconv.bench.interleave.interleave`.
-        tolerance: largest accepted difference, relative to the largest output magnitude (at least 1).
+        tolerance: largest accepted difference, relative to the largest output magnitude (at least 1); a peer that
+            promises less is held to what it promises.
         expected: outputs of the reference, where they are known; what everybody is verified against then.
         macs: multiply-accumulates of the workload, where known [MAC].
         keep_going: note an error of ours as a result, instead of raising it.
@@ -209,7 +211,7 @@ def compare(
     results: list[Result] = []
     magnitude = max_magnitude(expected) if expected is not None else 0.0
 
-    def judge(result: Result, call: TimedCall) -> Result:
+    def judge(result: Result, call: TimedCall, allowed: float = tolerance) -> Result:
         nonlocal expected, magnitude
         produced = call()
         if expected is None:
@@ -217,7 +219,7 @@ def compare(
             magnitude = max_magnitude(expected)
             return replace(result, difference=0.0, agrees=True)
         difference = max_difference(expected, produced)
-        return replace(result, difference=difference, agrees=difference <= tolerance * max(magnitude, 1.0))
+        return replace(result, difference=difference, agrees=difference <= allowed * max(magnitude, 1.0))
 
     for item in ours:
         result = Result(item.name, OURS, layout=item.layout, exact=item.exact, solo=item.solo)
@@ -239,7 +241,8 @@ def compare(
         start = time.perf_counter()
         try:
             call = peer.load(workload, threads)
-            result = judge(replace(result, load_seconds=time.perf_counter() - start), call)
+            allowed = max(tolerance, peer.promises.get(workload.precision, 0.0))
+            result = judge(replace(result, load_seconds=time.perf_counter() - start), call, allowed)
         except PeerError as error:
             results.append(replace(result, reason=str(error)))
             continue

@@ -15,6 +15,7 @@ from omniconv.bench.compilation import Compilation
 from omniconv.bench.cost import count_executed_macs, count_macs, count_traffic
 from omniconv.bench.interleave import Timing
 from omniconv.bench.peers import Peer, TimedCall
+from omniconv.bench.precision import FLOAT32, INT8, WEIGHT_BYTES, compute_integers
 from omniconv.bench.roofline import Bound, Roofline
 from omniconv.bench.sources import Case, problem_workload
 from omniconv.bench.workload import Array, Workload
@@ -190,25 +191,33 @@ def measure_case(
     tuned: bool = False,
     seed: int = 0,
     verify: bool = True,
+    precision: str = FLOAT32,
     **settings: Any,
 ) -> Measured:
-    """Verify and time one problem; settings are those of :func:`omniconv.bench.compare.compare`."""
-    workload = problem_workload(case.line, case.spec, case.shape, seed, case.title)
+    """Verify and time one problem; settings are those of :func:`omniconv.bench.compare.compare`.
+
+    In int8 all run the same integers and are verified against an oracle of integers, where the problem is made of
+    convolutions and limits alone.
+    """
+    workload = problem_workload(case.line, case.spec, case.shape, seed, case.title, precision)
     executed = count_executed_macs(case.spec, case.shape)
     exactly = "exact" in (case.goals or {})
     done: dict[str, int] = {}
+    layouts = LAYOUTS[1:] if precision == INT8 else LAYOUTS
     ours = [
         contender(workload, layout, done, threads=threads, target=target, exact=exact, tuned=tuned)
         for exact in ((False, True) if exactly else (False,))
-        for layout in LAYOUTS
+        for layout in layouts
     ]
     if threads > 1:
         ours += [
             contender(workload, layout, done, threads=1, target=target, exact=False, tuned=tuned, solo=True)
-            for layout in LAYOUTS
+            for layout in layouts
         ]
     expected: list[Array] | None = None
-    if verify and executed <= REFERENCE_MACS:
+    if verify and executed <= REFERENCE_MACS and precision == INT8:
+        expected = [compute_integers(workload.layers, workload.inputs["x"])] if workload.layers else None
+    elif verify and executed <= REFERENCE_MACS:
         expected = [reference(case.spec, workload.inputs["x"], workload.weights).astype(np.float32)]
     probes = {PROBE: roofline.probe, PROBE_ALONE: roofline.probe_alone}
     compared = compare(
@@ -225,7 +234,7 @@ def measure_case(
     probe = compared.probes.get(PROBE)
     alone = compared.probes.get(PROBE_ALONE)
     peak = roofline.probe_flops / probe.median if probe else 0.0
-    read, written = count_traffic(case.spec, case.shape)
+    read, written = count_traffic(case.spec, case.shape, WEIGHT_BYTES[precision])
     best = compared.our_best
     multiplications = None if best is None else done.get(best.name)
     bound = roofline.bound(2 * (executed if multiplications is None else multiplications), read, written)
@@ -264,16 +273,13 @@ def contender(
 
         assert workload.spec is not None
         x = workload.inputs["x"]
-        compiled: Any = compile_spec(
-            workload.spec,
-            x.shape,
-            workload.weights,
-            threads=threads,
-            layout=layout,
-            exact=exact,
-            tuned=tuned,
-            target=target,
-        )
+        settings: dict[str, Any] = {"threads": threads, "exact": exact, "tuned": tuned, "target": target}
+        compiled: Any
+        if workload.precision == INT8:
+            compiled = compile_spec(workload.model, strict=True, **settings)
+        else:
+            settings["precision"] = workload.precision
+            compiled = compile_spec(workload.spec, x.shape, workload.weights, layout=layout, **settings)
         steps = cost(compiled).layers
         if any(step.filtered is not None for step in steps):
             done[name] = sum(step.executed_macs if step.filtered is None else step.filtered for step in steps)

@@ -48,17 +48,17 @@ def _layers(spec: Spec, shape: Sequence[int]) -> Iterable[tuple[Conv, Sequence[i
     return [(spec, shape)] if isinstance(spec, Conv) else spec.layers(shape)
 
 
-def count_traffic(spec: Spec, shape: Sequence[int]) -> tuple[int, int]:
+def count_traffic(spec: Spec, shape: Sequence[int], weight_bytes: int = 4) -> tuple[int, int]:
     """Bytes that must be read and written at least: input, weights and biases once, output once [bytes].
 
-    Values between the steps of a chain do not count: they may stay in registers.
+    Values between the steps of a chain do not count: they may stay in registers. Input and output are float32.
 
     Example:
         >>> count_traffic(Conv.of(2, 3, 1, dims=1), (1, 2, 5))
         (76, 60)
     """
     shape = as_shape(shape)
-    return 4 * (math.prod(shape) + count_parameters(spec)), 4 * math.prod(spec.output_shape(shape))
+    return 4 * math.prod(shape) + weight_bytes * count_parameters(spec), 4 * math.prod(spec.output_shape(shape))
 
 
 def list_steps(spec: Spec, shape: Sequence[int]) -> list[tuple[str, str, tuple[int, ...], int, int]]:

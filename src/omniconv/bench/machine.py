@@ -37,8 +37,9 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, TypeError, AttributeError):  # not the GNU C library
         return False
-    trim_threshold, mmap_threshold = -1, -3
-    return bool(mallopt(mmap_threshold, 32 * 2**20)) and bool(mallopt(trim_threshold, 2**30))
+    # With a threshold for pages of their own, which cannot be above 32 MB, larger arrays would still be new each time.
+    trim_threshold, mmap_max = -1, -4
+    return bool(mallopt(mmap_max, 0)) and bool(mallopt(trim_threshold, 2**31 - 1))
 
 
 def find_version(package: str) -> str | None:

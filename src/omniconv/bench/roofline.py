@@ -23,9 +23,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from omniconv.bench.precision import BFLOAT16, FLOAT32, INT8
 from omniconv.compiler.code.build import Source, load
 from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.emit.builder import Kernel
+from omniconv.compiler.emit.integers import add_pairs, add_quads, load_words, store_words, words
+from omniconv.compiler.emit.integers import sums as sums_of
+from omniconv.compiler.emit.machine import Bits, Value
 from omniconv.records import dataclass
 from omniconv.runtime.arena import Arena
 from omniconv.runtime.driver import STEP_WORDS
@@ -36,6 +40,8 @@ from omniconv.target.select import select_target
 
 CHAINS: Final = 12
 """Independent sums: enough for two units of latency 4 to 6, and with two operands they fit into 16 registers."""
+INTEGER_CHAINS: Final = 8
+"""The same of products of integers, which are added by an instruction of their own in one cycle and take registers."""
 UNROLL: Final = 8
 """Vectors of a stream in one turn of its loop."""
 TRIES: Final = 9
@@ -85,6 +91,7 @@ class Roofline:
         levels: caches from the smallest, then memory.
         probe: does ``probe_flops`` operations at the peak, to see later whether the machine still reaches it.
         probe_alone: does the share of one thread on one thread; ``None`` where there is no other.
+        precision: what is multiplied.
     """
 
     target: str
@@ -94,6 +101,7 @@ class Roofline:
     probe: Callable[[], None] | None = field(default=None, repr=False, compare=False)
     probe_flops: float = 0.0
     probe_alone: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+    precision: str = FLOAT32
 
     def bound(self, flops: float, read: int, written: int) -> Bound:
         """Least time for so many operations and bytes."""
@@ -106,6 +114,7 @@ class Roofline:
         return {
             "target": self.target,
             "threads": self.threads,
+            "precision": self.precision,
             "peak_gflop_per_second": self.peak * 1e-9,
             "levels": [
                 {
@@ -120,14 +129,23 @@ class Roofline:
         }
 
 
-def measure_roofline(target: str | None = None, threads: int = 1) -> Roofline:
-    """Measure the limits; takes about a second."""
+def measure_roofline(target: str | None = None, threads: int = 1, precision: str = FLOAT32) -> Roofline:
+    """Measure the limits; takes about a second.
+
+    Args:
+        target: instruction set, by default this machine's.
+        threads: that measure together.
+        precision: what is multiplied: in bfloat16 pairs, where the machine multiplies such, else float32; in int8
+            bytes or words, whichever is faster.
+    """
     chosen = select_target(target)
-    lanes = chosen.lanes
     repeats = 2**18  # half a millisecond: the call from Python no longer counts
-    flops = 2.0 * CHAINS * lanes * repeats * threads
-    operands = np.zeros(64, np.float32)
-    source, args = _fma_source(chosen, repeats), [operands.ctypes.data]
+    operands = np.zeros(CHAINS * 4 * chosen.lanes, np.float32)
+    args = [operands.ctypes.data]
+    kernels = [(source, 2.0 * products * repeats * threads) for source, products in _peaks(chosen, repeats, precision)]
+    source, flops = max(
+        kernels, key=lambda kernel: kernel[1] / _time(_prepare(kernel[0], chosen, threads, args, operands))
+    )
     probe = _prepare(source, chosen, threads, args, operands)
     alone = _prepare(source, chosen, 1, args, operands) if threads > 1 else None
     peak = flops / _time(probe)
@@ -141,7 +159,7 @@ def measure_roofline(target: str | None = None, threads: int = 1) -> Roofline:
             levels.append(_measure_level(cache.name, capacity, working, chosen, threads))
         below = capacity
     levels.append(_measure_level(MEMORY, 0, 4 * max(below, 2**23), chosen, threads))
-    return Roofline(chosen.name, threads, peak, tuple(levels), probe, flops, alone)
+    return Roofline(chosen.name, threads, peak, tuple(levels), probe, flops, alone, precision)
 
 
 def _measure_level(name: str, capacity: int, working: int, target: Target, threads: int) -> MemoryLevel:
@@ -190,12 +208,53 @@ def _time(run: Callable[[], None]) -> float:
     return best
 
 
-def _fma_source(target: Target, repeats: int) -> Source:
-    return Source(f"peak {CHAINS} {repeats}", lambda name: _emit_fma(name, target, repeats), "peak")
+def _peaks(target: Target, repeats: int, precision: str) -> list[tuple[Source, int]]:
+    """Kernels that multiply as fast as they can, and the products of a step of all chains."""
+    lanes = target.lanes
+    if precision == INT8:
+        depths = (0, 1, 2) if target.traits.words.quads else (0,)
+        return [
+            (_integer_source(target, repeats, depth), INTEGER_CHAINS * 2 * max(2 * depth, 1) * lanes)
+            for depth in depths
+        ]
+    pairs = precision == BFLOAT16 and bool(target.traits.pair_sums)
+    return [(_fma_source(target, repeats, pairs=pairs), CHAINS * (1 + pairs) * lanes)]
 
 
-def _emit_fma(name: str, target: Target, repeats: int) -> str:
-    """Independent chains of multiply-adds, nothing else in the loop."""
+def _integer_source(target: Target, repeats: int, depth: int) -> Source:
+    return Source(
+        f"integer peak {INTEGER_CHAINS} {repeats} {depth}",
+        lambda name: emit_integers(name, target, repeats, depth),
+        "peak",
+    )
+
+
+def emit_integers(name: str, target: Target, repeats: int, depth: int) -> str:
+    """Independent chains of products of words, or of bytes where they have a depth, as the kernels of layers add them;
+    each has weights of its own, which are read from the first-level cache.
+    """
+    k = Kernel(name, target)
+    x, lanes, count = k.arg(0), target.lanes, max(depth, 1)
+    sums = [k.variable(sums_of(lanes), k.splat(0, sums_of(lanes))) for _ in range(INTEGER_CHAINS)]
+    with k.loop(k.end, k.begin), k.loop(repeats):
+        k.fence()  # else LLVM would multiply once
+        a = [load_words(k, x, 2 * lanes * number, 2 * lanes) for number in range(count)]
+        for chain, slot in enumerate(sums):
+            b = [load_words(k, x, 2 * lanes * (count * chain + number), 2 * lanes) for number in range(count)]
+            total = Bits(k.get(slot))
+            k.set(slot, Value(add_quads(k, total, a, b) if depth else add_pairs(k, total, a[0], b[0])))
+    for slot in sums:
+        store_words(k, Bits(k.b.bitcast(k.get(slot), words(2 * lanes))), x, 0)
+    return k.finish()
+
+
+def _fma_source(target: Target, repeats: int, *, pairs: bool) -> Source:
+    key = f"peak {CHAINS} {repeats}{' pairs' if pairs else ''}"
+    return Source(key, lambda name: emit_fma(name, target, repeats, pairs=pairs), "peak")
+
+
+def emit_fma(name: str, target: Target, repeats: int, *, pairs: bool) -> str:
+    """Independent chains of multiply-adds, of pairs of bfloat16 where asked for; nothing else in the loop."""
     k = Kernel(name, target)
     x = k.arg(0)
     a, b = k.load(x, 0), k.load(x, target.lanes)
@@ -203,7 +262,8 @@ def _emit_fma(name: str, target: Target, repeats: int) -> str:
     with k.loop(k.end, k.begin), k.loop(repeats // 4):
         for _ in range(4):
             for slot in sums:
-                k.set(slot, k.fma(a, b, k.get(slot)))
+                total = k.get(slot)
+                k.set(slot, k.add_pairs(total, Bits(a), Bits(b)) if pairs else k.fma(a, b, total))
     for slot in sums:
         k.store(k.get(slot), x)
     return k.finish()

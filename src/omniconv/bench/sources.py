@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from omniconv.bench.precision import FLOAT32, INT8, PRECISIONS, quantise_model, read_layers
 from omniconv.bench.workload import Array, Workload
 from omniconv.errors import ModelError, SpecError
 from omniconv.records import dataclass
@@ -26,6 +27,8 @@ GOALS: Final = {
     "direct": "the same against the best peer that has no Winograd filtering",
     "exact": "ours without Winograd filtering against the best peer that has none",
     "first": "ours on channels-first arrays against the best peer",
+    "bfloat16": "as wanted, in bfloat16",
+    "int8": "as wanted, in integers of 8 bits",
 }
 """Names of ratios that a line may ask for."""
 
@@ -81,14 +84,33 @@ def find_corpora(path: Path) -> list[Path]:
     return found
 
 
-def read_cases(path: Path, only: str = "") -> Iterator[Case]:
-    """The problems of a file or a folder whose line, title, kind or file name matches the expression ``only``."""
+def read_cases(path: Path, only: str = "", precision: str = FLOAT32) -> Iterator[Case]:
+    """The problems of a file or a folder whose line, title, kind or file name matches the expression ``only``.
+
+    What a line wants in another number type does not count, and a line that wants something in other types alone is
+    left out.
+    """
     for file in find_corpora(path):
         for line, spec, shape, comment in read_corpus(file):
-            title, goals = read_goals(comment)
+            title, wanted = read_goals(comment)
+            goals = choose_goals(wanted, precision)
+            if wanted and not goals:
+                continue
             case = Case(line, spec, shape, title, goals, file.stem)
             if not only or any(re.search(only, text) for text in (line, comment, case.kind, file.stem)):
                 yield case
+
+
+def choose_goals(goals: Mapping[str, float], precision: str) -> dict[str, float]:
+    """Those of one number type.
+
+    Example:
+        >>> choose_goals({"wanted": 1.5, "first": 1.0, "int8": 3.0}, "int8")
+        {'wanted': 3.0}
+    """
+    if precision == FLOAT32:
+        return {name: value for name, value in goals.items() if name not in PRECISIONS}
+    return {"wanted": goals[precision]} if precision in goals else {}
 
 
 def read_goals(comment: str) -> tuple[str, dict[str, float]]:
@@ -126,16 +148,26 @@ def read_corpus(path: Path) -> Iterator[tuple[str, Spec, Shape, str]]:
         yield text.strip(), spec, shape, comment.strip()
 
 
-def problem_workload(line: str, spec: Spec, shape: Shape, seed: int = 0, title: str = "") -> Workload:
+def problem_workload(
+    line: str, spec: Spec, shape: Shape, seed: int = 0, title: str = "", precision: str = FLOAT32
+) -> Workload:
     """One problem with random weights and input, also as an ONNX model for the peers that read those."""
     from omniconv.bench.export import export_onnx
 
     generator = np.random.default_rng(seed)
     weights = random_weights(spec, generator)
     x = generator.standard_normal(shape, np.float32)
-    return Workload(line, export_onnx(spec, shape, weights), {"x": x}, spec, weights, title)
+    exact = export_onnx(spec, shape, weights)
+    if precision != INT8:
+        return Workload(line, exact, {"x": x}, spec, weights, title, precision)
+    model = quantise_model(exact, {"x": x}, seed)
+    layers = read_layers(model, spec, shape)
+    return Workload(line, model.SerializeToString(), {"x": x}, spec, weights, title, precision, layers)
 
 
-def model_workload(path: Path, inputs: Mapping[str, Array]) -> Workload:
+def model_workload(path: Path, inputs: Mapping[str, Array], precision: str = FLOAT32) -> Workload:
     """A model file with its inputs."""
-    return Workload(path.name, path, dict(inputs))
+    model: Path | bytes = path
+    if precision == INT8:
+        model = quantise_model(str(path), dict(inputs), seed=0).SerializeToString()
+    return Workload(path.name, model, dict(inputs), precision=precision)

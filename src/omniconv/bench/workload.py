@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from omniconv.bench.precision import FLOAT32, IntegerLayer
 from omniconv.records import dataclass
 from omniconv.spec import Shape, Spec
 
@@ -27,6 +28,8 @@ class Workload:
         spec: the layer, where the workload is a problem line.
         weights: its weights.
         title: where the problem comes from, for tables; may be empty.
+        precision: number type (see :data:`omniconv.bench.precision.PRECISIONS`); ``model`` is in integers for int8.
+        layers: its integers, where the workload is a problem line in int8 that is made of convolutions alone.
     """
 
     name: str
@@ -35,6 +38,8 @@ class Workload:
     spec: Spec | None = None
     weights: Weights = ()
     title: str = ""
+    precision: str = FLOAT32
+    layers: tuple[IntegerLayer, ...] = ()
 
     @property
     def shape(self) -> Shape:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from omniconv.bench.compare import DEFAULT_TOLERANCE, OURS, Comparison, Contender, compare
+from omniconv.bench.compare import OURS, Comparison, Contender, compare
 from omniconv.bench.compilation import measure_compilation
 from omniconv.bench.corpus import (
     CORPUS_PATIENCE,
@@ -28,21 +28,19 @@ from omniconv.bench.corpus import (
 from omniconv.bench.interleave import DEFAULT_ROUNDS, DEFAULT_SECONDS
 from omniconv.bench.machine import describe_machine, keep_freed_memory
 from omniconv.bench.peers import MODULES, Peer, installed_peers, missing_peers
+from omniconv.bench.precision import FLOAT32, INT8, PRECISIONS, TOLERANCES
 from omniconv.bench.roofline import Roofline, measure_roofline
 from omniconv.bench.sources import Case, model_workload, read_cases
-from omniconv.cli.console import advance, format_time, make_table, out, print_json, progress, write_json
+from omniconv.cli.console import advance, out, print_json, progress, write_json
 from omniconv.cli.corpus_table import NOTES as CORPUS_NOTES
 from omniconv.cli.corpus_table import show_corpus, show_summary
 from omniconv.cli.exits import Exit, UsageProblemError
 from omniconv.cli.model import fix_shapes, open_model, random_arrays, read_inputs
+from omniconv.cli.model_table import show_models
 from omniconv.cli.options import EqualThreads, Json, Seed, Shapes, Strict, UseTuned, equal_threads, parse_shapes
 from omniconv.cli.outputs import PICTURES, REPORTS, check_output
 from omniconv.errors import ModelError
 
-DISAGREEMENT: Final = (
-    "DISAGREES: by more than {:g} of the largest output (--tolerance). Models with weights of 8 bits: some runtimes "
-    "saturate sums of bytes where the processor lacks VNNI; omniconv quantize --reduce-range avoids that."
-)
 NOTES: Final = (
     "ratio = median of the peer / median of Omniconv: above 1, Omniconv is faster",
     "each timed call follows an untimed one of the same runtime, with several threads once all others sleep",
@@ -78,8 +76,22 @@ def bench(
         typer.Option("--seconds", min=0.0, help=f"Least time a workload. [dim]\\[{DEFAULT_SECONDS}; problems 0][/dim]"),
     ] = None,
     tolerance: Annotated[
-        float, typer.Option("--tolerance", min=0.0, help="Largest difference, relative to the largest output.")
-    ] = DEFAULT_TOLERANCE,
+        float | None,
+        typer.Option(
+            "--tolerance",
+            min=0.0,
+            help="Largest difference, relative to the largest output.",
+            show_default="1e-4; 0.02 in other types",
+        ),
+    ] = None,
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            metavar="TYPE",
+            help="What all contenders compute in: float32, bfloat16, or int8 (quantised here, weights of 7 bits).",
+        ),
+    ] = FLOAT32,
     seed: Seed = 0,
     save: Annotated[Path | None, typer.Option("--save", "-o", help="Write the report to this .json file.")] = None,
     picture: Annotated[
@@ -98,6 +110,9 @@ def bench(
     disagrees.
     """
     threads = equal_threads(threads)
+    if precision not in PRECISIONS:
+        raise UsageProblemError(f"--precision {precision!r} is unknown; need one of {', '.join(PRECISIONS)}")
+    tolerance = TOLERANCES[precision] if tolerance is None else tolerance
     unknown = sorted(set(peer or ()) - set(MODULES))
     if unknown:
         raise UsageProblemError(f"--peer {unknown[0]} is unknown; need one of {', '.join(MODULES)}")
@@ -119,6 +134,7 @@ def bench(
     except re.error as error:
         raise UsageProblemError(f"--only {only!r} is no regular expression: {error}") from None
     protocol: dict[str, Any] = {"threads": threads, "tolerance": tolerance, "seed": seed, "tuned": tuned}
+    protocol["precision"] = precision
     protocol["freed_memory_is_kept"] = keep_freed_memory()
     report: dict[str, Any] = {
         "protocol": protocol,
@@ -126,9 +142,9 @@ def bench(
         "not_installed": missing_peers(peer),
     }
     if of_problems:
-        cases = list(read_cases(source, only))
+        cases = list(read_cases(source, only, precision))
         if not cases:
-            raise UsageProblemError(f"--only {only!r} matches no problem of {source}")
+            raise UsageProblemError(f"no problem of {source} is in {precision} and matches --only {only!r}")
         timing = corpus_timing(quick, rounds, seconds)
         protocol |= {**timing, "target": target, "notes": CORPUS_NOTES}
         found, roofline = bench_cases(
@@ -140,6 +156,7 @@ def bench(
             tuned=tuned,
             seed=seed,
             tolerance=tolerance,
+            precision=precision,
             **timing,
         )
         report |= describe_corpus(found, roofline)
@@ -160,12 +177,21 @@ def bench(
         protocol |= {**timing, "notes": NOTES}
         peers = list(installed_peers(peer))
         model = bench_model(
-            source, shape, peers, seed=seed, threads=threads, tuned=tuned, strict=strict, tolerance=tolerance, **timing
+            source,
+            shape,
+            peers,
+            seed=seed,
+            threads=threads,
+            tuned=tuned,
+            strict=strict,
+            precision=precision,
+            tolerance=tolerance,
+            **timing,
         )
         report["results"] = [model.as_dict()]
         agrees = model.agrees
         if not json:
-            show(source.name, [model], report)
+            show_models(source.name, [model], report)
             show_end(NOTES, report, save)
     if save is not None:
         write_json(save, report)
@@ -198,19 +224,22 @@ def bench_model(
     threads: int,
     tuned: bool = False,
     strict: bool = False,
+    precision: str = FLOAT32,
     **settings: Any,
 ) -> Comparison:
     """Compare the contenders on one model."""
     inputs = read_inputs(path)
     shapes = fix_shapes(inputs, parse_shapes(shape, [item.name for item in inputs]))
+    workload = model_workload(path, random_arrays(inputs, shapes, seed), precision)
     start = time.perf_counter()
-    network = open_model(path, shapes, threads, tuned=tuned, strict=strict)
+    kept = FLOAT32 if precision == INT8 else precision
+    network = open_model(path, shapes, threads, tuned=tuned, strict=strict, precision=kept, content=workload.model)
     load_seconds = time.perf_counter() - start
-    arrays = random_arrays(inputs, shapes, seed, network.dtypes)
+    arrays = dict(workload.inputs)
     macs = sum(layer.macs for layer in network.layers)
     with progress(f"measuring {path.name}") as bar:
         found = compare(
-            model_workload(path, arrays),
+            workload,
             [Contender(OURS, lambda: lambda: list(network.run(arrays).values()))],
             peers,
             threads=threads,
@@ -228,18 +257,21 @@ def bench_cases(
     quick: bool = False,
     threads: int = 1,
     target: str | None = None,
+    precision: str = FLOAT32,
     **settings: Any,
 ) -> tuple[list[Measured], Roofline]:
     """Compare the contenders on every problem, in every layout that they have."""
-    roofline = measure_roofline(target, threads)
+    roofline = measure_roofline(target, threads, precision)
     peers = list(installed_peers(names, layouts=None, quick=quick))
     found = []
     with progress("problems") as bar:
         for index, case in enumerate(cases):
             advance(bar, index / len(cases))
             bar.update(bar.task_ids[0], description=case.title or case.line[:60])
-            found.append(measure_case(case, peers, roofline, threads=threads, target=target, **settings))
-        if not quick:
+            found.append(
+                measure_case(case, peers, roofline, threads=threads, target=target, precision=precision, **settings)
+            )
+        if not quick and precision == FLOAT32:
             bar.update(bar.task_ids[0], description="compile times")
             lines = [case.line for case in cases]
             found = add_compilations(found, measure_compilation(lines, threads=threads, target=target))
@@ -253,38 +285,6 @@ def describe_corpus(found: Sequence[Measured], roofline: Roofline) -> dict[str, 
         "summary": summarise(found).as_dict(),
         "results": [item.as_dict() for item in found],
     }
-
-
-def show(name: str, found: Sequence[Comparison], report: dict[str, Any]) -> None:
-    """Print comparisons of models as a table."""
-    console = out()
-    columns = ("workload", "runtime", "median", "spread", "GFLOP/s", "ratio", "max |difference|")
-    rows: list[tuple[str, ...]] = []
-    for item in found:
-        for result in (*item.ours, *item.peers):
-            title = (item.title or item.name) if result is item.ours[0] else ""
-            label = f"{result.name} {result.version}".strip()
-            if result.timing is None:
-                rows.append((title, label, "not run", "", "", "", result.reason))
-                continue
-            rate, ratio = item.rate(result), item.ratio(None, result)
-            verdict = "" if result in item.ours else f"{result.difference:.1e}"
-            rows.append(
-                (
-                    title,
-                    label,
-                    format_time(result.median),
-                    f"{result.timing.spread:.0%}",
-                    "" if rate is None else f"{rate * 1e-9:.1f}",
-                    "" if ratio is None or result in item.ours else f"{ratio:.2f}",
-                    verdict + ("" if result.agrees is not False else " DISAGREES"),
-                )
-            )
-    console.print(make_table(name, columns, rows, left=2))
-    machine = report["machine"]
-    console.print(f"{machine['cpu']}, {machine['threads']} thread(s), commit {machine['commit'] or 'unknown'}")
-    if not all(item.agrees for item in found):
-        console.print(DISAGREEMENT.format(report["protocol"]["tolerance"]), highlight=False, soft_wrap=True)
 
 
 def show_end(notes: Sequence[str], report: dict[str, Any], save: Path | None, picture: Path | None = None) -> None:

@@ -165,7 +165,8 @@ def show_summary(console: Console, measured: Sequence[Measured], roofline: Roofl
         for level in roofline.levels
     )
     console.print(
-        f"limits for {roofline.target}, {roofline.threads} thread(s): {roofline.peak * 1e-9:.0f} GFLOP/s; "
+        f"limits for {roofline.target}, {roofline.threads} thread(s), {roofline.precision}: "
+        f"{roofline.peak * 1e-9:.0f} GFLOP/s; "
         f"GB/s read/write/copy: {levels}",
         soft_wrap=True,
     )

@@ -113,6 +113,16 @@ def count(value: Any) -> int:
     return int(value) if isinstance(value, int | np.integer) else len(value)
 
 
+def refuse_saved(path: Path) -> None:
+    """Refuse a saved network, where a model is needed.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if is_saved(path):
+        raise ModelError(f"{path} is a saved network", need="an ONNX file", fix=f"omniconv run {path}")
+
+
 def read_inputs(path: Path) -> list[ModelInput]:
     """The inputs that an ONNX file declares, without those that have a stored value.
 
@@ -124,8 +134,7 @@ def read_inputs(path: Path) -> list[ModelInput]:
 
     if not path.is_file():
         raise ModelError(f"{path} is not a file", need="an ONNX file")
-    if is_saved(path):
-        raise ModelError(f"{path} is a saved network", need="an ONNX file", fix=f"omniconv run {path}")
+    refuse_saved(path)
     try:
         model = onnx.load(str(path), load_external_data=False)
     except (DecodeError, ValueError, onnx.checker.ValidationError) as error:
@@ -257,13 +266,14 @@ def open_model(
     precision: str = "float32",
     strict: bool = False,
     exact: bool = False,
+    content: Path | bytes | None = None,
 ) -> CompiledModel:
-    """Compile a model; what of it runs on the host is named on the error stream."""
+    """Compile a model; what of it runs on the host is named on the error stream. ``content`` stands for the file."""
     from omniconv.api import compile as compile_model
 
     with _showing_warnings(path), progress(f"compiling {path.name}"):
         network = compile_model(
-            str(path),
+            content if isinstance(content, bytes) else str(path),
             shapes=dict(shapes),
             threads=threads,
             tuned=tuned,

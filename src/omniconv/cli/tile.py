@@ -10,6 +10,7 @@ import typer
 
 from omniconv.cli.console import format_time, out, print_json
 from omniconv.cli.exits import UsageProblemError
+from omniconv.cli.model import refuse_saved
 from omniconv.cli.options import Cluster, Dtype, Exact, Json, Model, Output, Shapes, TileThreads, parse_shape
 from omniconv.tiles import TilePlan, plan_tiles, tiled
 from omniconv.tiles.opening import open_source, settle_axes
@@ -53,6 +54,7 @@ def tile(
 
     What is read beyond a tile follows from the layers. OUT appears when it is whole; a run that was stopped goes on.
     """
+    refuse_saved(model)
     options: dict[str, Any] = {
         "output": output,
         "two_pass": two_pass,

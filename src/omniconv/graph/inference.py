@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -35,15 +35,13 @@ def read_shape(kind: Any) -> Shape | None:
 
 
 def to_proto(node: Node) -> onnx.NodeProto:
-    """The node as ONNX writes it, without the places of results behind the last that has a name: ONNX Runtime's own
-    rewrites take one of no name for a value.
+    """The node as ONNX writes it.
 
     Raises:
         UnsupportedError: an attribute that was not read (a graph, a type, a sparse tensor).
         ModelError: a list of nothing that is declared as a single value.
     """
-    last = max((place for place, name in enumerate(node.outputs) if name), default=0)
-    proto = onnx.helper.make_node(node.op, node.inputs, node.outputs[: last + 1], domain=node.domain)
+    proto = onnx.helper.make_node(node.op, node.inputs, node.outputs, domain=node.domain)
     for key, value in node.attributes.items():
         if value is None or isinstance(value, Subgraph):
             raise UnsupportedError(f"attribute {shorten(key)!r} of {node.op}", need="numbers, texts and tensors")
@@ -59,13 +57,39 @@ def to_proto(node: Node) -> onnx.NodeProto:
     return proto
 
 
-def _declared(node: Node, key: str) -> Any:
-    """The type that the operator's schema gives an attribute, or nothing."""
+def name_outputs(node: Node, make: Callable[[str], str]) -> Node:
+    """The node as other runtimes want it: with a name for every result that its operator always has, also where nobody
+    reads it, and without places of no name at the end, which ONNX Runtime's own rewrites take for values.
+
+    Args:
+        node: the node.
+        make: a new name that begins like the one it is given.
+    """
+    schema = _find_schema(node)
+    optional = set()
+    if schema is not None:
+        kinds = onnx.defs.OpSchema.FormalParameterOption
+        optional = {place for place, one in enumerate(schema.outputs) if one.option == kinds.Optional}
+    names = [
+        name if name or place in optional else make(f"{node.label}/unread") for place, name in enumerate(node.outputs)
+    ]
+    while names and not names[-1]:
+        names.pop()
+    return replace(node, outputs=tuple(names))
+
+
+def _find_schema(node: Node) -> Any:
+    """The operator's schema, or nothing."""
     try:
-        schema = onnx.defs.get_schema(node.op, node.version, node.domain)
+        return onnx.defs.get_schema(node.op, node.version, node.domain)
     except onnx.defs.SchemaError:
         return None
-    return schema.attributes[key].type.value if key in schema.attributes else None
+
+
+def _declared(node: Node, key: str) -> Any:
+    """The type that the operator's schema gives an attribute, or nothing."""
+    schema = _find_schema(node)
+    return None if schema is None or key not in schema.attributes else schema.attributes[key].type.value
 
 
 def infer(node: Node, types: Mapping[str, Any], data: Mapping[str, AnyArray]) -> Mapping[str, Any]:

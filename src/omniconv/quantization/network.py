@@ -11,7 +11,7 @@ import onnx
 
 from omniconv.errors import LimitError, ModelError, OmniconvError, UnsupportedError
 from omniconv.graph.fold_constants import fold_node
-from omniconv.graph.inference import to_proto
+from omniconv.graph.inference import name_outputs, to_proto
 from omniconv.graph.load import ModelLike, drop_dead_nodes, load, sort_nodes
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Graph, Node, Subgraph, ValueInfo, shorten
@@ -124,7 +124,7 @@ class FloatNetwork:
             raise LimitError(f"constants of {size} bytes", need=f"at most {MOST_BYTES} in one ONNX file")
         nodes = []
         for node in graph.nodes:
-            proto = to_proto(node)
+            proto = to_proto(name_outputs(node, self.fresh))
             proto.name = node.name
             nodes.append(proto)
         versions = {node.domain: node.version for node in graph.nodes}

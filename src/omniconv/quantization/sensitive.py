@@ -11,8 +11,9 @@ import numpy as np
 
 from omniconv.api import compile as compile_model
 from omniconv.compiler.planning.options import Options
-from omniconv.errors import DataError, UnsupportedError
+from omniconv.errors import DataError
 from omniconv.graph import prepare
+from omniconv.graph.fix_shapes import fix_shapes
 from omniconv.graph.load import ModelLike
 from omniconv.program.element import BFLOAT16
 from omniconv.program.passes.keep_bfloat16 import list_layers
@@ -58,14 +59,15 @@ def find_sensitive_layers(
         Names for ``float32_layers`` of :func:`omniconv.compile`, the most sensitive one first.
 
     Raises:
-        ModelError, DataError, ShapeError: a model or samples that do not fit, or outputs that are NaN or infinite.
-        UnsupportedError: a model that is not compiled whole, or leaves sizes open.
+        ModelError, DataError, ShapeError: a model or samples that do not fit, sizes that are open, or outputs that are
+            NaN or infinite.
+        UnsupportedError: a model that is not compiled whole.
     """
     least = as_number("min_snr", min_snr, -math.inf, math.inf)
     graph: Any = prepare(model, shapes=shapes)
+    fix_shapes(graph, None)
     exact = compile_model(graph, threads=threads, strict=True)
-    if not isinstance(exact, Executable):
-        raise UnsupportedError("sizes of inputs are open", need="all of them", fix='shapes={"input": shape}')
+    assert isinstance(exact, Executable)  # all sizes are known, and nothing is left to the host
     data = read_samples(samples, graph.inputs, name="samples")
     wanted = [{name: np.array(y) for name, y in exact.run(dict(sample)).items()} for sample in data]
     if not all(np.isfinite(y).all() for each in wanted for y in each.values()):

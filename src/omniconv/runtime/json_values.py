@@ -147,7 +147,8 @@ def _find_reader(kind: Any) -> Read:
         return lambda reader, value: frozenset(row(reader, value))
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return partial(_read_mapping, _find_reader(inner[0]), _find_reader(inner[1]))
-    return partial(_read_fields, kind, {name: _find_reader(hint) for name, hint in _list_fields(kind).items()})
+    readers = {name: _find_reader(hint) for name, hint in _list_fields(kind).items()}
+    return partial(_read_fields, kind, readers, _list_required(kind))
 
 
 def _read_none(reader: ValueReader, value: Any) -> None:
@@ -234,11 +235,14 @@ def _read_mapping(keys: Read, values: Read, reader: ValueReader, value: Any) -> 
     return found if len(found) == len(pairs) else reader.refuse(value, "names that are there once")
 
 
-def _read_fields(kind: Any, readers: Mapping[str, Read], reader: ValueReader, value: Any) -> Any:
+def _read_fields(
+    kind: Any, readers: Mapping[str, Read], required: frozenset[str], reader: ValueReader, value: Any
+) -> Any:
+    """A dataclass; a field that came later, which a file from before lacks, is what it is by default."""
     found = value.get(kind.__name__) if isinstance(value, dict) and len(value) == 1 else None
-    if not isinstance(found, dict) or found.keys() != readers.keys():
+    if not isinstance(found, dict) or not required <= found.keys() <= readers.keys():
         reader.refuse(value, f"a {kind.__name__} with {', '.join(readers)}")
-    return kind(**{name: read(reader, found[name]) for name, read in readers.items()})
+    return kind(**{name: readers[name](reader, item) for name, item in found.items()})
 
 
 def _read_spec(kinds: Any, reader: ValueReader, value: Any) -> Any:
@@ -273,6 +277,14 @@ def _list_fields(kind: Any) -> dict[str, Any]:
     """The types of the fields of a dataclass, in order."""
     found = get_type_hints(kind)
     return {item.name: found[item.name] for item in dataclasses.fields(kind)}
+
+
+def _list_required(kind: Any) -> frozenset[str]:
+    """The names of the fields of a dataclass that have no default."""
+    none = dataclasses.MISSING
+    return frozenset(
+        item.name for item in dataclasses.fields(kind) if item.default is none and item.default_factory is none
+    )
 
 
 def _show(value: Any) -> str:

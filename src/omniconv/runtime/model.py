@@ -23,7 +23,7 @@ from omniconv.runtime.arena import ArenaPool
 from omniconv.runtime.executable import Executable
 from omniconv.runtime.mixed import MixedExecutable
 from omniconv.runtime.network import Network
-from omniconv.runtime.pace import while_planning
+from omniconv.runtime.pace import plan_beside, while_planning
 from omniconv.runtime.runner import Context
 from omniconv.target.model import Target
 
@@ -47,7 +47,7 @@ def compile_graph(
             return build({})
     build.programs = OpenPrograms(graph, options.memory_limit, target.element)
     build.shared, build.pool = Shared(store=store), ArenaPool()
-    build.plans = OpenPlans(build.shared)
+    build.plans = OpenPlans(build.shared, plan_beside)
     return Network(build, graph, options, target, strict=strict, shared=build.shared)
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from omniconv.forks import own_locks
@@ -69,3 +69,16 @@ def while_planning() -> Iterator[None]:
         yield
     finally:
         _PACE.leave()
+
+
+def plan_beside(job: Callable[[], object]) -> None:
+    """Do something that nobody waits for, in a thread of its own, as while a network is planned. At the end of the
+    interpreter, where no thread starts any more, it is left undone.
+    """
+
+    def run() -> None:
+        with while_planning():
+            job()
+
+    with suppress(RuntimeError):
+        threading.Thread(target=run, name="omniconv-plan").start()

@@ -43,12 +43,12 @@ class Asked:
     threads: int | None
     exact: bool
     precision: str
-    float32_layers: frozenset[str]
     accuracy: str
     tuned: Mapping[str, str] | None
     target: str
     element: str
     at: str
+    float32_layers: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, options: Options, target: Target, at: str, tuned: Mapping[str, str] | None) -> Asked:
@@ -59,12 +59,12 @@ class Asked:
             None if options.threads_why else options.threads,
             options.exact,
             options.precision,
-            options.float32_layers,
             options.accuracy,
             tuned,
             target.name,
             target.element.name,
             at,
+            options.float32_layers,
         )
 
     def options(self, target: Target, limit: int | None) -> Options:

@@ -87,40 +87,43 @@ def train(job: Training, split: DataSplit) -> dict[str, Any]:
     with one_thread():
         model = job.design.build(job.seed)
         before = measure_rest(model)
-        (x, labels), (x_validation, validation), (x_test, test) = (
-            (torch.from_numpy(images), torch.from_numpy(classes))
-            for images, classes in (split.train, split.validation, split.test)
-        )
-        order = torch.Generator().manual_seed(job.seed)
-        optimiser = _optimise(model, job.rate)
-        best: tuple[float, int, float] = (math.inf, 0, 0.0)
-        kept: dict[str, Any] = copy.deepcopy(model.state_dict())
-        epoch = 0
-        for epoch in range(1, job.epochs + 1):
-            for group in optimiser.param_groups:
-                group["lr"] = job.rate * (1 + math.cos(math.pi * (epoch - 1) / job.epochs)) / 2
-            model.train()
-            for part in torch.randperm(len(x), generator=order).split(BATCH):
-                if len(part) > 1 or len(x) == 1:  # one image alone has no variance for the norms
-                    _step(model, optimiser, x[part], labels[part])
-            values = _answer(model, x_validation)
-            loss = float(nn.functional.cross_entropy(values, validation))
-            if loss < best[0]:
-                best = (loss, epoch, float((values.argmax(1) == validation).double().mean()))
-                kept = copy.deepcopy(model.state_dict())
-            elif epoch - best[1] >= PATIENCE:
-                break
-        model.load_state_dict(kept)
-        found: dict[str, Any] = {
-            "epochs": epoch, "best": best[1], "loss": best[0] if best[1] else None, "accuracy": best[2],
-        }  # fmt: skip
+        found = fit(model, job, split)
         if job.judge:
-            found["wrong"] = _find_wrong(model, x_test, test)
+            x, labels = (torch.from_numpy(part) for part in split.test)
+            found["wrong"] = _find_wrong(model, x, labels)
             if next(list_kernels(model), None) is not None:
                 found.update(rest_before=before, rest=measure_rest(model))
                 cut_kernels(model)
-                found["wrong_cut"] = _find_wrong(model, x_test, test)
+                found["wrong_cut"] = _find_wrong(model, x, labels)
     return found
+
+
+def fit(model: nn.Module, job: Training, split: DataSplit) -> dict[str, Any]:
+    """Train the network, which is left with the weights of the epoch whose validation is best; see `train`."""
+    (x, labels), (x_validation, validation) = (
+        (torch.from_numpy(images), torch.from_numpy(classes)) for images, classes in (split.train, split.validation)
+    )
+    order = torch.Generator().manual_seed(job.seed)
+    optimiser = _optimise(model, job.rate)
+    best: tuple[float, int, float] = (math.inf, 0, 0.0)
+    kept: dict[str, Any] = copy.deepcopy(model.state_dict())
+    epoch = 0
+    for epoch in range(1, job.epochs + 1):
+        for group in optimiser.param_groups:
+            group["lr"] = job.rate * (1 + math.cos(math.pi * (epoch - 1) / job.epochs)) / 2
+        model.train()
+        for part in torch.randperm(len(x), generator=order).split(BATCH):
+            if len(part) > 1 or len(x) == 1:  # one image alone has no variance for the norms
+                _step(model, optimiser, x[part], labels[part])
+        values = _answer(model, x_validation)
+        loss = float(nn.functional.cross_entropy(values, validation))
+        if loss < best[0]:
+            best = (loss, epoch, float((values.argmax(1) == validation).double().mean()))
+            kept = copy.deepcopy(model.state_dict())
+        elif epoch - best[1] >= PATIENCE:
+            break
+    model.load_state_dict(kept)
+    return {"epochs": epoch, "best": best[1], "loss": best[0] if best[1] else None, "accuracy": best[2]}
 
 
 def _answer(model: nn.Module, x: torch.Tensor) -> torch.Tensor:

@@ -54,6 +54,7 @@ def resolve_target(name: str, host: Host) -> Target:
     )
 
 
+@lru_cache(maxsize=64)
 def reject_host(target: Target, host: Host) -> str | None:
     """Why a machine cannot run what is compiled for a target; ``None`` where it can."""
     arch = arch_of(target.triple)

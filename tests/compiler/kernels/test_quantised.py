@@ -15,6 +15,7 @@ from omniconv.compiler.kernels.quantised.quads import QuantisedQuads, split_weig
 from omniconv.compiler.kernels.quantised.ramp import find_ramp
 from omniconv.compiler.kernels.quantised.scaling import QuantisedScaling, find_factors
 from omniconv.compiler.kernels.quantised.table import QuantisedTable
+from omniconv.compiler.kernels.quantised.turn import QuantisedTurn, find_reciprocal
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
 from omniconv.errors import UnsupportedError
@@ -30,6 +31,7 @@ from omniconv.program.steps import (
     QuantisedTableStep,
     RearrangeStep,
     ReduceStep,
+    SliceStep,
 )
 from omniconv.runtime.executable import Executable
 from omniconv.spec import Conv
@@ -104,6 +106,54 @@ def check(program: Program, target: str = "native", threads: int = 1, layout: st
         assert len(np.unique(want)) > 1
 
 
+@pytest.mark.parametrize("channels", [3, 32])
+def test_quantising_by_a_reciprocal_is_a_division(channels: int) -> None:
+    """Next to all middles between two integers, at the ends, beyond them, and for what is no number."""
+    scale = float(np.float32(0.0371))
+    levels, shape = Levels(scale, -100, 155), (2, channels, 1440 // channels + 3, 2)
+    program = Program(("x",), shapes={"x": shape})
+    program.add(QuantisedMapStep("x", "q", None, levels=levels), shape)
+    spec = Conv.of(channels, channels, 1)
+    w = np.eye(channels, dtype=np.int16)[:, :, None, None]
+    none, one = np.zeros(channels, np.int32), np.ones(channels, np.float32)
+    program.add(QuantisedConvStep("q", "z", w, none, one, levels, Levels(1.0, -255, 255), spec), shape)
+    program.add(QuantisedMapStep("z", "y", 1.0), shape)
+    program.outputs = ("y",)
+    middles = ((np.arange(-100, 155) + 0.5) * scale).astype(np.float32)
+    near = (middles.view(np.int32)[:, None] + np.arange(-5, 6, dtype=np.int32)).view(np.float32).reshape(-1)
+    x = np.resize(np.concatenate([near, np.float32([np.nan, np.inf, -np.inf, -0.0, 1e-45, 3e38])]), shape)
+    run = Executable.of(program, select_target("native"), Options(threads=1))
+    np.testing.assert_array_equal(run.run({"x": x})["y"], run_program(program, {"x": x})["y"].astype(np.float32))
+    turned = [call.recipe for call in run.plan.calls if isinstance(call.recipe, QuantisedTurn)]
+    assert turned[0].reciprocal == (find_reciprocal(levels) if run.plan.target.fma else None)
+
+
+@pytest.mark.parametrize("again", ["", "by a step", "by a view"])
+def test_tables_take_the_place_of_what_nobody_reads_again(again: str) -> None:
+    shape, part = (2, 40, 6, 7), (2, 16, 6, 7)
+    program = layer_program(shape, Conv.of(40, 40, 3, padding=1, groups=40))
+    if again != "by a step":
+        program.steps.pop(), program.labels.pop(), program.shapes.pop("y")
+    if again == "by a view":
+        program.add(SliceStep("z", "v", (0, 8, 0, 0), (1, 1, 1, 1)), part)
+    table = np.random.default_rng(0).integers(LEVELS.low, LEVELS.high + 1, 256).astype(np.int16)
+    program.add(QuantisedTableStep("z", "t", LEVELS, table, LEVELS), shape)
+    program.add(QuantisedMapStep("t", "u", 1.0), shape)
+    if again == "by a view":
+        program.add(QuantisedMapStep("v", "y", 1.0), part)
+    program.outputs = ("u", "y") if again else ("u",)
+    check(program, threads=2)
+    (call,) = [call for call in plan(program, select_target("native"), Options()).calls if call.what == "table"]
+    assert (call.args[0] == call.args[1]) == (not again)
+
+
+def test_reciprocals_are_found_for_nearly_all_scales() -> None:
+    scales = np.random.default_rng(0).uniform(0.001, 1, 200).astype(np.float32)
+    found = [find_reciprocal(Levels(float(scale), -128, 127)) for scale in scales]
+    assert sum(each is None for each in found) < 10
+    assert find_reciprocal(Levels(2.0**-100, 0, 255)) is None
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_are_exact(name: str) -> None:
     number = list(LAYERS).index(name)
@@ -143,11 +193,13 @@ def test_filtering_is_exact_up_to_the_largest_sum_that_it_knows(inputs: int, sig
     assert ("exact in integers modulo 2**32" if filtered else "below 33554432") in text
 
 
-@pytest.mark.parametrize(("channels", "order"), [(16, ["copy", "map"]), (3, ["map", "copy"])])
-def test_floats_change_their_order_before_they_become_words_that_a_layer_reads(channels: int, order: list[str]) -> None:
+@pytest.mark.parametrize(
+    ("channels", "order"), [(16, ["map", "panel", "map"]), (3, ["map", "panel", "map"]), (12, ["copy", "map", "panel"])]
+)
+def test_floats_change_their_order_as_they_become_words_or_before(channels: int, order: list[str]) -> None:
     target = select_target("x86-64-v3")
     calls = plan(layer_program((1, channels, 6, 6), Conv.of(channels, 16, 3, padding=1)), target).calls
-    assert [call.what for call in calls[:2]] == order
+    assert [call.what for call in calls][:3] == order
 
 
 @pytest.mark.parametrize(("shape", "layout"), [((2, 41, 9, 7), "NHWC"), ((3, 1031), "NCHW"), ((2, 3, 5, 6, 7), "NCHW")])

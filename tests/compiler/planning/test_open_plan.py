@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -12,12 +13,14 @@ import omniconv as oc
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.planning import open_plans as open_plans_module
 from omniconv.compiler.planning.open_plan import OpenPlan
+from omniconv.compiler.planning.open_plans import OpenPlans
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import open_planner, plan
 from omniconv.compiler.planning.shared import Shared
 from omniconv.graph import prepare
 from omniconv.graph.open_program import OpenPrograms
 from omniconv.program.element import FLOAT32
+from omniconv.runtime import model as model_module
 from omniconv.target.select import select_target
 
 TARGET = select_target(None)
@@ -126,14 +129,24 @@ def test_filtered_layers():
         of.open(1, 64, 96)
 
 
+@pytest.fixture
+def at_once(monkeypatch):
+    """Plans with open sizes are there as soon as they are begun, after the first size."""
+    monkeypatch.setattr(open_plans_module, "PATIENCE", 1)
+    monkeypatch.setattr(model_module, "plan_beside", lambda job: job())
+
+
+@pytest.mark.usefixtures("at_once")
 def test_bits(monkeypatch):
     """What a network computes for late sizes is what it computes for them alone."""
-    monkeypatch.setattr(open_plans_module, "PATIENCE", 1)
-    model, made = small(), []
+    model, made, fixed, fix = small(), [], [], OpenPlan.fix
+    monkeypatch.setattr(OpenPlan, "fix", lambda *args: fixed.append(fix(*args)) or fixed[-1])
     net = oc.compile(model)
-    for shape in [(1, 3, 64, 96), (1, 3, 96, 64), (1, 3, 68, 92)]:
+    for shape in [(1, 3, 64, 96), (1, 3, 64, 128), (1, 3, 64, 112)]:
         x = np.random.default_rng(sum(shape)).standard_normal(shape, dtype=np.float32)
         made.append((x, net(x)))
+    assert len(fixed) == 2, "each but the first is tried once"
+    assert None not in fixed
     for x, got in made[1:]:
         np.testing.assert_array_equal(got, oc.compile(model)(x))
 
@@ -141,22 +154,38 @@ def test_bits(monkeypatch):
 def test_late_sizes_are_not_planned_anew(monkeypatch):
     g = Graph(opset=17)
     net = oc.compile(g.model(g.conv(g.node("Relu", g.conv(g.input("x", 1, 3, "h", "w"), 16, 3, 1)), 24, 16, 1)))
-    planned = []
+    planned, go_on = [], threading.Event()
+
+    def open_plan(*args):
+        go_on.wait()
+        planned.append(2)
+        return OpenPlan(*args)
+
     monkeypatch.setattr(open_plans_module, "plan", lambda *args: planned.append(1) or plan(*args))
-    monkeypatch.setattr(open_plans_module, "OpenPlan", lambda *args: planned.append(2) or OpenPlan(*args))
-    for size in (64, 68, 72, 76, 80, 84, 88):
+    monkeypatch.setattr(open_plans_module, "OpenPlan", open_plan)
+    for size in (64, 68, 72):
         net.fix({"x": (1, 3, size, 96)})
-    assert planned == [1, 1, 1, 1, 2], "four sizes by themselves, then one plan for all others"
+    assert planned == [1, 1, 1], "no caller waits for what is begun at the second size"
+    go_on.set()
+    for thread in threading.enumerate():
+        if thread.name == "omniconv-plan":
+            thread.join()
+    for size in (76, 80, 84):
+        net.fix({"x": (1, 3, size, 96)})
+    assert planned == [1, 1, 1, 2]
 
 
-def test_a_constant_that_depends_on_sizes_in_secret(monkeypatch):
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("use", [lambda size: 0 * size, lambda size: {size: 0}[size]], ids=["number", "key"])
+def test_a_constant_that_depends_on_sizes_in_secret(monkeypatch, use):
     """It cannot be made for other sizes: each of these is planned by itself, and right."""
-    monkeypatch.setattr(open_plans_module, "PATIENCE", 1)
-    index = Planner.index
-    monkeypatch.setattr(Planner, "index", lambda self, size, make: index(self, size, lambda: make() + 0 * size))
+    index, refuse, refused = Planner.index, OpenPlans.refuse, []
+    monkeypatch.setattr(Planner, "index", lambda self, size, make: index(self, size, lambda: use(size) + make()))
+    monkeypatch.setattr(OpenPlans, "refuse", lambda *args: refused.append(1) or refuse(*args))
     model = small()
-    net, x = oc.compile(model), np.random.default_rng(0).standard_normal((1, 3, 68, 96), dtype=np.float32)
+    net, x = oc.compile(model), np.random.default_rng(0).standard_normal((1, 3, 64, 128), dtype=np.float32)
     net.fix({"x": (1, 3, 64, 96)})
     got = net(x)
+    assert refused
     monkeypatch.undo()
     np.testing.assert_array_equal(got, oc.compile(model)(x))

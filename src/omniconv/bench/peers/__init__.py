@@ -1,8 +1,9 @@
 """The other runtimes, one file each. A peer is imported only where it is installed and asked for.
 
 A peer module defines ``NAME``, ``PACKAGE`` (its distribution), ``LAYOUTS`` and ``load(workload, threads, layout)``,
-which returns a call without arguments that computes all outputs from the workload's inputs. It raises `PeerError` where
-the peer cannot run the workload. To add one, add a file and name it in :data:`MODULES`.
+which returns a call without arguments that computes all outputs from the workload's inputs, in its number type. It
+raises `PeerError` where the peer cannot run the workload, and may have ``PROMISES`` (see `Peer`). To add one, add a
+file and name it in :data:`MODULES`.
 
 ``LAYOUTS`` names the orders in memory that the peer takes its arrays in: ``"NCHW"`` (channels first) and, where it has
 them, ``"NHWC"`` (channels last) and ``"packed"`` (blocks of channels, its own order). Arrays are brought into that
@@ -11,7 +12,8 @@ order before anything is timed. Outputs are returned as channels-first views, wh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import field
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Final, TypeAlias, cast
@@ -45,6 +47,8 @@ class Peer:
         load: prepares a workload for a number of threads.
         runtime: name of the runtime.
         layout: order of its arrays in memory.
+        promises: number type -> the largest difference that it promises, relative to the largest output, where that is
+            more than is asked of others.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Peer:
     load: Callable[[Workload, int], TimedCall]
     runtime: str = ""
     layout: str = "NCHW"
+    promises: Mapping[str, float] = field(default_factory=dict)
 
 
 def installed_peers(
@@ -81,7 +86,8 @@ def installed_peers(
                 found: TimedCall = module.load(workload, threads, layout)  # type: ignore[attr-defined]
                 return found
 
-            yield Peer(runtime + SUFFIXES[layout] * (len(orders) > 1), version, load, runtime, layout)
+            promises = getattr(module, "PROMISES", {})
+            yield Peer(runtime + SUFFIXES[layout] * (len(orders) > 1), version, load, runtime, layout, promises)
 
 
 def missing_peers(names: Sequence[str] | None = None) -> list[str]:

@@ -19,6 +19,7 @@ import torch
 
 from omniconv.bench.peers import PeerError, TimedCall
 from omniconv.bench.peers.torch import build, order_input
+from omniconv.bench.precision import FLOAT32
 from omniconv.bench.workload import Array, Workload
 
 NAME: Final = "XNNPACK"
@@ -48,6 +49,8 @@ with _quiet():  # it carries no types, and importing it takes seconds
 def load(workload: Workload, threads: int, layout: str = "NHWC") -> TimedCall:
     """Export the layer or the chain with PyTorch and lower all of it to XNNPACK."""
     spec = workload.spec
+    if workload.precision != FLOAT32:
+        raise PeerError(f"it is not set up for {workload.precision}")
     if spec is None:
         raise PeerError("no converter from ONNX to XNNPACK")
     if len(workload.shape) == 5:

@@ -1,7 +1,9 @@
-"""ncnn: Winograd, GEMM and packing as it chooses, everything in float32; problem lines only.
+"""ncnn: Winograd, GEMM and packing as it chooses; problem lines only.
 
 Layers are written as its own parameter and weight files, an activation that follows a convolution folded into it as its
-optimiser would. ``packed`` gives and takes arrays in its blocks of channels, so that no conversion is timed.
+optimiser would. ``packed`` gives and takes arrays in its blocks of channels, so that no conversion is timed. In
+bfloat16 it keeps values so. In int8 it gets the same integer weights, and rounds values to scales without zero points,
+as its own tools do.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any, Final
 import numpy as np
 
 from omniconv.bench.peers import PeerError, TimedCall
+from omniconv.bench.precision import BFLOAT16, INT8, IntegerLayer
 from omniconv.bench.workload import Array, Workload
 from omniconv.spec import Activation, Conv, PixelShuffle, Shape, Shuffle
 
@@ -24,6 +27,9 @@ ncnn: Any = import_module("ncnn")  # it carries no types
 NAME: Final = "ncnn"
 PACKAGE: Final = "ncnn"
 LAYOUTS: Final = ("NCHW", "packed")
+
+PROMISES: Final = {INT8: 0.1}
+"""Its scales have no zero points, so that each layer is a step of 127 off, and those behind add to it."""
 
 SUFFIXES: Final = {1: "1D", 2: "", 3: "3D"}
 AXIS_KEYS: Final = {  # of w, h, d
@@ -37,6 +43,8 @@ AXIS_KEYS: Final = {  # of w, h, d
 ACTIVATIONS: Final = {"sigmoid": "Sigmoid", "tanh": "TanH", "silu": "Swish", "exp": "Exp", "abs": "AbsVal"}
 FLOAT32: Final = b"\0\0\0\0"
 """The mark in front of an array of plain float32 weights."""
+BYTES: Final = (0x000D4B38).to_bytes(4, "little")
+"""The mark in front of weights of 8 bits."""
 
 
 def load(workload: Workload, threads: int, layout: str = "NCHW") -> TimedCall:
@@ -46,13 +54,18 @@ def load(workload: Workload, threads: int, layout: str = "NCHW") -> TimedCall:
     x = np.ascontiguousarray(next(iter(workload.inputs.values())))
     if x.shape[0] != 1:
         raise PeerError("its arrays have no batch axis")
-    text, content = write_network(workload)
+    convs = [workload.spec] if isinstance(workload.spec, Conv) else list(workload.spec.convs)
+    if workload.precision == BFLOAT16 and any(1 < conv.groups < conv.in_channels for conv in convs):
+        raise PeerError("its groups of several channels are wrong in bfloat16")
+    if layout == "packed" and workload.precision != "float32":
+        raise PeerError("its blocks hold other numbers then")
+    text, content = write_integers(workload.layers) if workload.precision == INT8 else write_network(workload)
     net = ncnn.Net()
     options = net.opt
     options.num_threads = threads
     options.use_vulkan_compute = False
     for name in ("fp16_packed", "fp16_storage", "fp16_arithmetic", "bf16_packed", "bf16_storage"):
-        setattr(options, f"use_{name}", False)
+        setattr(options, f"use_{name}", workload.precision == BFLOAT16 and name.startswith("bf16"))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "weights.bin")
         file.write_bytes(content)
@@ -159,6 +172,39 @@ def write_network(workload: Workload) -> tuple[str, bytes]:
         value = name
     head = f"7767517\n{len(lines)} {len(lines)}\n"
     return head + "\n".join(lines) + "\n", b"".join(blocks)
+
+
+def write_integers(layers: Sequence[IntegerLayer]) -> tuple[str, bytes]:
+    """The same for convolutions in integers, all but the last one of which round their results."""
+    if not layers or layers[0].spec.dims != 2:
+        raise PeerError("its integers are set up for convolutions along two axes alone")
+    lines, blocks, value = ["Input in 0 1 x"], [b""], "x"
+    for index, layer in enumerate(layers):
+        last = index == len(layers) - 1
+        words, _ = write_conv(layer.spec, layer.weights, layer.bias)
+        kind, parameters = words.split(" ", 1)
+        parameters += {"relu": " 9=1", "relu6": " 9=3 -23310=2,0.0,6.0", "": ""}[layer.activation]
+        name = "y" if last else f"v{index}"
+        lines.append(f"{kind} l{index} 1 1 {value} {name} {parameters} 8={1 if last else 101}")
+        value = name
+        block = BYTES + layer.weights.tobytes()
+        block += b"\0" * (-len(block) % 4)
+        if layer.bias is not None:
+            block += (layer.bias * layer.x_scale * layer.weight_scales).astype(np.float32).tobytes()
+        scales = layer.weight_scales if layer.spec.groups == 1 else layer.weight_scales.reshape(layer.spec.groups, -1)
+        blocks.append(block + write_scales(layer, scales, last))
+    head = f"7767517\n{len(lines)} {len(lines)}\n"
+    return head + "\n".join(lines) + "\n", b"".join(blocks)
+
+
+def write_scales(layer: IntegerLayer, scales: Array, last: bool) -> bytes:
+    """How many of its steps one is, of weights, of what comes in, and of what goes out."""
+    if scales.ndim > 1 and (scales != scales[:, :1]).any():
+        raise PeerError("its groups have one scale of weights each")
+    weights = scales if scales.ndim == 1 else scales[:, 0]
+    given = [127 / (layer.x_scale * max(layer.x_zero, 255 - layer.x_zero))]
+    made = [] if last else [127 / (layer.y_scale * max(layer.y_zero, 255 - layer.y_zero))]
+    return np.array([*(1 / weights), *given, *made], np.float32).tobytes()
 
 
 def write_conv(spec: Conv, kernel: Array, bias: Array | None) -> tuple[str, bytes]:

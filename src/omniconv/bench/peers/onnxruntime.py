@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime as ort
 
 from omniconv.bench.peers import PeerError, TimedCall
+from omniconv.bench.precision import BFLOAT16
 from omniconv.bench.workload import Array, Workload
 from omniconv.ort.session import InferenceSession
 
@@ -22,6 +23,8 @@ def load(workload: Workload, threads: int, layout: str = "NCHW") -> TimedCall:  
     """Open a session with ``threads`` threads within an operator and one operator at a time."""
     if ort.InferenceSession is InferenceSession:
         raise PeerError("omniconv.ort stands in for it; omniconv.ort.uninstall() gives it back")
+    if workload.precision == BFLOAT16:
+        raise PeerError("it has no bfloat16 on CPUs")
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -1,4 +1,4 @@
-"""OpenVINO: CPU device, latency hint, f32 inference, static shapes; for single layers also channels last."""
+"""OpenVINO: CPU device, latency hint, f32 or bf16 by hint, static shapes; for single layers also channels last."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import openvino as ov
 from openvino.preprocess import PrePostProcessor
 
 from omniconv.bench.peers import PeerError, TimedCall
+from omniconv.bench.precision import BFLOAT16
 from omniconv.bench.workload import Array, Workload
 
 NAME: Final = "OpenVINO"
@@ -23,6 +24,7 @@ def load(workload: Workload, threads: int, layout: str = "NCHW") -> TimedCall:
     last = layout == "NHWC"
     if last and workload.spec is None:
         raise PeerError("channels last is set up for single layers only")
+    hint = "bf16" if workload.precision == BFLOAT16 else "f32"
     core = ov.Core()
     inputs = dict(workload.inputs)
     try:
@@ -38,7 +40,7 @@ def load(workload: Workload, threads: int, layout: str = "NCHW") -> TimedCall:
             {
                 "INFERENCE_NUM_THREADS": threads,
                 "PERFORMANCE_HINT": "LATENCY",
-                "INFERENCE_PRECISION_HINT": "f32",
+                "INFERENCE_PRECISION_HINT": hint,
                 "NUM_STREAMS": "1",
             },
         )
@@ -46,6 +48,8 @@ def load(workload: Workload, threads: int, layout: str = "NCHW") -> TimedCall:
         request.infer(inputs)  # some limits show only here
     except Exception as error:
         raise PeerError(str(error).strip().splitlines()[0]) from error
+    if hint == "bf16" and compiled.get_property("INFERENCE_PRECISION_HINT") != ov.Type.bf16:
+        raise PeerError("it has no bfloat16 on this processor")
     outputs = list(compiled.outputs)
 
     def call() -> Sequence[Array]:

@@ -1,7 +1,8 @@
 """PyTorch: problem lines only, since nothing here turns an ONNX model into a PyTorch one.
 
-Channels last means `torch.channels_last` for input and weights. There is no such order for one axis; such layers run as
-two-axis ones of height 1 then.
+In bfloat16 weights and values are kept in it, in int8 the quantised operators of its x86 engine run; both take and give
+float32. Channels last means `torch.channels_last` for input and weights. There is no such order for one axis; such
+layers run as two-axis ones of height 1 then.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as functional  # noqa: PLR0402
 
 from omniconv.bench.peers import PeerError, TimedCall
+from omniconv.bench.precision import BFLOAT16, INT8, IntegerLayer
 from omniconv.bench.workload import Array, Workload
 from omniconv.spec import Activation, Conv, PixelShuffle, Resize, Shape, Shuffle, Split
 from omniconv.spec.chain import ChainStep
@@ -49,7 +51,13 @@ def load(workload: Workload, threads: int, layout: str = "NCHW") -> TimedCall:
     if workload.spec is None:
         raise PeerError("no converter from ONNX to PyTorch")
     torch.set_num_threads(threads)
-    function = build(workload, layout)
+    if workload.precision == INT8:
+        function = build_integers(workload.layers)
+    elif workload.precision == BFLOAT16:
+        inner = build(workload, layout, dtype=torch.bfloat16)
+        function = lambda x: inner(x.bfloat16()).float()  # noqa: E731
+    else:
+        function = build(workload, layout)
     x = order_input(workload, layout)
     flat = layout == "NHWC" and len(workload.shape) == 3
 
@@ -70,11 +78,43 @@ def order_input(workload: Workload, layout: str) -> Any:
     return x
 
 
-def build(workload: Workload, layout: str, *, order_weights: bool = True) -> Function:
+def build_integers(layers: Sequence[IntegerLayer]) -> Function:
+    """Convolutions one behind another in its quantised operators; float32 before and behind."""
+    if not layers or layers[0].spec.dims == 1:
+        raise PeerError("its quantised operators are set up for convolutions along two or three axes alone")
+    torch.backends.quantized.engine = "x86"
+    operators, make = torch.ops.quantized, torch.ops.aten._make_per_channel_quantized_tensor  # noqa: SLF001
+    calls = []
+    for layer in layers:
+        spec, pads = layer.spec, [axis.padding for axis in layer.spec.axes()]
+        if any(before != after for before, after in pads):
+            raise PeerError("its quantised operators pad the same amount on both sides")
+        scales = torch.from_numpy(np.array(layer.weight_scales, np.float64))
+        zeros = torch.zeros(spec.out_channels, dtype=torch.long)
+        w = make(torch.from_numpy(layer.weights.copy()), scales, zeros, 0)
+        bias = np.zeros(spec.out_channels) if layer.bias is None else layer.bias * layer.x_scale * layer.weight_scales
+        settings = [list(spec.stride), [before for before, _ in pads], list(spec.dilation), spec.groups]
+        b = torch.from_numpy(np.asarray(bias, np.float32))
+        packed = getattr(operators, f"conv{spec.dims}d_prepack")(w, b, *settings)
+        calls.append((getattr(operators, f"conv{spec.dims}d"), packed, float(layer.y_scale), layer.y_zero))
+    scale, zero = float(layers[0].x_scale), layers[0].x_zero
+
+    def run(x: Any) -> Any:
+        x = torch.quantize_per_tensor(x, scale, zero, torch.quint8)
+        for call, *arguments in calls:
+            x = call(x, *arguments)
+        return x.dequantize()
+
+    return run
+
+
+def build(
+    workload: Workload, layout: str, *, order_weights: bool = True, dtype: torch.dtype = torch.float32
+) -> Function:
     """A layer or a chain as a function of a tensor; with ``order_weights`` its weights are in that layout too."""
     if workload.spec is None:
         raise PeerError("no converter from ONNX to PyTorch")
-    pairs = iter(workload.weights)
+    pairs = iter(tuple(None if part is None else read(part, dtype) for part in pair) for pair in workload.weights)
     shape = workload.shape
     steps = (workload.spec,) if isinstance(workload.spec, Conv) else workload.spec.steps
     last = layout == "NHWC"
@@ -93,12 +133,17 @@ def build(workload: Workload, layout: str, *, order_weights: bool = True) -> Fun
     return run
 
 
+def read(array: Array, dtype: torch.dtype) -> torch.Tensor:
+    """Weights as a tensor."""
+    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32)).to(dtype)
+
+
 def prepare(step: ChainStep, shape: Shape, pairs: Any, last: bool = False, order_weights: bool = True) -> Function:
     """One step as a function of a tensor; a convolution takes its weights from ``pairs``."""
     match step:
         case Conv():
-            kernel, bias = next(pairs)
-            return prepare_conv(step.resolve(shape), kernel, bias, last, order_weights)
+            w, b = next(pairs)
+            return prepare_conv(step.resolve(shape), w, b, last, order_weights)
         case Split():
             sizes = [branch.in_channels for branch in step.branches]
             shapes = [(shape[0], branch.in_channels, *shape[2:]) for branch in step.branches]
@@ -124,13 +169,11 @@ def prepare(step: ChainStep, shape: Shape, pairs: Any, last: bool = False, order
 
 
 def prepare_conv(
-    spec: Conv, kernel: Array, bias: Array | None, last: bool = False, order_weights: bool = True
+    spec: Conv, w: torch.Tensor, b: torch.Tensor | None, last: bool = False, order_weights: bool = True
 ) -> Function:
     """A convolution; padding that its function does not take is a step before it."""
     if spec.flip:
-        kernel = np.flip(kernel, tuple(range(2, kernel.ndim)))
-    w = torch.from_numpy(np.ascontiguousarray(kernel, dtype=np.float32))
-    b = None if bias is None else torch.from_numpy(np.ascontiguousarray(bias, dtype=np.float32))
+        w = w.flip(tuple(range(2, w.ndim)))
     pads = [axis.padding for axis in spec.axes()]
     even = spec.padding_mode == "zeros" and all(before == after for before, after in pads)
     settings: dict[str, Any] = {

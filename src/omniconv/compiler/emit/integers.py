@@ -107,6 +107,11 @@ def pair_words(k: Kernel, a: Bits, b: Bits, places: list[tuple[int, int]]) -> Bi
     return _shuffle(k, a, b, [place for pair in places for place in pair])
 
 
+def join_words(k: Kernel, a: Bits, b: Bits) -> Bits:
+    """Pairs of words from two vectors of integers of 32 bits, without those beyond 16."""
+    return k.b.or_(k.b.and_(a, Bits(k.splat(0xFFFF, a.type))), k.b.shl(b, Bits(k.splat(16, b.type))))
+
+
 def add_pairs(k: Kernel, total: Bits, a: Bits, b: Bits) -> Bits:
     """A vector of sums and the products of two vectors of pairs.
 
@@ -208,7 +213,7 @@ def multiply_scaled(k: Kernel, a: Bits, b: Bits) -> Bits:
     return Bits(k.b.call(k.intrinsic(k.target.traits.words.scaled, a.type, [a.type, a.type]), [a, b]))
 
 
-def clamp_float(k: Kernel, value: Value, low: int, high: int) -> Value:
+def clamp_float(k: Kernel, value: Value, low: float, high: float) -> Value:
     """The same of floats; NaN becomes ``low``."""
     return k.smaller(k.larger(value, k.splat(low, value.type)), k.splat(high, value.type))
 

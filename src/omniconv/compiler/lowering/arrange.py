@@ -196,15 +196,16 @@ WAYS: Final = 8
 """Lines in such a set."""
 
 
-def crowded(layout: Layout, element: Element, pixels: int) -> bool:
-    """Whether so many pixels that are read together overflow the sets of the first-level cache that they share.
+def crowded(layout: Layout, element: Element, pixels: int, multiple: int) -> bool:
+    """Whether so many pixels that are read together overflow the sets of the first-level cache that they share, because
+    they are a multiple of so many bytes apart.
 
     Kernels that read more pixels side by side than these hold run at a third of their speed; a copy costs less. The
-    arena keeps whole values apart; arrays of the caller whose pixels are a multiple of 1 KiB are crowded.
+    arena keeps whole values apart, but for multiples of 512 bytes.
     """
     pitch = element.bytes * layout.grid.strides[2]
     held = WAYS * (PAGE // math.gcd(pitch, PAGE))
-    return pitch % 1024 == 0 and pixels > held and layout.grid.sizes[2] >= 4
+    return pitch % multiple == 0 and pixels > held and layout.grid.sizes[2] >= 4
 
 
 def find_lattice(positions: Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]] | None:

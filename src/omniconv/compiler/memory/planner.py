@@ -268,6 +268,25 @@ class Planner:
         self.stored[name] = found
         return found
 
+    def produce_over(self, name: str, old: str, found: Stored) -> Stored:
+        """Room for a value of the shape of another one, in the layout of ``found``, which that was found in: its place,
+        where nobody else reads it, as each element is read before one is written; else as in :meth:`produce`.
+        """
+        program = self.program
+        if (
+            name in self.places
+            or found != self.stored[old]
+            or old in self.places
+            or old in program.outputs
+            or self.element_of(name) is not found.element
+            or self.buffers[found.buffer].kind != "arena"
+            or sum(each.reads.count(old) for each in program.steps) > 1
+            or sum(each.buffer == found.buffer for each in self.stored.values()) > 1
+        ):
+            return self.produce(name)
+        self.stored[name] = found
+        return found
+
 
 def _compute(make: Callable[[], npt.NDArray[Any]], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     return np.asarray(make(), dtype)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -17,9 +18,10 @@ from omniconv.target.model import Target
 
 MOST_VARIANTS: Final = 8
 """Plans that are kept of one program. Sizes for which none of these is right are planned by themselves from then on."""
-PATIENCE: Final = 4
-"""Sizes that are planned by themselves before a plan with open sizes is made, which takes as long as these: a network
-that sees few sizes never pays for one."""
+PATIENCE: Final = 2
+"""Sizes that are planned by themselves for each plan with open sizes that is begun: a network that sees one size never
+pays for one.
+"""
 
 
 @dataclass(slots=True)
@@ -29,52 +31,47 @@ class _PlansOfProgram:
     Attributes:
         missed: how many sizes no plan was right for.
         variants: plans with open sizes, the one used last in front; ``None`` where there can be none.
+        busy: whether one is being made.
     """
 
     missed: int = 0
-    variants: list[OpenPlan] | None = field(default_factory=list)
+    variants: tuple[OpenPlan, ...] | None = ()
+    busy: bool = False
 
 
 class OpenPlans:
-    """The plans of one network. Thread-safe: what two threads make at once is made twice.
+    """The plans of one network. Thread-safe.
 
     Args:
         shared: what all of them have in common.
+        beside: has a function called that nobody waits for. Plans with open sizes are made so, since each takes as long
+            as some sizes by themselves; no bit depends on when one is there.
     """
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
+    def __init__(self, shared: Shared, beside: Callable[[Callable[[], object]], object]) -> None:
+        self._shared, self._beside = shared, beside
         self._known: WeakKeyDictionary[OpenProgram, dict[int, _PlansOfProgram]] = WeakKeyDictionary()
 
     def find(self, program: Program, origin: OpenOrigin, target: Target, options: Options) -> Plan:
         """The plan of a program; see :func:`omniconv.compiler.planning.plan.plan`.
 
-        The first sizes are planned by themselves, since there may be few.
+        The first sizes are planned by themselves, and those that come before a plan with open sizes is there.
         """
         known = self._find(origin, options)
-        variants = known.variants
-        if variants is None:
-            return plan(program, target, options, self._shared)
-        planner = open_planner(program, target, options, self._shared)
-        for variant in tuple(variants):
-            found = variant.fix(origin.sizes, planner)
-            if found is not None:
-                variants.sort(key=lambda each: each is not variant)
-                return found
-        known.missed += 1
-        if len(variants) < MOST_VARIANTS and known.missed > PATIENCE * (1 + len(variants)):
-            try:
-                made = OpenPlan(origin, target, options, self._shared)
-            except TypeError:
-                known.variants = None
-            else:
-                found = made.fix(origin.sizes, planner)
+        if known.variants:
+            planner = open_planner(program, target, options, self._shared)
+            for variant in known.variants:
+                found = variant.fix(origin.sizes, planner)
                 if found is not None:
-                    variants.insert(0, made)
+                    self._put_first(known, variant)
                     return found
         alone = plan(program, target, options, self._shared)
         if alone.filtered:
             known.variants = None
+        known.missed += 1
+        if self._is_due(known):
+            known.busy = True
+            self._beside(partial(self._make, known, origin, target, options))
         return alone
 
     def refuse(self, origin: OpenOrigin, options: Options) -> None:
@@ -83,3 +80,27 @@ class OpenPlans:
 
     def _find(self, origin: OpenOrigin, options: Options) -> _PlansOfProgram:
         return self._known.setdefault(origin.program, {}).setdefault(options.threads, _PlansOfProgram())
+
+    def _is_due(self, known: _PlansOfProgram) -> bool:
+        """Whether to make a plan with open sizes."""
+        if known.busy or known.variants is None:
+            return False
+        return len(known.variants) < MOST_VARIANTS and known.missed >= PATIENCE * (1 + len(known.variants))
+
+    def _make(self, known: _PlansOfProgram, origin: OpenOrigin, target: Target, options: Options) -> None:
+        """Make a plan with open sizes of what the sizes at hand ask."""
+        try:
+            made = OpenPlan(origin, target, options, self._shared)
+        except TypeError:
+            known.variants = None
+        else:
+            self._put_first(known, made)
+        finally:
+            known.busy = False
+
+    def _put_first(self, known: _PlansOfProgram, variant: OpenPlan) -> None:
+        """Have a plan tried before all others."""
+        with self._shared.lock:
+            variants = known.variants
+            if variants is not None and variants[:1] != (variant,):
+                known.variants = (variant, *(each for each in variants if each is not variant))

@@ -23,6 +23,7 @@ from omniconv.compiler.planning.shared import Shared
 from omniconv.compiler.planning.table import lower
 from omniconv.compiler.problem.problem import USUAL
 from omniconv.errors import SpecError
+from omniconv.program.bfloat16 import is_bfloat16
 from omniconv.program.element import BFLOAT16, FLOAT32
 from omniconv.program.passes.keep_bfloat16 import keep_bfloat16
 from omniconv.program.passes.keep_exact_weights import keep_exact_weights
@@ -139,7 +140,7 @@ def open_planner(program: Program, target: Target, options: Options, shared: Sha
     if options.precision == BFLOAT16.name:
         program = keep_bfloat16(program, options.float32_layers)
     else:
-        program = keep_exact_weights(program)
+        program = keep_exact_weights(program, is_bfloat16 if shared is None else shared.is_exact)
     tuning = options.tuning
     if tuning is not None and tuning.target != target:
         raise SpecError(f"the tuning is for {tuning.target}", need=f"one for {target}")

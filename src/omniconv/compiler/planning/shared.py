@@ -14,9 +14,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import field, fields, replace
-from typing import Any, Final
+from typing import Any, Final, Generic, TypeVar
 from weakref import ReferenceType, WeakValueDictionary, ref
 
 import numpy as np
@@ -29,12 +29,14 @@ from omniconv.compiler.memory.planner import Call, Recipe
 from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.compiler.problem.candidate import Tile, find_cheapest
 from omniconv.forks import own_locks
+from omniconv.program.bfloat16 import is_bfloat16
 from omniconv.program.program import Program
 from omniconv.program.steps import Array, ProgramStep
 from omniconv.records import dataclass
 from omniconv.spec import Conv
 from omniconv.target.model import Target
 
+T = TypeVar("T")
 MOST_COST: Final = 1.5
 """Times the cost of the tile that a size would take by itself, at most, for one that there is code for."""
 MOST_ELSEWHERE: Final = 1.2
@@ -45,39 +47,41 @@ MOST_KERNELS: Final = 1024
 """Kernels whose machine code is kept for sizes to come."""
 
 
-class _Digests:
-    """Hashes of arrays, each worked out once while its array lives: programs of one network for images of different
-    sizes have the same ones.
+class _OfArrays(Generic[T]):
+    """What a function says of arrays, worked out once while an array lives: programs of one network for images of
+    different sizes have the same ones.
     """
 
-    def __init__(self) -> None:
-        self._found: dict[int, tuple[ReferenceType[Array], bytes]] = {}
+    def __init__(self, function: Callable[[Array], T]) -> None:
+        self._function = function
+        self._found: dict[int, tuple[ReferenceType[Array], T]] = {}
 
-    def of(self, step: ProgramStep) -> bytes:
-        """What the arrays of a step hold, and all that is said of how they are numbered."""
-        state = hashlib.blake2b(type(step).__name__.encode(), digest_size=16)
-        for each in fields(step):
-            value = getattr(step, each.name)
-            if isinstance(value, np.ndarray):
-                state.update(each.name.encode() + self._hash(value))
-            elif isinstance(value, Conv):
-                state.update(repr((value.groups, value.transposed, value.flip, value.in_channels)).encode())
-        return state.digest()
-
-    def _hash(self, array: Array) -> bytes:
+    def __call__(self, array: Array) -> T:
         number = id(array)
         known = self._found.get(number)
         if known is not None and known[0]() is array:
             return known[1]
-        digest = hash_array(array)
-        self._found[number] = ref(array, lambda _: self._found.pop(number, None)), digest
-        return digest
+        said = self._function(array)
+        self._found[number] = ref(array, lambda _: self._found.pop(number, None)), said
+        return said
 
 
 def hash_array(array: Array) -> bytes:
     """Type, shape and elements of an array."""
     state = hashlib.blake2b(f"{array.dtype}{array.shape}".encode(), digest_size=16)
     state.update(np.ascontiguousarray(array).data)
+    return state.digest()
+
+
+def _hash_step(step: ProgramStep, hash_of: Callable[[Array], bytes]) -> bytes:
+    """What the arrays of a step hold, and all that is said of how they are numbered."""
+    state = hashlib.blake2b(type(step).__name__.encode(), digest_size=16)
+    for each in fields(step):
+        value = getattr(step, each.name)
+        if isinstance(value, np.ndarray):
+            state.update(each.name.encode() + hash_of(value))
+        elif isinstance(value, Conv):
+            state.update(repr((value.groups, value.transposed, value.flip, value.in_channels)).encode())
     return state.digest()
 
 
@@ -88,6 +92,7 @@ class Shared:
     Attributes:
         packed: packed weights: what identifies them -> whatever the runtime keeps of them, while some size uses it.
         store: where machine code is looked for and filed; ``None`` for the cache on disk.
+        is_exact: whether bfloat16 has all numbers of an array.
     """
 
     packed: WeakValueDictionary[Hashable, Any] = field(default_factory=WeakValueDictionary)
@@ -96,7 +101,8 @@ class Shared:
     _code: OrderedDict[str, LoadedKernel] = field(default_factory=OrderedDict)
     _kernels: OpenKernels = field(default_factory=OpenKernels)
     _known: dict[tuple[int, str], dict[str, Tile]] = field(default_factory=dict)
-    _digests: _Digests = field(default_factory=_Digests)
+    is_exact: Callable[[Array], bool] = field(default_factory=lambda: _OfArrays(is_bfloat16))
+    _hash: Callable[[Array], bytes] = field(default_factory=lambda: _OfArrays(hash_array))
 
     def __post_init__(self) -> None:
         own_locks(self)
@@ -165,7 +171,7 @@ class Shared:
                 if buffer.packed is not None and place.buffer not in named:
                     if call.step not in digests:
                         with self.lock:
-                            digests[call.step] = self._digests.of(program.steps[call.step])
+                            digests[call.step] = _hash_step(program.steps[call.step], self._hash)
                     buffer.packed = digests[call.step], buffer.packed, buffer.size
                     named.add(place.buffer)
 

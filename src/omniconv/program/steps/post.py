@@ -60,6 +60,11 @@ class PostOp:
     operand: str | Array | None = None
     activation: Activation | None = None
 
+    def __post_init__(self) -> None:
+        operand: object = self.operand
+        if isinstance(operand, np.generic):  # what NumPy makes of arrays of no axes
+            object.__setattr__(self, "operand", np.asarray(operand))
+
     def with_constant(self, convert: Callable[[Array], Array]) -> PostOp:
         """The operation with its operand converted, where that is a constant; itself where nothing changes."""
         if not isinstance(self.operand, np.ndarray):

@@ -20,6 +20,7 @@ from omniconv.compiler.kernels.lane.tiles import StencilTile, list_rows, list_st
 from omniconv.compiler.problem.candidate import find_cheapest
 from omniconv.compiler.problem.problem import Problem
 from omniconv.gradients import compile_forward
+from omniconv.open_size import Opener, Trace
 from omniconv.program.steps import ConvStep
 from omniconv.spec import Conv
 from omniconv.target.select import detect_host, resolve_target
@@ -165,10 +166,13 @@ def test_rows_of_tiles_that_come_from_afar_are_asked_for_ahead():
     def ahead(channels, shape, **more):
         spec = Conv.of(channels, channels, 3, padding=more.get("dilation", 1), groups=channels, **more)
         f = compile_forward(spec, shape, bias=False, layout="NHWC", target="x86-64-v3")
-        return f.plan.calls[-1].recipe.ahead
+        recipe = f.plan.calls[-1].recipe
+        opened = recipe.opened(Opener(Trace(at=len(f.plan.calls[-1].args))))
+        return tuple("llvm.prefetch" in each.emit("f", f.target) for each in (recipe, opened))
 
-    assert ahead(128, (16, 128, 56, 56)) == 16
-    assert ahead(128, (16, 128, 56, 56), stride=2) == 16
-    assert ahead(128, (2, 128, 56, 56)) == 0, "the next cache holds them"
-    assert ahead(32, (64, 32, 56, 56)) == 0, "pixels of two lines are foreseen"
-    assert ahead(128, (16, 128, 56, 56), dilation=2) == 0, "the next tile of a dilated layer is not below"
+    assert ahead(128, (16, 128, 56, 56)) == (True, True)
+    assert ahead(128, (16, 128, 56, 56), stride=2) == (True, True)
+    assert ahead(128, (2, 128, 56, 56)) == (False, True), "the next cache holds them, which open sizes tell later"
+    assert ahead(32, (64, 32, 56, 56)) == (False, False), "pixels of two lines are foreseen"
+    dilated = ahead(128, (16, 128, 56, 56), dilation=2)
+    assert dilated == (False, False), "the next tile of a dilated layer is not below"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from tests.compiler.harness import TARGETS, Buffer, check_shares, placed
@@ -12,6 +14,7 @@ from tests.machines import MACHINES, V2, V3
 from tests.program_oracle import run_conv
 
 import omniconv as oc
+from omniconv.compiler.code.build import compile_assembly
 from omniconv.compiler.emit.epilogue import PlacedOperand, Post
 from omniconv.compiler.kernels.lane.rows import ARGS, Lane
 from omniconv.compiler.kernels.lane.staged import Staged
@@ -83,7 +86,9 @@ def test_sums_are_those_of_the_lane_kernel(sizes, kernel, options, target, rng):
         (512, (14, 14), 3, True),
         (256, (14, 14), 5, True),
         (256, (14, 14), 3, False),  # 30 pixels under a tile, 32 fit
-        (512, (20, 20), 3, False),  # a copy of two lines a pixel overflows the cache
+        (512, (20, 20), 3, False),  # a stencil
+        (128, (20, 20), 7, True),
+        (128, (20, 20), 5, False),  # 60 pixels under a tile, 64 fit
         (520, (14, 14), 5, False),  # pixels in different sets
         (1024, (5, 5), 3, True),
     ],
@@ -110,13 +115,30 @@ def test_crowded_images_that_fit_are_staged(channels, sizes, kernel, staged, rng
 @pytest.mark.parametrize("target", MACHINES.values(), ids=list(MACHINES))
 def test_parts_fit_and_are_whole(target):
     narrowest, room = target.traits.line_bytes // 2, target.l1_bytes * 4 // 5
-    for size in range(1, 30):
+    for size in (*range(1, 30), 80):
         for channels in (64, 96, 256, 512, 960, 1000):
             spec = Conv.of(channels, channels, 3, padding=1, groups=channels)
             problem = Problem.of(spec, (1, channels, size, size))
             parts = count_parts(problem, target, find_cheapest(list_rows(problem, target)).tile)
+            least = 4 * size * size * narrowest
             if parts is None:
-                assert 4 * size * size * narrowest > room or channels % narrowest
+                assert least > target.cache_bytes * 4 // 5 or channels % narrowest
+            elif least > room:
+                assert channels == parts * narrowest
             else:
                 assert channels % (parts * narrowest) == 0
                 assert 4 * size * size * channels // parts <= room
+
+
+def test_sums_stay_in_registers(rng):
+    """Where pixels of one chunk of taps were kept for the next one, sums went through the stack."""
+    machine, spec = MACHINES["zen3"], Conv.of(128, 128, 7, padding=3, groups=128)
+    shape = (1, 128, 28, 28)
+    found = plan(program_of(spec, shape, random_weights(spec, rng)), machine, Options(layout="NHWC"))
+    recipe = found.calls[-1].recipe
+    assert isinstance(recipe, Staged)
+    assert recipe.tile.chunk < 7
+    assembly = compile_assembly(recipe.emit("staged", machine), machine)
+    inner = [block for block in re.split(r"\n(?=\.LBB)", assembly) if block.count("vfmadd") > 20]
+    assert inner
+    assert not [line for block in inner for line in block.splitlines() if "ymm" in line and "(%rsp)" in line]

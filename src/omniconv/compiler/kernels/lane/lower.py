@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from omniconv.compiler.kernels.lane.rows import ARGS, Lane
 from omniconv.compiler.kernels.lane.staged import Staged
-from omniconv.compiler.kernels.lane.stencil import Stencil, asks_ahead
+from omniconv.compiler.kernels.lane.stencil import Stencil, ask_ahead
 from omniconv.compiler.kernels.lane.tiles import (
     WHOLE,
     LaneTile,
@@ -32,6 +32,10 @@ from omniconv.target.model import Target
 
 COLUMNS = 8
 """Outputs in a row of a tile, about."""
+COPIED = 1024
+"""Pixels that are a multiple of so many bytes apart are copied as a whole where parts of an image cannot be."""
+STAGED = 512
+"""The same for parts of an image: a copy that stays in a near cache costs less than one of a whole value."""
 
 
 def _reject(problem: Problem, target: Target, _facts: Facts) -> str | None:
@@ -61,7 +65,8 @@ def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, tile: 
     )
     if not commutes:
         x = with_neighbours(planner, step, x)
-        if _crowded(problem, planner.target.element, x.layout) and count_parts(problem, planner.target, tile) is None:
+        far = _crowded(problem, planner.target.element, x.layout, COPIED)
+        if far and count_parts(problem, planner.target, tile) is None:
             x = copy_apart(planner, step.x)
     layer = place_layer(planner, step, x, problem)
     if commutes:
@@ -71,10 +76,10 @@ def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, tile: 
     return layer
 
 
-def _crowded(problem: Problem, element: Element, layout: Layout) -> bool:
+def _crowded(problem: Problem, element: Element, layout: Layout, multiple: int) -> bool:
     """Whether the pixels under a tile of outputs, which the kernel reads side by side, share too few sets."""
     depth, height, width = (max(axis.taps) for axis in problem.axes)
-    return depth * height * width > 1 and crowded(layout, element, depth * height * (width + COLUMNS - 1))
+    return depth * height * width > 1 and crowded(layout, element, depth * height * (width + COLUMNS - 1), multiple)
 
 
 def _lower(planner: Planner, layer: Layer, choice: Choice[LaneTile]) -> None:
@@ -95,9 +100,10 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[LaneTile]) -> None:
         lanes=planner.target.lanes,
         halved=not planner.target.traits.permutes_cross_halves,
     )
-    if isinstance(recipe, Stencil) and asks_ahead(recipe, planner.target):
-        recipe = replace(recipe, ahead=planner.target.traits.line_bytes // planner.target.element.bytes)
-    parts = count_parts(problem, planner.target, tile) if _crowded(problem, planner.target.element, x.layout) else None
+    if isinstance(recipe, Stencil):
+        recipe = ask_ahead(recipe, planner.target)
+    near = _crowded(problem, planner.target.element, x.layout, STAGED)
+    parts = count_parts(problem, planner.target, tile) if near else None
     if parts is not None:
         recipe = Staged.of(recipe, parts)
     size, spec = recipe.vectors * recipe.lanes * recipe.inputs * problem.taps, layer.spec

@@ -394,6 +394,8 @@ class Row(ChannelLoop):
                 if p.unrolled:
                     for tap in range(0, width.kernel, chunk):
                         some = min(chunk, width.kernel - tap)
+                        if tap:  # else pixels that both chunks meet may stay in registers, and sums move to the stack
+                            k.fence()
                         self._chunk(row, start, phase, q, tap, some, acc, checked=checked)
                 elif width.static:
                     rounds, rest = divmod(width.kernel, chunk)

@@ -1,8 +1,8 @@
 """The staged lane kernel: a part of the channels of an image is copied first, then computed from the copy.
 
-Arrays of the caller whose pixels are a multiple of 1 KiB apart share few sets of the first-level cache: of the pixels
-under a kernel only some stay there. In the copy, which belongs to the thread, the pixels of a part lie side by side and
-all of them stay.
+Arrays whose pixels are a multiple of 512 bytes apart share few sets of the first-level cache: of the pixels under a
+kernel only some stay there. In the copy, which belongs to the thread, the pixels of a part lie side by side, and all
+of them stay.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Staged(Lane):
 
     @property
     def units(self) -> int:
-        """Units of work: parts of the channels, times images."""
+        """Units of work: images, times parts of the channels."""
         return self.tile.split * self.batch
 
     def emit(self, name: str, target: Target) -> str:
@@ -74,7 +74,7 @@ class Staged(Lane):
         depth, height, width = self.axes
         tables = (PhaseTables(k, depth), PhaseTables(k, height), PhaseTables(k, width))
         with k.loop(k.end, start=k.begin) as unit:
-            part, n = k.split(unit, self.tile.split, self.batch)
+            n, part = k.split(unit, self.batch, self.tile.split)
             self._copy(k, part, n)
             with k.loop(height.output) as line, k.loop(depth.output) as od:
                 Row(self, k, tables, part, n, od, self.row(k, line), 0).emit()

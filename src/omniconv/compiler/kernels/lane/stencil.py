@@ -7,6 +7,9 @@ layer are taken in all phases together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 from omniconv.compiler.emit.asking import ask
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Condition, Index, Pointer, Slot
@@ -24,13 +27,15 @@ class Stencil(Lane):
     """The recipe of one stencil kernel; see :class:`omniconv.compiler.kernels.lane.rows.Lane`.
 
     Attributes:
-        ahead: elements of a cache line where a row of tiles asks for what the next one reads and writes, in the order
-            of memory; 0 where it does not. A tile goes through the channels of some pixels in several rows, in steps
-            that no processor foresees.
+        ahead: elements of a cache line where a row of tiles may ask for what the next one reads and writes, in the
+            order of memory; 0 where it does not. A tile goes through the channels of some pixels in several rows, in
+            steps that no processor foresees.
+        far: elements of x and y together beyond which it does ask.
     """
 
     tile: StencilTile
     ahead: int = 0
+    far: int = 0
 
     @property
     def tiles(self) -> tuple[TileAxis, TileAxis]:
@@ -142,14 +147,26 @@ class _Tiles(ChannelLoop):
         """Ask for a part of what the next row of tiles reads and writes."""
         k, p = self.k, self.p
         height, width = p.tiles
-        if not p.ahead:
+        asks = k.compare(">", p.batch * (p.x_strides[0] + p.y_strides[0]), p.far) if p.ahead else False
+        if asks is False:
             return
-        part = k.add(k.mul(k.divmod(ow, width.extent)[0], p.vectors), self.v)
-        read = k.shift(self.x, k.mul(k.add(iy, max(height.offsets) + 1), p.x_strides[2]))
-        written = k.shift(self.y, k.mul(k.add(oh, height.extent), p.y_strides[2]))
-        rows = height.extent // height.walk.out_step * height.walk.in_step
-        ask(k, read, rows * p.x_strides[2], part, width.tiles * p.vectors, p.ahead)
-        ask(k, written, height.extent * p.y_strides[2], part, width.tiles * p.vectors, p.ahead, write=True)
+        rows, columns = (axis.extent // axis.walk.out_step * axis.walk.in_step for axis in p.tiles)
+        with k.when(asks):
+            tile = k.divmod(ow, width.extent)[0]
+            read = k.shift(self.x, k.mul(k.add(iy, max(height.offsets) + 1), p.x_strides[2]))
+            written = k.shift(self.y, k.mul(k.add(oh, height.extent), p.y_strides[2]))
+            self._ask_for(read, p.x_strides, rows, columns, tile)
+            self._ask_for(written, p.y_strides, height.extent, width.extent, tile, write=True)
+
+    def _ask_for(
+        self, start: Pointer, strides: Sequence[int], rows: int, columns: int, tile: Index, *, write: bool = False
+    ) -> None:
+        """Ask for the share of a tile and this vector in some rows, ``columns`` pixels of which are a tile's."""
+        k, p = self.k, self.p
+        size, parts = rows * strides[2], p.tiles[1].tiles * p.vectors
+        if is_open(size) or is_open(parts):  # the most that it may be, which is known now
+            size, parts = rows * columns * strides[3], p.vectors
+        ask(k, start, size, k.add(k.mul(tile, p.vectors), self.v), parts, p.ahead, write=write)
 
     def _taps(
         self,
@@ -191,8 +208,8 @@ class _Tiles(ChannelLoop):
                     k.set(acc[r][t], value)
 
 
-def asks_ahead(recipe: Stencil, target: Target) -> bool:
-    """Whether rows of tiles ask for what the next ones read and write.
+def ask_ahead(recipe: Stencil, target: Target) -> Stencil:
+    """The recipe, whose rows of tiles ask for what the next ones read and write where that pays.
 
     Measured with 2^19 bytes of second-level cache, whole calls in turns: layers take 0.66 to 0.94 times as long where x
     and y have 13 MB or more and pixels more than 4 lines, but for one that takes 1.03 times as long (512x14x14, batch
@@ -200,11 +217,11 @@ def asks_ahead(recipe: Stencil, target: Target) -> bool:
     which processors foresee.
     """
     depth, height, width = recipe.axes
-    if not (height.static and width.static) or depth.size > 1 or max(recipe.tile.spread) > 1 or is_open(recipe.batch):
-        return False
-    lines = target.element.bytes * recipe.x_strides[3] / target.traits.line_bytes
-    values = recipe.batch * (recipe.x_strides[0] + recipe.y_strides[0])
-    return lines > 4 and target.element.bytes * values > 24 * target.cache_bytes
+    line, size = target.traits.line_bytes, target.element.bytes
+    flat = height.static and width.static and depth.size == 1 and max(recipe.tile.spread) == 1
+    if not flat or size * recipe.x_strides[3] <= 4 * line:
+        return recipe
+    return replace(recipe, ahead=line // size, far=24 * target.cache_bytes // size)
 
 
 def _users(axis: TileAxis) -> dict[int, list[tuple[int, int]]]:

@@ -380,9 +380,10 @@ class StencilTile(LaneTile):
 
 
 def count_parts(problem: Problem, target: Target, tile: LaneTile) -> int | None:
-    """Parts of the channels such that a copy of one fits the first-level cache; ``None`` where there are none.
+    """Parts of the channels such that a copy of one fits a near cache; ``None`` where there are none.
 
-    As few as give a few threads work, each two cache lines wide at least.
+    As few as give a few threads work, each two cache lines wide at least, and a copy fits the first-level cache; else
+    parts of these two lines, where a copy of one fits the second-level cache.
     """
     if problem.inputs * problem.outputs > 1 or isinstance(tile, StencilTile):
         return None
@@ -390,4 +391,6 @@ def count_parts(problem: Problem, target: Target, tile: LaneTile) -> int | None:
     room, narrowest = target.l1_bytes * 4 // 5, 2 * target.traits.line_bytes // target.element.bytes
     widths = range(room // image // narrowest * narrowest, 0, -narrowest)
     parts = [problem.groups // width for width in widths if problem.groups % width == 0]
+    if not parts and problem.groups % narrowest == 0 and narrowest * image <= target.cache_bytes * 4 // 5:
+        return problem.groups // narrowest
     return next((count for count in parts if count * problem.batch >= FEWEST), parts[-1] if parts else None)

@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from omniconv.compiler.lowering.layer import Layer
 from omniconv.compiler.memory.layout import Layout, channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Stored
-from omniconv.compiler.problem.candidate import Candidate, Sizes, find_cheapest
+from omniconv.compiler.problem.candidate import Candidate, Sizes
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.integers import ceil_div
@@ -166,15 +166,43 @@ def _keep_rest(problem: Problem, columns: int) -> Problem | None:
     return None if rest is None else replace(problem, axes=(*problem.axes[:2], rest[2]), columns=False)
 
 
-def list_columns(problem: Problem, target: Target) -> Iterator[Candidate[ColumnsTile]]:
-    """Every number of columns with every tile, and its cost for one row, tap of the height and input channel."""
+class _Width(NamedTuple):
+    """A number of columns, the wider layer, and what the columns cost that are left over."""
+
+    columns: int
+    problem: Problem
+    left: float
+
+    def cost(self, panel: float) -> float:
+        """For one row, tap of the height and input channel, where a tap of the wider layer costs so much."""
+        return panel * self.problem.axes[2].kernel + self.left
+
+
+def _list_wide(problem: Problem, target: Target) -> Iterator[_Width]:
+    """The wider layers to consider."""
     for columns in list_widths(problem, target):
         wide, rest = widen_problem(problem, columns), _keep_rest(problem, columns)
-        left = 0.0 if rest is None else cost_panel(rest, target) * sum(rest.axes[2].taps)
         # Such a channel would be summed in another order, along the inputs.
         if wide.outputs % target.lanes != 1:
-            for each in list_panels(wide, target):
-                yield Candidate(each.cost * wide.axes[2].kernel + left, ColumnsTile(columns, each.tile))
+            left = 0.0 if rest is None else cost_panel(rest, target) * sum(rest.axes[2].taps)
+            yield _Width(columns, wide, left)
+
+
+def list_columns(problem: Problem, target: Target) -> Iterator[Candidate[ColumnsTile]]:
+    """Every number of columns with every tile, and its cost."""
+    for width in _list_wide(problem, target):
+        for each in list_panels(width.problem, target):
+            yield Candidate(width.cost(each.cost), ColumnsTile(width.columns, each.tile))
+
+
+def _find_columns(problem: Problem, target: Target) -> Candidate[ColumnsTile] | None:
+    """The cheapest of them: of the many that are compared, only this one has to be made."""
+    widths = list(_list_wide(problem, target))
+    if not widths:
+        return None
+    costs = [width.cost(cost_panel(width.problem, target)) for width in widths]
+    best = costs.index(min(costs))
+    return Candidate(costs[best], ColumnsTile(widths[best].columns, plan_panel(widths[best].problem, target)))
 
 
 def widen_posts(posts: Sequence[Post], outputs: int, columns: int) -> tuple[Post, ...] | None:
@@ -222,7 +250,7 @@ def weigh_columns(problem: Problem, target: Target) -> tuple[float, ColumnsTile 
     """Part of the time of single columns that the best columns take, and their tile; 1 without one where none can be
     made.
     """
-    best = find_cheapest(list_columns(problem, target)) if problem.groups == 1 else None
+    best = _find_columns(problem, target) if problem.groups == 1 else None
     if best is None:
         return 1.0, None
     return best.cost / (cost_panel(problem, target) * sum(problem.axes[2].taps)), best.tile

@@ -18,6 +18,7 @@ from omniconv.compiler.emit.machine import Index, Pointer, Value
 from omniconv.compiler.emit.vectors import emit_vectors
 from omniconv.compiler.kernels.mapping import ARGS, Map, X, Y, by_runs, find_order
 from omniconv.compiler.kernels.quantised.scaling import lower_quantised_scaling
+from omniconv.compiler.kernels.quantised.turn import lower_quantised_turn
 from omniconv.compiler.lowering.arrange import as_channels_last, as_expanded, as_row_major
 from omniconv.compiler.lowering.posts import find_runs, follows_runs, lower_posts
 from omniconv.compiler.memory.planner import Planner
@@ -123,9 +124,12 @@ def _offset(k: Kernel, strides: tuple[int, ...], at: Position) -> Index:
 
 def lower_quantised_map(planner: Planner, step: QuantisedMapStep) -> None:
     """Elementwise operations on quantised values, channels last or row major, as the operands are."""
+    if lower_quantised_turn(planner, step):
+        return
     shape, source = planner.shape(step.y), planner.shape(step.x)
     if 2 <= len(shape) <= 5 and (find_order(planner, step) or _feeds_layer(planner, step)):
-        x, y = as_channels_last(planner, step.x, len(shape)), planner.produce(step.y)
+        x = as_channels_last(planner, step.x, len(shape))
+        y = planner.produce_over(step.y, step.x, x) if source == shape else planner.produce(step.y)
         posts, refs = lower_posts(planner, step.post, shape, ARGS)
         walk = Map.of(x.layout, y.layout, posts, planner.target.lanes)
         if lower_quantised_scaling(planner, step, walk, (x.ref, y.ref, *refs)):

@@ -133,7 +133,8 @@ def lower_quantised_table(planner: Planner, step: QuantisedTableStep) -> None:
     """A table, channels last or row major, as its input is."""
     shape, target = planner.shape(step.y), planner.target
     if 2 <= len(shape) <= 5 and find_order(planner, step):
-        x, y = as_channels_last(planner, step.x, len(shape)), planner.produce(step.y)
+        x = as_channels_last(planner, step.x, len(shape))
+        y = planner.produce_over(step.y, step.x, x)
         walk = Map.of(x.layout, y.layout, (), target.lanes)
     else:
         runs = find_runs(shape, [shape])
