@@ -45,6 +45,10 @@ def depthwise(channels, kernel, *, multiplier=1, **options):
     return Conv.of(channels, channels * multiplier, kernel, groups=channels, **options)
 
 
+def transposed(channels, kernel, **options):
+    return depthwise(channels, kernel, transposed=True, **options)
+
+
 LAYERS = [
     (depthwise(3, 31, dims=1, padding=15), (2, 3, 150)),
     (depthwise(2, 512, dims=1, padding="causal"), (1, 2, 130)),
@@ -63,6 +67,13 @@ LAYERS = [
     (depthwise(3, 3, dims=3, padding=1, multiplier=2), (1, 3, 5, 9, 11)),
     (depthwise(2, (3, 1, 3), dims=3, padding=((2, 2), (0, 0), (1, 1)), dilation=(2, 1, 1)), (1, 2, 4, 6, 20)),
     (depthwise(2, (1, 3, 3), dims=3, padding=((1, 0), (1, 1), (1, 1)), stride=(2, 1, 1)), (1, 2, 5, 8, 17)),
+    (transposed(3, 4, padding=1, stride=2), (2, 3, 5, 28)),
+    (transposed(2, 3, padding=1, stride=2, multiplier=2), (1, 2, 9, 10)),
+    (transposed(2, (1, 5), padding=(0, 2), stride=(2, 3), dilation=(1, 2), output_padding=1, flip=True), (1, 2, 3, 3)),
+    (transposed(2, 7, dims=1, padding=2, stride=5, output_padding=4), (1, 2, 230)),
+    (transposed(2, 3, padding=(1, 3)), (1, 2, 6, 11)),
+    (transposed(2, (1, 4, 3), dims=3, padding=(0, 1, 1), stride=(2, 2, 1)), (1, 2, 2, 3, 9)),
+    (transposed(2, 3, dims=3, padding=1, stride=2, output_padding=1), (1, 2, 3, 4, 9)),
 ]
 ENGINES = [
     Engine(
@@ -103,7 +114,7 @@ def test_the_layers_are_computed_as_they_lie(machine):
 @st.composite
 def layers(draw):
     """Depthwise layers with borders and kernels of any width against that of the input."""
-    dims = draw(st.integers(1, 3))
+    dims, backwards = draw(st.integers(1, 3)), draw(st.booleans())
     sizes = [draw(st.integers(1, (90, 14, 6)[dims - 1])) for _ in range(dims - 1)]
     sizes.append(draw(st.one_of(st.integers(1, 9), st.integers(10, (400, 50, 20)[dims - 1]))))
     kernel, stride, dilation, padding = [], [], [], []
@@ -114,9 +125,13 @@ def layers(draw):
         extent = (k - 1) * d + 1
         before, after = draw(st.integers(0, extent)), draw(st.integers(0, extent))
         kernel.append(k)
-        stride.append(draw(st.sampled_from((1, 1, 2) if last else (1, 2, 3))))
+        stride.append(draw(st.sampled_from((1, 1, 2) if last and not backwards else (1, 2, 3))))
         dilation.append(d)
-        padding.append((before, max(after, extent - size - before)))
+        if backwards:  # some output is left
+            before = min(before, (size - 1) * stride[-1] + extent - 1)
+            padding.append((before, min(after, (size - 1) * stride[-1] + extent - 1 - before)))
+        else:
+            padding.append((before, max(after, extent - size - before)))
     channels, multiplier = draw(st.integers(2, 5)), draw(st.sampled_from((1, 1, 2, 3)))
     spec = depthwise(
         channels,
@@ -127,6 +142,7 @@ def layers(draw):
         dilation=dilation,
         padding=padding,
         flip=draw(st.booleans()),
+        transposed=backwards,
     )
     return Problem(spec, (draw(st.integers(1, 2)), channels, *sizes))
 
@@ -153,25 +169,28 @@ def test_random_layers(target, tally):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("sizes", [(21,), (5,), (6, 21), (6, 5), (3, 4, 21)], ids=str)
-def test_epilogues(sizes, target):
+@pytest.mark.parametrize(
+    ("sizes", "stride"), [((21,), 1), ((5,), 1), ((6, 21), 1), ((6, 5), 1), ((3, 4, 21), 1), ((6, 21), 2), ((3,), 3)]
+)
+def test_epilogues(sizes, stride, target):
     """Operands of every shape that broadcasts to the result: values and constants, whole and narrow vectors."""
     rng = np.random.default_rng(3)
     dims, channels = len(sizes), 3
-    spec = depthwise(channels, 3, dims=dims, padding=1)
-    shape = (2, channels, *sizes)
+    spec = depthwise(channels, 3, dims=dims, padding=1, stride=stride, transposed=stride > 1)
+    source = (2, channels, *sizes)
+    shape = spec.output_shape(source)
     ones = (1,) * dims
     constants = [
         rng.integers(-3, 4, size).astype(np.float32)
-        for size in ((1, channels, *ones), (), shape, (2, 1, *ones), sizes[-1:], (1, channels, *ones[1:], sizes[-1]))
+        for size in ((1, channels, *ones), (), shape, (2, 1, *ones), shape[-1:], (1, channels, *ones[1:], shape[-1]))
     ]
     posts = tuple(PostOp("add", operand) for operand in ("r", *constants))
     posts = (PostOp("prelu", constants[0]), *posts, PostOp("act", activation=Activation.of("relu")))
-    program = Program(inputs=("x", "r"), shapes={"x": shape, "r": shape})
+    program = Program(inputs=("x", "r"), shapes={"x": source, "r": shape})
     w = rng.integers(-3, 4, spec.weight_shape).astype(np.float32)
     program.add(ConvStep("x", "y", spec, w, None, posts), shape)
     program.outputs = ("y",)
-    values = {name: rng.integers(-4, 5, shape).astype(np.float32) for name in "xr"}
+    values = {name: rng.integers(-4, 5, program.shapes[name]).astype(np.float32) for name in "xr"}
     f = Executable(plan(program, resolve_target(target, detect_host())), threads=2)
     assert [call.what for call in f.plan.calls] == ["series"]
     assert np.array_equal(strictly(f, values)["y"], run_program(program, values)["y"])
@@ -190,7 +209,16 @@ def test_explain_says_why():
     )
     for layer, shape, why in (
         (depthwise(64, 3, padding=1, stride=3), (1, 64, 56, 56), "series: stride 3 along the width is longer than 2"),
-        (depthwise(64, 4, stride=2, transposed=True), (1, 64, 9, 9), "series: transposed"),
+        (
+            transposed(64, 20, stride=20),
+            (1, 64, 9, 9),
+            "series: transposed with stride 20 along the width, longer than 13",
+        ),
+        (
+            transposed(64, (1, 161)),
+            (1, 64, 9, 9),
+            "series: transposed with 161 taps along the width, more than 160",
+        ),
     ):
         weights = random_weights(layer, np.random.default_rng(0))
         assert why in oc.compile(layer, shape, weights, target="x86-64-v3").explain()

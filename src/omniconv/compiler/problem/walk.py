@@ -81,6 +81,17 @@ class AxisWalk:
                 high.append(ends[0] + max(ends[1], 0) + last)
         return min(low, default=0), max(high, default=0) + 1
 
+    @property
+    def low(self) -> int:
+        """First position that the first output of any phase reads."""
+        return self.reach(0, self.out_step)[0]
+
+    @property
+    def span(self) -> int:
+        """Positions from the first to the last that the first outputs of all phases read."""
+        low, high = self.reach(0, self.out_step)
+        return high - low
+
     def cut(self, begin: int, end: int) -> tuple[int, AxisWalk]:
         """The walk of the outputs ``begin <= o < end`` alone, over no more input than they need; see :meth:`reach`.
 

@@ -11,7 +11,7 @@ from tests import machines
 
 from omniconv.compiler.kernels.series import tiles as series_schedule
 from omniconv.compiler.kernels.series.kernel import Series
-from omniconv.compiler.kernels.series.tiles import prefer_series, reject_series, spans
+from omniconv.compiler.kernels.series.tiles import PhasedTile, meetings, prefer_series, reject_series, spans
 from omniconv.compiler.kernels.series.window import pieces
 from omniconv.compiler.planning.choice import choose, list_choices
 from omniconv.compiler.problem.problem import Facts, Problem
@@ -81,7 +81,11 @@ def test_layers_between_channels_first_values_are_series(layer, target):
         (LAYERS[2], Facts(y_rows=True), "the input is not channels first"),
         (LAYERS[2], Facts(x_rows=True), "the result is not wanted channels first"),
         (problem(64, 3, (1, 64, 112, 112), stride=3), ROWS, "stride 3 along the width is longer than 2"),
-        (problem(64, 3, (1, 64, 12, 12), transposed=True), ROWS, "transposed"),
+        (
+            problem(64, 40, (1, 64, 12, 12), transposed=True, stride=40),
+            ROWS,
+            "transposed with stride 40 along the width",
+        ),
         (
             Problem.of(Conv.of(64, 64, 3, groups=32), (1, 64, 12, 12)),
             ROWS,
@@ -95,6 +99,32 @@ def test_other_layers_say_why_not(layer, facts, reason):
         assert choice.family.name == "lane"
         assert choice.problem == layer, "it is the same problem as between channels-last values"
         assert any(why.startswith(f"series: {reason}") for why in choice.rejected)
+
+
+@pytest.mark.parametrize("target", MACHINES, ids=lambda t: t.name)
+def test_transposed_layers_are_phased(target):
+    """Those of stride 2, and input gradients of such layers."""
+    for kernel, size in ((4, 28), (3, 28), (3, 14)):
+        layer = problem(128, kernel, (16, 128, size, size), padding=1, stride=2, transposed=True)
+        tile, why = prefer_series(layer, target)
+        assert isinstance(tile, PhasedTile), why
+        assert 2 * tile.vectors < target.registers - 2
+        assert tile.vectors * kernel <= series_schedule.CODE
+
+
+def test_long_strides_change_their_layout():
+    layer = problem(128, 12, (16, 128, 28, 28), stride=12, transposed=True)
+    assert reject_series(layer, machines.V3, ROWS) is None
+    tile, (why,) = prefer_series(layer, machines.V3)
+    assert tile is None
+    assert why.startswith("series: expected to take")
+
+
+def test_inputs_of_a_place_are_met_in_the_order_of_taps():
+    width = problem(1, (1, 7), (1, 1, 1, 9), stride=(1, 2), transposed=True).axes[2]
+    met = [user for users in meetings(width).values() for user in users]
+    assert [[tap for at, tap in met if at == phase] for phase in (0, 1)] == [[0, 2, 4, 6], [1, 3, 5]]
+    assert list(meetings(width)) == [3, 2, 1, 0]
 
 
 def test_narrow_maps_change_their_layout():

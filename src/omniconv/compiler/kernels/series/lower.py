@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from omniconv.compiler.kernels.series.kernel import ARGS, Series
-from omniconv.compiler.kernels.series.tiles import SeriesTile, list_series, prefer_series, reject_series
+from typing import Any
+
+from omniconv.compiler.kernels.series.blocks import ARGS, SeriesBlocks
+from omniconv.compiler.kernels.series.kernel import Series
+from omniconv.compiler.kernels.series.phased import Phased
+from omniconv.compiler.kernels.series.tiles import (
+    PhasedTile,
+    SeriesTile,
+    list_series,
+    prefer_series,
+    reject_series,
+)
 from omniconv.compiler.lowering.family import Choice, Family
 from omniconv.compiler.lowering.layer import Layer, place_weights
 from omniconv.compiler.lowering.posts import lower_posts
@@ -20,7 +30,7 @@ def in_rows(layout: Layout) -> bool:
     return layout.channels is None and 3 <= len(layout.shape) <= 5 and layout.strides[-1] == 1
 
 
-def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile: SeriesTile) -> Layer:
+def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile: SeriesTile | PhasedTile) -> Layer:
     """The result where the caller wants it, if that is not where it is produced in any case."""
     y = planner.wanted.get(step.y)
     if y is None:
@@ -31,9 +41,10 @@ def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile:
     return Layer(problem, step.spec, x, y, posts, tuple(refs), *place_weights(planner, step))
 
 
-def _lower(planner: Planner, layer: Layer, choice: Choice[SeriesTile]) -> None:
+def _lower(planner: Planner, layer: Layer, choice: Choice[SeriesTile | PhasedTile]) -> None:
     problem, source, result = layer.problem, layer.x.layout.grid, layer.y.layout.grid
-    recipe = Series(
+    kind: type[Any] = Phased if isinstance(choice.tile, PhasedTile) else Series
+    recipe: SeriesBlocks = kind(
         batch=problem.batch,
         axes=problem.axes,
         channels=problem.groups,

@@ -31,7 +31,7 @@ COLUMNS = 2048
 """Output columns in a unit of work, at most."""
 
 
-def reject_series(problem: Problem, _target: Target, facts: Facts) -> str | None:
+def reject_series(problem: Problem, target: Target, facts: Facts) -> str | None:
     """Why the series kernel does not serve a problem; ``None`` where it does."""
     if not facts.x_rows:
         return "the input is not channels first"
@@ -39,14 +39,34 @@ def reject_series(problem: Problem, _target: Target, facts: Facts) -> str | None
         return "the result is not wanted channels first"
     if problem.inputs > 1:
         return f"{problem.inputs} input channels a group: an output needs more than one"
-    if any(not axis.static or axis.out_step > 1 or axis.ostep < 0 for axis in problem.axes):
-        return "transposed"
+    if _phased(problem):
+        return _reject_phased(problem, target)
     if problem.axes[2].in_step > STRIDES:
         return f"stride {problem.axes[2].in_step} along the width is longer than {STRIDES}"
     return None
 
 
-def prefer_series(problem: Problem, target: Target) -> tuple[SeriesTile | None, tuple[str, ...]]:
+def _phased(problem: Problem) -> bool:
+    """Whether a layer is computed phase by phase: transposed ones."""
+    return any(not axis.static or axis.out_step > 1 or axis.ostep < 0 for axis in problem.axes)
+
+
+def _reject_phased(problem: Problem, target: Target) -> str | None:
+    width = problem.axes[2]
+    most = _count_sums(target)
+    if width.out_step > most:
+        return f"transposed with stride {width.out_step} along the width, longer than {most}"
+    if width.kernel > CODE:
+        return f"transposed with {width.kernel} taps along the width, more than {CODE}"
+    return None
+
+
+def _count_sums(target: Target) -> int:
+    """Sums that a tile of a phased kernel may have."""
+    return min(target.registers - 3, SUMS)
+
+
+def prefer_series(problem: Problem, target: Target) -> tuple[SeriesTile | PhasedTile | None, tuple[str, ...]]:
     """The cheapest tile, or ``None`` where two changes of layout and the lane kernel between them are expected to be
     faster. Both are estimated in vector operations.
     """
@@ -65,10 +85,16 @@ def _converted(problem: Problem, target: Target) -> float:
     channels = problem.groups * problem.outputs
     outputs = problem.batch * math.prod(axis.output for axis in problem.axes)
     inputs = problem.batch * math.prod(axis.size for axis in problem.axes)
-    taps = math.prod(axis.kernel * axis.share_inside for axis in problem.axes)
+    taps = math.prod(_count_taps(axis) for axis in problem.axes)
     strided = 1.5 if problem.axes[2].in_step > 1 else 1.0
     lane = ceil_div(channels, target.lanes) * outputs * (1.5 * strided * taps * _work(target) + 12)
     return lane + (problem.groups * inputs + channels * outputs)
+
+
+def _count_taps(axis: AxisWalk) -> float:
+    """Taps of an output that land inside, on average."""
+    taps = sum(taps * count for taps, count in zip(axis.taps, axis.counts, strict=True))
+    return taps / axis.output * axis.share_inside
 
 
 def _work(target: Target) -> float:
@@ -76,16 +102,36 @@ def _work(target: Target) -> float:
     return 1.0 if target.fma else 2.0
 
 
-def list_series(problem: Problem, target: Target) -> tuple[Iterator[Candidate[SeriesTile]]]:
+def list_series(problem: Problem, target: Target) -> tuple[Iterator[Candidate[SeriesTile | PhasedTile]]]:
     """Every tile that fits the registers, in whole vectors and, where those are quicker, in halves."""
     widths = [target.lanes, *([target.lanes // 2] if target.traits.half_vector < 1 else [])]
-    return (chain.from_iterable(_list_tiles(problem, target, lanes) for lanes in widths),)
+    listed = _list_phased if _phased(problem) else _list_tiles
+    return (chain.from_iterable(listed(problem, target, lanes) for lanes in widths),)
+
+
+def _list_phased(problem: Problem, target: Target, lanes: int) -> Iterator[Candidate[PhasedTile]]:
+    depth, height, width = problem.axes
+    stride, places, parts, columns = width.out_step, width.counts[0], *_divide(width, lanes)
+    vectors = ceil_div(columns, lanes)
+    load = 1 + target.element.bytes * lanes / target.traits.line_bytes
+    scale = 1.0 if lanes == target.lanes else target.traits.half_vector
+    lines = _count_taps(depth) * sum(height.taps) * height.counts[0]
+    fill = depth.size * height.size * (8 + 3 * ceil_div(width.size, lanes))
+    block = _block(problem, target, 1, columns, lanes), columns
+    taps, reads = sum(width.taps), len(meetings(width))
+    ends = 0 if places % lanes == width.output % stride == 0 else 6
+    rows = depth.output * height.output
+    for wide in range(1, min(vectors, _count_sums(target) // stride, max(1, CODE // width.kernel)) + 1):
+        line = max(wide * taps * _work(target), wide * reads * load + taps) + 8
+        stored = stride * wide * (1 + 1.5 * (stride - 1)) + 12
+        cost = ceil_div(vectors, wide) * parts * (depth.output * lines * line + rows * stored) + rows * ends
+        total = problem.batch * problem.groups * (problem.outputs * scale * cost + fill)
+        yield Candidate(total, PhasedTile(wide, block, lanes))
 
 
 def _list_tiles(problem: Problem, target: Target, lanes: int) -> Iterator[Candidate[SeriesTile]]:
     depth, height, width = problem.axes
-    parts = ceil_div(width.output, COLUMNS)
-    columns = min(width.output, ceil_div(ceil_div(width.output, parts), lanes) * lanes)
+    parts, columns = _divide(width, lanes)
     spread = min(height.ostep, height.output) if height.in_step == 1 and height.ostep > 1 else 1
     vectors = ceil_div(columns, lanes)
     # An unaligned load that crosses the end of a cache line counts twice.
@@ -121,6 +167,13 @@ def _list_tiles(problem: Problem, target: Target, lanes: int) -> Iterator[Candid
                     yield Candidate(problem.batch * problem.groups * (scale * cost + fill), tile)
 
 
+def _divide(width: AxisWalk, lanes: int) -> tuple[int, int]:
+    """Units along the width, and the columns of one."""
+    places = width.counts[0]
+    parts = ceil_div(places, COLUMNS)
+    return parts, min(places, ceil_div(ceil_div(places, parts), lanes) * lanes)
+
+
 def _across(width: AxisWalk, lanes: int) -> Iterator[tuple[int, int]]:
     """Taps of the width that may be unrolled together, and the distance between them."""
     kernel, stride = width.kernel, width.in_step
@@ -143,14 +196,14 @@ def _block(problem: Problem, target: Target, extent: int, columns: int, lanes: i
     as share the work out. The last unit takes what is left over, too, which may be nearly as much again.
     """
     depth, height, width = problem.axes
-    read = max(columns, lanes) * width.in_step + width.kernel * width.ostep
-    line = target.element.bytes * read * (depth.size if depth.kernel > 1 else 1)
-    halo = (height.kernel - 1) * height.ostep
+    read = max(columns, lanes) * width.in_step + width.span - 1 + abs(width.ostep)
+    line = target.element.bytes * read * (depth.size if depth.kernel > 1 or not depth.static else 1)
+    halo = height.span - 1
     small = line * (height.size + halo) <= WINDOW_BYTES
-    wanted = height.output if small else max(BLOCK_BYTES // line - halo, halo) // height.in_step
-    lines = problem.batch * problem.groups * ceil_div(width.output, columns)
-    rows = min(max(1, wanted // extent), max(1, height.output * lines // UNITS // extent)) * extent
-    return height.output if height.output < 2 * rows else rows
+    wanted = height.counts[0] if small else max(BLOCK_BYTES // line - halo, halo) // height.in_step
+    lines = problem.batch * problem.groups * ceil_div(width.counts[0], columns)
+    rows = min(max(1, wanted // extent), max(1, height.counts[0] * lines // UNITS // extent)) * extent
+    return height.counts[0] if height.counts[0] < 2 * rows else rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +232,23 @@ class SeriesTile(Sizes):
     lanes: int
 
 
+@dataclass(frozen=True, slots=True)
+class PhasedTile(Sizes):
+    """The sizes that tiles of the phased kernel differ in.
+
+    Attributes:
+        vectors: vectors of each phase of a tile, along the width.
+        block: rows and columns of outputs in one unit of work, all phases at one place taken as one.
+        lanes: of a vector.
+    """
+
+    word: ClassVar[str] = "phased"
+
+    vectors: int
+    block: tuple[int, int]
+    lanes: int
+
+
 class Span(NamedTuple):
     """Taps ``first + i * outer_step + j + step * t`` for i < outer, j < inner, t < taps."""
 
@@ -203,3 +273,14 @@ def spans(kernel: int, across: int, step: int) -> list[Span]:
     if taps > 1 and full < step:
         found.append(Span(first + full, 1, 0, step - full, taps - 1, step))
     return found
+
+
+def meetings(width: AxisWalk) -> dict[int, list[tuple[int, int]]]:
+    """Phases and taps that meet each input of one place, which is told from :attr:`AxisWalk.low` on. Inputs are in the
+    order in which every phase goes through its taps.
+    """
+    found: dict[int, list[tuple[int, int]]] = {}
+    for phase, (first, k0, taps) in enumerate(zip(width.first, width.k0, width.taps, strict=True)):
+        for t in range(taps):
+            found.setdefault(first + t * width.ostep - width.low, []).append((phase, k0 + t * width.kstep))
+    return dict(sorted(found.items(), reverse=width.ostep < 0))
