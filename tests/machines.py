@@ -14,10 +14,10 @@ def needs(level: str) -> tuple[str, ...]:
     return next(row.needs for row in LEVELS if row.name == level)
 
 
-X86_FEATURES = sorted(
-    {feature for row in LEVELS if row.arch == "x86-64" for feature in row.needs} | {"avx512bf16", "avxvnni", "fma4"}
-)
-ARM_FEATURES = ("bf16", "dotprod", "fp-armv8", "fullfp16", "neon", "sve")
+MORE_FEATURES = {"avx512bf16", "avx512vnni", "avxvnni", "fma4"}
+"""What machines may have beyond their level."""
+X86_FEATURES = sorted({feature for row in LEVELS if row.arch == "x86-64" for feature in row.needs} | MORE_FEATURES)
+ARM_FEATURES = ("bf16", "dotprod", "fp-armv8", "fullfp16", "i8mm", "neon", "sve")
 
 
 def x86(cpu: str, level: str, *more: str, l2: int, l1: int = 2**15) -> Host:
@@ -34,19 +34,19 @@ def arm(cpu: str, *has: str, l2: int, l1: int, triple: str = ARM_LINUX) -> Host:
 NEHALEM = x86("nehalem", "x86-64-v2", l2=2**18)
 HASWELL = x86("haswell", "x86-64-v3", l2=2**18)
 ZEN_3 = x86("znver3", "x86-64-v3", l2=2**19)
-ZEN_4 = x86("znver4", "x86-64-v4", l2=2**20)
+ZEN_4 = x86("znver4", "x86-64-v4", "avx512vnni", l2=2**20)
 SKYLAKE_SERVER = x86("skylake-avx512", "x86-64-v4", l2=2**20)
 SIERRA_FOREST = x86("sierraforest", "x86-64-v3", "avxvnni", l2=2**22)
 """VNNI without AVX-512."""
-COOPER_LAKE = x86("cooperlake", "x86-64-v4", "avx512bf16", l2=2**20)
+COOPER_LAKE = x86("cooperlake", "x86-64-v4", "avx512bf16", "avx512vnni", l2=2**20)
 """Pairs of bfloat16."""
 NEOVERSE_N1 = arm("neoverse-n1", "dotprod", "fp-armv8", "fullfp16", "neon", l2=2**20, l1=2**16)
 NEOVERSE_V1 = arm("neoverse-v1", "dotprod", "fp-armv8", "fullfp16", "neon", "sve", l2=2**20, l1=2**16)
 APPLE_M1 = arm(
     "apple-m1", "dotprod", "fp-armv8", "fullfp16", "neon", l2=12 * 2**20, l1=2**17, triple="arm64-apple-darwin23.0"
 )
-NEOVERSE_N2 = arm("neoverse-n2", "bf16", "dotprod", "fp-armv8", "fullfp16", "neon", "sve", l2=2**20, l1=2**16)
-"""Pairs of bfloat16."""
+NEOVERSE_N2 = arm("neoverse-n2", "bf16", "dotprod", "fp-armv8", "fullfp16", "i8mm", "neon", "sve", l2=2**20, l1=2**16)
+"""Pairs of bfloat16, and quads of bytes whatever their sign."""
 RISC_V = Host("sifive-u74", (), "riscv64-unknown-linux-gnu")
 
 HOSTS = {

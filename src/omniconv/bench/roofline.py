@@ -27,7 +27,7 @@ from omniconv.bench.precision import BFLOAT16, FLOAT32, INT8
 from omniconv.compiler.code.build import Source, load
 from omniconv.compiler.code.cache import open_cache
 from omniconv.compiler.emit.builder import Kernel
-from omniconv.compiler.emit.integers import add_pairs, add_quads, load_words, store_words, words
+from omniconv.compiler.emit.integers import add_exact_quads, add_pairs, add_quads, load_words, store_words, words
 from omniconv.compiler.emit.integers import sums as sums_of
 from omniconv.compiler.emit.machine import Bits, Value
 from omniconv.records import dataclass
@@ -213,36 +213,43 @@ def _peaks(target: Target, repeats: int, precision: str) -> list[tuple[Source, i
     lanes = target.lanes
     if precision == INT8:
         depths = (0, 1, 2) if target.traits.words.quads else (0,)
-        return [
+        found = [
             (_integer_source(target, repeats, depth), INTEGER_CHAINS * 2 * max(2 * depth, 1) * lanes)
             for depth in depths
         ]
+        if target.traits.quad_sums is not None:
+            found.append((_integer_source(target, repeats, 1, exact=True), CHAINS * 4 * lanes))
+        return found
     pairs = precision == BFLOAT16 and bool(target.traits.pair_sums)
     return [(_fma_source(target, repeats, pairs=pairs), CHAINS * (1 + pairs) * lanes)]
 
 
-def _integer_source(target: Target, repeats: int, depth: int) -> Source:
+def _integer_source(target: Target, repeats: int, depth: int, *, exact: bool = False) -> Source:
     return Source(
-        f"integer peak {INTEGER_CHAINS} {repeats} {depth}",
-        lambda name: emit_integers(name, target, repeats, depth),
+        f"integer peak {INTEGER_CHAINS} {repeats} {depth}{' exact' if exact else ''}",
+        lambda name: emit_integers(name, target, repeats, depth, exact=exact),
         "peak",
     )
 
 
-def emit_integers(name: str, target: Target, repeats: int, depth: int) -> str:
-    """Independent chains of products of words, or of bytes where they have a depth, as the kernels of layers add them;
-    each has weights of its own, which are read from the first-level cache.
+def emit_integers(name: str, target: Target, repeats: int, depth: int, *, exact: bool = False) -> str:
+    """Independent chains of products of words, or of bytes where they have a depth, as the kernels of layers add them,
+    in 32 bits at once where they are ``exact``; each has weights of its own, which are read from the first-level cache.
     """
     k = Kernel(name, target)
     x, lanes, count = k.arg(0), target.lanes, max(depth, 1)
-    sums = [k.variable(sums_of(lanes), k.splat(0, sums_of(lanes))) for _ in range(INTEGER_CHAINS)]
+    sums = [k.variable(sums_of(lanes), k.splat(0, sums_of(lanes))) for _ in range(CHAINS if exact else INTEGER_CHAINS)]
     with k.loop(k.end, k.begin), k.loop(repeats):
         k.fence()  # else LLVM would multiply once
         a = [load_words(k, x, 2 * lanes * number, 2 * lanes) for number in range(count)]
         for chain, slot in enumerate(sums):
             b = [load_words(k, x, 2 * lanes * (count * chain + number), 2 * lanes) for number in range(count)]
             total = Bits(k.get(slot))
-            k.set(slot, Value(add_quads(k, total, a, b) if depth else add_pairs(k, total, a[0], b[0])))
+            if exact:
+                total = add_exact_quads(k, total, a[0], b[0])
+            else:
+                total = add_quads(k, total, a, b) if depth else add_pairs(k, total, a[0], b[0])
+            k.set(slot, Value(total))
     for slot in sums:
         store_words(k, Bits(k.b.bitcast(k.get(slot), words(2 * lanes))), x, 0)
     return k.finish()

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from omniconv.target.model import Level
-from omniconv.target.traits import PanelCosts, Traits
+from omniconv.target.traits import PanelCosts, QuadUnit, Traits
 
 TWO_UNITS: Final = Traits(
     fma_per_cycle=2,  # Neoverse N1, Cortex-A76
@@ -58,6 +58,10 @@ LEVELS: Final = (
         cpu="generic", features="+neon", l1_bytes=2**16, traits=TWO_UNITS,
         models=(("neoverse-v", FOUR_UNITS), ("apple-", APPLE)),
         pair_sums=("bf16", "llvm.aarch64.neon.bfdot.v4f32.v8bf16"),
+        quad_sums=(
+            ("i8mm", QuadUnit("llvm.aarch64.neon.usdot.v4i32.v16i8")),
+            ("dotprod", QuadUnit("llvm.aarch64.neon.sdot.v4i32.v16i8", signed=True)),
+        ),
     ),
     Level(
         name="generic", arch="aarch64", lanes=4, registers=32, fma=True, needs=(), cpu="generic", traits=TWO_UNITS

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from omniconv.program.element import FLOAT32, Element
 from omniconv.records import dataclass
-from omniconv.target.traits import Traits
+from omniconv.target.traits import QuadUnit, Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +96,7 @@ class Level:
         needs: features of the hosts that run it.
         native: features that a ``native`` target gets on top of those of its host.
         pair_sums: feature of hosts that multiply pairs of bfloat16, and LLVM's name for it.
+        quad_sums: features of hosts that multiply quads of bytes, best first, and the instruction of each.
         models: traits of processors whose name begins with a word, where they differ: for ``native``.
     """
 
@@ -114,6 +115,7 @@ class Level:
     system: str = "unknown-linux-gnu"
     native: tuple[str, ...] = ()
     pair_sums: tuple[str, str] | None = None
+    quad_sums: tuple[tuple[str, QuadUnit], ...] = ()
     models: tuple[tuple[str, Traits], ...] = ()
 
     @property
@@ -142,6 +144,9 @@ class Level:
         traits = next((traits for word, traits in self.models if host.cpu.startswith(word)), self.traits)
         if self.pair_sums is not None and host.has(self.pair_sums[:1]):
             traits = replace(traits, pair_sums=self.pair_sums[1])
+        traits = replace(
+            traits, quad_sums=next((unit for feature, unit in self.quad_sums if host.has((feature,))), None)
+        )
         return Target(
             "native",
             self.lanes,

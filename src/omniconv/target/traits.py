@@ -66,6 +66,21 @@ class WordUnits:
     scaled: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class QuadUnit:
+    """An instruction that adds the products of four bytes and four others to each sum of 32 bits, without limit.
+
+    Attributes:
+        name: LLVM's intrinsic for whole vectors.
+        signed: whether the first four are signed, as the others are; else they are not.
+        packed: whether LLVM takes four bytes as one integer of 32 bits.
+    """
+
+    name: str
+    signed: bool = False
+    packed: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
     """What the rules of the compiler ask of a machine.
@@ -92,6 +107,7 @@ class Traits:
         words: instructions for integers.
         pair_sums: LLVM's intrinsic that adds the products of pairs of bfloat16 to float32, with a place for the bits of
             a vector; empty where the machine has none.
+        quad_sums: the instruction that multiplies quads of bytes exactly; ``None`` where the machine has none.
         relaxed_madd: LLVM's intrinsic for a multiply-add of whole vectors that rounds once or twice as the machine
             likes; empty where there is none.
         pause: LLVM's intrinsic for one turn of a wait, and its argument if it has one; ``None`` where there is none.
@@ -115,6 +131,7 @@ class Traits:
     vector_letter: str
     pause: tuple[str, int | None] | None
     pair_sums: str = ""
+    quad_sums: QuadUnit | None = None
     relaxed_madd: str = ""
     words: WordUnits = WordUnits()
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Final
 
 from omniconv.target.model import Level
-from omniconv.target.traits import PanelCosts, Traits, WordUnits
+from omniconv.target.traits import PanelCosts, QuadUnit, Traits, WordUnits
 
 _V2: Final = ("cx16", "popcnt", "sse3", "sse4.1", "sse4.2", "ssse3")
 
@@ -97,9 +97,11 @@ LEVELS: Final = (
         name="x86-64-v4", arch="x86-64", lanes=16, registers=32, fma=True, needs=_V4, cpu="x86-64-v4", features=WIDE,
         cache_bytes=2**20, traits=WIDE_VECTORS, native=(WIDE,),
         pair_sums=("avx512bf16", "llvm.x86.avx512bf16.dpbf16ps.{}"),
+        quad_sums=(("avx512vnni", QuadUnit("llvm.x86.avx512.vpdpbusd.512", packed=True)),),
     ),
     Level(
-        name="x86-64-v3", arch="x86-64", lanes=8, registers=16, fma=True, needs=_V3, cpu="x86-64-v3", traits=HALVES
+        name="x86-64-v3", arch="x86-64", lanes=8, registers=16, fma=True, needs=_V3, cpu="x86-64-v3", traits=HALVES,
+        quad_sums=(("avxvnni", QuadUnit("llvm.x86.avx512.vpdpbusd.256", packed=True)),),  # of LLVM both have one name
     ),
     Level(
         name="x86-64-v2", arch="x86-64", lanes=4, registers=16, fma=False, needs=_V2, cpu="x86-64-v2",

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import pytest
-from tests.machines import COOPER_LAKE, HASWELL, NEHALEM, NEON, NEOVERSE_N2, SIERRA_FOREST, V4, ZEN_4, native
+from tests.machines import (
+    COOPER_LAKE,
+    HASWELL,
+    NEHALEM,
+    NEON,
+    NEOVERSE_N1,
+    NEOVERSE_N2,
+    SIERRA_FOREST,
+    V4,
+    ZEN_4,
+    native,
+)
 
-from omniconv.bench.roofline import emit_fma, emit_integers
+from omniconv.bench.roofline import CHAINS, emit_fma, emit_integers
 from omniconv.compiler.code.build import compile_assembly
+from omniconv.target.model import Host
 
 WORDS = {
     "x86-64-v2": (native(NEHALEM), ["\tpmaddwd\t", "\tpmaddubsw\t"]),
@@ -28,8 +40,23 @@ def test_words_and_bytes_are_multiplied_by_what_the_machine_has(name: str) -> No
 
 
 @pytest.mark.parametrize(
+    ("host", "word"),
+    [
+        (SIERRA_FOREST, "\t{vex}\tvpdpbusd\t"),
+        (ZEN_4, "\tvpdpbusd\t"),
+        (NEOVERSE_N2, "\tusdot\t"),
+        (NEOVERSE_N1, "\tsdot\t"),
+    ],
+    ids=["avx-vnni", "avx512-vnni", "usdot", "sdot"],
+)
+def test_quads_of_bytes_are_one_instruction(host: Host, word: str) -> None:
+    target = native(host)
+    assert compile_assembly(emit_integers("f", target, 8, 1, exact=True), target).count(word) == CHAINS
+
+
+@pytest.mark.parametrize(
     ("host", "word"), [(COOPER_LAKE, "\tvdpbf16ps\t"), (NEOVERSE_N2, "\tbfdot\t")], ids=["x86", "arm"]
 )
-def test_pairs_of_bfloat16_are_one_instruction(host, word: str) -> None:
+def test_pairs_of_bfloat16_are_one_instruction(host: Host, word: str) -> None:
     target = native(host)
     assert word in compile_assembly(emit_fma("f", target, 8, pairs=True), target)

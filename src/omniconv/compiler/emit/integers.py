@@ -138,6 +138,17 @@ def add_quads(k: Kernel, total: Bits, a: Sequence[Bits], b: Sequence[Bits]) -> B
     return add_pairs(k, total, joined, Bits(k.splat(1, kind)))
 
 
+def add_exact_quads(k: Kernel, total: Bits, a: Bits, b: Bits) -> Bits:
+    """A vector of sums and the products of two vectors of quads of bytes, added in 32 bits: those of ``b`` signed,
+    those of ``a`` as the instruction takes them. Both come as vectors of words, for machines that have the instruction.
+    """
+    unit, lanes = k.target.traits.quad_sums, total.type.count
+    assert unit is not None
+    kind = sums(lanes) if unit.packed else ir.VectorType(I8, 4 * lanes)
+    function = k.intrinsic(unit.name, total.type, [total.type, kind, kind])
+    return Bits(k.b.call(function, [total, *(k.b.bitcast(Value(each), kind) for each in (a, b))]))
+
+
 def _multiply_pairs(k: Kernel, a: Bits, b: Bits) -> Bits:
     lanes, name = a.type.count // 2, k.target.traits.words.pairs
     if name and lanes == k.target.lanes:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from omniconv.compiler.kernels.quantised.filtered import MOST, OUTPUTS, POINTS, ROWS, QuantisedFilter
 from omniconv.compiler.kernels.quantised.lane import QuantisedLane, count_held
 from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
-from omniconv.compiler.kernels.quantised.quads import QuantisedQuads, SplitWeights
+from omniconv.compiler.kernels.quantised.quads import QUAD, QuantisedQuads, SplitWeights
 from omniconv.compiler.kernels.quantised.taps import TapAxis, TapWalk, list_axes, stays_bounded
 from omniconv.compiler.lowering.arrange import as_channels_last, as_rows
 from omniconv.compiler.lowering.layer import strides_of
@@ -34,6 +34,10 @@ in registers beside ten of sums; and the cost of a step [multiplications of vect
 """
 _WORD_COST, _MORE_COST = 1.2, 2.5
 """Cost of a step of words, and of a further quad [multiplications of vectors]."""
+_EXACT_COST, _BYTE_COST = 1.0, 6.0
+"""Cost of a step of bytes whose products are added in 32 bits, and of making a vector of bytes [multiplications of
+vectors]: counts of instructions, not measured.
+"""
 _LANE_ROWS = 4
 """Positions of a tile of the lane kernel."""
 _BLOCK_BYTES = 2**14
@@ -142,24 +146,17 @@ def _lower_layer(
 def _by_bytes(
     planner: Planner, panel: QuantisedPanel, step: Requantised, w: npt.NDArray[np.int16]
 ) -> tuple[QuantisedPanel, SplitWeights | None, str]:
-    """The kernel of bytes for a pointwise layer, where the machine and the weights allow it and several blocks of
-    outputs read what is made for them; else the kernel of words, and why.
+    """The kernel of bytes for a pointwise layer, where the machine and the weights allow it and, unless it adds quads
+    exactly, several blocks of outputs read what is made for them; else the kernel of words, and why.
     """
-    if panel.panels < 2 or not planner.target.traits.words.quads:
+    traits = planner.target.traits
+    if traits.quad_sums is not None:
+        return _by_exact_bytes(panel, step, w, signed=traits.quad_sums.signed)
+    if panel.panels < 2 or not traits.words.quads:
         return panel, None, ""
-    count = panel.walk.axes[2].result
     best, weights, least = None, None, _WORD_COST * panel.pairs
     for depth, (most, cost) in _BYTE_STEPS.items():
-        rows = _even_rows(count, most)
-        quads = QuantisedQuads(
-            walk=replace(panel.walk, tile=rows, block=_size_unit(count, rows, panel.inputs)),
-            groups=1,
-            inputs=panel.inputs,
-            outputs=panel.outputs,
-            tail=panel.tail,
-            least=step.x_levels.low,
-            depth=depth,
-        )
+        quads = _make_quads(panel, step, most, depth)
         split = quads.split_weights(w, step.x_levels)
         if split is None:
             return panel, None, "words: integers that are no bytes"
@@ -172,6 +169,35 @@ def _by_bytes(
     again = len(weights.blocks) / (panel.panels * best.pairs)
     beyond = f", {again:.0%} of them twice for weights that together are beyond 16 bits" if best.split else ""
     return best, weights, f"bytes: sums of {2 * best.depth} products in 16 bits{beyond}"
+
+
+def _by_exact_bytes(
+    panel: QuantisedPanel, step: Requantised, w: npt.NDArray[np.int16], *, signed: bool
+) -> tuple[QuantisedPanel, SplitWeights | None, str]:
+    """The same where the machine adds products of quads in 32 bits."""
+    quads = replace(_make_quads(panel, step, _PANEL_ROWS, 1), exact=True, signed=signed)
+    split = quads.split_weights(w, step.x_levels)
+    if split is None:
+        return panel, None, "words: integers that are no bytes"
+    made = _BYTE_COST / panel.walk.lanes / (2 * panel.panels)
+    if (_EXACT_COST + made) * quads.pairs >= _WORD_COST * panel.pairs:
+        return panel, None, "words: too few channels to make bytes of them"
+    return quads, split, f"bytes: sums of {QUAD} products in 32 bits"
+
+
+def _make_quads(panel: QuantisedPanel, step: Requantised, most: int, depth: int) -> QuantisedQuads:
+    """The kernel of bytes of a layer, with tiles of so many rows at most and steps of so many quads."""
+    count = panel.walk.axes[2].result
+    rows = _even_rows(count, most)
+    return QuantisedQuads(
+        walk=replace(panel.walk, tile=rows, block=_size_unit(count, rows, panel.inputs)),
+        groups=1,
+        inputs=panel.inputs,
+        outputs=panel.outputs,
+        tail=panel.tail,
+        least=step.x_levels.low,
+        depth=depth,
+    )
 
 
 def _filters(

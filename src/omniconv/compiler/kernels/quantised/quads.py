@@ -4,10 +4,11 @@ One instruction multiplies twice as many bytes as words and adds neighbours in 1
 or two quads are added there, then a second one adds neighbours in 32 bits. With inputs from 0 to 255 no sum saturates
 as long as the positive weights that it adds are 128 or less together, and so are the negative ones. What is beyond goes
 into further quads, which read the same inputs again (:func:`split_weights`): the sums are exact for all weights.
+Machines that add products of four bytes in 32 bits need neither: one instruction takes all weights of a quad.
 
 The inputs of a unit are made bytes first, in memory of the thread, which all outputs read. What they are less than the
 distance from the least integer is in the biases. Two vectors of words become one of bytes that takes turns between
-them; weights follow that order.
+them; weights follow that order. Where the instruction takes signed bytes, each is 128 less.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.integers import (
+    add_exact_quads,
     add_quads,
     load_words,
     shift_sums,
@@ -35,6 +37,8 @@ from omniconv.records import dataclass
 
 QUAD = 4
 """Bytes of a sum."""
+_SIGN = 128
+"""What a signed byte is less than an unsigned one of the same bits but for the highest."""
 
 
 class SplitWeights(NamedTuple):
@@ -59,11 +63,15 @@ class QuantisedQuads(QuantisedPanel):
         least: the least integer of x.
         depth: quads of a step, whose products are added in 16 bits.
         split: whether there are further quads.
+        exact: whether products of a quad are added in 32 bits.
+        signed: whether bytes of x are signed.
     """
 
     least: int
     depth: int
     split: bool = False
+    exact: bool = False
+    signed: bool = False
 
     @property
     def deep(self) -> int:
@@ -102,10 +110,10 @@ class QuantisedQuads(QuantisedPanel):
         return order_bytes(w.reshape(self.outputs, self.inputs), self.chunks)
 
     def split_weights(self, w: npt.NDArray[np.int16], levels: Levels) -> SplitWeights | None:
-        """See :func:`split_weights`."""
+        """See :func:`split_weights`; all of them where sums are exact."""
         padded = np.zeros((self.panels * self.width, QUAD * self.pairs), np.int16)
         padded[: self.outputs] = self.arrange(w)
-        return split_weights(padded, self.depth, self.width, levels)
+        return split_weights(padded, self.depth, self.width, levels, exact=self.exact)
 
     def pack_split(self, weights: SplitWeights) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
         """Weights as the kernel reads them: by block, quad, output in packed order, and which of the quad, as bytes;
@@ -120,7 +128,8 @@ class QuantisedQuads(QuantisedPanel):
 
     def pack_bias(self, w: npt.NDArray[np.int16], b: npt.NDArray[np.integer]) -> npt.NDArray[np.generic]:
         """Biases of sums over bytes, modulo ``2 ** 32`` as the sums are."""
-        moved = b.astype(np.int64) + self.least * w.reshape(self.outputs, -1).astype(np.int64).sum(1)
+        zero = self.least + _SIGN * self.signed
+        moved = b.astype(np.int64) + zero * w.reshape(self.outputs, -1).astype(np.int64).sum(1)
         return self.pack_outputs(moved.astype(np.int32))
 
     def _stage(self, k: Kernel, rows: Rows, block: Index) -> Rows:
@@ -148,10 +157,17 @@ class QuantisedQuads(QuantisedPanel):
         low, high = (load_words(k, source, first, half) for first in (0, half))
         kind = words(half)
         joined = k.b.add(low, k.b.shl(high, Bits(k.splat(8, kind))))
-        store_words(k, k.b.add(joined, Bits(k.splat(-257 * self.least, kind))), result, place)
+        joined = k.b.add(joined, Bits(k.splat(-257 * self.least, kind)))
+        if self.signed:
+            joined = k.b.xor(joined, Bits(k.splat(257 * _SIGN, kind)))
+        store_words(k, joined, result, place)
 
     def _add(self, k: Kernel, total: Bits, values: Sequence[Bits], factors: Sequence[Bits]) -> Bits:
-        return add_quads(k, total, values, factors)
+        if not self.exact:
+            return add_quads(k, total, values, factors)
+        for value, factor in zip(values, factors, strict=True):
+            total = add_exact_quads(k, total, value, factor)
+        return total
 
     def _add_more(self, k: Kernel, slots: Slots, sources: Sources, number: Index) -> None:
         if not self.split:
@@ -172,9 +188,11 @@ def order_bytes(w: npt.NDArray[np.int16], chunks: list[int]) -> npt.NDArray[np.i
     return np.concatenate([part.reshape(len(w), 2, -1).transpose(0, 2, 1).reshape(len(w), -1) for part in parts], 1)
 
 
-def split_weights(arranged: npt.NDArray[np.int16], depth: int, width: int, levels: Levels) -> SplitWeights | None:
+def split_weights(
+    arranged: npt.NDArray[np.int16], depth: int, width: int, levels: Levels, *, exact: bool = False
+) -> SplitWeights | None:
     """Weights that add up to what is given, so that no sum of neighbours in ``depth`` quads, times inputs of such
-    levels, is beyond 16 bits; ``None`` where weights or inputs are no bytes.
+    levels, is beyond 16 bits, unless sums are ``exact``; ``None`` where weights or inputs are no bytes.
 
     A sum takes as much as it may of its weights, one after the other; what is left goes into further quads.
     """
@@ -184,7 +202,7 @@ def split_weights(arranged: npt.NDArray[np.int16], depth: int, width: int, level
     left = arranged.reshape(-1, width, arranged.shape[1] // QUAD, QUAD).swapaxes(1, 2)
     found, places = list[npt.NDArray[np.int16]](), list[npt.NDArray[np.intp]]()
     while not found or left.any():
-        taken = _take_fitting(left, 1 if found else depth, max(span, 1))
+        taken = left if exact else _take_fitting(left, 1 if found else depth, max(span, 1))
         left = left - taken
         where = taken.any((2, 3)) if found else np.ones(taken.shape[:2], np.bool_)
         places.append(np.argwhere(where))
