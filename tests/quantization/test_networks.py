@@ -16,6 +16,8 @@ from tests.graph.small_models import Graph, residual
 
 import omniconv as oc
 from omniconv.errors import DataError, LimitError, ModelError, OmniconvError, ShapeError, SpecError, UnsupportedError
+from omniconv.graph.inference import name_outputs
+from omniconv.graph.nodes import Node
 from omniconv.quantization import QuantOptions, quantize_with_report
 from omniconv.quantization.correct import measure_shifts
 from omniconv.quantization.equalise import absorb_biases, equalise, find_pairs, find_value
@@ -251,6 +253,11 @@ def test_results_that_nobody_reads_have_names_where_their_operator_always_has_th
     assert [len(node.output) for node in made.graph.node if node.op_type in ("MaxPool", "TopK")] == [1, 2]
     got, want = (oc.compile(item).run({"x": x})[largest] for item in (made, model))
     np.testing.assert_allclose(got, want, rtol=0.05)
+
+
+def test_no_result_is_asked_of_an_operator_that_nothing_is_known_of():
+    node = Node("Blend", "org.example", "b", ("x",), ("y", "", "z", ""), {}, 1)
+    assert name_outputs(node, str).outputs == ("y", "", "z")
 
 
 def test_pairs_stand_where_runtimes_fuse_them():

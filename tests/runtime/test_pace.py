@@ -51,6 +51,15 @@ def test_turns_come_back() -> None:
         assert sys.getswitchinterval() == pytest.approx(TURN / 2), "who takes them more often still does"
 
 
+def test_what_others_change_in_the_meantime_stays() -> None:
+    """A plan may be made beside the caller, who goes on."""
+    with while_planning():
+        gc.set_threshold(1234, 10, 10)
+        sys.setswitchinterval(3 * TURN)
+    assert gc.get_threshold() == (1234, 10, 10)
+    assert sys.getswitchinterval() == pytest.approx(3 * TURN)
+
+
 @pytest.mark.parametrize("first", [0, RARELY + 1])
 def test_who_collects_more_rarely_still_does(first: int) -> None:
     gc.set_threshold(first, 10, 10)

@@ -59,20 +59,18 @@ def to_proto(node: Node) -> onnx.NodeProto:
 
 def name_outputs(node: Node, make: Callable[[str], str]) -> Node:
     """The node as other runtimes want it: with a name for every result that its operator always has, also where nobody
-    reads it, and without places of no name at the end, which ONNX Runtime's own rewrites take for values.
+    reads it, and without places of no name at the end, which ONNX Runtime's own rewrites take for values. Nothing is
+    known of an operator without a schema.
 
     Args:
         node: the node.
         make: a new name that begins like the one it is given.
     """
-    schema = _find_schema(node)
-    optional = set()
+    schema, names = _find_schema(node), list(node.outputs)
     if schema is not None:
         kinds = onnx.defs.OpSchema.FormalParameterOption
         optional = {place for place, one in enumerate(schema.outputs) if one.option == kinds.Optional}
-    names = [
-        name if name or place in optional else make(f"{node.label}/unread") for place, name in enumerate(node.outputs)
-    ]
+        names = [name if name or at in optional else make(f"{node.label}/unread") for at, name in enumerate(names)]
     while names and not names[-1]:
         names.pop()
     return replace(node, outputs=tuple(names))

@@ -11,7 +11,7 @@ import gc
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 from omniconv.forks import own_locks
@@ -45,17 +45,21 @@ class _Pace:
                 if 0 < self.usual[0] < RARELY:  # 0 is never
                     gc.set_threshold(RARELY, *self.usual[1:])
                 sys.setswitchinterval(min(self.turn, TURN))
+                self.made = gc.get_threshold(), sys.getswitchinterval()
 
     def leave(self) -> None:
-        """Go on as before, once nobody plans."""
+        """Go on as before, once nobody plans; what others have changed in the meantime stays so."""
         with self.lock:
             self.busy -= 1
             if not self.busy:
                 self._restore()
 
     def _restore(self) -> None:
-        gc.set_threshold(*self.usual)
-        sys.setswitchinterval(self.turn)
+        rarely, turn = self.made
+        if gc.get_threshold() == rarely:
+            gc.set_threshold(*self.usual)
+        if sys.getswitchinterval() == turn:
+            sys.setswitchinterval(self.turn)
 
 
 _PACE: Final = _Pace()
@@ -71,14 +75,19 @@ def while_planning() -> Iterator[None]:
         _PACE.leave()
 
 
-def plan_beside(job: Callable[[], object]) -> None:
-    """Do something that nobody waits for, in a thread of its own, as while a network is planned. At the end of the
-    interpreter, where no thread starts any more, it is left undone.
+def plan_beside(job: Callable[[], object]) -> bool:
+    """Do something that nobody waits for, in a thread of its own, as while a network is planned.
+
+    Returns:
+        whether it will be done: not where no thread starts, as at the end of the interpreter.
     """
 
     def run() -> None:
         with while_planning():
             job()
 
-    with suppress(RuntimeError):
+    try:
         threading.Thread(target=run, name="omniconv-plan").start()
+    except RuntimeError:
+        return False
+    return True

@@ -15,7 +15,7 @@ from omniconv.compiler.kernels.quantised.quads import QuantisedQuads, split_weig
 from omniconv.compiler.kernels.quantised.ramp import find_ramp
 from omniconv.compiler.kernels.quantised.scaling import QuantisedScaling, find_factors
 from omniconv.compiler.kernels.quantised.table import QuantisedTable
-from omniconv.compiler.kernels.quantised.turn import QuantisedTurn, find_reciprocal
+from omniconv.compiler.kernels.quantised.turn import QuantisedTurn, find_reciprocal, multiply_add
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import plan
 from omniconv.errors import UnsupportedError
@@ -145,6 +145,13 @@ def test_tables_take_the_place_of_what_nobody_reads_again(again: str) -> None:
     check(program, threads=2)
     (call,) = [call for call in plan(program, select_target("native"), Options()).calls if call.what == "table"]
     assert (call.args[0] == call.args[1]) == (not again)
+
+
+def test_sums_of_products_are_rounded_once() -> None:
+    """In float64 the sum is a middle between two float32 numbers, and a little more or less it is not."""
+    x, factor = np.float32([1 + 2**-12, 1 + 2**-12]), np.float32(1 + 2**-12)  # 1 + 2^-11 + 2^-24
+    term = np.float32([2.0**-60, -(2.0**-60)])
+    np.testing.assert_array_equal(multiply_add(x, factor, term), np.float32([1 + 2**-11 + 2**-23, 1 + 2**-11]))
 
 
 def test_reciprocals_are_found_for_nearly_all_scales() -> None:

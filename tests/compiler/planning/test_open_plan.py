@@ -133,7 +133,7 @@ def test_filtered_layers():
 def at_once(monkeypatch):
     """Plans with open sizes are there as soon as they are begun, after the first size."""
     monkeypatch.setattr(open_plans_module, "PATIENCE", 1)
-    monkeypatch.setattr(model_module, "plan_beside", lambda job: job())
+    monkeypatch.setattr(model_module, "plan_beside", lambda job: job() or True)
 
 
 @pytest.mark.usefixtures("at_once")
@@ -173,6 +173,31 @@ def test_late_sizes_are_not_planned_anew(monkeypatch):
     for size in (76, 80, 84):
         net.fix({"x": (1, 3, size, 96)})
     assert planned == [1, 1, 1, 2]
+
+
+def begin(begun):
+    """Plans whose thread begins as told, but never gets anywhere."""
+    of, jobs = Sizes(small(), Options()), []
+    plans = OpenPlans(of.shared, lambda job: jobs.append(job) or begun)
+
+    def find(*sizes):
+        lowered = of.lower(*sizes)
+        plans.find(lowered.program, lowered.origin, TARGET, of.options)
+        return len(jobs)
+
+    return plans, find
+
+
+def test_a_plan_that_is_being_made_is_not_begun_again():
+    plans, find = begin(begun=True)
+    assert [find(1, size, 96) for size in (64, 96, 128)] == [0, 1, 1]
+    plans.forget_locks()
+    assert find(1, 160, 96) == 2, "in the child of a fork the thread is gone"
+
+
+def test_a_thread_that_does_not_start_is_tried_again():
+    _, find = begin(begun=False)
+    assert [find(1, size, 96) for size in (64, 96, 128)] == [0, 1, 2]
 
 
 @pytest.mark.usefixtures("at_once")

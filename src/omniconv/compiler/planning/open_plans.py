@@ -11,6 +11,7 @@ from omniconv.compiler.planning.open_plan import OpenPlan
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan, open_planner, plan
 from omniconv.compiler.planning.shared import Shared
+from omniconv.forks import own_locks
 from omniconv.program.open_program import OpenOrigin, OpenProgram
 from omniconv.program.program import Program
 from omniconv.records import dataclass
@@ -44,13 +45,20 @@ class OpenPlans:
 
     Args:
         shared: what all of them have in common.
-        beside: has a function called that nobody waits for. Plans with open sizes are made so, since each takes as long
-            as some sizes by themselves; no bit depends on when one is there.
+        beside: has a function called that nobody waits for, and says whether it will be. Plans with open sizes are made
+            so, since each takes as long as some sizes by themselves; no bit depends on when one is there.
     """
 
-    def __init__(self, shared: Shared, beside: Callable[[Callable[[], object]], object]) -> None:
+    def __init__(self, shared: Shared, beside: Callable[[Callable[[], object]], bool]) -> None:
         self._shared, self._beside = shared, beside
         self._known: WeakKeyDictionary[OpenProgram, dict[int, _PlansOfProgram]] = WeakKeyDictionary()
+        own_locks(self)
+
+    def forget_locks(self) -> None:
+        """Nothing is being made: at first, and in the child of a fork, where the thread is gone."""
+        for plans in self._known.values():
+            for known in plans.values():
+                known.busy = False
 
     def find(self, program: Program, origin: OpenOrigin, target: Target, options: Options) -> Plan:
         """The plan of a program; see :func:`omniconv.compiler.planning.plan.plan`.
@@ -68,10 +76,8 @@ class OpenPlans:
         alone = plan(program, target, options, self._shared)
         if alone.filtered:
             known.variants = None
-        known.missed += 1
-        if self._is_due(known):
-            known.busy = True
-            self._beside(partial(self._make, known, origin, target, options))
+        if self._miss(known) and not self._beside(partial(self._make, known, origin, target, options)):
+            known.busy = False
         return alone
 
     def refuse(self, origin: OpenOrigin, options: Options) -> None:
@@ -81,11 +87,15 @@ class OpenPlans:
     def _find(self, origin: OpenOrigin, options: Options) -> _PlansOfProgram:
         return self._known.setdefault(origin.program, {}).setdefault(options.threads, _PlansOfProgram())
 
-    def _is_due(self, known: _PlansOfProgram) -> bool:
-        """Whether to make a plan with open sizes."""
-        if known.busy or known.variants is None:
-            return False
-        return len(known.variants) < MOST_VARIANTS and known.missed >= PATIENCE * (1 + len(known.variants))
+    def _miss(self, known: _PlansOfProgram) -> bool:
+        """Count a size that no plan was right for; whether to make one with open sizes, which counts as begun then."""
+        with self._shared.lock:
+            known.missed += 1
+            if known.busy or known.variants is None:
+                return False
+            count = len(known.variants)
+            known.busy = count < MOST_VARIANTS and known.missed >= PATIENCE * (1 + count)
+            return known.busy
 
     def _make(self, known: _PlansOfProgram, origin: OpenOrigin, target: Target, options: Options) -> None:
         """Make a plan with open sizes of what the sizes at hand ask."""

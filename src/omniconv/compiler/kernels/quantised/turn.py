@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.integers import (
@@ -188,9 +189,26 @@ def find_reciprocal(levels: Levels) -> tuple[float, float] | None:
     middles = ((np.arange(levels.low, levels.high) + 0.5) * np.float64(scale)).astype(np.float32)
     near = middles.view(np.int32)[:, None] + np.arange(-_NEAR, _NEAR + 1, dtype=np.int32)
     x = near.view(np.float32)
-    # Products of float32 numbers are exact in float64, and so is the sum of these two.
-    summed = (x.astype(np.float64) * high + (x * low).astype(np.float64)).astype(np.float32)
-    return (float(high), float(low)) if np.array_equal(np.rint(summed), np.rint(x / scale)) else None
+    fits = np.array_equal(np.rint(multiply_add(x, high, x * low)), np.rint(x / scale))
+    return (float(high), float(low)) if fits else None
+
+
+def multiply_add(
+    x: npt.NDArray[np.float32], factor: np.float32, term: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float32]:
+    """``fma(x, factor, term)``, for terms that are smaller than the products.
+
+    Products of float32 numbers are exact in float64. A sum that is not, is rounded to the odd neighbour, which is no
+    middle between two float32 numbers.
+
+    Source: Boldo and Melquiond, Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd,
+    2008.
+    """
+    products, terms = x.astype(np.float64) * np.float64(factor), term.astype(np.float64)
+    total = products + terms
+    lost = terms - (total - products)
+    even = total.view(np.int64) % 2 == 0
+    return np.where((lost != 0) & even, np.nextafter(total, np.copysign(np.inf, lost)), total).astype(np.float32)
 
 
 def lower_quantised_turn(planner: Planner, step: QuantisedMapStep) -> bool:
