@@ -234,6 +234,15 @@ def test_hard_swish_is_a_formula_that_gives_its_table(scale: float, low: int, ra
         np.testing.assert_array_equal(run.run({"x": given})["y"], run_program(program, {"x": given})["y"])
 
 
+@pytest.mark.parametrize(("x", "y"), [(0.05, 1e-30), (1e30, 0.05), (1e-40, 1e30), (3e38, 1e-45)])
+def test_scales_far_apart_have_no_ramp(x: float, y: float) -> None:
+    levels = Levels(x, -128, 127)
+    numbers = np.arange(-128, 128) * x
+    about = np.clip(np.rint(numbers * np.clip(numbers / 6 + 0.5, 0, 1) / y), -128, 127).astype(np.int16)
+    ramp = find_ramp(levels, about, Levels(y, -128, 127))
+    assert ramp is None
+
+
 @pytest.mark.parametrize(
     ("shape", "others"), [((2, 37, 5, 9), (1.0, 1.0)), ((1, 16, 31, 3), (0.8, 1.0)), ((1, 9, 4), (1.0, 0.7))]
 )

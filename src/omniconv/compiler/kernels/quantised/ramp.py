@@ -50,10 +50,10 @@ def find_ramp(x: Levels, table: Integers, y: Levels) -> Ramp | None:
     if np.abs(about - table).max() > 1:
         return None
     for bits in range(4):
-        unit, (ends, slopes, offsets) = _UNIT >> bits, _NEAR
-        slope = round(ratio * unit / (4 * bend) * (_UNIT >> _RAISED)) + slopes
-        offset = round(ratio / 2 * unit) + offsets
-        end = round(ratio * unit) + ends
+        unit = _UNIT >> bits
+        exact = ratio * unit, ratio * unit / (4 * bend) * (_UNIT >> _RAISED), ratio / 2 * unit
+        # Scales may be as far apart as floats are; what is no word is as good as the first number that is none.
+        end, slope, offset = (round(min(each, _UNIT)) + near for each, near in zip(exact, _NEAR, strict=True))
         if not (slope[0] > 0 and max(slope[-1], offset[-1], end[-1]) <= _WORD):
             continue
         line = _multiply(q << _RAISED, slope[:, None])
