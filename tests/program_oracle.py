@@ -448,7 +448,7 @@ def run_quantised(step: ProgramStep, values: Values, shape: Sequence[int]) -> Fl
         case QuantisedMeanStep():
             x = values[step.x]
             total = x.sum(tuple(range(2, x.ndim))).reshape(tuple(shape))
-            return requantise(total, np.float32(step.factor), step.levels)
+            return requantise(total, step.factor(*x.shape[2:]), step.levels)
         case QuantisedTableStep():
             # Between two integers what lies between their entries, for tests that move values by less than one.
             integers = np.arange(step.x_levels.low, step.x_levels.high + 1)

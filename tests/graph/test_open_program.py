@@ -69,6 +69,7 @@ CASES = [
     for case in node_cases()
     if len(case.inputs) == 1
     and all(array.dtype == np.float32 and array.ndim and array.size for array in case.inputs.values())
+    and all(array.dtype.isbuiltin == 1 for array in case.constants.values())
     and all(node.op_type in OPENS for node in case.model.graph.node)
 ]
 

@@ -329,7 +329,7 @@ def of_kind(description: Any, kind: str) -> Any:
         ("QuantisedDenseStep", lambda step: step["x_levels"]["Levels"].update(low=0), "integers 0 to"),
         ("QuantisedConvStep", lambda step: step["levels"]["Levels"].update(high=256), "integers from"),
         ("QuantisedConvStep", lambda step: step["spec"].update(spec="pointwise ic4 oc6 kh1 kw1"), "weights of shape"),
-        ("QuantisedMeanStep", lambda step: step.update(factor={"float": "nan"}), "a factor of nan"),
+        ("QuantisedMeanStep", lambda step: step.update(ratio={"float": "nan"}), "a ratio of nan"),
         ("QuantisedTableStep", lambda step: step["levels"]["Levels"].update(high=1), "a table of integers from"),
         (
             "QuantisedTableStep",

@@ -142,7 +142,7 @@ def _check_integers(step: ProgramStep, limits: dict[str, Limits]) -> None:
     if isinstance(step, Requantised):
         _demand(bool(np.isfinite(step.factor).all()), "a factor that is not finite")
     if isinstance(step, QuantisedMeanStep):
-        _demand(math.isfinite(step.factor), f"a factor of {step.factor}")
+        _demand(math.isfinite(step.ratio), f"a ratio of {step.ratio}")
     levels = getattr(step, "levels", None)
     if levels is not None:
         limits[step.y] = levels.low, levels.high

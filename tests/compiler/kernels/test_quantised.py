@@ -389,7 +389,7 @@ def test_elementwise_operations_means_and_moves_are_exact() -> None:
     post = (PostOp("mul", "zq"), PostOp("add", "x"), PostOp("add", np.float32([[[[0.3]]]])))
     program.add(QuantisedMapStep("xq", "a", INPUT.scale, post, (LEVELS.scale, None), Levels(0.07, -90, 165)), shape)
     program.add(ConcatStep(("a", "xq"), "c", 1), (2, 40, 5, 6))
-    program.add(QuantisedMeanStep("c", "m", 0.06, LEVELS), (2, 40, 1, 1))
+    program.add(QuantisedMeanStep("c", "m", 1.8, LEVELS), (2, 40, 1, 1))
     program.add(RearrangeStep("m", "r", (2, 40, 1, 1), (0, 1, 2, 3)), (2, 40))
     w = np.random.default_rng(0).integers(-127, 128, (7, 40)).astype(np.int16)
     factor, b = np.full(7, 0.003, np.float32), np.arange(7, dtype=np.int32)

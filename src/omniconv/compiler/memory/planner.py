@@ -23,6 +23,7 @@ from omniconv.spec import Shape
 from omniconv.target.model import Target
 
 C = TypeVar("C")
+T = TypeVar("T")
 """A choice: what it is made of is of no interest here."""
 
 
@@ -112,6 +113,9 @@ class Choices(Protocol):
     def settle(self, step: int, choice: Any, target: Target) -> Any:
         """The choice for a step, or one like it that there is machine code for."""
 
+    def of_array(self, array: npt.NDArray[Any], way: Hashable, make: Callable[[], T]) -> T:
+        """What is made of an array in a way that says all else it depends on, once while the array lives."""
+
 
 @dataclass(slots=True)
 class Planner:
@@ -175,6 +179,10 @@ class Planner:
         """A table of ``size`` integers that ``make`` computes once memory is granted."""
         self.buffers.append(Buffer("constant", 8 * size, make=make))
         return BufferRef(len(self.buffers) - 1)
+
+    def of_array(self, array: npt.NDArray[Any], way: Hashable, make: Callable[[], T]) -> T:
+        """What is made of an array in a way that says all else it depends on, once for all sizes of a network."""
+        return make() if self.shared is None else self.shared.of_array(array, way, make)
 
     def zeros(self, elements: int) -> BufferRef:
         """A place with at least ``elements`` zeros behind it."""

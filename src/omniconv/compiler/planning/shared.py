@@ -102,6 +102,7 @@ class Shared:
     _kernels: OpenKernels = field(default_factory=OpenKernels)
     _known: dict[tuple[int, str], dict[str, Tile]] = field(default_factory=dict)
     is_exact: Callable[[Array], bool] = field(default_factory=lambda: _OfArrays(is_bfloat16))
+    _made: Callable[[Array], dict[Hashable, Any]] = field(default_factory=lambda: _OfArrays(lambda _: {}))
     _hash: Callable[[Array], bytes] = field(default_factory=lambda: _OfArrays(hash_array))
 
     def __post_init__(self) -> None:
@@ -155,6 +156,15 @@ class Shared:
             has_code = own.tile.form() in self._known.get((step, family.name), {})
         tile = _find_form(own, {form}, target, LITTLE if has_code else MOST_COST)
         return None if tile is None else replace(own, tile=tile)
+
+    def of_array(self, array: Array, way: Hashable, make: Callable[[], T]) -> T:
+        """What is made of an array in a way that says all else it depends on, once while the array lives."""
+        with self.lock:
+            made = self._made(array)
+            if way not in made:
+                made[way] = make()
+            found: T = made[way]
+        return found
 
     def name_packed(self, calls: Iterable[Call], buffers: Sequence[Buffer], program: Program) -> None:
         """Have each buffer of packed weights say all that its content depends on: the numbers of its step, and how they

@@ -27,5 +27,5 @@ def _lower_matmul(node: Node, inputs: Operands, build: Builder) -> Operand:
     return add_dense(replace(layer, w=np.ascontiguousarray(layer.w.T)), build)
 
 
-register("QLinearConv", lower=_lower_conv, since=10)
-register("QLinearMatMul", lower=_lower_matmul, since=10)
+register("QLinearConv", lower=_lower_conv, since=10, open_sizes=True)
+register("QLinearMatMul", lower=_lower_matmul, since=10, open_sizes=True)

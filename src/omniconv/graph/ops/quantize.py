@@ -110,5 +110,5 @@ def _refuse(node: Node, *attributes: str) -> None:
             raise UnsupportedError(f"{node.op} of a computed value with {name}", need="one scale, and 8 bits")
 
 
-register("QuantizeLinear", lower=_lower_quantize, fold=_quantize, since=10)
-register("DequantizeLinear", lower=_lower_dequantize, fold=_dequantize, since=10)
+register("QuantizeLinear", lower=_lower_quantize, fold=_quantize, since=10, open_sizes=True)
+register("DequantizeLinear", lower=_lower_dequantize, fold=_dequantize, since=10, open_sizes=True)

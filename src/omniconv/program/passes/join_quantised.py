@@ -10,11 +10,8 @@ It must not fire on: numbers that something else reads as well; outputs of the p
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
-
-import numpy as np
 
 from omniconv.program.program import Program
 from omniconv.program.rewrite import Item, count_readers, rebuild
@@ -119,12 +116,10 @@ class _Joining:
         ):
             self.steps[step.y] = self._read_integers(step)
             return
-        count = math.prod(self.shapes[mean.x][2:])
-        factor = float(np.float32(source.x_scale / (step.levels.scale * count)))
         del self.steps[mean.y]
         self.readers[mean.x] -= 1
         self.readers[source.x] += 1
-        self.steps[step.y] = QuantisedMeanStep(source.x, step.y, factor, step.levels)
+        self.steps[step.y] = QuantisedMeanStep(source.x, step.y, source.x_scale / step.levels.scale, step.levels)
 
     def _read_integers(self, step: QuantisedMapStep) -> QuantisedMapStep:
         """The step reading integers in place of the numbers that are made of them."""

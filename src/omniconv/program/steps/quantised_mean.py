@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import ClassVar
 
+import numpy as np
+
 from omniconv.errors import UnsupportedError
 from omniconv.program.cut import Box, Cut
 from omniconv.program.dependence import Dependence
@@ -23,18 +25,18 @@ class QuantisedMeanStep(Step):
 
     .. math:: y = \mathrm{clamp}(\mathrm{round}(f \textstyle\sum x),\, \mathrm{low},\, \mathrm{high})
 
-    with an exact sum, rounded to float32, multiplied in float32, and rounded with halves to even. y is ``(N, C)`` or
-    ``(N, C, 1, ...)``.
+    with an exact sum, rounded to float32, multiplied in float32 by the ratio over the number of positions, and rounded
+    with halves to even. y is ``(N, C)`` or ``(N, C, 1, ...)``.
 
     Attributes:
-        factor: scale of x through that of y and the number of positions, a float32 number.
+        ratio: scale of x through that of y.
         levels: of y.
     """
 
     word: ClassVar[str] = "quantised mean"
     x: str
     y: str
-    factor: float
+    ratio: float
     levels: Levels
 
     def result_element(self, reads: Sequence[Element], usual: Element) -> Element:
@@ -47,6 +49,10 @@ class QuantisedMeanStep(Step):
         if LARGEST * math.prod(shapes[self.x][2:]) >= 2**31:
             raise UnsupportedError(f"sums over {math.prod(shapes[self.x][2:])} positions", need="sums below 2**31")
         return self._float.output_shape(shapes)
+
+    def factor(self, *sizes: int) -> np.float32:
+        """What sums over positions of such sizes are multiplied by."""
+        return np.float32(self.ratio / math.prod(sizes))
 
     def dependence(self, shapes: Shapes) -> Dependence:
         """One position on all positions; rounding is not linear."""

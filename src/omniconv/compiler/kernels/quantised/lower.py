@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from omniconv.compiler.kernels.quantised.filtered import MOST, OUTPUTS, POINTS, ROWS, QuantisedFilter
 from omniconv.compiler.kernels.quantised.lane import QuantisedLane, count_held
 from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
-from omniconv.compiler.kernels.quantised.quads import QUAD, QuantisedQuads, SplitWeights
+from omniconv.compiler.kernels.quantised.quads import QUAD, PackedQuads, QuantisedQuads
 from omniconv.compiler.kernels.quantised.taps import TapAxis, TapWalk, list_axes, stays_bounded
 from omniconv.compiler.lowering.arrange import as_channels_last, as_rows
 from omniconv.compiler.lowering.layer import strides_of
@@ -113,7 +114,7 @@ def _lower_layer(
         y_words=y_words,
     )
     recipe: QuantisedLane | QuantisedPanel | QuantisedFilter
-    split: SplitWeights | None = None
+    split: PackedQuads | None = None
     if by_lane:
         recipe = QuantisedLane(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=y.layout.tail)
     elif filtered:
@@ -124,20 +125,24 @@ def _lower_layer(
         recipe = QuantisedPanel(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=tail)
         if merged is not None and spec.groups == 1:
             recipe, split, why = _by_bytes(planner, recipe, step, w)
+    way: Hashable = type(recipe).__name__, lanes
     if isinstance(recipe, QuantisedQuads):
         assert split is not None
-        weights, places = recipe.pack_split(split)
-        bias = recipe.pack_bias(w, step.b)
+        way = recipe.packing(step.x_levels)
+        weights, bias = split.weights, recipe.pack_outputs((step.b + split.moved).astype(np.int32))
     else:
-        weights, bias = recipe.pack(_straighten(spec, w)), recipe.pack_outputs(step.b)
-    packed = [_constant(planner, array) for array in (weights, bias, recipe.pack_outputs(step.factor))]
+        weights = planner.of_array(step.w, way, lambda: recipe.pack(_straighten(spec, w)))
+        bias = recipe.pack_outputs(step.b)
+    arrays = weights, bias, recipe.pack_outputs(step.factor)
+    packed = [_constant(planner, array, (way, number)) for number, array in enumerate(arrays)]
     # A row of zeros: integers of half the size of floats.
     zeros = planner.zeros(axes[2].size * x_strides[3] + 2 * lanes)
     args, name = [x.ref, y.ref, *packed, zeros], "lane" if by_lane else "panel"
     if isinstance(recipe, QuantisedFilter | QuantisedQuads):
         args.append(planner.thread_memory(recipe.room))
     if isinstance(recipe, QuantisedQuads) and recipe.split:
-        args.append(_constant(planner, places))
+        assert split is not None
+        args.append(_constant(planner, split.places, (way, len(packed))))
     if isinstance(recipe, QuantisedFilter):
         name = "filtered"
     planner.call(recipe, args, name, how=why)
@@ -145,38 +150,38 @@ def _lower_layer(
 
 def _by_bytes(
     planner: Planner, panel: QuantisedPanel, step: Requantised, w: npt.NDArray[np.int16]
-) -> tuple[QuantisedPanel, SplitWeights | None, str]:
+) -> tuple[QuantisedPanel, PackedQuads | None, str]:
     """The kernel of bytes for a pointwise layer, where the machine and the weights allow it and, unless it adds quads
     exactly, several blocks of outputs read what is made for them; else the kernel of words, and why.
     """
     traits = planner.target.traits
     if traits.quad_sums is not None:
-        return _by_exact_bytes(panel, step, w, signed=traits.quad_sums.signed)
+        return _by_exact_bytes(planner, panel, step, w, signed=traits.quad_sums.signed)
     if panel.panels < 2 or not traits.words.quads:
         return panel, None, ""
     best, weights, least = None, None, _WORD_COST * panel.pairs
     for depth, (most, cost) in _BYTE_STEPS.items():
         quads = _make_quads(panel, step, most, depth)
-        split = quads.split_weights(w, step.x_levels)
+        split = _pack_quads(planner, quads, step, w)
         if split is None:
             return panel, None, "words: integers that are no bytes"
-        more = len(split.blocks)
+        more = split.more
         total = cost * quads.pairs // depth + _MORE_COST * more / panel.panels
         if total < least:
             best, weights, least = replace(quads, split=more > 0), split, total
     if best is None or weights is None:
         return panel, None, "words: most sums of bytes would be beyond 16 bits"
-    again = len(weights.blocks) / (panel.panels * best.pairs)
+    again = weights.more / (panel.panels * best.pairs)
     beyond = f", {again:.0%} of them twice for weights that together are beyond 16 bits" if best.split else ""
     return best, weights, f"bytes: sums of {2 * best.depth} products in 16 bits{beyond}"
 
 
 def _by_exact_bytes(
-    panel: QuantisedPanel, step: Requantised, w: npt.NDArray[np.int16], *, signed: bool
-) -> tuple[QuantisedPanel, SplitWeights | None, str]:
+    planner: Planner, panel: QuantisedPanel, step: Requantised, w: npt.NDArray[np.int16], *, signed: bool
+) -> tuple[QuantisedPanel, PackedQuads | None, str]:
     """The same where the machine adds products of quads in 32 bits."""
     quads = replace(_make_quads(panel, step, _PANEL_ROWS, 1), exact=True, signed=signed)
-    split = quads.split_weights(w, step.x_levels)
+    split = _pack_quads(planner, quads, step, w)
     if split is None:
         return panel, None, "words: integers that are no bytes"
     made = _BYTE_COST / panel.walk.lanes / (2 * panel.panels)
@@ -198,6 +203,13 @@ def _make_quads(panel: QuantisedPanel, step: Requantised, most: int, depth: int)
         least=step.x_levels.low,
         depth=depth,
     )
+
+
+def _pack_quads(
+    planner: Planner, quads: QuantisedQuads, step: Requantised, w: npt.NDArray[np.int16]
+) -> PackedQuads | None:
+    """The weights of such a kernel, packed once for all sizes; ``None`` where they or inputs are no bytes."""
+    return planner.of_array(step.w, quads.packing(step.x_levels), partial(quads.pack_split, w, step.x_levels))
 
 
 def _filters(
@@ -260,6 +272,6 @@ def _straighten(spec: Conv, w: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
     return np.flip(w, tuple(range(2, w.ndim))) if spec.flip else w
 
 
-def _constant(planner: Planner, array: npt.NDArray[np.generic]) -> BufferRef:
-    planner.buffers.append(Buffer("constant", array.nbytes, make=lambda: array))
+def _constant(planner: Planner, array: npt.NDArray[np.generic], packed: Hashable) -> BufferRef:
+    planner.buffers.append(Buffer("constant", array.nbytes, make=lambda: array, packed=packed))
     return BufferRef(len(planner.buffers) - 1)

@@ -5,8 +5,10 @@ of words alone would read a quarter of a line of the cache, and all lines four t
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.integers import (
@@ -29,6 +31,7 @@ from omniconv.open_size import Opener
 from omniconv.program.levels import Levels
 from omniconv.program.steps import QuantisedMeanStep
 from omniconv.records import dataclass
+from omniconv.spec import Shape
 from omniconv.target.model import Target
 
 X, Y, FACTOR = range(3)
@@ -130,5 +133,9 @@ def lower_quantised_mean(planner: Planner, step: QuantisedMeanStep) -> None:
         tail=y.layout.tail,
         lanes=planner.target.lanes,
     )
-    factor = planner.constant(1, lambda: np.array([step.factor], np.float32))
+    factor = planner.constant(1, partial(_compute_factor, step, planner.shape(step.x)[2:]))
     planner.call(recipe, [x.ref, y.ref, factor], "reduce")
+
+
+def _compute_factor(step: QuantisedMeanStep, sizes: Shape) -> npt.NDArray[np.float32]:
+    return np.array([step.factor(*sizes)])

@@ -13,7 +13,7 @@ them; weights follow that order. Where the instruction takes signed bytes, each 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -53,6 +53,24 @@ class SplitWeights(NamedTuple):
     quads: npt.NDArray[np.int16]
     blocks: npt.NDArray[np.intp]
     sources: npt.NDArray[np.intp]
+
+
+class PackedQuads(NamedTuple):
+    """Such weights as the kernel reads them.
+
+    Attributes:
+        weights: by block, quad, output in packed order, and which of the quad, as bytes; behind them those of further
+            quads.
+        places: where these are: for each block the number of its first one, and of the one behind its last; then for
+            each of them how far its inputs are [words].
+        more: how many there are.
+        moved: of each output what its bias is more where inputs are counted from the least integer.
+    """
+
+    weights: npt.NDArray[np.int16]
+    places: npt.NDArray[np.int32]
+    more: int
+    moved: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,22 +133,22 @@ class QuantisedQuads(QuantisedPanel):
         padded[: self.outputs] = self.arrange(w)
         return split_weights(padded, self.depth, self.width, levels, exact=self.exact)
 
-    def pack_split(self, weights: SplitWeights) -> tuple[npt.NDArray[np.int16], npt.NDArray[np.int32]]:
-        """Weights as the kernel reads them: by block, quad, output in packed order, and which of the quad, as bytes;
-        behind them those of further quads. And where these are: for each block the number of its first one, and of the
-        one behind its last; then for each of them how far its inputs are [words].
-        """
-        by_input = weights.quads.astype(np.int8).swapaxes(1, 2)
-        ordered = in_packed_order(by_input, self.walk.lanes).swapaxes(1, 2)
-        starts = np.searchsorted(weights.blocks, np.arange(self.panels + 1))
-        places = np.concatenate([starts, 2 * weights.sources]).astype(np.int32)
-        return np.ascontiguousarray(ordered).reshape(-1).view(np.int16), places
+    def packing(self, levels: Levels) -> Hashable:
+        """What weights are packed by, beside themselves."""
+        return type(self).__name__, self.walk.lanes, self.depth, self.exact, self.signed, levels
 
-    def pack_bias(self, w: npt.NDArray[np.int16], b: npt.NDArray[np.integer]) -> npt.NDArray[np.generic]:
-        """Biases of sums over bytes, modulo ``2 ** 32`` as the sums are."""
+    def pack_split(self, w: npt.NDArray[np.int16], levels: Levels) -> PackedQuads | None:
+        """Weights as the kernel reads them; ``None`` where weights or inputs are no bytes."""
+        split = self.split_weights(w, levels)
+        if split is None:
+            return None
+        by_input = split.quads.astype(np.int8).swapaxes(1, 2)
+        ordered = in_packed_order(by_input, self.walk.lanes).swapaxes(1, 2)
+        starts = np.searchsorted(split.blocks, np.arange(self.panels + 1))
+        places = np.concatenate([starts, 2 * split.sources]).astype(np.int32)
         zero = self.least + _SIGN * self.signed
-        moved = b.astype(np.int64) + zero * w.reshape(self.outputs, -1).astype(np.int64).sum(1)
-        return self.pack_outputs(moved.astype(np.int32))
+        moved = zero * w.reshape(self.outputs, -1).sum(1, dtype=np.int64)
+        return PackedQuads(np.ascontiguousarray(ordered).reshape(-1).view(np.int16), places, len(split.blocks), moved)
 
     def _stage(self, k: Kernel, rows: Rows, block: Index) -> Rows:
         """Make bytes of the inputs of a unit."""
