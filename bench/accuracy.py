@@ -237,14 +237,24 @@ def measure_digits(width: int, epochs: int) -> None:
         measure(name, lambda _exact, subject=subject: subject)  # type: ignore[misc]
 
 
+def read_number(text: str) -> int:
+    """A number of things as it stands on the command line, which argparse refuses below 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is out of range; need an integer from 1")
+    return number
+
+
 def main() -> int:
     """Print a table for each."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", nargs="*", choices=["pages", "boxes", "digits", []], help="default: all")
-    parser.add_argument("--calibrating", type=int, help="samples (default: 96 pages, 24 images of the detector)")
-    parser.add_argument("--testing", type=int, help="samples (default: 800 pages, 40 images of the detector)")
-    parser.add_argument("--width", type=int, default=16, help="of the networks of the study")
-    parser.add_argument("--epochs", type=int, default=16, help="that these are trained at most")
+    parser.add_argument(
+        "--calibrating", type=read_number, help="samples (default: 96 pages, 24 images of the detector)"
+    )
+    parser.add_argument("--testing", type=read_number, help="samples (default: 800 pages, 40 images of the detector)")
+    parser.add_argument("--width", type=read_number, default=16, help="of the networks of the study")
+    parser.add_argument("--epochs", type=read_number, default=16, help="that these are trained at most")
     given = parser.parse_args()
     what = given.what or ["pages", "boxes", "digits"]
     if "pages" in what:
