@@ -22,7 +22,6 @@ from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.integers import (
     add_quads,
     load_words,
-    shift_sums,
     shift_words,
     store_words,
     words,
@@ -126,7 +125,7 @@ class QuantisedQuads(QuantisedPanel):
     def _stage(self, k: Kernel, rows: Rows, block: Index) -> Rows:
         """Make bytes of the inputs of a unit."""
         walk, (row,) = self.walk, rows.values()
-        room = shift_sums(k, k.arg(ROOM), k.mul(k.thread, self.room))
+        room = k.own(ROOM)
         begin = k.mul(block, walk.block * walk.tile)
         end = k.min(k.add(begin, walk.block * walk.tile), walk.axes[2].result)
         base = shift_words(k, room, k.mul(begin, -self.pitch))
