@@ -15,6 +15,7 @@ at a time the products of all points are summed over the channels and transforme
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, cast
 
 import numpy as np
@@ -35,6 +36,7 @@ from omniconv.compiler.emit.integers import (
 from omniconv.compiler.emit.machine import Bits, Index, Pointer, Value
 from omniconv.compiler.kernels.quantised.taps import ROOM, WEIGHTS, ZEROS, TapWalk, X, Y, in_packed_order
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener
 from omniconv.records import dataclass
 from omniconv.target.model import Target
 
@@ -64,6 +66,7 @@ class QuantisedFilter:
         walk: positions; of its tiles and blocks nothing is used.
         inputs, outputs: channels.
         slab: blocks of a unit, a multiple of :data:`ROWS`.
+        most: blocks of a slab that memory of a thread is laid out for, whatever the size of images.
         tail: whether whole vectors may be written past the last output channel.
     """
 
@@ -71,6 +74,7 @@ class QuantisedFilter:
     inputs: int
     outputs: int
     slab: int
+    most: int
     tail: bool
 
     @property
@@ -119,12 +123,12 @@ class QuantisedFilter:
         """Distance between points of the transformed inputs: an odd number of lines, so that they share no set of a
         cache [words].
         """
-        return (ceil_div(self.slab * self.pitch, _LINE) | 1) * _LINE
+        return (ceil_div(self.most * self.pitch, _LINE) | 1) * _LINE
 
     @property
     def made(self) -> int:
         """Distance between points of sums [integers]."""
-        return (ceil_div(2 * self.slab * self.width, _LINE) | 1) * _LINE // 2
+        return (ceil_div(2 * self.most * self.width, _LINE) | 1) * _LINE // 2
 
     @property
     def room(self) -> int:
@@ -132,6 +136,10 @@ class QuantisedFilter:
         exist [integers of 32 bits].
         """
         return POINTS * (self.apart // 2 + self.made) + (2 * OUTPUTS * READS + 1) * self.walk.lanes + self.width
+
+    def opened(self, opener: Opener) -> QuantisedFilter:
+        """The same kernel for images of any size."""
+        return replace(self, walk=self.walk.opened(opener), slab=opener.any(self.slab))
 
     def pack(self, w: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
         """Transformed weights: by panel, point, pair, output in packed order, and which of the pair."""

@@ -10,6 +10,7 @@ rows. In the last of an odd number of rows two taps side by side are; an odd tap
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TypeAlias, cast
 
 import numpy as np
@@ -26,8 +27,9 @@ from omniconv.compiler.emit.integers import (
     words,
 )
 from omniconv.compiler.emit.machine import Bits, Index, Pointer, Value
-from omniconv.compiler.kernels.quantised.taps import WEIGHTS, Rows, TapRun, TapWalk, in_packed_order
+from omniconv.compiler.kernels.quantised.taps import WEIGHTS, ZEROS, Rows, TapRun, TapWalk, in_packed_order
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener
 from omniconv.records import dataclass
 from omniconv.target.model import Target
 
@@ -105,6 +107,10 @@ class QuantisedLane:
                 found += [((d, h, w), (d, h, w + 1) if w + 1 < width else None) for w in range(0, width, 2)]
         return found
 
+    def opened(self, opener: Opener) -> QuantisedLane:
+        """The same kernel for images of any size."""
+        return replace(self, walk=self.walk.opened(opener))
+
     def pack(self, w: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
         """Weights in PyTorch's shape as the kernel reads them: by block, tap or pair of taps, pair of inputs, output in
         packed order, and which of the pair.
@@ -170,7 +176,7 @@ class QuantisedLane:
 
         def reads(i: int, tap: Tap | None) -> TapPlace:
             """Row and column, counted from the tile's, that a tap reads; ``None`` outside."""
-            if tap is None or not run.inside[i][tap[2]]:
+            if tap is None or (run.inside is not None and not run.inside[i][tap[2]]):
                 return None
             return tap[0], tap[1], i * width.stride + tap[2] * width.dilation
 
@@ -193,7 +199,11 @@ class QuantisedLane:
         def load(at: TapPlace) -> Bits:
             if at is None:
                 return zero
-            return load_words(k, sources[at[0], at[1]], at[2] * walk.x_strides[3], self.loaded)
+            source, place = sources[at[0], at[1]], at[2] * walk.x_strides[3]
+            if run.inside is None:
+                inside = k.within(k.add(left, at[2]), width.size)
+                source, place = k.choose(inside, shift_words(k, source, place), k.arg(ZEROS)), 0
+            return load_words(k, source, place, self.loaded)
 
         def column(pair: tuple[TapPlace, TapPlace]) -> int:
             return next(at[2] for at in pair if at is not None)

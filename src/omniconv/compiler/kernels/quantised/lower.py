@@ -113,9 +113,8 @@ def _lower_layer(
     if by_lane:
         recipe = QuantisedLane(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=y.layout.tail)
     elif filtered:
-        recipe = QuantisedFilter(
-            walk=walk, inputs=inputs, outputs=outputs, slab=_size_slab(planner, batch, axes, inputs), tail=y.layout.tail
-        )
+        slab, most = _size_slab(planner, batch, axes, inputs)
+        recipe = QuantisedFilter(walk=walk, inputs=inputs, outputs=outputs, slab=slab, most=most, tail=y.layout.tail)
     else:
         tail = y.layout.tail and spec.groups == 1 and step.levels is not None
         recipe = QuantisedPanel(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=tail)
@@ -137,7 +136,7 @@ def _lower_layer(
         args.append(_constant(planner, places))
     if isinstance(recipe, QuantisedFilter):
         name = "filtered"
-    planner.call(recipe, args, name, how=why, fixed=True)
+    planner.call(recipe, args, name, how=why)
 
 
 def _by_bytes(
@@ -206,14 +205,15 @@ def _bound_products(w: npt.NDArray[np.int16], levels: Levels) -> int:
     return int(np.maximum(positive * high - negative * low, negative * high - positive * low).max(initial=0))
 
 
-def _size_slab(planner: Planner, batch: int, axes: Sequence[TapAxis], inputs: int) -> int:
+def _size_slab(planner: Planner, batch: int, axes: Sequence[TapAxis], inputs: int) -> tuple[int, int]:
     """Blocks of a slab: few slabs for each thread, without many blocks that do not exist, whose transformed inputs stay
-    in the second-level cache.
+    in the second-level cache. And how many there are at most, whatever the size of images.
     """
     count = batch * ceil_div(axes[1].result, OUTPUTS) * ceil_div(axes[2].result, OUTPUTS)
     fits = 3 * planner.target.cache_bytes // 4 // (2 * POINTS * inputs)
     sizes = range(ROWS, max(2 * ROWS, min(_MOST_BLOCKS, fits)) + 1, ROWS)
-    return min(sizes, key=lambda size: ceil_div(ceil_div(count, size), planner.threads) * (size + _SLAB))
+    slab = min(sizes, key=lambda size: ceil_div(ceil_div(count, size), planner.threads) * (size + _SLAB))
+    return slab, sizes[-1]
 
 
 def _size_unit(count: int, rows: int, channels: int | None) -> int:

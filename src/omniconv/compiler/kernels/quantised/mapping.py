@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Position, emit_binary, emit_epilogue
 from omniconv.compiler.emit.integers import (
@@ -22,6 +24,7 @@ from omniconv.compiler.kernels.quantised.turn import lower_quantised_turn
 from omniconv.compiler.lowering.arrange import as_channels_last, as_expanded, as_row_major
 from omniconv.compiler.lowering.posts import find_runs, follows_runs, lower_posts
 from omniconv.compiler.memory.planner import Planner
+from omniconv.open_size import Opener
 from omniconv.program.levels import Levels
 from omniconv.program.steps import QuantisedConvStep, QuantisedMapStep
 from omniconv.records import dataclass
@@ -48,6 +51,10 @@ class QuantisedMap:
     def units(self) -> int:
         """Units of work."""
         return self.walk.units
+
+    def opened(self, opener: Opener) -> QuantisedMap:
+        """The same kernel for values of any size."""
+        return replace(self, walk=self.walk.opened(opener))
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""

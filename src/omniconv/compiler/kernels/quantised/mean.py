@@ -4,6 +4,10 @@ of words alone would read a quarter of a line of the cache, and all lines four t
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.integers import (
     clamp_float,
@@ -21,12 +25,13 @@ from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.memory.layout import Grid as Sizes
 from omniconv.compiler.memory.planner import Planner
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener
 from omniconv.program.levels import Levels
 from omniconv.program.steps import QuantisedMeanStep
 from omniconv.records import dataclass
 from omniconv.target.model import Target
 
-X, Y = range(2)
+X, Y, FACTOR = range(3)
 """Positions of the buffers in ``args``."""
 _MOST = 12
 """Vectors of sums of a unit, at most."""
@@ -39,7 +44,6 @@ class QuantisedMean:
     Attributes:
         x: sizes and strides.
         y_batch: stride of N [elements].
-        factor: of the sum.
         levels: of y.
         tail: whether whole vectors may be written past the last channel.
         lanes: of a vector of sums.
@@ -47,7 +51,6 @@ class QuantisedMean:
 
     x: Sizes
     y_batch: int
-    factor: float
     levels: Levels
     tail: bool
     lanes: int
@@ -67,6 +70,18 @@ class QuantisedMean:
     def units(self) -> int:
         """Units of work: a few vectors of channels of an image."""
         return self.x.n * self.blocks
+
+    def opened(self, opener: Opener) -> QuantisedMean:
+        """The same kernel for images of any size."""
+        depth, height, width = self.x.sizes
+        sn, *strides = opener.strides((self.x.sn, *self.x.strides))
+        x = self.x._replace(
+            n=opener(self.x.n),
+            sizes=(opener(depth), opener(height), opener(width)),
+            sn=sn,
+            strides=(strides[0], strides[1], strides[2]),
+        )
+        return replace(self, x=x)
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
@@ -100,7 +115,7 @@ class QuantisedMean:
 
     def _scale(self, k: Kernel, total: Bits) -> Bits:
         """A vector of sums as words."""
-        mean = k.b.fmul(to_float(k, total), k.splat(self.factor))
+        mean = k.b.fmul(to_float(k, total), k.load_splat(k.arg(FACTOR)))
         found = round_even(k, clamp_float(k, mean, self.levels.low, self.levels.high))
         return k.b.trunc(found, words(self.lanes))
 
@@ -111,9 +126,9 @@ def lower_quantised_mean(planner: Planner, step: QuantisedMeanStep) -> None:
     recipe = QuantisedMean(
         x=x.layout.grid,
         y_batch=y.layout.strides[0],
-        factor=step.factor,
         levels=step.levels,
         tail=y.layout.tail,
         lanes=planner.target.lanes,
     )
-    planner.call(recipe, [x.ref, y.ref], "reduce")
+    factor = planner.constant(1, lambda: np.array([step.factor], np.float32))
+    planner.call(recipe, [x.ref, y.ref, factor], "reduce")

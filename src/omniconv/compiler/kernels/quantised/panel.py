@@ -7,7 +7,8 @@ position into all pairs of a vector, and multiplies them with two weights of eac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from dataclasses import replace
+from typing import Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +24,16 @@ from omniconv.compiler.emit.integers import (
     sums,
 )
 from omniconv.compiler.emit.machine import Bits, Index, Pointer, Slot, Value
-from omniconv.compiler.kernels.quantised.taps import WEIGHTS, Rows, TapRun, TapWalk, in_packed_order
+from omniconv.compiler.kernels.quantised.taps import WEIGHTS, ZEROS, Rows, TapRun, TapWalk, in_packed_order
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener
 from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 Slots: TypeAlias = list[list[Slot]]
 """Two vectors of sums for each position of a tile."""
+Sources: TypeAlias = dict[int, tuple[Pointer, int]]
+"""For each position of a tile an address, and how many words behind it what a tap reads lies."""
 _UNROLL = 4
 """Pairs of channels in a turn of the inner loop, about."""
 
@@ -85,6 +89,10 @@ class QuantisedPanel:
         """Distance between neighbouring positions in what is read [words]."""
         return self.walk.x_strides[3]
 
+    def opened(self, opener: Opener) -> Self:
+        """The same kernel for images of any size."""
+        return replace(self, walk=self.walk.opened(opener))
+
     def pack(self, w: npt.NDArray[np.int16]) -> npt.NDArray[np.int16]:
         """Weights in PyTorch's shape as the kernel reads them: by group, block, tap, pair, output in packed order, and
         which of the pair.
@@ -129,7 +137,7 @@ class QuantisedPanel:
             total = add_pairs(k, total, value, factor)
         return total
 
-    def _add_more(self, k: Kernel, slots: Slots, positions: Sequence[int], source: Pointer, number: Index) -> None:
+    def _add_more(self, k: Kernel, slots: Slots, sources: Sources, number: Index) -> None:
         """What is added to the sums of a tile besides the steps; ``number`` is that of the block."""
 
     def _panel(
@@ -152,44 +160,64 @@ class QuantisedPanel:
     def _tile(
         self, k: Kernel, rows: Rows, weights: Pointer, number: Index, run: TapRun, first: Index
     ) -> list[tuple[Bits, Bits]]:
-        walk, width = self.walk, self.walk.axes[2]
+        walk = self.walk
         kind = sums(walk.lanes)
         start = walk.start(k, k.mul(number, self.width))
         slots = [[k.variable(kind, Value(half)) for half in start] for _ in range(run.size)]
         for tap, (td, th, tw) in enumerate(walk.taps):
-            positions = [i for i in range(run.size) if run.inside[i][tw]]
-            if not positions:
+            sources = self._find_sources(k, rows[td, th], run, first, tw)
+            if not sources:
                 continue
-            column = k.add(k.mul(first, width.stride), tw * width.dilation - width.before)
-            source = k.anchor(shift_words(k, rows[td, th], k.mul(column, self.pitch)))
             part = shift_words(k, weights, tap * self.pairs * 2 * self.width)
             unroll, steps = max(1, _UNROLL // self.deep), self.pairs // self.deep
             turns = steps // unroll
             if turns:
                 with k.loop(turns) as turn:
-                    here = shift_words(k, source, k.mul(turn, 2 * unroll * self.deep))
+                    here = shift_sources(k, sources, k.mul(turn, 2 * unroll * self.deep))
                     there = shift_words(k, part, k.mul(turn, unroll * self.deep * 2 * self.width))
                     for step in range(unroll):
-                        self._step(k, slots, positions, here, there, self._pairs(step))
+                        self._step(k, slots, here, there, self._pairs(step))
             for step in range(turns * unroll, steps):
-                self._step(k, slots, positions, source, part, self._pairs(step))
-            self._add_more(k, slots, positions, source, number)
+                self._step(k, slots, sources, part, self._pairs(step))
+            self._add_more(k, slots, sources, number)
         return [(Bits(k.get(low)), Bits(k.get(high))) for low, high in slots]
+
+    def _find_sources(self, k: Kernel, row: Pointer, run: TapRun, first: Index, tap: int) -> Sources:
+        """Where the positions of a tile that have a tap along W read its first input."""
+        width = self.walk.axes[2]
+        column = k.add(k.mul(first, width.stride), tap * width.dilation - width.before)
+        places = {i: i * width.stride for i in range(run.size) if run.inside is None or run.inside[i][tap]}
+        source = k.anchor(shift_words(k, row, k.mul(column, self.pitch)))
+        if run.inside is not None:
+            return {i: (source, place * self.pitch) for i, place in places.items()}
+        return {
+            i: (
+                k.choose(
+                    k.within(k.add(column, place), width.size),
+                    shift_words(k, source, place * self.pitch),
+                    k.arg(ZEROS),
+                ),
+                0,
+            )
+            for i, place in places.items()
+        }
 
     def _pairs(self, step: int) -> range:
         """The pairs of a step."""
         return range(step * self.deep, (step + 1) * self.deep)
 
-    def _step(
-        self, k: Kernel, slots: Slots, positions: Sequence[int], source: Pointer, weights: Pointer, pairs: range
-    ) -> None:
+    def _step(self, k: Kernel, slots: Slots, sources: Sources, weights: Pointer, pairs: range) -> None:
         """Some pairs of input channels of each position of a tile."""
-        walk = self.walk
         factors = [
             [load_words(k, weights, (2 * n + half) * self.width, self.width) for n in pairs] for half in range(2)
         ]
-        for i in positions:
-            place = i * walk.axes[2].stride * self.pitch
-            values = [load_pair(k, source, place + 2 * n, walk.lanes) for n in pairs]
+        for i, (source, place) in sources.items():
+            values = [load_pair(k, source, place + 2 * n, self.walk.lanes) for n in pairs]
             for slot, factor in zip(slots[i], factors, strict=True):
                 k.set(slot, Value(self._add(k, Bits(k.get(slot)), values, factor)))
+
+
+def shift_sources(k: Kernel, sources: Sources, offset: Index) -> Sources:
+    """Addresses so many words further."""
+    moved = {pointer: shift_words(k, pointer, offset) for pointer, _ in sources.values()}
+    return {i: (moved[pointer], place) for i, (pointer, place) in sources.items()}

@@ -27,7 +27,7 @@ from omniconv.compiler.emit.integers import (
     words,
 )
 from omniconv.compiler.emit.machine import Bits, Index, Pointer
-from omniconv.compiler.kernels.quantised.panel import QuantisedPanel, Slots
+from omniconv.compiler.kernels.quantised.panel import QuantisedPanel, Slots, Sources, shift_sources
 from omniconv.compiler.kernels.quantised.taps import MORE, ROOM, WEIGHTS, Rows, in_packed_order
 from omniconv.program.levels import Levels
 from omniconv.records import dataclass
@@ -126,8 +126,7 @@ class QuantisedQuads(QuantisedPanel):
         """Make bytes of the inputs of a unit."""
         walk, (row,) = self.walk, rows.values()
         room = k.own(ROOM)
-        begin = k.mul(block, walk.block * walk.tile)
-        end = k.min(k.add(begin, walk.block * walk.tile), walk.axes[2].result)
+        begin, end = walk.span(k, block)
         base = shift_words(k, room, k.mul(begin, -self.pitch))
         whole = self.inputs // (4 * walk.lanes)
         with k.loop(end, start=begin) as position:
@@ -153,15 +152,15 @@ class QuantisedQuads(QuantisedPanel):
     def _add(self, k: Kernel, total: Bits, values: Sequence[Bits], factors: Sequence[Bits]) -> Bits:
         return add_quads(k, total, values, factors)
 
-    def _add_more(self, k: Kernel, slots: Slots, positions: Sequence[int], source: Pointer, number: Index) -> None:
+    def _add_more(self, k: Kernel, slots: Slots, sources: Sources, number: Index) -> None:
         if not self.split:
             return
         places, begin = k.arg(MORE), self.panels * self.panel_words
         first, last = (k.lookup_word(places, k.add(number, end)) for end in range(2))
         with k.loop(last, start=first) as quad:
-            here = shift_words(k, source, k.lookup_word(places, k.add(quad, self.panels + 1)))
+            here = shift_sources(k, sources, k.lookup_word(places, k.add(quad, self.panels + 1)))
             there = shift_words(k, k.arg(WEIGHTS), k.add(k.mul(quad, 2 * self.width), begin))
-            self._step(k, slots, positions, here, there, range(1))
+            self._step(k, slots, here, there, range(1))
 
 
 def order_bytes(w: npt.NDArray[np.int16], chunks: list[int]) -> npt.NDArray[np.int16]:

@@ -34,6 +34,7 @@ from omniconv.compiler.kernels.mapping import Map
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import Buffer, BufferRef
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener
 from omniconv.program.levels import Levels
 from omniconv.program.steps import QuantisedMapStep
 from omniconv.records import dataclass
@@ -87,7 +88,7 @@ class QuantisedScaling:
     @property
     def block(self) -> int:
         """Positions of a unit."""
-        return min(self.positions, max(_LEAST, _BLOCK // self.channels))
+        return max(_LEAST, _BLOCK // self.channels)
 
     @property
     def blocks(self) -> int:
@@ -98,6 +99,16 @@ class QuantisedScaling:
     def units(self) -> int:
         """Units of work: neighbouring positions of an image."""
         return self.images * self.blocks
+
+    def opened(self, opener: Opener) -> QuantisedScaling:
+        """The same kernel for images of any size."""
+        return replace(
+            self,
+            images=opener(self.images),
+            positions=opener.any(self.positions),
+            x_strides=(opener(self.x_strides[0]), self.x_strides[1]),
+            y_strides=(opener(self.y_strides[0]), self.y_strides[1]),
+        )
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -22,6 +23,7 @@ from omniconv.compiler.emit.integers import (
 from omniconv.compiler.emit.machine import Bits, Index, Pointer, Value
 from omniconv.compiler.memory.layout import Layout
 from omniconv.integers import ceil_div
+from omniconv.open_size import Known, Opener, is_open, may_exceed
 from omniconv.records import dataclass
 from omniconv.spec import Conv
 
@@ -57,16 +59,29 @@ class TapAxis(NamedTuple):
         """Whether some tap of some position is outside."""
         return not (self.inside(0, 0) and self.inside(self.result - 1, self.kernel - 1))
 
+    def opened(self, opener: Opener) -> TapAxis:
+        """The same axis for images of any size."""
+        if self.size == self.result == self.kernel == 1:
+            return self
+        return self._replace(size=opener.any(self.size), result=opener.any(self.result))
+
 
 class TapRun(NamedTuple):
-    """Neighbouring tiles along W with the same code: the first position, how many, positions of each, and for each of
-    them which taps are inside.
+    """Neighbouring tiles along W with the same code.
+
+    Attributes:
+        begin, end: the numbers of the first one, and of the one behind the last.
+        last: the last position where one may begin, which then overlaps the one before it; ``None`` where all have
+            positions of their own.
+        size: positions of each.
+        inside: for each of them which taps are inside of x; ``None`` where the code looks when it runs.
     """
 
-    first: int
-    tiles: int
+    begin: Known
+    end: Known
+    last: Known | None
     size: int
-    inside: tuple[tuple[bool, ...], ...]
+    inside: tuple[tuple[bool, ...], ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,17 +130,69 @@ class TapWalk:
         """All taps, W innermost."""
         return [(d, h, w) for d, h, w in np.ndindex(*(axis.kernel for axis in self.axes))]
 
+    def opened(self, opener: Opener) -> TapWalk:
+        """The same walk for images of any size. A row shorter than a tile stays as long as it is."""
+        depth, height, width = self.axes
+        return replace(
+            self,
+            batch=opener(self.batch),
+            axes=(
+                depth.opened(opener),
+                height.opened(opener),
+                width if width.result < self.tile else width.opened(opener),
+            ),
+            x_strides=opener.strides(self.x_strides),
+            y_strides=opener.strides(self.y_strides),
+            block=opener.any(self.block),
+        )
+
+    @property
+    def last(self) -> Known | None:
+        """The last position where a tile may begin: of rows whose length is open all tiles are whole."""
+        result = self.axes[2].result
+        return result - self.tile if is_open(result) else None
+
     def runs(self) -> list[TapRun]:
-        """The tiles of a row; the last one may be narrower."""
+        """The tiles of a row; the last one may be narrower, or overlap the one before it."""
+        if self.last is not None:
+            return self._open_runs(self.last)
         width, found = self.axes[2], list[TapRun]()
-        for first in range(0, width.result, self.tile):
+        for number, first in enumerate(range(0, width.result, self.tile)):
             size = min(self.tile, width.result - first)
             inside = tuple(tuple(width.inside(first + i, tap) for tap in range(width.kernel)) for i in range(size))
-            if found and found[-1][2:] == (size, inside):
-                found[-1] = found[-1]._replace(tiles=found[-1].tiles + 1)
+            if found and found[-1][3:] == (size, inside):
+                found[-1] = found[-1]._replace(end=number + 1)
             else:
-                found.append(TapRun(first, 1, size, inside))
+                found.append(TapRun(number, number + 1, None, size, inside))
         return found
+
+    def _open_runs(self, last: Known) -> list[TapRun]:
+        """The tiles of a row whose length is open. Where it is long, the first and the last tile alone are at the
+        border, and it is known which taps of these are inside.
+        """
+        width, size, tiles = self.axes[2], self.tile, self.tiles
+        taps, all_inside = range(width.kernel), ((True,) * width.kernel,) * size
+        if not width.padded:
+            return [TapRun(0, tiles, last, size, all_inside)]
+        over = int(width.result * width.stride - width.size)
+        before = max(0, ceil_div(width.before, width.stride))
+        behind = max(0, (width.reads(0, width.kernel - 1) + over) // width.stride)
+        if max(before, behind) > size or width.result < 2 * size + before:
+            return [TapRun(0, tiles, last, size, None)]
+        low = tuple(tuple(width.reads(i, tap) >= 0 for tap in taps) for i in range(size))
+        high = tuple(tuple(width.reads(i, tap) + over < 0 for tap in taps) for i in range(-size, 0))
+        return [
+            TapRun(0, 1, None, size, low),
+            TapRun(1, tiles - 1, last - size, size, all_inside),
+            TapRun(tiles - 1, tiles, last, size, high),
+        ]
+
+    def span(self, k: Kernel, block: Index) -> tuple[Index, Index]:
+        """The positions of a block, from and to (not included)."""
+        size = self.block * self.tile
+        begin = k.mul(block, size)
+        end = k.min(k.add(begin, size), self.axes[2].result)
+        return (begin if self.last is None else k.min(begin, self.last)), end
 
     def emit_units(self, k: Kernel) -> Iterator[tuple[Pointer, Rows, Index]]:
         """Run what follows for each unit: where its row of y begins, the rows of x, and the number of its block."""
@@ -152,16 +219,15 @@ class TapWalk:
     def emit_tiles(self, k: Kernel, block: Index) -> Iterator[tuple[TapRun, Index]]:
         """Run what follows for each tile of a block: the code it needs, and its first position."""
         begin = k.mul(block, self.block)
-        done = 0
         for run in self.runs():
-            low: Index = done
-            high: Index = done + run.tiles
-            if self.blocks > 1:
+            low: Index = run.begin
+            high: Index = run.end
+            if may_exceed(self.blocks, 1):
                 low, high = k.max(low, begin), k.min(high, k.add(begin, self.block))
             # A loop over a tile that may not be in this block runs once, or not at all.
             with k.loop(high, start=low) as tile:
-                yield run, k.mul(tile, self.tile)
-            done += run.tiles
+                first = k.mul(tile, self.tile)
+                yield run, first if run.last is None else k.min(first, run.last)
 
     def finish(self, k: Kernel, totals: tuple[Bits, Bits], place: Index) -> Bits:
         """Two vectors of sums, in packed order, as words; ``place`` is that of the first factor."""

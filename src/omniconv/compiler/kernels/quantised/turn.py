@@ -9,6 +9,7 @@ between two of them; these are tried for each scale (:func:`find_reciprocal`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,6 +33,7 @@ from omniconv.compiler.memory.layout import Layout, channels_last
 from omniconv.compiler.memory.planner import Planner
 from omniconv.compiler.memory.storage import merge_axes
 from omniconv.integers import ceil_div
+from omniconv.open_size import Opener
 from omniconv.program.element import INT16
 from omniconv.program.levels import Levels
 from omniconv.program.steps import QuantisedConvStep, QuantisedMapStep
@@ -89,6 +91,20 @@ class QuantisedTurn:
     def units(self) -> int:
         """Units of work: neighbouring positions of an image."""
         return self.images * self.blocks
+
+    def opened(self, opener: Opener) -> QuantisedTurn:
+        """The same kernel for images of any size: where positions are neighbours, planes are that far apart."""
+        return replace(
+            self,
+            images=opener(self.images),
+            positions=opener.any(self.positions),
+            x_strides=self._open_strides(opener, self.x_strides),
+            y_strides=self._open_strides(opener, self.y_strides),
+        )
+
+    def _open_strides(self, opener: Opener, strides: tuple[int, int, int]) -> tuple[int, int, int]:
+        image, channel, position = strides
+        return opener(image), opener(channel), position
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR. The last tile overlaps the one before it."""
