@@ -97,15 +97,39 @@ define void @{name}(ptr %args, i64 %begin, i64 %end) {{
 """
 
 
+def emit_meet(name: str) -> str:
+    """``args[0][begin] = own``, once so many parts as ``args[2]`` says are at work, which ``args[1]`` counts."""
+    return f"""
+define void @{name}(ptr %args, i64 %begin, i64 %end, i64 %own) {{
+  %a = load ptr, ptr %args
+  %at = getelementptr i64, ptr %a, i64 %begin
+  store i64 %own, ptr %at
+  %p1 = getelementptr ptr, ptr %args, i64 1
+  %count = load ptr, ptr %p1
+  %p2 = getelementptr ptr, ptr %args, i64 2
+  %many = load i64, ptr %p2
+  %before = atomicrmw add ptr %count, i64 1 seq_cst
+  br label %wait
+wait:
+  %here = load atomic i64, ptr %count seq_cst, align 8
+  %all = icmp sge i64 %here, %many
+  br i1 %all, label %done, label %wait
+done:
+  ret void
+}}
+"""
+
+
 @dataclass
 class Kernels:
     mark: LoadedKernel
     count: LoadedKernel
     share: LoadedKernel
+    meet: LoadedKernel
 
 
 def make_kernels() -> Kernels:
-    emits = (emit_mark, emit_count, emit_share)
+    emits = (emit_mark, emit_count, emit_share, emit_meet)
     sources = [Source(f"test {emit.__name__}", emit, "test") for emit in emits]
     return Kernels(*load(sources, select_target("native"), cache=None))
 

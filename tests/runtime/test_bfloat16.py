@@ -12,9 +12,12 @@ from tests.saved.nets import pooled
 from tests.strategies import Problem, convs
 
 import omniconv as oc
+from omniconv.compiler.kernels.panel.kernel import Panel
+from omniconv.compiler.planning.options import Options
 from omniconv.errors import SpecError, UnsupportedError
 from omniconv.kinds import kinds
 from omniconv.reference import error_bound, reference
+from omniconv.runtime.executable import Executable
 from omniconv.spec import Chain, Conv
 
 WORD = "bfloat16"
@@ -115,3 +118,20 @@ def test_what_it_does_not_do_is_refused() -> None:
         net.stream(axis=2, chunk=4)
     with pytest.raises(UnsupportedError, match=r"tiles of a network in bfloat16.*one in float32"):
         oc.plan_tiles(net, (1, 4, 9))
+
+
+def test_threads_that_are_at_different_layers_share_no_memory() -> None:
+    """Fused layers are run strip by strip, so that threads are at different ones, which widen different amounts."""
+    problem = Problem(Chain((Conv.of(16, 32, 1), Conv.of(32, 48, 1), Conv.of(48, 8, 1))), (1, 16, 48, 48))
+    x, weights = problem.draw(7, integer=False)
+    whole = oc.compile(problem.spec, problem.shape, weights)
+    alone, both = (
+        Executable.of(whole.plan.program, whole.target, Options(threads=n, precision=WORD, cache=2**15), whole.at)
+        for n in (1, 2)
+    )
+    [group] = both.plan.groups
+    calls = both.plan.calls[group.first :]
+    assert len({call.recipe.room for call in calls if isinstance(call.recipe, Panel) and call.recipe.widens}) > 1
+    want = np.array(alone(x))
+    for _ in range(50):
+        np.testing.assert_array_equal(both(x), want)

@@ -221,3 +221,13 @@ def test_a_job_binds_the_arrays_of_the_caller(team: Team) -> None:
         team.run_job(job)
         at, other = (array.__array_interface__["data"][0] for array in (first, second))
         assert words.tolist() == [at, other + 64, at + 4]
+
+
+def test_each_thread_is_told_where_its_own_memory_is(team: Team, kernels: Kernels) -> None:
+    """So far behind that of the thread before it as the job says, whichever units it takes."""
+    many = team.threads
+    found, count = np.full(many, -1, np.int64), np.zeros(1, np.int64)
+    args = np.array([found.ctypes.data, count.ctypes.data, many], np.int64)
+    table = make_table([(kernels.meet.address, args.ctypes.data, many, 1)])
+    team.run_job(threads.Job(table.ctypes.data, 1, own=192))
+    assert sorted(found.tolist()) == [192 * thread for thread in range(many)]

@@ -6,8 +6,11 @@ whoever did them: nobody waits for a thread that is still asleep, or that the sy
 
     for each step (function, args, units, grain):
         for owner in t, t + 1, ... (mod T):
-            while owner has units left: take grain, or a third of them, and call function(args, begin, end, t)
+            while owner has units left: take grain, or a third of them, and call function(args, begin, end, OWN t)
         add what was done here to the count of the step, and wait until that is full
+
+OWN is how far the memory of a thread is behind that of the one before it, the same for all steps: a step may be a
+table of steps itself (:mod:`omniconv.runtime.strips`), and threads then run kernels of several ones at a time.
 
 The counters (how many units of each owner are taken, and how many are done) carry the number of the run in their upper
 half; one of an earlier run counts as zero, so that nothing has to be reset. A worker that comes late runs through the
@@ -53,9 +56,10 @@ ROUND_UP: Final = PARTS - 1
 LINE: Final = 16
 """Words between two words that different threads write: two cache lines, because processors fetch them in pairs."""
 
-# Words of a job: table, number of its records, address for their times or 0, bindings and their number, and where in
-# an array object the address of its elements is [bytes].
-JOB_TABLE, JOB_STEPS, JOB_TIMES, BINDINGS, COUNT, MEMBER, JOB_WORDS = 0, 1, 2, 3, 4, 5, 6
+# Words of a job: table, number of its records, address for their times or 0, bindings and their number, where in an
+# array object the address of its elements is [bytes], and how far the memory of a thread is behind that of the one
+# before it [bytes].
+JOB_TABLE, JOB_STEPS, JOB_TIMES, BINDINGS, COUNT, MEMBER, JOB_OWN, JOB_WORDS = 0, 1, 2, 3, 4, 5, 6, 7
 BINDING_WORDS: Final = 3
 """Words of one binding: address of the word to write, address of a word with the address of the array object, and
 what to add to the address of its elements [bytes]."""
@@ -70,6 +74,8 @@ STOP, COUNTERS, ROOM_STEPS, AVOIDED = 3, 4, 5, 6
 # ... and once, before any thread starts:
 THREADS, IDLE_SPINS, BARRIER_SPINS, WAIT, POST, YIELD, CLOCK, GET_CPU, PARALLEL = 7, 8, 9, 10, 11, 12, 13, 14, 15
 EPOCH: Final = LINE
+OWN: Final = EPOCH + 1
+"""The job's :data:`JOB_OWN`, written before the epoch is raised."""
 OPEN: Final = 2 * LINE
 ACTIVE: Final = 3 * LINE
 TICKET: Final = 4 * LINE

@@ -68,6 +68,8 @@ define internal void @share(ptr %control, i64 %thread, ptr %times) {
   %steps = call i64 @word(ptr %control, i64 <STEPS>)
   %spins = call i64 @word(ptr %control, i64 <BARRIER_SPINS>)
   %tag = call i64 @word(ptr %control, i64 <TAG>)
+  %pitch = call i64 @word(ptr %control, i64 <OWN>)
+  %own = mul i64 %thread, %pitch
   %table_address = call i64 @word(ptr %control, i64 <TABLE>)
   %table = inttoptr i64 %table_address to ptr
   %counters_address = call i64 @word(ptr %control, i64 <COUNTERS>)
@@ -136,7 +138,7 @@ claim:
 work:
   %from = add i64 %begin, %taken
   %to = add i64 %begin, %more
-  call void %function(ptr %args, i64 %from, i64 %to, i64 %thread)
+  call void %function(ptr %args, i64 %from, i64 %to, i64 %own)
   %before = load i64, ptr %sum
   %after = add i64 %before, %amount
   store i64 %after, ptr %sum
@@ -260,6 +262,9 @@ begin:
   %steps_at = getelementptr i64, ptr %control, i64 <STEPS>
   store i64 %table, ptr %table_at
   store i64 %steps, ptr %steps_at
+  %pitch = call i64 @word(ptr %job, i64 <JOB_OWN>)
+  %pitch_at = getelementptr i64, ptr %control, i64 <OWN>
+  store i64 %pitch, ptr %pitch_at
   %before = load atomic i64, ptr %epoch monotonic, align 8
   %number = add i64 %before, 1
   %tag = shl i64 %number, 32

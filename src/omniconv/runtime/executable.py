@@ -623,7 +623,7 @@ class Executable(Compiled):
         joined = np.concatenate([*steps, records[done:]]) if steps else records
         bindings = self._find_bindings(table.ctypes.data, refs)
         arrays = len(self.inputs) + len(self.outputs) + (arena is None)
-        job = Job(joined.ctypes.data, len(joined), arrays, bindings)
+        job = Job(joined.ctypes.data, len(joined), arrays, bindings, plan.scratch_bytes)
         return _Frame(arena, table, records, joined, job, self._make_run(job))
 
     def _make_run(self, job: Job) -> Callable[[], object]:

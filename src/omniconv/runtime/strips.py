@@ -16,7 +16,7 @@ from omniconv.runtime.driver import STEP_WORDS
 from omniconv.target.select import select_target
 
 _IR: Final = """
-define void @<NAME>(ptr %args, i64 %begin, i64 %end, i64 %thread) {
+define void @<NAME>(ptr %args, i64 %begin, i64 %end, i64 %own) {
   %records = load ptr, ptr %args
   %second = getelementptr ptr, ptr %args, i64 1
   %starts = load ptr, ptr %second
@@ -37,7 +37,7 @@ body:
   %args_of = load ptr, ptr %args_at
   %units_at = getelementptr i64, ptr %record, i64 2
   %units = load i64, ptr %units_at
-  call void %function(ptr %args_of, i64 0, i64 %units, i64 %thread)
+  call void %function(ptr %args_of, i64 0, i64 %units, i64 %own)
   %next = add i64 %index, 1
   br label %head
 done:

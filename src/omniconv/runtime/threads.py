@@ -57,6 +57,7 @@ class Job:
         arrays: how many arrays of the caller there are.
         bindings: rows of the address of a word, the number of an array, and an offset: before each run the address of
             the array's elements plus the offset [bytes] is written to the word.
+        own: how far the memory of a thread is behind that of the one before it [bytes].
 
     Attributes:
         arrays: before a run, to be set to the ``id`` of each array; the caller keeps the arrays alive.
@@ -65,14 +66,16 @@ class Job:
 
     __slots__ = ("_bindings", "arrays", "steps", "words")
 
-    def __init__(self, table: int = 0, steps: int = 0, arrays: int = 0, bindings: npt.ArrayLike = ()) -> None:
+    def __init__(
+        self, table: int = 0, steps: int = 0, arrays: int = 0, bindings: npt.ArrayLike = (), own: int = 0
+    ) -> None:
         self.arrays = (ctypes.c_int64 * arrays)()
         first = ctypes.addressof(self.arrays)
         self._bindings = np.array(bindings, np.int64).reshape(-1, 3)
         self._bindings[:, 1] = first + 8 * self._bindings[:, 1]
         self.words = (ctypes.c_int64 * driver.JOB_WORDS)()
         self.words[driver.BINDINGS], self.words[driver.COUNT] = self._bindings.ctypes.data, len(self._bindings)
-        self.words[driver.MEMBER] = _ARRAY_DATA
+        self.words[driver.MEMBER], self.words[driver.JOB_OWN] = _ARRAY_DATA, own
         self.set(table, steps)
 
     def set(self, table: int, steps: int, times: int = 0) -> None:

@@ -1,8 +1,9 @@
 """From LLVM IR to callable machine code, through the caches.
 
-A kernel is a C function ``void name(ptr args, i64 begin, i64 end, i64 thread)``: ``args`` is an array of pointers, and
-the call does the units ``begin <= u < end`` of the kernel's work on the thread of that number. It is described by a
-:class:`Source`, whose IR is only made when neither this process nor the disk has its machine code::
+A kernel is a C function ``void name(ptr args, i64 begin, i64 end, i64 own)``: ``args`` is an array of pointers, and
+the call does the units ``begin <= u < end`` of the kernel's work, on the thread whose own memory begins ``own`` bytes
+behind that of the first one. It is described by a :class:`Source`, whose IR is only made when neither this process nor
+the disk has its machine code::
 
     digest = sha256(key, target, LLVM, the source files that generate code)
     load(sources):  digest -> kernel of this process -> object code on disk -> emit, optimise, compile

@@ -34,6 +34,7 @@ I1 = ir.IntType(1)
 I32 = ir.IntType(32)
 I64 = ir.IntType(64)
 PTR = ir.POINTER
+I8 = ir.IntType(8)
 I16 = ir.IntType(16)
 SCALARS = {"float": ir.FLOAT, "double": ir.DOUBLE, "bfloat": HALF, "i16": I16, "i32": I32}
 """LLVM's types of the elements, by name; numbers that are only kept are bits to it."""
@@ -48,12 +49,12 @@ def element_of(kind: ir.Type) -> Element:
 
 
 class Kernel:
-    """One function ``void name(ptr args, i64 begin, i64 end, i64 thread)`` under construction.
+    """One function ``void name(ptr args, i64 begin, i64 end, i64 own)`` under construction.
 
     ``args`` points to an array of buffer addresses; ``begin`` and ``end`` are this thread's share of the units of work,
-    and ``thread`` is its number, for scratch memory of its own. Vectors have ``lanes`` lanes, those of the target where
-    nothing else is asked for; their elements are those of the target, ``scalar`` to LLVM. Loads from the buffers that
-    the target calls narrow widen numbers to these, and stores round them.
+    and ``own`` is where its memory begins behind that of the first thread [bytes]. Vectors have ``lanes`` lanes, those
+    of the target where nothing else is asked for; their elements are those of the target, ``scalar`` to LLVM. Loads
+    from the buffers that the target calls narrow widen numbers to these, and stores round them.
     """
 
     def __init__(self, name: str, target: Target, lanes: int | None = None) -> None:
@@ -62,8 +63,8 @@ class Kernel:
         self.lanes = target.lanes if lanes is None else lanes
         self.module = ir.IRModule(name, target.triple)
         function = ir.IRFunction(self.module, ir.FunctionType(ir.VOID, [PTR, I64, I64, I64]), name)
-        args, begin, end, thread = function.args
-        self._args, self.begin, self.end, self.thread = Pointer(args), Count(begin), Count(end), Count(thread)
+        args, begin, end, own = function.args
+        self._args, self.begin, self.end, self._own = Pointer(args), Count(begin), Count(end), Count(own)
         self._entry = Writer(function, function.append_basic_block("entry"))
         start = function.append_basic_block("start")
         self.b = Writer(function, start)
@@ -88,6 +89,12 @@ class Kernel:
             kind = ir.NARROW_POINTER if index in self.target.narrow else PTR
             self._cache[index] = Pointer(self._entry.load(slot, kind))
         return self._cache[index]
+
+    def own(self, index: int) -> Pointer:
+        """The memory of this thread, where ``args[index]`` is that of the first one. Kernels of other steps may run
+        beside this one on other threads: how far apart threads are is for the whole plan, not what one kernel takes.
+        """
+        return self.b.gep(self.arg(index), self.index(self._own), I8)
 
     def word(self, index: int) -> Count:
         """The 32-bit integer at ``args[index]``, where addresses have 32 bits as well; loaded once on entry."""

@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from typing import cast
 
 from omniconv.compiler.emit import ir
-from omniconv.compiler.emit.builder import I16, I32, Kernel
+from omniconv.compiler.emit.builder import I8, I16, I32, Kernel
 from omniconv.compiler.emit.machine import Bits, Index, Pointer, Value
 
-I8 = ir.IntType(8)
 GROUP = 4
 """Sums of one vector that stay side by side in packed order."""
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Final, cast
 
 from omniconv.compiler.emit import ir
-from omniconv.compiler.emit.builder import Kernel
-from omniconv.compiler.emit.integers import I8
+from omniconv.compiler.emit.builder import I8, Kernel
 from omniconv.compiler.emit.machine import Bits, Pointer, Value
 
 ROW: Final = 16

@@ -196,6 +196,11 @@ GUARD = 64
 """Bytes kept free after every arena buffer, so that a whole vector may be read past its end."""
 
 
+def whole_lines(size: int) -> int:
+    """So many bytes that what lies behind them is aligned."""
+    return ceil_div(size, ALIGNMENT) * ALIGNMENT
+
+
 def plan_arena(buffers: Sequence[Buffer]) -> tuple[list[int], int]:
     """Offsets of the arena buffers and the size of the arena [bytes]: best fit by size, largest first."""
     offsets = [-1] * len(buffers)

@@ -22,7 +22,7 @@ from omniconv.closing import Close, Conditions, close, describe, find_close, lis
 from omniconv.compiler.fusion.runs import count_lifetimes
 from omniconv.compiler.lowering.family import Choice
 from omniconv.compiler.memory.planner import Call, Decision, Planner
-from omniconv.compiler.memory.storage import Buffer, BufferRef, plan_arena
+from omniconv.compiler.memory.storage import Buffer, BufferRef, plan_arena, whole_lines
 from omniconv.compiler.planning.choice import choose
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan, lay_out, open_planner
@@ -247,7 +247,7 @@ class OpenPlan:
             tuple(offsets),
             total,
             buffers[self._zero].size,
-            buffers[self._scratch].size,
+            whole_lines(buffers[self._scratch].size),
             inputs,
             outputs,
             self._options.row_major,

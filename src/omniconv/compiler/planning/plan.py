@@ -17,7 +17,7 @@ from omniconv.compiler.fusion.runs import count_lifetimes, fuse
 from omniconv.compiler.lowering.arrange import copy_value
 from omniconv.compiler.memory.layout import Layout, channels_last, row_major
 from omniconv.compiler.memory.planner import Call, Group, Planner
-from omniconv.compiler.memory.storage import Buffer, Stored, plan_arena
+from omniconv.compiler.memory.storage import Buffer, Stored, plan_arena, whole_lines
 from omniconv.compiler.planning.options import Options, is_channels_last
 from omniconv.compiler.planning.shared import Shared
 from omniconv.compiler.planning.table import lower
@@ -119,7 +119,7 @@ def plan(program: Program, target: Target, options: Options = DEFAULTS, shared: 
         tuple(offsets),
         total,
         planner.buffers[planner.zero].size,
-        planner.buffers[planner.scratch].size,
+        whole_lines(planner.buffers[planner.scratch].size),
         inputs,
         outputs,
         options.row_major,

@@ -86,7 +86,7 @@ class Staged(Lane):
 
     def _room(self, k: Kernel) -> Pointer:
         operands = sum(post.operand is not None for post in self.posts)
-        return k.shift(k.arg(ARGS + operands), k.mul(k.thread, self.scratch))
+        return k.own(ARGS + operands)
 
     def _copy(self, k: Kernel, part: Index, n: Index) -> None:
         depth, height, width = (axis.size for axis in self.axes)

@@ -368,7 +368,7 @@ class _PanelRow:
         """Widen the inputs of the positions of all tiles of the unit."""
         k, p = self.k, self.p
         operands = sum(post.operand is not None for post in p.posts)
-        self.room = k.shift(k.arg(ARGS + operands), k.mul(k.thread, p.room))
+        self.room = k.own(ARGS + operands)
         self.first = k.mul(begin, rows) if cut else k.min(k.mul(begin, rows), k.sub(phase.count, rows))
         row = k.add(k.mul(self.od, p.x_strides[1]), k.mul(self.oh, p.x_strides[2]))
         x = k.shift(self.x, k.add(row, k.mul(self.first, p.x_strides[3])))

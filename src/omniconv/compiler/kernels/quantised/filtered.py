@@ -159,7 +159,7 @@ class QuantisedFilter:
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target)
-        spread = shift_sums(k, k.arg(ROOM), k.mul(k.thread, self.room))
+        spread = k.own(ROOM)
         made = shift_sums(k, spread, POINTS * self.apart // 2)
         half = shift_sums(k, made, POINTS * self.made)
         ragged = 0 if self.tail else self.outputs % self.width

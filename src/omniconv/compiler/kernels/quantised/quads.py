@@ -24,7 +24,6 @@ from omniconv.compiler.emit.integers import (
     add_exact_quads,
     add_quads,
     load_words,
-    shift_sums,
     shift_words,
     store_words,
     words,
@@ -153,7 +152,7 @@ class QuantisedQuads(QuantisedPanel):
     def _stage(self, k: Kernel, rows: Rows, block: Index) -> Rows:
         """Make bytes of the inputs of a unit."""
         walk, (row,) = self.walk, rows.values()
-        room = shift_sums(k, k.arg(ROOM), k.mul(k.thread, self.room))
+        room = k.own(ROOM)
         begin, end = walk.span(k, block)
         base = shift_words(k, room, k.mul(begin, -self.pitch))
         whole = self.inputs // (4 * walk.lanes)

@@ -117,7 +117,7 @@ class QuantisedScaling:
         unroll = next(count for count in range(_UNROLL, 0, -1) if whole % count == 0)
         with k.loop(k.end, start=k.begin) as unit:
             n, block = k.split(unit, self.images, self.blocks)
-            room = k.shift(k.arg(ROOM), k.mul(k.thread, self.room))
+            room = k.own(ROOM)
             factors = shift_words(k, k.arg(FACTORS), k.mul(n, self.batch))
             with k.loop(whole) as number:
                 self._look_up(k, factors, room, k.mul(number, self.size), self.size)

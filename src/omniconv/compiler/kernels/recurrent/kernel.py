@@ -155,7 +155,7 @@ class _Unit:
         self.b = k.shift(k.arg(B), k.mul(direction, recipe.hidden))
         self.p = k.shift(k.arg(P), k.mul(direction, 3 * recipe.hidden))
         self.scale = k.shift(k.arg(SCALE), k.mul(direction, len(recipe.phases[0].gates) * recipe.hidden))
-        self.products = k.shift(k.arg(TEMP), k.mul(k.thread, recipe.scratch))
+        self.products = k.own(TEMP)
         self.kept = k.shift(self.products, recipe.chunk * recipe.block)
 
     def emit(self) -> None:

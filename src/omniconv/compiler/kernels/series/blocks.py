@@ -124,7 +124,7 @@ class SeriesBlocks(ABC):
 
     def room(self, k: Kernel, number: Index) -> Pointer:
         """The place of one of this thread's windows."""
-        return k.shift(k.arg(SCRATCH), k.add(k.mul(k.thread, self.scratch), k.mul(number, self.window.elements)))
+        return k.shift(k.own(SCRATCH), k.mul(number, self.window.elements))
 
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""

@@ -221,8 +221,7 @@ class PanelPassEmission:
 
     def own_room(self) -> Pointer:
         """The memory that this thread gathers in."""
-        k = self.k
-        return k.shift(k.arg(ROOM), k.mul(k.thread, self.p.room))
+        return self.k.own(ROOM)
 
     def _copy(self, source: Pointer, room: Pointer, channels: int) -> None:
         """One position whose channels are neighbours."""

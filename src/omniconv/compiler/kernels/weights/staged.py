@@ -109,7 +109,7 @@ class StagedSums(LaneSums):
         """The kernel's IR."""
         k = Kernel(name, target)
         depth, height, _ = self.sums.axes
-        room = k.shift(k.arg(ROOM), k.mul(k.thread, self.room))
+        room = k.own(ROOM)
         with k.loop(k.end, start=k.begin) as unit:
             part, block = k.split(unit, self.tile.split, self.blocks)
             sums = k.shift(k.arg(Y), k.mul(block, self.size))
