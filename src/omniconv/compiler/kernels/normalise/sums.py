@@ -26,6 +26,9 @@ from omniconv.records import dataclass
 from omniconv.target.model import Target
 
 X, DY = range(2)
+TOGETHER: Final = 4
+"""Positions of the same channels that moments take in a step. What reads or writes more than one array has one, in the
+order of memory, which it waits for."""
 RUN: Final = 4
 """Vectors in a step, where positions are neighbours: so many sums run on at once."""
 
@@ -66,7 +69,7 @@ class BlockMoments:
             unit.write(means, row)
             unit.write(squares, k.shift(row, self.walk.pitch))
 
-        emit_units(k, self.walk, self.group, RUN, work)
+        emit_units(k, self.walk, self.group, RUN, work, together=TOGETHER)
         return k.finish()
 
 
@@ -104,7 +107,7 @@ class BlockSums:
             unit.write(first, row)
             unit.write(second, k.shift(row, self.walk.pitch))
 
-        emit_units(k, self.walk, self.group, RUN, work)
+        emit_units(k, self.walk, self.group, RUN, work, asked=2)
         return k.finish()
 
 

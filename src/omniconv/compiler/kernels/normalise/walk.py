@@ -20,6 +20,8 @@ from omniconv.records import dataclass
 
 _LEAST_ROWS: Final = 128
 """Positions in a block at least, so that few sums are left to be added up."""
+_AHEAD: Final = 2**11
+"""How far ahead a unit asks for memory [bytes of its own channels]."""
 _ELEMENTS: Final = 2**13
 """Elements of a channel in a block of images, about: a block is read twice, from the second-level cache."""
 
@@ -132,7 +134,7 @@ class Unit(ABC):
 
     @abstractmethod
     def each(self, visit: Visit) -> None:
-        """Visit all elements."""
+        """Visit all elements, those of a channel in order."""
 
     @abstractmethod
     def count(self) -> Value:
@@ -161,9 +163,23 @@ class Unit(ABC):
 
 
 class _Positions(Unit):
-    """Vectors of channels, which lie last, in a block of positions."""
+    """Vectors of channels, which lie last, in a block of positions; ``together`` and ``asked`` as in
+    :func:`emit_units`.
+    """
 
-    def __init__(self, k: Kernel, walk: Walk, block: Index, channel: Index, vectors: int, tail: int | None) -> None:
+    def __init__(
+        self,
+        k: Kernel,
+        walk: Walk,
+        block: Index,
+        channel: Index,
+        vectors: int,
+        tail: int | None,
+        *,
+        together: int,
+        asked: int,
+    ) -> None:
+        self._together, self._asked = together, asked
         self.k, self.block, self.vectors, self.slots = k, block, vectors, vectors
         self._pitches = walk.pitches
         self._first = k.mul(block, walk.block)
@@ -182,11 +198,28 @@ class _Positions(Unit):
         return sums
 
     def each(self, visit: Visit) -> None:
+        k, whole = self.k, self._first
+        if self._together > 1:
+            whole = k.sub(self._end, k.divmod(k.sub(self._end, self._first), self._together)[1])
+            with k.loop(whole, start=self._first, step=self._together) as row:
+                self._visit(visit, row, self._together)
+        with k.loop(self._end, start=whole) as row:
+            self._visit(visit, row, 1)
+
+    def _visit(self, visit: Visit, row: Index, many: int) -> None:
+        """Some neighbouring positions: those of one vector of channels after another."""
         k = self.k
-        with k.loop(self._end, start=self._first) as row:
-            starts = [k.mul(row, pitch) for pitch in self._pitches]
-            for v, (channel, count) in enumerate(self._channels):
-                visit(v, v, Spot(k, tuple(k.add(start, channel) for start in starts), count))
+        line = ceil_div(k.target.traits.line_bytes, k.target.element.bytes)
+        rows = max(1, _AHEAD // (k.target.element.bytes * k.lanes * self.vectors))
+        starts = [k.mul(row, pitch) for pitch in self._pitches]
+        for v, (channel, count) in enumerate(self._channels):
+            places = [k.add(start, channel) for start in starts]
+            if v * k.lanes % line == 0:
+                for array in range(self._asked):
+                    k.prefetch(k.arg(array), k.add(places[array], rows * self._pitches[array]))
+            for r in range(many):
+                offsets = [k.add(at, r * pitch) for at, pitch in zip(places, self._pitches, strict=True)]
+                visit(v, v, Spot(k, tuple(offsets), count))
 
     def count(self) -> Value:
         many = self.k.index(self.k.sub(self._end, self._first))
@@ -230,7 +263,9 @@ class _Runs(Unit):
         return self.k.spread(self.k.b.sitofp(self.k.index(many), self.k.scalar))
 
 
-def emit_units(k: Kernel, walk: Walk, group: int, run: int, body: Callable[[Unit], None]) -> None:
+def emit_units(
+    k: Kernel, walk: Walk, group: int, run: int, body: Callable[[Unit], None], *, together: int = 1, asked: int = 0
+) -> None:
     """Run ``body`` on this thread's units.
 
     Args:
@@ -239,6 +274,10 @@ def emit_units(k: Kernel, walk: Walk, group: int, run: int, body: Callable[[Unit
         group: vectors of channels in a unit, where channels lie last.
         run: vectors of positions in a step, where they lie first, a power of two.
         body: emits the work on a unit.
+        together: positions in a step, where channels lie last: what the registers do not hold for each channel is read
+            and written once for all of them.
+        asked: so many of the first arrays are asked for before they are needed, where channels lie last; where they lie
+            first, the processor foresees them.
     """
     with k.loop(k.end, start=k.begin) as index:
         if walk.last:
@@ -246,7 +285,7 @@ def emit_units(k: Kernel, walk: Walk, group: int, run: int, body: Callable[[Unit
             block, part = k.split(index, walk.blocks, parts)
 
             def emit(channel: Index, vectors: int, tail: int | None) -> None:
-                body(_Positions(k, walk, block, channel, vectors, tail))
+                body(_Positions(k, walk, block, channel, vectors, tail, together=together, asked=asked))
 
             emit_vectors(k, walk.channels, emit, group=group, part=part, parts=parts)
         else:
