@@ -6,6 +6,7 @@ OMNICONV_HOSTILE=10000 runs so many; by default a few. OMNICONV_SEED=5 starts el
 
 from __future__ import annotations
 
+import mmap
 import os
 import sys
 from collections.abc import Iterator
@@ -85,7 +86,8 @@ def test_untyped_errors_and_long_or_large_work_show(monkeypatch: pytest.MonkeyPa
     assert judge.run_case("inputs", 0).verdict == "crashed"
 
     def refuse(*_: object, **__: object) -> None:
-        np.ones(2**26).sum()
+        # Pages of its own: what was freed before serves no other call.
+        np.frombuffer(mmap.mmap(-1, 2**29), np.uint8)[::4096] = 1
         raise judge.OmniconvError("no")
 
     monkeypatch.setattr(judge.oc, "compile", refuse)

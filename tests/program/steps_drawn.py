@@ -465,7 +465,7 @@ def _quantised_dense(r: Random) -> Drawn:
 def _quantised_mean(r: Random) -> Drawn:
     shape = (*shape_of(r, 2), *(r.randint(1, 3) for _ in range(r.randint(1, 2))))
     result = shape[:2] if r.random() < 0.5 else (*shape[:2], *(1,) * (len(shape) - 2))
-    return QuantisedMeanStep("x", "y", 5.0, Levels(1 / 16, 2, 255)), {"x": shape}, result
+    return QuantisedMeanStep("x", "y", 200.0, Levels(1 / 16, 2, 255)), {"x": shape}, result
 
 
 @draws(QuantisedTableStep)
