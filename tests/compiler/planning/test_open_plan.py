@@ -200,6 +200,27 @@ def test_a_thread_that_does_not_start_is_tried_again():
     assert [find(1, size, 96) for size in (64, 96, 128)] == [0, 1, 2]
 
 
+def test_another_caller_may_find_that_there_can_be_none(monkeypatch):
+    of = Sizes(small(), Options())
+    plans = OpenPlans(of.shared, lambda job: job() or True)
+
+    def find(*sizes):
+        lowered = of.lower(*sizes)
+        return plans.find(lowered.program, lowered.origin, TARGET, of.options), lowered
+
+    for size in (64, 96):
+        _, lowered = find(1, size, 96)
+
+    def meanwhile(*args):
+        plans.refuse(lowered.origin, of.options)
+        return open_planner(*args)
+
+    monkeypatch.setattr(open_plans_module, "open_planner", meanwhile)
+    found, _ = find(1, 128, 96)
+    monkeypatch.undo()
+    assert_same(found, of.plan(1, 128, 96))
+
+
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("use", [lambda size: 0 * size, lambda size: {size: 0}[size]], ids=["number", "key"])
 def test_a_constant_that_depends_on_sizes_in_secret(monkeypatch, use):

@@ -23,8 +23,8 @@ from omniconv.spec import Shape
 from omniconv.target.model import Target
 
 C = TypeVar("C")
-T = TypeVar("T")
 """A choice: what it is made of is of no interest here."""
+T = TypeVar("T")
 
 
 class Recipe(Protocol):

@@ -66,9 +66,10 @@ class OpenPlans:
         The first sizes are planned by themselves, and those that come before a plan with open sizes is there.
         """
         known = self._find(origin, options)
-        if known.variants:
+        variants = known.variants  # others may find in the meantime that there can be none
+        if variants:
             planner = open_planner(program, target, options, self._shared)
-            for variant in known.variants:
+            for variant in variants:
                 found = variant.fix(origin.sizes, planner)
                 if found is not None:
                     self._put_first(known, variant)
