@@ -11,6 +11,7 @@ from omniconv.closing import close
 from omniconv.compiler.kernels.pad import pad_value
 from omniconv.compiler.kernels.panel.columns import lies_densely, widen_posts
 from omniconv.compiler.kernels.panel.lower import merge_layer, reads_in_place
+from omniconv.compiler.kernels.panel.planes import in_planes
 from omniconv.compiler.kernels.series.lower import in_rows
 from omniconv.compiler.lowering.arrange import as_channels_last, as_rows
 from omniconv.compiler.lowering.family import Choice
@@ -102,6 +103,7 @@ def _look_around(planner: Planner, step: ConvStep, x: Stored, problem: Problem) 
         y_rows=wanted is not None and in_rows(wanted),
         computed=isinstance(step.w, str),
         merged=merged,
+        planes=wanted is not None and x.element is planner.element_of(step.y) is None and in_planes(x.layout, wanted),
         columns=(placed is None or lies_densely(placed)) and widen_posts(posts, problem.outputs, 1) is not None,
     )
 

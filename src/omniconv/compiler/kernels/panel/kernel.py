@@ -66,6 +66,9 @@ class Panel:
         adds_pairs: whether one instruction adds the products of two neighbouring inputs, which are bfloat16.
         widens: whether a unit of work first widens the inputs of its positions, which are bfloat16, into the memory of
             its thread: the last arg, behind the operands.
+        turned: whether positions along the width are output channels of the layer, with the layer's weights as inputs,
+            and columns are positions of the layer. Biases are those of rows then, and a unit of work first copies its
+            columns, which lie ``w_line`` apart for neighbouring inputs, into the memory of its thread: the last arg.
     """
 
     batch: int
@@ -91,6 +94,12 @@ class Panel:
     pairs: bool = False
     adds_pairs: bool = False
     widens: bool = False
+    turned: bool = False
+
+    @property
+    def line(self) -> int:
+        """Distance between the weights of neighbouring inputs where tiles read them as they lie [elements]; else 0."""
+        return 0 if self.turned else self.w_line
 
     @property
     def vectors(self) -> int:
@@ -120,7 +129,9 @@ class Panel:
 
     @property
     def room(self) -> int:
-        """Memory of a thread for widened inputs [elements]."""
+        """Memory of a thread for widened inputs, or for the columns of a panel [elements]."""
+        if self.turned:
+            return self.depth * self.tile.vectors * self.lanes
         return self.tile.block * self.tile.rows * self.pitch
 
     @property
@@ -165,7 +176,19 @@ class Panel:
         return 2 * ceil_div(self.inputs, 2) if self.pairs else self.inputs
 
     def opened(self, opener: Opener) -> Panel:
-        """The same kernel for images of any size. Inputs that lie channels first are an image apart."""
+        """The same kernel for images of any size. Inputs that lie channels first are an image apart; of a turned layer
+        the columns are the image.
+        """
+        if self.turned:
+            return open_images(
+                self,
+                opener,
+                outputs=opener(self.outputs),
+                w_strides=(opener(self.w_strides[0]), 0, 0),
+                w_line=opener(self.w_line),
+                posts=open_posts(self.posts, opener),
+                tile=replace(self.tile, block=opener.any(self.tile.block)),
+            )
         apart = self.x_strides[3] == 1 != self.x_channel
         return open_images(
             self,
@@ -339,8 +362,14 @@ class _PanelRow:
         place = k.add(place, k.mul(index, step))
         for position, stride in zip((n, od, oh), panel.w_strides, strict=True):
             place = k.add(place, k.mul(position, stride))
-        self.w = k.shift(weights, place)
-        self.bias = k.shift(k.arg(B), k.add(k.mul(group, panel.columns), k.mul(index, panel.tile.vectors * lanes)))
+        self.w = self.columns = k.shift(weights, place)
+        self.bias = k.arg(B)
+        if panel.turned or panel.widens:
+            self.room = k.own(ARGS + sum(post.operand is not None for post in panel.posts))
+        if panel.turned:
+            self.w = self.room
+        else:
+            self.bias = k.shift(self.bias, k.add(k.mul(group, panel.columns), within))
 
     def emit(self, held: _Held) -> None:
         """All tiles of the unit, for what a panel holds."""
@@ -356,6 +385,8 @@ class _PanelRow:
             cut = p.tile.cut and axis.phases == 1 and rest > 0
             if p.widens:
                 self._widen(phase, begin, end, rows, cut=cut)
+            if p.turned:
+                self._gather(held)
             with k.loop(k.min(end, whole) if cut else end, start=begin) as tile:
                 # The last tile overlaps the one before it, if it is not cut.
                 q = k.mul(tile, rows) if cut else k.min(k.mul(tile, rows), k.sub(phase.count, rows))
@@ -367,8 +398,6 @@ class _PanelRow:
     def _widen(self, phase: PhaseValues, begin: Index, end: Index, rows: int, *, cut: bool) -> None:
         """Widen the inputs of the positions of all tiles of the unit."""
         k, p = self.k, self.p
-        operands = sum(post.operand is not None for post in p.posts)
-        self.room = k.own(ARGS + operands)
         self.first = k.mul(begin, rows) if cut else k.min(k.mul(begin, rows), k.sub(phase.count, rows))
         row = k.add(k.mul(self.od, p.x_strides[1]), k.mul(self.oh, p.x_strides[2]))
         x = k.shift(self.x, k.add(row, k.mul(self.first, p.x_strides[3])))
@@ -383,12 +412,28 @@ class _PanelRow:
 
             emit_vectors(k, p.inputs, widen, group=4, masked=False)
 
+    def _gather(self, held: _Held) -> None:
+        """Copy the columns of the panel side by side."""
+        k, p, line = self.k, self.p, sum(held.widths)
+        counts = [*(None for _ in held.widths[1:]), held.tail]
+        with k.loop(p.depth) as j:
+            for v, (lanes, count) in enumerate(zip(held.widths, counts, strict=True)):
+                value = k.load(self.columns, k.add(k.mul(j, p.w_line), v * p.lanes), lanes=lanes, count=count)
+                k.store(value, self.room, k.add(k.mul(j, line), v * p.lanes))
+
+    def _biases(self, q: Index, rows: int, widths: Sequence[int]) -> list[list[Value]]:
+        """For each row of a tile the biases of its vectors, which are of one width."""
+        k, p = self.k, self.p
+        if p.turned:
+            return [[k.load_splat(self.bias, k.add(q, r), lanes=widths[0])] * len(widths) for r in range(rows)]
+        return [[k.load(self.bias, v * p.lanes, lanes=lanes) for v, lanes in enumerate(widths)]] * rows
+
     def _tile(self, phase: PhaseValues, q: Index, rows: int, held: _Held) -> None:
         k, p = self.k, self.p
         axis, widths = p.axes[2], held.widths
-        bias = [k.load(self.bias, v * p.lanes, lanes=lanes) for v, lanes in enumerate(widths)]
-        first = [k.splat(0.0)] if held.dots else bias
-        acc = [[k.variable(value.type, value) for value in first] for _ in range(rows)]
+        bias = self._biases(q, rows, widths)
+        first = [[k.splat(0.0)]] * rows if held.dots else bias
+        acc = [[k.variable(value.type, value) for value in row] for row in first]
         if not axis.bordered:
             self._taps(phase, q, acc, held, checked=False)
         else:
@@ -407,7 +452,7 @@ class _PanelRow:
                 channel = k.add(self.channel, v * p.lanes)
                 count = held.tail if v == len(widths) - 1 else None
                 at = Position(self.n, self.od, self.oh, ow, channel)
-                total = self._fold(k.get(acc[r][v]), bias[v]) if held.dots else k.get(acc[r][v])
+                total = self._fold(k.get(acc[r][v]), bias[r][v]) if held.dots else k.get(acc[r][v])
                 value = emit_epilogue(k, p.posts, total, at, count)
                 k.store(
                     value, target, r * axis.out_step * p.y_strides[3] + v * p.lanes, count=None if p.tail else count
@@ -479,7 +524,7 @@ class _PanelRow:
     def _dot(self, pixels: list[Pointer], weights: Pointer, acc: list[list[Slot]], held: _Held) -> None:
         """One tap of all input channels of one output channel, each lane for some of them."""
         k, p = self.k, self.p
-        line = p.w_line or sum(held.widths)
+        line = p.line or sum(held.widths)
         whole, rest = divmod(p.inputs, p.lanes)
 
         def step(first: Index, count: int) -> None:
@@ -514,7 +559,7 @@ class _PanelRow:
         unroll = min(p.tile.unroll, size)
         rounds, rest = divmod(size, unroll)
         # What is read as it lies may end with its last column.
-        counts = [*(None for _ in widths[1:]), held.tail if p.w_line else None]
+        counts = [*(None for _ in widths[1:]), held.tail if p.line else None]
 
         def step(first: Index, number: int) -> None:
             for ahead in range(0, number * sum(widths) if p.far else 0, LINE // k.element.bytes):
@@ -564,7 +609,7 @@ class _PanelRow:
         k, p = self.k, self.p
         for u in range(number):
             j, half = k.add(first, u), u % 2
-            line = k.mul(k.add(first, u - half) if p.pairs else j, p.w_line or sum(widths))
+            line = k.mul(k.add(first, u - half) if p.pairs else j, p.line or sum(widths))
             if p.pairs:
                 if u:
                     k.fence()  # the weights of several inputs at once would need more registers
