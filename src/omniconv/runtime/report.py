@@ -39,7 +39,7 @@ def describe_call(plan: Plan, call: Call, seconds: float, share: float) -> StepP
     if call.step < 0:
         return StepProfile("(boundary)", call.what, "", seconds, 0, share)
     layer = describe_step(plan.program, call.step)
-    main = call.what in ("lane", "panel", "series", "filtered")
+    main = call.what in ("lane", "panel", "planes", "series", "filtered")
     if not main and layer.macs:
         return StepProfile(layer.name, call.what, "", seconds, 0, share)
     filtered = getattr(call.recipe, "multiplications", None)

@@ -121,7 +121,7 @@ def test_awkward_chains(index: int, layout: str, target: str, ways, tally) -> No
 
 
 BETWEEN_CHANGES = [
-    (Conv.of(20, 33, 1), (3, 20, 9, 7)),
+    (Conv.of(20, 33, 1, padding=1), (3, 20, 9, 7)),
     (Conv.of(24, 24, 3, padding=1, groups=6), (2, 24, 11, 9)),
     (Conv.of(18, 20, 3, padding=(2, 1), dilation=2), (2, 18, 12, 10)),
     (depthwise(20, 4, stride=2, padding=1, transposed=True), (3, 20, 7, 5)),
@@ -409,13 +409,13 @@ def plan_forward(spec: Conv, shape, **options) -> Plan:
 
 
 def test_changes_of_layout_are_made_band_by_band() -> None:
-    found = plan_forward(Conv.of(128, 128, 1), (2, 128, 56, 56))
+    found = plan_forward(Conv.of(128, 128, 1, groups=2), (2, 128, 56, 56))
     fused = [call for call in found.calls if call.what != "pack"]
     assert all("1 layer and 2 changes of layout in turn" in call.how for call in fused)
     assert words(found)[:2] == ["pack", "pack"], "weights are packed first"
     assert {call.what for call in fused} == {"copy", "panel"}
     assert found.arena_bytes < MACHINE.cache_bytes
-    alone = plan_forward(Conv.of(128, 128, 1), (2, 128, 56, 56), cache=NEVER)
+    alone = plan_forward(Conv.of(128, 128, 1, groups=2), (2, 128, 56, 56), cache=NEVER)
     assert not any(call.how for call in alone.calls)
     assert alone.arena_bytes > 12 * found.arena_bytes
 
@@ -431,7 +431,7 @@ def test_whole_images_are_taken_where_bands_would_keep_too_much() -> None:
 
 
 def test_changes_of_layout_are_made_at_once_for_few_images_that_threads_do_not_share_evenly() -> None:
-    layer = Conv.of(128, 128, 1)
+    layer = Conv.of(128, 128, 1, groups=2)
     for images, threads, fused in (
         (1, 1, True),
         (1, 2, True),
@@ -446,7 +446,8 @@ def test_changes_of_layout_are_made_at_once_for_few_images_that_threads_do_not_s
 
 def test_layers_that_need_no_change_of_layout_say_nothing_of_it() -> None:
     assert not any(call.how for call in plan_forward(Conv.of(128, 128, 1), (2, 128, 56, 56), layout="NHWC").calls)
-    assert "copy" not in words(plan_forward(depthwise(128), (2, 128, 56, 56)))
+    assert words(plan_forward(depthwise(128), (2, 128, 56, 56)))[-1] == "series"
+    assert words(plan_forward(Conv.of(128, 128, 1), (2, 128, 56, 56))) == ["planes"]
 
 
 @pytest.mark.parametrize("threads", [1, 2])

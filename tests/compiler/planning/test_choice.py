@@ -22,6 +22,7 @@ from omniconv.spec import Conv
 
 MACHINES = (V2, V3, V4)
 ROWS = Facts(x_rows=True, y_rows=True)
+PLANES = replace(ROWS, planes=True)
 
 
 def layer(inputs, outputs, kernel, *size, batch=1, **options) -> Problem:
@@ -43,6 +44,8 @@ POINTWISE = layer(96, 24, 1, 56, 56)
         (DENSE, Facts(exact=True), ("panel", "panel", "panel")),
         (DENSE, ROWS, ("winograd", "winograd", "winograd")),
         (POINTWISE, Facts(), ("panel", "panel", "panel")),
+        (POINTWISE, PLANES, ("planes", "planes", "planes")),
+        (layer(96, 24, 1, 1, 5), PLANES, ("panel", "panel", "panel")),  # the vectors would be half empty
         (layer(64, 64, 5, 14, 14, groups=8), Facts(), ("panel", "lane", "lane")),  # 8 channels a group
         (layer(64, 64, 5, 14, 14, groups=16), Facts(), ("lane", "lane", "lane")),
         (layer(24, 24, 1, 9, 9, groups=24), Facts(), ("lane", "lane", "lane")),
@@ -54,10 +57,10 @@ def test_families_of_layers(problem, facts, families) -> None:
 
 
 @pytest.mark.parametrize("target", MACHINES, ids=str)
-@pytest.mark.parametrize("facts", [Facts(), Facts(exact=True), ROWS])
+@pytest.mark.parametrize("facts", [Facts(), Facts(exact=True), ROWS, PLANES])
 def test_every_other_family_is_accounted_for(target, facts) -> None:
     """The one that is chosen says nothing against itself, and each of the others is named or compared with."""
-    compared = {"series": "changes of layout", "winograd": "direct sum"}
+    compared = {"series": "changes of layout", "planes": "changes of layout", "winograd": "direct sum"}
     for problem in (DEPTHWISE, DENSE, POINTWISE, layer(64, 64, 5, 14, 14, groups=8)):
         choice = choose(problem, target, facts)
         named = {why.split(":")[0].split()[0] for why in choice.rejected}
@@ -80,8 +83,8 @@ def test_positions_in_one_row_are_chosen_for() -> None:
 
 def test_a_layer_is_merged_before_it_is_chosen_for() -> None:
     """Where the layouts of input, result and operands allow it, whatever family looks at it."""
-    spec = Conv.of(20, 40, 1)
-    program = program_of(spec, (2, 20, 6, 7), random_weights(spec, np.random.default_rng(0)))
+    spec = Conv.of(40, 80, 1, groups=2)
+    program = program_of(spec, (2, 40, 6, 7), random_weights(spec, np.random.default_rng(0)))
     for layout, positions in (("NHWC", 84), ("NCHW", 84)):
         *_, call = (call for call in plan(program, V3, Options(layout=layout)).calls if call.decision is not None)
         assert call.decision.problem.axes[2].size == positions
@@ -91,7 +94,7 @@ def test_a_layer_is_merged_before_it_is_chosen_for() -> None:
 def test_costs_are_compared_within_a_list() -> None:
     """The tile of a family is the cheapest of one of its lists."""
     for target in MACHINES:
-        for problem, facts in ((DEPTHWISE, Facts()), (DEPTHWISE, ROWS), (DENSE, Facts()), (POINTWISE, Facts())):
+        for problem, facts in ((DEPTHWISE, Facts()), (DEPTHWISE, ROWS), (DENSE, Facts()), (POINTWISE, PLANES)):
             choice = choose(problem, target, facts)
             lists = list_choices(choice.problem, target)
             assert choice.tile.text() in [min(items, key=lambda item: item[1])[0] for items in lists]
@@ -100,7 +103,12 @@ def test_costs_are_compared_within_a_list() -> None:
 
 
 def test_choices_are_told_by_their_text_whatever_family_has_them() -> None:
-    for problem, facts in ((DEPTHWISE, ROWS), (DENSE, Facts()), (layer(96, 96, 3, 14, 14, groups=12), Facts())):
+    for problem, facts in (
+        (DEPTHWISE, ROWS),
+        (POINTWISE, PLANES),
+        (DENSE, Facts()),
+        (layer(96, 96, 3, 14, 14, groups=12), Facts()),
+    ):
         default = choose(problem, V3, facts)
         for items in list_choices(default.problem, V3):
             told = choose(problem, V3, facts, {default.problem: items[-1][0]}.get)

@@ -159,8 +159,8 @@ def reject_link(
         return "channels are computed in parts"
     if [ref.buffer for ref in call.args].count(value) != 1 or call.args[X].buffer != value:
         return "the layer that follows reads another value"
-    if any(isinstance(each.recipe, Panel) and each.recipe.sweep for each in (last, call)):
-        return "products are not cut into bands"
+    if any(isinstance(each.recipe, Panel) and (each.recipe.sweep or each.recipe.turned) for each in (last, call)):
+        return "columns of its result are not cut into bands"
     if any(isinstance(each.recipe, Panel) and any(each.recipe.w_strides) for each in (last, call)):
         return "a product has other weights in every row"
     pairs = frames([*run, call])

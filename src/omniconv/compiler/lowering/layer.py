@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from omniconv.compiler.emit.epilogue import Post
 from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.lowering.posts import lower_posts
@@ -54,6 +56,18 @@ def place_layer(planner: Planner, step: ConvStep, x: Stored, problem: Problem) -
     """The layer of a step that reads ``x``, its result and operands channels last."""
     y = planner.produce(step.y)
     posts, refs = lower_posts(planner, step.post, planner.shape(step.y), 0)
+    return Layer(problem, step.spec, x, y, posts, tuple(refs), *place_weights(planner, step))
+
+
+def place_rows(planner: Planner, step: ConvStep, x: Stored, problem: Problem, runs: Sequence[Sequence[int]]) -> Layer:
+    """The layer of a step that reads ``x``, its result and operands row major, with neighbouring axes in ``runs``. The
+    result is where the caller wants it, if that is not where it is produced in any case.
+    """
+    y = planner.wanted.get(step.y)
+    if y is None:
+        y = planner.produce(step.y)
+    planner.stored[step.y] = y
+    posts, refs = lower_posts(planner, step.post, planner.shape(step.y), 0, runs)
     return Layer(problem, step.spec, x, y, posts, tuple(refs), *place_weights(planner, step))
 
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from omniconv.compiler.kernels.lane import lower as lane
-from omniconv.compiler.kernels.panel import columns
+from omniconv.compiler.kernels.panel import columns, planes
 from omniconv.compiler.kernels.panel import lower as panel
 from omniconv.compiler.kernels.series import lower as series
 from omniconv.compiler.kernels.winograd import lower as winograd
@@ -22,6 +22,7 @@ from omniconv.target.model import Target
 
 FAMILIES: Final[tuple[Family[Any], ...]] = (
     series.FAMILY,
+    planes.FAMILY,
     winograd.FAMILY,
     lane.FAMILY,
     columns.FAMILY,
@@ -72,7 +73,9 @@ def list_choices(problem: Problem, target: Target) -> list[list[tuple[str, float
 
     Each list has a unit of its own: costs are compared within one list only.
     """
-    offers, _ = _offer(problem, target, Facts(x_rows=problem.rows, y_rows=problem.rows, columns=problem.columns))
+    offers, _ = _offer(
+        problem, target, Facts(x_rows=problem.rows, y_rows=problem.rows, planes=problem.rows, columns=problem.columns)
+    )
     lists = [tiles for family, seen in offers for tiles in family.tiles(seen, target)]
     found = [[(each.tile.text(), each.cost) for each in tiles] for tiles in lists]
     return [items for items in found if items]
@@ -81,14 +84,14 @@ def list_choices(problem: Problem, target: Target) -> list[list[tuple[str, float
 def _offer(problem: Problem, target: Target, facts: Facts) -> tuple[list[_Offer], list[str]]:
     """The families that serve a layer, each with the problem that it sees; and why the others do not.
 
-    With series among them, the layer is another problem than between values that lie channels last: the others would
-    change the layout twice. With columns it is another than where pixels of the result are apart. All families see that
-    problem, so that a measurement of any of them is found.
+    With series or planes among them, the layer is another problem than between values that lie channels last: the
+    others would change the layout twice. With columns it is another than where pixels of the result are apart. All
+    families see that problem, so that a measurement of any of them is found.
     """
     merged = [facts.merged if family.merges else None for family in FAMILIES]
     reasons = [family.reject(other or problem, target, facts) for family, other in zip(FAMILIES, merged, strict=True)]
     reason_of = dict(zip((family.name for family in FAMILIES), reasons, strict=True))
-    rows = problem.rows or reason_of[series.FAMILY.name] is None
+    rows = problem.rows or None in (reason_of[series.FAMILY.name], reason_of[planes.FAMILY.name])
     side_by_side = problem.columns or reason_of[columns.FAMILY.name] is None
     if (rows, side_by_side) != (problem.rows, problem.columns):
         problem = replace(problem, rows=rows, columns=side_by_side)

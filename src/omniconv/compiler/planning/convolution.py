@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from omniconv.closing import close
 from omniconv.compiler.kernels.pad import pad_value
 from omniconv.compiler.kernels.panel.columns import lies_densely, widen_posts
 from omniconv.compiler.kernels.panel.lower import merge_layer, reads_in_place
+from omniconv.compiler.kernels.panel.planes import in_planes
 from omniconv.compiler.kernels.series.lower import in_rows
 from omniconv.compiler.lowering.arrange import as_channels_last, as_rows
 from omniconv.compiler.lowering.family import Choice
@@ -42,13 +44,24 @@ def _decide(planner: Planner, problem: Problem, facts: Facts, w: Array | None) -
     """The choice for a layer with constant weights, or with computed ones; also where its sizes are open."""
     exact, around = (problem, facts) if planner.asked is None else close((problem, facts))
     choice = _choose(planner, exact, around)
-    if w is not None and choice.family.holds and not choice.family.holds(choice.tile, w):
+    if w is not None and not fits_weights(planner, choice, w):
         choice = _choose(planner, exact, replace(around, overflowing=True))
     choice = planner.settle(choice)
     if planner.asked is None:
         return choice
     found: Choice[Any] = planner.asked.open(planner.step, choice, problem, facts)
     return found
+
+
+def fits_weights(planner: Planner, choice: Choice[Any], w: Array) -> bool:
+    """Whether constant weights can be used with a choice."""
+    holds = choice.family.holds
+    return holds is None or holds(choice.tile, planner.of_array(w, "largest", partial(_find_largest, w)))
+
+
+def _find_largest(w: Array) -> float:
+    """The largest magnitude; not a number where one of them is none."""
+    return max(float(w.max()), -float(w.min()))
 
 
 def _choose(planner: Planner, problem: Problem, facts: Facts) -> Choice[Any]:
@@ -90,6 +103,7 @@ def _look_around(planner: Planner, step: ConvStep, x: Stored, problem: Problem) 
         y_rows=wanted is not None and in_rows(wanted),
         computed=isinstance(step.w, str),
         merged=merged,
+        planes=wanted is not None and x.element is planner.element_of(step.y) is None and in_planes(x.layout, wanted),
         columns=(placed is None or lies_densely(placed)) and widen_posts(posts, problem.outputs, 1) is not None,
     )
 

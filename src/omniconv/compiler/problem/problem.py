@@ -86,6 +86,7 @@ class Facts:
         merged: the problem with all positions in one row, where the layouts of a pointwise layer allow it.
         columns: whether the pixels of the result lie, or may lie, side by side, and the operands of the epilogue as
             they do, so that several columns may be channels of one pixel.
+        planes: whether the input has, and the result may have, all positions of a channel side by side.
     """
 
     exact: bool = False
@@ -95,6 +96,7 @@ class Facts:
     overflowing: bool = False
     merged: Problem | None = None
     columns: bool = False
+    planes: bool = False
 
 
 def _describe_axis(axis: AxisWalk) -> str:

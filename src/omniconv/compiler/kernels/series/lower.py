@@ -15,8 +15,7 @@ from omniconv.compiler.kernels.series.tiles import (
     reject_series,
 )
 from omniconv.compiler.lowering.family import Choice, Family
-from omniconv.compiler.lowering.layer import Layer, place_weights
-from omniconv.compiler.lowering.posts import lower_posts
+from omniconv.compiler.lowering.layer import Layer, place_rows
 from omniconv.compiler.lowering.weights import pack_bias
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
@@ -31,14 +30,8 @@ def in_rows(layout: Layout) -> bool:
 
 
 def _place(planner: Planner, step: ConvStep, x: Stored, problem: Problem, _tile: SeriesTile | PhasedTile) -> Layer:
-    """The result where the caller wants it, if that is not where it is produced in any case."""
-    y = planner.wanted.get(step.y)
-    if y is None:
-        y = planner.produce(step.y)
-    planner.stored[step.y] = y
-    shape = planner.shape(step.y)
-    posts, refs = lower_posts(planner, step.post, shape, 0, [[axis] for axis in range(len(shape))])
-    return Layer(problem, step.spec, x, y, posts, tuple(refs), *place_weights(planner, step))
+    """Each axis by itself."""
+    return place_rows(planner, step, x, problem, [[axis] for axis in range(len(planner.shape(step.y)))])
 
 
 def _lower(planner: Planner, layer: Layer, choice: Choice[SeriesTile | PhasedTile]) -> None:
