@@ -96,8 +96,8 @@ class QuantisedLane:
 
     @property
     def tile_by_tile(self) -> bool:
-        """Whether all blocks of a tile follow each other, and read whole lines in the order of memory. Where addresses of
-        rows of taps would not stay in registers, all tiles of a block do instead.
+        """Whether all blocks of a tile follow each other, and read whole lines in the order of memory. Where addresses
+        of rows of taps would not stay in registers, all tiles of a block do instead.
         """
         depth, height, _ = self.walk.axes
         return depth.kernel * height.kernel <= _MOST_ROWS
