@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from omniconv.compiler.code.build import LoadedKernel, Object, Source, build_objects, compiling, load
 from omniconv.compiler.code.cache import CodeStore, open_cache
 from omniconv.compiler.code.opened import OpenKernel
 from omniconv.compiler.memory.planner import Call
-from omniconv.compiler.memory.storage import ALIGNMENT
 from omniconv.compiler.planning.alike import share_code
 from omniconv.compiler.planning.open_plans import OpenPlans
 from omniconv.compiler.planning.options import Options
@@ -27,7 +23,7 @@ from omniconv.compiler.planning.plan import plan as make_plan
 from omniconv.compiler.planning.shared import Shared
 from omniconv.compiler.planning.sharing import count_worth
 from omniconv.errors import DataError, ShapeError, UnsupportedError
-from omniconv.integers import as_integer, ceil_div
+from omniconv.integers import as_integer
 from omniconv.limits import check_memory
 from omniconv.open_size import LateOpenSizeError
 from omniconv.processors import MAX_THREADS, take_threads
@@ -36,15 +32,15 @@ from omniconv.program.layers import LayerInfo, describe_step
 from omniconv.program.open_program import OpenOrigin
 from omniconv.program.passes.keep_bfloat16 import describe_kept
 from omniconv.program.program import Program
-from omniconv.runtime import driver
 from omniconv.runtime.arena import Arena, ArenaPool
+from omniconv.runtime.call_frame import CallFrame, Words, make_frame
 from omniconv.runtime.compiled import Compiled, show_boundary
+from omniconv.runtime.constants import make_constants
 from omniconv.runtime.inputs import Array, arrange, read_array, read_names, serves
 from omniconv.runtime.report import StepProfile, describe_call, merge_calls
 from omniconv.runtime.results import Results
-from omniconv.runtime.strips import load_strips
 from omniconv.runtime.system import detect_system
-from omniconv.runtime.threads import Job, begin_driver, list_places, make_solo_run, run_on_lent, run_on_team
+from omniconv.runtime.threads import Job, begin_driver, make_solo_run, run_on_lent, run_on_team
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 from omniconv.target.select import available_targets, detect_host, reject_host
@@ -53,8 +49,6 @@ if TYPE_CHECKING:
     from omniconv.program.tiers import Tiers
     from omniconv.runtime.stream import Stream
     from omniconv.runtime.stream_plan import Lower
-
-Words: TypeAlias = npt.NDArray[np.int64]
 
 TOO_LITTLE: Final = "there is too little to share"
 
@@ -76,40 +70,6 @@ def limit_threads(program: Program, target: Target, options: Options) -> Options
         return options
     why = f"of {options.threads_why}: {TOO_LITTLE}" + ("" if worth == 1 else " among more")
     return replace(options, threads=worth, threads_why=why)
-
-
-class _Frame:
-    """What one caller at a time runs in: an arena, and the tables with its addresses.
-
-    Args:
-        arena: memory of the values; none where each call borrows it.
-        held: the tables that the records name.
-        records: one record for each call.
-        steps: records to run; where strips of calls run at once, a record for each such group.
-        job: that runs ``steps``.
-        run: runs a job, on as many threads as it is to run on.
-
-    Attributes:
-        arrays: before a run, to be set to the ``id`` of each array, or to ``places``, which stand for arrays at
-            ``addresses``.
-    """
-
-    __slots__ = ("_held", "_job", "_records", "_steps", "addresses", "arena", "arrays", "places", "run")
-
-    def __init__(
-        self, arena: Arena | None, held: object, records: Words, steps: Words, job: Job, run: Callable[[], object]
-    ) -> None:
-        self.arena, self.arrays, self._held, self._job = arena, job.arrays, held, job
-        self._records, self._steps = records, steps
-        self.addresses = (ctypes.c_int64 * len(job.arrays))()
-        self.places = list_places(self.addresses)
-        self.run = run
-
-    def run_timed(self, times: int) -> None:
-        """Run all calls one by one, also where strips of them would run at once, and write times to this address."""
-        self._job.set(self._records.ctypes.data, len(self._records), times)
-        self.run()
-        self._job.set(self._steps.ctypes.data, len(self._steps))
 
 
 class Executable(Compiled):
@@ -196,7 +156,7 @@ class Executable(Compiled):
         sources = self._list_sources(keys)
         with compiling(self.target, cache=store) as begin:
             begin([*sources.values()])
-            self._blocks, self._addresses = self._make_constants(shared)
+            self._blocks, self._addresses = make_constants(plan, shared, memory_limit)
             self._code, code = self._compile(keys, sources, store)
         if shared is not None:
             code_of_sizes = zip(self._code, plan.calls, strict=True)
@@ -205,10 +165,9 @@ class Executable(Compiled):
         self.kernels = len(distinct)
         self.cached_kernels = sum(kernel.cached for kernel in distinct.values())
         self._zero = Arena(plan.zero_bytes + 64, limit=memory_limit)
-        self._idle: deque[_Frame] = deque(maxlen=8)
+        self._idle: deque[CallFrame] = deque(maxlen=8)
         self._pool = pool
         self._parallel = 0
-        self._strips = [np.cumsum((group.first, *group.counts), dtype=np.int64) for group in plan.groups]
         if self._foreign is None:
             self._idle.append(self._make_frame())
         self.compile_seconds = time.perf_counter() - started
@@ -508,70 +467,11 @@ class Executable(Compiled):
         self._idle.append(frame)
         return results
 
-    def _take_frame(self) -> _Frame:
+    def _take_frame(self) -> CallFrame:
         try:
             return self._idle.pop()
         except IndexError:
             return self._make_frame()
-
-    def _find_bindings(self, table: int, refs: Words) -> Words:
-        """Which words of the args (``refs``) hold addresses that are known at a call, a row each: address of the word,
-        number of the array (outputs count on after the inputs, borrowed memory is the last one), offset [bytes].
-        """
-        many, plan = len(self.inputs), self.plan
-        numbers, starts = np.full(len(plan.buffers), -1), np.zeros(len(plan.buffers), np.int64)
-        for index, (buffer, offset) in enumerate(zip(plan.buffers, plan.offsets, strict=True)):
-            if buffer.kind in {"input", "output"}:
-                numbers[index] = buffer.index + (many if buffer.kind == "output" else 0)
-            elif self._pool is not None and buffer.kind in {"arena", "scratch"}:
-                numbers[index] = many + len(self.outputs)
-                starts[index] = plan.arena_bytes if buffer.kind == "scratch" else offset
-        words = np.flatnonzero(numbers[refs[:, 0]] >= 0)
-        buffers, offsets = refs[words].T
-        return np.stack([table + 8 * words, numbers[buffers], starts[buffers] + offsets], axis=1)
-
-    def _list_refs(self) -> Words:
-        """Buffer and offset [bytes] of every argument of every call."""
-        size = self.dtype.itemsize
-        refs = (
-            (buffer, offset * (size if element is None else element.bytes))
-            for buffer, offset, element in chain.from_iterable(call.args for call in self.plan.calls)
-        )
-        return np.fromiter(chain.from_iterable(refs), np.int64).reshape(-1, 2)
-
-    def _make_constants(self, shared: Shared | None) -> tuple[list[Arena], dict[int, int]]:
-        """All constants, computed into one block but for the weights that networks of other sizes have too; and the
-        addresses of all.
-        """
-        blocks, addresses, alone = [], {}, []
-        for index, buffer in enumerate(self.plan.buffers):
-            if buffer.kind != "constant":
-                continue
-            if shared is None or buffer.packed is None:
-                alone.append(index)
-                continue
-            with shared.lock:
-                block = shared.packed.get(buffer.packed)
-                if block is None:
-                    block, [addresses[index]] = self._fill([index])
-                    shared.packed[buffer.packed] = block
-            addresses[index] = block.address
-            blocks.append(block)
-        block, found = self._fill(alone)
-        return [*blocks, block], addresses | dict(zip(alone, found, strict=True))
-
-    def _fill(self, indices: Sequence[int]) -> tuple[Arena, list[int]]:
-        """A block with some constants, and their addresses."""
-        buffers = [self.plan.buffers[index] for index in indices]
-        ends = np.cumsum([0, *(ceil_div(buffer.size, ALIGNMENT) * ALIGNMENT + ALIGNMENT for buffer in buffers)])
-        block = Arena(int(ends[-1]), limit=self._limit)
-        offsets = [int(end) for end in ends[:-1]]
-        for buffer, offset in zip(buffers, offsets, strict=True):
-            assert buffer.make is not None
-            content = buffer.make()
-            assert content.nbytes == buffer.size, (content.nbytes, buffer)
-            block.view(offset, content.shape, content.dtype)[...] = content
-        return block, [block.address + offset for offset in offsets]
 
     def _list_sources(self, keys: Sequence[_CodeKey]) -> dict[_CodeKey, Source]:
         """The recipes of all machine code, by the keys of the calls."""
@@ -588,43 +488,15 @@ class Executable(Compiled):
         kernels = dict(zip(sources, load([*sources.values()], self.target, cache=store), strict=True))
         return [kernels[key] for key in keys], [*kernels.values()]
 
-    def _make_frame(self) -> _Frame:
+    def _make_frame(self) -> CallFrame:
         if self._foreign is not None:
             raise UnsupportedError(
                 f"code for target {self.target.name!r} is called, but {self._foreign}",
                 need=f"a call on such a machine, or one of the targets {', '.join(available_targets(detect_host()))}",
                 at=self._at,
             )
-        plan = self.plan
         arena = Arena(self.arena_bytes, limit=self._limit) if self._pool is None else None
-        start = 0 if arena is None else arena.address
-        base = {"zero": self._zero.address, "scratch": start + plan.arena_bytes}
-        places = [
-            start + offset if buffer.kind == "arena" else base.get(buffer.kind, self._addresses.get(index, 0))
-            for index, (buffer, offset) in enumerate(zip(plan.buffers, plan.offsets, strict=True))
-        ]
-        refs = self._list_refs()
-        args = np.array(places, np.int64)[refs[:, 0]] + refs[:, 1]
-        starts = np.cumsum([0, *(len(call.args) for call in plan.calls)])[:-1].tolist()
-        # Behind the args of the calls come those of the groups: where the records and the starts of the strips are.
-        starts += range(len(args), len(args) + 2 * len(plan.groups), 2)
-        table = np.concatenate([args, np.zeros(2 * len(plan.groups), np.int64)])
-        first = table.ctypes.data
-        rows = zip(self._code, starts, plan.calls, strict=False)
-        records = np.array(
-            [(kernel.address, first + 8 * start, call.recipe.units, 0) for kernel, start, call in rows], np.int64
-        ).reshape(-1, driver.STEP_WORDS)
-        steps, done = [], 0
-        for group, strips, start in zip(plan.groups, self._strips, starts[len(plan.calls) :], strict=True):
-            table[start : start + 2] = records.ctypes.data, strips.ctypes.data
-            runner = np.array([[load_strips().address, table.ctypes.data + 8 * start, len(group.counts), 1]], np.int64)
-            steps += [records[done : group.first], runner]
-            done = int(strips[-1])
-        joined = np.concatenate([*steps, records[done:]]) if steps else records
-        bindings = self._find_bindings(table.ctypes.data, refs)
-        arrays = len(self.inputs) + len(self.outputs) + (arena is None)
-        job = Job(joined.ctypes.data, len(joined), arrays, bindings, plan.scratch_bytes)
-        return _Frame(arena, table, records, joined, job, self._make_run(job))
+        return make_frame(self.plan, self._code, self._addresses, self._zero.address, arena, self._make_run)
 
     def _make_run(self, job: Job) -> Callable[[], object]:
         if self._alone:
