@@ -69,6 +69,7 @@ class Panel:
         turned: whether positions along the width are output channels of the layer, with the layer's weights as inputs,
             and columns are positions of the layer. Biases are those of rows then, and a unit of work first copies its
             columns, which lie ``w_line`` apart for neighbouring inputs, into the memory of its thread: the last arg.
+            The last panel, of several, overlaps the one before it, so that its vectors are whole.
     """
 
     batch: int
@@ -119,7 +120,9 @@ class Panel:
 
     @property
     def columns(self) -> int:
-        """Weights of one group for one tap and input channel, spare lanes included."""
+        """Weights of one group for one tap and input channel, spare lanes included where they are packed."""
+        if self.turned:
+            return self.outputs
         return (self.vectors - 1) * self.lanes + self.narrow
 
     @property
@@ -180,14 +183,14 @@ class Panel:
         the columns are the image.
         """
         if self.turned:
-            return open_images(
+            return replace(
                 self,
-                opener,
+                batch=opener(self.batch),
                 outputs=opener(self.outputs),
+                y_strides=opener.all(self.y_strides),
                 w_strides=(opener(self.w_strides[0]), 0, 0),
                 w_line=opener(self.w_line),
-                posts=open_posts(self.posts, opener),
-                tile=replace(self.tile, block=opener.any(self.tile.block)),
+                posts=share_posts(self.posts, opener),
             )
         apart = self.x_strides[3] == 1 != self.x_channel
         return open_images(
@@ -264,12 +267,17 @@ class Panel:
         self, k: Kernel, tables: Sequence[PhaseTables], n: Index, od: Index, oh: Index, block: Index, panel: Index
     ) -> None:
         """One panel at a block of positions."""
-        group, index = k.divmod(panel, self.panels)
+        group, index = (0, panel) if self.turned else k.divmod(panel, self.panels)
         last = self.vectors - (self.panels - 1) * self.tile.vectors
-        tail = self.outputs - (self.vectors - 1) * self.lanes
+        within = k.mul(index, self.tile.vectors * self.lanes)
         full = _Held((self.lanes,) * self.tile.vectors)
-        rest = _Held((self.lanes,) * (last - 1) + (self.narrow,), tail, self.dots)
-        row = _PanelRow(self, k, tables, n, od, oh, block, group, index)
+        if self.turned and self.panels > 1:
+            within, tail = k.min(within, self.outputs - last * self.lanes), self.lanes
+            rest = _Held((self.lanes,) * last)
+        else:
+            tail = self.outputs - (self.vectors - 1) * self.lanes
+            rest = _Held((self.lanes,) * (last - 1) + (self.narrow,), tail, self.dots)
+        row = _PanelRow(self, k, tables, n, od, oh, block, group, within)
         if full.widths == rest.widths and tail == self.lanes:
             row.emit(full)
         else:
@@ -340,10 +348,10 @@ class _PanelRow:
         oh: Index,
         block: Index,
         group: Index,
-        index: Index,
+        within: Index,
     ) -> None:
         self.p, self.k = panel, k
-        self.n, self.od, self.oh, self.block, self.group, self.index = n, od, oh, block, group, index
+        self.n, self.od, self.oh, self.block, self.group = n, od, oh, block, group
         self.depth, self.depth_q = tables[0].at(od)
         self.height, self.height_q = tables[1].at(oh)
         self.width_tables = tables[2]
@@ -353,13 +361,10 @@ class _PanelRow:
         self.zero = k.arg(ZERO)
         rows = k.add(k.mul(od, panel.y_strides[1]), k.mul(oh, panel.y_strides[2]))
         self.y = k.shift(k.arg(Y), k.add(k.mul(n, yn), rows))
-        lanes = panel.lanes
-        within = k.mul(index, panel.tile.vectors * lanes)
         self.channel = k.add(k.mul(group, panel.outputs), within)
         self.column = k.add(k.mul(group, panel.y_group), within)
         weights, place = k.arg(W), k.mul(group, panel.depth * panel.columns)
-        step = (1 if panel.w_line else panel.depth) * panel.tile.vectors * lanes
-        place = k.add(place, k.mul(index, step))
+        place = k.add(place, k.mul(within, 1 if panel.w_line else panel.depth))
         for position, stride in zip((n, od, oh), panel.w_strides, strict=True):
             place = k.add(place, k.mul(position, stride))
         self.w = self.columns = k.shift(weights, place)
