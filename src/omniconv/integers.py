@@ -33,6 +33,16 @@ def ceil_div(a: int, b: int) -> int:
     return -(a // -b)
 
 
+def say_count(count: int, noun: str) -> str:
+    """A number of things in words, for tables and messages.
+
+    Example:
+        >>> say_count(1, "thread"), say_count(2, "thread"), say_count(0, "choice")
+        ('1 thread', '2 threads', '0 choices')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def as_integer(
     name: str,
     value: object,

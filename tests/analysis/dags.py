@@ -1,7 +1,7 @@
 """Random networks as `Program`s, what they compute changed in ways that brute force needs, and brute force itself.
 
 Weights are positive, and so are inputs: every operation that is drawn then grows with its input, and nothing cancels.
-``OMNICONV_EXAMPLES`` sets how many random cases each property sees (default 100).
+``OMNICONV_EXAMPLES`` sets how many random cases each property sees (default 50).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from omniconv.program.steps import (
 )
 from omniconv.spec import Activation, Conv, Resize
 
-EXAMPLES = int(os.environ.get("OMNICONV_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("OMNICONV_EXAMPLES", "50"))
 many = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 few = settings(max_examples=max(EXAMPLES // 3, 10), deadline=None, suppress_health_check=list(HealthCheck))
 

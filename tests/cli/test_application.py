@@ -79,6 +79,7 @@ def test_no_word_of_a_help_is_taken_for_markup():
     ("words", "message"),
     [
         (["fly"], "No such command 'fly'; see omniconv --help"),
+        (["compare", "--picture"], "Option '--picture' requires an argument; see omniconv compare --help"),
         (["run"], "Missing argument 'MODEL'; see omniconv run --help"),
         (["run", "m.onnx", "--thread", "2"], "No such option: --thread"),
         (["run", "m.onnx", "--threads", "0"], "--threads"),

@@ -219,7 +219,7 @@ def test_steps_on_the_host(invoke, tmp_path):
     report = json.loads(found.out)
     assert report["tiers"] == {"compiled": 1, "folded": 0, "host": 2, "waiting": 0, "stretches": 1}
     assert {"host Cast", "host ReverseSequence"} <= {kind["kind"] for kind in report["kinds"]}
-    assert "1 nodes compiled, 0 folded, 2 on the host" in " ".join(invoke("inspect", path).out.split())
+    assert "1 node compiled, 0 folded, 2 on the host" in " ".join(invoke("inspect", path).out.split())
     for command in (["run"], ["inspect"], ["bench", "--peer", "onnxruntime"]):
         found = invoke(command[0], path, *command[1:], "--strict")
         assert found.code == 3, found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import numpy as np
 import onnx
@@ -23,15 +24,17 @@ def data(tmp_path, model):
 
 def test_a_model_is_written_with_a_table_and_a_page(invoke, model, data, tmp_path):
     target, page = tmp_path / "out.onnx", tmp_path / "page.html"
-    found = invoke("quantize", model, "--data", data, "-o", target, "--report", page, "--sensitivity")
+    found = invoke("quantize", model, "--data", data, "-o", target, "--report", page, "--sensitivity", "--time")
     assert found.code == 0, found.err
     assert "layers in integers; outputs" in found.out
+    assert re.search(r"\nfloat32: \d", found.out)
     onnx.checker.check_model(str(target), full_check=True)
     assert any(node.op_type == "QuantizeLinear" for node in onnx.load(str(target)).graph.node)
     text = page.read_text()
     assert "Layers" in text
     assert "<script" not in text
     assert text.count("--bar:") >= 2
+    assert "int8 [us]" in text
 
 
 def test_json_has_every_layer(invoke, model, data, tmp_path):
@@ -39,7 +42,7 @@ def test_json_has_every_layer(invoke, model, data, tmp_path):
     found = json.loads(invoke("quantize", model, "--data", data, "-o", target, "--min-snr", 200, "--json").out)
     assert found["snr"] == "inf"
     assert found["layers"]
-    assert not any(layer["integers"] for layer in found["layers"])
+    assert {layer["precision"] for layer in found["layers"]} == {"float32"}
     assert all("the budget of 200 dB" in layer["reason"] for layer in found["layers"])
 
 

@@ -123,8 +123,8 @@ def test_a_table(invoke: Callable[..., Any], corpus: Path, cache: Path) -> None:
 def test_the_time_is_kept(invoke: Callable[..., Any], corpus: Path) -> None:
     done = invoke("tune", corpus, "--seconds", 0)
     assert done.code == 0, done.err
-    assert "over 1 problems" in done.out
-    assert "1 problems left out for lack of time" in done.out
+    assert "over 1 problem;" in done.out
+    assert "1 problem left out for lack of time" in done.out
 
 
 def test_a_dry_run_measures_and_writes_nothing(

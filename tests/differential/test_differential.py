@@ -26,11 +26,11 @@ CHUNK = 500
 
 
 def chunks() -> Iterator[Any]:
-    """Kind, first seed and number of cases of each test: by default two of each kind, of which one is wide."""
+    """Kind, first seed and number of cases of each test: by default three of each kind, of which two are wide."""
     few = "OMNICONV_DIFFERENTIAL" not in os.environ
     for kind, share in SHARES.items():
         total = max(round(COUNT * share), 1)
-        chunk = total // 2 + 1 if few else CHUNK
+        chunk = total // 3 + 1 if few else CHUNK
         for at in range(0, total, chunk):
             marks = [pytest.mark.wide] if few and at else []
             yield pytest.param(kind, FIRST + at, min(chunk, total - at), marks=marks)

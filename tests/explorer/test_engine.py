@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from tests.explorer.model import ask, drawn, needs_node
 
 from omniconv.explorer.modules import PRESETS, make_presets, make_taps
@@ -14,8 +15,9 @@ from omniconv.web.tap_plan import plan_taps
 pytestmark = needs_node
 
 
-def test_plans_are_those_of_python():
-    cases = [problem for problem in drawn(160) if isinstance(problem.spec, Conv)]
+@pytest.mark.parametrize("count", [40, pytest.param(160, marks=pytest.mark.wide)])
+def test_plans_are_those_of_python(count):
+    cases = [problem for problem in drawn(count) if isinstance(problem.spec, Conv)]
     shapes = [(1, *problem.shape[1:]) for problem in cases]
     requests = [{"ask": "plan", "text": p.spec.text(shape)} for p, shape in zip(cases, shapes, strict=True)]
     for problem, shape, found in zip(cases, shapes, ask(requests), strict=True):

@@ -25,6 +25,8 @@ from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Split, parse
 
 pytestmark = needs_node
 
+SOME = pytest.mark.parametrize("count", [50, pytest.param(200, marks=pytest.mark.wide)])
+"""Of what is drawn."""
 SAMPLES = [(kind, sample) for kind in kinds().values() for sample in kind.samples]
 
 
@@ -84,12 +86,13 @@ def test_refusals_of_every_kind_are_in_the_words_of_python():
     assert ask(requests) == expected
 
 
-def test_random_settings_have_the_shape_or_the_refusal_of_python():
-    cases = random_settings(950, seed=13)
+@SOME
+def test_random_settings_have_the_shape_or_the_refusal_of_python(count):
+    cases = random_settings(5 * count, seed=13)
     outcomes = [case.pop("expected") for case in cases]
     legal = sum("answer" in outcome for outcome in outcomes)
-    assert legal > 200
-    assert len(outcomes) - legal > 200
+    assert legal > count
+    assert len(outcomes) - legal > count
     for case, found, expected in zip(cases, ask([{"ask": "kind", **c} for c in cases]), outcomes, strict=True):
         assert found == expected, case
 
@@ -125,16 +128,18 @@ def test_lines_are_read_and_refused_as_in_python():
         assert found == each, line
 
 
-def test_texts_of_random_specs_are_read_back():
-    lines = [str(problem) for problem in drawn(200)]
+@SOME
+def test_texts_of_random_specs_are_read_back(count):
+    lines = [str(problem) for problem in drawn(count)]
     for line, found in zip(lines, ask([{"ask": "text", "text": line} for line in lines]), strict=True):
         spec, shape = parse(line)
         assert found == {"answer": {"text": line, "output": list(spec.output_shape(shape))}}
 
 
-def test_what_an_output_reads_and_an_input_feeds_are_equal_to_python():
+@SOME
+def test_what_an_output_reads_and_an_input_feeds_are_equal_to_python(count):
     rng = np.random.default_rng(3)
-    cases = drawn(200)
+    cases = drawn(count)
     requests, expected = [], []
     for problem in cases:
         program = as_program(problem.spec, (1, *problem.shape[1:]))
@@ -168,8 +173,9 @@ def _mixes_axes(spec) -> bool:
     return any(isinstance(step, PixelShuffle) for step in steps) and any(isinstance(step, Split) for step in steps)
 
 
-def test_analyses_are_those_of_python():
-    cases = drawn(200)
+@SOME
+def test_analyses_are_those_of_python(count):
+    cases = drawn(count)
     met = dict.fromkeys(("phases", "coverage", "field"), 0)
     for problem, found in zip(cases, ask([{"ask": "analyses", "text": str(p)} for p in cases]), strict=True):
         answer, spec, line = found["answer"], problem.spec, str(problem)
@@ -207,7 +213,7 @@ def test_analyses_are_those_of_python():
                 assert tuple(mine["stride"]) == (axis.stride.numerator, axis.stride.denominator), line
                 assert mine["offset"] == pytest.approx(float(axis.offset)), line
                 met["field"] += 1
-    assert min(met.values()) > 50, met
+    assert min(met.values()) > count // 4, met
 
 
 def _check_cost(found: list[dict], expected, spec, line: str) -> None:

@@ -105,7 +105,6 @@ NEVER = (
     "is BFLOAT16", "is FLOAT8", "is FLOAT4", "is U?INT4", "is U?INT2", "is STRING",  # types that NumPy does not have
     "its results are random", "in training mode", "works on texts", "on sequences or optional", "decodes files",
     "is no tensor", "element type", "imports no opset of the ONNX domain", "ai.onnx.preview", "opset 1;",
-    "empty, negative or absurd axis",  # floats without elements
     "Scan of opset 8", "is not in onnx.reference", "not part of GELU",
     "its NumPy implementation forgets signs", "its NumPy implementation sums",
 )  # fmt: skip

@@ -59,7 +59,7 @@ def test_kinds(name: str, spec: Spec, shape: tuple[int, ...]) -> None:
     round_trip(spec, shape, integer=True, peer=True)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(convs())
 def test_convolutions(problem: Problem) -> None:
     round_trip(problem.spec, problem.shape, integer=True, peer=False)

@@ -99,7 +99,6 @@ def test_a_failed_call_leaves_nothing_behind() -> None:
         (x.astype(np.float64), DataError, "float64; need float32"),
         (x[0], ShapeError, "has 3 axes; need 4 axes"),
         (draw(1, 4, 6, 6), ShapeError, "changes a fixed size; need 3 instead of 4"),
-        (x[:, :, :0], ShapeError, "empty"),
         ([[1.0]], DataError, "input 'x' is a list"),
         (None, DataError, "input 'x' is a NoneType"),
     ):
@@ -180,7 +179,7 @@ def test_an_input_of_unknown_rank_is_open() -> None:
         ({3: (1, 3, 8, 8)}, "shapes for 3, which are no inputs"),
         ({"x": (1, 3, 8)}, "has 3 axes; need 4 axes"),
         ({"x": (1, 4, 8, 8)}, "changes a fixed size; need 3 instead of 4"),
-        ({"x": (1, 3, 0, 8)}, "empty, negative or absurd"),
+        ({"x": (1, 3, -1, 8)}, "negative or absurd"),
         ({"x": (1, 3, 8.0, 8)}, "one integer an axis"),
         ({"x": "1388"}, "one integer an axis"),
         ({"x": 8}, "one integer an axis"),

@@ -75,7 +75,7 @@ def products(draw: st.DrawFn) -> tuple[Array, Array, tuple[Any, Any]]:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     case=products(),
     constant=st.sampled_from(["", "", "a", "b"]),

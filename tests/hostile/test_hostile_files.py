@@ -34,10 +34,10 @@ FAILURES = frozenset({"wrong", "crashed", "slow", "large"})
 
 
 def chunks() -> Iterator[Any]:
-    """Kind, first seed and number of cases of each test: by default two of each kind, of which one is wide."""
+    """Kind, first seed and number of cases of each test: by default three of each kind, of which two are wide."""
     few = "OMNICONV_HOSTILE" not in os.environ
     total = max(COUNT // len(judge.DAMAGE), 1)
-    chunk = total // 2 + 1 if few else CHUNK
+    chunk = total // 3 + 1 if few else CHUNK
     for kind in judge.DAMAGE:
         for at in range(0, total, chunk):
             marks = [pytest.mark.wide] if few and at else []

@@ -45,6 +45,19 @@ def test_the_layer_that_loses_all_stays_in_float32(tmp_path) -> None:
     assert len(find_sensitive_layers(model, x, min_snr=200, threads=1)) == 3
 
 
+def test_the_worst_sample_counts() -> None:
+    model = cancelling(9, 11)
+    x = (
+        np.random.default_rng(1).standard_normal((3, 3, 9, 11)).astype(np.float32)
+        * np.float32([1, 1e-3, 1e3])[:, None, None, None]
+    )
+    net = oc.compile(
+        model, precision="bfloat16", float32_layers=find_sensitive_layers(model, x, min_snr=45, threads=1), threads=1
+    )
+    exact = oc.compile(model, threads=1)
+    assert min(snr(exact(each[None]), net(each[None])) for each in x) >= 45
+
+
 def test_what_does_not_fit_is_refused() -> None:
     model = cancelling("h", "w")
     with pytest.raises(

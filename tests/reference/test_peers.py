@@ -99,13 +99,13 @@ def test_sample(kind, sample):
     compare(Problem(kind.build(sample), sample.shape))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(problem=convs())
 def test_random_conv(problem):
     compare(problem)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(problem=chains(names=tuple(ACTIVATIONS)))
 def test_random_chain(problem):
     compare(problem)

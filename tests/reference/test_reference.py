@@ -15,7 +15,7 @@ from omniconv.reference.bounds import SLOPES
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shuffle, Split
 from omniconv.spec.activation import FORMULAS
 
-FAST = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+FAST = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @FAST

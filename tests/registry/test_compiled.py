@@ -66,7 +66,7 @@ def test_found(line, target):
 
 
 @HALVES
-@pytest.mark.parametrize(("target", "usual"), [(t, 150 if t == "native" else 40) for t in TARGETS])
+@pytest.mark.parametrize(("target", "usual"), [(t, 80 if t == "native" else 40) for t in TARGETS])
 def test_random_specs(target, usual, half, tally):
     """Any spec; OMNICONV_RANDOM=5000 runs five thousand of them for the native target, a tenth for each other."""
     count = usual // 2 if not RANDOM else RANDOM if target == "native" else max(RANDOM // 10, 1)

@@ -70,7 +70,7 @@ def test_traits_hold(kind):
 
 
 @pytest.mark.parametrize("prop", PROPERTIES.values(), ids=list(PROPERTIES))
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 @given(problem=convs())
 def test_random_conv(prop, problem):
     _check(prop, problem)

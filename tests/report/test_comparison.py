@@ -65,7 +65,7 @@ def test_kinds_that_cannot_express_a_layer_say_why(layer, kind, reason):
     assert item.spec is None
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     st.builds(
         LayerSizes,

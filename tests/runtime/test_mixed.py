@@ -196,7 +196,7 @@ def test_tiers_are_visible() -> None:
     assert net.layers[0].kind == "convolution"
     pure = oc.compile(Graph_of_relu())
     assert pure.tiers.compiled == 1
-    assert "1 nodes compiled, 1 folded, 0 on the host" in pure.explain()
+    assert "1 node compiled, 1 folded, 0 on the host" in pure.explain()
 
 
 def Graph_of_relu() -> onnx.ModelProto:

@@ -11,7 +11,7 @@ from omniconv.spec.activation import FORMULAS
 RELU = Activation("relu")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(chains())
 def test_shapes_run_through(problem):
     chain, shape = problem.spec, problem.shape

@@ -11,7 +11,7 @@ from tests.strategies import convs
 from omniconv.errors import OmniconvError, ShapeError, SpecError, UnsupportedError
 from omniconv.spec import Conv
 
-FAST = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+FAST = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize(

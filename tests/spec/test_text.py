@@ -9,7 +9,7 @@ from omniconv.errors import SpecError
 from omniconv.spec import Activation, Chain, Conv, PixelShuffle, Resize, Shuffle, Split, parse
 from omniconv.spec.activation import FORMULAS
 
-FAST = settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+FAST = settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @FAST

@@ -52,7 +52,7 @@ def test_stopped_and_resumed_is_the_same(timeless, tmp_path):
 
     def stop(text, share):
         finished.append(text)
-        if len(finished) in {3, 9, 16, 24}:
+        if len(finished) in {9, 24}:
             raise KeyboardInterrupt
 
     stops = 0
@@ -65,7 +65,7 @@ def test_stopped_and_resumed_is_the_same(timeless, tmp_path):
                 file.write(b'0123 ["train/sta')
         else:
             break
-    assert stops == 4
+    assert stops == 2
     assert found.to_dict() == whole
     # done once more, nothing is trained but what a damaged line was of
     before = (tmp_path / NAME).read_bytes()

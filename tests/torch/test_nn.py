@@ -109,6 +109,20 @@ def test_gradients_of_every_sample(kind, sample, last) -> None:
     check_gradients(kind, sample, last)
 
 
+@pytest.mark.parametrize(("kind", "sample"), FIRST, ids=names(FIRST))
+def test_empty_batches(kind, sample) -> None:
+    """Of no images there is an empty result of the usual shape, and no parameter has a gradient but zero."""
+    layer, spec = make(kind, sample)
+    x = torch.empty(0, *sample.shape[1:], requires_grad=True)
+    y = layer(x)
+    assert y.shape == (0, *spec.output_shape(sample.shape)[1:])
+    y.sum().backward()
+    assert x.grad.shape == x.shape
+    assert not any(parameter.grad.any() for parameter in layer.parameters())
+    with torch.no_grad():
+        assert layer.eval()(x).shape == y.shape
+
+
 @pytest.mark.parametrize(("kind", "dims"), PAIRS, ids=[class_name(*pair) for pair in PAIRS])
 def test_modules_follow_the_conventions(kind, dims) -> None:
     made = getattr(onn, class_name(kind, dims))

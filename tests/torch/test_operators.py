@@ -210,16 +210,6 @@ def test_results_are_torch_memory_of_their_own() -> None:
     torch.testing.assert_close(first, by_torch(x, w, b, layer), rtol=1e-5, atol=1e-5)
 
 
-def test_empty_batches() -> None:
-    layer = onn.Conv2d(3, 4, 3, padding=1)
-    x = torch.empty(0, 3, 5, 5, requires_grad=True)
-    y = layer(x)
-    assert y.shape == (0, 4, 5, 5)
-    y.sum().backward()
-    assert not layer.weight.grad.any()
-    assert x.grad.shape == x.shape
-
-
 def test_without_a_batch() -> None:
     layer = onn.Conv1d(3, 4, 3)
     x = torch.randn(3, 9)

@@ -103,8 +103,8 @@ def check(spec, shape, seed, *, integer, bias=True, **options):
         assert not bad.any(), f"{name}: {bad.sum()} of {bad.size} | {spec.text(shape)} {options} seed={seed}"
 
 
-PARTS = [pytest.param(part, marks=[pytest.mark.wide] if part else []) for part in range(8)]
-"""Every eighth layer, from each of the first eight on; one part by default."""
+PARTS = [pytest.param(part, marks=[pytest.mark.wide] if part else []) for part in range(16)]
+"""Every sixteenth layer, from each of the first sixteen on; one part by default."""
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -118,13 +118,13 @@ def test_whole_numbers_are_exact(target, part, tally):
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 def test_float64(layout, part, tally):
-    for _, spec, shape in SAMPLES[part + (layout == "NHWC") * 4 :: 2 * len(PARTS)]:
+    for _, spec, shape in SAMPLES[part + (layout == "NHWC") * len(PARTS) :: 2 * len(PARTS)]:
         check(spec, shape, 2, integer=False, dtype="float64", layout=layout)
         tally("layer with gradients in float64")
 
 
 @HALVES
-@pytest.mark.parametrize(("target", "usual"), [(t, 20) for t in TARGETS])
+@pytest.mark.parametrize(("target", "usual"), [(t, 12) for t in TARGETS])
 def test_random_layers(target, usual, half, tally):
     count = RANDOM or usual // 2
 

@@ -49,14 +49,14 @@ def test_every_convolution_is_exact(problem, relaxed):
 
 @pytest.mark.wide
 @given(convs(), st.booleans())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_every_convolution_is_exact_again(problem, relaxed):
     module = compile_taps()
     check(problem, module.relaxed if relaxed else module.simd)
 
 
 @given(convs())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_plans_read_the_frame_and_write_every_output_once(problem):
     plan = plan_taps(problem.spec, problem.shape)
     written = np.zeros(int(np.prod(plan.output)), int)

@@ -10,6 +10,7 @@ from typing import Any, Final
 from omniconv.bench.compare import OURS, fastest
 from omniconv.bench.corpus import Measured, geometric_mean, group_by_kind, list_runtimes
 from omniconv.bench.roofline import Roofline
+from omniconv.integers import say_count
 
 COLOURS: Final = {
     OURS: "#0b6e4f",
@@ -79,7 +80,7 @@ def draw_corpus(measured: Sequence[Measured], roofline: Roofline, machine: Mappi
         "share of the roofline of a direct sum, geometric mean over the layers of a kind; "
         "Winograd filtering may exceed it"
     )
-    threads = f"{roofline.threads} thread" + ("s" if roofline.threads > 1 else "")
+    threads = say_count(roofline.threads, "thread")
     commit = machine.get("commit") or "unknown"
     axes.set_title(
         f"{machine['cpu']}, {threads}, {roofline.target}, {roofline.peak * 1e-9:.0f} GFLOP/s; float32, batch 1\n"

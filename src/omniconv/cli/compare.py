@@ -12,6 +12,7 @@ from omniconv.bench.roofline import measure_roofline
 from omniconv.cli.console import advance, format_count, format_time, make_table, out, print_json, progress
 from omniconv.cli.options import EqualThreads, Json, equal_threads
 from omniconv.cli.outputs import PICTURES, check_output
+from omniconv.integers import say_count
 from omniconv.report.arrivals import measure_arrival, summarise_arrivals
 from omniconv.report.comparison import Alternative, LayerComparison, LayerSizes, compare_kinds
 
@@ -96,7 +97,7 @@ def show(found: LayerComparison) -> None:
     for note in NOTES[: 1 if limits is None else len(NOTES)]:
         console.print(note, style="dim", soft_wrap=True)
     if limits is not None:
-        threads = f"{found.threads} thread" + ("s" if found.threads > 1 else "")
+        threads = say_count(found.threads, "thread")
         rates = f"{limits.peak * 1e-9:.0f} GFLOP/s at most, {limits.levels[-1].copy * 1e-9:.1f} GB/s from memory"
         console.print(f"{rates} ({threads}, {limits.target})", style="dim", soft_wrap=True)
 

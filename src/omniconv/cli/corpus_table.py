@@ -11,6 +11,7 @@ from omniconv.bench.compare import Result
 from omniconv.bench.corpus import Measured, geometric_mean, group_by_kind, summarise
 from omniconv.bench.roofline import Roofline
 from omniconv.cli.console import format_time, make_table
+from omniconv.integers import say_count
 from omniconv.limits import format_size
 
 COLUMNS = ("layer", "NHWC", "NCHW", "share of", "best peer", "GFLOP/s", "ratio", "wanted", "scaling", "compile")
@@ -165,12 +166,14 @@ def show_summary(console: Console, measured: Sequence[Measured], roofline: Roofl
         for level in roofline.levels
     )
     console.print(
-        f"limits for {roofline.target}, {roofline.threads} thread(s), {roofline.precision}: "
+        f"limits for {roofline.target}, {say_count(roofline.threads, 'thread')}, {roofline.precision}: "
         f"{roofline.peak * 1e-9:.0f} GFLOP/s; "
         f"GB/s read/write/copy: {levels}",
         soft_wrap=True,
     )
     machine = report["machine"]
-    console.print(f"{machine['cpu']}, {machine['threads']} thread(s), commit {machine['commit'] or 'unknown'}")
+    console.print(
+        f"{machine['cpu']}, {say_count(machine['threads'], 'thread')}, commit {machine['commit'] or 'unknown'}"
+    )
     versions = machine["versions"]
     console.print(", ".join(f"{name} {version}" for name, version in versions.items()), style="dim", soft_wrap=True)

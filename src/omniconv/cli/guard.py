@@ -30,7 +30,7 @@ def run_guarded(arguments: Sequence[str] | None) -> NoReturn:
         _leave(Exit.USAGE, error)
     except PARSER_ERROR as error:
         context = getattr(error, "ctx", None)
-        command = context.command_path if context is not None else "omniconv"
+        command = context.command_path if context is not None else _name_command(arguments)
         message = getattr(error, "format_message", error.__str__)().rstrip(".")
         _leave(Exit.USAGE, f"{message}; see {command} --help")
     except MissingPackageError as error:
@@ -46,6 +46,15 @@ def run_guarded(arguments: Sequence[str] | None) -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         _leave(Exit.INTERRUPTED, "interrupted")
     sys.exit(code if isinstance(code, int) else int(Exit.OK))
+
+
+def _name_command(arguments: Sequence[str] | None) -> str:
+    """The command that was asked for, where the parser gave up before it knew."""
+    from omniconv.cli.app import app
+
+    first = next(iter(sys.argv[1:] if arguments is None else arguments), "")
+    known = {item.callback.__name__ for item in app.registered_commands if item.callback is not None}
+    return f"omniconv {first}" if first in known else "omniconv"
 
 
 def _leave(code: Exit, error: object) -> NoReturn:

@@ -28,6 +28,7 @@ from omniconv.cli.options import Dtype, Json, Model, Precision, Shapes, Strict, 
 from omniconv.cli.outputs import PAGES, check_output, check_output_folder
 from omniconv.errors import UnsupportedError
 from omniconv.graph import to_partial_program
+from omniconv.limits import format_size
 from omniconv.program.element import find_element
 from omniconv.report.findings import level_of, say
 from omniconv.report.inspection import PARTS, Inspection, Times, inspect_program
@@ -153,10 +154,10 @@ def show(found: Inspection, parts: Sequence[str], totals: list[KindTotal], netwo
     line = f"\n{format_count(cost.parameters)} parameters, {format_count(cost.macs)} MACs, "
     line += f"{cost.executed_macs / cost.macs:.1%} of them executed, " if cost.macs else ""
     line += f"{format_count(cost.multiplications)} multiplications done, " if cost.multiplications != cost.macs else ""
-    line += f"{format_count(cost.bytes)}B moved"
+    line += f"{format_size(cost.bytes)} moved"
     if network is not None:
         line += (
-            f", {network.arena_bytes / 2**20:.1f} MiB between layers; compiled for {network.target} in "
+            f", {format_size(network.arena_bytes)} between layers; compiled for {network.target} in "
             f"{format_time(network.compile_seconds)}, {count(network.cached_kernels)} of {count(network.kernels)} "
             "kernels cached"
         )

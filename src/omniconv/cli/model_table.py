@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from omniconv.bench.compare import Comparison
 from omniconv.cli.console import format_time, make_table, out
+from omniconv.integers import say_count
 
 DISAGREEMENT: Final = (
     "DISAGREES: by more than {:g} of the largest output (--tolerance). Models with weights of 8 bits: some runtimes "
@@ -42,7 +43,7 @@ def show_models(name: str, found: Sequence[Comparison], report: dict[str, Any]) 
     console.print(make_table(name, columns, rows, left=2))
     machine = report["machine"]
     console.print(
-        f"{machine['cpu']}, {machine['threads']} thread(s), {report['protocol']['precision']}, "
+        f"{machine['cpu']}, {say_count(machine['threads'], 'thread')}, {report['protocol']['precision']}, "
         f"commit {machine['commit'] or 'unknown'}"
     )
     if not all(item.agrees for item in found):

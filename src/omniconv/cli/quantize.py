@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,15 +12,14 @@ import numpy.typing as npt
 import typer
 from rich.markup import escape
 
-from omniconv.bench.interleave import SETTLE_SECONDS, interleave
 from omniconv.cli.console import advance, format_time, make_table, out, print_json, progress
 from omniconv.cli.inspect_report import shorten
-from omniconv.cli.model import fix_shapes, open_model, random_arrays, read_inputs
-from omniconv.cli.options import Json, Model, Shapes, Threads, equal_threads, parse_shapes
+from omniconv.cli.model import fix_shapes, read_inputs
+from omniconv.cli.options import Json, Model, Shapes, Threads, parse_shapes
 from omniconv.cli.outputs import PAGES, check_output, open_whole
 from omniconv.cli.scaling import Deviation, Mean, Multiply, Scaling, read_scaling
 from omniconv.limits import format_size
-from omniconv.quantization import LayerReport, QuantOptions, QuantReport, quantize_with_report
+from omniconv.quantization import PRECISIONS, LayerReport, QuantOptions, QuantReport, quantize_with_report
 from omniconv.records import dataclass
 from omniconv.report.words import visible
 
@@ -97,14 +95,22 @@ def quantize(
     mean: Mean = "0",
     std: Deviation = "1",
     report: Annotated[Path | None, typer.Option("--report", help="Write a page with all layers.")] = None,
-    measure: Annotated[bool, typer.Option("--time", help="Time both models, where both are wholly compiled.")] = False,
+    measure: Annotated[bool, typer.Option("--time", help="Time each layer at each precision on this machine.")] = False,
+    fastest: Annotated[
+        bool, typer.Option("--fastest", help="Leave layers in floats where that makes the model faster here.")
+    ] = False,
+    bfloat16: Annotated[
+        bool,
+        typer.Option("--bfloat16", help="Weights of layers in floats as bfloat16, of as many as the budget allows."),
+    ] = False,
     shape: Shapes = None,
     threads: Threads = None,
     json: Json = False,
 ) -> None:
     """Make a [bold]model[/bold] compute in integers of 8 bits, and write it as ONNX that other runtimes load as well.
 
-    Layers stay in float32 until --max-drop and --min-snr are kept; the table says which and why.
+    Layers stay in floats until --max-drop and --min-snr are kept, and with --fastest where they take less time so; the
+    table says which and why.
     """
     target = model.with_name(f"{model.stem}.int8.onnx") if output is None else output
     check_output("--out", target, MODELS, reads=model)
@@ -120,6 +126,9 @@ def quantize(
         min_snr=min_snr,
         keep=tuple(keep or ()),
         sensitivity=sensitivity,
+        time=measure,
+        fastest=fastest,
+        bfloat16=bfloat16,
         threads=threads,
     )
     inputs = read_inputs(model)
@@ -140,11 +149,10 @@ def quantize(
         )
     with open_whole(target) as file:
         file.write(found.model.SerializeToString())
-    times = take_times(model, target, shapes, equal_threads(threads)) if measure else None
     if report is not None:
         from omniconv.report.quantization import write_quant_page
 
-        write_quant_page(model.name, found.report, report, times)
+        write_quant_page(model.name, found.report, report)
     if json:
         print_json(
             {
@@ -152,44 +160,32 @@ def quantize(
                 "out": str(target),
                 "options": asdict(options),
                 **found.report.to_dict(),
-                "times": times,
             }
         )
         return
     show_report(model.name, found.report)
-    for name, seconds in (times or {}).items():
-        out().print(f"{name}: {format_time(seconds) if isinstance(seconds, float) else seconds}", highlight=False)
     for path in (target, report):
         if path is not None:
             out().print(f"written to {path}", highlight=False, markup=False, soft_wrap=True)
 
 
-def take_times(model: Path, quantised: Path, shapes: dict[str, Any], threads: int) -> dict[str, float | str]:
-    """Median time of a call of both [s], in turns; why there is none where part of one runs on the host."""
-    inputs = read_inputs(model)
-    both = {"float32": open_model(model, shapes, threads), "integers": open_model(quantised, shapes, threads)}
-    mixed = [name for name, network in both.items() if type(network).__name__ == "MixedExecutable"]
-    if mixed:
-        return {"time": f"not measured: {' and '.join(mixed)} partly run on the host"}
-    arrays = {name: random_arrays(inputs, shapes, 0, network.dtypes) for name, network in both.items()}
-    calls = {name: partial(network.run, arrays[name]) for name, network in both.items()}
-    settle = SETTLE_SECONDS if threads > 1 else 0.0
-    return {name: timing.median for name, timing in interleave(calls, rounds=30, settle=settle).items()}
-
-
 def show_report(name: str, found: QuantReport) -> None:
     """Print the table of layers and what became of the network."""
     console = out()
-    columns = ["layer", "operator", "as", "dB", "alone", "range", "bytes"]
-    rows = [[escape(cell) for cell in make_row(layer)] for layer in found.layers]
+    timed = [name for name in PRECISIONS if any(name in layer.seconds for layer in found.layers)]
+    columns = ["layer", "operator", "as", "dB", "alone", *(f"{name} [us]" for name in timed), "range", "bytes"]
+    rows = [[escape(cell) for cell in make_row(layer, timed)] for layer in found.layers]
     console.print(make_table(escape(visible(name)), columns, rows, left=3))
     for layer in found.kept:
-        console.print(f"{visible(layer.name)} stays in float32: {layer.reason}", markup=False, soft_wrap=True)
+        console.print(f"{visible(layer.name)} stays in {layer.precision}: {layer.reason}", markup=False, soft_wrap=True)
     for label, reason in found.others.items():
         console.print(f"{visible(label)}: {reason}", markup=False, soft_wrap=True)
     rewrites = f"norms folded: {found.folded}, pairs equalised: {found.equalised}, shifted: {found.absorbed}, "
     rewrites += f"biases corrected: {found.corrected}; samples: {found.samples}, ranges by {found.ranges}"
     console.print(rewrites)
+    for what, seconds in found.times.items():
+        text = format_time(seconds) if isinstance(seconds, float) else seconds
+        console.print(f"{what}: {text}", highlight=False, markup=False, soft_wrap=True)
     console.print(say(found), markup=False, soft_wrap=True)
 
 
@@ -206,15 +202,23 @@ def say(found: QuantReport) -> str:
     return f"{text}; {sizes} in {format_time(found.seconds)}"
 
 
-def make_row(layer: LayerReport) -> list[str]:
-    """The cells of one layer."""
+def make_row(layer: LayerReport, timed: Sequence[str]) -> list[str]:
+    """The cells of one layer, with its times at these precisions."""
     limits = "" if layer.low is None or layer.high is None else f"{layer.low:.4g} to {layer.high:.4g}"
     return [
         shorten(layer.name),
         layer.op,
-        "int8" if layer.integers else "float32",
+        layer.precision,
         "" if layer.snr is None else f"{layer.snr:.1f}",
         "" if layer.alone is None else f"{layer.alone:.1f}",
+        *(show_time(layer, name) for name in timed),
         limits,
         f"{layer.bytes_before} > {layer.bytes_after}" if layer.bytes_before else "",
     ]
+
+
+def show_time(layer: LayerReport, name: str) -> str:
+    """What a layer takes at a precision [us]; a mark where that stands with another layer."""
+    if layer.timed_with:
+        return '"'
+    return f"{1e6 * layer.seconds[name]:.1f}" if name in layer.seconds else ""

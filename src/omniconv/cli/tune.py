@@ -21,6 +21,7 @@ from omniconv.cli.options import EqualThreads, Json, Seed, Shapes, equal_threads
 from omniconv.compiler.code.cache import VARIABLE
 from omniconv.compiler.planning.tuning_store import TuningStore, open_tuning
 from omniconv.errors import ModelError
+from omniconv.integers import say_count
 from omniconv.program.program import Program
 from omniconv.target.model import Target
 from omniconv.target.select import select_target
@@ -169,11 +170,11 @@ def show_results(name: str, results: Sequence[Tuned], report: dict[str, Any]) ->
     columns = ("layer", "default", "faster", "default takes", "tried", "gain")
     console.print(make_table(name, columns, rows, left=3))
     console.print(
-        f"geometric mean of the gains {report['gain_geometric_mean']:.3f} over {len(results)} problems; "
-        f"{report['kept']} choices kept in {report['folder']}",
+        f"geometric mean of the gains {report['gain_geometric_mean']:.3f} over {say_count(len(results), 'problem')}; "
+        f"{say_count(report['kept'], 'choice')} kept in {report['folder']}",
         highlight=False,
         soft_wrap=True,
     )
     if report["left_out"]:
-        console.print(f"{report['left_out']} problems left out for lack of time", highlight=False)
+        console.print(f"{say_count(report['left_out'], 'problem')} left out for lack of time", highlight=False)
     console.print(NOTE, style="dim")

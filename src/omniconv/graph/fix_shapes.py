@@ -59,10 +59,9 @@ def narrow_inputs(
         dims = merged.get(info.name, info.dims)
         if dims is not None:
             dims = tuple(symbols.get(dim, dim) if isinstance(dim, str) else dim for dim in dims)
-            least = _least(info)
-            if any(isinstance(dim, int) and not least <= dim <= LIMIT for dim in dims):
-                problem = f"shape {show(dims)} has an empty or absurd axis"
-                raise ShapeError(problem, need=f"sizes from {least} to {LIMIT}", at=_place(info))
+            if any(isinstance(dim, int) and not 0 <= dim <= LIMIT for dim in dims):
+                problem = f"shape {show(dims)} has a negative or absurd axis"
+                raise ShapeError(problem, need=f"sizes from 0 to {LIMIT}", at=_place(info))
         narrowed.append(replace(info, dims=dims))
     return replace(graph, inputs=tuple(narrowed))
 
@@ -72,10 +71,10 @@ def fix_shapes(graph: Graph, given: Element | None = FLOAT32) -> dict[str, Shape
 
     Args:
         graph: the graph.
-        given: the type of the model's floats; ``None`` where inputs may be of any type.
+        given: the type of the model's floats, for a program; ``None`` where inputs may be of any type, and empty.
 
     Raises:
-        ShapeError: sizes that are not known.
+        ShapeError: sizes that are not known, or an empty axis in a program.
         UnsupportedError: an input that is not of the type ``given``.
     """
     if given is not None:
@@ -92,6 +91,9 @@ def fix_shapes(graph: Graph, given: Element | None = FLOAT32) -> dict[str, Shape
                 fix=f"shapes={{{shorten(info.name)!r}: {example}}}",
                 at=_place(info),
             )
+        if given is not None and 0 in info.dims:
+            problem = f"shape {show(info.dims)} has an empty axis"
+            raise ShapeError(problem, need=f"sizes from 1 to {LIMIT}", at=_place(info))
         found[info.name] = info.dims
     return found
 
@@ -163,12 +165,6 @@ def _check_names(shapes: Any, names: Sequence[str]) -> Mapping[str, Any]:
     return shapes
 
 
-def _least(info: ValueInfo) -> int:
-    """The smallest size of an axis of an input: lists of integers, which live on the host, may be empty."""
-    dtype = DTYPES.get(info.dtype)
-    return 0 if dtype is not None and dtype.name not in ELEMENTS else 1
-
-
 def _as_sizes(info: ValueInfo, given: Any) -> tuple[int | None, ...]:
     items = read_sequence(given)
     sizes = tuple(read_integer(item) for item in items or ())
@@ -178,10 +174,9 @@ def _as_sizes(info: ValueInfo, given: Any) -> tuple[int | None, ...]:
             need="one integer an axis, or None where it stays open",
             at=_place(info),
         )
-    least = _least(info)
-    if any(size is not None and not least <= size <= LIMIT for size in sizes):
-        problem = state(f"shapes[{shorten(info.name)!r}]", sizes, "has an empty, negative or absurd axis")
-        raise ShapeError(problem, need=f"sizes from {least} to {LIMIT}", at=_place(info))
+    if any(size is not None and not 0 <= size <= LIMIT for size in sizes):
+        problem = state(f"shapes[{shorten(info.name)!r}]", sizes, "has a negative or absurd axis")
+        raise ShapeError(problem, need=f"sizes from 0 to {LIMIT}", at=_place(info))
     return sizes
 
 

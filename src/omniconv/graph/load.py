@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -22,7 +22,7 @@ from omniconv.graph.functions import inline_functions
 from omniconv.graph.memory import MAX_RANK, Budget
 from omniconv.graph.nodes import AnyArray, Attribute, Dim, Dims, Graph, Node, Subgraph, ValueInfo, shorten
 from omniconv.graph.sequences import write_out_sequences
-from omniconv.graph.tensors import read_tensor
+from omniconv.graph.tensors import read_bfloat16, read_tensor
 from omniconv.limits import memory_limit as find_memory_limit
 from omniconv.records import dataclass
 
@@ -174,11 +174,33 @@ def _read_constants(graph: onnx.GraphProto, directory: Path | None, budget: Budg
     counted = (len(graph.node), len(graph.initializer), len(graph.input), len(graph.output))
     budget.check((sum(counted),), _NODE_BYTES, "the graph's list of nodes, initialisers, inputs and outputs")
     constants: dict[str, AnyArray] = {}
+    narrow = {tensor.name for tensor in graph.initializer if tensor.data_type == onnx.TensorProto.BFLOAT16}
+    _check_narrow(graph, narrow)
     for tensor in graph.initializer:
         if not tensor.name or tensor.name in constants:
             raise ModelError(f"initialiser {shorten(tensor.name)!r} appears twice or has no name", need="unique names")
-        constants[tensor.name] = read_tensor(tensor, directory, budget, "initialiser")
+        read = read_bfloat16 if tensor.name in narrow else read_tensor
+        constants[tensor.name] = read(tensor, directory, budget, "initialiser")
     return constants
+
+
+def _check_narrow(graph: onnx.GraphProto, names: Collection[str]) -> None:
+    """Constants of bfloat16 are read as float32, which is the same where nothing but a Cast reads them.
+
+    Raises:
+        UnsupportedError: a node that computes with them.
+    """
+    for node in graph.node if names else ():
+        for name in node.input:
+            if name in names and (node.op_type != "Cast" or node.domain):
+                raise UnsupportedError(
+                    f"{node.op_type} of a constant of bfloat16",
+                    need="Cast to float32",
+                    at=shorten(f"tensor {name!r}"),
+                )
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                _check_narrow(inner, names)
 
 
 def _read_subgraph(

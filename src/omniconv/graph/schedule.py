@@ -17,6 +17,7 @@ from omniconv.errors import OmniconvError
 from omniconv.graph.host_operator import HostOperator
 from omniconv.graph.nodes import AnyArray, Node
 from omniconv.graph.operands import Ref
+from omniconv.integers import say_count
 from omniconv.program.element import Element
 from omniconv.program.program import Program
 from omniconv.program.tiers import Tiers
@@ -275,7 +276,7 @@ class Schedule:
             count = "1 node runs" if len(named) == 1 else f"{len(named)} nodes run"
             parts.append(f"{count} on the host, in NumPy: {', '.join(named[:MOST_NAMED])}{more}")
         if rest:
-            waiting = "1 node" if rest == 1 else f"{rest} nodes"
+            waiting = say_count(rest, "node")
             parts.append(
                 f"what becomes of {waiting} behind shapes that depend on values is decided when the shapes are known"
             )

@@ -15,6 +15,7 @@ import onnx
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, shorten
+from omniconv.program.bfloat16 import widen
 from omniconv.program.element import Element
 
 DTYPES: Final[dict[int, np.dtype[np.generic]]] = {
@@ -32,6 +33,7 @@ DTYPES: Final[dict[int, np.dtype[np.generic]]] = {
     onnx.TensorProto.BOOL: np.dtype("?"),
 }
 """ONNX element types that are read, and how they are stored."""
+_HALVES: Final = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 
 _FIELDS: Final = {
     onnx.TensorProto.FLOAT: "float_data",
@@ -86,7 +88,21 @@ def read_tensor(proto: onnx.TensorProto, directory: Path | None, budget: Budget,
         UnsupportedError: an element type that is not read.
     """
     at = shorten(f"{at} tensor {proto.name!r}")
-    dtype = find_dtype(proto.data_type, at)
+    return _read_values(proto, find_dtype(proto.data_type, at), directory, budget, at)
+
+
+def read_bfloat16(proto: onnx.TensorProto, directory: Path | None, budget: Budget, at: str) -> AnyArray:
+    """The values of a tensor of bfloat16 as the float32 numbers that they are; see `read_tensor`."""
+    at = shorten(f"{at} tensor {proto.name!r}")
+    bits = _read_values(proto, np.dtype("<u2"), directory, budget, at)
+    budget.take(bits.shape, np.dtype(np.float32).itemsize, at)
+    return widen(bits)
+
+
+def _read_values(
+    proto: onnx.TensorProto, dtype: np.dtype[np.generic], directory: Path | None, budget: Budget, at: str
+) -> AnyArray:
+    """The values as they are stored."""
     dims = tuple(int(size) for size in proto.dims[:64])
     if any(size < 0 for size in dims):
         raise ModelError(f"dims {dims} hold a negative size", need="sizes of 0 or more", at=at)
@@ -123,8 +139,8 @@ def read_tensor(proto: onnx.TensorProto, directory: Path | None, budget: Budget,
         raise ModelError(
             f"{field} holds {len(given)} values, dims {dims} promise {count}", need="equal numbers of values", at=at
         )
-    if proto.data_type == onnx.TensorProto.FLOAT16:
-        return np.array(given, np.int64).astype(np.uint16).view(np.float16).reshape(dims)
+    if proto.data_type in _HALVES:
+        return np.array(given, np.int64).astype(np.uint16).view(dtype).reshape(dims)
     wide = np.array(given, np.uint64 if field == "uint64_data" else None)
     return wide.astype(dtype).reshape(dims)
 

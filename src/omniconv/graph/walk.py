@@ -13,14 +13,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from omniconv.errors import LimitError, OmniconvError, UnsupportedError
+from omniconv.errors import LimitError, ModelError, OmniconvError, UnsupportedError
 from omniconv.graph.bodies import Bodies
 from omniconv.graph.builder import Builder
 from omniconv.graph.expand import CONTROL, Expander
+from omniconv.graph.expected import expect
 from omniconv.graph.fold_constants import fold_node
 from omniconv.graph.host_checks import BOUNDS
 from omniconv.graph.host_operator import HostOperator
-from omniconv.graph.inference import infer, make_type, read_shape
 from omniconv.graph.lower import apply, place, undo
 from omniconv.graph.memory import Budget
 from omniconv.graph.nodes import AnyArray, Node
@@ -44,7 +44,6 @@ from omniconv.graph.schedule import (
 )
 from omniconv.graph.schema import check_node
 from omniconv.graph.scope import collect_names
-from omniconv.graph.tensors import DTYPES, name_dtype
 from omniconv.program.passes import run_passes
 from omniconv.program.program import Program
 
@@ -60,8 +59,6 @@ DECIDES_SHAPE: Final = {
     ),
 }  # fmt: skip
 """Inputs whose values decide the shape of a result, or the code: a computed one is waited for."""
-KEEPS_SHAPE: Final = frozenset({"GroupNormalization", "MeanVarianceNormalization"})
-"""Operators whose result is like their first input, which ONNX has no rule for."""
 _OF_SHAPES: Final = ("Shape", "Size")
 """Operators that read shapes alone."""
 MOST_DECIDING: Final = 64
@@ -143,12 +140,32 @@ class _TierWalk:
             step = bodies.make(node, operands)
             self._host(step, operands, step.reads)
             return None
+        if self._fold_empty(node, operands):
+            return None
         try:
             if not (self.body.changing and self._avoid(node, operands)):
                 self._compile(node, operands)
         except UnsupportedError as error:
             self._leave(node, operands, error)
         return None
+
+    def _fold_empty(self, node: Node, operands: Sequence[Computed | AnyArray | None]) -> bool:
+        """Results without elements, as of a batch of no images, are constants: their types and shapes say all."""
+        if not any(item is not None and 0 in item.shape for item in operands):
+            return False
+        try:
+            results = expect(node, operands, self.settings, self.budget)
+        except (ModelError, UnsupportedError):
+            return False  # another way to find the results may be there
+        wanted = [item for item in results if item is not None]
+        if not wanted or not all(isinstance(item, HostRef) and 0 in item.shape for item in wanted):
+            return False
+        check_node(node, operands, self.settings.given)
+        self.values.update(
+            {item.name: np.empty(item.shape, item.dtype) for item in wanted if isinstance(item, HostRef)}
+        )
+        self.folded += 1
+        return True
 
     def _avoid(self, node: Node, operands: Sequence[Computed | AnyArray | None]) -> bool:
         """Leave a computed node of a body whose shapes change to the host, if it runs there."""
@@ -255,21 +272,7 @@ class _TierWalk:
                 f"{why.problem}, and {error.problem}", need=why.need, fix=why.fix, at=node.place
             ) from None
         padded = check_node(node, operands, self.settings.given)
-        types = {
-            name: make_type(dtype, item.shape)
-            for name, item, dtype in zip(node.inputs, operands, dtypes, strict=True)
-            if item is not None and dtype is not None
-        }
-        data = {name: item for name, item in zip(node.inputs, operands, strict=True) if isinstance(item, np.ndarray)}
-        kinds = dict(infer(node, types, data))
-        if node.op in KEEPS_SHAPE:
-            kinds[node.outputs[0]] = types[node.inputs[0]]
-        if node.op == "GatherND" and not node.integer("batch_dims", 0):
-            # ONNX's rule says nothing of a result without axes.
-            x, indices = (read_shape(types[name]) for name in node.inputs)
-            if dtypes[0] is not None and x is not None and indices == (len(x),):
-                kinds[node.outputs[0]] = make_type(dtypes[0], ())
-        results = [self._expect(node, name, kinds.get(name)) if name else None for name in node.outputs]
+        results = expect(node, operands, self.settings, self.budget)
         if all(item is None or isinstance(item, np.ndarray) for item in padded):
             arrays = [item for item in padded if not isinstance(item, Ref | HostRef)]
             expected = [item.shape if isinstance(item, HostRef) else None for item in results]
@@ -284,18 +287,6 @@ class _TierWalk:
                 f"{node.op} on the host: the size of its result is not known before it runs", need="known sizes"
             )
         self._host(HostStep(node, operator, tuple(padded), tuple(results), why.problem), operands)
-
-    def _expect(self, node: Node, name: str, kind: Any) -> HostRef | Unknown:
-        """What is known of a result on the host."""
-        number = kind.tensor_type.elem_type if kind is not None and kind.HasField("tensor_type") else 0
-        if (kind is not None and not kind.HasField("tensor_type")) or (number and number not in DTYPES):
-            what = name_dtype(number) if number else "no tensor"
-            raise UnsupportedError(f"the result of {node.op} is {what}", need="tensors of " + _known_types())
-        shape = read_shape(kind)
-        if not number or shape is None:
-            return Unknown(name, DTYPES.get(number))
-        self.budget.check(shape, max(DTYPES[number].itemsize, self.settings.element.bytes), "the result")
-        return HostRef(name, DTYPES[number], shape)
 
     def _host(
         self, step: HostStep | BranchStep | LoopStep, operands: Sequence[Any], captured: Sequence[str] = ()
@@ -400,7 +391,3 @@ def _narrow(program: Program, needed: set[str]) -> Program | None:
         step = program.steps[index]
         new.add(step, program.shapes[step.y], program.labels[index], checked=True)
     return new
-
-
-def _known_types() -> str:
-    return ", ".join(name_dtype(number) for number in DTYPES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from omniconv.integers import say_count
 from omniconv.records import dataclass
 
 WITHOUT_STRICT: Final = "strict=False, with which it runs on the host"
@@ -39,5 +40,6 @@ class Tiers:
 
     def __str__(self) -> str:
         many = f" in {self.stretches} stretches" if self.stretches > 1 else ""
-        parts = [f"{self.compiled} nodes compiled{many}", f"{self.folded} folded", f"{self.host} on the host"]
+        compiled = f"{say_count(self.compiled, 'node')} compiled{many}"
+        parts = [compiled, f"{self.folded} folded", f"{self.host} on the host"]
         return ", ".join(parts + ([f"{self.waiting} waiting for shapes"] if self.waiting else []))

@@ -1,14 +1,15 @@
 """An error budget: which layers stay in float32 so that the network stays within it.
 
 Each layer is put into integers alone, and what that does to the outputs is its sensitivity. Then the most sensitive
-layers stay in float32: as many as the budget asks for, of which every choice is measured, not predicted. The number
-is found by doubling, and halving the last step.
+layers stay in float32: as many as the budget asks for, of which every choice is measured, not predicted. Their number
+is found by doubling, and halving the last step; then each of them, the least sensitive one first, goes back into
+integers where the budget is kept without it: what a layer does alone does not say what it adds to all others.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, TypeVar
 
 from omniconv.quantization.insert import Rounded, insert
@@ -37,37 +38,45 @@ def keep_within(
     max_drop: float | None,
     min_snr: float | None,
 ) -> tuple[QuantPlan, Verdict]:
-    """The plan with the fewest of its most sensitive layers in float32 that is within the budget, and what it does.
+    """The plan with few of its most sensitive layers in float32 that is within the budget, and what it does.
 
     With all of them there it is the network itself, which is within any budget.
     """
     order = sorted(alone, key=lambda name: _rank(alone[name]))
 
-    def attempt(count: int) -> tuple[QuantPlan, Verdict]:
-        kept = {name: _explain(alone[name], max_drop, min_snr) for name in order[:count]}
-        found = plan.keep(kept)
+    def attempt(names: Sequence[str]) -> tuple[QuantPlan, Verdict]:
+        found = plan.keep({name: _explain(alone[name], max_drop, min_snr) for name in names})
         return found, judge(insert(network, found, Rounded()).network)
 
-    best = attempt(0)
-    if best[1].keeps(max_drop, min_snr):
-        return best
-    return find_fewest(len(order), attempt, lambda found: found[1].keeps(max_drop, min_snr))[1]
+    return find_few(order, attempt, lambda found: found[1].keeps(max_drop, min_snr))[1]
 
 
-def find_fewest(most: int, attempt: Callable[[int], Found], keeps: Callable[[Found], bool]) -> tuple[int, Found]:
-    """The fewest, from 1 to ``most``, of which an attempt is good enough, and what it found; ``most`` always is."""
-    low, high = 0, 1
-    while not keeps(best := attempt(min(high, most))) and high < most:
+def find_few(
+    order: Sequence[str], attempt: Callable[[Sequence[str]], Found], keeps: Callable[[Found], bool]
+) -> tuple[tuple[str, ...], Found]:
+    """Few names, those at the front first, of which an attempt is good enough, and what it found; all always are.
+
+    Example:
+        >>> find_few("abcdefgh", "".join, lambda found: {"a", "c"} <= set(found))
+        (('a', 'c'), 'ac')
+    """
+    low, high, most = 0, 1, len(order)
+    while not keeps(best := attempt(order[: min(high, most)])) and high < most:
         low, high = high, 2 * high
     high = min(high, most)
     while high - low > 1:
         middle = (low + high) // 2
-        found = attempt(middle)
+        found = attempt(order[:middle])
         if keeps(found):
             best, high = found, middle
         else:
             low = middle
-    return high, best
+    names = list(order[:high])
+    for name in reversed(order[: high - 1]):  # the last one is needed: without it, the attempt was not good enough
+        fewer = [other for other in names if other != name]
+        if keeps(found := attempt(fewer)):
+            best, names = found, fewer
+    return tuple(names), best
 
 
 def _rank(verdict: Verdict) -> tuple[float, float]:

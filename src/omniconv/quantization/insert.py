@@ -1,5 +1,7 @@
 """A plan written into a network: as pairs of QuantizeLinear and DequantizeLinear, or as floats rounded likewise.
 
+Weights in bfloat16 are constants of that type behind a Cast to float32: less to store, and to read, for the same sums.
+
 A value that a layer of integers makes is rounded where it is made, for all that read it. Others (inputs of the network,
 results of layers in float32) are rounded for layers of integers alone.
 """
@@ -11,8 +13,10 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+import onnx
 
 from omniconv.graph.nodes import AnyArray, Node
+from omniconv.program.bfloat16 import round_to_bfloat16
 from omniconv.quantization.network import FloatNetwork
 from omniconv.quantization.placing import MOVES, QuantLayer
 from omniconv.quantization.plan import LayerCode, QuantPlan
@@ -94,16 +98,20 @@ class Inserted:
     Attributes:
         network: with everything rounded.
         reads: output of each layer of integers -> the inputs of its node now.
+        owners: name of each node that belongs to a layer -> the output of that layer.
     """
 
     network: FloatNetwork
     reads: dict[str, tuple[str, ...]]
+    owners: dict[str, str]
 
 
 def insert(network: FloatNetwork, plan: QuantPlan, style: Style) -> Inserted:
     """Write a plan into a copy of the network."""
     work = network.copy()
     active = {layer.index: layer for layer in plan.active}
+    narrow = {layer.index: layer for layer in plan.placing.layers if layer.output in plan.narrow}
+    owners = {network.nodes[layer.index].label: layer.output for layer in plan.placing.layers}
     made = {layer.output for layer in active.values() if layer.rounds}
     for node in network.nodes:
         if node.op in MOVES and not node.domain and node.inputs[0] in made and node.outputs[0] in plan.placing.sources:
@@ -118,7 +126,9 @@ def insert(network: FloatNetwork, plan: QuantPlan, style: Style) -> Inserted:
             for name in layer.inputs:
                 if name not in made and name not in rounded:
                     rounded[name] = work.fresh(f"{name}/rounded")
-                    nodes += style.value(work, name, rounded[name], plan.affine(name))
+                    more = style.value(work, name, rounded[name], plan.affine(name))
+                    owners.update((each.label, layer.output) for each in more)
+                    nodes += more
             for name in layer.operands:
                 if name not in rounded:
                     affine = plan.affines[name]
@@ -132,12 +142,27 @@ def insert(network: FloatNetwork, plan: QuantPlan, style: Style) -> Inserted:
                 nodes += more
             node = replace(node, inputs=tuple(inputs))
             reads[layer.output] = node.inputs
+        elif index in narrow:
+            cast, w = _narrow_weights(work, narrow[index])
+            nodes.append(cast)
+            node = replace(node, inputs=(node.inputs[0], w, *node.inputs[2:]))
         raw = {name: work.fresh(f"{name}/raw") for name in node.outputs if name in made}
         nodes.append(replace(node, outputs=tuple(raw.get(name, name) for name in node.outputs)))
         for name, x in raw.items():
-            nodes += style.value(work, x, name, plan.affine(name))
+            more = style.value(work, x, name, plan.affine(name))
+            owners.update((each.label, name) for each in more)
+            nodes += more
     work.nodes = nodes
-    return Inserted(work, reads)
+    return Inserted(work, reads, owners)
+
+
+def _narrow_weights(network: FloatNetwork, layer: QuantLayer) -> tuple[Node, str]:
+    """A node that makes float32 of weights in bfloat16, and its result."""
+    array = round_to_bfloat16(network.constants[layer.weights])
+    name, y = network.add_constant(f"{layer.weights}/bfloat16", array), network.fresh(f"{layer.weights}/floats")
+    network.narrow.add(name)
+    node = _node(network, "Cast", (name,), y)
+    return replace(node, attributes={"to": onnx.TensorProto.FLOAT}), y
 
 
 def _write_weights(

@@ -18,6 +18,7 @@ from omniconv.graph.nodes import AnyArray, Graph, Node, Subgraph, ValueInfo, sho
 from omniconv.graph.registry import has_operator
 from omniconv.graph.tensors import number_of_dtype
 from omniconv.limits import memory_limit as find_memory_limit
+from omniconv.program import bfloat16
 from omniconv.records import dataclass
 
 OLDEST_OPSET: Final = 13
@@ -39,6 +40,7 @@ class FloatNetwork:
         inputs, outputs, constants, nodes: as of a `Graph`, free to be changed.
         kinds: of values whose type is known, ONNX's number of it.
         taken: every name that is in use.
+        narrow: names of constants that bfloat16 has exactly, and that files hold as such.
     """
 
     inputs: tuple[ValueInfo, ...]
@@ -47,11 +49,17 @@ class FloatNetwork:
     nodes: list[Node]
     kinds: dict[str, int] = field(default_factory=dict)
     taken: set[str] = field(default_factory=set)
+    narrow: set[str] = field(default_factory=set)
 
     def copy(self) -> FloatNetwork:
         """The same network, to be changed alone. Arrays are shared: whoever changes one replaces it."""
         return replace(
-            self, constants=dict(self.constants), nodes=list(self.nodes), kinds=dict(self.kinds), taken=set(self.taken)
+            self,
+            constants=dict(self.constants),
+            nodes=list(self.nodes),
+            kinds=dict(self.kinds),
+            taken=set(self.taken),
+            narrow=set(self.narrow),
         )
 
     def fresh(self, name: str) -> str:
@@ -129,11 +137,18 @@ class FloatNetwork:
             nodes.append(proto)
         versions = {node.domain: node.version for node in graph.nodes}
         opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in versions.items()]
-        tensors = [onnx.numpy_helper.from_array(np.asarray(array), name) for name, array in constants.items()]
+        tensors = [_write_constant(array, name, name in self.narrow) for name, array in constants.items()]
         inputs, outputs = ([_declare(info) for info in infos] for infos in (self.inputs, self.outputs))
         made = onnx.helper.make_graph(nodes, "quantised", inputs, outputs, tensors)
         newest = onnx.helper.find_min_ir_version_for(opsets, ignore_unknown=True)
         return onnx.helper.make_model(made, opset_imports=opsets, ir_version=max(8, newest), producer_name="omniconv")
+
+
+def _write_constant(array: AnyArray, name: str, narrow: bool) -> onnx.TensorProto:
+    if not narrow:
+        return onnx.numpy_helper.from_array(np.asarray(array), name)
+    bits = bfloat16.narrow(array).astype("<u2").tobytes()
+    return onnx.helper.make_tensor(name, onnx.TensorProto.BFLOAT16, array.shape, bits, raw=True)
 
 
 def _declare(info: ValueInfo) -> onnx.ValueInfoProto:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from omniconv.choices import as_choice
 from omniconv.errors import SpecError
@@ -13,10 +13,15 @@ from omniconv.processors import take_threads
 from omniconv.quantization.ranges import RANGES
 from omniconv.records import dataclass
 
+CHOICES: Final = ("time", "fastest", "bfloat16")
+"""Flags about the precision of each layer."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuantOptions:
-    """See :func:`omniconv.quantize`."""
+    """See :func:`omniconv.quantize`; ``sensitivity`` measures each layer alone, ``time`` at each precision, without
+    choosing by it.
+    """
 
     ranges: str = "mse"
     percentile: float = 99.99
@@ -27,12 +32,24 @@ class QuantOptions:
     max_drop: float | None = None
     min_snr: float | None = None
     sensitivity: bool = False
+    time: bool = False
+    fastest: bool = False
+    bfloat16: bool = False
     keep: Sequence[str] = ()
     threads: int | None = None
     memory_limit: int | None = None
 
     def __post_init__(self) -> None:
-        flags = ("per_channel", "reduce_range", "equalize", "correct_bias", "sensitivity")
+        flags = (
+            "per_channel",
+            "reduce_range",
+            "equalize",
+            "correct_bias",
+            "sensitivity",
+            "time",
+            "fastest",
+            "bfloat16",
+        )
         checked: dict[str, Any] = {name: as_flag(name, getattr(self, name)) for name in flags}
         checked["ranges"] = as_choice("ranges", self.ranges, RANGES)
         checked["percentile"] = as_number("percentile", self.percentile, 50, 100)

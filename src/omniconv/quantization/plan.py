@@ -49,13 +49,15 @@ class QuantPlan:
         placing: its layers.
         affines: scales of values and of constant operands, by name.
         codes: integers of layers with weights, by their output.
-        kept: output of each layer that stays in float32 -> why.
+        kept: output of each layer that is not computed in integers -> why.
+        narrow: outputs of those whose weights are kept as bfloat16.
     """
 
     placing: Placing
     affines: dict[str, Affine]
     codes: dict[str, LayerCode]
     kept: dict[str, str] = field(default_factory=dict)
+    narrow: frozenset[str] = frozenset()
 
     def affine(self, name: str) -> Affine:
         """Of a value; one that was only moved has that of its source."""
@@ -68,7 +70,11 @@ class QuantPlan:
 
     def keep(self, outputs: Mapping[str, str]) -> QuantPlan:
         """The same plan with more layers in float32, for these reasons."""
-        return QuantPlan(self.placing, self.affines, self.codes, {**outputs, **self.kept})
+        return QuantPlan(self.placing, self.affines, self.codes, {**outputs, **self.kept}, self.narrow)
+
+    def narrowed(self, outputs: Iterable[str]) -> QuantPlan:
+        """The same plan with the weights of these layers, which are not computed in integers, as bfloat16."""
+        return QuantPlan(self.placing, self.affines, self.codes, self.kept, self.narrow | frozenset(outputs))
 
     def only(self, output: str) -> QuantPlan:
         """The same plan with one layer in integers."""

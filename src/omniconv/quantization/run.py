@@ -6,36 +6,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
 from omniconv.errors import DataError, ModelError, SpecError
 from omniconv.graph.fix_shapes import narrow_inputs
 from omniconv.graph.load import ModelLike, load
-from omniconv.graph.nodes import shorten
-from omniconv.quantization.budget import keep_within, measure_layers
-from omniconv.quantization.correct import correct_biases
-from omniconv.quantization.equalise import absorb_biases, equalise, find_pairs, find_value
-from omniconv.quantization.execute import Array, Executor, count_values, find_channel_ranges
-from omniconv.quantization.fold_norms import fold_norms
-from omniconv.quantization.histogram import Histogram
-from omniconv.quantization.insert import QdqPairs, Rounded, insert
-from omniconv.quantization.judge import Judge, Metric, Verdict, compare_values
-from omniconv.quantization.network import FloatNetwork, read_network
+from omniconv.quantization.describe import describe_layers
+from omniconv.quantization.execute import Array
+from omniconv.quantization.insert import QdqPairs, insert
+from omniconv.quantization.judge import Metric
+from omniconv.quantization.network import read_network
 from omniconv.quantization.options import QuantOptions
-from omniconv.quantization.placing import Placing, QuantLayer, place_layers
-from omniconv.quantization.plan import QuantPlan, list_values, make_plan
-from omniconv.quantization.ranges import find_range
-from omniconv.quantization.report import LayerReport, Quantized, QuantReport
-from omniconv.quantization.samples import Samples, read_samples
-from omniconv.records import dataclass
+from omniconv.quantization.report import Quantized, QuantReport
+from omniconv.quantization.samples import read_samples
+from omniconv.quantization.work import Progress, QuantWork
 
 if TYPE_CHECKING:
     from omniconv.api import Model
-
-Progress: TypeAlias = Callable[[str, float], None]
-"""Told what is being done, and which share of it is."""
 
 
 def quantize(
@@ -56,6 +45,8 @@ def quantize(
     max_drop: float | None = None,
     min_snr: float | None = None,
     metric: Metric | None = None,
+    fastest: bool = False,
+    bfloat16: bool = False,
     keep: Sequence[str] = (),
     threads: int | None = None,
     memory_limit: int | None = None,
@@ -100,12 +91,18 @@ def quantize(
         min_snr: least signal-to-noise ratio of the outputs [dB]; likewise.
         metric: of the outputs of all samples, a list of arrays by name; larger is better. Then ``max_drop`` counts its
             points.
+        fastest: layers that take less time in floats on this machine stay there, where that makes the network faster.
+            Times of each layer at each precision, and of the networks that were tried, are in the report.
+        bfloat16: layers that are not in integers have their weights as bfloat16, of as many as the budget allows:
+            constants of that type behind a Cast, with sums in float32. (With ``precision="bfloat16"``
+            :func:`omniconv.compile` rounds the values between such layers, too.)
         keep: names of layers that stay in float32.
         threads, memory_limit: see :func:`omniconv.compile`.
 
     Raises:
         ModelError: a damaged model, or one that is quantised already.
-        UnsupportedError: control flow, or floats that are not float32.
+        UnsupportedError: control flow, or floats that are not float32; ``fastest`` of a network that is not compiled
+            whole.
         DataError, ShapeError: calibration data that do not fit; NaN or infinities anywhere, with the tensor's name.
         SpecError: options that are not known.
         LimitError: more memory than allowed.
@@ -128,6 +125,8 @@ def quantize(
             correct_bias=correct_bias,
             max_drop=max_drop,
             min_snr=min_snr,
+            fastest=fastest,
+            bfloat16=bfloat16,
             keep=keep,
             threads=threads,
             memory_limit=memory_limit,
@@ -174,14 +173,15 @@ def quantize_with_report(
     if options.max_drop is not None and metric is None and not network.outputs:
         raise ModelError("the network has no outputs", need="outputs to compare")
     before = network.to_model().ByteSize()
-    work = _Work(network.copy(), options, samples, judged, metric, on_progress)
+    work = QuantWork(network.copy(), options, samples, judged, metric, on_progress)
     work.prepare()
     plan, histograms = work.make_plan()
+    plan, times, networks = work.measure_times(plan)
     verdict, alone, plan = work.keep_budget(plan)
     found = replace(insert(work.network, plan, QdqPairs()).network, inputs=declared.inputs).to_model()
     on_progress("comparing layers", 0.0)
     report = QuantReport(
-        layers=work.describe(plan, histograms, alone),
+        layers=describe_layers(work, plan, histograms, alone, times),
         others=dict(plan.placing.refused),
         samples=samples.rows or samples.total,
         ranges=options.ranges,
@@ -194,157 +194,7 @@ def quantize_with_report(
         accuracy=work.judge.accuracy,
         bytes_before=before,
         bytes_after=found.ByteSize(),
+        times=networks,
         seconds=time.perf_counter() - start,
     )
     return Quantized(found, report)
-
-
-@dataclass(slots=True)
-class _Counted:
-    """Samples that tell how far they are."""
-
-    samples: Samples
-    text: str
-    on_progress: Progress
-
-    def __iter__(self) -> Any:
-        for count, sample in enumerate(self.samples):
-            self.on_progress(self.text, count / self.samples.total)
-            yield sample
-
-
-class _Work:
-    """The network on its way, with what is needed at every step."""
-
-    def __init__(
-        self,
-        network: FloatNetwork,
-        options: QuantOptions,
-        samples: Samples,
-        judged: Samples,
-        metric: Metric | None,
-        on_progress: Progress,
-    ) -> None:
-        self.network, self.options, self.samples, self.on_progress = network, options, samples, on_progress
-        self.executor = Executor(options.threads, options.memory_limit)
-        self.folded = self.equalised = self.absorbed = self.corrected = 0
-        self.judged = judged
-        self.judge = Judge(self.executor, network.copy(), judged, metric)
-        if options.max_drop is not None and metric is None and self.judge.best is None:
-            raise SpecError(
-                f"max_drop={options.max_drop:g} for an output without classes",
-                need="an output (N, classes); or min_snr=, or metric=, a function of the outputs",
-            )
-
-    def _count(self, text: str) -> _Counted:
-        return _Counted(self.samples, text, self.on_progress)
-
-    def prepare(self) -> None:
-        """Rewrite the network in float32, to the same function."""
-        network = self.network
-        self.folded = fold_norms(network)
-        pairs = find_pairs(network) if self.options.equalize else []
-        if not pairs:
-            return
-        names = list(dict.fromkeys(find_value(network, pair) for pair in pairs))
-        ranges = find_channel_ranges(self.executor, network, self._count("equalising"), names)
-        self.equalised = equalise(network, pairs, ranges, per_channel=self.options.per_channel)
-        if any(not pair.between for pair in pairs):
-            names = [find_value(network, pair) for pair in pairs if not pair.between]
-            ranges = find_channel_ranges(self.executor, network, self._count("absorbing"), names)
-            self.absorbed = absorb_biases(network, pairs, ranges)
-
-    def make_plan(self) -> tuple[QuantPlan, dict[str, Histogram]]:
-        """Find ranges, integers and corrections."""
-        options, network = self.options, self.network
-        placing = place_layers(network, options.per_channel)
-        if not placing.layers:
-            raise ModelError(
-                "no layer can be computed in integers",
-                need="a convolution, a dense layer or another that the guide lists",
-            )
-        names = list_values(placing)
-        histograms = count_values(self.executor, network, self._count("calibrating"), names)
-        found = {name: find_range(item, options.ranges, options.percentile) for name, item in histograms.items()}
-        plan = make_plan(
-            network, placing, found, reduce_range=options.reduce_range, kept=_find_kept(placing, options.keep)
-        )
-        if options.correct_bias:
-            self.corrected = correct_biases(
-                self.executor, network, plan, self._count("correcting"), reduce_range=options.reduce_range
-            )
-        return plan, histograms
-
-    def keep_budget(self, plan: QuantPlan) -> tuple[Verdict, dict[str, Verdict], QuantPlan]:
-        """What the plan does, each layer alone where that is asked for, and the plan that is within the budget."""
-        options, network, judge = self.options, self.network, self.judge
-        self.on_progress("comparing", 0.0)
-        verdict = judge(insert(network, plan, Rounded()).network)
-        fits = verdict.keeps(options.max_drop, options.min_snr)
-        alone: dict[str, Verdict] = {}
-        if options.sensitivity or not fits:
-            alone = measure_layers(judge, network, plan, lambda share: self.on_progress("one layer at a time", share))
-        if not fits:
-            self.on_progress("keeping the budget", 0.0)
-            plan, verdict = keep_within(judge, network, plan, alone, options.max_drop, options.min_snr)
-        return verdict, alone, plan
-
-    def describe(
-        self, plan: QuantPlan, histograms: Mapping[str, Histogram], alone: Mapping[str, Verdict]
-    ) -> tuple[LayerReport, ...]:
-        """A record for each layer."""
-        names = [layer.output for layer in plan.placing.layers]
-        rounded = insert(self.network, plan, Rounded()).network
-        snr = compare_values(self.executor, self.network, rounded, self.judged, names)
-        return tuple(
-            self._describe(layer, plan, histograms, alone.get(layer.output), snr) for layer in plan.placing.layers
-        )
-
-    def _describe(
-        self,
-        layer: QuantLayer,
-        plan: QuantPlan,
-        histograms: Mapping[str, Histogram],
-        alone: Verdict | None,
-        snr: Mapping[str, float],
-    ) -> LayerReport:
-        integers = layer.output not in plan.kept
-        affine = plan.affine(layer.output) if layer.rounds else None
-        seen = histograms.get(layer.output)
-        constants = [self.network.constants[name] for name in (layer.weights, layer.bias, *layer.operands) if name]
-        before = sum(array.nbytes for array in constants)
-        code = plan.codes.get(layer.output)
-        after = sum(array.size + 5 for name in layer.operands for array in [self.network.constants[name]])
-        if code is not None:
-            after += code.weights.integers.nbytes + 5 * code.weights.scales.size
-            after += 0 if code.bias is None else 12 * code.bias.size
-        return LayerReport(
-            name=layer.name,
-            op=layer.op,
-            integers=integers,
-            reason=plan.kept.get(layer.output, ""),
-            snr=snr.get(layer.output),
-            alone=None if alone is None else alone.snr,
-            drop=None if alone is None else alone.drop,
-            low=None if affine is None else affine.low,
-            high=None if affine is None else affine.high,
-            seen=None if seen is None else (seen.low, seen.high),
-            bytes_before=before,
-            bytes_after=after if integers else before,
-        )
-
-
-def _find_kept(placing: Placing, names: Sequence[str]) -> dict[str, str]:
-    """Outputs of layers that are named by their nodes or their outputs.
-
-    Raises:
-        SpecError: a name of no layer.
-    """
-    found: dict[str, str] = {}
-    for name in names:
-        outputs = [layer.output for layer in placing.layers if name in (layer.name, layer.output)]
-        if not outputs:
-            some = shorten(", ".join(layer.name for layer in placing.layers[:4]))
-            raise SpecError(f"keep has {shorten(name)!r}, which is no layer", need="names of layers", fix=some)
-        found.update(dict.fromkeys(outputs, "asked for"))
-    return found

@@ -17,7 +17,7 @@ from omniconv.graph.fix_shapes import fix_shapes
 from omniconv.graph.load import ModelLike
 from omniconv.program.element import BFLOAT16
 from omniconv.program.passes.keep_bfloat16 import list_layers
-from omniconv.quantization.budget import find_fewest
+from omniconv.quantization.budget import find_few
 from omniconv.quantization.execute import Array
 from omniconv.quantization.judge import find_snr
 from omniconv.quantization.options import as_number
@@ -37,9 +37,9 @@ def find_sensitive_layers(
 
     .. math:: 10 \log_{10} \Big(\sum y^2 / \sum (\hat{y} - y)^2\Big) \ge \text{min\_snr}
 
-    over all samples, for each output y in float32 and :math:`\hat{y}` in bfloat16. Each layer is rounded alone, and
-    what that does to the outputs is its sensitivity; then the most sensitive ones stay: as many as are needed, of which
-    every choice is measured.
+    for every sample and each output y in float32 and :math:`\hat{y}` in bfloat16: the worst sample counts, so that
+    others than these keep the ratio, too. Each layer is rounded alone, and what that does to the outputs is its
+    sensitivity; then the most sensitive ones stay: as many as are needed, of which every choice is measured.
 
     Example:
         >>> import numpy as np, omniconv as oc
@@ -51,7 +51,7 @@ def find_sensitive_layers(
     Args:
         model: an ONNX model as a path, bytes or ``ModelProto``.
         samples: as :func:`omniconv.quantize` takes calibration data.
-        min_snr: the least ratio [dB].
+        min_snr: the least ratio of any sample [dB].
         shapes: of inputs whose sizes the model leaves open.
         threads: of each call, as for :func:`omniconv.compile`.
 
@@ -83,8 +83,7 @@ def find_sensitive_layers(
         return ()
     alone = {layer: measure(other for other in layers if other != layer) for layer in layers}
     order = sorted(layers, key=alone.__getitem__)
-    count = find_fewest(len(order), lambda count: measure(order[:count]), partial(_keeps, least))[0]
-    return tuple(order[:count])
+    return find_few(order, measure, partial(_keeps, least))[0]
 
 
 def _keeps(least: float, snr: float) -> bool:
@@ -92,12 +91,11 @@ def _keeps(least: float, snr: float) -> bool:
 
 
 def _compare(net: Executable, samples: Iterable[Mapping[str, Array]], wanted: Sequence[Mapping[str, Array]]) -> float:
-    """Signal to noise of the worst output [dB]."""
-    powers: dict[str, tuple[float, float]] = {}
+    """Signal to noise of the worst output of any sample [dB]."""
+    worst = math.inf
     for sample, outputs in zip(samples, wanted, strict=True):
         found = net.run(dict(sample))
         for name, y in outputs.items():
-            signal, noise = powers.get(name, (0.0, 0.0))
             a, b = y.astype(np.float64), found[name].astype(np.float64)
-            powers[name] = signal + float((a * a).sum()), noise + float(((a - b) ** 2).sum())
-    return min((find_snr(*power) for power in powers.values()), default=math.inf)
+            worst = min(worst, find_snr(float((a * a).sum()), float(((a - b) ** 2).sum())))
+    return worst

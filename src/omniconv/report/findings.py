@@ -10,6 +10,7 @@ from typing import Final
 from omniconv.analysis import Finding, find_findings
 from omniconv.analysis.findings import TOPICS as NETWORK_TOPICS
 from omniconv.graph import Gap
+from omniconv.integers import say_count
 from omniconv.program.program import Program
 from omniconv.records import dataclass
 from omniconv.report.groups import GroupedRun
@@ -73,7 +74,7 @@ def _gaps(evidence: Evidence) -> Iterator[Finding]:
         blocked = [item for item in evidence.problems if item.cause == problem.where]
         text = problem.text
         if blocked:
-            text += f"; {len(blocked)} more {'node' if len(blocked) == 1 else 'nodes'} behind it cannot be analysed"
+            text += f"; {say_count(len(blocked), 'more node')} behind it cannot be analysed"
         elif problem.known:
             text += "; what is behind it is analysed as if it began here"
         yield Finding("gap", problem.where, 1.0, text, f"instead: {problem.nearest}" if problem.nearest else "")

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import omniconv
 from omniconv.inline import hash_inline, write_json
+from omniconv.integers import say_count
 from omniconv.report import charts, sections
 from omniconv.report.charts import Figure
 from omniconv.report.findings import level_of
@@ -109,7 +110,7 @@ def make_texts(found: Inspection, date: str) -> dict[str, Any]:
     machine = ""
     if times is not None:
         cpu = times.details.get("cpu", "")
-        threads = f"{times.threads} thread" + ("s" if times.threads > 1 else "")
+        threads = say_count(times.threads, "thread")
         machine = ", ".join(part for part in (cpu, threads, times.target) if part)
     return {
         "name": found.name,

@@ -6,14 +6,13 @@ Every text of the model is escaped by the template; a content security policy le
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
 import omniconv
 from omniconv.limits import format_size
-from omniconv.quantization.report import LayerReport, QuantReport
+from omniconv.quantization.report import PRECISIONS, LayerReport, QuantReport
 from omniconv.records import dataclass
 from omniconv.report.rendering import render_page, write_whole
 
@@ -24,6 +23,7 @@ COLUMNS: Final = (
     "dB",
     "alone [dB]",
     "points",
+    *(f"{name} [us]" for name in PRECISIONS),
     "range",
     "seen",
     "bytes",
@@ -41,14 +41,8 @@ class QuantCell:
     bar: float | None = None
 
 
-def make_quant_page(name: str, found: QuantReport, times: Mapping[str, float | str] | None = None) -> str:
-    """The whole page.
-
-    Args:
-        name: of the model.
-        found: what became of it.
-        times: measured times of a call [s], or why there are none.
-    """
+def make_quant_page(name: str, found: QuantReport) -> str:
+    """The whole page of a model of this name."""
     from markupsafe import Markup
 
     folder = files("omniconv.report") / "templates"
@@ -58,7 +52,7 @@ def make_quant_page(name: str, found: QuantReport, times: Mapping[str, float | s
         name=name,
         note=f"{found.samples} samples, ranges by {found.ranges}",
         style=Markup(style),  # noqa: S704 - a file of this package
-        tiles=make_quant_tiles(found, times or {}),
+        tiles=make_quant_tiles(found),
         kept=found.kept,
         others=list(found.others.items()),
         columns=COLUMNS,
@@ -67,12 +61,12 @@ def make_quant_page(name: str, found: QuantReport, times: Mapping[str, float | s
     )
 
 
-def write_quant_page(name: str, found: QuantReport, path: Path, times: Mapping[str, float | str] | None = None) -> Path:
+def write_quant_page(name: str, found: QuantReport, path: Path) -> Path:
     """Write the page, whole or not at all."""
-    return write_whole(make_quant_page(name, found, times), path)
+    return write_whole(make_quant_page(name, found), path)
 
 
-def make_quant_tiles(found: QuantReport, times: Mapping[str, float | str]) -> list[dict[str, str]]:
+def make_quant_tiles(found: QuantReport) -> list[dict[str, str]]:
     """The numbers at the head of the page."""
     count = len(found.layers)
     tiles = [
@@ -85,7 +79,7 @@ def make_quant_tiles(found: QuantReport, times: Mapping[str, float | str]) -> li
     tiles.append(("bytes", format_size(found.bytes_after), f"from {format_size(found.bytes_before)}"))
     rewrites = f"{found.folded} norms folded, {found.absorbed} pairs shifted, {found.corrected} biases corrected"
     tiles.append(("pairs equalised", str(found.equalised), rewrites))
-    for name, seconds in times.items():
+    for name, seconds in found.times.items():
         tiles.append(
             (
                 name,
@@ -103,10 +97,11 @@ def make_cells(layer: LayerReport) -> list[QuantCell]:
     return [
         QuantCell(layer.name),
         QuantCell(layer.op),
-        QuantCell("int8" if layer.integers else "float32"),
+        QuantCell(layer.precision),
         _decibels(layer.snr),
         _decibels(layer.alone),
         QuantCell("" if layer.drop is None else f"{layer.drop:.2f}"),
+        *(_show_time(layer, name) for name in PRECISIONS),
         QuantCell(limits),
         QuantCell(seen),
         QuantCell(str(layer.bytes_before)),
@@ -120,3 +115,10 @@ def _decibels(value: float | None) -> QuantCell:
     return QuantCell(
         f"{value:.1f}", round(100 * min(max(value / FULL, 0.0), 1.0), 1) if not math.isnan(value) else None
     )
+
+
+def _show_time(layer: LayerReport, name: str) -> QuantCell:
+    """What a layer takes at a precision [us]."""
+    if layer.timed_with:
+        return QuantCell(f"with {layer.timed_with}")
+    return QuantCell(f"{1e6 * layer.seconds[name]:.1f}" if name in layer.seconds else "")

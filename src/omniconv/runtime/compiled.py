@@ -9,6 +9,7 @@ from typing import Any, Final, Self, TypeAlias
 import numpy as np
 
 from omniconv.compiler.planning.options import channels_to_last, is_channels_last
+from omniconv.integers import say_count
 from omniconv.spec import Shape
 from omniconv.target.model import Target
 
@@ -41,7 +42,7 @@ class Compiled:
         """How many threads share a call and, where nobody said it, why: ``2 threads (2 cores that this process may run
         on)``.
         """
-        many = "1 thread" if self.threads == 1 else f"{self.threads} threads"
+        many = say_count(self.threads, "thread")
         return f"{many} ({self.threads_why})" if self.threads_why else many
 
     def _outside(self, name: str, shape: Shape) -> Shape:
@@ -83,8 +84,7 @@ Boundary: TypeAlias = Mapping[str, tuple[np.dtype[Any] | None, Sequence[int | st
 
 def show_boundary(found: Compiled, inputs: Boundary, outputs: Boundary) -> str:
     """What enters and leaves, in one line."""
-    many = "1 thread" if found.threads == 1 else f"{found.threads} threads"
-    kind = type(found).__name__
+    kind, many = type(found).__name__, say_count(found.threads, "thread")
     return f"<{kind} {_show(inputs)} -> {_show(outputs)}; {found.layout}, {many}, {found.target.name}>"
 
 

@@ -18,6 +18,7 @@ from typing import Any, Final, NoReturn, TypeAlias, Union, get_args, get_origin,
 import numpy as np
 import numpy.typing as npt
 
+import omniconv
 from omniconv.errors import ModelError, UnsupportedError
 from omniconv.limits import check_memory
 from omniconv.spec import Chain, Conv, parse
@@ -240,9 +241,25 @@ def _read_fields(
 ) -> Any:
     """A dataclass; a field that came later, which a file from before lacks, is what it is by default."""
     found = value.get(kind.__name__) if isinstance(value, dict) and len(value) == 1 else None
-    if not isinstance(found, dict) or not required <= found.keys() <= readers.keys():
-        reader.refuse(value, f"a {kind.__name__} with {', '.join(readers)}")
+    if not isinstance(found, dict):
+        reader.refuse(value, f"a {kind.__name__}")
+    if not required <= found.keys() <= readers.keys():
+        _refuse_fields(kind, [name for name in readers if name in required], list(readers), list(found), reader.at)
     return kind(**{name: readers[name](reader, item) for name, item in found.items()})
+
+
+def _refuse_fields(kind: Any, required: Sequence[str], known: Sequence[str], found: Sequence[str], at: str) -> NoReturn:
+    """Refuse a dataclass that has other fields here, as it had in another version of this package."""
+    without = [name for name in required if name not in found]
+    further = [_show(name) for name in found if name not in known][:_MOST_NAMED]
+    parts = [f"without {', '.join(without)}"] if without else []
+    parts += [f"with {', '.join(further)}"] if further else []
+    raise ModelError(
+        f"the file has a {kind.__name__} {' and '.join(parts)}, which Omniconv {omniconv.__version__} does not read",
+        need=f"the fields {', '.join(known)}",
+        fix="compiling the model anew, and saving that",
+        at=at,
+    )
 
 
 def _read_spec(kinds: Any, reader: ValueReader, value: Any) -> Any:
@@ -271,6 +288,8 @@ def _read_array(reader: ValueReader, value: Any) -> npt.NDArray[Any]:
 _NEED: Final = "a file that omniconv saved"
 _MOST: Final = 2**62
 """Integers are smaller."""
+_MOST_NAMED: Final = 8
+"""Fields that a message names."""
 
 
 def _list_fields(kind: Any) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class MixedExecutable(Compiled):
         ...     warnings.simplefilter("ignore", oc.HostWarning)
         ...     net = oc.compile(model)
         >>> print(net.tiers)
-        1 nodes compiled, 0 folded, 1 on the host
+        1 node compiled, 0 folded, 1 on the host
         >>> net(np.float32([-1, 2, 0, 3]))
         array([[1, 3]])
 

@@ -70,6 +70,8 @@ class ModelCompiler:
     def __call__(self, shapes: Mapping[str, Sequence[int]]) -> Executable | MixedExecutable:
         """What is compiled for inputs of these shapes."""
         graph, element = narrow_inputs(self.graph, shapes), self.target.element
+        if any(0 in (info.dims or ()) for info in graph.inputs):
+            return self._compile_empty(graph)
         try:
             fixed = fix_shapes(graph, find_given(graph, element))
             if self.programs is None:
@@ -103,6 +105,13 @@ class ModelCompiler:
         except OmniconvError:
             return error
         return error.or_else(WITHOUT_STRICT)
+
+    def _compile_empty(self, graph: Graph) -> MixedExecutable:
+        """Of inputs without elements, a batch of none, little is left to compute, and no machine code reads them."""
+        found = self._compile_mixed(graph)
+        if self.strict and found.schedule.describe_host():
+            raise UnsupportedError(found.schedule.describe_host(), need="inputs of 1 or more on each axis", at=self.at)
+        return found
 
     def _compile_mixed(self, graph: Graph) -> MixedExecutable:
         limit, element = self.options.memory_limit, self.target.element

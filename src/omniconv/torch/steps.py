@@ -108,11 +108,13 @@ class PixelShuffleNd(nn.Module):  # type: ignore[misc]
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Channels to positions."""
         axes = x.dim() - 2
-        factors = [self.factor] * axes
-        split = x.reshape(x.shape[0], -1, *factors, *x.shape[2:])
+        if axes == 2 and x.shape[0]:  # of no images PyTorch refuses the gradient
+            return nn.functional.pixel_shuffle(x, self.factor)
+        channels = x.shape[1] // self.factor**axes
+        split = x.reshape(x.shape[0], channels, *[self.factor] * axes, *x.shape[2:])
         order = list(chain.from_iterable((2 + axes + axis, 2 + axis) for axis in range(axes)))
         sizes = [size * self.factor for size in x.shape[2:]]
-        return split.permute(0, 1, *order).reshape(x.shape[0], split.shape[1], *sizes)
+        return split.permute(0, 1, *order).reshape(x.shape[0], channels, *sizes)
 
     def extra_repr(self) -> str:
         """The factor."""
@@ -127,6 +129,6 @@ def module_of(step: ChainStep, dims: int) -> nn.Module:
     """A module for a step without weights."""
     if isinstance(step, Activation) and step.name in OWN and step != Activation.of("hard_sigmoid"):
         return Elementwise(step)
-    if isinstance(step, PixelShuffle) and dims != 2:
+    if isinstance(step, PixelShuffle):
         return PixelShuffleNd(step.factor)
     return module_of_step(step, dims)

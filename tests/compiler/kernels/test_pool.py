@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.compiler.harness import TARGETS, Buffer, check_shares, placed
 
-from omniconv.compiler.kernels.pool import Pool
+from omniconv.compiler.kernels.pool import Pool, PoolAxis
 from omniconv.program.steps import PoolStep
 
 
@@ -89,3 +89,13 @@ def test_not_a_number_and_infinity_arrive(target, op):
         got = check_shares(Pool.of(step, xs.layout, ys.layout, target), target, [xs, ys], ys)
         expected = np.max(x, axis=(2, 3)) if op == "max" else np.mean(x, axis=(2, 3))
         assert np.array_equal(got[..., 0, 0], expected, equal_nan=True)
+
+
+def test_windows_without_a_tap_inside():
+    """Of every short axis, counted window by window."""
+    sizes = range(1, 6), range(1, 5), range(1, 4), range(1, 4), range(1, 4), range(7)
+    for size, output, kernel, stride, dilation, before in itertools.product(*sizes):
+        axis = PoolAxis(size, output, kernel, stride, dilation, before)
+        starts = range(-before, output * stride - before, stride)
+        windows = [range(start, start + axis.reach + 1, dilation) for start in starts]
+        assert axis.filled == all(any(0 <= tap < size for tap in window) for window in windows), axis

@@ -442,4 +442,4 @@ def test_weights_of_groups_are_operands_from_memory_and_no_sum_is_spilled(groups
     products = [line for line in lines if "vpmaddwd" in line]
     assert sum("(%" in line for line in products) > 0.9 * len(products)
     spilled = [line for line in lines if "mov" in line and "ymm" in line and line.rstrip().endswith("(%rsp)")]
-    assert len(spilled) <= 4, spilled
+    assert len(spilled) <= 0.015 * len(products), spilled

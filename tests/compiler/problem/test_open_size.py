@@ -46,7 +46,7 @@ def expressions(draw, depth=3):
     )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(expressions(), SIZES, SIZES)
 def test_arithmetic_is_that_of_integers(f, sizes, others):
     trace = Trace(0)

@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from omniconv.compiler.kernels.lane import rows as lane
 from omniconv.compiler.kernels.lane.rows import Lane
-from omniconv.compiler.kernels.panel import kernel as panel
+from omniconv.compiler.kernels.panel import row as panel
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.lowering import copy
 from omniconv.compiler.memory.planner import Call

@@ -64,9 +64,13 @@ class PoolAxis:
     @property
     def filled(self) -> bool:
         """Whether every window has a tap inside the input."""
-        starts = range(-self.before, self.output * self.stride - self.before, self.stride)
-        windows = (range(start, start + self.reach + 1, self.dilation) for start in starts)
-        return all(any(0 <= at < self.size for at in window) for window in windows)
+        last = (self.output - 1) * self.stride - self.before
+        # Windows that begin before the input, each with its first tap behind that.
+        early = [(start, start % self.dilation) for start in range(-self.before, 0, self.stride)]
+        return last < self.size and all(
+            index >= self.output or (tap - start <= self.reach and tap < self.size)
+            for index, (start, tap) in enumerate(early)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from omniconv.compiler.memory.planner import Decision, Planner
 from omniconv.compiler.memory.storage import Stored
 from omniconv.compiler.problem.candidate import Candidate, Tile
 from omniconv.compiler.problem.problem import Facts, Problem
-from omniconv.program.steps import Array, ConvStep
+from omniconv.program.steps import ConvStep
 from omniconv.records import dataclass
 from omniconv.target.model import Target
 
@@ -32,7 +32,7 @@ class Family(Generic[T]):
         lower: append the calls of a layer.
         settle: for images of many sizes, a tile like the one it would take, of a form like those of other images; by
             default that is the cheapest of the list that has such a form.
-        holds: whether constant weights can be used with a tile; by default any can.
+        holds: whether constant weights of this largest magnitude can be used with a tile; by default any can.
         computes: whether weights that are computed can be used with a tile; by default any can.
         merges: whether it computes :attr:`Facts.merged` in place of the problem, where there is one.
     """
@@ -45,7 +45,7 @@ class Family(Generic[T]):
     lower: Callable[[Planner, Layer, Choice[T]], None]
     merges: bool = False
     settle: Callable[[T, Sequence[T]], T] | None = None
-    holds: Callable[[T, Array], bool] | None = None
+    holds: Callable[[T, float], bool] | None = None
     computes: Callable[[T], bool] | None = None
 
 

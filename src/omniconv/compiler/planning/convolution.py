@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from omniconv.closing import close
@@ -43,13 +44,24 @@ def _decide(planner: Planner, problem: Problem, facts: Facts, w: Array | None) -
     """The choice for a layer with constant weights, or with computed ones; also where its sizes are open."""
     exact, around = (problem, facts) if planner.asked is None else close((problem, facts))
     choice = _choose(planner, exact, around)
-    if w is not None and choice.family.holds and not choice.family.holds(choice.tile, w):
+    if w is not None and not fits_weights(planner, choice, w):
         choice = _choose(planner, exact, replace(around, overflowing=True))
     choice = planner.settle(choice)
     if planner.asked is None:
         return choice
     found: Choice[Any] = planner.asked.open(planner.step, choice, problem, facts)
     return found
+
+
+def fits_weights(planner: Planner, choice: Choice[Any], w: Array) -> bool:
+    """Whether constant weights can be used with a choice."""
+    holds = choice.family.holds
+    return holds is None or holds(choice.tile, planner.of_array(w, "largest", partial(_find_largest, w)))
+
+
+def _find_largest(w: Array) -> float:
+    """The largest magnitude; not a number where one of them is none."""
+    return max(float(w.max()), -float(w.min()))
 
 
 def _choose(planner: Planner, problem: Problem, facts: Facts) -> Choice[Any]:

@@ -5,8 +5,8 @@ expressions, and what lowerings ask of sizes becomes guards. Two things are no e
 the choice of a kernel for each layer, and the places of values in the arena. Choices have to be of the forms that they
 had; what is loose in a tile, such as how many are in a unit of work, is one more open size.
 
-It must not fire on: networks with filtered layers, whose forms and slabs follow from each size: every one is planned by
-itself.
+Forms and slabs of a filtered layer follow from each size, and so do its calls and the memory between these: they are
+made for each size, from a layer whose values have their places.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ import numpy as np
 from omniconv.closing import Close, Conditions, close, describe, find_close, list_open, pin
 from omniconv.compiler.fusion.runs import count_lifetimes
 from omniconv.compiler.lowering.family import Choice
+from omniconv.compiler.lowering.layer import Layer
 from omniconv.compiler.memory.planner import Call, Decision, Planner
 from omniconv.compiler.memory.storage import Buffer, BufferRef, plan_arena, whole_lines
 from omniconv.compiler.planning.choice import choose
+from omniconv.compiler.planning.convolution import fits_weights
 from omniconv.compiler.planning.options import Options
 from omniconv.compiler.planning.plan import Plan, lay_out, open_planner
 from omniconv.compiler.planning.shared import Shared
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.open_size import Formulas, Opener, Trace, is_of, substitute, tree_of
 from omniconv.program.open_program import OpenOrigin
-from omniconv.program.program import Program
 from omniconv.records import dataclass
 from omniconv.target.model import Target
 
@@ -43,24 +44,44 @@ class _Question(NamedTuple):
     choice: Choice[Any]
 
 
+class _Left(NamedTuple):
+    """A filtered layer whose calls are left to each size.
+
+    Attributes:
+        first: how many calls come before those.
+        question: the number of its choice.
+    """
+
+    first: int
+    question: int
+    layer: Layer
+
+
 @dataclass(slots=True)
 class _Questions:
-    """All of them."""
+    """All of them, and the layers whose calls are left to each size."""
 
     opener: Opener
     found: list[_Question] = field(default_factory=list)
+    left: list[_Left] = field(default_factory=list)
 
     def open(self, step: int, choice: Choice[Any], problem: Problem, facts: Facts) -> Choice[Any]:
         """The choice for the sizes at hand with its sizes opened, and those of the layer that it is for."""
         family = choice.family
         if family.settle:
-            raise TypeError("the slabs of a filtered layer follow from its size")
+            self.found.append(_Question(step, (problem, facts), choice))
+            leave = partial(self._leave, len(self.found) - 1)
+            return replace(choice, family=replace(family, lower=leave), problem=problem)
         layer = facts.merged if family.merges and facts.merged is not None else problem
         if layer.rows != choice.problem.rows:
             layer = replace(layer, rows=choice.problem.rows)
         tile = choice.tile.opened(self.opener)
         self.found.append(_Question(step, (problem, facts), choice))
         return replace(choice, tile=tile, problem=layer, text=choice.tile.text())
+
+    def _leave(self, question: int, planner: Planner, layer: Layer, _choice: Choice[Any]) -> None:
+        """Lower a layer without making its calls."""
+        self.left.append(_Left(len(planner.calls), question, layer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +98,11 @@ class _OpenCall:
     moved: Close | None
     question: int | None
 
-    def fix(self, values: Sequence[int], choices: Sequence[Choice[Any]]) -> Call:
-        """The call for some sizes."""
+    def fix(self, values: Sequence[int], choices: Sequence[Choice[Any]], planner: Planner) -> None:
+        """Append the call for some sizes."""
+        planner.calls.append(self._make(values, choices))
+
+    def _make(self, values: Sequence[int], choices: Sequence[Choice[Any]]) -> Call:
         call = self.call
         recipe: Any = call.recipe
         if self.units is not None:
@@ -91,6 +115,27 @@ class _OpenCall:
         decision = Decision(choice.problem, choice.tile.text(), choice.tuned)
         why = choice.rejected if call.why else ()
         return Call(recipe, args, call.step, call.what, why, decision, call.how, call.fixed, moved)
+
+
+@dataclass(frozen=True, slots=True)
+class _OpenLayer:
+    """A filtered layer whose calls are left to each size, and what puts that into it."""
+
+    layer: Layer
+    close: Close | None
+    step: int
+    question: int
+    shared: Shared
+
+    def fix(self, values: Sequence[int], choices: Sequence[Choice[Any]], planner: Planner) -> None:
+        """Append its calls for some sizes."""
+        layer = self.layer if self.close is None else self.close(values)
+        choice, first, known = choices[self.question], len(planner.calls), len(planner.buffers)
+        planner.step = self.step
+        choice.family.lower(planner, layer, choice)
+        made = planner.calls[first:]
+        self.shared.name_packed(made, planner.buffers, planner.program, known)
+        planner.calls[first:] = self.shared.open(made, planner.buffers, planner.target)
 
 
 class OpenPlan:
@@ -114,7 +159,6 @@ class OpenPlan:
         self._target = planner.target
         shared.name_packed(planner.calls, planner.buffers, planner.program)
         calls = self._open_calls(planner, trace)
-        count_lifetimes([call for call, _ in calls], (), planner.buffers)
         self._formulas = formulas = Formulas()
         # What is asked of a layer follows from the sizes of the program alone, and is known before any choice is.
         self._layers, count = Formulas(), len(origin.sizes)
@@ -127,7 +171,11 @@ class OpenPlan:
         self._before = Conditions(early, (), self._layers)
         if not self._layers.is_of(count):
             raise TypeError("a layer depends on the tile of another one")
-        self._calls = [self._make(call, units) for call, units in calls]
+        self._steps: list[_OpenCall | _OpenLayer] = [self._make(call, units) for call, units in calls]
+        for left in reversed(questions.left):
+            step = questions.found[left.question].step
+            layer = _OpenLayer(left.layer, find_close(left.layer, formulas), step, left.question, shared)
+            self._steps.insert(left.first, layer)
         self._buffers = [
             (each, formulas.add(tree_of(each.size)), find_close(each.make, formulas)) for each in planner.buffers
         ]
@@ -197,11 +245,11 @@ class OpenPlan:
             choices = self._choose(sizes, planner)
             if choices is None:
                 return None
-            loose = [size for choice in choices for size in choice.tile.sizes]
+            loose = [size for choice in choices if not choice.family.settle for size in choice.tile.sizes]
             values = self._formulas.evaluate([*sizes, *loose])
         except ZeroDivisionError:
             return None
-        return self._put(planner.program, values, choices) if self._conditions.hold(values) else None
+        return self._put(planner, values, choices) if self._conditions.hold(values) else None
 
     def _choose(self, sizes: Sequence[int], planner: Planner) -> list[Choice[Any]] | None:
         """The choices for some sizes; ``None`` where they are not of the forms that they were."""
@@ -217,32 +265,29 @@ class OpenPlan:
             choice = self._shared.agree(question.step, chosen[number], question.choice, self._target)
             if choice is None:
                 return None
+            step: Any = planner.program.steps[question.step]
+            if choice.family.settle and not fits_weights(planner, choice, step.w):
+                return None
             found.append(choice)
         return found
 
-    def _put(self, program: Program, values: Sequence[int], choices: Sequence[Choice[Any]]) -> Plan:
-        calls = tuple(made.fix(values, choices) for made in self._calls)
-        buffers = [
-            Buffer(
-                each.kind,
-                values[size],
-                each.index,
-                each.make if make is None else make(values),
-                each.packed,
-                each.first,
-                each.last,
-            )
+    def _put(self, planner: Planner, values: Sequence[int], choices: Sequence[Choice[Any]]) -> Plan:
+        planner.buffers = buffers = [
+            Buffer(each.kind, values[size], each.index, each.make if make is None else make(values), each.packed)
             for each, size, make in self._buffers
         ]
+        for each in self._steps:
+            each.fix(values, choices, planner)
+        count_lifetimes(planner.calls, planner.groups, buffers)
         offsets, total = plan_arena(buffers)
         inputs, outputs = (
             {name: layout if inner is None else inner(values) for name, layout, inner in item} for item in self._layouts
         )
         return Plan(
-            program,
+            planner.program,
             self._target,
-            calls,
-            (),
+            tuple(planner.calls),
+            tuple(planner.groups),
             tuple(buffers),
             tuple(offsets),
             total,

@@ -75,8 +75,6 @@ class OpenPlans:
                     self._put_first(known, variant)
                     return found
         alone = plan(program, target, options, self._shared)
-        if alone.filtered:
-            known.variants = None
         if self._miss(known) and not self._beside(partial(self._make, known, origin, target, options)):
             known.busy = False
         return alone

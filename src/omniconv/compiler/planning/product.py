@@ -18,9 +18,10 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from omniconv.compiler.emit.epilogue import Post
-from omniconv.compiler.kernels.panel.kernel import ARGS, Panel
+from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.kernels.panel.lower import DIRECT
 from omniconv.compiler.kernels.panel.packing import pack_panels
+from omniconv.compiler.kernels.panel.row import ARGS
 from omniconv.compiler.kernels.panel.tiles import plan_panel
 from omniconv.compiler.lowering.arrange import PAGE, WAYS, as_channels_last, as_row_major, copy_axes, copy_value
 from omniconv.compiler.lowering.posts import lower_posts

@@ -143,11 +143,13 @@ class Shared:
 
     def agree(self, step: int, own: Choice[Tile], other: Choice[Tile], target: Target) -> Choice[Tile] | None:
         """The choice for a step with a tile of the form of another one, if that costs little more: hardly more, where
-        there is code for its own.
+        there is code for its own. A filtered layer keeps its own form.
         """
         family, form = own.family, other.tile.form()
         if family is not other.family:
             return None
+        if family.settle:
+            return self.settle(step, own, target)
         if own.tile.form() == form:
             return own
         if own.tuned:
@@ -166,9 +168,9 @@ class Shared:
             found: T = made[way]
         return found
 
-    def name_packed(self, calls: Iterable[Call], buffers: Sequence[Buffer], program: Program) -> None:
-        """Have each buffer of packed weights say all that its content depends on: the numbers of its step, and how they
-        are packed.
+    def name_packed(self, calls: Iterable[Call], buffers: Sequence[Buffer], program: Program, first: int = 0) -> None:
+        """Have each buffer of packed weights, but for those before ``first``, say all that its content depends on: the
+        numbers of its step, and how they are packed.
 
         Steps are known by their numbers: programs for images of different sizes may have other steps, and make weights
         of their own.
@@ -178,7 +180,7 @@ class Shared:
         for call in calls:
             for place in call.args:
                 buffer = buffers[place.buffer]
-                if buffer.packed is not None and place.buffer not in named:
+                if buffer.packed is not None and place.buffer >= first and place.buffer not in named:
                     if call.step not in digests:
                         with self.lock:
                             digests[call.step] = _hash_step(program.steps[call.step], self._hash)

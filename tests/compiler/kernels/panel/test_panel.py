@@ -14,6 +14,7 @@ from tests.registry.compiled import run_compiled
 import omniconv as oc
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.kernels.panel.kernel import Panel
+from omniconv.compiler.kernels.panel.lower import is_parted
 from omniconv.compiler.kernels.panel.tiles import PanelTile, cost_panel, plan_panel
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
@@ -83,6 +84,31 @@ def test_panels_take_turns_while_their_weights_stay_near():
     assert inner(1, 256, 256), "256 KiB, half of the second-level cache, are read in order"
     assert not inner(1, 256, 264)
     assert not inner(4, 32, 32, replace(AxisWalk.flat(9), kernel=3, taps=(3,), ostep=1)), "several taps"
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize(("inputs", "positions", "cut"), [(384, 13, False), (640, 14, True), (400, 3, False)])
+def test_tiles_that_take_turns_at_spans_make_the_same_sums(inputs, positions, cut, target):
+    tile = PanelTile(4, 2, 4, 3, False, cut)
+    plain, args, y, _ = pointwise(target, 2, inputs, 3 * target.lanes + 1, positions, tile)
+    rng = np.random.default_rng(1)
+    args[0].view[...] = rng.standard_normal(args[0].view.shape)
+    args[1] = rng.standard_normal(args[1].shape).astype(np.float32)
+    args[2] = rng.standard_normal(args[2].shape).astype(np.float32)
+    expected = check_shares(plain, target, args, y).copy()
+    parted = replace(plain, parted=True)
+    room = Buffer(placed((1, parted.room), target.lanes), target.lanes)
+    assert np.array_equal(check_shares(parted, target, [*args, room], y), expected)
+
+
+def test_tiles_take_turns_where_weights_come_from_far_and_are_used_often():
+    def parted(positions, inputs=768, outputs=3072):
+        tile = plan_panel(Problem(1, (POINT, POINT, AxisWalk.flat(positions)), 1, inputs, outputs), V3)
+        return is_parted(pointwise(V3, 1, inputs, outputs, positions, tile)[0], V3)
+
+    assert parted(49)
+    assert not parted(30), "few tiles"
+    assert not parted(49, inputs=1536, outputs=384), "2.4 MB of weights"
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)

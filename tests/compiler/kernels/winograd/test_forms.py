@@ -214,17 +214,17 @@ def test_random_layers_keep_their_bound(seed):
 
 @pytest.mark.parametrize("value", [np.float32(3.2e38), np.float32(np.inf), np.float32(np.nan)])
 def test_weights_that_would_overflow_are_summed_directly(value):
-    """A 5x5 adds up 31/24 of a weight along each axis."""
-    spec, shape = Conv.of(32, 16, 5, padding=2), (1, 32, 21, 24)
+    """By the points 0, 1, -1, 2 and infinity three taps are added up to 3/2 of the largest along each axis."""
+    spec, shape = Conv.of(32, 16, 3, padding=1), (1, 32, 9, 9)
     rng = np.random.default_rng(0)
     x = (2.0**-20 * rng.standard_normal(shape)).astype(np.float32)
     w, b = random_weights(spec, rng)[0]
     usual = oc.compile(spec, shape, [(w, b)], target="x86-64-v3")
-    assert "winograd m=2 slab=" in usual.explain()
-    said = "winograd F(2x2, 5x5): 6x6 points, 0, 1/2, -1/2, 2, -2 and infinity; multiplies 2.78 times less often"
+    assert "winograd m=3 slab=" in usual.explain()
+    said = "winograd F(3x3, 3x3): 5x5 points, 0, 1, -1, 2 and infinity; multiplies 3.24 times less often"
     assert said in usual.explain()
     w = w.copy()
-    w[3, 5, 2, 2] = value
+    w[3, 5, 1, 1] = value
     f = oc.compile(spec, shape, [(w, b)], target="x86-64-v3")
     assert "rejected winograd: the weights are so large that transformed ones may exceed float32" in f.explain()
     with np.errstate(all="ignore"):

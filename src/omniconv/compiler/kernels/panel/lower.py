@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from omniconv.compiler.kernels.lane.tiles import WHOLE, fits_both, reject_lane
-from omniconv.compiler.kernels.panel.kernel import ARGS, Panel
+from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.kernels.panel.packing import pack_panels
+from omniconv.compiler.kernels.panel.row import ARGS, divide_spans
 from omniconv.compiler.kernels.panel.tiles import PanelTile, list_panels, plan_panel
 from omniconv.compiler.lowering.arrange import as_channels_last
 from omniconv.compiler.lowering.family import Choice, Family
@@ -25,6 +26,10 @@ from omniconv.program.element import BFLOAT16
 from omniconv.program.steps import Array, ConvStep
 from omniconv.target.model import Target
 
+FAR = 8
+"""Weights of so many second-level caches come from memory, or from a cache that others use as well."""
+LEAST_TILES = 8
+"""Fewer tiles read weights no slower than they come."""
 DIRECT = 16
 """Below so many input channels a panel kernel reads channels-first input in place; from here on, a copy pays."""
 
@@ -144,6 +149,7 @@ def lower_panel(
     if x.element is BFLOAT16 and recipe.neighbours:
         adds = recipe.pairs and bool(planner.target.traits.pair_sums)
         recipe = replace(recipe, adds_pairs=adds, widens=not adds and problem.pointwise and x.layout.readable)
+    recipe = replace(recipe, parted=is_parted(recipe, planner.target))
     weights = _pack(planner, layer, recipe, channels.order, kind)
     key = "bias", recipe.packing, kind
     bias = pack_bias(planner, layer.bias, recipe.groups * recipe.columns, recipe.pack_bias, key)
@@ -151,9 +157,22 @@ def lower_panel(
     zero = planner.zeros(furthest + 1)
     table = planner.table(channels.offsets) if channels.offsets is not None else zero
     args = [channels.ref, weights, bias, y.ref, zero, table, *layer.refs]
-    if recipe.widens:
+    if recipe.widens or recipe.parted:
         args.append(planner.thread_memory(recipe.room))
     planner.call(recipe, args, FAMILY.name, choice.rejected, choice.decision, how)
+
+
+def is_parted(recipe: Panel, target: Target) -> bool:
+    """Whether the weights come from far beyond the caches of a core, so that a tile that goes through all of a panel
+    alone waits for them.
+    """
+    pointwise = all(axis.pointwise for axis in recipe.axes)
+    plain = not (recipe.mapped or recipe.pairs or recipe.widens or recipe.tile.inner)
+    if not (pointwise and plain and divide_spans(recipe.inputs)[0] > 0):
+        return False
+    if recipe.axes[2].counts[0] < LEAST_TILES * recipe.tile.rows:
+        return False
+    return target.element.bytes * recipe.groups * recipe.depth * recipe.columns > FAR * target.cache_bytes
 
 
 def _pack(planner: Planner, layer: Layer, recipe: Panel, order: tuple[int, ...] | None, kind: Hashable) -> BufferRef:

@@ -16,8 +16,9 @@ import math
 from collections.abc import Iterator
 from typing import ClassVar, Final
 
-from omniconv.compiler.kernels.panel.kernel import ARGS, Panel
+from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.kernels.panel.lower import DIRECT
+from omniconv.compiler.kernels.panel.row import ARGS
 from omniconv.compiler.kernels.panel.tiles import PanelTile, cost_panel, list_panels
 from omniconv.compiler.lowering.arrange import copy_axes
 from omniconv.compiler.lowering.family import Choice, Family

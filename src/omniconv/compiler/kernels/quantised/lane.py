@@ -35,6 +35,8 @@ from omniconv.target.model import Target
 
 QUARTER = 4
 """Pairs that are moved among each other at no more than one instruction: 16 bytes."""
+_MOST_ROWS = 6
+"""Rows of taps whose addresses stay in registers beside those of weights, biases, factors and the result."""
 Tap: TypeAlias = tuple[int, int, int]
 TapPlace: TypeAlias = tuple[int, int, int] | None
 """Row, along D and along H, and column that a tap of a tile reads; ``None`` outside."""
@@ -93,6 +95,14 @@ class QuantisedLane:
         return self.inputs // 2 if self.by_channel else self.inputs
 
     @property
+    def tile_by_tile(self) -> bool:
+        """Whether all blocks of a tile follow each other, and read whole lines in the order of memory. Where addresses of
+        rows of taps would not stay in registers, all tiles of a block do instead.
+        """
+        depth, height, _ = self.walk.axes
+        return depth.kernel * height.kernel <= _MOST_ROWS
+
+    @property
     def tap_pairs(self) -> list[tuple[Tap, Tap | None]]:
         """The taps in pairs, or each for itself, W innermost."""
         depth, height, width = (axis.kernel for axis in self.walk.axes)
@@ -143,29 +153,39 @@ class QuantisedLane:
     def emit(self, name: str, target: Target) -> str:
         """The kernel's IR."""
         k = Kernel(name, target)
-        width, full = self.held * self.outputs, self.held * self.outputs == self.lanes
-        ragged = self.groups % self.held * self.outputs
-        if full and self.tail:
-            ragged = 0
-        whole = self.blocks - 1 if ragged else self.blocks
         for y, rows, part in self.walk.emit_units(k):
-            if whole:
-                with k.loop(whole) as block:
-                    self._block(k, y, rows, part, block, None if full else width)
-            if ragged:
-                self._block(k, y, rows, part, whole, ragged)
+            if self.tile_by_tile:
+                for run, first in self.walk.emit_tiles(k, part):
+                    for block, count in self._emit_blocks(k):
+                        self._block(k, y, rows, run, first, block, count)
+            else:
+                for block, count in self._emit_blocks(k):
+                    for run, first in self.walk.emit_tiles(k, part):
+                        self._block(k, y, rows, run, first, block, count)
         return k.finish()
 
-    def _block(self, k: Kernel, y: Pointer, rows: Rows, part: Index, block: Index, count: int | None) -> None:
+    def _emit_blocks(self, k: Kernel) -> Iterator[tuple[Index, int | None]]:
+        """Run what follows for each block: its number, and how many outputs are stored where these are not all."""
+        full = self.held * self.outputs == self.lanes
+        ragged = 0 if full and self.tail else self.groups % self.held * self.outputs
+        whole = self.blocks - 1 if ragged else self.blocks
+        if whole:
+            with k.loop(whole) as block:
+                yield block, None if full else self.held * self.outputs
+        if ragged:
+            yield whole, ragged
+
+    def _block(
+        self, k: Kernel, y: Pointer, rows: Rows, run: TapRun, first: Index, block: Index, count: int | None
+    ) -> None:
         size = len(self.tap_pairs) * self.turns * 2 * self.lanes
         weights = shift_words(k, k.arg(WEIGHTS), k.mul(block, size))
         place = k.mul(block, self.lanes)
         inputs = {tap: shift_words(k, row, k.mul(block, self.held * self.inputs)) for tap, row in rows.items()}
         result = shift_words(k, y, k.mul(block, self.held * self.outputs))
-        for run, first in self.walk.emit_tiles(k, part):
-            for i, totals in enumerate(self._tile(k, inputs, weights, place, run, first)):
-                value = self.walk.finish(k, totals, place)
-                store_words(k, value, result, k.mul(k.add(first, i), self.walk.y_strides[3]), count)
+        for i, totals in enumerate(self._tile(k, inputs, weights, place, run, first)):
+            value = self.walk.finish(k, totals, place)
+            store_words(k, value, result, k.mul(k.add(first, i), self.walk.y_strides[3]), count)
 
     def _tile(
         self, k: Kernel, rows: Rows, weights: Pointer, place: Index, run: TapRun, first: Index

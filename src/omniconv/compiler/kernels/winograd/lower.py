@@ -34,6 +34,7 @@ from omniconv.compiler.memory.storage import BufferRef, Stored
 from omniconv.compiler.problem.candidate import Candidate
 from omniconv.compiler.problem.problem import Problem
 from omniconv.compiler.problem.walk import AxisWalk
+from omniconv.program.element import FLOAT32
 from omniconv.program.steps import Array, ConvStep
 from omniconv.spec.geometry import Axis
 from omniconv.target.model import Target
@@ -222,10 +223,10 @@ def _lay_out(planner: Planner, layer: Layer, weights: BufferRef) -> BufferRef:
     return laid
 
 
-def _holds(blocks: BlockGrid, w: Array) -> bool:
+def _holds(blocks: BlockGrid, largest: float) -> bool:
     """Whether all transformed weights are finite: a point adds up the taps with factors of its own along each axis."""
     most = math.prod(float(np.abs(axis.filtering.kernel).sum(axis=1).max()) for axis in blocks.axes if axis.filtered)
-    return bool(max(float(w.max()), -float(w.min())) * most <= float(np.finfo(w.dtype).max))
+    return largest * most <= float(np.finfo(FLOAT32.dtype).max)
 
 
 def _pad_bias(b: Array | None, size: int) -> Array:

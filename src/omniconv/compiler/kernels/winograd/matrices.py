@@ -84,8 +84,12 @@ class Filtering:
 def construct_filtering(
     m: int, r: int, points: tuple[Fraction, ...]
 ) -> tuple[Exact, tuple[Fraction, ...], Exact, Exact]:
-    """B^T, the factors and the powers of G, and A^T, exactly. The column of A^T of a point below 1 is divided by it,
-    which spares a multiplication, and the row of G multiplied.
+    """B^T, the factors and the powers of G, and A^T, exactly.
+
+    What a row of B^T, a row of G and a column of A^T of one point are multiplied by may be moved between them. Powers
+    of 2 change no rounding, so that they are where the fewest operations and constants are left: the row of B^T of a
+    point that is neither 0 nor +-1 has whole numbers, the column of A^T of a point below 1 is divided by it, and that
+    of the inverse of such a point by its square, where there is a row for that to be 1 in, and no +-1 to be 1 in all.
 
     Args:
         m, r: outputs and taps.
@@ -93,15 +97,29 @@ def construct_filtering(
     """
     assert len(set(points)) == len(points) == m + r - 2
     zero, one = Fraction(0), Fraction(1)
-    data = [(*_multiply_out([q for q in points if q != p]), zero) for p in points] + [_multiply_out(points)]
-    scales = [abs(p) if 0 < abs(p) < 1 else one for p in points]
+    rows = [_multiply_out([q for q in points if q != p]) for p in points]
+    whole = [
+        math.lcm(*(c.denominator for c in row)) if abs(p) not in (0, 1) else 1
+        for p, row in zip(points, rows, strict=True)
+    ]
+    data = [(*(scale * c for c in row), zero) for scale, row in zip(whole, rows, strict=True)] + [_multiply_out(points)]
+    scales = [_find_scale(p, m, points) for p in points]
     factors = [
-        scale / math.prod((p - q for q in points if q != p), start=one) for p, scale in zip(points, scales, strict=True)
+        scale / (times * math.prod((p - q for q in points if q != p), start=one))
+        for p, scale, times in zip(points, scales, whole, strict=True)
     ]
     powers = [tuple(p**j for j in range(r)) for p in points] + [(zero,) * (r - 1) + (one,)]
     columns = list(zip(points, scales, strict=True))
     result = [(*(p**i / scale for p, scale in columns), one if i == m - 1 else zero) for i in range(m)]
     return tuple(data), (*factors, one), tuple(powers), tuple(result)
+
+
+def _find_scale(p: Fraction, m: int, points: Sequence[Fraction]) -> Fraction:
+    """What the column of A^T of a point is divided by."""
+    if 0 < abs(p) < 1:
+        return abs(p)
+    inverse = p and 1 / p in points and 1 not in points
+    return p**2 if inverse and m > 3 else Fraction(1)
 
 
 def _multiply_out(roots: Sequence[Fraction]) -> tuple[Fraction, ...]:
@@ -161,10 +179,12 @@ def emit_data(k: Kernel, matrix: Matrix, values: Sequence[Value]) -> list[Value]
         if not any(_mirrored(row, other) for other in matrix[len(results) + 1 :][:1]):
             results.append(_combine(k, row, values))
             continue
-        scale = [c for c in row[1::2] if c][-1]
-        even = _combine(k, row[0::2], values[0::2])
-        odd = _combine(k, [c / scale for c in row[1::2]], values[1::2])
-        results += [_combine(k, (1, scale), (even, odd)), _combine(k, (1, -scale), (even, odd))]
+        odd = min((c for c in row[1::2] if c), key=abs)
+        even = min((c for c in row[0::2] if c), key=abs) if abs(odd) == 1 else 1.0
+        halves = [
+            _combine(k, [c / scale for c in row[start::2]], values[start::2]) for start, scale in ((0, even), (1, odd))
+        ]
+        results += [_combine(k, (even, odd), halves), _combine(k, (even, -odd), halves)]
     return results
 
 
