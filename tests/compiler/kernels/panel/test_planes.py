@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
@@ -10,6 +12,7 @@ from tests.machines import V2, V3, V4
 from tests.registry.compiled import strictly
 
 import omniconv as oc
+from omniconv.compiler.code import build
 from omniconv.compiler.kernels.panel.planes import in_planes
 from omniconv.compiler.memory.layout import Layout, channels_last, row_major
 from omniconv.compiler.planning.choice import choose
@@ -26,6 +29,7 @@ LAYERS = [
     (Conv.of(16, 14, 1, dims=3), (2, 16, 3, 5, 2)),
     (Conv.of(40, 24, 1, dims=1), (3, 40, 67)),
     (Conv.of(6, 20, 1, transposed=True), (2, 6, 5, 9)),
+    (Conv.of(5, 40, 1), (1, 5, 3, 4)),  # one panel, whose last vector is a part
 ]
 
 
@@ -76,12 +80,25 @@ def test_epilogues_have_the_bits_of_channels_last(threads: int) -> None:
     assert np.array_equal(y, np.moveaxis(z, -1, 1))
 
 
-def test_images_of_any_size() -> None:
-    net = oc.compile(residual("h", "w"))
-    for height, width in ((9, 11), (16, 16), (1, 1), (24, 17), (40, 2)):
-        (y,) = net.run(draw(height, width)).values()
-        (want,) = oc.compile(residual(height, width)).run(draw(height, width)).values()
-        assert np.array_equal(y, want), (height, width)
+def test_images_of_any_size_share_their_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Positions are independent: those of every image are the first ones of a long one."""
+    line = draw(1, 1024)
+    (want,) = oc.compile(residual(1, 1024)).run(line).values()
+    net, compiled, compile_code = oc.compile(residual("h", "w")), list[int](), build._compile
+
+    def count(*args: Any) -> Any:
+        compiled.append(1)
+        return compile_code(*args)
+
+    for height, width in ((9, 11), (16, 16), (24, 17), (40, 2), (13, 13), (32, 32), (33, 1)):
+        if height == 13:
+            monkeypatch.setattr(build, "_compile", count)
+        given = {
+            name: value[..., : height * width].reshape(*value.shape[:2], height, width) for name, value in line.items()
+        }
+        (y,) = net.run(given).values()
+        assert np.array_equal(y.reshape(2, 12, -1), want[..., 0, : height * width]), (height, width)
+    assert not compiled
 
 
 def test_where_positions_lie_side_by_side() -> None:
@@ -110,7 +127,7 @@ def test_other_layers_say_why_not(spec: Conv, shape: tuple[int, ...], facts: Fac
         assert any(why.startswith(f"planes: {reason}") for why in choice.rejected)
 
 
-def test_tiles_are_whole_lines_and_units_are_enough() -> None:
+def test_tiles_are_lines_and_units_are_enough() -> None:
     for target, vectors in ((V2, 4), (V3, 2), (V4, 1)):
         choice = choose(Problem.of(Conv.of(128, 128, 1), (1, 128, 56, 56)), target, PLANES)
         assert choice.tile.vectors % vectors == 0

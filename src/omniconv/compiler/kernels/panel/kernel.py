@@ -61,6 +61,7 @@ class Panel:
         turned: whether positions along the width are output channels of the layer, with the layer's weights as inputs,
             and columns are positions of the layer. Biases are those of rows then, and a unit of work first copies its
             columns, which lie ``w_line`` apart for neighbouring inputs, into the memory of its thread: the last arg.
+            The last panel, of several, overlaps the one before it, so that its vectors are whole.
         parted: whether the tiles of a unit take turns at each span of inputs, and ask together for the weights of the
             next one meanwhile. Their sums lie in the memory of the thread between spans: the last arg. Every sum is
             made as without.
@@ -115,7 +116,9 @@ class Panel:
 
     @property
     def columns(self) -> int:
-        """Weights of one group for one tap and input channel, spare lanes included."""
+        """Weights of one group for one tap and input channel, spare lanes included where they are packed."""
+        if self.turned:
+            return self.outputs
         return (self.vectors - 1) * self.lanes + self.narrow
 
     @property
@@ -178,14 +181,14 @@ class Panel:
         the columns are the image.
         """
         if self.turned:
-            return open_images(
+            return replace(
                 self,
-                opener,
+                batch=opener(self.batch),
                 outputs=opener(self.outputs),
+                y_strides=opener.all(self.y_strides),
                 w_strides=(opener(self.w_strides[0]), 0, 0),
                 w_line=opener(self.w_line),
-                posts=open_posts(self.posts, opener),
-                tile=replace(self.tile, block=opener.any(self.tile.block)),
+                posts=share_posts(self.posts, opener),
             )
         apart = self.x_strides[3] == 1 != self.x_channel
         return open_images(
@@ -262,12 +265,17 @@ class Panel:
         self, k: Kernel, tables: Sequence[PhaseTables], n: Index, od: Index, oh: Index, block: Index, panel: Index
     ) -> None:
         """One panel at a block of positions."""
-        group, index = k.divmod(panel, self.panels)
+        group, index = (0, panel) if self.turned else k.divmod(panel, self.panels)
         last = self.vectors - (self.panels - 1) * self.tile.vectors
-        tail = self.outputs - (self.vectors - 1) * self.lanes
+        within = k.mul(index, self.tile.vectors * self.lanes)
         full = Held((self.lanes,) * self.tile.vectors)
-        rest = Held((self.lanes,) * (last - 1) + (self.narrow,), tail, self.dots)
-        row = PanelRow(self, k, tables, n, od, oh, block, group, index)
+        if self.turned and self.panels > 1:
+            within, tail = k.min(within, self.outputs - last * self.lanes), self.lanes
+            rest = Held((self.lanes,) * last)
+        else:
+            tail = self.outputs - (self.vectors - 1) * self.lanes
+            rest = Held((self.lanes,) * (last - 1) + (self.narrow,), tail, self.dots)
+        row = PanelRow(self, k, tables, n, od, oh, block, group, within)
         if full.widths == rest.widths and tail == self.lanes:
             row.emit(full)
         else:

@@ -135,7 +135,7 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[PlanesTile]) -> None:
         y_strides=(y.sn, 0, 0, y.sc),
         x_channel=1,
         x_group=0,
-        y_group=turned.outputs,
+        y_group=0,
         mapped=False,
         tail=False,
         posts=layer.posts_behind(ARGS),

@@ -59,10 +59,10 @@ class PanelRow:
         oh: Index,
         block: Index,
         group: Index,
-        index: Index,
+        within: Index,
     ) -> None:
         self.p, self.k = panel, k
-        self.n, self.od, self.oh, self.block, self.group, self.index = n, od, oh, block, group, index
+        self.n, self.od, self.oh, self.block, self.group = n, od, oh, block, group
         self.depth, self.depth_q = tables[0].at(od)
         self.height, self.height_q = tables[1].at(oh)
         self.width_tables = tables[2]
@@ -72,13 +72,10 @@ class PanelRow:
         self.zero = k.arg(ZERO)
         rows = k.add(k.mul(od, panel.y_strides[1]), k.mul(oh, panel.y_strides[2]))
         self.y = k.shift(k.arg(Y), k.add(k.mul(n, yn), rows))
-        lanes = panel.lanes
-        within = k.mul(index, panel.tile.vectors * lanes)
         self.channel = k.add(k.mul(group, panel.outputs), within)
         self.column = k.add(k.mul(group, panel.y_group), within)
         weights, place = k.arg(W), k.mul(group, panel.depth * panel.columns)
-        step = (1 if panel.w_line else panel.depth) * panel.tile.vectors * lanes
-        place = k.add(place, k.mul(index, step))
+        place = k.add(place, k.mul(within, 1 if panel.w_line else panel.depth))
         for position, stride in zip((n, od, oh), panel.w_strides, strict=True):
             place = k.add(place, k.mul(position, stride))
         self.w = self.columns = k.shift(weights, place)
