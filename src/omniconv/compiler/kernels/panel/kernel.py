@@ -22,6 +22,7 @@ from omniconv.compiler.emit.epilogue import Position, Post, emit_epilogue, open_
 from omniconv.compiler.emit.machine import Index, Pointer, Slot, Value
 from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.emit.vectors import emit_fold, emit_vectors
+from omniconv.compiler.kernels.panel.ahead import ask_next_matrix, ask_next_panel, count_turns
 from omniconv.compiler.kernels.panel.tiles import SPAN, PanelTile, sums_along_inputs
 from omniconv.compiler.problem.open_images import open_images
 from omniconv.compiler.problem.walk import AxisWalk
@@ -34,9 +35,6 @@ from omniconv.target.model import Target
 X, W, B, Y, ZERO, MAP = range(6)
 """Positions of the buffers in ``args``; operands of the epilogue follow."""
 ARGS = 6
-
-LINE = 64
-"""A cache line [bytes]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +52,6 @@ class Panel:
         mapped: whether channel positions come from the list at ``args[MAP]``, one for each input channel of each group.
         tail: whether lanes after the last output channel may be written.
         posts: the epilogue.
-        far: whether the weights come from beyond the caches of a core, so that each panel asks for those of the next.
         w_strides: N, D, H strides of the weights [elements]: 0 but for products of values, in which every image, plane
             or row may have weights of its own.
         w_line: distance between the weights of neighbouring inputs where they are read as they lie, without panels
@@ -83,7 +80,6 @@ class Panel:
     posts: tuple[Post, ...]
     tile: PanelTile
     lanes: int
-    far: bool = False
     w_strides: tuple[int, int, int] = (0, 0, 0)
     w_line: int = 0
     sweep: bool = False
@@ -143,10 +139,14 @@ class Panel:
         return ceil_div(self.vectors, self.tile.vectors)
 
     @property
+    def tiles(self) -> int:
+        """Tiles along the width, of one phase."""
+        return ceil_div(max(self.axes[2].counts), self.tile.rows)
+
+    @property
     def blocks(self) -> int:
         """Blocks of tiles along the width."""
-        tiles = ceil_div(max(self.axes[2].counts), self.tile.rows)
-        return ceil_div(tiles, self.tile.block)
+        return ceil_div(self.tiles, self.tile.block)
 
     @property
     def units(self) -> int:
@@ -212,30 +212,17 @@ class Panel:
             if self.sweep:
                 n, od, oh, block = k.split(unit, *place)
                 with k.loop(panels) as each:
-                    self._ask_ahead(k, (n, od, oh), k.add(k.mul(block, panels), each), self.blocks * panels)
+                    part = k.add(k.mul(block, panels), each)
+                    ask_next_matrix(self, k, k.arg(W), (n, od, oh), part, self.blocks * panels)
                     self._emit_unit(k, tables, n, od, oh, block, each)
             elif self.tile.inner:
                 n, od, oh, block, panel = k.split(unit, *place, panels)
                 self._emit_unit(k, tables, n, od, oh, block, panel)
             else:
-                panel, n, od, oh, block = k.split(unit, panels, *place)
+                panel, n, od, row, block = k.split(unit, panels, *place)
+                oh = tables[1].by_phase(row)
                 self._emit_unit(k, tables, n, od, oh, block, panel)
         return k.finish()
-
-    def _ask_ahead(self, k: Kernel, place: Sequence[Index], part: Index, parts: int) -> None:
-        """Ask for a part of the weights that the next matrix of a product has: its rows lie too far apart for the
-        processor to foresee them. Behind the last matrix that asks for nothing that is used.
-        """
-        next_matrix = next((stride for stride in reversed(self.w_strides) if stride), 0)
-        if not next_matrix:
-            return
-        line = LINE // k.element.bytes
-        count = ceil_div(ceil_div(self.depth * (self.w_line or self.columns), line), parts)
-        first = k.add(next_matrix, k.mul(part, count * line))
-        for position, stride in zip(place, self.w_strides, strict=True):
-            first = k.add(first, k.mul(position, stride))
-        for index in range(count):
-            k.prefetch(k.arg(W), k.add(first, index * line))
 
     def _emit_unit(
         self, k: Kernel, tables: Sequence[PhaseTables], n: Index, od: Index, oh: Index, block: Index, panel: Index
@@ -320,6 +307,8 @@ class _PanelRow:
         index: Index,
     ) -> None:
         self.p, self.k = panel, k
+        self.turns = count_turns(panel, k)
+        self.turn: Index = 0
         self.n, self.od, self.oh, self.block, self.group, self.index = n, od, oh, block, group, index
         self.depth, self.depth_q = tables[0].at(od)
         self.height, self.height_q = tables[1].at(oh)
@@ -346,6 +335,7 @@ class _PanelRow:
         """All tiles of the unit, for what a panel holds."""
         k, p = self.k, self.p
         axis = p.axes[2]
+        before = self._count_before() if self.turns else 0
         with k.loop(axis.phases) as index:
             phase = self.width_tables.phase(index)
             rows = min(p.tile.rows, *axis.counts)
@@ -357,12 +347,22 @@ class _PanelRow:
             if p.widens:
                 self._widen(phase, begin, end, rows, cut=cut)
             with k.loop(k.min(end, whole) if cut else end, start=begin) as tile:
+                self.turn = k.add(before, tile)
                 # The last tile overlaps the one before it, if it is not cut.
                 q = k.mul(tile, rows) if cut else k.min(k.mul(tile, rows), k.sub(phase.count, rows))
                 self._tile(phase, q, rows, held)
             if cut:
                 with k.when(k.compare("==", end, whole + 1)):
+                    self.turn = k.add(before, whole)
                     self._tile(phase, whole * rows, rest, held)
+
+    def _count_before(self) -> Index:
+        """Tiles of the panel that come before those of this line."""
+        k, p = self.k, self.p
+        lines: Index = self.n
+        for axis, q in ((p.axes[0], self.depth_q), (p.axes[1], self.height_q)):
+            lines = k.add(k.mul(lines, max(axis.counts)), q)
+        return k.mul(lines, p.tiles)
 
     def _widen(self, phase: PhaseValues, begin: Index, end: Index, rows: int, *, cut: bool) -> None:
         """Widen the inputs of the positions of all tiles of the unit."""
@@ -517,8 +517,8 @@ class _PanelRow:
         counts = [*(None for _ in widths[1:]), held.tail if p.w_line else None]
 
         def step(first: Index, number: int) -> None:
-            for ahead in range(0, number * sum(widths) if p.far else 0, LINE // k.element.bytes):
-                k.prefetch(weights, k.add(k.mul(k.add(first, p.depth), sum(widths)), ahead))
+            if self.turns:
+                ask_next_panel(p, k, self.turns, self.turn, weights, first, number, sum(widths))
             values = [[k.get(slot) for slot in row] for row in acc]
             if p.adds_pairs:
                 self._add_pairs(pixels, weights, values, first, number)
