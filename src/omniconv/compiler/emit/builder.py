@@ -504,10 +504,12 @@ class Kernel:
         """Store one element."""
         self.store(value, pointer, elements)
 
-    def prefetch(self, pointer: Pointer, elements: Index = 0, *, write: bool = False) -> None:
-        """Ask for the cache line of an address that will be read, or written, soon; the address may be anything."""
+    def prefetch(self, pointer: Pointer, elements: Index = 0, *, write: bool = False, level: int = 1) -> None:
+        """Ask for the cache line of an address that will be read, or written, soon, into a level of the caches; the
+        address may be anything.
+        """
         found = self.intrinsic("llvm.prefetch.p0", ir.VOID, [PTR, I32, I32, I32])
-        what, near, data = (ir.integer(I32, value) for value in (int(write), 3, 1))
+        what, near, data = (ir.integer(I32, value) for value in (int(write), 4 - level, 1))
         self.b.call(found, [self.shift(pointer, elements), what, near, data])
 
     # -- arithmetic on vectors (or scalars: the type follows the operands)

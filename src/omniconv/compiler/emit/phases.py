@@ -47,3 +47,13 @@ class PhaseTables:
             return self.phase(0), output
         q, phase = self.k.divmod(output, self.walk.out_step)
         return self.phase(phase), q
+
+    def by_phase(self, index: Index) -> Index:
+        """The output position that comes at an index where those of each phase, if all have equally many, follow one
+        another: what they read of the weights stays near.
+        """
+        walk = self.walk
+        if walk.static or len(set(walk.counts)) > 1:
+            return index
+        phase, q = self.k.divmod(index, walk.counts[0])
+        return self.k.add(self.k.mul(q, walk.out_step), phase)

@@ -20,7 +20,8 @@ from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.epilogue import Post, open_posts, share_posts
 from omniconv.compiler.emit.machine import Index
 from omniconv.compiler.emit.phases import PhaseTables
-from omniconv.compiler.kernels.panel.row import LINE, Held, PanelRow, W
+from omniconv.compiler.kernels.panel.ahead import ask_next_matrix
+from omniconv.compiler.kernels.panel.row import Held, PanelRow, W
 from omniconv.compiler.kernels.panel.tiles import PanelTile, sums_along_inputs
 from omniconv.compiler.problem.open_images import open_images
 from omniconv.compiler.problem.walk import AxisWalk
@@ -46,7 +47,6 @@ class Panel:
         mapped: whether channel positions come from the list at ``args[MAP]``, one for each input channel of each group.
         tail: whether lanes after the last output channel may be written.
         posts: the epilogue.
-        far: whether the weights come from beyond the caches of a core, so that each panel asks for those of the next.
         w_strides: N, D, H strides of the weights [elements]: 0 but for products of values, in which every image, plane
             or row may have weights of its own.
         w_line: distance between the weights of neighbouring inputs where they are read as they lie, without panels
@@ -82,7 +82,6 @@ class Panel:
     posts: tuple[Post, ...]
     tile: PanelTile
     lanes: int
-    far: bool = False
     w_strides: tuple[int, int, int] = (0, 0, 0)
     w_line: int = 0
     sweep: bool = False
@@ -155,10 +154,14 @@ class Panel:
         return ceil_div(self.vectors, self.tile.vectors)
 
     @property
+    def tiles(self) -> int:
+        """Tiles along the width, of one phase."""
+        return ceil_div(max(self.axes[2].counts), self.tile.rows)
+
+    @property
     def blocks(self) -> int:
         """Blocks of tiles along the width."""
-        tiles = ceil_div(max(self.axes[2].counts), self.tile.rows)
-        return ceil_div(tiles, self.tile.block)
+        return ceil_div(self.tiles, self.tile.block)
 
     @property
     def units(self) -> int:
@@ -236,30 +239,17 @@ class Panel:
             if self.sweep:
                 n, od, oh, block = k.split(unit, *place)
                 with k.loop(panels) as each:
-                    self._ask_ahead(k, (n, od, oh), k.add(k.mul(block, panels), each), self.blocks * panels)
+                    part = k.add(k.mul(block, panels), each)
+                    ask_next_matrix(self, k, k.arg(W), (n, od, oh), part, self.blocks * panels)
                     self._emit_unit(k, tables, n, od, oh, block, each)
             elif self.tile.inner:
                 n, od, oh, block, panel = k.split(unit, *place, panels)
                 self._emit_unit(k, tables, n, od, oh, block, panel)
             else:
-                panel, n, od, oh, block = k.split(unit, panels, *place)
+                panel, n, od, row, block = k.split(unit, panels, *place)
+                oh = tables[1].by_phase(row)
                 self._emit_unit(k, tables, n, od, oh, block, panel)
         return k.finish()
-
-    def _ask_ahead(self, k: Kernel, place: Sequence[Index], part: Index, parts: int) -> None:
-        """Ask for a part of the weights that the next matrix of a product has: its rows lie too far apart for the
-        processor to foresee them. Behind the last matrix that asks for nothing that is used.
-        """
-        next_matrix = next((stride for stride in reversed(self.w_strides) if stride), 0)
-        if not next_matrix:
-            return
-        line = LINE // k.element.bytes
-        count = ceil_div(ceil_div(self.depth * (self.w_line or self.columns), line), parts)
-        first = k.add(next_matrix, k.mul(part, count * line))
-        for position, stride in zip(place, self.w_strides, strict=True):
-            first = k.add(first, k.mul(position, stride))
-        for index in range(count):
-            k.prefetch(k.arg(W), k.add(first, index * line))
 
     def _emit_unit(
         self, k: Kernel, tables: Sequence[PhaseTables], n: Index, od: Index, oh: Index, block: Index, panel: Index

@@ -11,6 +11,7 @@ from omniconv.compiler.emit.epilogue import Position, emit_epilogue
 from omniconv.compiler.emit.machine import Index, Pointer, Slot, Value
 from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.emit.vectors import emit_fold, emit_vectors
+from omniconv.compiler.kernels.panel.ahead import LINE, ask_next_panel, count_turns
 from omniconv.compiler.kernels.panel.tiles import SPAN
 from omniconv.integers import ceil_div
 from omniconv.open_size import may_exceed
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 X, W, B, Y, ZERO, MAP = range(6)
 """Positions of the buffers in ``args``; operands of the epilogue follow."""
 ARGS = 6
-
-LINE = 64
-"""A cache line [bytes]."""
 
 
 def divide_spans(inputs: int) -> tuple[int, int]:
@@ -62,6 +60,8 @@ class PanelRow:
         within: Index,
     ) -> None:
         self.p, self.k = panel, k
+        self.turns = count_turns(panel, k)
+        self.turn: Index = 0
         self.n, self.od, self.oh, self.block, self.group = n, od, oh, block, group
         self.depth, self.depth_q = tables[0].at(od)
         self.height, self.height_q = tables[1].at(oh)
@@ -91,6 +91,7 @@ class PanelRow:
         """All tiles of the unit, for what a panel holds."""
         k, p = self.k, self.p
         axis = p.axes[2]
+        before = self._count_before() if self.turns else 0
         with k.loop(axis.phases) as index:
             phase = self.width_tables.phase(index)
             rows = min(p.tile.rows, *axis.counts)
@@ -106,16 +107,26 @@ class PanelRow:
 
             def sweep(make: Callable[[Index, Index, int], None]) -> None:
                 with k.loop(k.min(end, whole) if cut else end, start=begin) as tile:
+                    self.turn = k.add(before, tile)
                     # The last tile overlaps the one before it, if it is not cut.
                     make(tile, k.mul(tile, rows) if cut else k.min(k.mul(tile, rows), k.sub(phase.count, rows)), rows)
                 if cut:
                     with k.when(k.compare("==", end, whole + 1)):
+                        self.turn = k.add(before, whole)
                         make(whole, whole * rows, rest)
 
             if p.parted and not held.dots:
                 self._emit_parts(phase, sweep, begin, held)
             else:
                 sweep(lambda _, q, many: self._tile(phase, q, many, held))
+
+    def _count_before(self) -> Index:
+        """Tiles of the panel that come before those of this line."""
+        k, p = self.k, self.p
+        lines: Index = self.n
+        for axis, q in ((p.axes[0], self.depth_q), (p.axes[1], self.height_q)):
+            lines = k.add(k.mul(lines, max(axis.counts)), q)
+        return k.mul(lines, p.tiles)
 
     def _emit_parts(
         self,
@@ -329,8 +340,8 @@ class PanelRow:
         counts = [*(None for _ in widths[1:]), held.tail if p.line else None]
 
         def step(first: Index, number: int) -> None:
-            for ahead in range(0, number * sum(widths) if p.far else 0, LINE // k.element.bytes):
-                k.prefetch(weights, k.add(k.mul(k.add(first, p.depth), sum(widths)), ahead))
+            if self.turns:
+                ask_next_panel(p, k, self.turns, self.turn, weights, first, number, sum(widths))
             values = [[k.get(slot) for slot in row] for row in acc]
             if p.adds_pairs:
                 self._add_pairs(pixels, weights, values, first, number)

@@ -40,8 +40,6 @@ from omniconv.spec.geometry import Axis
 from omniconv.target.model import Target
 
 OUTPUT_ARGS = 4
-FAR = 2**22
-"""Transformed weights that no cache near a core holds [bytes]."""
 
 
 def _list(problem: Problem, target: Target) -> tuple[Iterator[Candidate[BlockGrid]]]:
@@ -91,7 +89,6 @@ def _lower(planner: Planner, layer: Layer, choice: Choice[BlockGrid]) -> None:
             ),
             lanes=lanes,
             along=False,
-            far=planner.target.element.bytes * products * axes[2].kernel * blocks.parts * inputs * sums > FAR,
         )
         for each in sets
     ]
