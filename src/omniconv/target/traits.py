@@ -56,6 +56,7 @@ class WordUnits:
             whose highest bit is set.
         quads: products of unsigned and signed bytes that are neighbours, added: 16 bits, saturated.
         scaled: products of words, divided by 2**15 and rounded, halves up.
+        narrow: 16 bits to unsigned bytes, saturated; each group of eight of one vector is followed by that of another.
     """
 
     pairs: str = ""
@@ -64,6 +65,7 @@ class WordUnits:
     lookup: str = ""
     quads: str = ""
     scaled: str = ""
+    narrow: str = ""
 
 
 @dataclass(frozen=True, slots=True)

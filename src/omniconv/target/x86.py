@@ -47,7 +47,7 @@ SHORT_VECTORS: Final = Traits(
     pause=("llvm.x86.sse2.pause", None),
     words=WordUnits(
         "llvm.x86.sse2.pmadd.wd", "llvm.x86.sse2.packssdw.128", "llvm.x86.sse2.cvtps2dq", "llvm.x86.ssse3.pshuf.b.128",
-        "llvm.x86.ssse3.pmadd.ub.sw.128", "llvm.x86.ssse3.pmul.hr.sw.128",
+        "llvm.x86.ssse3.pmadd.ub.sw.128", "llvm.x86.ssse3.pmul.hr.sw.128", "llvm.x86.sse2.packuswb.128",
     ),
 )  # fmt: skip
 """Vectors of 128 bits: SSE."""
@@ -65,6 +65,7 @@ HALVES: Final = replace(
         "llvm.x86.avx2.pshuf.b",
         "llvm.x86.avx2.pmadd.ub.sw",
         "llvm.x86.avx2.pmul.hr.sw",
+        "llvm.x86.avx2.packuswb",
     ),
 )
 """Vectors of 256 bits, made of halves: AVX2."""
@@ -82,6 +83,7 @@ WIDE_VECTORS: Final = replace(
     words=WordUnits(
         "llvm.x86.avx512.pmaddw.d.512", "llvm.x86.avx512.packssdw.512", lookup="llvm.x86.avx512.pshuf.b.512",
         quads="llvm.x86.avx512.pmaddubs.w.512", scaled="llvm.x86.avx512.pmul.hr.sw.512",
+        narrow="llvm.x86.avx512.packuswb.512",
     ),
     transform=1.2,  # moves take twice as long as those of shorter vectors, but find more registers
     panel=PanelCosts(

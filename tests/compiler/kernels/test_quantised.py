@@ -8,6 +8,7 @@ from tests.machines import NEON
 from tests.program_oracle import run_program
 
 from omniconv.compiler.code.build import compile_assembly, compile_object
+from omniconv.compiler.kernels.quantised.byte_lane import QuantisedByteLane
 from omniconv.compiler.kernels.quantised.filtered import QuantisedFilter
 from omniconv.compiler.kernels.quantised.lane import QuantisedLane
 from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
@@ -165,6 +166,40 @@ def test_reciprocals_are_found_for_nearly_all_scales() -> None:
 def test_layers_are_exact(name: str) -> None:
     number = list(LAYERS).index(name)
     check(layer_program(*LAYERS[name]), threads=1 + number % 2, layout=("NCHW", "NHWC")[number % 3 == 0])
+
+
+BYTE_GROUPS = {
+    "of eight": ((2, 24, 5, 9), Conv.of(24, 24, 3, padding=1, stride=2, groups=3)),
+    "of four": ((1, 20, 9, 7), Conv.of(20, 20, 3, padding=[(3, 0), (1, 4)], dilation=2, groups=5, flip=True)),
+    "that narrow": ((1, 24, 5, 9), Conv.of(24, 12, (4, 1), padding=(1, 0), groups=3)),
+    "of lines": ((1, 32, 40), Conv.of(32, 32, 5, dims=1, padding=2, groups=8)),
+    "of volumes": ((1, 8, 4, 5, 6), Conv.of(8, 8, 3, dims=3, padding=1, groups=2)),
+}
+
+
+@pytest.mark.parametrize("name", BYTE_GROUPS)
+def test_groups_of_weights_of_seven_bits_are_exact(name: str) -> None:
+    """Their sums are beyond 16 bits unless they are centred; bytes of inputs outside are those of the zero point."""
+    shape, spec = BYTE_GROUPS[name]
+    program = layer_program(shape, spec, most=63)
+    calls = plan(program, select_target("x86-64-v3")).calls
+    assert [type(call.recipe) for call in calls if call.what == "lane"] == [QuantisedByteLane]
+    check(program, threads=2, layout=("NCHW", "NHWC")[name == "of eight"])
+
+
+@pytest.mark.parametrize(("sign", "most", "fits"), [(1, 64, True), (-1, 64, True), (1, 65, False)])
+def test_groups_are_of_bytes_up_to_the_largest_sum_that_fits(sign: int, most: int, fits: bool) -> None:
+    """Four products of 64 and 255 are just below 2**16, and are reached."""
+    program = layer_program((1, 16, 4, 6), Conv.of(16, 16, 2, groups=2), spread=0.3)
+    (step,) = [step for step in program.steps if isinstance(step, QuantisedConvStep)]
+    step.w[...] = sign * most
+    (call,) = [call for call in plan(program, select_target("x86-64-v3")).calls if call.what == "lane"]
+    assert isinstance(call.recipe, QuantisedByteLane) == fits
+    assert ("bytes" if fits else "words") in call.how
+    run = Executable.of(program, select_target("native"), Options(threads=1))
+    x = np.where(np.arange(24).reshape(4, 6) % 5 == 1, -9, 9) * np.ones((1, 16, 1, 1))
+    want = run_program(program, {"x": x.astype(np.float32)})["y"]
+    np.testing.assert_array_equal(run.run({"x": x.astype(np.float32)})["y"], want.astype(np.float32))
 
 
 @pytest.mark.parametrize(

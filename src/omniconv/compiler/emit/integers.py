@@ -120,11 +120,11 @@ def add_pairs(k: Kernel, total: Bits, a: Bits, b: Bits) -> Bits:
     return cast("Bits", k.hold(cast("Value", k.b.add(total, _multiply_pairs(k, a, b)))))
 
 
-def add_quads(k: Kernel, total: Bits, a: Sequence[Bits], b: Sequence[Bits]) -> Bits:
+def add_quads(k: Kernel, total: Bits, a: Sequence[Bits], b: Sequence[Bits], centre: Bits | None = None) -> Bits:
     """A vector of sums and the products of vectors of quads of bytes, those of ``a`` unsigned, those of ``b`` signed.
 
-    Neighbouring products of all vectors are added in 16 bits, where they have to fit, before they are widened. All come
-    as vectors of words, for machines that have the instruction.
+    Neighbouring products of all vectors are added in 16 bits before they are widened, ``centre`` to them, modulo 2**16:
+    the last sum has to fit. All come as vectors of words, for machines that have the instruction.
     """
     kind, small = words(2 * total.type.count), ir.VectorType(I8, 4 * total.type.count)
     function = k.intrinsic(k.target.traits.words.quads, kind, [small, small])
@@ -134,6 +134,8 @@ def add_quads(k: Kernel, total: Bits, a: Sequence[Bits], b: Sequence[Bits]) -> B
     joined = products[0]
     for product in products[1:]:
         joined = k.b.add(joined, product)
+    if centre is not None:
+        joined = k.b.add(joined, centre)
     return add_pairs(k, total, joined, Bits(k.splat(1, kind)))
 
 
@@ -199,6 +201,15 @@ def pack_words(k: Kernel, a: Bits, b: Bits) -> Bits:
         return Bits(k.b.call(k.intrinsic(name, words(2 * lanes), [a.type, a.type]), [a, b]))
     parts = [k.b.trunc(clamp(k, each, -(2**15), 2**15 - 1), words(lanes)) for each in (a, b)]
     return _shuffle(k, parts[0], parts[1], _unpacked(lanes))
+
+
+def narrow_words(k: Kernel, a: Bits, b: Bits) -> Bits:
+    """Two vectors of words as unsigned bytes, eight of one and eight of the other in turn, as a vector of words, for
+    machines that have the instruction.
+    """
+    kind = ir.VectorType(I8, 2 * a.type.count)
+    found = k.b.call(k.intrinsic(k.target.traits.words.narrow, kind, [a.type, a.type]), [a, b])
+    return Bits(k.b.bitcast(Value(found), a.type))
 
 
 def clamp(k: Kernel, value: Bits, low: int, high: int) -> Bits:

@@ -9,7 +9,7 @@ rows. In the last of an odd number of rows two taps side by side are; an odd tap
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TypeAlias, cast
 
@@ -40,6 +40,8 @@ _MOST_ROWS = 6
 Tap: TypeAlias = tuple[int, int, int]
 TapPlace: TypeAlias = tuple[int, int, int] | None
 """Row, along D and along H, and column that a tap of a tile reads; ``None`` outside."""
+Halves: TypeAlias = Sequence[tuple[Bits, ...]]
+"""For each of two vectors of sums what is multiplied for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +60,11 @@ class QuantisedLane:
     inputs: int
     outputs: int
     tail: bool
+
+    @property
+    def skips(self) -> bool:
+        """Whether taps outside of x are left out, where they are known."""
+        return True
 
     @property
     def units(self) -> int:
@@ -101,6 +108,11 @@ class QuantisedLane:
         """
         depth, height, _ = self.walk.axes
         return depth.kernel * height.kernel <= _MOST_ROWS
+
+    @property
+    def block_words(self) -> int:
+        """Packed weights of a block [elements]."""
+        return len(self.tap_pairs) * self.turns * 2 * self.lanes
 
     @property
     def tap_pairs(self) -> list[tuple[Tap, Tap | None]]:
@@ -178,8 +190,7 @@ class QuantisedLane:
     def _block(
         self, k: Kernel, y: Pointer, rows: Rows, run: TapRun, first: Index, block: Index, count: int | None
     ) -> None:
-        size = len(self.tap_pairs) * self.turns * 2 * self.lanes
-        weights = shift_words(k, k.arg(WEIGHTS), k.mul(block, size))
+        weights = shift_words(k, k.arg(WEIGHTS), k.mul(block, self.block_words))
         place = k.mul(block, self.lanes)
         inputs = {tap: shift_words(k, row, k.mul(block, self.held * self.inputs)) for tap, row in rows.items()}
         result = shift_words(k, y, k.mul(block, self.held * self.outputs))
@@ -205,7 +216,7 @@ class QuantisedLane:
             for i in range(run.size):
                 here, there = reads(i, a), reads(i, b)
                 # Of two taps side by side the first may be outside alone: it has a weight, and reads zeros.
-                if here is not None or there is not None:
+                if here is not None or there is not None or not self.skips:
                     uses.setdefault((here, there), []).append((i, number))
         for here, there in list(uses):
             # A tap that shares its pair with a weight of zero may do so with any pixel.
@@ -226,7 +237,7 @@ class QuantisedLane:
             return load_words(k, source, place, self.loaded)
 
         def column(pair: tuple[TapPlace, TapPlace]) -> int:
-            return next(at[2] for at in pair if at is not None)
+            return next((at[2] for at in pair if at is not None), 0)
 
         for pair in sorted(uses, key=column):
             for turn, halves in enumerate(self._spread(k, load(pair[0]), load(pair[1]))):
@@ -234,22 +245,27 @@ class QuantisedLane:
                 # store and load them again for want of registers.
                 k.fence()
                 for i, number in uses[pair]:
-                    at = 2 * (number * self.turns + turn)
-                    factors = [load_words(k, weights, (at + half) * self.lanes, self.lanes) for half in range(2)]
-                    low, high = (add_pairs(k, *each) for each in zip(totals[i], halves, factors, strict=True))
-                    totals[i] = low, high
+                    totals[i] = self._add(k, totals[i], halves, weights, number, turn)
         return totals
 
-    def _spread(self, k: Kernel, here: Bits, there: Bits) -> Iterator[list[Bits]]:
+    def _add(
+        self, k: Kernel, total: tuple[Bits, Bits], halves: Halves, weights: Pointer, number: int, turn: int
+    ) -> tuple[Bits, Bits]:
+        """Two vectors of sums and the products of a pair of taps, ``number``, and a pair of inputs, ``turn``."""
+        at = 2 * (number * self.turns + turn)
+        factors = [load_words(k, weights, (at + half) * self.lanes, self.lanes) for half in range(2)]
+        low, high = (
+            add_pairs(k, each, pairs, factor) for each, (pairs,), factor in zip(total, halves, factors, strict=True)
+        )
+        return low, high
+
+    def _spread(self, k: Kernel, here: Bits, there: Bits) -> Iterator[Halves]:
         """For each pair of inputs the two vectors that hold it, of every group, in the lanes of its outputs.
 
         Pairs are brought to the quarters of vectors (of four pairs) where they are wanted, if they fit there, so that
         they are moved inside of quarters from there on.
         """
-        wanted = [
-            [min(word // self.outputs, self.held - 1) * self.turns for word in order]
-            for order in packed_order(self.walk.lanes)
-        ]
+        wanted = self._wanted()
         firsts = [min(wanted[0][lane], wanted[1][lane]) for lane in range(0, self.walk.lanes, QUARTER)]
         reach = [max(half[lane] - firsts[lane // QUARTER] for half in wanted) for lane in range(self.walk.lanes)]
         staged = max(reach) + self.turns <= QUARTER
@@ -258,7 +274,7 @@ class QuantisedLane:
             places = [self._words(min(first + lane, last)) for first in firsts for lane in range(QUARTER)]
             here = there = Bits(k.hold(Value(pair_words(k, here, there, places))))
         for turn in range(self.turns):
-            halves = []
+            halves = list[tuple[Bits, ...]]()
             for half in wanted:
                 pairs = [pair + turn for pair in half]
                 if staged:
@@ -266,8 +282,15 @@ class QuantisedLane:
                     places = [(2 * lane, 2 * lane + 1) for lane in inside]
                 else:
                     places = [self._words(pair) for pair in pairs]
-                halves.append(pair_words(k, here, there, places))
+                halves.append((pair_words(k, here, there, places),))
             yield halves
+
+    def _wanted(self) -> list[list[int]]:
+        """Which inputs, in pairs, the sums of both vectors read first."""
+        return [
+            [min(word // self.outputs, self.held - 1) * self.turns for word in order]
+            for order in packed_order(self.walk.lanes)
+        ]
 
     def _words(self, pair: int) -> tuple[int, int]:
         """The places of the words of a pair: of a pixel, or, counted on, of a second one."""

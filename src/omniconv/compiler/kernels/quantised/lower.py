@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
+from omniconv.compiler.kernels.quantised.byte_lane import PackedBytes, QuantisedByteLane
 from omniconv.compiler.kernels.quantised.filtered import MOST, OUTPUTS, POINTS, ROWS, QuantisedFilter
 from omniconv.compiler.kernels.quantised.lane import QuantisedLane, count_held
 from omniconv.compiler.kernels.quantised.panel import QuantisedPanel
@@ -114,9 +115,10 @@ def _lower_layer(
         y_words=y_words,
     )
     recipe: QuantisedLane | QuantisedPanel | QuantisedFilter
-    split: PackedQuads | None = None
+    split: PackedQuads | PackedBytes | None = None
     if by_lane:
         recipe = QuantisedLane(walk=walk, groups=spec.groups, inputs=inputs, outputs=outputs, tail=y.layout.tail)
+        recipe, split, why = _by_byte_lane(planner, recipe, step, spec, w)
     elif filtered:
         slab, most = _size_slab(planner, batch, axes, inputs)
         recipe = QuantisedFilter(walk=walk, inputs=inputs, outputs=outputs, slab=slab, most=most, tail=y.layout.tail)
@@ -126,8 +128,8 @@ def _lower_layer(
         if merged is not None and spec.groups == 1:
             recipe, split, why = _by_bytes(planner, recipe, step, w)
     way: Hashable = type(recipe).__name__, lanes
-    if isinstance(recipe, QuantisedQuads):
-        assert split is not None
+    if split is not None:
+        assert isinstance(recipe, QuantisedQuads | QuantisedByteLane)
         way = recipe.packing(step.x_levels)
         weights, bias = split.weights, recipe.pack_outputs((step.b + split.moved).astype(np.int32))
     else:
@@ -141,7 +143,7 @@ def _lower_layer(
     if isinstance(recipe, QuantisedFilter | QuantisedQuads):
         args.append(planner.thread_memory(recipe.room))
     if isinstance(recipe, QuantisedQuads) and recipe.split:
-        assert split is not None
+        assert isinstance(split, PackedQuads)
         args.append(_constant(planner, split.places, (way, len(packed))))
     if isinstance(recipe, QuantisedFilter):
         name = "filtered"
@@ -188,6 +190,30 @@ def _by_exact_bytes(
     if (_EXACT_COST + made) * quads.pairs >= _WORD_COST * panel.pairs:
         return panel, None, "words: too few channels to make bytes of them"
     return quads, split, f"bytes: sums of {QUAD} products in 32 bits"
+
+
+def _by_byte_lane(
+    planner: Planner, lane: QuantisedLane, step: Requantised, spec: Conv, w: npt.NDArray[np.int16]
+) -> tuple[QuantisedLane, PackedBytes | None, str]:
+    """The kernel of bytes for small groups, where the machine and the weights allow it; else that of words, and why."""
+    units = planner.target.traits.words
+    fills = lane.inputs % QUAD == 0 and lane.held * lane.inputs == lane.lanes
+    if not (units.quads and units.narrow and fills):
+        return lane, None, ""
+    recipe = QuantisedByteLane(
+        walk=lane.walk,
+        groups=lane.groups,
+        inputs=lane.inputs,
+        outputs=lane.outputs,
+        tail=lane.tail,
+        least=step.x_levels.low,
+    )
+    packed = planner.of_array(
+        step.w, recipe.packing(step.x_levels), lambda: recipe.pack_bytes(_straighten(spec, w), step.x_levels)
+    )
+    if packed is None:
+        return lane, None, "words: some sums of four products of bytes would not fit 16 bits"
+    return recipe, packed, "bytes: sums of 4 products in 16 bits"
 
 
 def _make_quads(panel: QuantisedPanel, step: Requantised, most: int, depth: int) -> QuantisedQuads:
