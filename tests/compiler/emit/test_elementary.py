@@ -138,6 +138,16 @@ def test_special_values(name, target):
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
+@pytest.mark.parametrize("name", ["gelu", "gelu_tanh", "silu", "tanh"])
+def test_zeros_have_the_sign_of_the_input(name, target):
+    """Also those that stand for less than the least number: nothing stays behind where GELU has long been nothing."""
+    x = np.array([0.0, -0.0, *([-14.5, -20.0, -1e30] if name == "gelu" else [])], np.float32)
+    got = evaluate(target, x, Activation.of(name))
+    assert not got.any()
+    assert np.array_equal(np.signbit(got), np.signbit(x))
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t.name)
 @pytest.mark.parametrize("name", ["emit_exp", "emit_log"])
 def test_functions_without_activation(name, target):
     x = inputs()

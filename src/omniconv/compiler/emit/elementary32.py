@@ -25,11 +25,13 @@ _LN2_LOW: Final = -2.12194440e-4
 _ROUND: Final = 1.5 * 2.0**23
 _EXP: Final = [0.00138145406, 0.00836874545, 0.0416683890, 0.166665211, 0.499999940, 1.0, 1.0]
 """Fitted to e^r on |r| < ln 2 / 2: 3.6e-9 relative."""
-_GELU_ABOVE: Final = [0.2328174359, 0.8708296179, 1.372687808, 0.9999999282]
-_GELU_BELOW: Final = [0.5837731534, 2.179775826, 3.607959017, 2.968448158, 1.0]
-"""N and D in |x| / 2, fitted up to |x| = 13: 1.2 (1 + 0.3 x^2) 2^-24 relative."""
-_GELU_END: Final = 6.58
-"""|x| / 2 from which on GELU is less than 2^-120."""
+_EXP_HALVED: Final = [coefficient / (-2.0) ** power for power, coefficient in zip(range(6, -1, -1), _EXP, strict=True)]
+"""The same in -2 r."""
+_GELU_ABOVE: Final = [0.2328174359 / 16, 0.8708296179 / 8, 1.372687808 / 4, 0.9999999282 / 2]
+_GELU_BELOW: Final = [0.5837731534 / 16, 2.179775826 / 8, 3.607959017 / 4, 2.968448158 / 2, 1.0]
+"""N / 2 and D in |x|, fitted up to 13: 1.2 (1 + 0.3 x^2) 2^-24 relative."""
+_GELU_END: Final = 13.16
+"""|x| from which on GELU is below the normal numbers, on the side where it is small: 0."""
 
 
 def _split_exp(k: Kernel, x: Value, shift: float) -> tuple[Value, Value]:
@@ -133,8 +135,8 @@ def emit_tanh(k: Kernel, x: Value) -> Value:
     small = k.fma(k.b.fmul(small, squared), x, x)
     exponential = emit_exp_beside(k, k.b.fadd(magnitude, magnitude))
     large = k.b.fsub(one, k.b.fdiv(k.splat(2.0, x.type), k.b.fadd(exponential, one)))
-    large = k.call("copysign", large, x)
-    return k.b.select(k.b.fcmp_ordered("<", magnitude, k.splat(0.625, x.type)), small, large)
+    found = k.b.select(k.b.fcmp_ordered("<", magnitude, k.splat(0.625, x.type)), small, large)
+    return k.call("copysign", found, x)
 
 
 def emit_elu(k: Kernel, x: Value, factor: float) -> Value:
@@ -151,20 +153,27 @@ def emit_elu(k: Kernel, x: Value, factor: float) -> Value:
 def emit_gelu(k: Kernel, x: Value) -> Value:
     """The difference max(x, 0) - a Q(a), a = |x|, with Q(a) = erfc(a / sqrt 2) / 2 = e^(-a^2 / 2) N(a) / D(a) / 2.
 
-    Nothing cancels on the negative side, where 1 + erf would. What counts is the number of products: all is written in
-    h = x / 2, since h + |h| is max(x, 0), and NaN at -infinity.
+    Nothing cancels on the negative side, where 1 + erf would. The larger one is h + |h| with h = x / 2, NaN at
+    -infinity. Results have the sign of x, zeros too. What counts is the number of products: e^r is written in -2 r.
     """
     kind, integers = x.type, integers_of(x)
-    half = k.b.fmul(x, k.splat(0.5, kind))
-    magnitude = k.call("fabs", half)
-    held = emit_clamp(k, magnitude, -scalar.inf, _GELU_END)
-    shifted, power = _split_exp(k, k.b.fmul(k.b.fmul(held, held), k.splat(-2.0, kind)), _ROUND)
-    # The least power is 2^-125, so n is added to the field of the exponent.
+    magnitude, squared = k.call("fabs", x), k.b.fmul(x, x)
+    shifted = k.fma(squared, k.splat(-0.5 / scalar.log(2.0), kind), k.splat(_ROUND, kind))
+    n = k.b.fsub(shifted, k.splat(_ROUND, kind))
+    r = k.fma(n, k.splat(2 * _LN2_HIGH, kind), squared)
+    r = k.fma(n, k.splat(2 * _LN2_LOW, kind), r)
+    power = emit_polynomial(k, r, _EXP_HALVED)
+    # Where it counts the power is 2^-125 or more, so n is added to the field of the exponent.
     exponent = k.b.shl(k.b.bitcast(shifted, integers), splat_integer(integers, 23))
     bell = k.b.bitcast(k.b.add(k.b.bitcast(power, integers), exponent), kind)
-    above = k.b.fmul(k.b.fmul(held, bell), emit_polynomial(k, held, _GELU_ABOVE))
-    tail = k.b.fdiv(above, emit_polynomial(k, held, _GELU_BELOW))
-    return k.b.fsub(k.b.fadd(half, magnitude), tail)
+    above = k.b.fmul(k.b.fmul(magnitude, bell), emit_polynomial(k, magnitude, _GELU_ABOVE))
+    tail = k.b.fdiv(above, emit_polynomial(k, magnitude, _GELU_BELOW))
+    counts = k.b.fcmp_ordered("<", magnitude, k.splat(_GELU_END, kind))
+    tail = k.b.select(counts, tail, k.splat(0.0, kind))
+    sign = k.b.and_(k.b.bitcast(x, integers), splat_integer(integers, -(2**31)))
+    half = k.b.fmul(x, k.splat(0.5, kind))
+    found = k.b.fsub(k.b.fadd(half, k.call("fabs", half)), tail)
+    return k.b.bitcast(k.b.or_(k.b.bitcast(found, integers), sign), kind)
 
 
 def emit_gelu_tanh(k: Kernel, x: Value) -> Value:
