@@ -9,9 +9,10 @@ again, and which of those that are found are float32's, by intersection over uni
 `omniconv study`, trained here, one of each kind.
 
 Samples that calibrate are others than those that test. All precisions run in our machine code. "dB" is signal to noise
-against float32. Where bfloat16 is below 40 dB, as few layers as that takes stay in float32 (`find_sensitive_layers`);
-where integers lose more than half a point, as few as 25 dB take (`min_snr`). Both look at samples that calibrate, and
-the last column says how many.
+against float32, "time" that of a call as a share of float32's, both timed in turns. Where bfloat16 is below 40 dB, as
+few layers as that takes stay in float32 (`find_sensitive_layers`); where integers lose more than half a point, as few
+as half a point of the labelled samples that calibrate take (`max_drop`), and as 25 dB take (`min_snr`). The last column
+says how many.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,9 +31,10 @@ import numpy as np
 import onnx
 
 import omniconv as oc
+from omniconv.bench.interleave import interleave
 from omniconv.demo.orientation import find_network
 from omniconv.demo.page import resize
-from omniconv.quantization import QuantOptions, find_sensitive_layers, quantize_with_report
+from omniconv.quantization import Quantized, QuantOptions, find_sensitive_layers, quantize_with_report
 from pages import HARD, Array, Wear, load_scan, make_page, make_pages
 
 WANTED: Final = 40.0
@@ -44,6 +47,8 @@ DETECTED: Final = (640, 640)
 """Height and width of what the detector is given: the scan's parts are about square."""
 READABLE: Final = Wear(0.7, (0.8, 1.5), 16.0, blur=0.5, tilt=4.0)
 """Pages of the detector."""
+ROUNDS: Final = 20
+"""In which networks are timed."""
 OVERLAPS: Final = (0.5, 0.7)
 
 
@@ -54,6 +59,7 @@ class Subject(NamedTuple):
         model: in float32, as `omniconv.compile` takes it.
         name: of its input.
         calibrating, testing: samples along the first axis.
+        labels: classes of those that calibrate, where there are some.
         judging: so many of those that calibrate judge layers one by one.
         score: of the outputs of all samples that test: numbers for the table.
     """
@@ -62,13 +68,18 @@ class Subject(NamedTuple):
     name: str
     calibrating: Array
     testing: Array
+    labels: Array | None
     judging: int
     score: Callable[[Array], tuple[float, ...]]
 
 
-def run(subject: Subject, model: Any, samples: Array, **options: Any) -> Array:
+def compile_network(subject: Subject, model: Any, **options: Any) -> Any:
+    """A network for one sample at a time."""
+    return oc.compile(model, shapes={subject.name: (1, *subject.testing.shape[1:])}, strict=True, **options)
+
+
+def run(net: Any, samples: Array) -> Array:
     """The first output for all samples, one after another."""
-    net = oc.compile(model, shapes={subject.name: (1, *samples.shape[1:])}, strict=True, **options)
     return np.concatenate([np.array(net(samples[n : n + 1])) for n in range(len(samples))])
 
 
@@ -81,40 +92,57 @@ def snr(wanted: Array, found: Array) -> float:
 def measure(title: str, make: Callable[[Array | None], Subject]) -> None:
     """Print the lines of one network; its score may be made of its outputs in float32."""
     subject = make(None)
-    exact = run(subject, subject.model, subject.testing)
+    plain = compile_network(subject, subject.model)
+    exact = run(plain, subject.testing)
     subject = make(exact)
-    shapes = {subject.name: (1, *subject.testing.shape[1:])}
+    first = subject.testing[:1]
 
-    def show(label: str, found: Array, note: str = "") -> None:
-        ratio = "" if found is exact else f"{snr(exact, found):.1f}"
+    def show(label: str, net: Any, note: str = "") -> Array:
+        found = run(net, subject.testing)
+        ratio, share = "", ""
+        if net is not plain:
+            times = interleave({"float32": partial(plain, first), label: partial(net, first)}, rounds=ROUNDS)
+            ratio, share = f"{snr(exact, found):.1f}", f"{times[label].median / times['float32'].median:.2f}"
         scores = " | ".join(f"{value:.2f}" for value in subject.score(found))
-        print(f"| {title} | {label} | {ratio} | {scores} | {note} |", flush=True)
+        print(f"| {title} | {label} | {ratio} | {share} | {scores} | {note} |", flush=True)
+        return found
 
-    show("float32", exact)
-    narrow = run(subject, subject.model, subject.testing, precision="bfloat16")
-    show("bfloat16", narrow)
+    show("float32", plain)
+    narrow = show("bfloat16", compile_network(subject, subject.model, precision="bfloat16"))
     if snr(exact, narrow) < WANTED:
         names = find_sensitive_layers(
-            subject.model, subject.calibrating[: subject.judging], min_snr=WANTED, shapes=shapes
+            subject.model,
+            subject.calibrating[: subject.judging],
+            min_snr=WANTED,
+            shapes={subject.name: (1, *subject.testing.shape[1:])},
         )
-        narrow = run(subject, subject.model, subject.testing, precision="bfloat16", float32_layers=names)
-        show("bfloat16", narrow, f"{len(names)} layers in float32")
+        net = compile_network(subject, subject.model, precision="bfloat16", float32_layers=names)
+        show(f"bfloat16, {WANTED:g} dB", net, f"{len(names)} layers in float32")
     for bits in (8, 7):
         options = QuantOptions(reduce_range=bits == 7)
-        quantised = quantize_with_report(subject.model, subject.calibrating, shapes=shapes, options=options)
-        integers = run(subject, quantised.model.SerializeToString(), subject.testing)
-        show(f"int8, weights of {bits} bits", integers)
-        if subject.score(exact)[-1] - subject.score(integers)[-1] > MOST:
-            quantised = quantize_with_report(
-                subject.model,
-                subject.calibrating,
-                test=subject.calibrating[: subject.judging],
-                shapes=shapes,
-                options=replace(options, min_snr=BUDGET),
-            )
+        label = f"int8, weights of {bits} bits"
+        found = show(label, compile_network(subject, quantise(subject, options, None).model.SerializeToString()))
+        if subject.score(exact)[-1] - subject.score(found)[-1] <= MOST:
+            continue
+        budgets = {f"{BUDGET:g} dB": (subject.judging, replace(options, min_snr=BUDGET))}
+        if subject.labels is not None:
+            budgets[f"{MOST:g} points"] = (len(subject.labels), replace(options, max_drop=MOST))
+        for budget, (judging, more) in budgets.items():
+            quantised = quantise(subject, more, judging)
             kept = f"{len(quantised.report.kept)} of {len(quantised.report.layers)} layers in float32"
-            integers = run(subject, quantised.model.SerializeToString(), subject.testing)
-            show(f"int8, weights of {bits} bits", integers, kept)
+            show(f"{label}, {budget}", compile_network(subject, quantised.model.SerializeToString()), kept)
+
+
+def quantise(subject: Subject, options: QuantOptions, judging: int | None) -> Quantized:
+    """A network in integers, its budget kept on so many of the samples that calibrate."""
+    return quantize_with_report(
+        subject.model,
+        subject.calibrating,
+        test=subject.calibrating[:judging] if judging else None,
+        test_labels=subject.labels[:judging] if judging and subject.labels is not None else None,
+        shapes={subject.name: (1, *subject.testing.shape[1:])},
+        options=options,
+    )
 
 
 def percent_right(scores: Array, labels: Array) -> float:
@@ -124,13 +152,14 @@ def percent_right(scores: Array, labels: Array) -> float:
 
 def measure_pages(calibrating: int, testing: int) -> None:
     """Page orientation."""
-    x, _ = make_pages(calibrating, 0, test=False, wear=HARD)
+    x, known = make_pages(calibrating, 0, test=False, wear=HARD)
     y, labels = make_pages(testing, 1, test=True, wear=HARD)
 
     def make(_exact: Array | None) -> Subject:
-        return Subject(find_network(), "x", x, y, 64, lambda scores: (percent_right(scores, np.array(labels)),))
+        right = partial(percent_right, labels=np.array(labels))
+        return Subject(find_network(), "x", x, y, np.array(known), 64, lambda scores: (right(scores),))
 
-    print(f"| {testing} pages, {calibrating} calibrate | | dB | top-1 [%] | |\n| --- | --- | --- | --- | --- |")
+    print(f"| {testing} pages, {calibrating} calibrate | | dB | time | top-1 [%] | |\n|{' --- |' * 6}")
     measure("page orientation", make)
 
 
@@ -194,10 +223,10 @@ def measure_boxes(calibrating: int, testing: int) -> None:
                 numbers += [100 * same / max(sum(map(len, boxes)), 1) for boxes in (wanted, found)]
             return tuple(numbers)
 
-        return Subject(find_detector(), "x", x, y, 6, score)
+        return Subject(find_detector(), "x", x, y, None, 6, score)
 
     heads = " | ".join(f"found at {overlap} [%] | right at {overlap} [%]" for overlap in OVERLAPS)
-    print(f"| {testing} images, {calibrating} calibrate | | dB | boxes | {heads} | |\n|{' --- |' * 9}")
+    print(f"| {testing} images, {calibrating} calibrate | | dB | time | boxes | {heads} | |\n|{' --- |' * 10}")
     measure("text detector", make)
 
 
@@ -226,13 +255,15 @@ def train_networks(width: int, epochs: int) -> Iterator[tuple[str, Subject]]:
         (given,) = (each.name for each in exported.graph.input if each.name not in held)
         yield (
             name,
-            Subject(exported.SerializeToString(), given, x, y, 64, lambda scores: (percent_right(scores, labels),)),
+            Subject(
+                exported.SerializeToString(), given, x, y, None, 64, lambda scores: (percent_right(scores, labels),)
+            ),
         )
 
 
 def measure_digits(width: int, epochs: int) -> None:
     """The networks of the study."""
-    print("| digits | | dB | top-1 [%] | |\n| --- | --- | --- | --- | --- |")
+    print(f"| digits | | dB | time | top-1 [%] | |\n|{' --- |' * 6}")
     for name, subject in train_networks(width, epochs):
         measure(name, lambda _exact, subject=subject: subject)  # type: ignore[misc]
 
@@ -250,7 +281,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("what", nargs="*", choices=["pages", "boxes", "digits", []], help="default: all")
     parser.add_argument(
-        "--calibrating", type=read_number, help="samples (default: 96 pages, 24 images of the detector)"
+        "--calibrating", type=read_number, help="samples (default: 400 pages, 24 images of the detector)"
     )
     parser.add_argument("--testing", type=read_number, help="samples (default: 800 pages, 40 images of the detector)")
     parser.add_argument("--width", type=read_number, default=16, help="of the networks of the study")
@@ -258,7 +289,7 @@ def main() -> int:
     given = parser.parse_args()
     what = given.what or ["pages", "boxes", "digits"]
     if "pages" in what:
-        measure_pages(given.calibrating or 96, given.testing or 800)
+        measure_pages(given.calibrating or 400, given.testing or 800)
     if "boxes" in what:
         measure_boxes(given.calibrating or 24, given.testing or 40)
     if "digits" in what:

@@ -24,6 +24,7 @@ from omniconv.quantization.equalise import absorb_biases, equalise, find_pairs, 
 from omniconv.quantization.execute import Executor, count_values, find_channel_ranges
 from omniconv.quantization.fold_norms import fold_norms
 from omniconv.quantization.insert import QdqPairs, Rounded, insert
+from omniconv.quantization.judge import Verdict
 from omniconv.quantization.network import read_network
 from omniconv.quantization.placing import place_layers
 from omniconv.quantization.plan import list_values, make_plan
@@ -307,19 +308,18 @@ def test_measured_shifts_are_those_of_the_weights_and_are_taken_off():
 
 
 def test_a_budget_is_kept_by_layers_of_which_each_is_needed():
-    loose = quantize_with_report(several(), X, options=QuantOptions(sensitivity=True)).report
+    loose = quantize_with_report(chain(), X, options=QuantOptions(sensitivity=True)).report
     aim = loose.snr + 6
-    report = quantize_with_report(several(), X, options=QuantOptions(min_snr=aim)).report
+    report = quantize_with_report(chain(), X, options=QuantOptions(min_snr=aim)).report
     assert report.snr >= aim
     assert 0 < len(report.kept) < len(report.layers)
     assert all("alone it leaves" in layer.reason for layer in report.kept)
-    assert report.bytes_after > loose.bytes_after
     *others, _ = [layer.name for layer in sorted(report.kept, key=lambda layer: layer.alone)]
-    assert quantize_with_report(several(), X, options=QuantOptions(keep=others)).report.snr < aim
+    assert quantize_with_report(chain(), X, options=QuantOptions(keep=others)).report.snr < aim
 
 
 def test_the_tightest_budget_leaves_the_network_as_it_is():
-    found = quantize_with_report(several(), X, options=QuantOptions(min_snr=200))
+    found = quantize_with_report(chain(), X, options=QuantOptions(min_snr=200))
     assert all(not layer.integers for layer in found.report.layers)
     assert not any(node.op_type == "QuantizeLinear" for node in found.model.graph.node)
 
@@ -330,6 +330,9 @@ def test_labels_and_metrics_count_points():
     report = quantize_with_report(several(), X, labels=labels, options=QuantOptions(max_drop=100)).report
     assert report.accuracy == 50
     assert report.drop is not None
+    loss = Verdict(snr=30.0, drop=-1.0, lost=2.0)
+    assert loss.keeps(2, 30)
+    assert not loss.keeps(1, None), "samples that became right do not count"
     asked = quantize_with_report(several(), X, metric=lambda outputs: float(len(outputs)))
     assert asked.report.drop == 0
 
@@ -407,7 +410,7 @@ def test_an_exploding_value_inside_is_named():
     y = g.conv(x, 2, 3)
     huge = g.node("Mul", g.node("Exp", g.node("Mul", y, g.const(100.0))), g.const(0.0), name="huge")
     model = g.model(g.node("Relu", g.node("GlobalAveragePool", g.conv(huge, 2, 2)), name="y"))
-    with pytest.raises(DataError, match=r"tensor '(huge|y)'|output is NaN"):
+    with pytest.raises(DataError, match=r"tensor 'v2' was first"):
         oc.quantize(model, X)
 
 

@@ -1,22 +1,26 @@
 """An error budget: which layers stay in float32 so that the network stays within it.
 
-Each layer is put into integers alone, and what that does to the outputs is its sensitivity. Then the most sensitive
-layers stay in float32: as many as the budget asks for, of which every choice is measured, not predicted. Their number
-is found by doubling, and halving the last step; then each of them, the least sensitive one first, goes back into
-integers where the budget is kept without it: what a layer does alone does not say what it adds to all others.
+Each layer is put into integers alone, and what that does to the outputs is its sensitivity. Then layers stay in
+float32, of which every choice is measured, not predicted. At each of the first :data:`STEPS` it is the one, of the
+:data:`TRIED` most sensitive ones, that gains most, together with those that make what it reads, which it would round
+itself otherwise. Where that is not enough, more follow in the order of their sensitivity, whose number is found by
+doubling, and halving the last step. At last each one goes back into integers where the budget is kept without it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Final, TypeAlias, TypeVar
 
 from omniconv.quantization.insert import Rounded, insert
 from omniconv.quantization.judge import Judge, Verdict
 from omniconv.quantization.network import FloatNetwork
 from omniconv.quantization.plan import QuantPlan
 
+STEPS: Final = 8
+TRIED: Final = 6
+"""Layers that are tried at each step."""
 Found = TypeVar("Found")
 Advance: TypeAlias = Callable[[float], None]
 
@@ -48,7 +52,33 @@ def keep_within(
         found = plan.keep({name: _explain(alone[name], max_drop, min_snr) for name in names})
         return found, judge(insert(network, found, Rounded()).network)
 
-    return find_few(order, attempt, lambda found: found[1].keeps(max_drop, min_snr))[1]
+    def keeps(found: tuple[QuantPlan, Verdict]) -> bool:
+        return found[1].keeps(max_drop, min_snr)
+
+    best, kept = attempt(()), list[str]()
+    for _ in range(STEPS):
+        if keeps(best):
+            break
+        tries = [names for names in (_join(plan, name, kept) for name in order) if names][:TRIED]
+        found = [(attempt([*kept, *names]), names) for names in tries]
+        if not found:
+            break
+        before = best[1].snr
+        best, names = max(found, key=lambda each: (each[0][1].snr - before) / len(each[1]))
+        kept += names
+    if not keeps(best):
+        left = [name for name in order if name not in kept]
+        more, best = find_few(left, lambda names: attempt([*kept, *names]), keeps)
+        kept += more
+    return release(kept, best, attempt, keeps)[1]
+
+
+def _join(plan: QuantPlan, name: str, kept: Collection[str]) -> list[str]:
+    """A layer and those that make what it reads, which rounds its inputs otherwise; without those that are kept."""
+    layer = next(layer for layer in plan.active if layer.output == name)
+    active = {layer.output for layer in plan.active}
+    names = [name, *(plan.placing.sources.get(x, x) for x in layer.inputs)]
+    return [each for each in dict.fromkeys(names) if each in active and each not in kept]
 
 
 def find_few(
@@ -71,8 +101,14 @@ def find_few(
             best, high = found, middle
         else:
             low = middle
-    names = list(order[:high])
-    for name in reversed(order[: high - 1]):  # the last one is needed: without it, the attempt was not good enough
+    return release(order[:high], best, attempt, keeps)
+
+
+def release(
+    names: Sequence[str], best: Found, attempt: Callable[[Sequence[str]], Found], keeps: Callable[[Found], bool]
+) -> tuple[tuple[str, ...], Found]:
+    """Those of some names that are needed, the last one looked at first, and what they found; all found ``best``."""
+    for name in reversed(names):
         fewer = [other for other in names if other != name]
         if keeps(found := attempt(fewer)):
             best, names = found, fewer
@@ -80,13 +116,13 @@ def find_few(
 
 
 def _rank(verdict: Verdict) -> tuple[float, float]:
-    return (-math.inf if math.isnan(verdict.snr) else verdict.snr), -(verdict.drop or 0.0)
+    return (-math.inf if math.isnan(verdict.snr) else verdict.snr), -(verdict.lost or 0.0)
 
 
 def _explain(verdict: Verdict, max_drop: float | None, min_snr: float | None) -> str:
     alone = f"alone it leaves {verdict.snr:.1f} dB"
-    if verdict.drop:
-        alone += f" and costs {verdict.drop:.2f} points"
+    if verdict.lost:
+        alone += f" and costs {verdict.lost:.2f} points"
     wanted = [f"{min_snr:g} dB" for _ in range(min_snr is not None)]
     wanted += [f"at most {max_drop:g} points lost" for _ in range(max_drop is not None)]
     return f"the budget of {' and '.join(wanted)}: {alone}"

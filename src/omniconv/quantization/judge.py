@@ -4,21 +4,25 @@ The signal-to-noise ratio of an output, over all samples, is :math:`10 \log_{10}
 [dB]; of several outputs the smallest counts. The drop, in points: with labels, by how many percent fewer samples have
 their label as the largest entry of axis 1 of the first output; without, of how many percent of samples the largest
 entry is another one; with a ``metric``, its value for the outputs in float32 less that for the rounded network's.
+
+A budget counts samples that were right and are not any more (without labels: all that differ), and not that others
+became right by chance: a search among many networks would find one that is lucky on these samples.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from omniconv.errors import DataError, ShapeError
-from omniconv.graph.nodes import shorten
+from omniconv.graph.nodes import AnyArray, shorten
 from omniconv.limits import check_memory
-from omniconv.quantization.execute import Array, Executor
+from omniconv.quantization.execute import Array, Executor, NetworkSample
 from omniconv.quantization.network import FloatNetwork
 from omniconv.quantization.samples import Samples
 from omniconv.records import dataclass
@@ -34,14 +38,16 @@ class Verdict:
     Attributes:
         snr: signal to noise of its worst output [dB]; infinite where all are equal.
         drop: points lost; ``None`` where the outputs have no largest entry to compare and no metric is given.
+        lost: points that a budget counts: never fewer than ``drop``, as samples that became right do not count.
     """
 
     snr: float
-    drop: float | None
+    drop: float | None = None
+    lost: float | None = None
 
     def keeps(self, max_drop: float | None, min_snr: float | None) -> bool:
         """Whether it is within the budget."""
-        fits = max_drop is None or (self.drop is not None and self.drop <= max_drop)
+        fits = max_drop is None or (self.lost is not None and self.lost <= max_drop)
         return fits and (min_snr is None or self.snr >= min_snr)
 
 
@@ -74,7 +80,7 @@ class Judge:
             self.wanted.append({name: np.array(value) for name, value in values.items()})
             size = sum(value.nbytes for value in self.wanted[-1].values())
             check_memory(2 * size * samples.total, "the outputs for all samples", limit=executor.memory_limit)
-            _check_finite(values)
+            self._check_finite(network, values, len(self.wanted) - 1)
         self.output = network.outputs[0].name
         classes = _find_classes(self.wanted[0][self.output])
         labels = samples.labels
@@ -102,17 +108,30 @@ class Judge:
             if self.metric is not None:
                 kept.append({name: np.array(value) for name, value in values.items()})
         snr = min(find_snr(signal[name], noise[name]) for name in signal)
-        return Verdict(snr, self._find_drop(best, kept))
-
-    def _find_drop(self, best: Sequence[Array], kept: Sequence[Outputs]) -> float | None:
         if self.metric is not None and self.base is not None:
-            return self.base - _measure(self.metric, kept)
-        if self.best is None:
-            return None
-        found = np.concatenate(best)
-        if self.rows is None:
-            return 100 * float((found != self.best).mean())
-        return 100 * (float((self.best == self.rows).mean()) - float((found == self.rows).mean()))
+            drop = self.base - _measure(self.metric, kept)
+            return Verdict(snr, drop, drop)
+        return Verdict(snr) if self.best is None else Verdict(snr, *self._count(np.concatenate(best)))
+
+    def _count(self, found: Array) -> tuple[float, float]:
+        """Points of accuracy lost with these largest entries, and points that were right and are not any more."""
+        before: Any = self.best
+        wanted = before if self.rows is None else self.rows
+        right, still = np.equal(before, wanted), np.equal(found, wanted)
+        return 100 * float(right.mean() - still.mean()), 100 * float((right & ~still).mean())
+
+    def _check_finite(self, network: FloatNetwork, values: Outputs, index: int) -> None:
+        """Refuse outputs that are not finite, with the name of what was so first."""
+        bad = [name for name, array in values.items() if not _is_finite(array)]
+        if not bad:
+            return
+        sample = next(islice(iter(self.samples), index, None))
+        name = find_first(self.executor, network, sample) or bad[0]
+        raise DataError(
+            f"output {shorten(bad[0])!r} of the network is NaN or infinite, and tensor {shorten(name)!r} was first",
+            need="finite numbers for all samples",
+            at=shorten(f"tensor {name!r}"),
+        )
 
     @property
     def accuracy(self) -> float | None:
@@ -122,14 +141,19 @@ class Judge:
         return 100 * float((self.best == self.rows).mean())
 
 
-def _check_finite(values: Outputs) -> None:
-    for name, array in values.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise DataError(
-                "the network's output is NaN or infinite",
-                need="finite outputs for all samples",
-                at=shorten(f"tensor {name!r}"),
-            )
+def find_first(executor: Executor, network: FloatNetwork, sample: NetworkSample) -> str:
+    """The first value that is NaN or infinite, or the constant that it is made of; empty where all are finite."""
+    names = [name for node in network.nodes for name in node.outputs if name and network.is_float(name)]
+    values = next(executor.run(network, [sample], names))
+    for node in network.nodes:
+        if not all(_is_finite(values[name]) for name in node.outputs if name in values):
+            constants = [name for name in node.reads if not _is_finite(network.constants.get(name, np.zeros(0)))]
+            return (constants or [name for name in node.outputs if name in values and not _is_finite(values[name])])[0]
+    return ""
+
+
+def _is_finite(array: AnyArray) -> bool:
+    return array.dtype.kind != "f" or bool(np.isfinite(array).all())
 
 
 def _find_classes(y: Array) -> int:

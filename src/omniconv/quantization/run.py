@@ -86,8 +86,9 @@ def quantize(
         reduce_range: weights of 7 bits, for runtimes whose multiply-adds of bytes saturate. Omniconv's never do.
         equalize: scale channels between convolutions to alike ranges, where that changes no result.
         correct_bias: take the mean error of rounded weights off the biases.
-        max_drop: most points of accuracy to lose: with labels of accuracy, without of agreement with float32. Layers
-            stay in float32 until that is kept.
+        max_drop: most points of accuracy to lose: with labels, of samples that were right and are not any more (others
+            that became right by chance do not make up for them); without, of agreement with float32. Layers stay in
+            float32 until that is kept.
         min_snr: least signal-to-noise ratio of the outputs [dB]; likewise.
         metric: of the outputs of all samples, a list of arrays by name; larger is better. Then ``max_drop`` counts its
             points.

@@ -15,6 +15,7 @@ from omniconv.errors import DataError
 from omniconv.graph import prepare
 from omniconv.graph.fix_shapes import fix_shapes
 from omniconv.graph.load import ModelLike
+from omniconv.graph.nodes import shorten
 from omniconv.program.element import BFLOAT16
 from omniconv.program.passes.keep_bfloat16 import list_layers
 from omniconv.quantization.budget import find_few
@@ -70,8 +71,12 @@ def find_sensitive_layers(
     assert isinstance(exact, Executable)  # all sizes are known, and nothing is left to the host
     data = read_samples(samples, graph.inputs, name="samples")
     wanted = [{name: np.array(y) for name, y in exact.run(dict(sample)).items()} for sample in data]
-    if not all(np.isfinite(y).all() for each in wanted for y in each.values()):
-        raise DataError("the network's output is NaN or infinite", need="finite outputs for all samples")
+    for name in [name for each in wanted for name, y in each.items() if not np.isfinite(y).all()]:
+        raise DataError(
+            "the network's output is NaN or infinite",
+            need="finite outputs for all samples",
+            at=shorten(f"tensor {name!r}"),
+        )
     layers = list(dict.fromkeys(list_layers(exact.plan.program)))
 
     def measure(kept: Iterable[str]) -> float:
