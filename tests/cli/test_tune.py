@@ -68,13 +68,14 @@ def test_what_wins_is_kept_and_used_on_request(invoke: Callable[..., Any], corpu
     assert store is not None
     assert str(store.folder) == report["folder"]
     assert store.load().choices == {found["problem"]: found["best"]}
-    for layout in ("NHWC", "NCHW"):
-        plain, tuned = compile_pointwise(layout=layout), compile_pointwise(layout=layout, tuned=True)
-        assert ", tuned" not in plain.explain()
-        assert ", tuned" in tuned.explain()
-        assert f"rejected {found['default']}: measured slower" in tuned.explain()
-        x = np.random.default_rng(0).integers(-4, 5, next(iter(plain.inputs.values()))).astype(np.float32)
-        np.testing.assert_allclose(plain(x), tuned(x), rtol=1e-5, atol=1e-4)
+    plain, tuned = compile_pointwise(layout="NHWC"), compile_pointwise(layout="NHWC", tuned=True)
+    assert ", tuned" not in plain.explain()
+    assert ", tuned" in tuned.explain()
+    assert f"rejected {found['default']}: measured slower" in tuned.explain()
+    x = np.random.default_rng(0).integers(-4, 5, next(iter(plain.inputs.values()))).astype(np.float32)
+    np.testing.assert_allclose(plain(x), tuned(x), rtol=1e-5, atol=1e-4)
+    # Between values that lie channels first it is another problem, which was not measured.
+    assert ", tuned" not in compile_pointwise(layout="NCHW", tuned=True).explain()
 
 
 @pytest.mark.usefixtures("spoilt")
