@@ -14,6 +14,7 @@ from typing import Final
 
 from omniconv.api import compile as compile_model
 from omniconv.graph.fix_shapes import narrow_inputs
+from omniconv.integers import say_count
 from omniconv.program.rewrite import with_labels
 from omniconv.quantization.execute import Executor, NetworkSample
 from omniconv.quantization.insert import Inserted, QdqPairs, insert
@@ -48,7 +49,7 @@ class ClockTimes:
 
     Attributes:
         groups: of layers, in execution order.
-        networks: what was compiled -> time of a call [s], the conversions at both ends included.
+        networks: what was compiled -> times of all steps of a call together [s], the conversions at both ends included.
     """
 
     groups: tuple[LayerGroup, ...]
@@ -117,16 +118,16 @@ class Clock:
             narrow: floats may be those with weights in bfloat16.
         """
         floats = ("float32", "bfloat16") if narrow else ("float32",)
-        gains: list[tuple[float, LayerGroup, str]] = []
+        gains: list[tuple[float, LayerGroup]] = []
         for group in times.groups:
             if "int8" in group.seconds:
-                best = min((name for name in floats if name in group.seconds), key=group.seconds.__getitem__)
-                gains.append((group.seconds["int8"] - group.seconds[best], group, best))
+                best = min(group.seconds[name] for name in floats if name in group.seconds)
+                gains.append((group.seconds["int8"] - best, group))
         gains = sorted((each for each in gains if each[0] > 0), key=lambda each: -each[0])
         plans = {"all in integers": plan}
         for count in sorted({min(2**power, len(gains)) for power in range(len(gains).bit_length() + 1)} - {0}):
-            kept = {name: f"the clock: {show_times(group)}" for _, group, _ in gains[:count] for name in group.layers}
-            plans[f"{len(kept)} layers in floats by the clock"] = plan.keep(kept)
+            kept = {name: f"the clock: {show_times(group)}" for _, group in gains[:count] for name in group.layers}
+            plans[f"{say_count(len(kept), 'layer')} in floats by the clock"] = plan.keep(kept)
         contenders = {name: self._compile(insert(self.network, each, QdqPairs()), each) for name, each in plans.items()}
         _, totals = self._take_turns(contenders)
         fastest = min(totals, key=totals.__getitem__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from omniconv.choices import as_choice
 from omniconv.errors import SpecError
@@ -12,9 +12,6 @@ from omniconv.integers import as_flag, read_sequence, state
 from omniconv.processors import take_threads
 from omniconv.quantization.ranges import RANGES
 from omniconv.records import dataclass
-
-CHOICES: Final = ("time", "fastest", "bfloat16")
-"""Flags about the precision of each layer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

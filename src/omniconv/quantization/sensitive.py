@@ -71,11 +71,12 @@ def find_sensitive_layers(
     assert isinstance(exact, Executable)  # all sizes are known, and nothing is left to the host
     data = read_samples(samples, graph.inputs, name="samples")
     wanted = [{name: np.array(y) for name, y in exact.run(dict(sample)).items()} for sample in data]
-    for name in [name for each in wanted for name, y in each.items() if not np.isfinite(y).all()]:
+    bad = next((name for each in wanted for name, y in each.items() if not np.isfinite(y).all()), None)
+    if bad is not None:
         raise DataError(
             "the network's output is NaN or infinite",
             need="finite outputs for all samples",
-            at=shorten(f"tensor {name!r}"),
+            at=shorten(f"tensor {bad!r}"),
         )
     layers = list(dict.fromkeys(list_layers(exact.plan.program)))
 

@@ -160,7 +160,7 @@ def reject_link(
     if [ref.buffer for ref in call.args].count(value) != 1 or call.args[X].buffer != value:
         return "the layer that follows reads another value"
     if any(isinstance(each.recipe, Panel) and (each.recipe.sweep or each.recipe.turned) for each in (last, call)):
-        return "columns of its result are not cut into bands"
+        return "products are not cut into bands"
     if any(isinstance(each.recipe, Panel) and any(each.recipe.w_strides) for each in (last, call)):
         return "a product has other weights in every row"
     pairs = frames([*run, call])
