@@ -185,7 +185,7 @@ def _read_constants(graph: onnx.GraphProto, directory: Path | None, budget: Budg
 
 
 def _check_narrow(graph: onnx.GraphProto, names: Collection[str]) -> None:
-    """Constants of bfloat16 are read as float32, which is the same where nothing but a Cast reads them.
+    """Refuse constants of bfloat16 that a node computes with. They are read as float32, which is the same for a Cast.
 
     Raises:
         UnsupportedError: a node that computes with them.

@@ -115,7 +115,8 @@ class Clock:
         Args:
             plan: whose groups were measured.
             times: of them.
-            narrow: floats may be those with weights in bfloat16.
+            narrow: layers in floats count by their times with weights in bfloat16 where these are less; the networks
+                that are tried have float32.
         """
         floats = ("float32", "bfloat16") if narrow else ("float32",)
         gains: list[tuple[float, LayerGroup]] = []

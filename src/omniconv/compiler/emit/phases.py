@@ -49,8 +49,8 @@ class PhaseTables:
         return self.phase(phase), q
 
     def by_phase(self, index: Index) -> Index:
-        """The output position that comes at an index where those of each phase, if all have equally many, follow one
-        another: what they read of the weights stays near.
+        """The output position at an index of an order in which those of a phase follow one another, so that what they
+        read of the weights stays near; phases that have unequally many keep the order of positions.
         """
         walk = self.walk
         if walk.static or len(set(walk.counts)) > 1:

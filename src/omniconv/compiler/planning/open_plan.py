@@ -66,7 +66,9 @@ class _Questions:
     left: list[_Left] = field(default_factory=list)
 
     def open(self, step: int, choice: Choice[Any], problem: Problem, facts: Facts) -> Choice[Any]:
-        """The choice for the sizes at hand with its sizes opened, and those of the layer that it is for."""
+        """The choice for the sizes at hand with its sizes opened, and those of the layer that it is for; of a filtered
+        layer one that makes no calls.
+        """
         family = choice.family
         if family.settle:
             self.found.append(_Question(step, (problem, facts), choice))

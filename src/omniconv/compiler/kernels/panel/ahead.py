@@ -25,9 +25,9 @@ MOST_TURNS: Final = 64
 
 
 def count_turns(panel: Panel, k: Kernel) -> int:
-    """Tiles that multiply by one panel in turn, those of one phase, where each asks for a part of the next panel: its
-    weights lie behind those of the one before, and all of them are more than half of the second-level cache. Else 0,
-    also where tiles take turns at spans of inputs: those ask by themselves.
+    """Tiles of one phase that multiply by one panel in turn, each of which asks for a part of the next one: where the
+    weights of panels lie one behind the other, and take more than half of the second-level cache. Else 0, also where
+    tiles take turns at spans of inputs: those ask by themselves.
     """
     sizes = panel.batch, *(max(axis.counts) for axis in panel.axes), panel.inputs, panel.outputs
     if (

@@ -135,7 +135,9 @@ class PanelRow:
         begin: Index,
         held: Held,
     ) -> None:
-        """All tiles of a pointwise layer at one span of inputs after the other."""
+        """All tiles of a pointwise layer at one span of inputs after the other. Each asks for its share of the weights
+        of the next span, which all of them read.
+        """
         k, p = self.k, self.p
         wide, pitch = sum(held.widths), p.tile.vectors * p.lanes
         line = LINE // k.element.bytes
