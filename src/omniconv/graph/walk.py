@@ -156,7 +156,7 @@ class _TierWalk:
         try:
             results = expect(node, operands, self.settings, self.budget)
         except (ModelError, UnsupportedError):
-            return False  # another way to find the results may be there
+            return False  # whoever computes the node, or refuses it, knows more than the rule
         wanted = [item for item in results if item is not None]
         if not wanted or not all(isinstance(item, HostRef) and 0 in item.shape for item in wanted):
             return False
