@@ -89,7 +89,7 @@ def compile(  # noqa: A001 - the name of the public interface
             traffic, about 3 digits. Sums are made in float32, and inputs and outputs are float32. ``explain()`` lists
             the layers that stay as they are. The default keeps everything as it is computed.
         float32_layers: layers that stay as they are with ``"bfloat16"``, by the names in ``explain()``;
-            :func:`omniconv.quantization.find_sensitive_layers` finds the fewest that keep a signal-to-noise ratio.
+            :func:`omniconv.quantization.find_sensitive_layers` finds few that keep a signal-to-noise ratio.
         accuracy: how far filtering may go where it is not forbidden: ``"usual"``; ``"close"`` for forms whose errors
             are expected to be at most twice those of a direct sum; ``"wide"`` for such of eight points along two axes
             too, whose errors are about twice the usual ones.

@@ -39,7 +39,7 @@ def find_sensitive_layers(
     .. math:: 10 \log_{10} \Big(\sum y^2 / \sum (\hat{y} - y)^2\Big) \ge \text{min\_snr}
 
     for every sample and each output y in float32 and :math:`\hat{y}` in bfloat16: the worst sample counts, so that
-    others than these keep the ratio, too. Each layer is rounded alone, and what that does to the outputs is its
+    others than these mostly keep the ratio, too. Each layer is rounded alone, and what that does to the outputs is its
     sensitivity; then the most sensitive ones stay: as many as are needed, of which every choice is measured.
 
     Example:
