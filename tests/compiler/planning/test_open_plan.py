@@ -169,6 +169,19 @@ def test_bits(monkeypatch, model):
         np.testing.assert_array_equal(got, oc.compile(model)(x))
 
 
+@pytest.mark.usefixtures("at_once")
+def test_filtered_layers_whose_weights_are_computed():
+    g = Graph(opset=17)
+    model = g.model(g.node("Conv", g.input("x", 1, 64, "h", "w"), g.input("kernel", 64, 64, 3, 3), pads=[1] * 4))
+    net, rng = oc.compile(model), np.random.default_rng(0)
+    kernel = rng.standard_normal((64, 64, 3, 3), dtype=np.float32)
+    for height in (32, 48, 40):
+        given = {"x": rng.standard_normal((1, 64, height, 48), dtype=np.float32), "kernel": kernel}
+        (y,), (want,) = net.run(given).values(), oc.compile(model).run(given).values()
+        np.testing.assert_array_equal(y, want)
+    assert "winograd_weights" in [call.what for call in net.executable.plan.calls]
+
+
 def test_late_sizes_are_not_planned_anew(monkeypatch):
     g = Graph(opset=17)
     net = oc.compile(g.model(g.conv(g.node("Relu", g.conv(g.input("x", 1, 3, "h", "w"), 16, 3, 1)), 24, 16, 1)))

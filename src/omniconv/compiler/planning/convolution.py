@@ -34,17 +34,17 @@ def lower_conv(planner: Planner, step: ConvStep) -> None:
     if planner.accuracy != problem.accuracy:
         problem = replace(problem, accuracy=planner.accuracy)
     facts = _look_around(planner, step, x, problem)
-    choice = _decide(planner, problem, facts, None if isinstance(step.w, str) else step.w)
+    choice = _decide(planner, problem, facts, step.w)
     layer = choice.family.place(planner, step, x, problem, choice.tile)
     assert layer.problem.axes == choice.problem.axes, "the layouts are not those that were foreseen"
     choice.family.lower(planner, layer, choice)
 
 
-def _decide(planner: Planner, problem: Problem, facts: Facts, w: Array | None) -> Choice[Any]:
+def _decide(planner: Planner, problem: Problem, facts: Facts, w: Array | str | None) -> Choice[Any]:
     """The choice for a layer with constant weights, or with computed ones; also where its sizes are open."""
     exact, around = (problem, facts) if planner.asked is None else close((problem, facts))
     choice = _choose(planner, exact, around)
-    if w is not None and not fits_weights(planner, choice, w):
+    if not fits_weights(planner, choice, w):
         choice = _choose(planner, exact, replace(around, overflowing=True))
     choice = planner.settle(choice)
     if planner.asked is None:
@@ -53,10 +53,12 @@ def _decide(planner: Planner, problem: Problem, facts: Facts, w: Array | None) -
     return found
 
 
-def fits_weights(planner: Planner, choice: Choice[Any], w: Array) -> bool:
-    """Whether constant weights can be used with a choice."""
+def fits_weights(planner: Planner, choice: Choice[Any], w: Array | str | None) -> bool:
+    """Whether weights can be used with a choice: computed ones always, whatever they turn out to be."""
     holds = choice.family.holds
-    return holds is None or holds(choice.tile, planner.of_array(w, "largest", partial(_find_largest, w)))
+    if holds is None or w is None or isinstance(w, str):
+        return True
+    return holds(choice.tile, planner.of_array(w, "largest", partial(_find_largest, w)))
 
 
 def _find_largest(w: Array) -> float:
