@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from tests.graph.small_models import Graph
-from tests.machines import V2, V3, V4
+from tests.machines import MACHINES, V2, V3, V4
 from tests.registry.compiled import strictly
 
 import omniconv as oc
 from omniconv.compiler.code import build
 from omniconv.compiler.kernels.panel.planes import in_planes
 from omniconv.compiler.memory.layout import Layout, channels_last, row_major
-from omniconv.compiler.planning.choice import choose
+from omniconv.compiler.planning.choice import choose, list_choices
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.gradients import compile_forward, compile_input_gradient
 from omniconv.integers import ceil_div
+from omniconv.program.element import find_element
 from omniconv.spec import Conv
 
 PLANES = Facts(x_rows=True, y_rows=True, planes=True)
@@ -125,6 +127,15 @@ def test_other_layers_say_why_not(spec: Conv, shape: tuple[int, ...], facts: Fac
         choice = choose(Problem.of(spec, shape), target, facts)
         assert choice.family.name != "planes"
         assert any(why.startswith(f"planes: {reason}") for why in choice.rejected)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_machine_has_tiles_however_long_its_lines_are(dtype: str) -> None:
+    problem = replace(Problem.of(Conv.of(128, 128, 1), (1, 128, 56, 56)), rows=True)
+    for target in (each.of(find_element(dtype)) for each in MACHINES.values()):
+        texts = [text for items in list_choices(problem, target) for text, _ in items]
+        assert choose(problem, target, PLANES).tile.text() in texts
+        assert any(text.startswith("planes ") for text in texts), target
 
 
 def test_tiles_are_lines_and_units_are_enough() -> None:

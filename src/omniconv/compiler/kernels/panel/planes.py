@@ -19,7 +19,7 @@ from typing import ClassVar, Final
 from omniconv.compiler.kernels.panel.kernel import Panel
 from omniconv.compiler.kernels.panel.lower import DIRECT
 from omniconv.compiler.kernels.panel.row import ARGS
-from omniconv.compiler.kernels.panel.tiles import PanelTile, cost_panel, list_panels
+from omniconv.compiler.kernels.panel.tiles import MOST_VECTORS, PanelTile, cost_panel, list_panels
 from omniconv.compiler.lowering.arrange import copy_axes
 from omniconv.compiler.lowering.family import Choice, Family
 from omniconv.compiler.lowering.layer import Layer, place_rows
@@ -87,10 +87,10 @@ def _make_tile(turned: Problem, target: Target, tile: PanelTile) -> PlanesTile:
 
 
 def _list_turned(turned: Problem, target: Target) -> Iterator[Candidate[PlanesTile]]:
-    """Tiles of the panel kernel whose vectors are whole cache lines, where there is a line of positions: others would
-    read and write lines in parts.
+    """Tiles of the panel kernel whose vectors are whole cache lines, or as much of one as tiles hold, where there are
+    so many positions: others would read and write lines in parts.
     """
-    line = max(1, target.traits.line_bytes // (target.element.bytes * target.lanes))
+    line = min(MOST_VECTORS, max(1, target.traits.line_bytes // (target.element.bytes * target.lanes)))
     whole = turned.outputs >= line * target.lanes
     for each in list_panels(turned, target):
         if not whole or each.tile.vectors % line == 0:

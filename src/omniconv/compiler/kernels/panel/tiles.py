@@ -18,6 +18,8 @@ SPAN = 256
 
 MOST_ROWS: Final = 14
 """Output positions in a tile, at most."""
+MOST_VECTORS: Final = 4
+"""Vectors of output channels in a tile of several positions, at most."""
 
 WORTH_CUTTING = 0.97
 """Part of its cost that a row of tiles may keep at most for the last tile to get code of its own."""
@@ -55,7 +57,7 @@ def _weigh(problem: Problem, target: Target) -> Iterator[_Weighed]:
     count = min(width.counts)
     vectors = ceil_div(problem.outputs, target.lanes)
     costs = _PanelCosts.of(problem.inputs, problem.outputs, problem.taps, width.bordered, target)
-    for wide in range(1, min(vectors, 8 if count == 1 else 4) + 1):
+    for wide in range(1, min(vectors, 8 if count == 1 else MOST_VECTORS) + 1):
         found = costs.list(wide)
         for rows in range(1, min(count, len(found) - 1) + 1):
             whole, rest = divmod(count, rows)
