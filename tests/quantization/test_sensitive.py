@@ -9,7 +9,7 @@ from tests.graph.small_models import Graph
 
 import omniconv as oc
 from omniconv.errors import ShapeError, SpecError
-from omniconv.quantization import find_sensitive_layers
+from omniconv.quantization import find_sensitive_layers, quantize
 
 
 def cancelling(*sizes: int | str) -> onnx.ModelProto:
@@ -64,6 +64,9 @@ def test_what_does_not_fit_is_refused() -> None:
         ShapeError, match=r"sizes of input 'x' are not known: h, w; need a shape .* shapes=\{'x': \(1, "
     ):
         find_sensitive_layers(model, np.zeros((1, 3, 8, 8), np.float32))
+    for refuse in (find_sensitive_layers, quantize):
+        with pytest.raises(ShapeError, match=r"the network takes \(1, 3, 0, 8\), which has an empty axis; need sizes"):
+            refuse(model, np.zeros((1, 3, 8, 8), np.float32), shapes={"x": (1, 3, 0, 8)})
     with pytest.raises(SpecError, match=r"float32_layers has 'nothing'; need one of "):
         oc.compile(cancelling(8, 8), precision="bfloat16", float32_layers=["nothing"])
     with pytest.raises(SpecError, match=r"float32_layers without another precision; need precision='bfloat16'"):

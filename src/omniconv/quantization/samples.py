@@ -73,11 +73,18 @@ def read_samples(
 
     Raises:
         DataError: no samples, files that cannot be read, or arrays of other types.
-        ShapeError: arrays of other shapes.
+        ShapeError: arrays of other shapes, or inputs without elements.
         LimitError: more than the memory limit.
     """
     if not inputs:
         raise ModelError("the network has no inputs", need="inputs to calibrate")
+    for info in inputs:
+        if 0 in (info.dims or ()):
+            raise ShapeError(
+                f"the network takes {show(info.dims)}, which has an empty axis",
+                need="sizes from 1",
+                at=shorten(f"input {info.name!r}"),
+            )
     found: Samples
     if isinstance(data, str | os.PathLike):
         path = Path(os.fspath(data))

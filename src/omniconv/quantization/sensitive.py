@@ -67,9 +67,9 @@ def find_sensitive_layers(
     least = as_number("min_snr", min_snr, -math.inf, math.inf)
     graph: Any = prepare(model, shapes=shapes)
     fix_shapes(graph, None)
-    exact = compile_model(graph, threads=threads, strict=True)
-    assert isinstance(exact, Executable)  # all sizes are known, and nothing is left to the host
     data = read_samples(samples, graph.inputs, name="samples")
+    exact = compile_model(graph, threads=threads, strict=True)
+    assert isinstance(exact, Executable)  # all sizes are known, none is 0, and nothing is left to the host
     wanted = [{name: np.array(y) for name, y in exact.run(dict(sample)).items()} for sample in data]
     bad = next((name for each in wanted for name, y in each.items() if not np.isfinite(y).all()), None)
     if bad is not None:
