@@ -121,3 +121,7 @@ def test_constants_of_bfloat16_are_the_numbers_that_they_are() -> None:
     model.graph.node[1].input[1] = "w"
     with pytest.raises(UnsupportedError, match=r"Mul of a constant of bfloat16; need Cast to float32 .*tensor 'w'"):
         oc.compile(model)
+    model = cast(TensorProto.BFLOAT16)
+    model.graph.output.append(helper.make_tensor_value_info("w", TensorProto.BFLOAT16, [3]))
+    with pytest.raises(UnsupportedError, match=r"an output of a constant of bfloat16; need Cast to float32"):
+        oc.compile(model)

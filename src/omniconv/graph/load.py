@@ -188,16 +188,19 @@ def _check_narrow(graph: onnx.GraphProto, names: Collection[str]) -> None:
     """Refuse constants of bfloat16 that a node computes with. They are read as float32, which is the same for a Cast.
 
     Raises:
-        UnsupportedError: a node that computes with them.
+        UnsupportedError: a node that computes with them, or a graph that gives them away.
     """
-    for node in graph.node if names else ():
-        for name in node.input:
-            if name in names and (node.op_type != "Cast" or node.domain):
-                raise UnsupportedError(
-                    f"{node.op_type} of a constant of bfloat16",
-                    need="Cast to float32",
-                    at=shorten(f"tensor {name!r}"),
-                )
+    if not names:
+        return
+    readers = [
+        (node.op_type, name) for node in graph.node if node.op_type != "Cast" or node.domain for name in node.input
+    ]
+    for what, name in [*readers, *(("an output", info.name) for info in graph.output)]:
+        if name in names:
+            raise UnsupportedError(
+                f"{what} of a constant of bfloat16", need="Cast to float32", at=shorten(f"tensor {name!r}")
+            )
+    for node in graph.node:
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
                 _check_narrow(inner, names)
