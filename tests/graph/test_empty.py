@@ -45,6 +45,12 @@ def test_a_batch_of_no_images(layout: str, strict: bool) -> None:
     assert {name: array.shape for name, array in again.items()} == {name: array.shape for name, array in none.items()}
 
 
+def test_no_images_for_layers_that_stay_in_float32() -> None:
+    net = oc.compile(classifier(), precision="bfloat16", float32_layers=["n0"])
+    assert net.run({"x": np.ones((2, 3, 6, 5), np.float32)})["y"].shape == (2, 5)
+    assert net.run({"x": np.ones((0, 3, 6, 5), np.float32)})["y"].shape == (0, 5)
+
+
 def test_images_without_rows() -> None:
     """A mean of nothing is no number, as NumPy has it."""
     found = oc.compile(classifier()).run({"x": np.ones((2, 3, 0, 5), np.float32)})

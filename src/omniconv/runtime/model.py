@@ -108,16 +108,19 @@ class ModelCompiler:
 
     def _compile_empty(self, graph: Graph) -> MixedExecutable:
         """Of inputs without elements, a batch of none, little is left to compute, and no machine code reads them."""
-        found = self._compile_mixed(graph)
+        found = self._make_mixed(graph)
         if self.strict and found.schedule.describe_host():
             raise UnsupportedError(found.schedule.describe_host(), need="inputs of 1 or more on each axis", at=self.at)
         return found
 
     def _compile_mixed(self, graph: Graph) -> MixedExecutable:
-        limit, element = self.options.memory_limit, self.target.element
         if self.options.float32_layers:
             problem = "float32_layers of a model part of which runs on the host"
             raise UnsupportedError(problem, need="one that is compiled whole", fix="none of them", at=self.at)
+        return self._make_mixed(graph)
+
+    def _make_mixed(self, graph: Graph) -> MixedExecutable:
+        limit, element = self.options.memory_limit, self.target.element
         schedule = to_schedule(graph, memory_limit=limit, element=element)
         inner = replace(self.options, layout="NCHW", row_major=frozenset())
         context = Context(
