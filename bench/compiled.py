@@ -101,7 +101,7 @@ def compare(title: str, batch: int, threads: int, layout: str, options: argparse
 def main(arguments: list[str]) -> int:
     """Measure, print, write a report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["Net"], help="those whose title has one of these words")
+    parser.add_argument("--models", nargs="+", default=["Net", "NeXt"], help="those whose title has one of these words")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--layouts", nargs="+", default=list(LAYOUTS), choices=LAYOUTS)
