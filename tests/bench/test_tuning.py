@@ -215,6 +215,19 @@ def test_no_problem_is_begun_after_the_time_is_up() -> None:
     assert time.perf_counter() - start < 60
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_what_is_tried_is_what_the_plan_has(batch: int) -> None:
+    """Between channels-first values, where the panel kernel sees all positions in one row."""
+    g, target = Graph(), select_target(None)
+    x, other = g.input("x", batch, 32, 14, 14), g.input("other", batch, 48, 14, 14)
+    program = to_program(g.model(g.node("Add", g.conv(x, 48, 32, 1), other)))
+    (site,) = find_sites(program, target, "NCHW")
+    texts = select_choices(site, target)
+    assert {text.split()[0] for text in texts} == {"planes", "panel"}
+    for text in texts:
+        assert text in [call.decision.choice for call in site.plan(target, text).calls if call.decision is not None]
+
+
 def test_unlikely_choices_are_not_tried() -> None:
     site = find_site(Conv.of(64, 64, 1), 1, 64, 14, 14)
     target = select_target(None)
