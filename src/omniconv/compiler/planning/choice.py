@@ -75,10 +75,12 @@ def list_choices(problem: Problem, target: Target) -> list[list[tuple[str, float
     """Everything that :func:`choose` can be told to choose, as lists of texts with costs.
 
     Each list has a unit of its own: costs are compared within one list only. A pointwise layer between channels-first
-    values is taken to have its positions in one row where its layout is changed, as nearly all have.
+    values is taken to have its positions in one row where the panel kernel computes it, unless that reads planes of
+    several images in place. What is around a layer may still refuse some of the texts.
     """
     rows = problem.rows
-    merged = as_row(problem) if rows and problem.pointwise else None
+    in_row = problem.pointwise and (problem.batch == 1 or problem.groups * problem.inputs >= panel.DIRECT)
+    merged = as_row(problem) if rows and in_row else None
     facts = Facts(x_rows=rows, y_rows=rows, planes=rows, columns=problem.columns, merged=merged)
     offers, _ = _offer(problem, target, facts)
     lists = [tiles for family, seen in offers for tiles in family.tiles(seen, target)]
