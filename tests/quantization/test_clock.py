@@ -64,7 +64,8 @@ def test_the_fastest_network_is_written_and_the_report_says_why(slow, monkeypatc
         assert layer.reason.startswith("the clock: 2e+06 us in float32, 2e+06 us in bfloat16, 9e+06 us in int8")
     if slow:
         assert min(report.times, key=report.times.__getitem__) == "float32"
-        assert report.times["4 layers in floats by the clock"] == 6 < report.times["no layers in floats by the clock"] == 27
+        assert report.times["4 layers in floats by the clock"] == 6
+        assert report.times["no layers in floats by the clock"] == 27
 
 
 def test_what_is_timed_is_what_is_written(monkeypatch) -> None:
