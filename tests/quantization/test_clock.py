@@ -13,7 +13,8 @@ from omniconv.errors import UnsupportedError
 from omniconv.graph.load import load
 from omniconv.program.bfloat16 import is_bfloat16, narrow, round_to_bfloat16
 from omniconv.program.rewrite import with_labels
-from omniconv.quantization import QuantOptions, quantize_with_report
+from omniconv.quantization import QuantOptions, clock, quantize_with_report
+from omniconv.quantization.clock import time_steps
 
 X = np.random.default_rng(3).standard_normal((4, 3, 8, 8)).astype(np.float32)
 
@@ -29,7 +30,9 @@ def network() -> onnx.ModelProto:
     return g.model(y, shapes=[[1, 5]])
 
 
-def test_layers_of_one_step_are_one_group_and_all_times_are_counted() -> None:
+def test_layers_of_one_step_are_one_group_and_all_times_are_counted(monkeypatch) -> None:
+    """Steps take a second each, whatever they took."""
+    monkeypatch.setattr(clock, "time_steps", lambda *args: dict.fromkeys(time_steps(*args), 1.0))
     report = quantize_with_report(network(), X, options=QuantOptions(time=True, threads=1)).report
     layers = {layer.name: layer for layer in report.layers}
     joined = [layer for layer in report.layers if layer.timed_with]
@@ -41,7 +44,7 @@ def test_layers_of_one_step_are_one_group_and_all_times_are_counted() -> None:
             assert all(seconds > 0 for seconds in layer.seconds.values())
     for name in ("float32", "bfloat16", "int8"):
         spent = sum(layer.seconds.get(name, 0) for layer in report.layers)
-        assert 0 < spent <= report.times[name] * 1.5
+        assert 0 < spent <= report.times[name]
     assert all(layer.integers for layer in report.layers), "timing alone chooses nothing"
 
 
@@ -54,14 +57,31 @@ def test_the_fastest_network_is_written_and_the_report_says_why(slow, monkeypatc
         program = net.plan.program
         return {label: kinds.get(type(step).__name__, 0.0) for step, label in with_labels(program)}
 
-    monkeypatch.setattr("omniconv.quantization.clock.time_steps", time_steps)
+    monkeypatch.setattr(clock, "time_steps", time_steps)
     report = quantize_with_report(network(), X, options=QuantOptions(fastest=True, threads=1)).report
     assert [layer.op for layer in report.kept] == ["Conv", "HardSwish", "Conv", "Conv"] * slow
     for layer in report.kept:
         assert layer.reason.startswith("the clock: 2e+06 us in float32, 2e+06 us in bfloat16, 9e+06 us in int8")
     if slow:
         assert min(report.times, key=report.times.__getitem__) == "float32"
-        assert report.times["4 layers in floats by the clock"] == 6 < report.times["all in integers"] == 27
+        assert report.times["4 layers in floats by the clock"] == 6
+        assert report.times["no layers in floats by the clock"] == 27
+
+
+def test_what_is_timed_is_what_is_written(monkeypatch) -> None:
+    """Convolutions take 9 s in float32, 2 s with weights in bfloat16 and 5 s in integers."""
+
+    def time_steps(net, _sample):
+        kinds = {"ConvStep": 9.0, "QuantisedConvStep": 5.0}
+        steps = {label: (step, kinds.get(type(step).__name__, 0.0)) for step, label in with_labels(net.plan.program)}
+        return {label: 2.0 if time == 9 and is_bfloat16(step.w) else time for label, (step, time) in steps.items()}
+
+    monkeypatch.setattr(clock, "time_steps", time_steps)
+    options = QuantOptions(fastest=True, bfloat16=True, keep=["n4"], threads=1)
+    report = quantize_with_report(network(), X, options=options).report
+    assert [layer.name for layer in report.kept if layer.op == "Conv"] == ["n0", "n2", "n4"]
+    assert report.times["no layers in floats by the clock"] == 5 + 5 + 2, "but one that was told"
+    assert report.times["3 layers in floats by the clock"] == 2 + 2 + 2
 
 
 def test_weights_in_bfloat16_are_a_standard_file() -> None:

@@ -47,6 +47,11 @@ class Site:
         tuning = Tuning(target, {self.problem.text(): choice})
         return repeat_step(plan(self.program, target, Options(layout=self.layout, tuning=tuning)), self.step, times)
 
+    def takes(self, target: Target, choice: str) -> bool:
+        """Whether the layer can be told a choice here; where it cannot, its plan has the default."""
+        decisions = (call.decision for call in self.plan(target, choice).calls if call.step == self.step)
+        return any(made is not None and made.choice == choice for made in decisions)
+
 
 def find_sites(program: Program, target: Target, layout: str) -> list[Site]:
     """The distinct problems of a program, each where it is met first and has the same layouts when it is alone."""

@@ -110,7 +110,7 @@ def select_choices(site: Site, target: Target) -> list[str]:
         limit = WITHIN * min(cost for _, cost in items)
         ordered = sorted(items, key=lambda item: item[1])
         found += [text for text, cost in ordered[:MOST] if cost <= limit and text not in found]
-    return found
+    return [text for text in found if text == site.default or site.takes(target, text)]
 
 
 def tune_sites(

@@ -55,7 +55,7 @@ def keep_within(
     def keeps(found: tuple[QuantPlan, Verdict]) -> bool:
         return found[1].keeps(max_drop, min_snr)
 
-    best, kept = attempt(()), list[str]()
+    best, kept, more = attempt(()), list[str](), tuple[str, ...]()
     for _ in range(STEPS):
         if keeps(best):
             break
@@ -69,8 +69,7 @@ def keep_within(
     if not keeps(best):
         left = [name for name in order if name not in kept]
         more, best = find_few(left, lambda names: attempt([*kept, *names]), keeps)
-        kept += more
-    return release(kept, best, attempt, keeps)[1]
+    return release(kept, more, best, attempt, keeps)[1]
 
 
 def _join(plan: QuantPlan, name: str, kept: Collection[str]) -> list[str]:
@@ -84,7 +83,8 @@ def _join(plan: QuantPlan, name: str, kept: Collection[str]) -> list[str]:
 def find_few(
     order: Sequence[str], attempt: Callable[[Sequence[str]], Found], keeps: Callable[[Found], bool]
 ) -> tuple[tuple[str, ...], Found]:
-    """Few names, those at the front first, of which an attempt is good enough, and what it found; all always are.
+    """Few names, those at the front first, of which an attempt is good enough, and what it found; with all names it
+    always is, and with none it is not.
 
     Example:
         >>> find_few("abcdefgh", "".join, lambda found: {"a", "c"} <= set(found))
@@ -101,18 +101,24 @@ def find_few(
             best, high = found, middle
         else:
             low = middle
-    return release(order[:high], best, attempt, keeps)
+    return release(order[:low], order[low:high], best, attempt, keeps)
 
 
 def release(
-    names: Sequence[str], best: Found, attempt: Callable[[Sequence[str]], Found], keeps: Callable[[Found], bool]
+    names: Sequence[str],
+    needed: Sequence[str],
+    best: Found,
+    attempt: Callable[[Sequence[str]], Found],
+    keeps: Callable[[Found], bool],
 ) -> tuple[tuple[str, ...], Found]:
-    """Those of some names that are needed, the last one looked at first, and what they found; all found ``best``."""
+    """Those of some names that are needed, the last one looked at first, with those that are known to be, and what they
+    found; all found ``best``.
+    """
     for name in reversed(names):
         fewer = [other for other in names if other != name]
-        if keeps(found := attempt(fewer)):
+        if keeps(found := attempt([*fewer, *needed])):
             best, names = found, fewer
-    return tuple(names), best
+    return (*names, *needed), best
 
 
 def _rank(verdict: Verdict) -> tuple[float, float]:

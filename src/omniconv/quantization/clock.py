@@ -19,13 +19,15 @@ from omniconv.program.rewrite import with_labels
 from omniconv.quantization.execute import Executor, NetworkSample
 from omniconv.quantization.insert import Inserted, QdqPairs, insert
 from omniconv.quantization.network import FloatNetwork
-from omniconv.quantization.plan import QuantPlan
+from omniconv.quantization.plan import QuantPlan, list_narrowable
 from omniconv.records import dataclass
 from omniconv.runtime.executable import Executable
 
 ROUNDS: Final = 7
 REPEAT: Final = 5
 """Calls of a network in a round, of which the median counts."""
+NONE: Final = "no layers in floats by the clock"
+"""The network as it was: others may be in floats, for other reasons."""
 LEAST_GAIN: Final = 0.01
 """A network that is faster by a smaller share counts as no faster."""
 
@@ -86,19 +88,18 @@ class Clock:
         """
         layers = plan.placing.layers
         floats = plan.keep({layer.output: "timed" for layer in layers})
-        narrow = floats.narrowed(layer.output for layer in layers if layer.weights)
+        weighted = list_narrowable(self.network, floats)
         contenders = {
             "float32": self._compile(insert(self.network, floats, QdqPairs()), plan),
-            "bfloat16": self._compile(insert(self.network, narrow, QdqPairs()), plan),
+            "bfloat16": self._compile(insert(self.network, floats.narrowed(weighted), QdqPairs()), plan),
             "int8": self._compile(insert(self.network, plan, QdqPairs()), plan),
         }
         steps, totals = self._take_turns(contenders)
-        weighted = {layer.output for layer in layers if layer.weights}
         groups = []
         for group in join_layers(self.network, plan, [pair for each in contenders.values() for pair in each.joined]):
             may = {
                 "float32": True,
-                "bfloat16": not weighted.isdisjoint(group),
+                "bfloat16": not set(weighted).isdisjoint(group),
                 "int8": plan.kept.keys().isdisjoint(group),
             }
             seconds = {
@@ -115,25 +116,27 @@ class Clock:
         Args:
             plan: whose groups were measured.
             times: of them.
-            narrow: layers in floats count by their times with weights in bfloat16 where these are less; the networks
-                that are tried have float32.
+            narrow: layers in floats have their weights as bfloat16 where it holds them: in the times that count, and in
+                the networks that are tried. (The plan leaves that open: a budget may allow fewer.)
         """
-        floats = ("float32", "bfloat16") if narrow else ("float32",)
         gains: list[tuple[float, LayerGroup]] = []
         for group in times.groups:
             if "int8" in group.seconds:
-                best = min(group.seconds[name] for name in floats if name in group.seconds)
-                gains.append((group.seconds["int8"] - best, group))
+                floats = "bfloat16" if narrow and "bfloat16" in group.seconds else "float32"
+                gains.append((group.seconds["int8"] - group.seconds[floats], group))
         gains = sorted((each for each in gains if each[0] > 0), key=lambda each: -each[0])
-        plans = {"all in integers": plan}
+        plans = {NONE: plan}
         for count in sorted({min(2**power, len(gains)) for power in range(len(gains).bit_length() + 1)} - {0}):
             kept = {name: f"the clock: {show_times(group)}" for _, group in gains[:count] for name in group.layers}
             plans[f"{say_count(len(kept), 'layer')} in floats by the clock"] = plan.keep(kept)
-        contenders = {name: self._compile(insert(self.network, each, QdqPairs()), each) for name, each in plans.items()}
+        contenders = {}
+        for name, each in plans.items():
+            written = each.narrowed(list_narrowable(self.network, each)) if narrow else each
+            contenders[name] = self._compile(insert(self.network, written, QdqPairs()), written)
         _, totals = self._take_turns(contenders)
         fastest = min(totals, key=totals.__getitem__)
-        if totals[fastest] > (1 - LEAST_GAIN) * totals["all in integers"]:
-            fastest = "all in integers"
+        if totals[fastest] > (1 - LEAST_GAIN) * totals[NONE]:
+            fastest = NONE
         return plans[fastest], totals
 
     def _compile(self, found: Inserted, plan: QuantPlan) -> _Contender:

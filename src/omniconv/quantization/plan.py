@@ -10,6 +10,7 @@ import numpy as np
 
 from omniconv.errors import DataError
 from omniconv.graph.nodes import AnyArray, shorten
+from omniconv.program.passes.keep_bfloat16 import holds
 from omniconv.quantization.network import FloatNetwork
 from omniconv.quantization.placing import Placing, QuantLayer, find_channel_axis
 from omniconv.quantization.ranges import Range
@@ -188,6 +189,12 @@ def _sum_axes(network: FloatNetwork, layer: QuantLayer, weights: AnyArray) -> tu
         return (weights.ndim - 2,) if weights.ndim > 1 else (0,)
     axis = 1 if node.op == "ConvTranspose" else find_channel_axis(node, weights)
     return tuple(n for n in range(weights.ndim) if n != axis)
+
+
+def list_narrowable(network: FloatNetwork, plan: QuantPlan) -> list[str]:
+    """Outputs of layers that are not computed in integers and whose weights bfloat16 holds."""
+    floats = (layer for layer in plan.placing.layers if layer.output in plan.kept and layer.weights)
+    return [layer.output for layer in floats if holds(network.constants[layer.weights])]
 
 
 def list_reasons(plan: QuantPlan, names: Iterable[QuantLayer]) -> dict[str, str]:

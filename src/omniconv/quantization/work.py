@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 from omniconv.errors import ModelError, SpecError, UnsupportedError
 from omniconv.graph.nodes import shorten
-from omniconv.program.passes.keep_bfloat16 import holds
 from omniconv.quantization.budget import find_few, keep_within, measure_layers
 from omniconv.quantization.clock import Clock, ClockTimes
 from omniconv.quantization.correct import correct_biases
@@ -21,7 +20,7 @@ from omniconv.quantization.judge import Judge, Metric, Verdict
 from omniconv.quantization.network import FloatNetwork
 from omniconv.quantization.options import QuantOptions
 from omniconv.quantization.placing import Placing, place_layers
-from omniconv.quantization.plan import QuantPlan, list_values, make_plan
+from omniconv.quantization.plan import QuantPlan, list_narrowable, list_values, make_plan
 from omniconv.quantization.ranges import find_range
 from omniconv.quantization.samples import Samples
 from omniconv.records import dataclass
@@ -153,8 +152,7 @@ class QuantWork:
         Those that cost most alone stay in float32 first.
         """
         options = self.options
-        floats = [layer for layer in plan.placing.layers if layer.output in plan.kept and layer.weights]
-        names = [layer.output for layer in floats if holds(self.network.constants[layer.weights])]
+        names = list_narrowable(self.network, plan)
         if not names:
             return plan, verdict
         self.on_progress("weights in bfloat16", 0.0)

@@ -102,10 +102,24 @@ def test_costs_are_compared_within_a_list() -> None:
             assert len(set(texts)) == len(texts)
 
 
+def test_a_layer_between_planes_may_be_told_to_change_layouts() -> None:
+    """Its positions are merged then, and listed is what can be told."""
+    row = Problem(1, (AxisWalk.flat(1), AxisWalk.flat(1), AxisWalk.flat(2 * 56 * 56)), 1, 96, 24)
+    problem, facts = replace(POINTWISE, batch=2), replace(PLANES, merged=row)
+    for target in MACHINES:
+        default = choose(problem, target, facts)
+        assert default.family.name == "planes"
+        texts = [text for items in list_choices(default.problem, target) for text, _ in items]
+        panels = [text for text in texts if text.startswith("panel")]
+        assert panels == [text for items in list_choices(row, target) for text, _ in items]
+        for text in panels[:: len(panels) // 3]:
+            told = choose(problem, target, facts, {default.problem: text}.get)
+            assert (told.tile.text(), told.tuned, told.problem) == (text, True, row)
+
+
 def test_choices_are_told_by_their_text_whatever_family_has_them() -> None:
     for problem, facts in (
         (DEPTHWISE, ROWS),
-        (POINTWISE, PLANES),
         (DENSE, Facts()),
         (layer(96, 96, 3, 14, 14, groups=12), Facts()),
     ):

@@ -99,7 +99,11 @@ def assert_same(found, want):
     ("options", "sizes"),
     [
         (Options(), [(1, 64, 96), (1, 96, 64), (1, 68, 92), (1, 128, 80)]),
-        pytest.param(Options(threads=2, layout="NHWC"), [(2, 64, 96), (3, 68, 92)], marks=pytest.mark.wide),
+        pytest.param(
+            Options(threads=2, layout="NHWC"),
+            [(2, 64, 96), (2, 68, 92), (2, 128, 80), (2, 112, 72), (3, 68, 92)],
+            marks=pytest.mark.wide,
+        ),
     ],
 )
 def test_the_plan_of_each_size(options, sizes):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from omniconv.compiler.emit.epilogue import Post
@@ -97,13 +98,13 @@ def merge_positions(
         else post.reading(post.operand.along(0, post.operand.strides[1], 0, 0, next(steps)))
         for post in posts
     )
-    return _as_row(problem, count), _row(x, count, sx), _row(y, count, sy), moved
+    return as_row(problem, count), _row(x, count, sx), _row(y, count, sy), moved
 
 
 def merge_problem(problem: Problem, x: Layout, y: Layout, posts: tuple[Post, ...]) -> Problem | None:
     """The problem alone that :func:`merge_positions` finds."""
     merged = _merge(problem, x, y, posts)
-    return None if merged is None else _as_row(problem, merged[0])
+    return None if merged is None else as_row(problem, merged[0])
 
 
 def _merge(problem: Problem, x: Layout, y: Layout, posts: tuple[Post, ...]) -> tuple[int, tuple[int, ...]] | None:
@@ -115,7 +116,10 @@ def _merge(problem: Problem, x: Layout, y: Layout, posts: tuple[Post, ...]) -> t
     return merge_axes(sizes, strides_of(x), strides_of(y), *operands)
 
 
-def _as_row(problem: Problem, count: int) -> Problem:
+def as_row(problem: Problem, count: int | None = None) -> Problem:
+    """A pointwise layer with all positions of all images in one row, by default as many as it has."""
+    if count is None:
+        count = problem.batch * math.prod(axis.size for axis in problem.axes)
     one = AxisWalk.flat(1)
     return Problem(1, (one, one, AxisWalk.flat(count)), problem.groups, problem.inputs, problem.outputs, problem.rows)
 

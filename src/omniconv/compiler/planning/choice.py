@@ -17,6 +17,7 @@ from omniconv.compiler.kernels.panel import lower as panel
 from omniconv.compiler.kernels.series import lower as series
 from omniconv.compiler.kernels.winograd import lower as winograd
 from omniconv.compiler.lowering.family import Choice, Family
+from omniconv.compiler.lowering.layer import as_row
 from omniconv.compiler.problem.problem import Facts, Problem
 from omniconv.target.model import Target
 
@@ -61,7 +62,9 @@ def choose(
     wanted = find(choice.problem)
     if wanted is None:
         return choice
-    rivals = [offer for offer in offers if offer.problem == choice.problem]
+    rivals = [
+        offer for offer in offers if offer.problem == choice.problem or (choice.problem.rows and offer.family.merges)
+    ]
     measured = _choose_measured(rivals, rejected, target, wanted)
     if measured and facts.computed and measured.family.computes and not measured.family.computes(measured.tile):
         measured = None  # it was measured with constant weights
@@ -71,11 +74,15 @@ def choose(
 def list_choices(problem: Problem, target: Target) -> list[list[tuple[str, float]]]:
     """Everything that :func:`choose` can be told to choose, as lists of texts with costs.
 
-    Each list has a unit of its own: costs are compared within one list only.
+    Each list has a unit of its own: costs are compared within one list only. A pointwise layer between channels-first
+    values is taken to have its positions in one row where the panel kernel computes it, unless that reads planes of
+    several images in place. What is around a layer may still refuse some of the texts.
     """
-    offers, _ = _offer(
-        problem, target, Facts(x_rows=problem.rows, y_rows=problem.rows, planes=problem.rows, columns=problem.columns)
-    )
+    rows = problem.rows
+    in_row = problem.pointwise and (problem.batch == 1 or problem.groups * problem.inputs >= panel.DIRECT)
+    merged = as_row(problem) if rows and in_row else None
+    facts = Facts(x_rows=rows, y_rows=rows, planes=rows, columns=problem.columns, merged=merged)
+    offers, _ = _offer(problem, target, facts)
     lists = [tiles for family, seen in offers for tiles in family.tiles(seen, target)]
     found = [[(each.tile.text(), each.cost) for each in tiles] for tiles in lists]
     return [items for items in found if items]
