@@ -80,3 +80,17 @@ def test_what_is_analysed_has_elements() -> None:
         to_program(classifier(), shapes={"x": (0, 3, 4, 4)})
     with pytest.raises(ShapeError, match=r"shapes\['x'\]=\(-1, 3, 4, 4\) has a negative or absurd axis"):
         to_program(classifier(), shapes={"x": (-1, 3, 4, 4)})
+
+
+@pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "wrap"])
+def test_pads_of_an_empty_axis(mode: str) -> None:
+    """Only a constant can stand beside nothing; the other axes are padded."""
+    g = Graph()
+    g.node("Pad", g.input("x", "n", "c"), g.ints(0, 1, 0, 1), mode=mode, name="y")
+    net = oc.compile(g.model("y", shapes=[[None] * 2]))
+    assert net.run({"x": np.ones((0, 2), np.float32)})["y"].shape == (0, 4)
+    if mode == "constant":
+        assert np.array_equal(net.run({"x": np.ones((2, 0), np.float32)})["y"], np.zeros((2, 2), np.float32))
+        return
+    with pytest.raises(ShapeError, match=rf"{mode} padding \(1, 1\) of an axis of size 0; need at most 0"):
+        net.run({"x": np.ones((2, 0), np.float32)})

@@ -51,7 +51,7 @@ def _check_widest(mode: str, shape: Shape, pairs: Sequence[Pair]) -> None:
         ShapeError: there are some.
     """
     for size, pair in zip(shape, pairs, strict=True):
-        widest = {"reflect": size - 1, "wrap": size}.get(mode)
+        widest = {"reflect": max(size - 1, 0), "wrap": size, "edge": None if size else 0}.get(mode)
         if widest is not None and max(pair) > widest:
             raise ShapeError(f"{mode} padding {pair} of an axis of size {size}", need=f"at most {widest}")
 
