@@ -10,7 +10,7 @@ from tests.machines import V3
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.phases import PhaseTables
-from omniconv.compiler.kernels.panel.ahead import LINE, MOST_TURNS, ask_next_panel, count_turns
+from omniconv.compiler.kernels.panel.ahead import MOST_TURNS, ask_next_panel, count_turns
 from omniconv.compiler.kernels.panel.tiles import PanelTile
 from omniconv.compiler.problem.walk import AxisWalk
 from omniconv.spec import Axis
@@ -42,13 +42,13 @@ def test_tiles_ask_for_all_of_the_next_panel_and_each_for_a_part(positions):
     turns, width = count_turns(panel, Asked()), panel.tile.vectors * panel.lanes
     assert turns == -(-positions // 4)
     wanted = range(panel.depth * width, 2 * panel.depth * width)
-    found = []
+    found, line = [], V3.traits.line_bytes
     for turn in range(turns):
         k = Asked()
         for first in range(0, panel.inputs, UNROLL):
             ask_next_panel(panel, k, turns, turn, k.arg(1), first, UNROLL, width)
-        found.append({at * 4 // LINE for at in k.elements})
-    lines = {at * 4 // LINE for at in wanted}
+        found.append({at * 4 // line for at in k.elements})
+    lines = {at * 4 // line for at in wanted}
     assert lines <= set().union(*found)
     assert max(map(len, found)) <= 2 * len(lines) / turns + width
 

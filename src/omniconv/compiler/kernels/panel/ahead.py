@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from omniconv.compiler.emit.builder import Kernel
 from omniconv.compiler.emit.machine import Index, Pointer
+from omniconv.compiler.kernels.panel.tiles import SPAN
 from omniconv.integers import ceil_div
 from omniconv.open_size import is_open
 
 if TYPE_CHECKING:
     from omniconv.compiler.kernels.panel.kernel import Panel
 
-LINE: Final = 64
-"""A cache line [bytes]."""
 MOST_TURNS: Final = 64
 """Tiles of a panel beyond which the wait for its weights is little beside them."""
 
@@ -60,8 +59,26 @@ def ask_next_panel(
     each = ceil_div(width, turns)
     at = k.add(panel.depth * width, k.mul(turn, ceil_div(panel.lines * width, turns)))
     at = k.add(at, k.mul(first, each))
-    for index in range(0, number * each, LINE // _weight_bytes(panel, k)):
+    for index in range(0, number * each, _count_line(k, _weight_bytes(panel, k))):
         k.prefetch(weights, k.add(at, index), level=2)
+
+
+def ask_next_span(panel: Panel, k: Kernel, weights: Pointer, first: Index, number: Index, width: int) -> None:
+    """Ask for the share of one tile of a unit in the weights of the next span of inputs, which all of them read.
+
+    Args:
+        panel: the kernel, whose tiles take turns.
+        k: its code.
+        weights: of this panel.
+        first: input of the span at hand.
+        number: of the tile in its unit.
+        width: weights of an input.
+    """
+    line = _count_line(k, k.element.bytes)
+    share = ceil_div(SPAN * width // line, panel.tile.block)
+    with k.loop(share) as each:
+        ahead = k.mul(k.add(k.mul(number, share), each), line)
+        k.prefetch(weights, k.add(k.mul(k.add(first, SPAN), width), ahead))
 
 
 def ask_next_matrix(panel: Panel, k: Kernel, weights: Pointer, place: Sequence[Index], part: Index, parts: int) -> None:
@@ -71,13 +88,18 @@ def ask_next_matrix(panel: Panel, k: Kernel, weights: Pointer, place: Sequence[I
     next_matrix = next((stride for stride in reversed(panel.w_strides) if stride), 0)
     if not next_matrix:
         return
-    line = LINE // k.element.bytes
+    line = _count_line(k, k.element.bytes)
     count = ceil_div(ceil_div(panel.depth * (panel.w_line or panel.columns), line), parts)
     first = k.add(next_matrix, k.mul(part, count * line))
     for position, stride in zip(place, panel.w_strides, strict=True):
         first = k.add(first, k.mul(position, stride))
     for index in range(count):
         k.prefetch(weights, k.add(first, index * line))
+
+
+def _count_line(k: Kernel, size: int) -> int:
+    """Elements of so many bytes in a cache line."""
+    return k.target.traits.line_bytes // size
 
 
 def _weight_bytes(panel: Panel, k: Kernel) -> int:

@@ -22,7 +22,7 @@ from omniconv.compiler.kernels.panel.row import ARGS
 from omniconv.compiler.kernels.panel.tiles import MOST_VECTORS, PanelTile, cost_panel, list_panels
 from omniconv.compiler.lowering.arrange import copy_axes
 from omniconv.compiler.lowering.family import Choice, Family
-from omniconv.compiler.lowering.layer import Layer, place_rows
+from omniconv.compiler.lowering.layer import Layer, as_row, place_rows
 from omniconv.compiler.lowering.weights import LayerWeights
 from omniconv.compiler.memory.layout import Layout
 from omniconv.compiler.memory.planner import Planner
@@ -106,13 +106,12 @@ def _prefer(problem: Problem, target: Target) -> tuple[PlanesTile | None, tuple[
     images as one, are expected to be faster.
     """
     turned = _turn(problem)
-    one, positions = AxisWalk.flat(1), problem.batch * turned.outputs
-    flat = Problem(1, (one, one, AxisWalk.flat(positions)), 1, problem.inputs, problem.outputs)
+    positions = problem.batch * turned.outputs
     changed = problem.outputs + (problem.inputs if problem.inputs >= DIRECT else 0)
     best = find_cheapest(_list_turned(turned, target))
     assert best is not None
     cost = problem.inputs * (problem.batch * best.cost + GATHER * positions)
-    other = problem.inputs * cost_panel(flat, target) + CHANGE * changed * positions
+    other = problem.inputs * cost_panel(as_row(problem, positions), target) + CHANGE * changed * positions
     if cost > other:
         return None, (f"planes: expected to take {cost / other:.2f} times as long as with changes of layout",)
     return best.tile, (f"changes of layout: expected to take {other / cost:.2f} times as long",)

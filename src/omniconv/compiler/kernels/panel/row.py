@@ -11,9 +11,8 @@ from omniconv.compiler.emit.epilogue import Position, emit_epilogue
 from omniconv.compiler.emit.machine import Index, Pointer, Slot, Value
 from omniconv.compiler.emit.phases import PhaseTables, PhaseValues
 from omniconv.compiler.emit.vectors import emit_fold, emit_vectors
-from omniconv.compiler.kernels.panel.ahead import LINE, ask_next_panel, count_turns
+from omniconv.compiler.kernels.panel.ahead import ask_next_panel, ask_next_span, count_turns
 from omniconv.compiler.kernels.panel.tiles import SPAN
-from omniconv.integers import ceil_div
 from omniconv.open_size import may_exceed
 
 if TYPE_CHECKING:
@@ -140,15 +139,11 @@ class PanelRow:
         """
         k, p = self.k, self.p
         wide, pitch = sum(held.widths), p.tile.vectors * p.lanes
-        line = LINE // k.element.bytes
-        share = ceil_div(SPAN * wide // line, p.tile.block)
         x = k.shift(self.x, k.add(k.mul(self.od, p.x_strides[1]), k.mul(self.oh, p.x_strides[2])))
 
         def add(first: Index, size: int, tile: Index, q: Index, rows: int) -> None:
             number = k.sub(tile, begin)
-            with k.loop(share) as each:
-                ahead = k.mul(k.add(k.mul(number, share), each), line)
-                k.prefetch(self.w, k.add(k.mul(k.add(first, SPAN), wide), ahead))
+            ask_next_span(p, k, self.w, first, number, wide)
             place = k.anchor(k.shift(self.room, k.mul(number, p.tile.rows * pitch)))
             begins = k.compare("==", first, 0)
             source, step = k.choose(begins, self.bias, place), k.choose(begins, k.index(0), k.index(pitch))
