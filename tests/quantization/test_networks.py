@@ -445,6 +445,11 @@ def test_data_and_options_that_are_refused(name):
         oc.quantize(model, data, **options)
 
 
+def test_options_of_another_type_are_refused():
+    with pytest.raises(DataError, match="options is dict; need a QuantOptions"):
+        quantize_with_report(chain(), X, options={"time": True})
+
+
 def test_data_in_every_form_give_the_same_file(tmp_path):
     np.savez(tmp_path / "x.npz", x=X, labels=np.zeros(6, np.int64))
     forms = [X, {"x": X}, list(X), SAMPLES, lambda: iter(X), tmp_path / "x.npz", X.astype(np.float64)]

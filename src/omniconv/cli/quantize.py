@@ -74,7 +74,7 @@ def quantize(
     min_snr: Annotated[
         float | None, typer.Option("--min-snr", help="Least ratio of signal to noise of the outputs, in dB.")
     ] = None,
-    keep: Annotated[list[str] | None, typer.Option("--keep", help="A layer that stays in float32; repeat it.")] = None,
+    keep: Annotated[list[str] | None, typer.Option("--keep", help="A layer that stays in floats; repeat it.")] = None,
     sensitivity: Annotated[bool, typer.Option("--sensitivity", help="Measure each layer alone.")] = False,
     per_channel: Annotated[
         bool,

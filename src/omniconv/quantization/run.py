@@ -156,6 +156,8 @@ def quantize_with_report(
         on_progress: told what is being done, and which share of it is.
     """
     options = QuantOptions() if options is None else options
+    if not isinstance(options, QuantOptions):
+        raise DataError(f"options is {type(options).__name__}", need="a QuantOptions")
     start = time.perf_counter()
     if metric is not None and not callable(metric):
         raise DataError(f"metric is {type(metric).__name__}", need="a function of a list of outputs")
